@@ -1,0 +1,1 @@
+"""A demonstration on a really trained, tiny Stable-Diffusion-shaped model: `python -m demo`."""

@@ -1,0 +1,108 @@
+"""Train a tiny model, keep its fine-tunes in a registry, and look at what comes back of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import checkpoints, measure
+from .commands import DemoError, Dsvd
+from .measure import TAUS
+
+MARK = ".dsvd-demo"
+
+
+def main() -> int:
+    """Run the demo; 0 if every step did."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo/out"), help="the folder for everything (%(default)s)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a smaller model, hardly trained: only a check"
+    )
+    arguments = parser.parse_args()
+    out: Path = arguments.out.resolve()
+    recipe = checkpoints.QUICK_RECIPE if arguments.quick else checkpoints.FULL_RECIPE
+    try:
+        _prepare(out)
+        dsvd = Dsvd(out)
+        with _timed("training"):
+            checkpoints.train_and_save(out, recipe)
+        with _timed("registry"):
+            _store(dsvd)
+        with _timed("looking around"):
+            _look(dsvd)
+        with _timed("materialising"):
+            _materialize(dsvd)
+        with _timed("painting and measuring"):
+            results = measure.measure(out, recipe.model, dsvd)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    table = measure.markdown(results)
+    (out / "table.md").write_text(table, encoding="utf-8")
+    figures = json.dumps([result.figures() for result in results], indent=2)
+    (out / "table.json").write_text(figures + "\n", encoding="utf-8")
+    picture = measure.write_contact_sheet(out, results)
+    print(f"\n{table}\nThe pictures: {picture}")
+    return 0
+
+
+def _prepare(out: Path) -> None:
+    """Make `out`, or empty it if an earlier demo made it."""
+    if (out / MARK).is_file():
+        shutil.rmtree(out)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DemoError(f"{out} exists and no demo made it: name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+
+
+def _store(dsvd: Dsvd) -> None:
+    dsvd.show("init")
+    dsvd.show("base", "add", "sd15", checkpoints.BASE)
+    for file, name in (
+        (checkpoints.FULL, "subject-42"),
+        (checkpoints.CKPT, "subject-42-ckpt"),
+        (checkpoints.OTHER, "subject-7"),
+        (checkpoints.HALF, "subject-42-fp16"),
+    ):
+        dsvd.show("add", file, "--base", "sd15", "--name", name, "--tau", "0.8")
+    for tau in TAUS[1:]:
+        name = measure.name_at(tau)
+        dsvd.show("add", checkpoints.FULL, "--base", "sd15", "--name", name, "--tau", tau)
+
+
+def _look(dsvd: Dsvd) -> None:
+    dsvd.show("ls")
+    dsvd.show("show", "subject-42")
+    dsvd.show("diff", "subject-42", "subject-7")
+    dsvd.show("diff", "subject-42", "--base")
+    dsvd.show("verify", "--all", "--deep")
+
+
+def _materialize(dsvd: Dsvd) -> None:
+    """Each container whole, and the one stored at 0.8 read at each lower tau."""
+    for tau in TAUS:
+        dsvd.show("materialize", measure.name_at(tau), "-o", measure.file_at(tau))
+    for tau in TAUS[1:]:
+        dsvd.show("materialize", "subject-42", "-o", measure.prefix_file_at(tau), "--tau", tau)
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    print(f"\n== {what}", flush=True)
+    start = time.perf_counter()
+    yield
+    print(f"\n-- {what}: {time.perf_counter() - start:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Running the installed `dsvd` program and showing what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class DemoError(Exception):
+    """Something that stops the demo; its text says what and what to do."""
+
+
+class Dsvd:
+    """The `dsvd` program beside this Python, working in one folder and in the registry there."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("dsvd", path=str(Path(sys.executable).parent))
+        if program is None:
+            raise DemoError("no dsvd program beside this Python: pip install -e '.[demo]' first")
+        self._program = program
+        self._folder = folder
+        self._environment = os.environ | {
+            "DSVD_REGISTRY": str(folder / ".dsvd"),
+            "COLUMNS": str(shutil.get_terminal_size((100, 24)).columns),
+        }
+
+    def show(self, *words: str) -> None:
+        """Run `dsvd WORDS` and print the command and what it said."""
+        print(f"\n$ {shlex.join(('dsvd', *words))}", flush=True)
+        print(self._run(words), end="", flush=True)
+
+    def container_size(self, ref: str) -> int:
+        """The bytes of the container that `ref` names."""
+        report: dict[str, Any] = json.loads(self._run(("show", ref, "--json")))
+        return int(report["size"])
+
+    def _run(self, words: tuple[str, ...]) -> str:
+        done = subprocess.run(
+            (self._program, *words),
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if done.returncode:
+            said = "\n".join(text.strip() for text in (done.stdout, done.stderr) if text.strip())
+            command = shlex.join(("dsvd", *words))
+            raise DemoError(f"`{command}` ended with exit code {done.returncode}:\n{said}")
+        return done.stdout

@@ -1,0 +1,155 @@
+"""What is left of a fine-tune at each tau: bytes, the error of its delta, and its pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+from skimage.metrics import structural_similarity
+
+from .checkpoints import BASE, FULL, load_model
+from .commands import Dsvd
+from .sheet import Pictures, Row, write_sheet
+from .training import ModelConfig, sample
+
+TAUS = ("0.8", "0.5", "0.2", "0.06")
+PROMPTS = (
+    ("a photo of sks dog", 0),
+    ("a photo of sks dog", 1),
+    ("a photo of sks dog", 2),
+    ("a photo of sks dog on grass", 3),
+    ("a photo of a dog", 4),
+    ("a photo of a plushie on grass", 5),
+    ("a photo of a vase", 6),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table. `prefix_error` is that of the same tau served by the 0.8 container."""
+
+    label: str
+    size: int
+    ratio: float | None
+    delta_error: float
+    prefix_error: float | None
+    ssim: float
+    pictures: Pictures
+
+    def figures(self) -> dict[str, str | int | float | None]:
+        """All but the pictures."""
+        return {
+            "model": self.label,
+            "bytes": self.size,
+            "ratio": self.ratio,
+            "delta_error": self.delta_error,
+            "prefix_delta_error": self.prefix_error,
+            "ssim": self.ssim,
+        }
+
+
+def name_at(tau: str) -> str:
+    """The model's name in the registry, stored at `tau`."""
+    return "subject-42" if tau == TAUS[0] else f"subject-42-tau-{tau}"
+
+
+def file_at(tau: str) -> str:
+    """The file materialised from the container that is stored at `tau`."""
+    return f"tau-{tau}.safetensors"
+
+
+def prefix_file_at(tau: str) -> str:
+    """The file materialised at `tau` from the container that is stored at the highest one."""
+    return f"prefix-{tau}.safetensors"
+
+
+def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
+    """The full fine-tune, each tau, and the base without any delta as the yardstick."""
+    full = folder / FULL
+    wanted = _paint(full, config)
+
+    def result(label: str, path: Path, size: int, prefix: Path | None = None) -> Result:
+        pictures = wanted if path == full else _paint(path, config)
+        return Result(
+            label=label,
+            size=size,
+            ratio=full.stat().st_size / size if size else None,
+            delta_error=delta_error(path, folder),
+            prefix_error=delta_error(prefix, folder) if prefix else None,
+            ssim=_ssim(wanted, pictures),
+            pictures=pictures,
+        )
+
+    results = [result("full fine-tune", full, full.stat().st_size)]
+    for tau in TAUS:
+        prefix = None if tau == TAUS[0] else folder / prefix_file_at(tau)
+        size = dsvd.container_size(name_at(tau))
+        results.append(result(f"tau {tau}", folder / file_at(tau), size, prefix))
+    results.append(result("base, no delta", folder / BASE, 0))
+    return results
+
+
+def delta_error(path: Path, folder: Path) -> float:
+    """What a file lacks of the fine-tune, relative to the fine-tune's delta (Frobenius norms)."""
+    got, full, base = (load_file(file) for file in (path, folder / FULL, folder / BASE))
+    if got.keys() != full.keys():
+        raise ValueError(f"{path} does not hold the tensors of {FULL}")
+    lost = sum((got[name].double() - full[name].double()).square().sum().item() for name in full)
+    whole = sum((full[name].double() - base[name].double()).square().sum().item() for name in full)
+    return math.sqrt(lost / whole)
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The table as Markdown."""
+    lines = [
+        "| model | bytes | smaller | error of the delta | the same, read from tau 0.8 | SSIM |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for result in results:
+        ratio = f"{result.ratio:.1f}x" if result.ratio else "-"
+        prefix = f"{result.prefix_error:.4f}" if result.prefix_error is not None else "-"
+        lines.append(
+            f"| {result.label} | {result.size:,} | {ratio} | {result.delta_error:.4f} "
+            f"| {prefix} | {result.ssim:.3f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def write_contact_sheet(folder: Path, results: Sequence[Result]) -> Path:
+    """The pictures of every model, the base first."""
+    path = folder / "contact-sheet.png"
+    *tuned, base = results
+    rows = [
+        Row(
+            result.label,
+            f"{result.size / 1000:,.0f} kB, SSIM {result.ssim:.3f}"
+            if result.size
+            else f"SSIM {result.ssim:.3f}",
+            result.pictures,
+        )
+        for result in (base, *tuned)
+    ]
+    columns = [f"{_folded(prompt)}|seed {seed}" for prompt, seed in PROMPTS]
+    write_sheet(path, columns, rows)
+    return path
+
+
+def _folded(prompt: str) -> str:
+    """A long prompt on two lines."""
+    return prompt.replace(" on ", "|on ") if " on " in prompt else prompt
+
+
+def _paint(path: Path, config: ModelConfig) -> Pictures:
+    prompts, seeds = zip(*PROMPTS, strict=True)
+    return sample(load_model(path, config), prompts, seeds)
+
+
+def _ssim(wanted: Pictures, got: Pictures) -> float:
+    """The mean structural similarity over the pictures."""
+    pairs = zip(wanted, got, strict=True)
+    similarity: Callable[..., float] = structural_similarity
+    return float(np.mean([similarity(a, b, channel_axis=-1, data_range=255) for a, b in pairs]))

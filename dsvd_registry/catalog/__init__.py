@@ -1,0 +1,29 @@
+"""Names and versions: the catalog, a view of the store's event log in a database."""
+
+from __future__ import annotations
+
+from .catalog import Catalog
+from .rebuild import rebuild
+from .records import (
+    BaseRecord,
+    CachedFingerprint,
+    FileState,
+    ModelRecord,
+    Rebuilt,
+    Source,
+    VersionRecord,
+)
+from .refs import Ref
+
+__all__ = [
+    "BaseRecord",
+    "CachedFingerprint",
+    "Catalog",
+    "FileState",
+    "ModelRecord",
+    "Rebuilt",
+    "Ref",
+    "Source",
+    "VersionRecord",
+    "rebuild",
+]

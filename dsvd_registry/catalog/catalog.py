@@ -1,0 +1,232 @@
+"""The catalog: names and versions, as a view of the event log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import InvalidArgument
+from ..store import EventLog, RegistryFolder
+from . import edits, fingerprints, labels, lookup, queries, refs, search
+from .database import connect
+from .ledger import Ledger
+from .migrate import upgrade
+from .records import (
+    BaseRecord,
+    CachedFingerprint,
+    FileState,
+    ModelRecord,
+    Source,
+    VersionRecord,
+)
+
+
+class Catalog:
+    """One registry's catalog, open. It may be used from several threads.
+
+    Besides what each method names, all raise `RegistryError` (the catalog or the event log is
+    damaged, or locked for too long) and `StorageError`; writes raise `InvalidArgument` for a name
+    or value that breaks a rule. A write that returned is durable.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._database = ledger.database
+
+    @classmethod
+    def open(cls, folder: RegistryFolder, url: str | None = None) -> Catalog:
+        """The catalog of a registry, in its folder or at `url`.
+
+        Makes or upgrades the tables where that is needed, and applies events they do not show.
+        """
+        database = connect(folder.catalog, url)
+        try:
+            upgrade(database, folder.tmp)
+            ledger = Ledger(database, EventLog(folder))
+            ledger.catch_up()
+        except BaseException:
+            database.close()
+            raise
+        return cls(ledger)
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        self._database.close()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add_base(
+        self,
+        name: str,
+        *,
+        digest: str,
+        manifest: str,
+        file: str,
+        size: int,
+        format: str,
+        link: Path | None = None,
+        replace: bool = False,
+    ) -> BaseRecord:
+        """Name a base. The same weights under the same name give the record that is there, or
+        with `replace` let it point to this manifest, file and link instead.
+
+        Raises `Conflict` for a name that holds other weights, or weights that have another name.
+        """
+        with self._ledger.transaction() as transaction:
+            return edits.add_base(
+                transaction,
+                name,
+                digest=digest,
+                manifest=manifest,
+                file=file,
+                size=size,
+                format=format,
+                link=None if link is None else str(link),
+                replace=replace,
+            )
+
+    def remove_base(self, name: str) -> BaseRecord:
+        """Forget a base. Raises `NotFound`, `Conflict` while a live version needs it."""
+        with self._ledger.transaction() as transaction:
+            return edits.remove_base(transaction, name)
+
+    def add_version(
+        self,
+        model: str,
+        *,
+        container: str,
+        size: int,
+        base: str,
+        source: Source,
+        settings: str,
+        summary: Mapping[str, int | float | str],
+        note: str = "",
+    ) -> VersionRecord:
+        """Give a model, new or not, its next version; `container` must be in the store already.
+
+        Raises `NotFound` if no base has the weights digest `base`, `Conflict` for a model's name
+        that differs from another in case alone.
+        """
+        with self._ledger.transaction() as transaction:
+            return edits.add_version(
+                transaction,
+                model,
+                container=container,
+                size=size,
+                base=base,
+                source=source,
+                settings=settings,
+                summary=summary,
+                note=note,
+            )
+
+    def remove_version(self, model: str, number: int) -> VersionRecord:
+        """Remove a version for good. Raises `NotFound`, `Conflict` where an alias stands for it."""
+        with self._ledger.transaction() as transaction:
+            return edits.remove_version(transaction, model, number)
+
+    def set_alias(self, model: str, alias: str, number: int) -> VersionRecord:
+        """Make or move an alias. Raises `NotFound`, `Conflict` for a name that differs in case."""
+        with self._ledger.transaction() as transaction:
+            return labels.set_alias(transaction, model, alias, number)
+
+    def remove_alias(self, model: str, alias: str) -> VersionRecord:
+        """Remove an alias; returns the version it stood for. Raises `NotFound`."""
+        with self._ledger.transaction() as transaction:
+            return labels.remove_alias(transaction, model, alias)
+
+    def add_tag(self, model: str, number: int, tag: str) -> VersionRecord:
+        """Tag a version. Raises `NotFound`, `Conflict` for a tag that differs in case."""
+        with self._ledger.transaction() as transaction:
+            return labels.add_tag(transaction, model, number, tag)
+
+    def remove_tag(self, model: str, number: int, tag: str) -> VersionRecord:
+        """Take a tag off a version. Raises `NotFound`."""
+        with self._ledger.transaction() as transaction:
+            return labels.remove_tag(transaction, model, number, tag)
+
+    def set_note(self, model: str, number: int, text: str) -> VersionRecord:
+        """Replace a version's note. Raises `NotFound`."""
+        with self._ledger.transaction() as transaction:
+            return labels.set_note(transaction, model, number, text)
+
+    def bases(self) -> list[BaseRecord]:
+        """Every base, by name."""
+        with self._database.reading() as connection:
+            return queries.bases(connection)
+
+    def base(self, name: str) -> BaseRecord:
+        """The base of that name, digest, or unique prefix of a digest (6 digits or more).
+
+        Raises `NotFound`, `InvalidArgument` for a prefix that is not unique.
+        """
+        with self._database.reading() as connection:
+            return lookup.base(connection, name)
+
+    def models(self) -> list[ModelRecord]:
+        """Every model, by name, also those whose versions were all removed."""
+        with self._database.reading() as connection:
+            return queries.models(connection)
+
+    def versions(
+        self,
+        pattern: str | None = None,
+        *,
+        base: str | None = None,
+        tag: str | None = None,
+        since: datetime | None = None,
+    ) -> list[VersionRecord]:
+        """The live versions, newest last: of models whose name matches the shell pattern, against
+        a base (as in `base`), with a tag, added at or after a time (local, if it has no zone).
+
+        Raises `NotFound` for an unknown base.
+        """
+        with self._database.reading() as connection:
+            return search.versions(connection, pattern, base, tag, since)
+
+    def version(self, ref: str) -> VersionRecord:
+        """The live version that a ref means. Raises `InvalidArgument`, `NotFound`."""
+        with self._database.reading() as connection:
+            return lookup.version(connection, refs.parse(ref))
+
+    def history(self, model: str) -> list[VersionRecord]:
+        """Every version a model ever had, removed ones too, newest last. Raises `NotFound`."""
+        if "@" in model:
+            raise InvalidArgument(f"{model!r} names a version", "Give the model's name alone.")
+        with self._database.reading() as connection:
+            return search.history(connection, model)
+
+    def find_version(
+        self, source_sha256: str, base: str, settings: str, model: str | None = None
+    ) -> VersionRecord | None:
+        """The newest live version made of this source, base (digest) and settings, if any."""
+        with self._database.reading() as connection:
+            return search.same(connection, source_sha256, base, settings, model)
+
+    def referenced_objects(self) -> set[str]:
+        """The objects that live versions and bases need; what gc must keep."""
+        # gc must also see a version whose writer died before its row was there.
+        self._ledger.catch_up()
+        with self._database.reading() as connection:
+            return queries.referenced_objects(connection)
+
+    def cached_fingerprint(self, state: FileState) -> CachedFingerprint | None:
+        """What a file in this state holds, if it was remembered."""
+        with self._database.reading() as connection:
+            return fingerprints.recall(connection, state)
+
+    def remember_fingerprint(self, state: FileState, fingerprint: CachedFingerprint) -> None:
+        """Remember what a file holds; `state` must have been taken before the file was read."""
+        with self._database.writing() as connection:
+            fingerprints.remember(connection, state, fingerprint)

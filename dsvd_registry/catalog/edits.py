@@ -1,0 +1,122 @@
+"""Writes to bases and versions.
+
+Each checks what the user asked for, then records one event, or finds that none is needed. The
+checks are for the user's sake, with errors that say what to do; `replay` checks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import Conflict, NotFound
+from ..store import BaseAdded, BaseRemoved, VersionAdded, VersionRemoved
+from ..store.names import LATEST, check_name, folded
+from . import lookup, queries
+from .ledger import Transaction
+from .records import BaseRecord, Source, VersionRecord
+from .refs import Ref
+from .schema import BaseRow, ModelRow, VersionRow
+from .suggest import a_few
+
+
+def add_base(
+    transaction: Transaction,
+    name: str,
+    *,
+    digest: str,
+    manifest: str,
+    file: str,
+    size: int,
+    format: str,
+    link: str | None,
+    replace: bool,
+) -> BaseRecord:
+    connection = transaction.connection
+    same_name = queries.bases(connection, BaseRow.folded == folded(check_name("base", name)))
+    if same_name and (same_name[0].name, same_name[0].digest) != (name, digest):
+        taken = same_name[0]
+        what = "holds other weights" if taken.digest != digest else "differs in case alone"
+        raise Conflict(f"the base name {taken.name} is taken, and {what}", "Choose another name.")
+    if same_name and not replace:
+        return same_name[0]
+    same_weights = queries.bases(connection, BaseRow.digest == digest, BaseRow.name != name)
+    if same_weights:
+        known = same_weights[0].name
+        raise Conflict(f"these weights are the base {known} already", f"Use --base {known}.")
+    transaction.record(
+        BaseAdded(
+            **transaction.stamp,
+            name=name,
+            digest=digest,
+            manifest=manifest,
+            file=file,
+            size=size,
+            format=format,
+            link=link,
+        )
+    )
+    return queries.bases(connection, BaseRow.name == name)[0]
+
+
+def remove_base(transaction: Transaction, name: str) -> BaseRecord:
+    connection = transaction.connection
+    found = lookup.base(connection, name)
+    needed_by = queries.versions(connection, VersionRow.base == found.digest, queries.LIVE)
+    if needed_by:
+        refs = a_few([version.ref for version in needed_by])
+        raise Conflict(f"the base {found.name} is needed by {refs}", "Remove these first.")
+    transaction.record(BaseRemoved(**transaction.stamp, name=found.name))
+    return found
+
+
+def add_version(
+    transaction: Transaction,
+    model: str,
+    *,
+    container: str,
+    size: int,
+    base: str,
+    source: Source,
+    settings: str,
+    summary: Mapping[str, int | float | str],
+    note: str,
+) -> VersionRecord:
+    connection = transaction.connection
+    twin = lookup.twin(connection, model)
+    if twin is not None and twin.name != model:
+        raise Conflict(
+            f"the model name {model} differs from {twin.name} in case alone",
+            f"Write {twin.name}, or choose another name.",
+        )
+    if not queries.bases(connection, BaseRow.digest == base):
+        raise NotFound(f"there is no base with the digest {base}", "Add it with `dsvd base add`.")
+    event = VersionAdded(
+        **transaction.stamp,
+        model=model,
+        number=1 if twin is None else twin.last_number + 1,
+        container=container,
+        size=size,
+        base=base,
+        source_format=source.format,
+        source_sha256=source.sha256,
+        source_size=source.size,
+        settings=settings,
+        summary=dict(summary),
+        note=note,
+    )
+    transaction.record(event)
+    return lookup.version(connection, Ref(model, event.number))
+
+
+def remove_version(transaction: Transaction, model: str, number: int) -> VersionRecord:
+    connection = transaction.connection
+    found = lookup.version(connection, Ref(model, number))
+    names = [name for name in found.aliases if name != LATEST]
+    if names:
+        raise Conflict(
+            f"{found.ref} is what {a_few([f'{model}@{name}' for name in names])} stands for",
+            "Move or remove the alias first.",
+        )
+    transaction.record(VersionRemoved(**transaction.stamp, model=model, number=number))
+    this = (ModelRow.name == model) & (VersionRow.number == number)
+    return queries.versions(connection, this)[0]

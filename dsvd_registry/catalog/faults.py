@@ -1,0 +1,60 @@
+"""What a database says when it fails, as one of our errors."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from ..errors import DsvdError, InvalidArgument, RegistryError, StorageError
+
+REBUILD = "Run `dsvd catalog rebuild`: it makes the catalog anew from the event log."
+BUSY_SECONDS = 60
+
+
+class DamagedCatalogError(RegistryError):
+    """The database is there, but is no catalog: overwritten, cut short, or with tables missing."""
+
+    default_hint = REBUILD
+
+
+@contextlib.contextmanager
+def database_errors(where: str) -> Iterator[None]:
+    """Turn a database's errors raised inside into typed ones that name `where`.
+
+    Raises `DamagedCatalogError`, `RegistryError` (locked for too long; any other database's error),
+    `StorageError` (disk full, read-only, read error), `InvalidArgument` (a text not in Unicode).
+    """
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        # What a terminal passed that is not in its encoding, as a name to look up.
+        raise InvalidArgument(f"{error.object!r} is not Unicode text") from error
+    except sqlite3.Error as error:
+        raise _of_sqlite(error, where) from error
+    except SQLAlchemyError as error:
+        cause = error.orig if isinstance(error, DBAPIError) else None
+        if isinstance(cause, sqlite3.Error):
+            raise _of_sqlite(cause, where) from error
+        reason = " ".join(str(cause or error).split())
+        raise RegistryError(f"{where}: {reason}", "Check the database and its address.") from error
+
+
+def _of_sqlite(error: sqlite3.Error, where: str) -> DsvdError:
+    # An extended code keeps the primary one in its low byte. Errors of the Python module itself
+    # (a wrong parameter type, say) have none.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return RegistryError(
+            f"{where} was locked by another process for more than {BUSY_SECONDS} s",
+            "Run the command again when the other one has finished.",
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StorageError(f"{where}: the disk is full", "Free some space there and try again.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return StorageError(f"{where}: {error}", "Check the permissions of the file and folder.")
+    if code == sqlite3.SQLITE_IOERR:
+        return StorageError(f"{where}: {error}", "Check the disk and its messages.")
+    return DamagedCatalogError(f"{where} is damaged: {error}")

@@ -1,0 +1,71 @@
+"""Writes to what can change about a version: aliases, tags, the note.
+
+As in `edits`; what already is as asked for is no event.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from ..errors import Conflict, NotFound
+from ..store import AliasRemoved, AliasSet, NoteSet, TagAdded, TagRemoved
+from ..store.names import check_alias, check_name, folded
+from . import lookup
+from .ledger import Transaction
+from .records import VersionRecord
+from .refs import Ref
+from .schema import AliasRow
+from .suggest import a_few, near
+
+
+def set_alias(transaction: Transaction, model: str, alias: str, number: int) -> VersionRecord:
+    connection = transaction.connection
+    check_alias(alias)
+    found = lookup.version(connection, Ref(model, number))
+    of = lookup.model(connection, model)
+    twin = connection.scalar(
+        select(AliasRow.name).where(AliasRow.model_id == of.id, AliasRow.folded == folded(alias))
+    )
+    if twin not in (None, alias):
+        raise Conflict(f"the alias {alias} differs from {twin} in case alone", f"Write {twin}.")
+    if alias not in found.aliases:
+        transaction.record(AliasSet(**transaction.stamp, model=model, alias=alias, number=number))
+    return lookup.version(connection, Ref(model, number))
+
+
+def remove_alias(transaction: Transaction, model: str, alias: str) -> VersionRecord:
+    connection = transaction.connection
+    check_alias(alias)
+    number = lookup.alias(connection, lookup.model(connection, model), alias)
+    transaction.record(AliasRemoved(**transaction.stamp, model=model, alias=alias))
+    return lookup.version(connection, Ref(model, number))
+
+
+def add_tag(transaction: Transaction, model: str, number: int, tag: str) -> VersionRecord:
+    connection = transaction.connection
+    check_name("tag", tag)
+    found = lookup.version(connection, Ref(model, number))
+    twin = next((name for name in found.tags if folded(name) == folded(tag)), None)
+    if twin not in (None, tag):
+        raise Conflict(f"the tag {tag} differs from {twin} in case alone", f"Write {twin}.")
+    if twin is None:
+        transaction.record(TagAdded(**transaction.stamp, model=model, number=number, tag=tag))
+    return lookup.version(connection, Ref(model, number))
+
+
+def remove_tag(transaction: Transaction, model: str, number: int, tag: str) -> VersionRecord:
+    connection = transaction.connection
+    found = lookup.version(connection, Ref(model, number))
+    if tag not in found.tags:
+        otherwise = f"It has {a_few(found.tags)}." if found.tags else "It has no tags."
+        raise NotFound(f"{found.ref} has no tag {tag!r}", near(tag, found.tags, otherwise))
+    transaction.record(TagRemoved(**transaction.stamp, model=model, number=number, tag=tag))
+    return lookup.version(connection, Ref(model, number))
+
+
+def set_note(transaction: Transaction, model: str, number: int, text: str) -> VersionRecord:
+    connection = transaction.connection
+    found = lookup.version(connection, Ref(model, number))
+    if found.note != text:
+        transaction.record(NoteSet(**transaction.stamp, model=model, number=number, text=text))
+    return lookup.version(connection, Ref(model, number))

@@ -1,0 +1,123 @@
+"""Write transactions: the event log and the tables change together, or not at all.
+
+The log is the truth and the tables a view of it. A transaction takes the write lock, catches up
+with events that another process wrote without living to commit its rows (or that a restored backup
+of the database does not know), changes the rows, makes the event durable, and commits. Killed
+before the event is durable, nothing has happened; killed after, the next one catches up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+from sqlalchemy import Connection, select, update
+
+from ..errors import RegistryError
+from ..store import Event, EventLog
+from ..store.fields import MAX_SEQUENCE, utc_now
+from . import replay
+from .database import Database
+from .faults import REBUILD, DamagedCatalogError
+from .schema import PositionRow
+
+
+class Stamp(TypedDict):
+    """The number and time that the transaction's event gets: the fields every event has."""
+
+    sequence: int
+    time: str
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """The write lock, held; the tables show every event of the log."""
+
+    connection: Connection
+    log: EventLog
+    stamp: Stamp
+
+    def record(self, event: Event) -> None:
+        """Make `event` happen; it bears the stamp, and is the only one of its transaction.
+
+        Raises `RegistryError` for an event that does not fit, `StorageError`.
+        """
+        # Rows before event: what the database refuses must not enter the log.
+        replay.apply(self.connection, event)
+        self.log.append(event)
+        _set_position(self.connection, self.log, event.sequence)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A registry's event log and the database that shows it."""
+
+    database: Database
+    log: EventLog
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """The write lock, after catching up; committed on leaving without an error.
+
+        Raises `RegistryError` if log and tables do not belong together, and as `database_errors`.
+        """
+        with self.database.writing() as connection:
+            position = self._catch_up(connection)
+            if position >= MAX_SEQUENCE:
+                raise RegistryError(f"the event log is full: it has {position} events")
+            yield Transaction(connection, self.log, Stamp(sequence=position + 1, time=utc_now()))
+
+    def catch_up(self) -> None:
+        """Apply events that the tables do not show; cheap and without a lock where there are none.
+
+        Raises as `transaction`.
+        """
+        with self.database.reading() as connection:
+            position, _ = _position(connection)
+        if self.log.pending(position):
+            with self.database.writing() as connection:
+                self._catch_up(connection)
+
+    def shows_the_log(self, connection: Connection) -> bool:
+        """Whether the log has the last event that the tables show; if not, they may know more."""
+        position, sha256 = _position(connection)
+        return position == 0 or self.log.digest(position) == sha256
+
+    def replay_all(self, connection: Connection) -> int:
+        """Apply the whole log to empty tables; returns the number of events."""
+        connection.execute(update(PositionRow).values(position=0, sha256=""))
+        return self._catch_up(connection)
+
+    def _catch_up(self, connection: Connection) -> int:
+        # Databases other than SQLite have no lock yet: this update waits for it.
+        connection.execute(update(PositionRow).values(position=PositionRow.position))
+        position, _ = _position(connection)
+        if not self.shows_the_log(connection):
+            raise RegistryError(
+                f"{self.database.where} does not show this event log: they differ at event "
+                f"{position}",
+                "If the folder `events` was restored from an older copy, restore a newer one, or "
+                "run `dsvd catalog rebuild` to go on from what it has.",
+            )
+        last = position
+        for event in self.log.after(position):
+            replay.apply(connection, event)
+            last = event.sequence
+        if last > position:
+            self.log.sync(position + 1, last)
+            _set_position(connection, self.log, last)
+        return last
+
+
+def _position(connection: Connection) -> tuple[int, str]:
+    row = connection.execute(select(PositionRow.position, PositionRow.sha256)).one_or_none()
+    if row is None:
+        raise DamagedCatalogError("the catalog does not say which events it shows", REBUILD)
+    return row[0], row[1]
+
+
+def _set_position(connection: Connection, log: EventLog, sequence: int) -> None:
+    digest = log.digest(sequence)
+    connection.execute(update(PositionRow).values(position=sequence, sha256=digest))

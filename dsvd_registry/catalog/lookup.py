@@ -1,0 +1,109 @@
+"""From what a user wrote to the one thing it means, or an error that says what is near."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from ..errors import InvalidArgument, NotFound
+from ..store.names import LATEST, check_name, folded
+from . import queries
+from .records import BaseRecord, VersionRecord
+from .refs import Ref
+from .schema import AliasRow, BaseRow, ModelRow, VersionRow
+from .suggest import a_few, near, ranges
+
+_DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's row."""
+
+    id: int
+    name: str
+    last_number: int
+    latest: int | None
+
+
+def base(connection: Connection, name: str) -> BaseRecord:
+    """The base of that name, or else of that digest or unique prefix of one (6 digits or more).
+
+    Raises `NotFound`, `InvalidArgument` for a prefix of several digests.
+    """
+    if found := queries.bases(connection, BaseRow.name == name):
+        return found[0]
+    if _DIGEST_PREFIX.fullmatch(name):
+        found = queries.bases(connection, BaseRow.digest.startswith(name))
+        if len(found) > 1:
+            shared = a_few([one.name for one in found])
+            raise InvalidArgument(
+                f"the digest prefix {name} stands for several bases: {shared}",
+                "Write more of it, or the base's name.",
+            )
+        if found:
+            return found[0]
+    names = connection.scalars(select(BaseRow.name)).all()
+    raise NotFound(
+        f"there is no base {name!r}",
+        near(name, names, "`dsvd base ls` lists the bases, `dsvd base add` adds one."),
+    )
+
+
+def model(connection: Connection, name: str) -> Model:
+    """The model of that name, also if all its versions were removed. Raises `NotFound`."""
+    found = twin(connection, name)
+    if found is not None and found.name == name:
+        return found
+    names = connection.scalars(select(ModelRow.name).where(ModelRow.latest.is_not(None))).all()
+    raise NotFound(f"there is no model {name!r}", near(name, names, "`dsvd ls` lists them all."))
+
+
+def twin(connection: Connection, name: str) -> Model | None:
+    """The model whose name is `name` but for case."""
+    row = connection.execute(
+        select(ModelRow.id, ModelRow.name, ModelRow.last_number, ModelRow.latest).where(
+            ModelRow.folded == folded(check_name("model", name))
+        )
+    ).one_or_none()
+    return None if row is None else Model(*row)
+
+
+def version(connection: Connection, ref: Ref) -> VersionRecord:
+    """The live version that a ref means. Raises `NotFound`."""
+    found = model(connection, ref.model)
+    if found.latest is None:
+        raise NotFound(
+            f"every version of {ref.model} was removed", f"`dsvd log {ref.model}` tells when."
+        )
+    number = ref.number
+    if ref.alias is not None:
+        number = alias(connection, found, ref.alias)
+    number = number or found.latest
+    this = (VersionRow.model_id == found.id) & (VersionRow.number == number)
+    if records := queries.versions(connection, this, queries.LIVE):
+        return records[0]
+    there = ranges(queries.version_numbers(connection, found.id))
+    removed = number <= found.last_number
+    raise NotFound(
+        f"{found.name}@{number} was removed"
+        if removed
+        else f"there is no version {found.name}@{number}",
+        f"{found.name} has {'versions' if '-' in there or ',' in there else 'version'} {there}.",
+    )
+
+
+def alias(connection: Connection, of: Model, name: str) -> int:
+    """The number of the version that an alias stands for. Raises `NotFound`."""
+    rows = connection.execute(
+        select(AliasRow.name, VersionRow.number)
+        .join(VersionRow, VersionRow.id == AliasRow.version_id)
+        .where(AliasRow.model_id == of.id)
+    ).all()
+    numbers = {row[0]: row[1] for row in rows}
+    if name in numbers:
+        return int(numbers[name])
+    known = [*sorted(numbers, key=folded), LATEST]
+    raise NotFound(f"{of.name} has no alias {name!r}", near(name, known, f"It has {a_few(known)}."))

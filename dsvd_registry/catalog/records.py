@@ -1,0 +1,112 @@
+"""What the catalog returns: plain frozen values that outlive its transactions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from .. import fs
+
+
+@dataclass(frozen=True)
+class BaseRecord:
+    """A base. `link` is where its file lies when it is not an object of the store."""
+
+    name: str
+    digest: str
+    manifest: str
+    file: str
+    size: int
+    format: str
+    link: Path | None
+    added: datetime
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that a version was made of."""
+
+    format: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """A version. `base` is a weights digest; `base_name` is None once that base was removed.
+
+    `aliases` has "latest" first, where it stands here. `removed` is set in a model's history only.
+    """
+
+    model: str
+    number: int
+    container: str
+    size: int
+    base: str
+    base_name: str | None
+    source: Source
+    settings: str
+    summary: Mapping[str, int | float | str]
+    note: str
+    tags: tuple[str, ...]
+    aliases: tuple[str, ...]
+    added: datetime
+    removed: datetime | None = None
+
+    @property
+    def ref(self) -> str:
+        """The ref that always means this version."""
+        return f"{self.model}@{self.number}"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model; `latest` is None when all its versions were removed."""
+
+    name: str
+    versions: int
+    last_number: int
+    latest: int | None
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells a changed file from an unchanged one without reading it."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """The state of a file now; take it before reading the file. Raises `StorageError`."""
+        absolute = Path(os.path.abspath(path))  # noqa: PTH100 - also folds `..`, follows no link
+        with fs.storage_errors(absolute):
+            status = absolute.stat()
+        return cls(absolute, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@dataclass(frozen=True)
+class CachedFingerprint:
+    """What a file held: its SHA-256, and whatever JSON text the caller keeps with it."""
+
+    sha256: str
+    content: str | None
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild found. `set_aside` is where the former database is, if it could not be read
+    or showed more than the log has.
+    """
+
+    events: int
+    bases: int
+    models: int
+    versions: int
+    aliases: int
+    set_aside: Path | None

@@ -1,0 +1,138 @@
+"""The tables. All but the fingerprint cache are a view of the event log, made by `replay` alone.
+
+Row ids are the sequence numbers of the events that made the rows, so that a rebuilt catalog is
+equal to the lost one, row by row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text
+from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAME = String(128)
+DIGEST = String(64)
+TIME = String(27)
+WORD = String(32)
+
+
+class Table(DeclarativeBase):
+    """The base of all tables. Constraints have names, so that a migration can change them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class BaseRow(Table):
+    """A base. `folded` is the name in lower case: names must differ in it."""
+
+    __tablename__ = "bases"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(NAME, unique=True)
+    folded: Mapped[str] = mapped_column(NAME, unique=True)
+    digest: Mapped[str] = mapped_column(DIGEST, unique=True)
+    manifest: Mapped[str] = mapped_column(DIGEST)
+    file: Mapped[str] = mapped_column(DIGEST)
+    size: Mapped[int] = mapped_column(BigInteger)
+    format: Mapped[str] = mapped_column(WORD)
+    link: Mapped[str | None] = mapped_column(Text)
+    added: Mapped[str] = mapped_column(TIME)
+
+
+class ModelRow(Table):
+    """A model. `last_number` only grows; `latest` is the newest version that is not removed."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(NAME, unique=True)
+    folded: Mapped[str] = mapped_column(NAME, unique=True)
+    last_number: Mapped[int]
+    latest: Mapped[int | None]
+
+
+class VersionRow(Table):
+    """A version, kept after its removal for `log`. `base` is a weights digest."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        Unique("model_id", "number"),
+        Index(None, "base"),
+        Index(None, "source_sha256"),
+        Index(None, "added"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    number: Mapped[int]
+    container: Mapped[str] = mapped_column(DIGEST)
+    size: Mapped[int] = mapped_column(BigInteger)
+    base: Mapped[str] = mapped_column(DIGEST)
+    source_format: Mapped[str] = mapped_column(WORD)
+    source_sha256: Mapped[str] = mapped_column(DIGEST)
+    source_size: Mapped[int] = mapped_column(BigInteger)
+    settings: Mapped[str] = mapped_column(Text)
+    summary: Mapped[str] = mapped_column(Text)
+    note: Mapped[str] = mapped_column(Text)
+    added: Mapped[str] = mapped_column(TIME)
+    removed: Mapped[str | None] = mapped_column(TIME)
+
+
+class AliasRow(Table):
+    """A movable name for a version of its model."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (Index(None, "version_id"),)
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    folded: Mapped[str] = mapped_column(NAME, primary_key=True)
+    name: Mapped[str] = mapped_column(NAME)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+
+
+class TagRow(Table):
+    """A word on a version."""
+
+    __tablename__ = "tags"
+    __table_args__ = (Index(None, "folded"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    folded: Mapped[str] = mapped_column(NAME, primary_key=True)
+    name: Mapped[str] = mapped_column(NAME)
+
+
+class FingerprintRow(Table):
+    """A cache, no part of the log: what a file held when it had this size, time and inode."""
+
+    __tablename__ = "file_fingerprints"
+
+    path: Mapped[str] = mapped_column(String(4096), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    # Text: some filesystems have inodes of 64 bits without sign, which SQLite cannot hold.
+    inode: Mapped[str] = mapped_column(String(40))
+    sha256: Mapped[str] = mapped_column(DIGEST)
+    content: Mapped[str | None] = mapped_column(Text)
+
+
+class PositionRow(Table):
+    """One row: the last event that the catalog shows. Updating it takes the write lock."""
+
+    __tablename__ = "log_position"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int]
+    sha256: Mapped[str] = mapped_column(DIGEST)
+
+
+# Replayed tables, in the order in which they can be emptied.
+VIEW_TABLES: tuple[type[Table], ...] = (TagRow, AliasRow, VersionRow, ModelRow, BaseRow)

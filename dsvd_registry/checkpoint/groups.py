@@ -1,0 +1,54 @@
+"""Which part of a diffusion model a tensor belongs to, by its name.
+
+Names of diffusers folders and modules, and of the original (LDM) single files. The groups are
+those by which the Delta-SVD paper reports ranks (arXiv 2508.16863), for people to read: nothing is
+decided by them.
+"""
+
+from __future__ import annotations
+
+import re
+
+OTHER = "other"
+
+# The first pattern that matches the start of a name decides; a group of None means that the rest
+# of the name is a U-Net's and is judged by the next table.
+_PARTS: tuple[tuple[re.Pattern[str], str | None], ...] = tuple(
+    (re.compile(pattern), group)
+    for pattern, group in (
+        (r"model_ema\.", OTHER),
+        (
+            r"(cond_stage_model|conditioner|text_encoder(s|_\d+)?|text_model|text_projection)\.",
+            "text encoder",
+        ),
+        (r"(first_stage_model|vae|encoder|decoder|quant_conv|post_quant_conv)\.", "VAE"),
+        (r"(unet|model\.diffusion_model)\.", None),
+    )
+)
+_UNET: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), group)
+    for pattern, group in (
+        (r"(conv_in|input_blocks\.0\.0)\.", "conv_in"),
+        (r"(down_blocks|input_blocks)\.", "down"),
+        (r"(mid_block|middle_block)\.", "mid"),
+        (r"(up_blocks|output_blocks)\.", "up"),
+        (r"(conv_out|conv_norm_out|out)\.", "conv_out"),
+        (
+            r"(time_embed|time_embedding|label_emb|add_embedding|class_embedding)\.",
+            "time embedding",
+        ),
+    )
+)
+
+
+def layer_group(name: str) -> str:
+    """The group of the tensor `name`: "conv_in", "down", "mid", "up", "conv_out",
+    "time embedding", "text encoder", "VAE" or "other"."""
+    rest = name
+    for pattern, part in _PARTS:
+        match = pattern.match(name)
+        if match and part is not None:
+            return part
+        if match:
+            rest = name[match.end() :]
+    return next((group for pattern, group in _UNET if pattern.match(rest)), OTHER)

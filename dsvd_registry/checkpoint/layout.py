@@ -1,0 +1,115 @@
+"""The bytes before the data of a safetensors file that is to be written.
+
+They are part of what a container's digests are taken over, so each rule here stands in
+spec/dsvd-container-v1.md too: JSON without whitespace and with no character escaped that need not
+be, `__metadata__` first and only if it is not empty, and spaces so that the data begins at a
+multiple of 8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import CheckpointError
+from .dtypes import BITS
+from .model import TensorInfo, check_count, check_name, check_shape, shown
+from .safetensors_file import (
+    LENGTH,
+    MAX_HEADER_BYTES,
+    METADATA_KEY,
+    Entry,
+    data_order,
+    parse_header,
+)
+
+ALIGNMENT = 8
+DROPPED_METADATA = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
+"""Keys of the source's metadata that hash its weights, and would lie about the result's."""
+OWN_PREFIX = "dsvd."
+
+
+@dataclass(frozen=True)
+class SafetensorsLayout:
+    """`prefix`: u64 length, JSON and padding; `order`: the tensors as their data lies after it;
+    `size`: bytes of the whole file."""
+
+    prefix: bytes
+    order: tuple[str, ...]
+    size: int
+
+
+def canonical_layout(
+    tensors: Iterable[TensorInfo], metadata: Mapping[str, str]
+) -> SafetensorsLayout:
+    """The layout that follows from the tensors alone, in whatever order they are given.
+
+    Tensors stand by bits per element, the most first, so that each is aligned for its dtype, then
+    by the UTF-8 bytes of their names; metadata by the UTF-8 bytes of its keys. Raises
+    `CheckpointError` for two tensors of one name, and for names and shapes over the limits.
+    """
+    found = list(tensors)
+    check_count(len(found))
+    sizes: dict[str, int] = {}
+    for info in found:
+        check_name(info.name)
+        check_shape(info.name, info.shape)
+        if info.name in sizes:
+            raise CheckpointError(f"there are two tensors of the name {shown(info.name)}")
+        sizes[info.name] = info.nbytes
+    entries, position = [], 0
+    for info in sorted(found, key=lambda info: (-BITS[info.dtype], info.name.encode())):
+        entries.append(Entry(info, position, position + sizes[info.name]))
+        position += sizes[info.name]
+    return _layout(_sorted(metadata), entries)
+
+
+def derived_layout(source_header: bytes, metadata: Mapping[str, str]) -> SafetensorsLayout:
+    """The layout of a result with the tensors of a source: its entries in its order.
+
+    Of the source's metadata the keys of `DROPPED_METADATA`, those that begin with `dsvd.` and
+    those that `metadata` gives are dropped; the others keep their order, and the given ones follow
+    by the UTF-8 bytes of their keys. Raises `CheckpointError` for an invalid header.
+    """
+    source_metadata, entries = parse_header(source_header)
+    kept = {
+        key: value
+        for key, value in (source_metadata or {}).items()
+        if key not in DROPPED_METADATA and not key.startswith(OWN_PREFIX) and key not in metadata
+    }
+    return _layout(kept | _sorted(metadata), list(entries.values()))
+
+
+def kept_layout(source_header: bytes) -> SafetensorsLayout:
+    """The layout of the source file itself, its header kept to the byte.
+
+    Raises `CheckpointError` for an invalid header.
+    """
+    _, entries = parse_header(source_header)
+    return _placed(LENGTH.pack(len(source_header)) + source_header, list(entries.values()))
+
+
+def _sorted(metadata: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(metadata.items(), key=lambda item: item[0].encode()))
+
+
+def _layout(metadata: dict[str, str], entries: list[Entry]) -> SafetensorsLayout:
+    document: dict[str, object] = {METADATA_KEY: metadata} if metadata else {}
+    for entry in entries:
+        document[entry.info.name] = {
+            "dtype": entry.info.dtype,
+            "shape": entry.info.shape,
+            "data_offsets": [entry.begin, entry.end],
+        }
+    header = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-(LENGTH.size + len(header)) % ALIGNMENT)
+    if len(header) > MAX_HEADER_BYTES:
+        raise CheckpointError(f"the header has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
+    return _placed(LENGTH.pack(len(header)) + header, entries)
+
+
+def _placed(prefix: bytes, entries: list[Entry]) -> SafetensorsLayout:
+    data_size = max((entry.end for entry in entries), default=0)
+    order = tuple(entry.info.name for entry in data_order(entries))
+    return SafetensorsLayout(prefix, order, len(prefix) + data_size)

@@ -1,0 +1,101 @@
+"""A checkpoint's file, mapped into memory and read in place."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import os
+import stat
+from pathlib import Path
+
+from ..errors import CheckpointError
+from ..fs import storage_errors
+
+
+class MappedFile:
+    """A whole regular file, mapped read-only.
+
+    Raises `StorageError` if the system refuses it, and `CheckpointError` for a folder, a device or
+    an empty file. A file that another program shortens while it is mapped ends the process with
+    SIGBUS, as with any mapping.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with storage_errors(path):
+            mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise CheckpointError(
+                f"{path} is a folder: a checkpoint here is one file", "Name one file inside it."
+            )
+        if not stat.S_ISREG(mode):
+            raise CheckpointError(f"{path} is not a regular file")
+        with storage_errors(path), path.open("rb") as file:
+            self.size = os.fstat(file.fileno()).st_size
+            if not self.size:
+                raise CheckpointError(f"{path} is empty")
+            self._map = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
+        self.path = path
+
+    def view(self, start: int, end: int) -> memoryview:
+        """The bytes `start:end`, without a copy. Both must lie in the file."""
+        return memoryview(self._map)[start:end]
+
+    def find(self, byte: bytes, start: int, end: int) -> int:
+        """Where `byte` first stands in `start:end`, or -1."""
+        return self._map.find(byte, start, end)
+
+    def release(self, start: int, end: int) -> None:
+        """Let the system take back the memory of `start:end`; the next access reads it again."""
+        # Windows has no such call, and trims the pages of mapped files by itself.
+        if hasattr(mmap, "MADV_DONTNEED"):
+            start -= start % mmap.PAGESIZE
+            if end > start:
+                self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
+
+    def close(self) -> None:
+        """Unmap; views that are still held keep the mapping until they go."""
+        with contextlib.suppress(BufferError):
+            self._map.close()
+
+
+class Window(io.RawIOBase):
+    """The bytes `start:end` of a mapped file, as a seekable file whose reads are bounded.
+
+    The standard library's pickle and zip parsers read as many bytes as the file tells them to;
+    `limit` keeps a file that lies from taking the memory of its own size.
+    """
+
+    def __init__(self, file: MappedFile, start: int, end: int, limit: int) -> None:
+        self._file, self._start, self._end, self._limit = file, start, end, limit
+        self._position = start
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = max(0, self._end - self._position)
+        size = rest if size is None or size < 0 else min(size, rest)
+        if size > self._limit:
+            raise CheckpointError(f"a part of {size} bytes is over the limit of {self._limit}")
+        begin, self._position = self._position, self._position + size
+        return bytes(self._file.view(begin, begin + size))
+
+    def readline(self, _size: int | None = -1, /) -> bytes:
+        newline = self._file.find(b"\n", self._position, self._end)
+        end = self._end if newline < 0 else newline + 1
+        return self.read(end - self._position)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        origin = {os.SEEK_SET: self._start, os.SEEK_CUR: self._position, os.SEEK_END: self._end}
+        position = origin[whence] + offset
+        if position < self._start:
+            raise ValueError("negative seek")
+        self._position = position
+        return self.tell()
+
+    def tell(self) -> int:
+        return self._position - self._start
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True

@@ -1,0 +1,162 @@
+"""What every checkpoint is, whatever file holds it: named tensors, read one at a time."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from ..errors import CheckpointError
+from ..hashing import READ_CHUNK, Fingerprint
+from .dtypes import tensor_bytes
+from .mapping import MappedFile
+
+MAX_TENSORS = 2**20
+MAX_NAME_BYTES = 4096
+MAX_DIMENSIONS = 32
+MAX_DIMENSION = 2**53  # exclusive: every dimension is exact as a JSON number everywhere
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor: its name, its safetensors dtype (`dtypes.BITS`) and its shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """The number of elements: 1 for a scalar, 0 where a dimension is 0."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes. Raises `CheckpointError` (see `tensor_bytes`)."""
+        return tensor_bytes(self.dtype, self.shape)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something in the file that is not a tensor of its state dict, and why it is not."""
+
+    name: str
+    reason: str
+
+
+class Checkpoint(abc.ABC):
+    """An open checkpoint: a context manager over one mapped file.
+
+    `tensors` has every tensor of the state dict in the file's order; `header` is the JSON of a
+    safetensors file exactly as it stands (without its 8-byte length), None for a pickle.
+    """
+
+    format: Literal["safetensors", "pickle"]
+    tensors: Mapping[str, TensorInfo]
+    header: bytes | None
+    left_out: tuple[LeftOut, ...]
+
+    def __init__(self, file: MappedFile) -> None:
+        self._file = file
+        self.path: Path = file.path
+
+    @abc.abstractmethod
+    def read(self, name: str) -> memoryview:
+        """The tensor's bytes (format "B"), little-endian, in C order, read-only.
+
+        They lie in the mapped file where the tensor is contiguous there, at any alignment, and are
+        a copy where it is not. Raises `KeyError` for an unknown name, and `CheckpointError` where
+        the file's own checksum does not match.
+        """
+
+    @abc.abstractmethod
+    def release(self, name: str) -> None:
+        """Let the system take back the memory behind `read(name)`; its views stay valid."""
+
+    def fingerprints(self, progress: Callable[[int], None] | None = None) -> list[Fingerprint]:
+        """Every tensor's SHA-256, in the order of `tensors`; memory stays at one chunk.
+
+        `progress` is called with the number of bytes hashed since the last call.
+        Raises `CheckpointError` as `read` does.
+        """
+        found = []
+        for info in self.tensors.values():
+            digest, data = hashlib.sha256(), self.read(info.name)
+            for start in range(0, len(data), READ_CHUNK):
+                chunk = data[start : start + READ_CHUNK]
+                digest.update(chunk)
+                if progress is not None:
+                    progress(len(chunk))
+            self.release(info.name)
+            found.append(Fingerprint(info.name, info.dtype, info.shape, digest.hexdigest()))
+        return found
+
+    def close(self) -> None:
+        """Close the file. Views that `read` gave stay valid until they are dropped."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_name(name: str) -> None:
+    """Raises `CheckpointError` unless `name` is 1 to 4096 bytes of UTF-8 without a NUL."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise CheckpointError(f"the tensor name {shown(name)} is not valid Unicode") from error
+    if not 1 <= size <= MAX_NAME_BYTES:
+        raise CheckpointError(
+            f"the tensor name {shown(name)} has {size} bytes, not 1 to {MAX_NAME_BYTES}"
+        )
+    if "\0" in name:
+        raise CheckpointError(f"the tensor name {shown(name)} holds a NUL")
+
+
+def check_shape(name: str, shape: tuple[object, ...]) -> tuple[int, ...]:
+    """`shape` if it is at most 32 integers from 0 to 2**53 - 1; else raises `CheckpointError`."""
+    if len(shape) > MAX_DIMENSIONS:
+        raise CheckpointError(
+            f"tensor {shown(name)} has {len(shape)} dimensions, more than {MAX_DIMENSIONS}"
+        )
+    checked = []
+    for length in shape:
+        # `type` and not `isinstance`: True is no dimension.
+        if type(length) is not int or not 0 <= length < MAX_DIMENSION:
+            raise CheckpointError(f"tensor {shown(name)} has a dimension that is not in 0..2**53-1")
+        checked.append(length)
+    return tuple(checked)
+
+
+def check_count(count: int) -> None:
+    """Raises `CheckpointError` for more than 2**20 tensors."""
+    if count > MAX_TENSORS:
+        raise CheckpointError(f"it has {count} tensors, more than {MAX_TENSORS}")
+
+
+def shown(name: str) -> str:
+    """`name` as a message shows it: quoted, escaped where it does not print, and not too long."""
+    return ascii(name) if len(name) <= 200 else ascii(name[:200]) + "..."
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put `path` before the message of a `CheckpointError` raised inside."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}", error.hint) from error

@@ -1,0 +1,116 @@
+"""Checkpoints that `torch.save` wrote, read without torch and without running their pickle."""
+
+from __future__ import annotations
+
+import io
+from types import MappingProxyType
+
+from ..errors import CheckpointError
+from .mapping import MappedFile
+from .model import Checkpoint, TensorInfo, check_count, check_shape, naming, shown
+from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle
+from .pickle_values import StorageRef, TensorRef
+from .state_dict import select_state_dict
+from .strided import check_strided, gather, is_contiguous
+from .torch_archive import TorchArchive
+from .torch_legacy import LegacyFile
+from .torch_storages import Extent
+
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+class PickleFile(Checkpoint):
+    """An open checkpoint of torch, as a zip archive (since 1.6) or in the legacy format.
+
+    Raises `CheckpointError` for a file that is not one, is damaged, or has no clear state dict.
+    """
+
+    format = "pickle"
+    header = None
+
+    def __init__(self, file: MappedFile) -> None:
+        super().__init__(file)
+        self._sound: set[Extent] = set()
+        with naming(file.path):
+            pickled, self._storages = _open(file)
+            state_dict = select_state_dict(pickled)
+            self._refs, self.left_out = state_dict.tensors, state_dict.left_out
+            check_count(len(self._refs))
+            self.tensors = MappingProxyType(
+                {name: self._describe(name, ref) for name, ref in self._refs.items()}
+            )
+
+    def read(self, name: str) -> memoryview:
+        ref = self._refs[name]
+        extent = self._storages[ref.storage.key]
+        if extent not in self._sound:
+            with naming(self.path):
+                extent.check(self._file)
+            self._sound.add(extent)
+        part = _part(ref.storage, extent)
+        storage = self._file.view(part.start, part.end)
+        if is_contiguous(ref.shape, ref.strides):
+            start = ref.offset * ref.kind.itemsize
+            return storage[start : start + self.tensors[name].nbytes]
+        return gather(storage, ref.shape, ref.strides, ref.offset, ref.kind.itemsize)
+
+    def release(self, name: str) -> None:
+        extent = self._storages[self._refs[name].storage.key]
+        self._file.release(extent.start, extent.end)
+
+    def _describe(self, name: str, ref: TensorRef) -> TensorInfo:
+        assert ref.kind.dtype is not None  # or it would be an UnreadableTensor
+        info = TensorInfo(name, ref.kind.dtype, check_shape(name, ref.shape))
+        part = _part(ref.storage, self._storages[ref.storage.key])
+        try:
+            check_strided(ref.shape, ref.strides, ref.offset, ref.kind.itemsize, part.size)
+        except CheckpointError as error:
+            raise CheckpointError(f"tensor {shown(name)}: {error}") from error
+        return info
+
+
+def _open(file: MappedFile) -> tuple[Pickled, dict[str, Extent]]:
+    """The pickle, and the storages of all its tensors by their keys."""
+    if file.view(0, min(file.size, len(ZIP_MAGIC))) == ZIP_MAGIC:
+        archive = TorchArchive(file)
+        extent = archive.pickle
+        if extent.size > MAX_PICKLE_BYTES:
+            raise CheckpointError(f"its data.pkl has {extent.size} bytes")
+        extent.check(file)
+        pickled = read_pickle(io.BytesIO(file.view(extent.start, extent.end)))
+        sizes = _sizes(pickled)
+        extents = {key: archive.storage(key) for key in sizes}
+    else:
+        legacy = LegacyFile(file)
+        pickled = legacy.pickled
+        sizes = _sizes(pickled)
+        # The first tensor of a storage decided how its elements were counted.
+        itemsizes: dict[str, int] = {}
+        for storage in pickled.storages:
+            itemsizes.setdefault(storage.key, storage.kind.itemsize)
+        extents = legacy.storages(itemsizes)
+    for key, size in sizes.items():
+        if extents[key].size != size:
+            raise CheckpointError(
+                f"its storage {shown(key)} has {extents[key].size} bytes, not {size}"
+            )
+    return pickled, extents
+
+
+def _sizes(pickled: Pickled) -> dict[str, int]:
+    """The bytes of each storage, by its key."""
+    sizes: dict[str, int] = {}
+    for storage in pickled.storages:
+        size = storage.elements * storage.kind.itemsize
+        if sizes.setdefault(storage.key, size) != size:
+            raise CheckpointError(f"its storage {shown(storage.key)} has two sizes")
+    return sizes
+
+
+def _part(storage: StorageRef, extent: Extent) -> Extent:
+    """The bytes of the storage, or of the view of it, that the reference means."""
+    start = extent.start + storage.first * storage.kind.itemsize
+    end = start + storage.count * storage.kind.itemsize
+    if end > extent.end:
+        raise CheckpointError(f"a view of its storage {shown(storage.key)} is longer than that is")
+    return Extent(start, end)

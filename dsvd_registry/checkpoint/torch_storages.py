@@ -1,0 +1,37 @@
+"""The storages of a torch file: where each lies in the file, and whether it is whole."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from ..errors import CheckpointError
+from ..hashing import READ_CHUNK
+from .mapping import MappedFile
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The bytes `start:end` of the file. `crc` is their CRC-32, or 0 where the file has none."""
+
+    start: int
+    end: int
+    crc: int = 0
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.end - self.start
+
+    def check(self, file: MappedFile) -> None:
+        """Raises `CheckpointError` unless the bytes have the CRC-32 that the file gives."""
+        if not self.crc:
+            return
+        found = 0
+        for start in range(self.start, self.end, READ_CHUNK):
+            found = zlib.crc32(file.view(start, min(start + READ_CHUNK, self.end)), found)
+        if found != self.crc:
+            raise CheckpointError(
+                f"the bytes {self.start} to {self.end} are damaged: their CRC-32 is {found:08x}, "
+                f"not {self.crc:08x}"
+            )

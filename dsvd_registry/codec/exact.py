@@ -1,0 +1,164 @@
+"""Exact reconstruction: the same bits from every GEMM, thread count, CPU and device.
+
+Source: spec/dsvd-container-v1.md, section "Reconstruction". Integer factors whose bound is under
+2^24 multiply exactly in fp32, under 2^53 in fp64, whatever the order of the sums; so which library
+does it, and how, does not matter, as long as it multiplies and adds in IEEE arithmetic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .bound import EXACT_FP32, magnitude_bound
+from .tensors import round_to
+
+TILE_ELEMENTS = 1 << 22  # of the result at a time, so that memory does not grow with the tensor
+
+
+@dataclass(frozen=True)
+class Components:
+    """r components: integers `a` int32 (r, m) and `b` int32 (r, n), `exponents` int64 (r,)."""
+
+    a: npt.NDArray[np.int32]
+    b: npt.NDArray[np.int32]
+    exponents: npt.NDArray[np.int64]
+
+    def maxima(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """max|a_c| and max|b_c|, int64 (r,)."""
+        wide = (np.abs(factor.astype(np.int64)) for factor in (self.a, self.b))
+        largest_a, largest_b = (factor.max(axis=1) for factor in wide)
+        return largest_a, largest_b
+
+
+class DeltaProduct:
+    """sum over components of 2^e a b^T as an exact matrix, a run of rows at a time.
+
+    `path` is the floating-point type in which the product is exact: float32 where the bound
+    allows (and `device` has been seen to multiply exactly), float64 otherwise.
+    """
+
+    def __init__(
+        self,
+        components: Components,
+        device: torch.device | str = "cpu",
+        path: torch.dtype | None = None,
+    ) -> None:
+        device = torch.device(device)
+        least = int(components.exponents.min())
+        shifts = components.exponents - least
+        self.path = path or fastest_exact_path(components, device)
+        self.rows, self.columns = components.a.shape[1], components.b.shape[1]
+        self._scale = 2.0**least
+        with ieee_arithmetic(device):
+            self._a = _shifted(components.a, shifts // 2, self.path, device).T.contiguous()
+            self._b = _shifted(components.b, shifts - shifts // 2, self.path, device)
+
+    def tile(self, first: int, end: int) -> torch.Tensor:
+        """Rows first..end-1, (end - first, n), dtype `path`; zero is always +0.0."""
+        product = self._a[first:end] @ self._b
+        # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
+        product += 0.0
+        return product.mul_(self._scale)
+
+
+def apply_delta(
+    base: torch.Tensor, product: DeltaProduct, dtype: torch.dtype, out: torch.Tensor
+) -> None:
+    """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n)."""
+    step = max(1, TILE_ELEMENTS // max(1, product.columns))
+    with ieee_arithmetic(base.device):
+        for first in range(0, product.rows, step):
+            end = min(first + step, product.rows)
+            # Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
+            total = base[first:end].to(product.path) + product.tile(first, end)
+            out[first:end] = round_to(total, dtype)
+
+
+def apply_dense(
+    base: torch.Tensor, values: npt.NDArray[np.int32], exponent: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """round(base + values * 2^exponent), of the shape of `base`; `values` int32, flat."""
+    with ieee_arithmetic(base.device):
+        delta = torch.from_numpy(values).to(base.device, torch.float64) * 2.0**exponent
+        return round_to(base.to(torch.float64) + delta.reshape(base.shape), dtype)
+
+
+def fastest_exact_path(components: Components, device: torch.device) -> torch.dtype:
+    """float32 where it is proved exact, else float64. The choice never changes a bit."""
+    max_a, max_b = (maxima.tolist() for maxima in components.maxima())
+    exponents = components.exponents.tolist()
+    bound = magnitude_bound(exponents, max_a, max_b)
+    least = min(exponents)
+    if bound.bit_length() + least > 127:  # fp64 reaches further than fp32
+        return torch.float64
+    if bound >= EXACT_FP32 and _row_bound(components) >= EXACT_FP32:
+        return torch.float64
+    return torch.float32 if multiplies_exactly(device) else torch.float64
+
+
+def _row_bound(components: Components) -> float:
+    """Cauchy-Schwarz on the balanced factors: the largest row norm of a times that of b.
+
+    It bounds the sum of the magnitudes of any subset of the terms too. The margin covers the
+    rounding of the norms themselves.
+    """
+    shifts = components.exponents - components.exponents.min()
+    norms = [
+        np.sqrt(np.square(np.ldexp(factor.astype(np.float64), half[:, None])).sum(axis=0).max())
+        for factor, half in (
+            (components.a, shifts // 2),
+            (components.b, shifts - shifts // 2),
+        )
+    ]
+    return float(norms[0] * norms[1]) * (1 + 1e-9)
+
+
+@functools.cache
+def multiplies_exactly(device: torch.device) -> bool:
+    """Whether fp32 products here are IEEE products: one known integer product is tried, once."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randint(-1023, 1024, (96, 16), generator=generator)
+    b = torch.randint(-1023, 1024, (16, 96), generator=generator)
+    with ieee_arithmetic(device):
+        product = a.to(device, torch.float32) @ b.to(device, torch.float32)
+    return torch.equal(product.cpu().to(torch.int64), a @ b)
+
+
+@contextlib.contextmanager
+def ieee_arithmetic(device: torch.device) -> Iterator[None]:
+    """Autocast off, matmul precision IEEE, subnormal numbers kept; the caller's choices come back."""
+    # torch's own types do not know of the first.
+    backends = (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    precisions = [backend.fp32_precision for backend in backends]
+    flushes = device.type == "cpu" and not bool(torch.tensor(2.0**-127) * 1.0)
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        if flushes:
+            torch.set_flush_denormal(False)
+        with torch.autocast(device.type, enabled=False), torch.no_grad():
+            yield
+    finally:
+        for backend, precision in zip(backends, precisions, strict=True):
+            backend.fp32_precision = precision
+        if flushes:
+            torch.set_flush_denormal(True)
+
+
+def _shifted(
+    factor: npt.NDArray[np.int32],
+    shifts: npt.NDArray[np.int64],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> torch.Tensor:
+    """Integers times 2^shift, exact: in range by the bound, and a shift moves no mantissa bit."""
+    values = torch.from_numpy(factor).to(device, torch.float64)
+    scales = torch.from_numpy(np.ldexp(1.0, shifts)).to(device)
+    return (values * scales[:, None]).to(dtype)

@@ -1,0 +1,60 @@
+"""Torch tensors over little-endian bytes, and the one rounding rule of a reconstruction."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..fs import Bytes
+
+TORCH_DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+}
+
+
+def tensor_from_bytes(data: Bytes, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A tensor of its own memory with these little-endian C-order bytes; for `TORCH_DTYPES`."""
+    if not len(data):
+        return torch.empty(shape, dtype=TORCH_DTYPES[dtype])
+    flat = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
+    return flat.view(TORCH_DTYPES[dtype]).reshape(shape)
+
+
+def tensor_to_bytes(tensor: torch.Tensor) -> memoryview:
+    """The little-endian C-order bytes of a CPU tensor; no copy where it is contiguous."""
+    flat = tensor.contiguous().reshape(-1)
+    data: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return data.data if data.size else memoryview(b"")
+
+
+def round_to(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """RN_T(RN_f32(RN_f64(x))): the middle step is part of the format (spec, "Reconstruction").
+
+    torch casts float64 to float16 through float32 anyway, numpy does not; here it is said.
+    """
+    return values if values.dtype == dtype else values.to(torch.float32).to(dtype)
+
+
+def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether two tensors of one dtype and shape hold the same bytes (NaN and -0.0 told apart)."""
+    if left.numel() == 0:
+        return True
+    as_bytes = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]
+    return torch.equal(*as_bytes)

@@ -1,0 +1,1 @@
+"""The `.dsvd` bytes: strict header, writer, reader. Format: spec/dsvd-container-v1.md."""

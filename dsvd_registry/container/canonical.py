@@ -1,0 +1,99 @@
+"""Canonical JSON (spec, section "Canonical JSON"): one text for one value, and strict reading of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from ..errors import ContainerError
+
+
+def encode(value: Any) -> bytes:
+    """Keys sorted, no white space, ASCII, integers and shortest round-trip reals."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def decode(data: bytes) -> Any:
+    """The value of a canonical text. Raises `ContainerError` for any other text.
+
+    Writing the value again must give the same bytes: that alone refuses repeated keys, white
+    space, NaN, over-long numbers and every other second spelling.
+    """
+    try:
+        value = json.loads(data)
+        canonical = encode(value) == data
+    except (ValueError, RecursionError) as error:
+        raise ContainerError(f"the header is not JSON: {error}") from error
+    if not canonical:
+        raise ContainerError("the header is not canonical JSON")
+    return value
+
+
+class Fields:
+    """One JSON object of the header, read field by field; `where` names it in errors."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise ContainerError(f"{where} is not an object")
+        self._left = dict(value)
+        self._where = where
+
+    def take(self, name: str) -> Any:
+        if name not in self._left:
+            raise ContainerError(f"{self._where} has no field {name!r}")
+        return self._left.pop(name)
+
+    def integer(self, name: str, least: int, most: int) -> int:
+        value = self.take(name)
+        if type(value) is not int:
+            raise ContainerError(f"{self._where}: {name} is not an integer")
+        if not least <= value <= most:
+            raise ContainerError(f"{self._where}: {name} is outside {least}..{most}")
+        return value
+
+    def optional_integer(self, name: str, least: int, most: int) -> int:
+        """0 where the field is not there."""
+        return self.integer(name, least, most) if name in self._left else 0
+
+    def real(self, name: str) -> float:
+        value = self.take(name)
+        if type(value) is not float:
+            raise ContainerError(f"{self._where}: {name} is not a real number")
+        if not math.isfinite(value) or math.copysign(1.0, value) < 0:
+            raise ContainerError(f"{self._where}: {name} is not a finite number of at least 0")
+        return value
+
+    def text(self, name: str, most_bytes: int, least_bytes: int = 1) -> str:
+        value = self.take(name)
+        if not isinstance(value, str):
+            raise ContainerError(f"{self._where}: {name} is not a string")
+        try:
+            length = len(value.encode())
+        except UnicodeEncodeError as error:
+            raise ContainerError(f"{self._where}: {name} holds half a surrogate pair") from error
+        if not least_bytes <= length <= most_bytes:
+            raise ContainerError(
+                f"{self._where}: {name} is not of {least_bytes}..{most_bytes} bytes"
+            )
+        return value
+
+    def hexadecimal(self, name: str, digits: int) -> str:
+        value = self.text(name, digits)
+        if len(value) != digits or not set(value) <= set("0123456789abcdef"):
+            raise ContainerError(f"{self._where}: {name} is not {digits} hexadecimal digits")
+        return value
+
+    def array(self, name: str, most: int, least: int = 0) -> list[Any]:
+        value = self.take(name)
+        if not isinstance(value, list):
+            raise ContainerError(f"{self._where}: {name} is not an array")
+        if not least <= len(value) <= most:
+            raise ContainerError(f"{self._where}: {name} has not {least}..{most} entries")
+        return value
+
+    def end(self) -> None:
+        """Refuse what was not taken."""
+        if self._left:
+            name = min(self._left)
+            raise ContainerError(f"{self._where} has an unknown field {name!r}")

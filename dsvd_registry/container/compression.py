@@ -1,0 +1,42 @@
+"""One zstd frame, bounded and checked (spec, section "Compression")."""
+
+from __future__ import annotations
+
+import zstandard
+
+from ..errors import ContainerError
+from ..fs import Bytes
+
+LEVEL = 9
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def compress(data: Bytes) -> bytes:
+    """A single zstd frame with its content size, without dictionary or checksum."""
+    compressor = zstandard.ZstdCompressor(
+        level=LEVEL, write_content_size=True, write_checksum=False, write_dict_id=False
+    )
+    return compressor.compress(data)
+
+
+def decompress(data: Bytes, size: int, where: str) -> bytes:
+    """Exactly `size` bytes from exactly one frame. Raises `ContainerError` that names `where`.
+
+    The size that the frame declares is compared before anything is decompressed, so the memory
+    taken is `size` and the caller's bound on it holds.
+    """
+    if bytes(data[:4]) != ZSTD_MAGIC:
+        raise ContainerError(f"{where} is not a zstd frame")
+    try:
+        parameters = zstandard.get_frame_parameters(data)
+        if parameters.content_size != size:
+            raise ContainerError(f"{where} does not hold the {size} bytes that it should")
+        if parameters.dict_id:
+            raise ContainerError(f"{where} needs a zstd dictionary")
+        decompressor = zstandard.ZstdDecompressor()
+        content = decompressor.decompress(data, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ContainerError(f"{where}: {error}") from error
+    if len(content) != size:
+        raise ContainerError(f"{where} does not hold the {size} bytes that it should")
+    return content

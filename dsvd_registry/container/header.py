@@ -1,0 +1,338 @@
+"""The header as canonical JSON, and back (spec, section "Header")."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast, get_args
+
+from ..errors import ContainerError, UnsupportedFeature
+from ..hashing import sha256
+from . import canonical, limits
+from .canonical import Fields
+from .records import (
+    RAW_REASONS,
+    BasedRecord,
+    BaseTensor,
+    DenseRecord,
+    Encoding,
+    Frame,
+    FrameContent,
+    Header,
+    LowRankRecord,
+    Omission,
+    Part,
+    RawRecord,
+    Result,
+    SameRecord,
+    Source,
+    TensorRecord,
+    View,
+    ViewKind,
+)
+
+REALS = ("energy", "nuclear_norm", "base_norm", "norm", "error")
+
+
+def header_json(header: Header) -> bytes:
+    """The canonical JSON of `header`."""
+    return canonical.encode(_header_object(header))
+
+
+def content_digest(header: Header) -> str:
+    """SHA-256 of the header's canonical JSON without `results`.
+
+    It names a container's content from inside the files that it gives, whose own digests stand in
+    `results`: no digest can contain itself. The payload's SHA-256 is part of it.
+    """
+    value = _header_object(header)
+    del value["results"]
+    return sha256(canonical.encode(value))
+
+
+def parse_header(data: bytes, payload_offset: int) -> Header:
+    """The header of canonical JSON `data`; frames start at `payload_offset`.
+
+    Raises `ContainerError` for a field that breaks its own rule, `UnsupportedFeature` for an
+    unknown name in `requires`. Rules across fields are `structure.check_structure`'s.
+    """
+    value = canonical.decode(data)
+    if isinstance(value, dict):
+        _check_requires(value.get("requires"))
+    fields = Fields(value, "the header")
+    base = Fields(fields.take("base"), "base")
+    encoding = Fields(fields.take("encoding"), "encoding")
+    source = Fields(fields.take("source"), "source")
+    fields.take("requires")
+    header = Header(
+        base_digest=base.hexadecimal("digest", 64),
+        base_name=base.text("name", limits.MAX_NAME_BYTES),
+        encoding=Encoding(tau=encoding.real("tau"), grid_noise=encoding.real("grid_noise")),
+        source=Source(
+            format=source.text("format", 64),
+            sha256=source.hexadecimal("sha256", 64),
+            size=source.integer("size", 0, limits.MAX_SIZE),
+        ),
+        left_out=tuple(
+            _omission(entry, f"left_out[{i}]")
+            for i, entry in enumerate(fields.array("left_out", limits.MAX_TENSORS))
+        ),
+        tensors=tuple(
+            _tensor(entry, f"tensors[{i}]")
+            for i, entry in enumerate(fields.array("tensors", limits.MAX_TENSORS))
+        ),
+        frames=_frames(fields.array("frames", limits.MAX_FRAMES), payload_offset),
+        payload_sha256=fields.hexadecimal("payload_sha256", 64),
+        results=tuple(
+            _result(entry, f"results[{i}]")
+            for i, entry in enumerate(fields.array("results", limits.MAX_RESULTS, least=1))
+        ),
+        requires=tuple(value["requires"]),
+    )
+    for part in (fields, base, encoding, source):
+        part.end()
+    if not 0 < header.encoding.tau <= 1:
+        raise ContainerError("encoding: tau is outside (0, 1]")
+    return header
+
+
+def _check_requires(names: Any) -> None:
+    """First of all: a file that needs more than this reader has is refused by that name."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ContainerError("requires is not an array of strings")
+    if names != sorted(set(names)):
+        raise ContainerError("requires is not sorted, or repeats a name")
+    for name in names:
+        if name not in limits.FEATURES:
+            raise UnsupportedFeature(f"the container requires {name!r}, which is not known here")
+
+
+def _header_object(header: Header) -> dict[str, Any]:
+    return {
+        "base": {"digest": header.base_digest, "name": header.base_name},
+        "encoding": {"grid_noise": header.encoding.grid_noise, "tau": header.encoding.tau},
+        "frames": [
+            {
+                "content": frame.content,
+                "parts": [[part.tensor, part.count] for part in frame.parts],
+                "raw": frame.raw,
+                "stored": frame.stored,
+                "xxh3": frame.xxh3,
+            }
+            for frame in header.frames
+        ],
+        "left_out": [{"name": entry.name, "reason": entry.reason} for entry in header.left_out],
+        "payload_sha256": header.payload_sha256,
+        "requires": list(header.requires),
+        "results": [
+            {"path": result.path, "sha256": result.sha256, "size": result.size}
+            for result in header.results
+        ],
+        "source": {
+            "format": header.source.format,
+            "sha256": header.source.sha256,
+            "size": header.source.size,
+        },
+        "tensors": [_tensor_object(tensor) for tensor in header.tensors],
+    }
+
+
+def _tensor_object(tensor: TensorRecord) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+    }
+    if isinstance(tensor, BasedRecord):
+        value["base"] = [
+            {
+                "name": base.name,
+                "dtype": base.dtype,
+                "shape": list(base.shape),
+                "sha256": base.sha256,
+            }
+            for base in tensor.base
+        ]
+        value["view"] = _view_object(tensor.view)
+        if tensor.new_rows:
+            value["new_rows"] = tensor.new_rows
+    match tensor:
+        case SameRecord():
+            value["kind"] = "same"
+        case LowRankRecord():
+            value |= {"kind": "low_rank", "full_rank": tensor.full_rank, "rank": tensor.rank}
+            value |= {"tau_rank": tensor.tau_rank, "noise_rank": tensor.noise_rank}
+            value |= {name: getattr(tensor, name) for name in REALS}
+        case DenseRecord():
+            value |= {"kind": "dense", "exponent": tensor.exponent, "maximum": tensor.maximum}
+            value |= {"base_norm": tensor.base_norm, "norm": tensor.norm, "error": tensor.error}
+        case RawRecord():
+            value |= {"kind": "raw", "reason": tensor.reason}
+        case _:
+            raise TypeError(f"not a record of a container: {type(tensor).__name__}")
+    return value
+
+
+def _view_object(view: View) -> dict[str, Any]:
+    if view.kind == "slice":
+        return {"kind": "slice", "first": view.first, "rows": view.rows}
+    return {"kind": view.kind}
+
+
+def _tensor(value: Any, where: str) -> TensorRecord:
+    fields = Fields(value, where)
+    name = fields.text("name", limits.MAX_NAME_BYTES)
+    dtype = fields.text("dtype", 32)
+    shape = _shape(fields, where)
+    kind = fields.text("kind", 32)
+    tensor: TensorRecord
+    if kind == "raw":
+        reason = fields.text("reason", 32)
+        if reason not in RAW_REASONS:
+            raise ContainerError(f"{where}: unknown reason {reason!r}")
+        tensor = RawRecord(name, dtype, shape, reason)
+    elif kind in ("same", "low_rank", "dense"):
+        base = tuple(
+            _base_tensor(entry, f"{where}.base[{i}]")
+            for i, entry in enumerate(
+                fields.array("base", limits.MAX_BASE_TENSORS_PER_RECORD, least=1)
+            )
+        )
+        view = _view(fields.take("view"), f"{where}.view")
+        new_rows = fields.optional_integer("new_rows", 1, limits.MAX_SIZE)
+        based = (name, dtype, shape, base, view, new_rows)
+        if kind == "same":
+            tensor = SameRecord(*based)
+        elif kind == "dense":
+            tensor = DenseRecord(
+                *based,
+                exponent=fields.integer("exponent", limits.MIN_EXPONENT, limits.MAX_EXPONENT),
+                maximum=fields.integer("maximum", 1, limits.MAX_MAGNITUDE),
+                base_norm=fields.real("base_norm"),
+                norm=fields.real("norm"),
+                error=fields.real("error"),
+            )
+        else:
+            tensor = _low_rank(based, fields, where)
+    else:
+        raise ContainerError(f"{where}: unknown kind {kind!r}")
+    fields.end()
+    return tensor
+
+
+def _low_rank(
+    based: tuple[str, str, tuple[int, ...], tuple[BaseTensor, ...], View, int],
+    fields: Fields,
+    where: str,
+) -> LowRankRecord:
+    full_rank = fields.integer("full_rank", 1, limits.MAX_SIZE)
+    tensor = LowRankRecord(
+        *based,
+        rank=fields.integer("rank", 1, full_rank),
+        tau_rank=fields.integer("tau_rank", 1, full_rank),
+        noise_rank=fields.integer("noise_rank", 0, full_rank),
+        energy=fields.real("energy"),
+        nuclear_norm=fields.real("nuclear_norm"),
+        base_norm=fields.real("base_norm"),
+        norm=fields.real("norm"),
+        error=fields.real("error"),
+    )
+    if len(tensor.shape) < 2 or full_rank != tensor.full_rank:
+        raise ContainerError(f"{where}: full_rank is not that of the shape")
+    return tensor
+
+
+def _shape(fields: Fields, where: str) -> tuple[int, ...]:
+    shape = fields.array("shape", limits.MAX_DIMENSIONS)
+    if not all(type(size) is int and 0 <= size <= limits.MAX_SIZE for size in shape):
+        raise ContainerError(f"{where}: shape holds something else than sizes")
+    if math.prod(shape) * 16 > limits.MAX_SIZE:
+        raise ContainerError(f"{where}: the shape has too many elements")
+    return tuple(shape)
+
+
+def _base_tensor(value: Any, where: str) -> BaseTensor:
+    fields = Fields(value, where)
+    tensor = BaseTensor(
+        name=fields.text("name", limits.MAX_NAME_BYTES),
+        dtype=fields.text("dtype", 32),
+        shape=_shape(fields, where),
+        sha256=fields.hexadecimal("sha256", 64),
+    )
+    fields.end()
+    return tensor
+
+
+def _view(value: Any, where: str) -> View:
+    fields = Fields(value, where)
+    kind = fields.text("kind", 32)
+    if kind == "slice":
+        view = View(
+            "slice",
+            first=fields.integer("first", 0, limits.MAX_SIZE),
+            rows=fields.integer("rows", 1, limits.MAX_SIZE),
+        )
+    else:
+        view = View(_whole_view(kind, where))
+    fields.end()
+    return view
+
+
+def _whole_view(kind: str, where: str) -> ViewKind:
+    for known in get_args(ViewKind):
+        if kind == known:
+            return cast(ViewKind, known)
+    raise ContainerError(f"{where}: unknown kind {kind!r}")
+
+
+def _frames(values: list[Any], offset: int) -> tuple[Frame, ...]:
+    frames = []
+    for i, value in enumerate(values):
+        where = f"frames[{i}]"
+        fields = Fields(value, where)
+        content = fields.take("content")
+        if content not in get_args(FrameContent):
+            raise ContainerError(f"{where}: unknown content {content!r}")
+        frame = Frame(
+            content=content,
+            parts=tuple(_part(entry, where) for entry in fields.array("parts", limits.MAX_PARTS)),
+            raw=fields.integer("raw", 1, limits.MAX_FRAME_RAW),
+            stored=fields.integer("stored", 1, limits.MAX_FRAME_STORED),
+            xxh3=fields.hexadecimal("xxh3", 16),
+            offset=offset,
+        )
+        fields.end()
+        frames.append(frame)
+        offset += frame.stored
+    return tuple(frames)
+
+
+def _part(value: Any, where: str) -> Part:
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(type(number) is int and 0 <= number <= limits.MAX_SIZE for number in value)
+        or value[1] < 1
+    ):
+        raise ContainerError(f"{where}: a part is not [tensor, count]")
+    return Part(*value)
+
+
+def _result(value: Any, where: str) -> Result:
+    fields = Fields(value, where)
+    result = Result(
+        path=fields.text("path", limits.MAX_NAME_BYTES),
+        sha256=fields.hexadecimal("sha256", 64),
+        size=fields.integer("size", 0, limits.MAX_SIZE),
+    )
+    fields.end()
+    return result
+
+
+def _omission(value: Any, where: str) -> Omission:
+    fields = Fields(value, where)
+    omission = Omission(
+        name=fields.text("name", limits.MAX_NAME_BYTES),
+        reason=fields.text("reason", limits.MAX_NAME_BYTES),
+    )
+    fields.end()
+    return omission

@@ -1,0 +1,165 @@
+"""The bytes of a part: one tensor's run of component tables, components or elements (spec, "Parts")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..codec.bound import EXACT_FP64, magnitude_bound
+from ..errors import ContainerError
+from . import limits
+from .integers import Int32, join_planes, split_planes, unzigzag, width, zigzag
+
+TABLE_ENTRY_SIZE = 13
+
+
+@dataclass(frozen=True)
+class ComponentTable:
+    """What stands of each of r components before any of its numbers is decoded.
+
+    `exponents`, `max_a`, `max_b`: int64, shape (r,); `singular_values`: float32, shape (r,), falling.
+    """
+
+    exponents: npt.NDArray[np.int64]
+    max_a: npt.NDArray[np.int64]
+    max_b: npt.NDArray[np.int64]
+    singular_values: npt.NDArray[np.float32]
+
+    @property
+    def rank(self) -> int:
+        return len(self.exponents)
+
+    def rows(self, first: int, end: int) -> ComponentTable:
+        """The table of components first..end-1."""
+        part = slice(first, end)
+        return ComponentTable(
+            self.exponents[part], self.max_a[part], self.max_b[part], self.singular_values[part]
+        )
+
+    @staticmethod
+    def joined(tables: Sequence[ComponentTable]) -> ComponentTable:
+        """One table of all components, in order."""
+        return ComponentTable(
+            np.concatenate([table.exponents for table in tables]),
+            np.concatenate([table.max_a for table in tables]),
+            np.concatenate([table.max_b for table in tables]),
+            np.concatenate([table.singular_values for table in tables]),
+        )
+
+    def check(self) -> None:
+        """Raises `ContainerError` where a component breaks a limit, or the exactness bound fails."""
+        singular_values = self.singular_values
+        if not (np.isfinite(singular_values).all() and (singular_values > 0).all()):
+            raise ContainerError("a singular value is not finite and positive")
+        if (np.diff(singular_values) > 0).any():
+            raise ContainerError("the singular values do not fall")
+        for name, maxima in (("a", self.max_a), ("b", self.max_b)):
+            if (maxima < 1).any():
+                raise ContainerError(f"a component's {name} is all zero")
+            if (maxima > limits.MAX_MAGNITUDE).any():
+                raise ContainerError(f"a component's {name} is over {limits.MAX_MAGNITUDE}")
+        exponents, max_a, max_b = self.exponents.tolist(), self.max_a.tolist(), self.max_b.tolist()
+        for e, a, b in zip(exponents, max_a, max_b, strict=True):
+            if e < limits.MIN_EXPONENT or e + a.bit_length() + b.bit_length() > limits.MAX_EXPONENT:
+                raise ContainerError(f"a component's exponent {e} is outside the limits")
+        if magnitude_bound(exponents, max_a, max_b) >= EXACT_FP64:
+            raise ContainerError("the exactness bound is 2^53 or more")
+
+    def rank_at(self, tau: float, nuclear_norm: float) -> int:
+        """The smallest t whose singular values sum to `tau * nuclear_norm`; rank + 1 if none does.
+
+        The sum runs in float64 from the first on, so every reader finds the same t.
+        """
+        sums = np.cumsum(self.singular_values.astype(np.float64))
+        return int(np.searchsorted(sums, tau * nuclear_norm, side="left")) + 1
+
+    def factor_sizes(self, rows: int, columns: int) -> int:
+        """Bytes of these components' integers for a (rows, columns) matrix."""
+        return sum(rows * width(a) for a in self.max_a.tolist()) + sum(
+            columns * width(b) for b in self.max_b.tolist()
+        )
+
+
+def pack_table(table: ComponentTable) -> bytes:
+    """13 bytes a component: a column of exponents, then byte planes of max|a|, max|b| and s."""
+    return (
+        table.exponents.astype(np.int8).tobytes()
+        + split_planes(table.max_a.astype(np.uint32), 4)
+        + split_planes(table.max_b.astype(np.uint32), 4)
+        + split_planes(table.singular_values.astype("<f4").view("<u4"), 4)
+    )
+
+
+def unpack_table(data: memoryview, count: int) -> ComponentTable:
+    """Inverse of `pack_table`; `data` has `TABLE_ENTRY_SIZE * count` bytes."""
+    columns = data[count:]
+    return ComponentTable(
+        exponents=np.frombuffer(data[:count], np.int8).astype(np.int64),
+        max_a=join_planes(columns[: 4 * count], count, 4).astype(np.int64),
+        max_b=join_planes(columns[4 * count : 8 * count], count, 4).astype(np.int64),
+        singular_values=join_planes(columns[8 * count :], count, 4).view(np.float32),
+    )
+
+
+def pack_components(a: Int32, b: Int32, table: ComponentTable) -> bytes:
+    """`a` int32 (k, m) and `b` int32 (k, n) as bytes: all planes of a, then all planes of b."""
+    return _pack_factor(a, table.max_a) + _pack_factor(b, table.max_b)
+
+
+def unpack_components(
+    data: memoryview, table: ComponentTable, rows: int, columns: int
+) -> tuple[Int32, Int32]:
+    """Inverse of `pack_components`: int32 (k, rows) and (k, columns).
+
+    Raises `ContainerError` if a component's largest magnitude is not the one in its table.
+    """
+    split = sum(rows * width(maximum) for maximum in table.max_a.tolist())
+    return (
+        _unpack_factor(data[:split], table.max_a, rows),
+        _unpack_factor(data[split:], table.max_b, columns),
+    )
+
+
+def pack_elements(values: Int32, maximum: int) -> bytes:
+    """A flat int32 array of magnitude at most `maximum`, in byte planes."""
+    return split_planes(zigzag(values), width(maximum))
+
+
+def unpack_elements(data: memoryview, count: int, maximum: int) -> Int32:
+    """Inverse of `pack_elements`. Raises `ContainerError` if an element is over `maximum`."""
+    values = unzigzag(join_planes(data, count, width(maximum)))
+    if count and _magnitudes(values).max() > maximum:
+        raise ContainerError(f"an element is over its maximum {maximum}")
+    return values
+
+
+def _pack_factor(factor: Int32, maxima: npt.NDArray[np.int64]) -> bytes:
+    widths = np.array([width(maximum) for maximum in maxima.tolist()])
+    coded = zigzag(factor)
+    return b"".join(
+        (coded[widths > plane] >> (8 * plane)).astype(np.uint8).tobytes()
+        for plane in range(int(widths.max()))
+    )
+
+
+def _unpack_factor(data: memoryview, maxima: npt.NDArray[np.int64], length: int) -> Int32:
+    widths = np.array([width(maximum) for maximum in maxima.tolist()])
+    coded = np.zeros((len(maxima), length), np.uint32)
+    position = 0
+    for plane in range(int(widths.max())):
+        rows = np.flatnonzero(widths > plane)
+        size = len(rows) * length
+        values = np.frombuffer(data[position : position + size], np.uint8).reshape(-1, length)
+        coded[rows] |= values.astype(np.uint32) << (8 * plane)
+        position += size
+    factor = unzigzag(coded)
+    if (_magnitudes(factor).max(axis=1) != maxima).any():
+        raise ContainerError("a component's numbers do not have the magnitude that its table gives")
+    return factor
+
+
+def _magnitudes(values: Int32) -> npt.NDArray[np.int64]:
+    return np.abs(values.astype(np.int64))

@@ -1,0 +1,212 @@
+"""What a container says, as plain values: the header, its tensor records and its frames.
+
+Every class mirrors one object of the JSON header (spec, section "Header").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ..checkpoint.dtypes import tensor_bytes
+
+ViewKind = Literal["reshape", "transpose", "slice", "concatenate"]
+FrameContent = Literal["tables", "elements", "bytes", "source_header", "components"]
+FRAME_ORDER: tuple[FrameContent, ...] = (
+    "tables",
+    "elements",
+    "bytes",
+    "source_header",
+    "components",
+)
+RawReason = Literal[
+    "new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "smaller", "range"
+]
+RAW_REASONS: dict[RawReason, str] = {
+    "new": "the base has no tensor of this name",
+    "shape": "the base's tensor has another shape",
+    "dtype": "deltas are taken of F32, F16 and BF16 only",
+    "base_dtype": "the base's tensor is not F32, F16 or BF16",
+    "non_finite": "NaN or infinity in the tensor or in the base's",
+    "signed_zero": "equal in value to the base's, not in bits",
+    "smaller": "the bytes themselves are smaller than a delta",
+    "range": "the delta is outside the range of the grid, or its reconstruction is not finite",
+}
+
+
+@dataclass(frozen=True)
+class BaseTensor:
+    """A tensor of the base, by name and by content."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class View:
+    """How base tensors become one array; its elements in C order fill the common rows.
+
+    `reshape`: one tensor as it is. `transpose`: one 2-D tensor, transposed. `slice`: `rows` rows of
+    one tensor from row `first`. `concatenate`: two or more tensors, one after another.
+    """
+
+    kind: ViewKind = "reshape"
+    first: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """One tensor of the result. `shape` is the result's; `dtype` is a safetensors dtype name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the result file."""
+        return tensor_bytes(self.dtype, self.shape)
+
+
+@dataclass(frozen=True)
+class BasedRecord(TensorRecord):
+    """A tensor taken against the base; its last `new_rows` rows (first dimension) are raw bytes."""
+
+    base: tuple[BaseTensor, ...]
+    view: View
+    new_rows: int
+
+    @property
+    def common_shape(self) -> tuple[int, ...]:
+        """The shape of the part that has a counterpart in the base."""
+        if not self.new_rows:
+            return self.shape
+        return (self.shape[0] - self.new_rows, *self.shape[1:])
+
+
+@dataclass(frozen=True)
+class SameRecord(BasedRecord):
+    """Source bits equal the base's bits cast to `dtype`."""
+
+
+@dataclass(frozen=True)
+class LowRankRecord(BasedRecord):
+    """`rank` stored components of the (shape[0], rest) matrix of the common rows.
+
+    `base_norm` and `norm`: Frobenius norms of the base's part and of the true delta; `error`: that
+    of (result - source) over `norm`; `energy`: E(rank); `nuclear_norm`: of all singular values.
+    """
+
+    rank: int
+    tau_rank: int
+    noise_rank: int
+    energy: float
+    nuclear_norm: float
+    base_norm: float
+    norm: float
+    error: float
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        common = self.common_shape
+        return common[0], math.prod(common[1:])
+
+    @property
+    def full_rank(self) -> int:
+        return min(self.matrix_shape)
+
+
+@dataclass(frozen=True)
+class DenseRecord(BasedRecord):
+    """One integer per element, times 2**exponent; `maximum` is the largest magnitude."""
+
+    exponent: int
+    maximum: int
+    base_norm: float
+    norm: float
+    error: float
+
+
+@dataclass(frozen=True)
+class RawRecord(TensorRecord):
+    """The bytes of the source."""
+
+    reason: RawReason
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of one tensor in a frame: `count` components, elements or bytes."""
+
+    tensor: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One zstd frame of the payload. `offset` is from the start of the file, and not stored."""
+
+    content: FrameContent
+    parts: tuple[Part, ...]
+    raw: int
+    stored: int
+    xxh3: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that the container was made from."""
+
+    format: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that materialising gives."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the fine-tune was stored with: tau in (0, 1], and the grid noise allowed."""
+
+    tau: float
+    grid_noise: float
+
+
+@dataclass(frozen=True)
+class Omission:
+    """Something of the source that is not a tensor of the result, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """All of the JSON header. `tensors` are sorted by the UTF-8 bytes of their names."""
+
+    base_digest: str
+    base_name: str
+    encoding: Encoding
+    source: Source
+    left_out: tuple[Omission, ...]
+    tensors: tuple[TensorRecord, ...]
+    frames: tuple[Frame, ...]
+    payload_sha256: str
+    results: tuple[Result, ...]
+    requires: tuple[str, ...] = ()

@@ -1,0 +1,40 @@
+"""Which tau a container serves, and with how many components (spec, section "Lower tau")."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import TauNotServed
+from .parts import ComponentTable
+from .reader import Container
+from .records import LowRankRecord
+
+
+def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau: float) -> int:
+    """Components of the tensor that `tau` takes; more than `record.rank` if they are not stored.
+
+    A rank that was capped at the rounding noise serves every tau as it is.
+    """
+    if tau == stored:
+        return record.rank
+    wanted = min(table.rank_at(tau, record.nuclear_norm), record.tau_rank)
+    if wanted > record.rank >= record.noise_rank:
+        return record.rank
+    return wanted
+
+
+def check_served(container: Container, tau: float) -> None:
+    """Raises `TauNotServed`, with the largest tau that is served, if `tau` is not."""
+    stored = container.header.encoding.tau
+    largest = stored
+    for index, record in enumerate(container.header.tensors):
+        if isinstance(record, LowRankRecord):
+            table = container.table(index)
+            if served_rank(record, table, stored, min(tau, stored)) > record.rank:
+                held = float(np.cumsum(table.singular_values.astype(np.float64))[-1])
+                largest = min(largest, held / record.nuclear_norm)
+    if tau > stored or largest < min(tau, stored):
+        raise TauNotServed(
+            f"tau {tau:g} is not stored: the largest that this version serves is {largest:g}",
+            f"Ask for --tau {largest:g} or less, or add the checkpoint again with a larger tau.",
+        )

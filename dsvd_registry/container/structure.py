@@ -1,0 +1,180 @@
+"""Rules across the fields of a header (spec, section "Structure"). No byte of the payload is needed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import unicodedata
+from collections.abc import Iterator
+
+from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
+from ..errors import CheckpointError, ContainerError
+from . import limits
+from .integers import width
+from .parts import TABLE_ENTRY_SIZE
+from .records import (
+    FRAME_ORDER,
+    BasedRecord,
+    DenseRecord,
+    Frame,
+    FrameContent,
+    Header,
+    LowRankRecord,
+    RawRecord,
+    Result,
+    TensorRecord,
+)
+
+
+def check_structure(header: Header) -> None:
+    """Raises `ContainerError` with the first rule that `header` breaks."""
+    names = [tensor.name.encode() for tensor in header.tensors]
+    if any(left >= right for left, right in itertools.pairwise(names)):
+        raise ContainerError("the tensors are not sorted by name, or a name stands twice")
+    for tensor in header.tensors:
+        _check_tensor(tensor)
+    _check_frames(header)
+    _check_results(header.results)
+
+
+def raw_bytes(tensor: TensorRecord) -> int:
+    """How many bytes of the tensor are stored as they are: all, those of new rows, or none."""
+    if isinstance(tensor, RawRecord):
+        return _bytes(tensor.name, tensor.dtype, tensor.shape)
+    if isinstance(tensor, BasedRecord) and tensor.new_rows:
+        return _bytes(tensor.name, tensor.dtype, (tensor.new_rows, *tensor.shape[1:]))
+    return 0
+
+
+def units(tensor: TensorRecord, content: FrameContent) -> int:
+    """How many units of `content` (components, elements, bytes) the payload holds of a tensor."""
+    match content:
+        case "tables" | "components":
+            return tensor.rank if isinstance(tensor, LowRankRecord) else 0
+        case "elements":
+            return math.prod(tensor.common_shape) if isinstance(tensor, DenseRecord) else 0
+        case "bytes":
+            return raw_bytes(tensor)
+        case _:
+            return 0
+
+
+def _check_tensor(tensor: TensorRecord) -> None:
+    where = f"tensor {tensor.name!r}"
+    _bytes(tensor.name, tensor.dtype, tensor.shape)
+    if not isinstance(tensor, BasedRecord):
+        return
+    if tensor.new_rows and (not tensor.shape or tensor.new_rows >= tensor.shape[0]):
+        raise ContainerError(f"{where}: more new rows than rows")
+    _check_view(tensor, where)
+    dtypes = {tensor.dtype, *(base.dtype for base in tensor.base)}
+    is_delta = isinstance(tensor, LowRankRecord | DenseRecord)
+    if (is_delta or len(dtypes) > 1) and not dtypes <= set(DELTA_DTYPES):
+        raise ContainerError(f"{where}: its dtypes take no delta")
+    if isinstance(tensor, LowRankRecord) and tensor.energy > 1:
+        raise ContainerError(f"{where}: energy is over 1")
+    if isinstance(tensor, DenseRecord):
+        if not tensor.elements:
+            raise ContainerError(f"{where}: a dense delta without elements")
+        if tensor.exponent + tensor.maximum.bit_length() > limits.MAX_EXPONENT:
+            raise ContainerError(f"{where}: its exponent is outside the limits")
+
+
+def _check_view(tensor: BasedRecord, where: str) -> None:
+    view, base = tensor.view, tensor.base
+    for part in base:
+        _bytes(part.name, part.dtype, part.shape)
+    shape = base[0].shape
+    if (len(base) > 1) != (view.kind == "concatenate"):
+        raise ContainerError(f"{where}: {len(base)} base tensors for the view {view.kind!r}")
+    match view.kind:
+        case "transpose":
+            fits = len(shape) == 2
+        case "slice":
+            fits = len(shape) > 0 and view.first + view.rows <= shape[0]
+            shape = (view.rows, *shape[1:])
+        case "concatenate":
+            fits = len(shape) > 0 and all(
+                (part.dtype, part.shape[1:], len(part.shape))
+                == (base[0].dtype, shape[1:], len(shape))
+                for part in base
+            )
+            shape = (sum(part.shape[0] for part in base), *shape[1:]) if fits else shape
+        case "reshape":
+            fits = True
+    if not fits or math.prod(shape) != math.prod(tensor.common_shape):
+        raise ContainerError(f"{where}: the view {view.kind!r} does not fit its base tensors")
+
+
+def _check_frames(header: Header) -> None:
+    order = [FRAME_ORDER.index(frame.content) for frame in header.frames]
+    if order != sorted(order):
+        raise ContainerError("the frames are not in the order of their contents")
+    if order.count(FRAME_ORDER.index("source_header")) > 1:
+        raise ContainerError("more than one frame holds the source's header")
+    if sum(len(frame.parts) for frame in header.frames) > limits.MAX_PARTS:
+        raise ContainerError(f"more than {limits.MAX_PARTS} parts")
+    counts: dict[tuple[FrameContent, int], int] = {}
+    for i, frame in enumerate(header.frames):
+        if (frame.content == "source_header") == bool(frame.parts):
+            raise ContainerError(f"frames[{i}] has no parts, or parts that it must not have")
+        for part in frame.parts:
+            if part.tensor >= len(header.tensors):
+                raise ContainerError(f"frames[{i}] names tensor {part.tensor}, which there is not")
+            key = frame.content, part.tensor
+            counts[key] = counts.get(key, 0) + part.count
+        expected = frame_size(header, frame)
+        if expected is not None and expected != frame.raw:
+            raise ContainerError(f"frames[{i}] declares {frame.raw} bytes for {expected}")
+    for content, index, expected in _expected_units(header):
+        if counts.pop((content, index), 0) != expected:
+            name = header.tensors[index].name
+            raise ContainerError(f"tensor {name!r}: the frames hold not all of its {content}")
+    if counts:
+        raise ContainerError("a frame holds numbers of a tensor that has none of that kind")
+
+
+def frame_size(header: Header, frame: Frame) -> int | None:
+    """Decompressed size that the parts of `frame` need; None where component tables decide it."""
+    match frame.content:
+        case "tables":
+            return sum(TABLE_ENTRY_SIZE * part.count for part in frame.parts)
+        case "bytes":
+            return sum(part.count for part in frame.parts)
+        case "elements":
+            tensors = [header.tensors[part.tensor] for part in frame.parts]
+            return sum(
+                part.count * width(tensor.maximum)
+                for part, tensor in zip(frame.parts, tensors, strict=True)
+                if isinstance(tensor, DenseRecord)
+            )
+        case _:
+            return None
+
+
+def _expected_units(header: Header) -> Iterator[tuple[FrameContent, int, int]]:
+    for index, tensor in enumerate(header.tensors):
+        for content in FRAME_ORDER:
+            if expected := units(tensor, content):
+                yield content, index, expected
+
+
+def _check_results(results: tuple[Result, ...]) -> None:
+    seen = set()
+    for result in results:
+        steps = result.path.split("/")
+        if any(step in ("", ".", "..") or step.endswith((".", " ")) for step in steps) or any(
+            character in '\\:*?"<>|' or unicodedata.category(character)[0] == "C"
+            for character in result.path
+        ):
+            raise ContainerError(f"the result path {result.path!r} is not a plain relative path")
+        seen.add(unicodedata.normalize("NFC", result.path).casefold())
+    if len(seen) != len(results):
+        raise ContainerError("two results have one path")
+
+
+def _bytes(name: str, dtype: str, shape: tuple[int, ...]) -> int:
+    try:
+        return tensor_bytes(dtype, shape)
+    except CheckpointError as error:
+        raise ContainerError(f"tensor {name!r}: {error}") from error

@@ -1,0 +1,108 @@
+"""Writing a container: parts gathered into frames, then prologue, header and payload in one pass.
+
+The output is a pure function of what is given: no time, no name of a machine, one thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+import xxhash
+
+from ..errors import ContainerError
+from ..fs import Bytes
+from ..hashing import xxh3
+from . import limits
+from .compression import compress
+from .header import header_json
+from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
+from .structure import check_structure
+
+FRAME_TARGET = 1 << 20  # a frame is closed once it holds this much
+READ_CHUNK = 4 << 20
+
+
+class Writable(Protocol):
+    def write(self, data: Bytes, /) -> object: ...
+
+
+@dataclass
+class _OpenFrame:
+    parts: list[Part] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True)
+class _StoredFrame:
+    content: FrameContent
+    band: int
+    position: int  # in the scratch file
+    frame: Frame
+
+
+class PayloadWriter:
+    """Gathers parts into zstd frames. `scratch` takes the compressed frames until their order is known.
+
+    Frames come out by content, then by band, then as they were filled; band 0 holds the first
+    components of every tensor, so a prefix of the payload is a coarser version of the whole.
+    """
+
+    def __init__(self, scratch: BinaryIO) -> None:
+        self._scratch = scratch
+        self._open: dict[tuple[FrameContent, int], _OpenFrame] = {}
+        self._stored: list[_StoredFrame] = []
+
+    def add(self, content: FrameContent, part: Part | None, data: Bytes, band: int = 0) -> None:
+        """Append one part's bytes, at most `limits.MAX_FRAME_RAW - FRAME_TARGET` of them."""
+        frame = self._open.setdefault((content, band), _OpenFrame())
+        if part is not None:
+            frame.parts.append(part)
+        frame.data += data
+        if len(frame.data) >= FRAME_TARGET:
+            self._close_frame(content, band)
+
+    def finish(self) -> tuple[tuple[Frame, ...], str]:
+        """All frames in file order (offsets not set), and the payload's SHA-256."""
+        for content, band in list(self._open):
+            self._close_frame(content, band)
+        self._stored.sort(key=lambda stored: (FRAME_ORDER.index(stored.content), stored.band))
+        digest = hashlib.sha256()
+        for chunk in self.chunks():
+            digest.update(chunk)
+        return tuple(stored.frame for stored in self._stored), digest.hexdigest()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The payload, frame by frame."""
+        for stored in self._stored:
+            self._scratch.seek(stored.position)
+            yield self._scratch.read(stored.frame.stored)
+
+    def _close_frame(self, content: FrameContent, band: int) -> None:
+        frame = self._open.pop((content, band))
+        stored = compress(frame.data)
+        position = self._scratch.seek(0, 2)
+        self._scratch.write(stored)
+        entry = Frame(content, tuple(frame.parts), len(frame.data), len(stored), xxh3(stored))
+        self._stored.append(_StoredFrame(content, band, position, entry))
+
+
+def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> None:
+    """Write a whole container to `out`. Raises `ContainerError` for a header that no reader takes."""
+    check_structure(header)
+    data = header_json(header)
+    if len(data) > limits.MAX_HEADER_JSON:
+        raise ContainerError(
+            f"the header would have {len(data)} bytes of JSON; {limits.MAX_HEADER_JSON} is the limit"
+        )
+    stored = compress(data)
+    start = limits.MAGIC + struct.pack("<HHIII", limits.VERSION, 0, len(stored), len(data), 0)
+    checksum = xxhash.xxh3_64(start)
+    checksum.update(stored)
+    out.write(start + struct.pack("<Q", checksum.intdigest()))
+    out.write(stored)
+    for chunk in payload:
+        out.write(chunk)

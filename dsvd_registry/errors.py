@@ -1,0 +1,97 @@
+"""The one error family. Every error carries its exit code, and a hint that says what to do next.
+
+Exit codes are part of the public interface (README, "Exit codes") and never change their meaning.
+"""
+
+from __future__ import annotations
+
+
+class DsvdError(Exception):
+    """Base of every error that a user, a file or a machine can cause.
+
+    `str(error)` is one sentence: what was wrong and where. `hint` says what to do next.
+    """
+
+    exit_code = 1
+    default_hint = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = self.default_hint if hint is None else hint
+
+
+class DamageFound(DsvdError):
+    """`verify` ran to its end and found something wrong."""
+
+    exit_code = 1
+
+
+class InvalidArgument(DsvdError):
+    """A value given by the caller is outside what the function takes."""
+
+    exit_code = 2
+
+
+class NotFound(DsvdError):
+    """A ref, a base or a registry that does not exist."""
+
+    exit_code = 3
+
+
+class Conflict(DsvdError):
+    """What was asked for would overwrite or orphan something."""
+
+    exit_code = 4
+
+
+class CheckpointError(DsvdError):
+    """A file that is not a checkpoint, is truncated, or breaks its format's rules."""
+
+    exit_code = 5
+    default_hint = "Check that the file was downloaded or saved whole, and that it is a checkpoint."
+
+
+class ContainerError(DsvdError):
+    """A `.dsvd` container that breaks a rule of spec/dsvd-container-v1.md."""
+
+    exit_code = 6
+    default_hint = "Restore the file from a copy; `dsvd verify` names every damaged version."
+
+
+class UnsupportedFeature(ContainerError):
+    """A valid container that needs something this version of the program lacks."""
+
+    default_hint = "Install a newer dsvd-registry."
+
+
+class BaseMismatch(DsvdError):
+    """The base is missing, is another one, or is damaged."""
+
+    exit_code = 7
+
+
+class RegistryError(DsvdError):
+    """The registry itself: damaged, made by a newer version, or not a registry."""
+
+    exit_code = 8
+
+
+class StorageError(DsvdError):
+    """The operating system refused: disk full, no permission, read error."""
+
+    exit_code = 9
+
+
+class TauNotServed(DsvdError):
+    """A container that does not store the rank that the asked-for tau needs."""
+
+    exit_code = 10
+
+
+class ResultMismatch(DsvdError):
+    """Materialised bytes whose SHA-256 is not the recorded one."""
+
+    exit_code = 11
+    default_hint = (
+        "Nothing was left behind. Run `dsvd verify --deep` and report this with its output."
+    )

@@ -1,0 +1,192 @@
+"""Durable files. Nothing else in the package creates, renames or deletes a file.
+
+A file is written under a temporary name in the folder where it will live, synced, renamed, and
+the folder synced: after a crash a name holds either nothing or the whole file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import Conflict, StorageError
+
+TEMPORARY_PREFIX = ".dsvd-tmp-"
+COPY_CHUNK = 4 << 20
+
+Bytes = bytes | bytearray | memoryview
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` raised inside into a `StorageError` (or `Conflict`) that names `path`."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise Conflict(
+            f"{path} exists already", "Give another path, or --force to replace it."
+        ) from error
+    except OSError as error:
+        hint = {
+            errno.ENOSPC: "Free some space there and run the same command again.",
+            errno.EDQUOT: "Free some space in your quota and run the same command again.",
+            errno.EACCES: "Check the permissions of the folder, or give another path.",
+            errno.EPERM: "Check the permissions of the folder, or give another path.",
+            errno.EROFS: "The filesystem is read-only: give another path.",
+            errno.ENOENT: "Check that the path is right.",
+        }.get(error.errno or 0, "Check the disk and its messages.")
+        reason = error.strerror or str(error)
+        raise StorageError(f"{path}: {reason}", hint) from error
+
+
+class NewFile:
+    """A file being written; it has no lasting name until `publish`."""
+
+    def __init__(self, path: Path, handle: BinaryIO) -> None:
+        self.path = path
+        self._handle = handle
+
+    def write(self, data: Bytes) -> None:
+        """Append `data`. Raises `StorageError`."""
+        with storage_errors(self.path.parent):
+            self._handle.write(data)
+
+    def flush(self) -> None:
+        """Let a reader of `path` see all that was written. Raises `StorageError`."""
+        with storage_errors(self.path.parent):
+            self._handle.flush()
+
+    def publish(self, target: Path, *, replace: bool = False, read_only: bool = False) -> None:
+        """Make the bytes durable and give them the name `target`, on the same filesystem.
+
+        Raises `Conflict` if `target` exists and `replace` is false, `StorageError` otherwise.
+        """
+        with storage_errors(target):
+            self._handle.flush()
+            if read_only:
+                os.fchmod(self._handle.fileno(), stat.S_IMODE(self.path.stat().st_mode) & 0o555)
+            os.fsync(self._handle.fileno())
+            self._handle.close()
+            if replace:
+                self.path.replace(target)
+            else:
+                _rename_without_replacing(self.path, target)
+            sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def new_file(folder: Path) -> Iterator[NewFile]:
+    """A `NewFile` in `folder`; what was not published is removed on leaving. Raises `StorageError`."""
+    path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    with storage_errors(folder):
+        handle = path.open("xb")
+    try:
+        yield NewFile(path, handle)
+    finally:
+        with contextlib.suppress(OSError):
+            handle.close()
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_file(folder: Path) -> Iterator[BinaryIO]:
+    """A read-write file without a lasting name, gone on leaving. Raises `StorageError`."""
+    path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    with storage_errors(folder):
+        handle = path.open("x+b")
+    try:
+        yield handle
+    finally:
+        with contextlib.suppress(OSError):
+            handle.close()
+        path.unlink(missing_ok=True)
+
+
+def write_file(
+    target: Path, data: Bytes, *, replace: bool = False, read_only: bool = False
+) -> None:
+    """Write a whole small file durably. Raises `Conflict`, `StorageError`."""
+    with new_file(target.parent) as file:
+        file.write(data)
+        file.publish(target, replace=replace, read_only=read_only)
+
+
+def make_folder(path: Path) -> None:
+    """Create `path` and its parents, durably; an existing folder is fine. Raises `StorageError`."""
+    missing = []
+    folder = path
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    with storage_errors(path):
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, durably; a missing one is fine. Raises `StorageError`."""
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file another name on the same filesystem, durably, never over an existing one."""
+    with storage_errors(target):
+        _rename_without_replacing(path, target)
+        sync_folder(target.parent)
+
+
+def renew_time(path: Path) -> bool:
+    """Set a file's modification time to now; False where it may not be set. Raises nothing."""
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a closed file durably to a new name. Raises `Conflict`, `StorageError`."""
+    with new_file(target.parent) as file:
+        with storage_errors(source), source.open("rb") as reader:
+            shutil.copyfileobj(reader, file, COPY_CHUNK)
+        file.publish(target)
+
+
+def temporary_files(folder: Path) -> list[Path]:
+    """What crashed writers left in `folder`."""
+    return sorted(folder.glob(f"{TEMPORARY_PREFIX}*"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable. Windows has no such call and orders renames itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename_without_replacing(path: Path, target: Path) -> None:
+    """`link` + `unlink` fails where `target` exists; filesystems without links get a check first."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        path.rename(target)
+    else:
+        path.unlink()

@@ -1,0 +1,126 @@
+"""The base's tensors by content: its manifest, and reading them with every byte checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..checkpoint import open_checkpoint
+from ..container.records import BaseTensor
+from ..errors import BaseMismatch, DsvdError, RegistryError
+from ..hashing import Fingerprint, sha256, weights_digest
+from ..store import canonical
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a base is: the fingerprint of each of its tensors."""
+
+    tensors: tuple[Fingerprint, ...]
+
+    @property
+    def digest(self) -> str:
+        """The weights digest that identifies the base."""
+        return weights_digest(self.tensors)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON (spec: "Base manifest")."""
+        return canonical.dump(
+            {
+                "tensors": [
+                    {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "sha256": t.sha256}
+                    for t in self.tensors
+                ]
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Manifest:
+        """Raises `RegistryError` for anything but a manifest."""
+        value = canonical.parse(data, where)
+        try:
+            entries = value["tensors"]  # type: ignore[index]
+            return cls(
+                tuple(
+                    Fingerprint(
+                        str(entry["name"]),
+                        str(entry["dtype"]),
+                        tuple(int(size) for size in entry["shape"]),
+                        str(entry["sha256"]),
+                    )
+                    for entry in entries
+                )
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"{where} is not the manifest of a base") from error
+
+
+class BaseWeights:
+    """An open base. Every tensor read is compared with the SHA-256 that is asked for.
+
+    A base suits a container if it holds the tensors that the container names, by content: other
+    tensors of it, and its name, do not matter.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, name: str) -> None:
+        self.name = name
+        self.digest = manifest.digest
+        self.tensors = {
+            t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors
+        }
+        self._by_content = {(t.sha256, t.dtype): t.name for t in manifest.tensors}
+        try:
+            self._checkpoint = open_checkpoint(path)
+        except DsvdError as error:
+            raise BaseMismatch(
+                f"the base {name!r} cannot be read: {error}",
+                "Put its file back, or add the base again with `dsvd base add`.",
+            ) from error
+
+    def close(self) -> None:
+        self._checkpoint.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
+        """Raises `BaseMismatch` unless the manifest has every tensor of `wanted`.
+
+        `digest` is that of the base that the container was made against, for the message.
+        """
+        for tensor in wanted:
+            if (tensor.sha256, tensor.dtype) not in self._by_content:
+                raise BaseMismatch(
+                    f"the base {self.name!r} ({self.digest}) is not the one needed ({digest}): "
+                    f"its tensor {tensor.name!r} is missing or another",
+                    f"Add the base whose digest is {digest} with `dsvd base add`.",
+                )
+
+    def read(self, tensor: BaseTensor) -> memoryview:
+        """The bytes of a tensor. Raises `BaseMismatch` if they are not the ones that are named."""
+        name = self._by_content.get((tensor.sha256, tensor.dtype))
+        data = None
+        if name is not None and name in self._checkpoint.tensors:
+            data = self._checkpoint.read(name)
+        if data is None or sha256(data) != tensor.sha256:
+            raise BaseMismatch(
+                f"the base {self.name!r} is damaged: tensor {tensor.name!r} of {self._checkpoint.path} "
+                "is not what it was when the base was added",
+                "Restore that file, or add the base again with `dsvd base add`.",
+            )
+        return data
+
+    def release(self, tensor: BaseTensor) -> None:
+        """Let the system have the memory of a tensor back."""
+        self._checkpoint.release(self._by_content[tensor.sha256, tensor.dtype])

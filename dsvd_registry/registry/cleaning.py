@@ -1,0 +1,105 @@
+"""What the store holds, whose it is, and giving back what nothing needs."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+from .. import fs
+from ..catalog import Catalog
+from ..store import ObjectStore
+
+DEFAULT_GRACE_DAYS = 14.0
+
+
+@dataclass(frozen=True)
+class ModelUsage:
+    """Bytes of a model's containers; `shared_bytes` of them are other models' containers too."""
+
+    name: str
+    versions: int
+    bytes: int
+    shared_bytes: int
+    source_bytes: int
+
+
+@dataclass(frozen=True)
+class BaseUsage:
+    """Bytes of a base in the store (0 if it is linked), and of its file."""
+
+    name: str
+    bytes: int
+    file_bytes: int
+    linked: bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """All bytes of the store. `reclaimable`: of objects that nothing needs, whatever their age."""
+
+    models: tuple[ModelUsage, ...]
+    bases: tuple[BaseUsage, ...]
+    total: int
+    reclaimable: int
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `gc` removed, or would remove."""
+
+    objects: int
+    temporary_files: int
+    bytes: int
+    kept_young: int
+    dry_run: bool
+
+
+def usage(catalog: Catalog, objects: ObjectStore) -> Usage:
+    """Bytes by model and by base, shared and reclaimable."""
+    versions = catalog.versions()
+    users: dict[str, set[str]] = defaultdict(set)
+    for version in versions:
+        users[version.container].add(version.model)
+    models = []
+    for name in sorted({version.model for version in versions}):
+        own = [version for version in versions if version.model == name]
+        sizes = {version.container: version.size for version in own}
+        shared = sum(size for container, size in sizes.items() if len(users[container]) > 1)
+        source = sum(version.source.size for version in own)
+        models.append(ModelUsage(name, len(own), sum(sizes.values()), shared, source))
+    bases = tuple(
+        BaseUsage(base.name, 0 if base.link else base.size, base.size, base.link is not None)
+        for base in catalog.bases()
+    )
+    needed = catalog.referenced_objects()
+    listed = list(objects.all())
+    return Usage(
+        models=tuple(models),
+        bases=bases,
+        total=sum(entry.size for entry in listed),
+        reclaimable=sum(entry.size for entry in listed if entry.sha256 not in needed),
+    )
+
+
+def collect(
+    catalog: Catalog, objects: ObjectStore, *, grace_days: float, dry_run: bool
+) -> Collected:
+    """Remove objects that no version or base needs, and temporary files, older than the grace time.
+
+    The grace time protects what another process has written and not yet named in the catalog.
+    """
+    oldest = time.time() - grace_days * 86400
+    # Listed before the references are read: an object named meanwhile is then seen as needed.
+    listed = list(objects.all())
+    needed = catalog.referenced_objects()
+    unneeded = [entry for entry in listed if entry.sha256 not in needed]
+    doomed = [entry for entry in unneeded if entry.mtime <= oldest]
+    leftovers = [path for path in objects.leftovers() if path.lstat().st_mtime <= oldest]
+    size = sum(entry.size for entry in doomed) + sum(path.lstat().st_size for path in leftovers)
+    if not dry_run:
+        for entry in doomed:
+            objects.remove(entry.sha256)
+        for path in leftovers:
+            fs.remove_file(path)
+    return Collected(len(doomed), len(leftovers), size, len(unneeded) - len(doomed), dry_run)

@@ -1,0 +1,207 @@
+"""How two versions differ, and how one differs from its base, tensor by tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ..checkpoint.dtypes import DELTA_DTYPES
+from ..codec.compare import Delta, compare, factors, inner_product
+from ..codec.exact import Components
+from ..container.reader import Container
+from ..container.records import (
+    BasedRecord,
+    DenseRecord,
+    Header,
+    LowRankRecord,
+    TensorRecord,
+)
+from .progress import Meter, Progress
+from .reconstruction import Reconstruction
+from .report import KINDS, stored_shares
+
+
+@dataclass(frozen=True)
+class Side:
+    """One version's record of a tensor. `rank` and `energy` are None where it has none."""
+
+    kind: str
+    rank: int | None
+    energy: float | None
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """A tensor in two versions. Sides are None where a version lacks it.
+
+    `distance` (|dA - dB| over the larger of the norms) and `cosine` are those of the two deltas; None
+    where a side's delta is not known from the container (raw tensors, another base tensor).
+    `equal`: for those, whether the stored bytes are the same.
+    """
+
+    name: str
+    left: Side | None
+    right: Side | None
+    distance: float | None
+    cosine: float | None
+    equal: bool | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two versions: per tensor, and over all tensors whose deltas are both known."""
+
+    tensors: tuple[TensorDifference, ...]
+    distance: float
+    cosine: float
+    left_norm: float
+    right_norm: float
+    left_bytes: int
+    right_bytes: int
+
+
+@dataclass(frozen=True)
+class BaseDifference:
+    """A tensor against its base: `change` = |dW| / |W_pre|, `cosine` between W_pre and W_ft."""
+
+    name: str
+    kind: str
+    rank: int | None
+    energy: float | None
+    change: float
+    cosine: float
+
+
+def base_differences(
+    reconstruction: Reconstruction, header: Header, progress: Progress
+) -> Iterator[BaseDifference]:
+    """Every tensor that has a counterpart in the base, streamed (the paper's figure 1)."""
+    meter = Meter(progress, "comparing", len(header.tensors))
+    for index, record in enumerate(header.tensors):
+        meter.advance(1)
+        if not isinstance(record, BasedRecord) or record.dtype not in DELTA_DTYPES:
+            continue
+        before = reconstruction.viewed_base(record).to(torch.float64).reshape(-1)
+        after = reconstruction.common_rows(index).to(torch.float64).reshape(-1)
+        squares = float(before @ before), float(after @ after), float(before @ after)
+        change = float(torch.linalg.vector_norm(after - before))
+        low_rank = record if isinstance(record, LowRankRecord) else None
+        yield BaseDifference(
+            name=record.name,
+            kind=KINDS[type(record)],
+            rank=low_rank.rank if low_rank else None,
+            energy=low_rank.energy if low_rank else None,
+            change=change / math.sqrt(squares[0]) if squares[0] else (math.inf if change else 0.0),
+            cosine=compare(*squares).cosine,
+        )
+
+
+class _Deltas:
+    """The deltas of one container by tensor name."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self._shares = stored_shares(container.header, container)
+        self.index = {tensor.name: i for i, tensor in enumerate(container.header.tensors)}
+
+    def record(self, name: str) -> TensorRecord | None:
+        return self.container.header.tensors[self.index[name]] if name in self.index else None
+
+    def side(self, name: str) -> Side | None:
+        record = self.record(name)
+        if record is None:
+            return None
+        low_rank = record if isinstance(record, LowRankRecord) else None
+        return Side(
+            kind=KINDS[type(record)],
+            rank=low_rank.rank if low_rank else None,
+            energy=low_rank.energy if low_rank else None,
+            stored_bytes=self._shares[self.index[name]],
+        )
+
+    def delta(self, name: str) -> Delta | None:
+        """The delta as it is stored; None for `same`, whose delta is zero."""
+        index = self.index[name]
+        record = self.container.header.tensors[index]
+        if isinstance(record, LowRankRecord):
+            a, b = self.container.components(index, record.rank)
+            return factors(Components(a, b, self.container.table(index).exponents))
+        if isinstance(record, DenseRecord):
+            values = torch.from_numpy(self.container.elements(index)).to(torch.float64)
+            return (values * 2.0**record.exponent).reshape(_matrix_shape(record))
+        return None
+
+
+def difference(left: Container, right: Container, progress: Progress) -> Difference:
+    """Compare the deltas of two containers."""
+    one, other = _Deltas(left), _Deltas(right)
+    names = sorted(one.index.keys() | other.index.keys(), key=str.encode)
+    meter = Meter(progress, "comparing", len(names))
+    tensors, squares = [], []
+    for name in names:
+        found, square = _tensor_difference(name, one, other)
+        tensors.append(found)
+        if square is not None:
+            squares.append(square)
+        meter.advance(1)
+    total = (
+        compare(*(math.fsum(column) for column in zip(*squares, strict=True))) if squares else None
+    )
+    return Difference(
+        tensors=tuple(tensors),
+        distance=total.distance if total else 0.0,
+        cosine=total.cosine if total else 1.0,
+        left_norm=total.left_norm if total else 0.0,
+        right_norm=total.right_norm if total else 0.0,
+        left_bytes=left.size,
+        right_bytes=right.size,
+    )
+
+
+def _tensor_difference(
+    name: str, one: _Deltas, other: _Deltas
+) -> tuple[TensorDifference, tuple[float, float, float] | None]:
+    """The row of one tensor, and (|dA|^2, |dB|^2, <dA, dB>) where both are known."""
+    left, right = one.record(name), other.record(name)
+    sides = one.side(name), other.side(name)
+    if left is None or right is None:
+        return TensorDifference(name, *sides, None, None, None), None
+    if not _comparable(left, right):
+        equal = _raw_bytes(one, name) == _raw_bytes(other, name) if left == right else False
+        return TensorDifference(name, *sides, None, None, equal), None
+    deltas = one.delta(name), other.delta(name)
+    squares = _squares(*deltas)
+    found = compare(*squares)
+    return TensorDifference(name, *sides, found.distance, found.cosine, None), squares
+
+
+def _comparable(left: TensorRecord, right: TensorRecord) -> bool:
+    """Whether both are deltas (`same` is the zero delta) to the same part of the same base."""
+    if not (isinstance(left, BasedRecord) and isinstance(right, BasedRecord)):
+        return False
+    parts = [[base.sha256 for base in record.base] for record in (left, right)]
+    return parts[0] == parts[1] and (left.view, left.common_shape) == (
+        right.view,
+        right.common_shape,
+    )
+
+
+def _squares(left: Delta | None, right: Delta | None) -> tuple[float, float, float]:
+    return (
+        inner_product(left, left) if left is not None else 0.0,
+        inner_product(right, right) if right is not None else 0.0,
+        inner_product(left, right) if left is not None and right is not None else 0.0,
+    )
+
+
+def _raw_bytes(deltas: _Deltas, name: str) -> bytes:
+    return deltas.container.raw(deltas.index[name])
+
+
+def _matrix_shape(record: BasedRecord) -> tuple[int, int]:
+    rows = record.common_shape[0] if record.common_shape else 1
+    return rows, math.prod(record.common_shape[1:])

@@ -1,0 +1,80 @@
+"""Opening what the catalog names: containers and bases of the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..catalog import BaseRecord, CachedFingerprint, Catalog, FileState, VersionRecord
+from ..checkpoint import open_checkpoint
+from ..container.reader import Container
+from ..errors import BaseMismatch, NotFound, RegistryError
+from ..hashing import sha256_file
+from ..store import ObjectStore
+from .base_weights import BaseWeights, Manifest
+from .progress import Meter, Progress, silent
+
+
+def open_container(version: VersionRecord, objects: ObjectStore) -> Container:
+    """The container of a version. Raises `ContainerError`, `RegistryError`, `StorageError`."""
+    return Container(objects.path(version.container))
+
+
+def read_manifest(base: BaseRecord, objects: ObjectStore) -> Manifest:
+    """The manifest of a base. Raises `RegistryError` if it is damaged or another base's."""
+    objects.check(base.manifest)
+    path = objects.path(base.manifest)
+    manifest = Manifest.from_bytes(path.read_bytes(), str(path))
+    if manifest.digest != base.digest:
+        raise RegistryError(f"the manifest of the base {base.name!r} is of another base")
+    return manifest
+
+
+def base_file(base: BaseRecord, objects: ObjectStore) -> Path:
+    """Where the weights of a base lie. Raises `BaseMismatch` if they are gone."""
+    if base.link is None:
+        return objects.path(base.file)
+    if not base.link.exists():
+        raise BaseMismatch(
+            f"the base {base.name!r} ({base.digest}) is linked to {base.link}, which is gone",
+            "Put the file back, or add the base again with `dsvd base add`.",
+        )
+    return base.link
+
+
+def open_base(base: BaseRecord, objects: ObjectStore) -> BaseWeights:
+    """The weights of a base, each tensor of which is compared with its SHA-256 as it is read."""
+    return BaseWeights(base_file(base, objects), read_manifest(base, objects), base.name)
+
+
+def base_of(version: VersionRecord, catalog: Catalog) -> BaseRecord:
+    """The base that a version needs. Raises `BaseMismatch` naming its digest and those there are."""
+    try:
+        return catalog.base(version.base)
+    except NotFound:
+        there = ", ".join(f"{base.name} ({base.digest})" for base in catalog.bases()) or "none"
+        raise BaseMismatch(
+            f"{version.ref} needs the base {version.base}; the registry has {there}",
+            "Add that base with `dsvd base add NAME FILE`.",
+        ) from None
+
+
+def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> str:
+    """SHA-256 of a file, remembered by path, size, time and inode. Raises `StorageError`."""
+    state = FileState.of(path)
+    known = catalog.cached_fingerprint(state)
+    if known is not None:
+        return known.sha256
+    progress("hashing", 0, state.size)
+    found = sha256_file(path)
+    progress("hashing", state.size, state.size)
+    catalog.remember_fingerprint(state, CachedFingerprint(found, None))
+    return found
+
+
+def fingerprint_checkpoint(path: Path, progress: Progress) -> tuple[Manifest, str, int]:
+    """The manifest, format and size of a checkpoint to be a base. Raises `CheckpointError`."""
+    with open_checkpoint(path) as checkpoint:
+        total = sum(info.nbytes for info in checkpoint.tensors.values())
+        meter = Meter(progress, "hashing tensors", total)
+        manifest = Manifest(tuple(checkpoint.fingerprints(meter.advance)))
+        return manifest, checkpoint.format, path.stat().st_size

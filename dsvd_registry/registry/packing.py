@@ -1,0 +1,119 @@
+"""From what the codec makes of a tensor to a container's record and parts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..checkpoint import TensorInfo
+from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
+from ..container.compression import compress
+from ..container.parts import ComponentTable, pack_components, pack_elements, pack_table
+from ..container.records import (
+    BaseTensor,
+    DenseRecord,
+    LowRankRecord,
+    Part,
+    RawReason,
+    RawRecord,
+    SameRecord,
+    TensorRecord,
+    View,
+)
+from ..container.writer import PayloadWriter
+from ..fs import Bytes
+
+# A container stored at one tau serves each lower one of this row by whole frames.
+TAU_BANDS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+MAX_PART_BYTES = 16 << 20
+
+
+def stored_size(encoded: Encoded, source: Bytes) -> int:
+    """Compressed bytes that a candidate takes; `source` are the tensor's own bytes."""
+    match encoded:
+        case LowRank():
+            table = component_table(encoded)
+            factors = pack_components(encoded.components.a, encoded.components.b, table)
+            return len(compress(factors)) + len(compress(pack_table(table)))
+        case Dense():
+            return len(compress(pack_elements(encoded.values, _maximum(encoded))))
+        case Raw():
+            return len(compress(source))
+        case Same():
+            return 0
+
+
+def component_table(encoded: LowRank) -> ComponentTable:
+    """The table of a low-rank delta's components."""
+    max_a, max_b = encoded.components.maxima()
+    return ComponentTable(encoded.components.exponents, max_a, max_b, encoded.singular_values)
+
+
+def record_of(info: TensorInfo, encoded: Encoded, base: BaseTensor, new_rows: int) -> TensorRecord:
+    """The record of a tensor taken against `base`, of which the last `new_rows` rows are raw."""
+    based = (info.name, info.dtype, info.shape, (base,), View(), new_rows)
+    match encoded:
+        case Same():
+            return SameRecord(*based)
+        case LowRank():
+            return LowRankRecord(
+                *based,
+                rank=len(encoded.singular_values),
+                tau_rank=encoded.tau_rank,
+                noise_rank=encoded.noise_rank,
+                energy=encoded.energy,
+                nuclear_norm=encoded.nuclear_norm,
+                base_norm=encoded.base_norm,
+                norm=encoded.norm,
+                error=encoded.error,
+            )
+        case Dense():
+            return DenseRecord(
+                *based,
+                exponent=encoded.exponent,
+                maximum=_maximum(encoded),
+                base_norm=encoded.base_norm,
+                norm=encoded.norm,
+                error=encoded.error,
+            )
+        case Raw():
+            return raw_record(info, encoded.reason)
+
+
+def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
+    """The record of a tensor whose bytes are stored."""
+    return RawRecord(info.name, info.dtype, info.shape, reason)
+
+
+def pack_encoded(payload: PayloadWriter, tensor: int, encoded: LowRank | Dense) -> None:
+    """Add a delta's numbers to the payload; `tensor` is its place among the header's tensors."""
+    if isinstance(encoded, Dense):
+        maximum = _maximum(encoded)
+        step = MAX_PART_BYTES // 4
+        for first in range(0, len(encoded.values), step):
+            run = encoded.values[first : first + step]
+            payload.add("elements", Part(tensor, len(run)), pack_elements(run, maximum))
+        return
+    table = component_table(encoded)
+    payload.add("tables", Part(tensor, table.rank), pack_table(table))
+    a, b = encoded.components.a, encoded.components.b
+    step = max(1, MAX_PART_BYTES // (4 * (a.shape[1] + b.shape[1])))
+    bounds = [min(table.rank_at(tau, encoded.nuclear_norm), table.rank) for tau in TAU_BANDS]
+    first = 0
+    for band, bound in enumerate((*bounds, table.rank)):
+        while first < bound:
+            end = min(first + step, bound)
+            data = pack_components(a[first:end], b[first:end], table.rows(first, end))
+            payload.add("components", Part(tensor, end - first), data, band)
+            first = end
+
+
+def pack_bytes(payload: PayloadWriter, tensor: int, data: Bytes) -> None:
+    """Add bytes to be stored as they are."""
+    view = memoryview(data)
+    for first in range(0, len(view), MAX_PART_BYTES):
+        run = view[first : first + MAX_PART_BYTES]
+        payload.add("bytes", Part(tensor, len(run)), run)
+
+
+def _maximum(encoded: Dense) -> int:
+    return int(np.abs(encoded.values.astype(np.int64)).max())

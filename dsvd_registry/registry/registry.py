@@ -1,0 +1,395 @@
+"""The registry as a program sees it: one method per thing that can be done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from .. import store
+from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, rebuild
+from ..catalog import Source as CatalogSource
+from ..checkpoint import open_checkpoint
+from ..container.records import Encoding, Source
+from ..errors import InvalidArgument
+from ..store import ObjectStore, RegistryFolder, canonical, names
+from . import cleaning, verifying
+from .cleaning import Collected, Usage
+from .opening import (
+    base_of,
+    file_sha256,
+    fingerprint_checkpoint,
+    open_base,
+    open_container,
+    read_manifest,
+)
+from .progress import Progress, silent
+from .report import Report, report
+from .summary import summary_of
+from .verifying import Verified
+
+if TYPE_CHECKING:
+    import torch
+
+    from .comparing import BaseDifference, Difference
+    from .materializing import Materialized
+
+DEFAULT_TAU = 0.5
+DEFAULT_GRID_NOISE = 0.015
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What `add` did: `created` is False where the version was there already."""
+
+    version: VersionRecord
+    created: bool
+
+    @property
+    def ref(self) -> str:
+        return self.version.ref
+
+
+class Registry:
+    """An open registry. Use it as a context manager, or call `close`.
+
+    Besides what each method names, all raise `RegistryError` (the registry is damaged),
+    `StorageError` (the operating system refused) and `NotFound` (for a ref or base that is not there).
+    """
+
+    def __init__(self, folder: RegistryFolder, catalog: Catalog) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._objects = ObjectStore(folder)
+
+    @classmethod
+    def init(cls, path: str | Path | None = None) -> Self:
+        """Make a registry at `path` (default: DSVD_REGISTRY, or the user's data folder), and open it.
+
+        Raises `Conflict` if the folder holds something already.
+        """
+        explicit = None if path is None else Path(path)
+        folder = store.folder.create(store.folder.place_to_create(explicit, os.environ, Path.cwd()))
+        return cls(folder, Catalog.open(folder))
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> Self:
+        """The registry at `path`, or the one found from the environment and the current folder.
+
+        Raises `NotFound` if there is none.
+        """
+        explicit = None if path is None else Path(path)
+        folder = store.folder.open(store.folder.find(explicit, os.environ, Path.cwd()))
+        return cls(folder, Catalog.open(folder))
+
+    @staticmethod
+    def rebuild_catalog(path: str | Path | None = None) -> Rebuilt:
+        """Make the catalog anew from the store's events, also where the old one cannot be opened."""
+        explicit = None if path is None else Path(path)
+        return rebuild(store.folder.open(store.folder.find(explicit, os.environ, Path.cwd())))
+
+    @property
+    def path(self) -> Path:
+        """The registry's folder."""
+        return self._folder.root
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Bases
+
+    def base_add(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        link: bool = False,
+        progress: Progress = silent,
+    ) -> BaseRecord:
+        """Register a full checkpoint as a base: a copy of it, or with `link` the file where it lies.
+
+        Raises `CheckpointError`, `Conflict` for a name or for weights that are taken.
+        """
+        path = Path(path)
+        names.check_name("base", name)
+        manifest, format, size = fingerprint_checkpoint(path, progress)
+        file = file_sha256(path, self._catalog, progress) if link else self._copy(path, progress)
+        stored = self._objects.put(manifest.to_bytes())
+        return self._catalog.add_base(
+            name,
+            digest=manifest.digest,
+            manifest=stored.sha256,
+            file=file,
+            size=size,
+            format=format,
+            link=path.absolute() if link else None,
+            replace=True,
+        )
+
+    def bases(self) -> list[BaseRecord]:
+        """Every base, by name."""
+        return self._catalog.bases()
+
+    def base(self, name: str) -> BaseRecord:
+        """A base by its name, its digest or a unique prefix of that."""
+        return self._catalog.base(name)
+
+    def base_tensors(self, name: str) -> tuple[tuple[str, str, tuple[int, ...], str], ...]:
+        """(name, dtype, shape, SHA-256) of each tensor of a base."""
+        manifest = read_manifest(self.base(name), self._objects)
+        return tuple((t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors)
+
+    def base_remove(self, name: str) -> BaseRecord:
+        """Forget a base. Raises `Conflict` while a version needs it."""
+        return self._catalog.remove_base(name)
+
+    # Versions
+
+    def add(
+        self,
+        path: str | Path,
+        *,
+        base: str,
+        name: str | None = None,
+        tau: float = DEFAULT_TAU,
+        grid_noise: float = DEFAULT_GRID_NOISE,
+        note: str = "",
+        tags: Iterable[str] = (),
+        progress: Progress = silent,
+    ) -> Addition:
+        """Store a fine-tune of `base` as the next version of the model `name` (default: the stem).
+
+        `tau` in (0, 1]: per layer, the share of the singular values' sum to keep. `grid_noise`: how
+        much the integer grid may add to the error that truncation leaves. The same source, base and
+        settings again are recognised, and nothing is computed.
+        Raises `CheckpointError`, `BaseMismatch`, `InvalidArgument`, `Conflict`.
+        """
+        path = Path(path)
+        encoding = _checked_encoding(tau, grid_noise)
+        model = names.check_name("model", path.stem if name is None else name)
+        base_record = self.base(base)
+        settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
+        with open_checkpoint(path) as checkpoint:
+            digest = file_sha256(path, self._catalog, progress)
+            source = Source(checkpoint.format, digest, path.stat().st_size)
+            known = self._catalog.find_version(digest, base_record.digest, settings, model)
+            if known is not None and self._objects.contains(known.container):
+                return Addition(known, created=False)
+            twin = self._catalog.find_version(digest, base_record.digest, settings)
+            if twin is not None and self._objects.contains(twin.container):
+                container, size, summary = twin.container, twin.size, dict(twin.summary)
+            else:
+                # Tensors are needed only from here on, and torch with them.
+                from .adding import store_container
+
+                with open_base(base_record, self._objects) as weights:
+                    stored, _ = store_container(
+                        checkpoint,
+                        source,
+                        weights,
+                        encoding,
+                        self._objects,
+                        self._folder.tmp,
+                        progress,
+                    )
+                container, size = stored.sha256, stored.size
+                summary = summary_of(container, base_record, self._objects)
+        version = self._catalog.add_version(
+            model,
+            container=container,
+            size=size,
+            base=base_record.digest,
+            source=_catalog_source(source),
+            settings=settings,
+            summary=summary,
+            note=note,
+        )
+        for tag in tags:
+            version = self._catalog.add_tag(version.model, version.number, tag)
+        return Addition(version, created=True)
+
+    def versions(
+        self,
+        pattern: str | None = None,
+        *,
+        base: str | None = None,
+        tag: str | None = None,
+        since: datetime | None = None,
+    ) -> list[VersionRecord]:
+        """Live versions, newest last, of models that match a shell pattern, and so on."""
+        return self._catalog.versions(pattern, base=base, tag=tag, since=since)
+
+    def version(self, ref: str) -> VersionRecord:
+        """The version that `ref` means: `name`, `name@3`, `name@alias`, `name@latest`."""
+        return self._catalog.version(ref)
+
+    def history(self, model: str) -> list[VersionRecord]:
+        """Every version that a model ever had, removed ones too, newest last."""
+        return self._catalog.history(model)
+
+    def report(self, ref: str) -> Report:
+        """The account of every tensor of a version. Reads the container, no tensor."""
+        version = self.version(ref)
+        manifest = read_manifest(base_of(version, self._catalog), self._objects)
+        with open_container(version, self._objects) as container:
+            return report(container, (tensor.name for tensor in manifest.tensors))
+
+    def remove(self, ref: str) -> VersionRecord:
+        """Remove a version; its number is not used again. Raises `Conflict` where an alias stands."""
+        version = self.version(ref)
+        return self._catalog.remove_version(version.model, version.number)
+
+    # Names for versions
+
+    def alias_set(self, alias: str, ref: str) -> VersionRecord:
+        """Let `alias` stand for the version that `ref` means."""
+        version = self.version(ref)
+        return self._catalog.set_alias(version.model, alias, version.number)
+
+    def alias_remove(self, model: str, alias: str) -> VersionRecord:
+        """Remove an alias; gives the version that it stood for."""
+        return self._catalog.remove_alias(model, alias)
+
+    def tag(self, ref: str, tag: str) -> VersionRecord:
+        """Tag a version."""
+        version = self.version(ref)
+        return self._catalog.add_tag(version.model, version.number, tag)
+
+    def untag(self, ref: str, tag: str) -> VersionRecord:
+        """Take a tag off a version."""
+        version = self.version(ref)
+        return self._catalog.remove_tag(version.model, version.number, tag)
+
+    def note(self, ref: str, text: str) -> VersionRecord:
+        """Replace a version's note."""
+        version = self.version(ref)
+        return self._catalog.set_note(version.model, version.number, text)
+
+    # Weights
+
+    def materialize(
+        self,
+        ref: str,
+        output: str | Path,
+        *,
+        tau: float | None = None,
+        replace: bool = False,
+        progress: Progress = silent,
+    ) -> Materialized:
+        """Write the full checkpoint of a version as a safetensors file, checked before it is named.
+
+        `tau`: a lower one than stored. Raises `Conflict`, `BaseMismatch`, `ContainerError`,
+        `TauNotServed`, `ResultMismatch`.
+        """
+        from .materializing import write_result
+
+        version = self.version(ref)
+        base = base_of(version, self._catalog)
+        with (
+            open_container(version, self._objects) as container,
+            open_base(base, self._objects) as weights,
+        ):
+            return write_result(
+                container, weights, Path(output), tau=tau, replace=replace, progress=progress
+            )
+
+    def tensors(self, ref: str, *, tau: float | None = None) -> Mapping[str, torch.Tensor]:
+        """The full checkpoint as a lazy mapping: each tensor is made when it is looked up.
+
+        The mapping is a context manager too, and holds two files open until it is closed.
+        """
+        from .tensors import LazyTensors
+
+        version = self.version(ref)
+        base = base_of(version, self._catalog)
+        return LazyTensors(
+            open_container(version, self._objects), open_base(base, self._objects), tau
+        )
+
+    def diff(self, left: str, right: str, *, progress: Progress = silent) -> Difference:
+        """How the deltas of two versions differ, from their factors."""
+        from .comparing import difference
+
+        with (
+            open_container(self.version(left), self._objects) as one,
+            open_container(self.version(right), self._objects) as other,
+        ):
+            return difference(one, other, progress)
+
+    def diff_base(self, ref: str, *, progress: Progress = silent) -> list[BaseDifference]:
+        """How each tensor of a version differs from its base."""
+        from .comparing import base_differences
+        from .reconstruction import Reconstruction
+
+        version = self.version(ref)
+        base = base_of(version, self._catalog)
+        with (
+            open_container(version, self._objects) as container,
+            open_base(base, self._objects) as weights,
+        ):
+            header = container.header
+            reconstruction = Reconstruction(container, weights, header.encoding.tau)
+            return list(base_differences(reconstruction, header, progress))
+
+    # Upkeep
+
+    def verify(
+        self, ref: str | None = None, *, deep: bool = False, progress: Progress = silent
+    ) -> Verified:
+        """Look for damage in one version and its base, or in all; `deep` materialises in memory.
+
+        Damage is no exception here: it stands in the findings.
+        """
+        if ref is None:
+            versions, bases = self.versions(), self.bases()
+        else:
+            versions = [self.version(ref)]
+            bases = [base for base in self.bases() if base.digest == versions[0].base]
+        return verifying.verify(
+            versions, bases, self._catalog, self._objects, deep=deep, progress=progress
+        )
+
+    def usage(self) -> Usage:
+        """Bytes by model and by base, shared and reclaimable."""
+        return cleaning.usage(self._catalog, self._objects)
+
+    def collect(
+        self, *, grace_days: float = cleaning.DEFAULT_GRACE_DAYS, dry_run: bool = False
+    ) -> Collected:
+        """Remove objects that nothing needs and temporary files, older than the grace time."""
+        return cleaning.collect(
+            self._catalog, self._objects, grace_days=grace_days, dry_run=dry_run
+        )
+
+    def _copy(self, path: Path, progress: Progress) -> str:
+        progress("copying", 0, path.stat().st_size)
+        stored = self._objects.put_file(path)
+        progress("copying", stored.size, stored.size)
+        return stored.sha256
+
+
+def _checked_encoding(tau: float, grid_noise: float) -> Encoding:
+    if not 0 < tau <= 1:
+        raise InvalidArgument(f"tau {tau} is outside (0, 1]", "0.5 is the default.")
+    if not 0 < grid_noise <= 1:
+        raise InvalidArgument(f"grid noise {grid_noise} is outside (0, 1]", "0.015 is the default.")
+    return Encoding(float(tau), float(grid_noise))
+
+
+def _catalog_source(source: Source) -> CatalogSource:
+    return CatalogSource(source.format, source.sha256, source.size)

@@ -1,0 +1,217 @@
+"""What a container holds, in figures that account for every tensor of its source. No tensor is read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..checkpoint.groups import layer_group
+from ..container.reader import Container
+from ..container.records import (
+    RAW_REASONS,
+    BasedRecord,
+    DenseRecord,
+    Header,
+    LowRankRecord,
+    Omission,
+    RawRecord,
+    SameRecord,
+    TensorRecord,
+)
+
+WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
+
+KINDS: dict[type[TensorRecord], str] = {
+    SameRecord: "same",
+    LowRankRecord: "low_rank",
+    DenseRecord: "dense",
+    RawRecord: "raw",
+}
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """All tensors of one kind of record. `stored_bytes`: their compressed share of the payload."""
+
+    kind: str
+    tensors: int
+    parameters: int
+    source_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """All tensors of one layer group. Ranks are means over its low-rank tensors, 0 without any.
+
+    `error`: Frobenius norm of (result - source) over that of the delta, of the changed tensors;
+    `change`: norm of their delta over that of their base's weights.
+    """
+
+    group: str
+    tensors: int
+    low_rank: int
+    parameters: int
+    full_rank: float
+    rank: float
+    energy: float
+    error: float
+    change: float
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """One tensor: its record in brief. Fields that its kind lacks are None."""
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    stored_bytes: int
+    rank: int | None
+    tau_rank: int | None
+    noise_rank: int | None
+    full_rank: int | None
+    energy: float | None
+    error: float | None
+    change: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The account of one container; every tensor of the source is in exactly one row of `kinds`."""
+
+    kinds: tuple[KindRow, ...]
+    groups: tuple[GroupRow, ...]
+    tensors: tuple[TensorRow, ...]
+    not_taken: tuple[str, ...]  # names of tensors that the base has and the fine-tune lacks
+    left_out: tuple[Omission, ...]
+    total: int
+    parameters: int
+    source_bytes: int
+    stored_bytes: int
+    tau: float
+    grid_noise: float
+    error: float
+    change: float
+    warnings: tuple[str, ...]
+
+
+def report(container: Container, base_names: Iterable[str]) -> Report:
+    """The report of an open container; `base_names` are all tensors of its base."""
+    header = container.header
+    shares = stored_shares(header, container)
+    rows = list(zip(header.tensors, shares, strict=True))
+    by_kind: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
+    by_group: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
+    for tensor, share in rows:
+        by_kind[KINDS[type(tensor)]].append((tensor, share))
+        by_group[layer_group(tensor.name)].append((tensor, share))
+    taken = {base.name for t in header.tensors if isinstance(t, BasedRecord) for base in t.base}
+    changed = [tensor for tensor, _ in rows]
+    return Report(
+        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in KINDS.values()),
+        groups=tuple(_group_row(group, by_group[group]) for group in sorted(by_group)),
+        tensors=tuple(_tensor_row(tensor, share) for tensor, share in rows),
+        not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
+        left_out=header.left_out,
+        total=len(rows),
+        parameters=sum(tensor.elements for tensor in changed),
+        source_bytes=header.source.size,
+        stored_bytes=container.size,
+        tau=header.encoding.tau,
+        grid_noise=header.encoding.grid_noise,
+        error=_error(changed),
+        change=_change(changed),
+        warnings=tuple(_warnings(changed)),
+    )
+
+
+def stored_shares(header: Header, container: Container) -> list[int]:
+    """Compressed bytes of each tensor: a frame's bytes are shared out by the size of its parts."""
+    shares = [0.0] * len(header.tensors)
+    for frame, part, size in container.part_sizes():
+        shares[part.tensor] += frame.stored * size / frame.raw
+    return [round(share) for share in shares]
+
+
+def _kind_row(kind: str, rows: list[tuple[TensorRecord, int]]) -> KindRow:
+    return KindRow(
+        kind=kind,
+        tensors=len(rows),
+        parameters=sum(tensor.elements for tensor, _ in rows),
+        source_bytes=sum(tensor.nbytes for tensor, _ in rows),
+        stored_bytes=sum(share for _, share in rows),
+    )
+
+
+def _group_row(group: str, rows: list[tuple[TensorRecord, int]]) -> GroupRow:
+    tensors = [tensor for tensor, _ in rows]
+    low_rank = [tensor for tensor in tensors if isinstance(tensor, LowRankRecord)]
+    count = max(1, len(low_rank))
+    return GroupRow(
+        group=group,
+        tensors=len(tensors),
+        low_rank=len(low_rank),
+        parameters=sum(tensor.elements for tensor in tensors),
+        full_rank=sum(tensor.full_rank for tensor in low_rank) / count,
+        rank=sum(tensor.rank for tensor in low_rank) / count,
+        energy=sum(tensor.energy for tensor in low_rank) / count,
+        error=_error(tensors),
+        change=_change(tensors),
+        stored_bytes=sum(share for _, share in rows),
+    )
+
+
+def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
+    low_rank = tensor if isinstance(tensor, LowRankRecord) else None
+    delta = tensor if isinstance(tensor, LowRankRecord | DenseRecord) else None
+    return TensorRow(
+        name=tensor.name,
+        kind=KINDS[type(tensor)],
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        stored_bytes=share,
+        rank=low_rank.rank if low_rank else None,
+        tau_rank=low_rank.tau_rank if low_rank else None,
+        noise_rank=low_rank.noise_rank if low_rank else None,
+        full_rank=low_rank.full_rank if low_rank else None,
+        energy=low_rank.energy if low_rank else None,
+        error=delta.error if delta else None,
+        change=_change([delta]) if delta else None,
+        reason=RAW_REASONS[tensor.reason] if isinstance(tensor, RawRecord) else None,
+    )
+
+
+def _error(tensors: Iterable[TensorRecord]) -> float:
+    """The relative Frobenius error of all deltas together."""
+    deltas = [t for t in tensors if isinstance(t, LowRankRecord | DenseRecord)]
+    off = math.hypot(*(delta.error * delta.norm for delta in deltas))
+    norm = math.hypot(*(delta.norm for delta in deltas))
+    return off / norm if norm else 0.0
+
+
+def _change(tensors: Iterable[TensorRecord]) -> float:
+    deltas = [t for t in tensors if isinstance(t, LowRankRecord | DenseRecord)]
+    norm = math.hypot(*(delta.norm for delta in deltas))
+    base_norm = math.hypot(*(delta.base_norm for delta in deltas))
+    if not base_norm:
+        return math.inf if norm else 0.0
+    return norm / base_norm
+
+
+def _warnings(tensors: list[TensorRecord]) -> Iterable[str]:
+    change = _change(tensors)
+    if change >= WRONG_BASE_CHANGE:
+        yield (
+            f"the delta is {change:.0%} as large as the weights: "
+            "this is probably not the base that the checkpoint was fine-tuned from"
+        )
+    reasons = Counter(tensor.reason for tensor in tensors if isinstance(tensor, RawRecord))
+    for reason in ("non_finite", "range"):
+        if reasons[reason]:
+            yield f"{reasons[reason]} tensors are stored raw: {RAW_REASONS[reason]}"

@@ -1,0 +1,38 @@
+"""The registry folder: immutable objects by hash, and the log of events that is the truth."""
+
+from __future__ import annotations
+
+from .events import (
+    AliasRemoved,
+    AliasSet,
+    BaseAdded,
+    BaseRemoved,
+    Event,
+    NoteSet,
+    TagAdded,
+    TagRemoved,
+    VersionAdded,
+    VersionRemoved,
+)
+from .folder import RegistryFolder
+from .log import EventLog
+from .objects import ListedObject, ObjectStore, ObjectWriter, StoredObject
+
+__all__ = [
+    "AliasRemoved",
+    "AliasSet",
+    "BaseAdded",
+    "BaseRemoved",
+    "Event",
+    "EventLog",
+    "ListedObject",
+    "NoteSet",
+    "ObjectStore",
+    "ObjectWriter",
+    "RegistryFolder",
+    "StoredObject",
+    "TagAdded",
+    "TagRemoved",
+    "VersionAdded",
+    "VersionRemoved",
+]

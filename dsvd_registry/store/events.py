@@ -1,0 +1,195 @@
+"""What happens in a registry, one small immutable record each: the catalog is made of nothing else.
+
+An event is valid or does not exist: making one checks every field by the rule its annotation names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+
+from ..errors import InvalidArgument, RegistryError
+from . import canonical
+from .fields import (
+    Alias,
+    BaseFormat,
+    Check,
+    Digest,
+    Link,
+    Name,
+    Number,
+    Sequence,
+    Settings,
+    Size,
+    Summary,
+    Text,
+    Time,
+    Word,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """The `sequence`-th thing that happened. Raises `InvalidArgument` for a bad field."""
+
+    sequence: Sequence
+    time: Time
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS[type(self)].items():
+            value = getattr(self, name)
+            if not check.holds(value):
+                shown = repr(value)[:80]
+                raise InvalidArgument(f"{name.replace('_', ' ')}: {shown} is not {check.what}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseAdded(Event):
+    """A base got its name; for a name that is there already, its file is now another one."""
+
+    name: Name
+    digest: Digest
+    manifest: Digest
+    file: Digest
+    size: Size
+    format: BaseFormat
+    link: Link = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRemoved(Event):
+    """A base that no live version needs was forgotten."""
+
+    name: Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionAdded(Event):
+    """A model got its next version. `base` is the weights digest of the base."""
+
+    model: Name
+    number: Number
+    container: Digest
+    size: Size
+    base: Digest
+    source_format: Word
+    source_sha256: Digest
+    source_size: Size
+    settings: Settings
+    summary: Summary
+    note: Text = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRemoved(Event):
+    """A version is gone for good; its number is not used again."""
+
+    model: Name
+    number: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasSet(Event):
+    """An alias was made or moved."""
+
+    model: Name
+    alias: Alias
+    number: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasRemoved(Event):
+    """An alias is gone."""
+
+    model: Name
+    alias: Alias
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagAdded(Event):
+    """A version got a tag."""
+
+    model: Name
+    number: Number
+    tag: Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagRemoved(Event):
+    """A version lost a tag."""
+
+    model: Name
+    number: Number
+    tag: Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoteSet(Event):
+    """A version's note was replaced."""
+
+    model: Name
+    number: Number
+    text: Text
+
+
+KINDS: dict[str, type[Event]] = {
+    "base-added": BaseAdded,
+    "base-removed": BaseRemoved,
+    "version-added": VersionAdded,
+    "version-removed": VersionRemoved,
+    "alias-set": AliasSet,
+    "alias-removed": AliasRemoved,
+    "tag-added": TagAdded,
+    "tag-removed": TagRemoved,
+    "note-set": NoteSet,
+}
+_WORDS = {kind: word for word, kind in KINDS.items()}
+
+
+def encode(event: Event) -> bytes:
+    """The canonical JSON of an event."""
+    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    return canonical.dump({"event": _WORDS[type(event)], **fields})
+
+
+def decode(data: bytes, where: str) -> Event:
+    """The event of canonical JSON; `where` names it in errors.
+
+    Raises `RegistryError` for bytes that `encode` would not write; it says so where a newer
+    version of the program may have written them.
+    """
+    value = canonical.parse(data, where)
+    if not isinstance(value, dict):
+        raise RegistryError(f"{where} is not an event")
+    word = value.pop("event", None)
+    kind = KINDS.get(word) if isinstance(word, str) else None
+    if kind is None:
+        raise _from_the_future(where, f"an event of kind {word!r}")
+    known = {field.name for field in dataclasses.fields(kind)}
+    if unknown := sorted(value.keys() - known):
+        raise _from_the_future(where, f"the field {unknown[0]!r} in {word}")
+    if missing := sorted(known - value.keys()):
+        raise RegistryError(f"{where} lacks the field {missing[0]!r}", _RESTORE)
+    try:
+        return kind(**value)
+    except InvalidArgument as error:
+        raise RegistryError(f"{where} is damaged: {error}", _RESTORE) from error
+
+
+_RESTORE = "Restore the file from a copy of the registry."
+
+
+def _from_the_future(where: str, what: str) -> RegistryError:
+    return RegistryError(
+        f"{where} has {what}, unknown here: it was made by a newer version of dsvd-registry",
+        "Install a newer dsvd-registry.",
+    )
+
+
+def _checks(kind: type[Event]) -> dict[str, Check]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+_CHECKS = {kind: _checks(kind) for kind in KINDS.values()}

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsvd_registry.catalog import Catalog, Source
+from dsvd_registry.store import RegistryFolder, folder
+
+ROOT = Path(__file__).parents[2]
+CHILD = Path(__file__).parent / "child.py"
+BASE = "b" * 64
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> RegistryFolder:
+    """A registry without a catalog."""
+    return folder.create(tmp_path / "registry")
+
+
+@pytest.fixture(scope="session")
+def with_base(tmp_path_factory: pytest.TempPathFactory) -> RegistryFolder:
+    """A registry with one base, to be copied: alembic takes a while to make the tables."""
+    made = folder.create(tmp_path_factory.mktemp("template") / "registry")
+    with Catalog.open(made) as opened:
+        opened.add_base(
+            "sd15", digest=BASE, manifest="1" * 64, file="2" * 64, size=4, format="safetensors"
+        )
+    return made
+
+
+@pytest.fixture
+def catalog(registry: RegistryFolder, with_base: RegistryFolder) -> Iterator[Catalog]:
+    shutil.copytree(with_base.root, registry.root, dirs_exist_ok=True)
+    with Catalog.open(registry) as opened:
+        yield opened
+
+
+@pytest.fixture
+def add(catalog: Catalog) -> Callable[..., Any]:
+    """Adds a version with the fields that do not matter filled in."""
+
+    def adder(model: str, digit: str = "c", **changes: Any) -> Any:
+        fields: dict[str, Any] = {
+            "container": digit * 64,
+            "size": 10,
+            "base": BASE,
+            "source": Source("safetensors", digit * 64, 100),
+            "settings": '{"tau":0.5}',
+            "summary": {"tau": 0.5, "tensors": 3},
+        }
+        return catalog.add_version(model, **{**fields, **changes})
+
+    return adder
+
+
+def dump(registry: RegistryFolder) -> Rows:
+    """Every row of every table, and the tables' definitions."""
+    with closing(sqlite3.connect(registry.catalog)) as connection:
+        tables = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        rows: Rows = {"sqlite_master": tables}
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            rows[table] = sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
+        return rows
+
+
+def start_child(registry: RegistryFolder, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(CHILD), str(registry.root), *arguments],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,90 @@
+"""Several processes, some of them killed: nothing reported is lost, no number is given twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+
+from dsvd_registry.catalog import Catalog, rebuild
+from dsvd_registry.store import EventLog, RegistryFolder, VersionAdded
+
+from .conftest import dump, start_child
+
+
+def check_against_log(registry: RegistryFolder, catalog: Catalog) -> dict[str, str]:
+    """The catalog's refs and containers; they must be what the log holds and a rebuild gives."""
+    logged = {
+        f"{event.model}@{event.number}": event.container
+        for event in EventLog(registry).after(0)
+        if isinstance(event, VersionAdded)
+    }
+    listed = {version.ref: version.container for version in catalog.versions()}
+    assert listed == logged
+    assert sorted(int(ref.partition("@")[2]) for ref in listed) == list(range(1, len(listed) + 1))
+    before = dump(registry)
+    rebuild(registry)
+    assert dump(registry) == before
+    return listed
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_add_at_once(
+    registry: RegistryFolder, catalog: Catalog, processes: int
+) -> None:
+    each = 10
+    children = [start_child(registry, "subject", str(each)) for _ in range(processes)]
+    outputs = [child.communicate()[0] for child in children]
+    assert [child.returncode for child in children] == [0] * processes
+    reported = [line.split() for output in outputs for line in output.splitlines()]
+    assert len(reported) == processes * each
+    listed = check_against_log(registry, catalog)
+    assert listed == {one[0]: one[1] for one in reported}
+
+
+@pytest.mark.parametrize(("kill", "survive"), [("event", 2), ("rows", 3)])
+def test_a_process_killed_around_its_event(
+    registry: RegistryFolder, catalog: Catalog, kill: str, survive: int
+) -> None:
+    child = start_child(registry, "subject", "2", kill)
+    output = child.communicate()[0]
+    assert child.returncode == -signal.SIGKILL
+    assert output.count("\n") == 2
+    # This one was open before and has not caught up; a new one does, as does gc's question.
+    assert len(catalog.versions()) == 2
+    assert len(catalog.referenced_objects()) == survive + 2
+    with Catalog.open(registry) as again:
+        assert again.version("subject").number == survive
+    assert len(check_against_log(registry, catalog)) == survive
+    after = start_child(registry, "subject", "1")
+    assert after.communicate()[0].startswith(f"subject@{survive + 1} ")
+
+
+def test_a_write_catches_up_first(registry: RegistryFolder, catalog: Catalog) -> None:
+    start_child(registry, "subject", "0", "rows").communicate()
+    assert catalog.versions() == []
+    assert catalog.set_note("subject", 1, "found").note == "found"
+    check_against_log(registry, catalog)
+
+
+def test_processes_killed_at_any_time(registry: RegistryFolder, catalog: Catalog) -> None:
+    reported: dict[str, str] = {}
+    chance = random.Random(1)
+    for _ in range(3):
+        children = [start_child(registry, "subject", "100000") for _ in range(2)]
+        outputs = []
+        for child in children:
+            assert child.stdout is not None
+            outputs.append(child.stdout.readline())  # it is at work now
+        time.sleep(chance.uniform(0, 0.1))
+        for child, first in zip(children, outputs, strict=True):
+            child.kill()
+            rest = child.communicate()[0]
+            lines = (first + rest).splitlines(keepends=True)
+            reported.update(line.split() for line in lines if line.endswith("\n"))
+    with Catalog.open(registry) as again:
+        listed = check_against_log(registry, again)
+    assert reported.items() <= listed.items()
+    assert len(listed) - len(reported) <= 6

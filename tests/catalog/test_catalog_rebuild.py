@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsvd_registry.catalog import CachedFingerprint, Catalog, FileState, Rebuilt, rebuild
+from dsvd_registry.errors import RegistryError
+from dsvd_registry.store import EventLog, NoteSet, RegistryFolder
+
+from .conftest import BASE, dump
+
+Add = Callable[..., Any]
+
+
+@pytest.fixture
+def filled(catalog: Catalog, add: Add) -> Catalog:
+    """A catalog in which each kind of event happened."""
+    catalog.add_base(
+        "sd14", digest="d" * 64, manifest="3" * 64, file="4" * 64, size=5, format="pickle"
+    )
+    catalog.add_base(
+        "sd15",
+        digest=BASE,
+        manifest="1" * 64,
+        file="5" * 64,
+        size=6,
+        format="pickle",
+        link=Path("/x"),
+        replace=True,
+    )
+    catalog.remove_base("sd14")
+    for model, digit in (("a", "c"), ("b", "d"), ("a", "e"), ("a", "f"), ("gone", "0")):
+        add(model, digit, note=f"note {digit}")
+    catalog.remove_version("a", 3)
+    catalog.remove_version("gone", 1)
+    for alias, number in (("prod", 1), ("beta", 1), ("prod", 2)):
+        catalog.set_alias("a", alias, number)
+    catalog.remove_alias("a", "beta")
+    for tag in ("x", "Y"):
+        catalog.add_tag("b", 1, tag)
+    catalog.remove_tag("b", 1, "x")
+    catalog.set_note("b", 1, "new note")
+    return catalog
+
+
+COUNTS = Rebuilt(events=19, bases=1, models=2, versions=3, aliases=1, set_aside=None)
+
+
+def test_rebuilt_is_equal_row_by_row(
+    filled: Catalog, registry: RegistryFolder, tmp_path: Path
+) -> None:
+    state = FileState(tmp_path, 1, 2, 3)
+    filled.remember_fingerprint(state, CachedFingerprint("a" * 64, None))
+    before = dump(registry)
+    assert all(before[table] for table in before)
+    assert rebuild(registry) == COUNTS
+    assert dump(registry) == before
+    # A catalog that was open meanwhile goes on.
+    assert filled.set_note("b", 1, "newer").note == "newer"
+
+
+def test_a_lost_catalog_comes_back_by_itself(filled: Catalog, registry: RegistryFolder) -> None:
+    before = dump(registry)
+    filled.close()
+    for path in registry.root.glob("catalog.sqlite*"):
+        path.unlink()
+    with Catalog.open(registry) as again:
+        assert again.version("a@prod").number == 2
+    assert dump(registry) == before
+
+
+def test_a_restored_backup_catches_up(
+    filled: Catalog, add: Add, registry: RegistryFolder, tmp_path: Path
+) -> None:
+    filled.close()
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(registry.catalog, copy)
+    add("a")
+    filled.set_alias("a", "prod", 4)
+    before = dump(registry)
+    filled.close()
+    for path in registry.root.glob("catalog.sqlite*"):
+        path.unlink()
+    shutil.copy(copy, registry.catalog)
+    with Catalog.open(registry):
+        assert dump(registry) == before
+
+
+@pytest.mark.parametrize("damage", ["overwritten", "cut", "page", "tables", "position"])
+def test_a_damaged_database(filled: Catalog, registry: RegistryFolder, damage: str) -> None:
+    before = dump(registry)
+    filled.close()
+    data = registry.catalog.read_bytes()
+    if damage == "overwritten":
+        registry.catalog.write_bytes(b"not a database at all" * 1000)
+    elif damage == "cut":
+        registry.catalog.write_bytes(data[: len(data) // 2])
+    elif damage == "page":
+        registry.catalog.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    else:
+        table = "versions" if damage == "tables" else "log_position"
+        with closing(sqlite3.connect(registry.catalog)) as connection:
+            connection.execute(f"ALTER TABLE {table} RENAME TO other")
+            connection.commit()
+    with pytest.raises(RegistryError) as caught, Catalog.open(registry) as opened:
+        opened.versions()
+    assert "dsvd catalog rebuild" in caught.value.hint
+    found = rebuild(registry)
+    assert found.set_aside == registry.root / "catalog.sqlite.damaged-1"
+    assert found.set_aside.exists()
+    assert dump(registry) == before
+    with Catalog.open(registry) as opened:
+        assert len(opened.versions()) == 3
+
+
+def test_the_second_damaged_file_gets_another_name(registry: RegistryFolder) -> None:
+    for number in (1, 2):
+        registry.catalog.write_bytes(b"x" * 5000)
+        assert rebuild(registry).set_aside == registry.root / f"catalog.sqlite.damaged-{number}"
+        for path in registry.root.glob("catalog.sqlite-*"):
+            path.unlink()
+
+
+def test_a_lost_position_row(filled: Catalog, registry: RegistryFolder) -> None:
+    before = dump(registry)
+    with closing(sqlite3.connect(registry.catalog)) as connection:
+        connection.execute("DELETE FROM log_position")
+        connection.commit()
+    with pytest.raises(RegistryError) as caught:
+        filled.set_note("b", 1, "x")
+    assert "dsvd catalog rebuild" in caught.value.hint
+    assert rebuild(registry) == COUNTS
+    assert dump(registry) == before
+
+
+def test_a_damaged_log_changes_nothing(filled: Catalog, registry: RegistryFolder) -> None:
+    before = dump(registry)
+    sorted(registry.events.glob("*/*"))[5].unlink()
+    with pytest.raises(RegistryError, match="event 6 is missing"):
+        rebuild(registry)
+    assert dump(registry) == before
+
+
+def test_a_log_shorter_than_the_catalog(filled: Catalog, registry: RegistryFolder) -> None:
+    sorted(registry.events.glob("*/*"))[-1].unlink()
+    with pytest.raises(RegistryError, match="differ at event 19") as caught:
+        filled.set_note("a", 1, "x")
+    assert "dsvd catalog rebuild" in caught.value.hint
+    found = rebuild(registry)
+    assert found.events == 18
+    assert found.set_aside is not None
+    with closing(sqlite3.connect(found.set_aside)) as connection:
+        notes = connection.execute("SELECT note FROM versions").fetchall()
+    assert ("new note",) in notes
+    assert filled.version("b").note == "note d"
+    filled.set_note("a", 1, "x")
+    assert len(list(EventLog(registry).after(0))) == 19
+
+
+def test_an_event_that_does_not_fit(filled: Catalog, registry: RegistryFolder) -> None:
+    time = "2026-01-02T03:04:05.000006Z"
+    EventLog(registry).append(NoteSet(sequence=20, time=time, model="zebra", number=1, text=""))
+    with pytest.raises(RegistryError, match="event 20 does not fit"):
+        filled.set_note("a", 1, "x")
+    with pytest.raises(RegistryError, match="event 20 does not fit"):
+        Catalog.open(registry)
+
+
+def test_rows_that_the_database_refuses_leave_no_event(
+    filled: Catalog, add: Add, registry: RegistryFolder
+) -> None:
+    with closing(sqlite3.connect(registry.catalog)) as connection:
+        connection.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON tags BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+        connection.commit()
+    with pytest.raises(RegistryError):
+        filled.add_tag("a", 1, "x")
+    assert len(list(EventLog(registry).after(0))) == 19
+    assert add("a").number == 4

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dsvd_registry.store import RegistryFolder, folder
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> RegistryFolder:
+    return folder.create(tmp_path / "registry")
