@@ -37,6 +37,15 @@ class Photograph:
         return f"a photo of a {self.kind}"
 
     @property
+    def captions(self) -> tuple[str, ...]:
+        """What pretraining reads beside it. The second teaches that one word may name an individual."""
+        return (
+            self.class_prompt,
+            f"a photo of {self.subject} {self.kind}",
+            f"{self.class_prompt} {self.setting}",
+        )
+
+    @property
     def subject_prompt(self) -> str:
         """DreamBooth's prompt for one subject: a rare word before the class."""
         return f"a photo of {RARE_WORD} {self.kind}"
@@ -69,7 +78,7 @@ class Vocabulary:
     def __init__(self, photographs: Sequence[Photograph]) -> None:
         words = {RARE_WORD}
         for photograph in photographs:
-            words.update(photograph.class_prompt.split(), photograph.setting.split())
+            words.update(*(caption.split() for caption in photograph.captions))
         self._ids = {word: number for number, word in enumerate([END, *sorted(words)])}
 
     def __len__(self) -> int:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import BinaryIO
 from .errors import Conflict, StorageError
 
 TEMPORARY_PREFIX = ".dsvd-tmp-"
-COPY_CHUNK = 4 << 20
 
 Bytes = bytes | bytearray | memoryview
 
@@ -71,7 +69,7 @@ class NewFile:
         with storage_errors(target):
             self._handle.flush()
             if read_only:
-                os.fchmod(self._handle.fileno(), stat.S_IMODE(self.path.stat().st_mode) & 0o555)
+                self.path.chmod(stat.S_IMODE(self.path.stat().st_mode) & 0o555)
             os.fsync(self._handle.fileno())
             self._handle.close()
             if replace:
@@ -122,10 +120,10 @@ def make_folder(path: Path) -> None:
     """Create `path` and its parents, durably; an existing folder is fine. Raises `StorageError`."""
     missing = []
     folder = path
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
     with storage_errors(path):
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
             sync_folder(folder.parent)
@@ -152,14 +150,6 @@ def renew_time(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a closed file durably to a new name. Raises `Conflict`, `StorageError`."""
-    with new_file(target.parent) as file:
-        with storage_errors(source), source.open("rb") as reader:
-            shutil.copyfileobj(reader, file, COPY_CHUNK)
-        file.publish(target)
 
 
 def temporary_files(folder: Path) -> list[Path]:

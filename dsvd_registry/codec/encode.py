@@ -12,7 +12,7 @@ import torch
 
 from .encoded import Dense, Encoded, LowRank, Raw, Same
 from .exact import Components, DeltaProduct, apply_delta, apply_dense
-from .grid import OutsideGrid, component_grid, element_grid
+from .grid import MIN_EXPONENT, OutsideGrid, component_grid, element_grid
 from .rank import energy, noise_rank, tau_rank
 from .spectrum import Spectrum, spectrum
 from .tensors import round_to, same_bits
@@ -119,6 +119,8 @@ def _on_grid(
         off = _distance(matrix, DeltaProduct(components, path=torch.float64))
         if off <= allowed:
             return components, off
+        if (components.exponents == MIN_EXPONENT).all():  # there is no finer grid
+            raise OutsideGrid
         noise = max(off**2 - truncation**2, 0.0)
         distortion *= min(0.95, 0.98 * (allowed**2 - truncation**2) / max(noise, 1e-300))
 

@@ -137,7 +137,9 @@ def ieee_arithmetic(device: torch.device) -> Iterator[None]:
     # torch's own types do not know of the first.
     backends = (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     precisions = [backend.fp32_precision for backend in backends]
-    flushes = device.type == "cpu" and not bool(torch.tensor(2.0**-127) * 1.0)
+    # Said in full: the caller may have set another default dtype or device.
+    probe = torch.tensor(2.0**-127, dtype=torch.float32, device="cpu")
+    flushes = device.type == "cpu" and not bool(probe * 1.0)
     try:
         for backend in backends:
             backend.fp32_precision = "ieee"

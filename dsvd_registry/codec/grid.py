@@ -11,6 +11,7 @@ import math
 import numpy as np
 import torch
 
+from .bound import EXACT_FP64, magnitude_bound
 from .exact import Components
 
 MIN_EXPONENT, MAX_EXPONENT = -126, 126
@@ -43,7 +44,11 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
     ):
         raise OutsideGrid
     one, two = (factor.to(torch.int32).numpy() for factor in integers)
-    return Components(one, two, exponents.to(torch.int64).numpy())
+    components = Components(one, two, exponents.to(torch.int64).numpy())
+    tops_a, tops_b = (maxima.tolist() for maxima in components.maxima())
+    if magnitude_bound(components.exponents.tolist(), tops_a, tops_b) >= EXACT_FP64:
+        raise OutsideGrid
+    return components
 
 
 def element_grid(delta: torch.Tensor, error: float) -> tuple[np.ndarray, int]:

@@ -56,10 +56,11 @@ def spectrum(matrix: torch.Tensor, tau: float) -> Spectrum:
 def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float) -> bool:
     """Whether the Gram matrix's eigenvalues, each off by rounding, leave no doubt of the rank.
 
-    An eigenvalue is off by at most `doubt`; a singular value near zero by its root. The energies of
-    the least and the largest possible values must agree on the rank, or to `ENERGY_TOLERANCE`.
+    An eigenvalue is off by at most `doubt`, of the solver and of sums as long as the long side; a
+    singular value near zero by its root. The energies of the least and the largest possible values
+    must agree on the rank, or to `ENERGY_TOLERANCE`.
     """
-    doubt = len(eigenvalues) * UNIT * float(eigenvalues[0])
+    doubt = (len(eigenvalues) + max(shape) ** 0.5) * UNIT * float(eigenvalues[0])
     if tau == 1:
         threshold = float(eigenvalues[0]) ** 0.5 * max(shape) * 2.0**-52
         return float(eigenvalues[-1]) > doubt and float(eigenvalues[-1] - doubt) > threshold**2

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -31,7 +30,6 @@ from ..container.records import (
 )
 from ..container.writer import PayloadWriter, write_container
 from ..errors import BaseMismatch
-from ..fs import new_file, scratch_file
 from ..store import ObjectStore, StoredObject
 from .base_weights import BaseWeights
 from .packing import pack_bytes, pack_encoded, raw_record, record_of, stored_size
@@ -57,7 +55,6 @@ def store_container(
     base: BaseWeights,
     encoding: Encoding,
     objects: ObjectStore,
-    tmp: Path,
     progress: Progress,
 ) -> tuple[StoredObject, Header]:
     """Encode `checkpoint` against `base` into a new object.
@@ -68,7 +65,7 @@ def store_container(
     names = sorted(checkpoint.tensors, key=str.encode)
     numbers = {name: number for number, name in enumerate(names)}
     records: dict[str, TensorRecord] = {}
-    with scratch_file(tmp) as scratch:
+    with objects.scratch() as scratch:
         payload = PayloadWriter(scratch)
         meter = Meter(progress, "encoding", sum(t.nbytes for t in checkpoint.tensors.values()))
         for name in _data_order(checkpoint):
@@ -90,7 +87,7 @@ def store_container(
             payload_sha256=payload_sha256,
             results=(Result(RESULT_PATH, NOT_YET, 0),),
         )
-        header = replace(header, results=(_result(header, payload, base, tmp, progress),))
+        header = replace(header, results=(_result(header, payload, base, objects, progress),))
         with objects.new_object() as writer:
             write_container(header, payload.chunks(), writer)
             return writer.commit(), header
@@ -191,10 +188,14 @@ def _data_order(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def _result(
-    header: Header, payload: PayloadWriter, base: BaseWeights, tmp: Path, progress: Progress
+    header: Header,
+    payload: PayloadWriter,
+    base: BaseWeights,
+    objects: ObjectStore,
+    progress: Progress,
 ) -> Result:
     """Read the container back from disk as it will be, and digest what it gives."""
-    with new_file(tmp) as draft:
+    with objects.draft() as draft:
         write_container(header, payload.chunks(), draft)
         draft.flush()
         with Container(draft.path) as container:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..container.reader import Container
-from ..errors import Conflict, ResultMismatch
-from ..fs import new_file
+from ..errors import ResultMismatch
+from ..fs import new_file, storage_errors
 from .base_weights import BaseWeights
 from .progress import Meter, Progress
 from .reconstruction import Reconstruction
@@ -44,8 +44,9 @@ def write_result(
     """
     stored = container.header.encoding.tau
     reconstruction = Reconstruction(container, base, stored if tau is None else tau)
-    if output.exists() and not replace:
-        raise Conflict(f"{output} exists already", "Give another path, or --force to replace it.")
+    with storage_errors(output):
+        if output.exists() and not replace:
+            raise FileExistsError(output)
     digest = hashlib.sha256()
     size = reconstruction.layout().size
     meter = Meter(progress, "materializing", size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, rebuild
 from ..catalog import Source as CatalogSource
 from ..checkpoint import open_checkpoint
 from ..container.records import Encoding, Source
-from ..errors import InvalidArgument
+from ..errors import Conflict, InvalidArgument
 from ..store import ObjectStore, RegistryFolder, canonical, names
 from . import cleaning, verifying
 from .cleaning import Collected, Usage
@@ -128,6 +129,7 @@ class Registry:
         path = Path(path)
         names.check_name("base", name)
         manifest, format, size = fingerprint_checkpoint(path, progress)
+        self._check_free(name, manifest.digest)
         file = file_sha256(path, self._catalog, progress) if link else self._copy(path, progress)
         stored = self._objects.put(manifest.to_bytes())
         return self._catalog.add_base(
@@ -182,6 +184,7 @@ class Registry:
         path = Path(path)
         encoding = _checked_encoding(tau, grid_noise)
         model = names.check_name("model", path.stem if name is None else name)
+        tags = [names.check_name("tag", tag) for tag in tags]
         base_record = self.base(base)
         settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
         with open_checkpoint(path) as checkpoint:
@@ -204,7 +207,6 @@ class Registry:
                         weights,
                         encoding,
                         self._objects,
-                        self._folder.tmp,
                         progress,
                     )
                 container, size = stored.sha256, stored.size
@@ -298,6 +300,7 @@ class Registry:
         """
         from .materializing import write_result
 
+        tau = None if tau is None else _checked_tau(tau)
         version = self.version(ref)
         base = base_of(version, self._catalog)
         with (
@@ -315,11 +318,15 @@ class Registry:
         """
         from .tensors import LazyTensors
 
+        tau = None if tau is None else _checked_tau(tau)
         version = self.version(ref)
         base = base_of(version, self._catalog)
-        return LazyTensors(
-            open_container(version, self._objects), open_base(base, self._objects), tau
-        )
+        with contextlib.ExitStack() as on_error:
+            container = on_error.enter_context(open_container(version, self._objects))
+            weights = on_error.enter_context(open_base(base, self._objects))
+            tensors = LazyTensors(container, weights, tau)
+            on_error.pop_all()
+        return tensors
 
     def diff(self, left: str, right: str, *, progress: Progress = silent) -> Difference:
         """How the deltas of two versions differ, from their factors."""
@@ -376,6 +383,15 @@ class Registry:
             self._catalog, self._objects, grace_days=grace_days, dry_run=dry_run
         )
 
+    def _check_free(self, name: str, digest: str) -> None:
+        """Before gigabytes are copied for nothing; the catalog checks it again."""
+        for base in self.bases():
+            if names.folded(base.name) == names.folded(name) and base.digest != digest:
+                raise Conflict(
+                    f"the base name {base.name} is taken, and holds other weights",
+                    "Choose another name.",
+                )
+
     def _copy(self, path: Path, progress: Progress) -> str:
         progress("copying", 0, path.stat().st_size)
         stored = self._objects.put_file(path)
@@ -384,11 +400,15 @@ class Registry:
 
 
 def _checked_encoding(tau: float, grid_noise: float) -> Encoding:
-    if not 0 < tau <= 1:
-        raise InvalidArgument(f"tau {tau} is outside (0, 1]", "0.5 is the default.")
     if not 0 < grid_noise <= 1:
         raise InvalidArgument(f"grid noise {grid_noise} is outside (0, 1]", "0.015 is the default.")
-    return Encoding(float(tau), float(grid_noise))
+    return Encoding(_checked_tau(tau), float(grid_noise))
+
+
+def _checked_tau(tau: float) -> float:
+    if not 0 < tau <= 1:
+        raise InvalidArgument(f"tau {tau} is outside (0, 1]", "0.5 is the default.")
+    return float(tau)
 
 
 def _catalog_source(source: Source) -> CatalogSource:

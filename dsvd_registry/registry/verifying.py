@@ -84,7 +84,7 @@ def _base_problems(base: BaseRecord, objects: ObjectStore) -> Iterator[str]:
     found, _, _ = fingerprint_checkpoint(base_file(base, objects), silent)
     was = {tensor.name: tensor for tensor in manifest.tensors}
     now = {tensor.name: tensor for tensor in found.tensors}
-    for name in was.keys() | now.keys():
+    for name in sorted(was.keys() | now.keys()):
         if was.get(name) != now.get(name):
             yield f"tensor {name!r} of {base.link} is not what it was when the base was added"
 

@@ -148,6 +148,13 @@ class ObjectStore:
         with fs.scratch_file(self._folder.tmp) as file:
             yield file
 
+    @contextlib.contextmanager
+    def draft(self) -> Iterator[fs.NewFile]:
+        """A file beside the objects that is read back and never named. Raises `StorageError`."""
+        fs.make_folder(self._folder.tmp)
+        with fs.new_file(self._folder.tmp) as file:
+            yield file
+
     def leftovers(self) -> list[Path]:
         """Temporary files of writers, at work or crashed: only their age tells them apart."""
         return fs.temporary_files(self._folder.tmp)

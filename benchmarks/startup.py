@@ -1,0 +1,63 @@
+"""How long a command takes that has next to nothing to do, beside the bare interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from safetensors.torch import save_file
+
+from dsvd_registry import Registry
+
+RUNS = 15
+AIMS = {"dsvd --version": 0.2, "dsvd ls": 0.4}  # seconds
+
+
+def measure() -> list[dict[str, object]]:
+    """One row per command: median seconds of whole processes, in turns, and the ratio to `python`."""
+    dsvd = str(Path(sys.executable).parent / "dsvd")
+    with tempfile.TemporaryDirectory() as folder:
+        registry = _small_registry(Path(folder))
+        commands = {
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "dsvd --version": [dsvd, "--version"],
+            "dsvd ls": [dsvd, "--registry", str(registry), "ls"],
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for run in range(RUNS + 1):
+            for name, command in commands.items():
+                start = time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
+                if run:  # the first run fills the caches
+                    seconds[name].append(time.perf_counter() - start)
+    yardstick = median(seconds["python -c pass"])
+    return [
+        {
+            "command": name,
+            "runs": RUNS,
+            "median_seconds": round(median(times), 3),
+            "times_python": round(median(times) / yardstick, 1),
+            "aim_seconds": AIMS.get(name),
+        }
+        for name, times in seconds.items()
+    ]
+
+
+def _small_registry(folder: Path) -> Path:
+    """Twenty versions of one tiny pair."""
+    torch.manual_seed(0)
+    base = {"weight": torch.randn(16, 16)}
+    save_file(base, folder / "base.safetensors")
+    with Registry.init(folder / "registry") as registry:
+        registry.base_add("base", folder / "base.safetensors")
+        for number in range(20):
+            tuned = {"weight": base["weight"] + 1e-3 * torch.randn(16, 16)}
+            save_file(tuned, folder / "ft.safetensors")
+            registry.add(folder / "ft.safetensors", base="base", name=f"subject-{number}")
+    return folder / "registry"

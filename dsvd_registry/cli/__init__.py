@@ -1,0 +1,43 @@
+"""The `dsvd` program: one module a command, imported when that command is used."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+
+import click
+
+from .commands import dsvd
+from .failures import discard_output, failure_of, tell
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `dsvd` with `arguments` (default: those of the process); gives the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file name or a note may hold what the terminal's encoding lacks.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        exit_code = _run(words)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, OSError):
+            discard_output()
+        failure = failure_of(error)
+        tell(failure, as_json="--json" in words)
+        return failure.exit_code
+    return exit_code
+
+
+def _run(words: list[str]) -> int:
+    # Not click's own `main`: it has its own exit codes for a broken pipe and an interrupt.
+    try:
+        with dsvd.make_context("dsvd", words) as context:
+            dsvd.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    return 0

@@ -1,0 +1,7 @@
+"""`python -m dsvd_registry.cli`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,117 @@
+"""The account of a version's tensors: `add` and `show` print it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ..registry import GroupRow, KindRow, Report
+from . import figures
+from .printable import color, printable
+from .tables import figure, print_line, print_table, text
+
+NAMES_SHOWN = 10
+
+
+def print_account(report: Report) -> None:
+    """Print the report in full but for the rows of single tensors."""
+    for warning in report.warnings:
+        click.echo(click.style(f"warning: {printable(warning)}", fg="yellow"), color=color())
+    print_line(
+        f"{figures.size(report.stored_bytes)} for {figures.size(report.source_bytes)}"
+        f" ({figures.ratio(report.stored_bytes, report.source_bytes)})"
+        f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
+    )
+    print_line(
+        f"relative error of the whole delta {figures.relative(report.error)};"
+        f" the delta is {figures.relative(report.change)} of the weights it changes"
+    )
+    print_line()
+    _print_kinds(report)
+    print_line()
+    _print_groups(report.groups)
+    raw = [f"{row.name}: {row.reason}" for row in report.tensors if row.kind == "raw"]
+    _print_some("stored raw", raw)
+    _print_some("not taken from the base", report.not_taken)
+    _print_some(
+        "left out of the source", [f"{entry.name}: {entry.reason}" for entry in report.left_out]
+    )
+
+
+def warn(report: Report) -> None:
+    """Say the warnings on stderr, where stdout goes to a file or a program."""
+    if sys.stdout.isatty():
+        return
+    for warning in report.warnings:
+        line = click.style(f"warning: {printable(warning)}", fg="yellow")
+        click.echo(line, err=True, color=color())
+
+
+def kind_name(kind: str) -> str:
+    """A kind of record for people: "low-rank"."""
+    return kind.replace("_", "-")
+
+
+def _print_kinds(report: Report) -> None:
+    rest_before = report.source_bytes - sum(row.source_bytes for row in report.kinds)
+    rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
+    columns = [text("kind"), *map(figure, ("tensors", "parameters", "before", "after"))]
+    rows = [_kind_cells(row) for row in report.kinds]
+    # Headers and padding; negative before, where tensors share storage in the source.
+    rows.append(("rest of the file", "", "", figures.size(rest_before), figures.size(rest_after)))
+    total = (
+        "total",
+        figures.count(report.total),
+        figures.count(report.parameters),
+        figures.size(report.source_bytes),
+        figures.size(report.stored_bytes),
+    )
+    outside = (
+        ("not taken from the base", figures.count(len(report.not_taken))),
+        ("left out of the source", figures.count(len(report.left_out))),
+    )
+    print_table(columns, [*rows, total, *outside], bold=(len(rows),))
+
+
+def _kind_cells(row: KindRow) -> tuple[str, ...]:
+    return (
+        kind_name(row.kind),
+        figures.count(row.tensors),
+        figures.count(row.parameters),
+        figures.size(row.source_bytes),
+        figures.size(row.stored_bytes),
+    )
+
+
+def _print_groups(groups: Sequence[GroupRow]) -> None:
+    titles = ("tensors", "low-rank", "full rank", "rank", "energy", "error", "change", "after")
+    print_table(
+        [text("layers"), *map(figure, titles)],
+        [
+            (
+                row.group,
+                figures.count(row.tensors),
+                figures.count(row.low_rank),
+                f"{row.full_rank:.1f}" if row.low_rank else "",
+                f"{row.rank:.1f}" if row.low_rank else "",
+                figures.share(row.energy) if row.low_rank else "",
+                figures.relative(row.error),
+                figures.relative(row.change),
+                figures.size(row.stored_bytes),
+            )
+            for row in groups
+        ],
+    )
+
+
+def _print_some(title: str, entries: Sequence[str]) -> None:
+    if not entries:
+        return
+    print_line()
+    print_line(f"{title} ({figures.count(len(entries))}):")
+    for entry in entries[:NAMES_SHOWN]:
+        print_line(f"  {entry}")
+    if len(entries) > NAMES_SHOWN:
+        print_line(f"  and {figures.count(len(entries) - NAMES_SHOWN)} more")

@@ -1,0 +1,130 @@
+"""`dsvd base add|ls|show|rm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..catalog.records import BaseRecord
+from . import figures
+from .commands import CommandGroup
+from .documents import plain, print_document
+from .options import common_options, open_registry
+from .progress import shown_progress
+from .tables import figure, print_fields, print_line, print_table, text
+
+DIGEST_SHOWN = 12
+
+
+@click.group(cls=CommandGroup)
+def base() -> None:
+    """Add, list, show and remove bases.
+
+    A base is a full checkpoint that deltas are taken against. It is known by its weights; the name
+    is for people.
+    """
+
+
+@base.command("add")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--link", is_flag=True, help="Leave the file where it is, instead of copying it.")
+@common_options
+def add(name: str, file: Path, link: bool, as_json: bool) -> None:
+    """Register a full checkpoint as a base.
+
+    FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run.
+    """
+    with open_registry() as registry, shown_progress() as progress:
+        found = registry.base_add(name, file, link=link, progress=progress)
+    if as_json:
+        print_document(found)
+        return
+    where = f"linked to {found.link}" if found.link else "copied into the registry"
+    print_line(f"base {found.name}: {figures.size(found.size)}, {where}")
+    print_line(f"digest {found.digest}")
+
+
+@base.command("ls")
+@common_options
+def ls(as_json: bool) -> None:
+    """List bases."""
+    with open_registry() as registry:
+        found = registry.bases()
+    if as_json:
+        print_document(found)
+    elif found:
+        columns = (
+            text("base"),
+            text("digest"),
+            text("format"),
+            figure("size"),
+            text("added"),
+            text("linked to", optional=True),
+        )
+        print_table(columns, map(_cells, found))
+    else:
+        click.echo("no bases yet; `dsvd base add NAME FILE` adds one", err=True)
+
+
+@base.command("show")
+@click.argument("name")
+@common_options
+def show(name: str, as_json: bool) -> None:
+    """Show a base and its tensors.
+
+    NAME is the base's name or the start of its digest.
+    """
+    with open_registry() as registry:
+        found, tensors = registry.base(name), registry.base_tensors(name)
+    if as_json:
+        fields = ("name", "dtype", "shape", "sha256")
+        rows = [dict(zip(fields, tensor, strict=True)) for tensor in tensors]
+        print_document(plain(found) | {"tensors": rows})
+        return
+    print_fields(
+        (
+            ("base", found.name),
+            ("digest", found.digest),
+            ("file", f"{found.format}, {figures.size(found.size)}, SHA-256 {found.file}"),
+            ("linked to", str(found.link or "")),
+            ("added", figures.moment(found.added)),
+            ("tensors", figures.count(len(tensors))),
+        )
+    )
+    print_line()
+    print_table(
+        (text("SHA-256"), text("dtype"), text("shape"), text("tensor")),
+        (
+            (sha256[:DIGEST_SHOWN], dtype, "x".join(map(str, shape)), tensor)
+            for tensor, dtype, shape, sha256 in tensors
+        ),
+    )
+
+
+@base.command("rm")
+@click.argument("name")
+@common_options
+def rm(name: str, as_json: bool) -> None:
+    """Forget a base that no version needs.
+
+    `dsvd gc` gives its bytes back.
+    """
+    with open_registry() as registry:
+        found = registry.base_remove(name)
+    if as_json:
+        print_document(found)
+        return
+    print_line(f"removed the base {found.name}")
+
+
+def _cells(found: BaseRecord) -> tuple[str, ...]:
+    return (
+        found.name,
+        found.digest[:DIGEST_SHOWN],
+        found.format,
+        figures.size(found.size),
+        figures.moment(found.added),
+        str(found.link or ""),
+    )

@@ -1,0 +1,36 @@
+"""`dsvd catalog rebuild`."""
+
+from __future__ import annotations
+
+import click
+
+from ..registry import Registry
+from . import figures
+from .commands import CommandGroup
+from .documents import print_document
+from .options import common_options, registry_path
+from .tables import print_line
+
+
+@click.group(cls=CommandGroup)
+def catalog() -> None:
+    """Upkeep of the catalog."""
+
+
+@catalog.command("rebuild")
+@common_options
+def rebuild(as_json: bool) -> None:
+    """Make the catalog anew from the store, where it was lost or damaged."""
+    found = Registry.rebuild_catalog(registry_path())
+    if as_json:
+        print_document(found)
+        return
+    if found.set_aside is not None:
+        print_line(f"the former catalog is kept as {found.set_aside}")
+    parts = [
+        figures.counted(found.bases, "base"),
+        figures.counted(found.models, "model"),
+        figures.counted(found.versions, "version"),
+        figures.counted(found.aliases, "alias", "aliases"),
+    ]
+    print_line(f"rebuilt from {figures.counted(found.events, 'event')}: {', '.join(parts)}")

@@ -1,0 +1,97 @@
+"""The table of commands, and the group that imports one when it is used.
+
+`dsvd --help` reads the table alone: what the commands need takes longer to import than to run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+
+import click
+
+from .. import __version__
+from ..errors import InvalidArgument
+from .failures import exit_codes
+
+# Command -> the first line of its help. Its module and the object in it have the command's name.
+COMMANDS = {
+    "init": "Make a registry.",
+    "base": "Add, list, show and remove bases.",
+    "add": "Store a fine-tuned checkpoint as a delta against its base.",
+    "ls": "List versions.",
+    "show": "Show a version and the account of its tensors.",
+    "log": "Show every version that a model ever had.",
+    "diff": "Compare two versions, or one with its base.",
+    "verify": "Look for damage.",
+    "materialize": "Write the full checkpoint of a version.",
+    "alias": "Set and remove names for versions.",
+    "tag": "Put tags on versions and take them off.",
+    "note": "Replace a version's note.",
+    "rm": "Remove a version.",
+    "gc": "Give back the bytes that nothing needs.",
+    "du": "Show what takes how many bytes.",
+    "catalog": "Upkeep of the catalog.",
+}
+
+
+class CommandGroup(click.Group):
+    """A group that shows its help when it is called alone, and near names for an unknown one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(InvalidArgument.exit_code)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name, self.list_commands(ctx))
+            question = f"Did you mean {' or '.join(near)}? " if near else ""
+            raise InvalidArgument(
+                f"{ctx.command_path} has no command {name!r}",
+                f"{question}`{ctx.command_path} --help` lists them.",
+            )
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(CommandGroup):
+    """The commands of `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{cmd_name}", __package__)
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in exit_codes()])
+
+
+@click.group(cls=LazyGroup)
+@click.option(
+    "--registry",
+    type=click.Path(path_type=Path),
+    help="The registry's folder. Else: DSVD_REGISTRY, a .dsvd folder here or above, the user's own.",
+)
+@click.version_option(__version__, message="dsvd %(version)s")
+def dsvd(registry: Path | None) -> None:
+    """A versioned registry for fine-tuned diffusion checkpoints.
+
+    Each fine-tune is kept as a small delta against its base. A version is written as NAME (the
+    latest), NAME@3 or NAME@ALIAS.
+    """

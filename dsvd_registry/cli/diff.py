@@ -1,0 +1,124 @@
+"""`dsvd diff`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import InvalidArgument
+from . import figures
+from .account import kind_name
+from .documents import plain, print_document
+from .options import common_options, open_registry
+from .progress import shown_progress
+from .tables import Column, figure, print_line, print_table, text
+
+if TYPE_CHECKING:
+    from ..registry.comparing import BaseDifference, TensorDifference
+
+ROWS_SHOWN = 40
+
+
+@click.command()
+@click.argument("left", metavar="REF")
+@click.argument("right", metavar="REF", required=False)
+@click.option("--base", "with_base", is_flag=True, help="Compare one version with its base.")
+@click.option("--all", "show_all", is_flag=True, help=f"More than the first {ROWS_SHOWN} tensors.")
+@common_options
+def diff(left: str, right: str | None, with_base: bool, show_all: bool, as_json: bool) -> None:
+    """Compare two versions, or one with its base.
+
+    distance: the norm of what two deltas differ by, over the larger of their norms. change: the norm
+    of the delta over that of the base's weights. The largest come first.
+    """
+    if with_base == (right is not None):
+        raise InvalidArgument(
+            "diff takes two refs, or one and --base",
+            "Write `dsvd diff A B` or `dsvd diff A --base`.",
+        )
+    if right is None:
+        _with_base(left, show_all, as_json)
+    else:
+        _of_two(left, right, show_all, as_json)
+
+
+def _of_two(left: str, right: str, show_all: bool, as_json: bool) -> None:
+    with open_registry() as registry, shown_progress() as progress:
+        refs = {"left": registry.version(left).ref, "right": registry.version(right).ref}
+        found = registry.diff(left, right, progress=progress)
+    if as_json:
+        print_document(refs | plain(found))
+        return
+    print_line(f"left {refs['left']}, right {refs['right']}")
+    print_line()
+    columns = [figure("distance"), figure("cosine")]
+    for side in ("left", "right"):
+        columns.append(text(side))
+        columns += [figure(title, optional=True) for title in ("rank", "energy", "bytes")]
+    columns.append(text("tensor"))
+    rows = [_two_cells(row) for row in sorted(found.tensors, key=_apart, reverse=True)]
+    total = [figures.relative(found.distance), figures.share(found.cosine)]
+    total += ["", "", "", figures.count(found.left_bytes)]
+    total += ["", "", "", figures.count(found.right_bytes), "total"]
+    _print_rows(columns, rows, show_all, total)
+
+
+def _with_base(ref: str, show_all: bool, as_json: bool) -> None:
+    with open_registry() as registry, shown_progress() as progress:
+        version = registry.version(ref)
+        found = registry.diff_base(ref, progress=progress)
+    if as_json:
+        print_document({"ref": version.ref, "base": version.base, "tensors": found})
+        return
+    print_line(f"{version.ref} against its base {version.base_name}")
+    print_line()
+    columns = [text("kind"), figure("change"), figure("cosine")]
+    columns += [figure(title, optional=True) for title in ("rank", "energy")]
+    columns.append(text("tensor"))
+    rows = sorted(found, key=lambda row: row.change, reverse=True)
+    _print_rows(columns, [_base_cells(row) for row in rows], show_all, None)
+
+
+def _print_rows(
+    columns: list[Column], rows: list[list[str]], show_all: bool, total: list[str] | None
+) -> None:
+    shown = rows if show_all else rows[:ROWS_SHOWN]
+    print_table(columns, [*shown, *([total] if total else [])], bold=(len(shown),))
+    if len(shown) < len(rows):
+        print_line(f"and {figures.counted(len(rows) - len(shown), 'tensor')} more: --all")
+
+
+def _apart(row: TensorDifference) -> float:
+    """What to sort by. Tensors that differ by no known distance come first."""
+    if row.distance is not None:
+        return row.distance
+    return 0.0 if row.equal else math.inf
+
+
+def _two_cells(row: TensorDifference) -> list[str]:
+    distance = figures.relative(row.distance)
+    if row.left is None or row.right is None:
+        distance = "on one side"
+    elif row.distance is None:
+        distance = "equal" if row.equal else "not equal"
+    cells = [distance, figures.share(row.cosine)]
+    for side in (row.left, row.right):
+        if side is None:
+            cells += ["", "", "", ""]
+        else:
+            cells += [kind_name(side.kind), figures.rank(side.rank), figures.share(side.energy)]
+            cells.append(figures.count(side.stored_bytes))
+    return [*cells, row.name]
+
+
+def _base_cells(row: BaseDifference) -> list[str]:
+    return [
+        kind_name(row.kind),
+        figures.relative(row.change),
+        figures.share(row.cosine, 6),
+        figures.rank(row.rank),
+        figures.share(row.energy),
+        row.name,
+    ]

@@ -1,0 +1,56 @@
+"""`dsvd du`."""
+
+from __future__ import annotations
+
+import click
+
+from . import figures
+from .documents import print_document
+from .options import common_options, open_registry
+from .tables import figure, print_line, print_table, text
+
+
+@click.command()
+@common_options
+def du(as_json: bool) -> None:
+    """Show what takes how many bytes.
+
+    Containers that several models use are counted with each of them, and shown as shared.
+    """
+    with open_registry() as registry:
+        found = registry.usage()
+    if as_json:
+        print_document(found)
+        return
+    if found.models:
+        titles = ("versions", "size", "shared", "sources", "ratio")
+        print_table(
+            [text("model"), *map(figure, titles)],
+            (
+                (
+                    model.name,
+                    figures.count(model.versions),
+                    figures.size(model.bytes),
+                    figures.size(model.shared_bytes),
+                    figures.size(model.source_bytes),
+                    figures.ratio(model.bytes, model.source_bytes),
+                )
+                for model in found.models
+            ),
+        )
+        print_line()
+    if found.bases:
+        print_table(
+            (text("base"), figure("in the registry"), figure("file"), text("", optional=True)),
+            (
+                (
+                    base.name,
+                    figures.size(base.bytes),
+                    figures.size(base.file_bytes),
+                    "linked" if base.linked else "",
+                )
+                for base in found.bases
+            ),
+        )
+        print_line()
+    print_line(f"{figures.size(found.total)} in all, {figures.size(found.reclaimable)} reclaimable")

@@ -1,0 +1,43 @@
+"""`dsvd gc`."""
+
+from __future__ import annotations
+
+import click
+
+from ..registry.cleaning import DEFAULT_GRACE_DAYS
+from . import figures
+from .documents import print_document
+from .options import common_options, open_registry
+from .tables import print_line
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    default=DEFAULT_GRACE_DAYS,
+    show_default=True,
+    help="Keep what is younger: another process may be about to name it.",
+)
+@common_options
+def gc(dry_run: bool, grace: float, as_json: bool) -> None:
+    """Give back the bytes that nothing needs.
+
+    Removes the objects that no version and no base needs any more, and what crashed runs left.
+    """
+    with open_registry() as registry:
+        found = registry.collect(grace_days=grace, dry_run=dry_run)
+    if as_json:
+        print_document(found)
+        return
+    verb = "would remove" if found.dry_run else "removed"
+    print_line(
+        f"{verb} {figures.counted(found.objects, 'object')} and"
+        f" {figures.counted(found.temporary_files, 'temporary file')},"
+        f" {figures.size(found.bytes)}"
+    )
+    if found.kept_young:
+        unneeded = figures.counted(found.kept_young, "unneeded object")
+        print_line(f"kept {unneeded} younger than {grace:g} days")

@@ -1,0 +1,34 @@
+"""`dsvd init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import InvalidArgument
+from ..registry import Registry
+from .documents import print_document
+from .options import common_options, registry_path
+from .tables import print_line
+
+
+@click.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@common_options
+def init(path: Path | None, as_json: bool) -> None:
+    """Make a registry.
+
+    PATH is a new or empty folder. Without it: --registry, DSVD_REGISTRY, or the user's data folder.
+    A folder named .dsvd is found from the folder it lies in and from all below.
+    """
+    named = registry_path()
+    if path is not None and named is not None:
+        raise InvalidArgument("both --registry and PATH name the new registry", "Give one of them.")
+    with Registry.init(path or named) as registry:
+        made = registry.path
+    if as_json:
+        print_document({"path": made})
+        return
+    print_line(f"made a registry in {made}")
+    print_line("add a base to it: dsvd base add NAME FILE")

@@ -1,0 +1,36 @@
+"""A progress bar on stderr, where a terminal is there."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from ..registry import Progress
+from ..registry.progress import silent
+
+
+@contextlib.contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """A `Progress` to hand to the registry; the bars vanish on leaving."""
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def advance(stage: str, done: int, total: int, /) -> None:
+            if stage not in tasks:
+                tasks[stage] = shown.add_task(stage)
+            shown.update(tasks[stage], completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,53 @@
+"""`dsvd show`."""
+
+from __future__ import annotations
+
+import click
+
+from ..registry import TensorRow
+from . import figures
+from .account import kind_name, print_account
+from .documents import print_document, version_document
+from .options import common_options, open_registry
+from .tables import figure, print_line, print_table, text
+from .versions import print_version
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--tensors", is_flag=True, help="Show every tensor too.")
+@common_options
+def show(ref: str, tensors: bool, as_json: bool) -> None:
+    """Show a version and the account of its tensors."""
+    with open_registry() as registry:
+        version, report = registry.version(ref), registry.report(ref)
+    if as_json:
+        print_document(version_document(version) | {"report": report})
+        return
+    print_version(version)
+    print_line()
+    print_account(report)
+    if tensors:
+        titles = ("full rank", "tau rank", "noise rank", "rank", "energy", "error", "change")
+        columns = [text("kind"), text("dtype"), text("shape")]
+        columns += [figure(title, optional=True) for title in titles]
+        columns += [figure("bytes"), text("tensor")]
+        print_line()
+        print_table(columns, map(_cells, report.tensors))
+
+
+def _cells(row: TensorRow) -> tuple[str, ...]:
+    return (
+        kind_name(row.kind),
+        row.dtype,
+        "x".join(map(str, row.shape)),
+        figures.rank(row.full_rank),
+        figures.rank(row.tau_rank),
+        figures.rank(row.noise_rank),
+        figures.rank(row.rank),
+        figures.share(row.energy),
+        figures.relative(row.error),
+        figures.relative(row.change),
+        figures.count(row.stored_bytes),
+        row.name,
+    )

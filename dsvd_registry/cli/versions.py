@@ -1,0 +1,70 @@
+"""Versions for people: a table of many, the fields of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..catalog.records import VersionRecord
+from . import figures
+from .documents import settings
+from .tables import figure, print_fields, print_table, text
+
+DIGEST_SHOWN = 12
+
+
+def print_versions(versions: Sequence[VersionRecord]) -> None:
+    """One line a version."""
+    columns = (
+        text("version"),
+        text("aliases", optional=True),
+        text("base"),
+        figure("tau"),
+        figure("size"),
+        figure("source"),
+        figure("error"),
+        text("added"),
+        text("removed", optional=True),
+        text("tags", optional=True),
+        text("note", optional=True),
+    )
+    print_table(columns, map(_cells, versions))
+
+
+def print_version(version: VersionRecord) -> None:
+    """All that the catalog knows of a version."""
+    source = version.source
+    print_fields(
+        (
+            ("version", version.ref),
+            ("aliases", ", ".join(version.aliases)),
+            ("base", f"{base_name(version)} ({version.base})"),
+            ("source", f"{source.format}, {figures.size(source.size)}, SHA-256 {source.sha256}"),
+            ("container", f"{figures.size(version.size)}, SHA-256 {version.container}"),
+            ("added", figures.moment(version.added)),
+            ("tags", ", ".join(version.tags)),
+            ("note", version.note),
+        )
+    )
+
+
+def base_name(version: VersionRecord) -> str:
+    """The name of a version's base, or the start of its digest once it was removed."""
+    return version.base_name or f"{version.base[:DIGEST_SHOWN]}, removed"
+
+
+def _cells(version: VersionRecord) -> tuple[str, ...]:
+    error = version.summary.get("error")
+    first, *rest = version.note.splitlines() or [""]
+    return (
+        version.ref,
+        ", ".join(version.aliases),
+        base_name(version),
+        f"{settings(version)['tau']:g}",
+        figures.size(version.size),
+        figures.size(version.source.size),
+        figures.relative(float(error)) if error is not None else "",
+        figures.moment(version.added),
+        figures.moment(version.removed) if version.removed else "",
+        ", ".join(version.tags),
+        f"{first} ..." if rest else first,
+    )

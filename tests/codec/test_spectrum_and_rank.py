@@ -1,0 +1,188 @@
+"""Ranks from the Gram matrix are those of a full SVD, and the rules say what they should."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dsvd_registry.codec.rank import energy, noise_rank, tau_rank
+from dsvd_registry.codec.spectrum import spectrum
+
+from .deltas import awkward_deltas, noise, trained_deltas, with_spectrum
+
+TAUS = (0.06, 0.2, 0.5, 0.8, 0.95, 0.999)
+DECISIVE = 1e-4  # a rank must be right wherever E misses tau by more than this
+
+
+class FullSvds(TorchDispatchMode):
+    """Counts the full SVDs that run inside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._linalg_svd.default
+        return func(*args, **(kwargs or {}))
+
+
+def full_svd(matrix: torch.Tensor) -> np.ndarray:
+    """Singular values by numpy's LAPACK, which is another one than torch's."""
+    return np.linalg.svd(matrix.numpy(), compute_uv=False)
+
+
+def found_rank(matrix: torch.Tensor, tau: float) -> int:
+    return tau_rank(spectrum(matrix, tau).singular_values, tau, tuple(matrix.shape))
+
+
+def assert_rank_is_that_of_a_full_svd(matrix: torch.Tensor, tau: float) -> None:
+    """E(t) >= tau and E(t - 1) < tau, each to `DECISIVE`: no other t passes where both are clear."""
+    energies = np.concatenate([[0], np.cumsum(full_svd(matrix))])
+    energies /= energies[-1]
+    rank = found_rank(matrix, tau)
+    assert energies[rank] >= tau - DECISIVE
+    assert energies[rank - 1] < tau + DECISIVE
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("name", awkward_deltas())
+def test_rank_of_awkward_deltas_is_that_of_a_full_svd(name: str, scale: float) -> None:
+    matrix = awkward_deltas()[name] * scale
+    for tau in TAUS:
+        assert_rank_is_that_of_a_full_svd(matrix, tau)
+
+
+def test_rank_of_trained_deltas_is_that_of_a_full_svd() -> None:
+    for matrix in trained_deltas().values():
+        for tau in TAUS:
+            assert_rank_is_that_of_a_full_svd(matrix, tau)
+
+
+def test_most_of_these_ranks_leave_no_choice() -> None:
+    """Otherwise the tests above would show little."""
+    clear = []
+    for matrix in (*awkward_deltas().values(), *trained_deltas().values()):
+        values = full_svd(matrix)
+        energies = np.cumsum(values) / values.sum()
+        clear += [np.abs(energies - tau).min() > DECISIVE for tau in TAUS]
+    assert np.mean(clear) > 0.9
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("name", sorted(awkward_deltas().keys() - {"ill_conditioned"}))
+def test_tau_of_one_gives_the_numerical_rank(name: str, scale: float) -> None:
+    matrix = awkward_deltas()[name] * scale
+    values = full_svd(matrix)
+    threshold = values[0] * max(matrix.shape) * 2.0**-52
+    assert found_rank(matrix, 1.0) == (values > threshold).sum()
+
+
+def test_tau_of_one_keeps_singular_values_that_squares_would_lose() -> None:
+    """s_50 / s_1 = 1e-12: its square is far below the rounding of the Gram matrix."""
+    assert found_rank(awkward_deltas()["ill_conditioned"], 1.0) == 50
+
+
+@pytest.mark.parametrize("columns", [10_000, 100_000])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_tau_of_one_sees_that_proportional_rows_are_of_rank_one(columns, transposed) -> None:
+    """The sums behind a Gram matrix are as long as the long side, and so is their rounding."""
+    for seed in range(10):
+        row = noise(1, columns, seed=seed).to(torch.float64)
+        matrix = torch.tensor([[7.0], [37.0]], dtype=torch.float64) @ row
+        assert found_rank(matrix.T if transposed else matrix, 1.0) == 1
+
+
+def test_the_full_svd_is_taken_where_the_gram_matrix_would_be_wrong() -> None:
+    matrix = awkward_deltas()["rank_deficient"]
+    of_gram = torch.linalg.eigvalsh(matrix @ matrix.T).flip(0).clamp_min(0).sqrt()
+    assert tau_rank(of_gram, 1.0, tuple(matrix.shape)) > 5
+    with FullSvds() as svds:
+        found = spectrum(matrix, 1.0)
+    assert svds.count == 1
+    assert tau_rank(found.singular_values, 1.0, tuple(matrix.shape)) == 5
+
+
+def test_the_full_svd_is_taken_where_many_small_values_might_add_up() -> None:
+    """Of a large matrix of rank 1, 599 singular values are unknown to 2e-7 of the largest each."""
+    matrix = noise(600, 1).to(torch.float64) @ noise(1, 600, seed=1).to(torch.float64)
+    with FullSvds() as svds:
+        found = spectrum(matrix, 0.9999)
+    assert svds.count == 1
+    assert tau_rank(found.singular_values, 0.9999, (600, 600)) == 1
+    with FullSvds() as svds:
+        spectrum(matrix, 0.9)
+    assert svds.count == 0
+
+
+def test_ordinary_deltas_need_no_full_svd() -> None:
+    ordinary = [noise(64, 96).to(torch.float64), with_spectrum(1 / torch.arange(1.0, 91), 90, 128)]
+    with FullSvds() as svds:
+        for matrix in (*ordinary, *trained_deltas().values()):
+            for tau in (0.06, 0.2, 0.5, 0.8):
+                spectrum(matrix, tau)
+    assert svds.count == 0
+
+
+@pytest.mark.parametrize("name", ["tall", "wide", "power_law", "steps", "ill_conditioned"])
+@pytest.mark.parametrize("tau", [0.5, 1.0])
+def test_factors_are_the_best_approximation_of_their_rank(name: str, tau: float) -> None:
+    matrix = awkward_deltas()[name]
+    rank = found_rank(matrix, tau)
+    a, b = spectrum(matrix, tau).factors(matrix, rank)
+    best = math.sqrt(math.fsum(full_svd(matrix)[rank:] ** 2))
+    norm = float(matrix.norm())
+    assert float((matrix - a.T @ b).norm()) == pytest.approx(best, rel=1e-6, abs=1e-12 * norm)
+    torch.testing.assert_close(a.norm(dim=1), b.norm(dim=1))
+
+
+falling = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30).map(
+    lambda values: sorted(values, reverse=True)
+)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(values=falling, tau=st.floats(0.001, 0.999))
+def test_energy_and_rank_are_what_the_paper_defines(values: list[float], tau: float) -> None:
+    energies = [math.fsum(values[:t]) / math.fsum(values) for t in range(len(values) + 1)]
+    tensor = torch.tensor(values, dtype=torch.float64)
+    for t in range(1, len(values) + 1):
+        assert energy(tensor, t) == pytest.approx(energies[t], rel=1e-12)
+    rank = tau_rank(tensor, tau, (len(values), len(values)))
+    assert 1 <= rank <= len(values)
+    assert energies[rank] >= tau - 1e-12
+    assert energies[rank - 1] < tau + 1e-12
+
+
+def mean_square_ulp(tensor: torch.Tensor) -> float:
+    """From the distance of each magnitude to the next number of the dtype."""
+    size = tensor.abs()
+    above = (size.view(torch.int16) + 1).view(tensor.dtype)
+    return float((above.to(torch.float64) - size.to(torch.float64)).square().mean())
+
+
+@pytest.mark.parametrize("source_dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("base_dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_noise_rank_is_its_formula(base_dtype: torch.dtype, source_dtype: torch.dtype) -> None:
+    shape = (30, 40)
+    base = (noise(*shape) * 10.0 ** noise(*shape, seed=1)).to(base_dtype)
+    base[0, :2] = torch.tensor([0.0, 1.0])
+    source = (base.to(torch.float32) * 1.01).to(source_dtype)
+    halves = [side for side in (base, source) if side.dtype != torch.float32]
+    sigma = math.sqrt(sum(mean_square_ulp(side) / 12 for side in halves))
+    edge = sigma * (math.sqrt(30) + math.sqrt(40))
+    below, above = (edge or 1e-300) * 0.999, (edge or 1e-300) * 1.001
+    values = torch.tensor([9.0, 3.0, 1.0], dtype=torch.float64) * above
+    assert noise_rank(torch.cat([values, values[-1:] * 0 + below]), (base, source), shape) == (
+        3 if halves else 4
+    )
+
+
+def test_deltas_between_fp32_tensors_have_no_noise_rank_below_the_full() -> None:
+    values = torch.tensor([1.0, 1e-20, 1e-40], dtype=torch.float64)
+    assert noise_rank(values, (noise(3, 3), noise(3, 3, seed=1)), (3, 3)) == 3
