@@ -18,7 +18,7 @@ from .mapping import MappedFile
 from .model import Checkpoint, TensorInfo, check_count, check_name, check_shape, naming, shown
 
 LENGTH = struct.Struct("<Q")
-MAX_HEADER_BYTES = 64 << 20
+MAX_HEADER_BYTES = 16 << 20
 METADATA_KEY = "__metadata__"
 ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 

@@ -19,6 +19,7 @@ from .printable import color, printable
 BUG = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+TORCH_OUT_OF_MEMORY = "DefaultCPUAllocator"  # in the RuntimeError of torch's allocator
 DEBUG_VARIABLE = "DSVD_DEBUG"
 
 _OTHER_CODES = (
@@ -66,7 +67,7 @@ def failure_of(error: BaseException) -> Failure:
         place = f"{error.filename}: " if error.filename else "the operating system refused: "
         message = f"{place}{error.strerror or error}"
         return Failure(StorageError.__name__, message, "", StorageError.exit_code)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or TORCH_OUT_OF_MEMORY in str(error):
         hint = "Close other programs, or use a machine with more memory."
         return Failure(StorageError.__name__, "out of memory", hint, StorageError.exit_code)
     return Failure(

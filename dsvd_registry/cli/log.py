@@ -13,7 +13,10 @@ from .versions import print_versions
 @click.argument("name")
 @common_options
 def log(name: str, as_json: bool) -> None:
-    """Show every version that a model ever had, removed ones too."""
+    """Show every version that a model ever had.
+
+    Removed ones too: a number is never used again.
+    """
     with open_registry() as registry:
         found = registry.history(name)
     if as_json:

@@ -72,13 +72,18 @@ def apply_delta(
     base: torch.Tensor, product: DeltaProduct, dtype: torch.dtype, out: torch.Tensor
 ) -> None:
     """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n)."""
-    step = max(1, TILE_ELEMENTS // max(1, product.columns))
     with ieee_arithmetic(base.device):
-        for first in range(0, product.rows, step):
-            end = min(first + step, product.rows)
+        for first, end in row_tiles(product.rows, product.columns):
             # Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
             total = base[first:end].to(product.path) + product.tile(first, end)
             out[first:end] = round_to(total, dtype)
+
+
+def row_tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Runs of rows of about `TILE_ELEMENTS` elements, as (first, end)."""
+    step = max(1, TILE_ELEMENTS // max(1, columns))
+    for first in range(0, rows, step):
+        yield first, min(first + step, rows)
 
 
 def apply_dense(

@@ -6,6 +6,7 @@ import zstandard
 
 from ..errors import ContainerError
 from ..fs import Bytes
+from .limits import MAX_WINDOW
 
 LEVEL = 9
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -31,6 +32,8 @@ def decompress(data: Bytes, size: int, where: str) -> bytes:
         parameters = zstandard.get_frame_parameters(data)
         if parameters.content_size != size:
             raise ContainerError(f"{where} does not hold the {size} bytes that it should")
+        if parameters.window_size > MAX_WINDOW:
+            raise ContainerError(f"{where} asks for a zstd window of over {MAX_WINDOW} bytes")
         if parameters.dict_id:
             raise ContainerError(f"{where} needs a zstd dictionary")
         decompressor = zstandard.ZstdDecompressor()

@@ -84,7 +84,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
         payload_sha256=fields.hexadecimal("payload_sha256", 64),
         results=tuple(
             _result(entry, f"results[{i}]")
-            for i, entry in enumerate(fields.array("results", limits.MAX_RESULTS, least=1))
+            for i, entry in enumerate(fields.array("results", 1, least=1))
         ),
         requires=tuple(value["requires"]),
     )
@@ -236,6 +236,8 @@ def _low_rank(
         norm=fields.real("norm"),
         error=fields.real("error"),
     )
+    if not tensor.nuclear_norm:
+        raise ContainerError(f"{where}: nuclear_norm is zero")
     if len(tensor.shape) < 2 or full_rank != tensor.full_rank:
         raise ContainerError(f"{where}: full_rank is not that of the shape")
     return tensor
@@ -245,7 +247,7 @@ def _shape(fields: Fields, where: str) -> tuple[int, ...]:
     shape = fields.array("shape", limits.MAX_DIMENSIONS)
     if not all(type(size) is int and 0 <= size <= limits.MAX_SIZE for size in shape):
         raise ContainerError(f"{where}: shape holds something else than sizes")
-    if math.prod(shape) * 16 > limits.MAX_SIZE:
+    if math.prod(size for size in shape if size) * 16 > limits.MAX_SIZE:
         raise ContainerError(f"{where}: the shape has too many elements")
     return tuple(shape)
 

@@ -20,6 +20,7 @@ FRAME_ORDER: tuple[FrameContent, ...] = (
     "source_header",
     "components",
 )
+RESULT_PATH = "model.safetensors"
 RawReason = Literal[
     "new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "smaller", "range"
 ]
@@ -210,3 +211,14 @@ class Header:
     payload_sha256: str
     results: tuple[Result, ...]
     requires: tuple[str, ...] = ()
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the result may differ from the source."""
+        return any(isinstance(tensor, LowRankRecord | DenseRecord) for tensor in self.tensors)
+
+    @property
+    def keeps_source(self) -> bool:
+        """Whether the result is the source file again, to the byte."""
+        has_header = any(frame.content == "source_header" for frame in self.frames)
+        return has_header and not self.is_lossy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import TauNotServed
+from ..errors import InvalidArgument, TauNotServed
 from .parts import ComponentTable
 from .reader import Container
 from .records import LowRankRecord
@@ -25,6 +25,8 @@ def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau
 
 def check_served(container: Container, tau: float) -> None:
     """Raises `TauNotServed`, with the largest tau that is served, if `tau` is not."""
+    if not tau > 0:
+        raise InvalidArgument(f"tau {tau} is not above 0", "Give one in (0, 1].")
     stored = container.header.encoding.tau
     largest = stored
     for index, record in enumerate(container.header.tensors):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import unicodedata
 from collections.abc import Iterator
 
 from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
@@ -14,6 +13,7 @@ from .integers import width
 from .parts import TABLE_ENTRY_SIZE
 from .records import (
     FRAME_ORDER,
+    RESULT_PATH,
     BasedRecord,
     DenseRecord,
     Frame,
@@ -21,7 +21,6 @@ from .records import (
     Header,
     LowRankRecord,
     RawRecord,
-    Result,
     TensorRecord,
 )
 
@@ -34,7 +33,7 @@ def check_structure(header: Header) -> None:
     for tensor in header.tensors:
         _check_tensor(tensor)
     _check_frames(header)
-    _check_results(header.results)
+    _check_result(header)
 
 
 def raw_bytes(tensor: TensorRecord) -> int:
@@ -61,6 +60,8 @@ def units(tensor: TensorRecord, content: FrameContent) -> int:
 
 def _check_tensor(tensor: TensorRecord) -> None:
     where = f"tensor {tensor.name!r}"
+    if tensor.name == "__metadata__":
+        raise ContainerError(f"{where} would stand for the metadata of the result")
     _bytes(tensor.name, tensor.dtype, tensor.shape)
     if not isinstance(tensor, BasedRecord):
         return
@@ -112,6 +113,12 @@ def _check_frames(header: Header) -> None:
         raise ContainerError("the frames are not in the order of their contents")
     if order.count(FRAME_ORDER.index("source_header")) > 1:
         raise ContainerError("more than one frame holds the source's header")
+    for frame in header.frames:
+        if frame.content == "source_header":
+            if header.source.format != "safetensors":
+                raise ContainerError("a header of a source that is not a safetensors file")
+            if frame.raw > limits.MAX_SOURCE_HEADER:
+                raise ContainerError("the source's header is over its limit")
     if sum(len(frame.parts) for frame in header.frames) > limits.MAX_PARTS:
         raise ContainerError(f"more than {limits.MAX_PARTS} parts")
     counts: dict[tuple[FrameContent, int], int] = {}
@@ -159,18 +166,12 @@ def _expected_units(header: Header) -> Iterator[tuple[FrameContent, int, int]]:
                 yield content, index, expected
 
 
-def _check_results(results: tuple[Result, ...]) -> None:
-    seen = set()
-    for result in results:
-        steps = result.path.split("/")
-        if any(step in ("", ".", "..") or step.endswith((".", " ")) for step in steps) or any(
-            character in '\\:*?"<>|' or unicodedata.category(character)[0] == "C"
-            for character in result.path
-        ):
-            raise ContainerError(f"the result path {result.path!r} is not a plain relative path")
-        seen.add(unicodedata.normalize("NFC", result.path).casefold())
-    if len(seen) != len(results):
-        raise ContainerError("two results have one path")
+def _check_result(header: Header) -> None:
+    result, source = header.results[0], header.source
+    if result.path != RESULT_PATH:
+        raise ContainerError(f"the result's path is {result.path!r}, not {RESULT_PATH!r}")
+    if header.keeps_source and (result.sha256, result.size) != (source.sha256, source.size):
+        raise ContainerError("nothing was changed, and yet the result is not the source")
 
 
 def _bytes(name: str, dtype: str, shape: tuple[int, ...]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from ..container.records import (
 )
 from ..container.writer import PayloadWriter, write_container
 from ..errors import BaseMismatch
+from ..fs import storage_errors
 from ..store import ObjectStore, StoredObject
 from .base_weights import BaseWeights
 from .packing import pack_bytes, pack_encoded, raw_record, record_of, stored_size
@@ -65,7 +67,7 @@ def store_container(
     names = sorted(checkpoint.tensors, key=str.encode)
     numbers = {name: number for number, name in enumerate(names)}
     records: dict[str, TensorRecord] = {}
-    with objects.scratch() as scratch:
+    with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         payload = PayloadWriter(scratch)
         meter = Meter(progress, "encoding", sum(t.nbytes for t in checkpoint.tensors.values()))
         for name in _data_order(checkpoint):

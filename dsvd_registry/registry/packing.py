@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..checkpoint import TensorInfo
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
 from ..container.compression import compress
@@ -25,6 +23,7 @@ from ..fs import Bytes
 # A container stored at one tau serves each lower one of this row by whole frames.
 TAU_BANDS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 MAX_PART_BYTES = 16 << 20
+RAW_SAMPLE_BYTES = 1 << 18
 
 
 def stored_size(encoded: Encoded, source: Bytes) -> int:
@@ -37,7 +36,7 @@ def stored_size(encoded: Encoded, source: Bytes) -> int:
         case Dense():
             return len(compress(pack_elements(encoded.values, _maximum(encoded))))
         case Raw():
-            return len(compress(source))
+            return _compressed_size(source)
         case Same():
             return 0
 
@@ -115,5 +114,16 @@ def pack_bytes(payload: PayloadWriter, tensor: int, data: Bytes) -> None:
         payload.add("bytes", Part(tensor, len(run)), run)
 
 
+def _compressed_size(data: Bytes) -> int:
+    """Of a large tensor an estimate, from pieces of it: it is to be compared, not relied on."""
+    view = memoryview(data)
+    if len(view) <= 4 * RAW_SAMPLE_BYTES:
+        return len(compress(view))
+    starts = range(0, len(view) - RAW_SAMPLE_BYTES, len(view) // 4)
+    pieces = b"".join(view[start : start + RAW_SAMPLE_BYTES] for start in starts)
+    return len(compress(pieces)) * len(view) // len(pieces)
+
+
 def _maximum(encoded: Dense) -> int:
-    return int(np.abs(encoded.values.astype(np.int64)).max())
+    # Of both ends apart: the magnitude of the least int32 is not an int32.
+    return max(int(encoded.values.max()), -int(encoded.values.min()))

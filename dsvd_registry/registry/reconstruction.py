@@ -14,6 +14,7 @@ import torch
 from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
 from ..checkpoint.model import TensorInfo
+from ..checkpoint.safetensors_file import parse_header
 from ..codec.exact import Components, DeltaProduct, apply_delta, apply_dense
 from ..codec.tensors import TORCH_DTYPES, round_to, tensor_from_bytes, tensor_to_bytes
 from ..container.canonical import encode
@@ -22,12 +23,13 @@ from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
     DenseRecord,
+    Header,
     LowRankRecord,
     RawRecord,
     SameRecord,
 )
 from ..container.serving import check_served, served_rank
-from ..errors import ContainerError
+from ..errors import CheckpointError, ContainerError
 from ..fs import Bytes
 from .base_weights import BaseWeights
 from .progress import Meter, Progress, silent
@@ -55,6 +57,14 @@ class Reconstruction:
             (b for t in header.tensors if isinstance(t, BasedRecord) for b in t.base),
             header.base_digest,
         )
+        source_header = container.source_header()
+        size = result_layout(header, source_header, header.encoding.tau).size
+        if size != header.results[0].size:
+            raise ContainerError(
+                f"{container.path}: the result has {size} bytes, where {header.results[0].size} "
+                "are recorded"
+            )
+        self._layout = result_layout(header, source_header, tau)
         self.tau = tau
         self._container, self._base = container, base
         self._index = {tensor.name: i for i, tensor in enumerate(header.tensors)}
@@ -66,7 +76,7 @@ class Reconstruction:
 
     def layout(self) -> SafetensorsLayout:
         """Everything of the result file but its data (spec, section "Result files")."""
-        return result_layout(self._container, self.tau)
+        return self._layout
 
     def chunks(self) -> Iterator[Bytes]:
         """The result file from first byte to last, a tensor at a time."""
@@ -166,16 +176,15 @@ class Reconstruction:
         return array.reshape(record.common_shape + tuple(bytes_of_element))
 
 
-def result_layout(container: Container, tau: float) -> SafetensorsLayout:
-    """The header of the result file and the order of its data.
+def result_layout(header: Header, source_header: bytes | None, tau: float) -> SafetensorsLayout:
+    """The header of the result file and the order of its data (spec, section "Result files").
 
-    A lossless result of a safetensors file has its header to the byte, so it is the same file.
+    Raises `ContainerError` if `source_header` is not one for the header's tensors.
     """
-    header = container.header
-    source_header = container.source_header()
-    lossy = any(isinstance(tensor, LowRankRecord | DenseRecord) for tensor in header.tensors)
-    if source_header is not None and not lossy:
-        return kept_layout(source_header)
+    if source_header is not None:
+        _check_source_header(source_header, header)
+        if not header.is_lossy:
+            return kept_layout(source_header)
     metadata = {
         "dsvd.base": header.base_digest,
         "dsvd.container": content_digest(header),
@@ -185,6 +194,16 @@ def result_layout(container: Container, tau: float) -> SafetensorsLayout:
         return derived_layout(source_header, metadata)
     tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
     return canonical_layout(tensors, {"format": "pt", **metadata})
+
+
+def _check_source_header(source_header: bytes, header: Header) -> None:
+    try:
+        _, entries = parse_header(source_header)
+    except CheckpointError as error:
+        raise ContainerError(f"the source's header is not a safetensors header: {error}") from error
+    infos = {name: (entry.info.dtype, entry.info.shape) for name, entry in entries.items()}
+    if infos != {tensor.name: (tensor.dtype, tensor.shape) for tensor in header.tensors}:
+        raise ContainerError("the source's header is not of the container's tensors")
 
 
 def _is_verbatim(record: SameRecord) -> bool:

@@ -40,13 +40,14 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(*command: str, cwd: Path, **more: str) -> Outcome:
-    """Run a command to its end."""
+    """Run a command to its end; what it says need not be UTF-8."""
     done = subprocess.run(
         command,
         cwd=cwd,
         env=environment(**more),
         capture_output=True,
         encoding="utf-8",
+        errors="replace",
         stdin=subprocess.DEVNULL,
         timeout=120,
     )

@@ -17,7 +17,7 @@ SIZE = r"-?[0-9.]+ [kMG]?B"
 def table(text: str, heading: str) -> list[list[str]]:
     """The cells of the table whose heading line starts with `heading`."""
     lines = iter(text.splitlines())
-    next(line for line in lines if line.startswith(heading))
+    next(line for line in lines if line.lstrip().startswith(heading))
     rows = []
     for line in lines:
         if not line:

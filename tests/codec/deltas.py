@@ -14,9 +14,7 @@ def with_spectrum(values: torch.Tensor, rows: int, columns: int, seed: int = 0) 
     """A float64 (rows, columns) matrix of these singular values and random directions."""
     generator = torch.Generator().manual_seed(seed)
     left, right = (
-        torch.linalg.qr(
-            torch.randn(size, len(values), dtype=torch.float64, generator=generator)
-        ).Q
+        torch.linalg.qr(torch.randn(size, len(values), dtype=torch.float64, generator=generator)).Q
         for size in (rows, columns)
     )
     return (left * values.to(torch.float64)) @ right.T
@@ -24,7 +22,7 @@ def with_spectrum(values: torch.Tensor, rows: int, columns: int, seed: int = 0) 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     """Float32, normally distributed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def rounded(dtype: torch.dtype) -> torch.Tensor:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import multiprocessing
+import os
 import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +25,21 @@ from trained_pair import one_thread, trained_pair
 from dsvd_registry import Registry
 
 ROOT = Path(__file__).parents[2]
-CHILD = Path(__file__).parent / "child.py"
+CONTEXT = multiprocessing.get_context("forkserver")
+# A child that dies or has no disk must not leave half a file of bytecode in the tree.
+ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+    "OMP_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 TAU = 0.8
 METADATA = {"title": "A dog", "modelspec.hash_sha256": "ab", "dsvd.tau": "0.3", "format": "pt"}
 
 Weights = dict[str, torch.Tensor]
+
+
+class Callback:
+    """What trainers put into a checkpoint beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,16 @@ class Pair:
 def _one_thread() -> Iterator[None]:
     with one_thread():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> None:
+    """The process that others are forked from: importing torch takes seconds, forking none."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        CONTEXT.set_forkserver_preload([f"{__package__}.child"])
+        forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +104,7 @@ def registry(root: Path) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="session")
-def trained_registry(
-    tmp_path_factory: pytest.TempPathFactory, trained: Pair
-) -> Iterator[Registry]:
+def trained_registry(tmp_path_factory: pytest.TempPathFactory, trained: Pair) -> Iterator[Registry]:
     """The trained pair as `subject@1`. Tests only read it."""
     with Registry.init(tmp_path_factory.mktemp("trained") / "registry") as made:
         made.base_add("tiny", trained.base_file)
@@ -166,9 +188,7 @@ def write_pair(folder: Path, base: Weights, tuned: Weights) -> Pair:
     return Pair(base, tuned, folder / "base.safetensors", folder / "tuned.safetensors")
 
 
-def write_safetensors(
-    weights: Weights, path: Path, metadata: dict[str, str] | None = None
-) -> Path:
+def write_safetensors(weights: Weights, path: Path, metadata: dict[str, str] | None = None) -> Path:
     # safetensors refuses tensors that share memory or are not contiguous.
     copies = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
     save_file(copies, path, metadata=metadata)
@@ -177,7 +197,12 @@ def write_safetensors(
 
 def write_pickle(weights: Weights, path: Path, *, legacy: bool = False) -> Path:
     """A checkpoint as trainers write it, with more in it than weights."""
-    content = {"state_dict": weights, "epoch": 3}
+    content = {
+        "state_dict": weights,
+        "epoch": 3,
+        "optimizer": {"exp_avg": torch.ones(2)},
+        "callbacks": {Callback: None},
+    }
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     return path
 
@@ -210,6 +235,16 @@ def flip(path: Path, position: int = -1) -> None:
     replace_bytes(path, bytes(data))
 
 
+def flip_tensor(path: Path, name: str) -> None:
+    """Change one bit of one tensor of a safetensors file."""
+    flip(path, header_of(path)[name]["data_offsets"][0] - data_size(path))
+
+
+def data_size(path: Path) -> int:
+    """Bytes of a safetensors file after its header."""
+    return path.stat().st_size - 8 - int.from_bytes(path.read_bytes()[:8], "little")
+
+
 def replace_bytes(path: Path, data: bytes) -> None:
     path.chmod(0o644)
     path.write_bytes(data)
@@ -224,19 +259,27 @@ def files_in(folder: Path) -> dict[str, bytes]:
     }
 
 
-def start_child(*arguments: object) -> subprocess.Popen[str]:
-    """Run `child.py` with these arguments."""
-    return subprocess.Popen(
-        [sys.executable, str(CHILD), *map(str, arguments)],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Child:
+    """A process that runs a function of `child.py`, and what it reports."""
 
+    def __init__(self, function: Callable[..., None], *arguments: object) -> None:
+        self._reports, theirs = CONTEXT.Pipe(duplex=False)
+        self.process = CONTEXT.Process(target=function, args=(theirs, *arguments))
+        self.process.start()
+        theirs.close()
 
-Run = Callable[[str], str]
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+
+    def reports(self) -> list[tuple[str | None, Any]]:
+        """Everything that it reported until it ended."""
+        found = []
+        with contextlib.suppress(EOFError), self._reports:
+            while True:
+                found.append(self._reports.recv())
+        self.process.join()
+        return found
 
 
 def run_python(code: str, *arguments: object) -> str:
@@ -244,7 +287,7 @@ def run_python(code: str, *arguments: object) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,

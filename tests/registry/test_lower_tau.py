@@ -38,7 +38,9 @@ def test_the_error_falls_as_tau_rises(
         assert header_of(path)["__metadata__"]["dsvd.tau"] == repr(tau)
         result = load_file(path)
         assert result.keys() == trained.tuned.keys()
-        off = torch.stack([(result[n].double() - trained.tuned[n].double()).norm() for n in changed])
+        off = torch.stack(
+            [(result[n].double() - trained.tuned[n].double()).norm() for n in changed]
+        )
         errors.append(float(off.norm()))
     assert errors[0] == min(errors)
     assert errors == sorted(errors)
@@ -65,10 +67,10 @@ def test_the_ranks_are_those_of_the_spectrum(trained_registry: Registry, trained
 def test_the_result_has_that_rank(tmp_path: Path) -> None:
     # Over a base of zeros the result is the delta itself, whose rank can be counted.
     torch.manual_seed(3)
-    u, _ = torch.linalg.qr(torch.randn(40, 24, dtype=torch.float64))
-    v, _ = torch.linalg.qr(torch.randn(60, 24, dtype=torch.float64))
-    tuned = (u * 0.8 ** torch.arange(24.0)) @ v.T
-    base = write_safetensors({"w": torch.zeros(40, 60)}, tmp_path / "base.safetensors")
+    u, _ = torch.linalg.qr(torch.randn(80, 24, dtype=torch.float64))
+    v, _ = torch.linalg.qr(torch.randn(120, 24, dtype=torch.float64))
+    tuned = (u * 0.9 ** torch.arange(24.0)) @ v.T
+    base = write_safetensors({"w": torch.zeros(80, 120)}, tmp_path / "base.safetensors")
     source = write_safetensors({"w": tuned.float()}, tmp_path / "ft.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
         registry.base_add("zeros", base)

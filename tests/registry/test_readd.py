@@ -53,9 +53,7 @@ def test_another_model_shares_the_container(root: Path, pair: Pair) -> None:
 def test_other_settings_make_a_new_version(
     registry: Registry, pair: Pair, change: dict[str, float]
 ) -> None:
-    added = registry.add(
-        pair.tuned_file, base="sd15", name="subject", **{"tau": TAU, **change}
-    )
+    added = registry.add(pair.tuned_file, base="sd15", name="subject", **{"tau": TAU, **change})
     assert added.created
     assert added.ref == "subject@2"
     assert added.version.container != registry.version("subject@1").container

@@ -77,7 +77,9 @@ def test_every_kind_of_tensor(registry: Registry, pair: Pair, tmp_path: Path, fo
     assert len(exact) == 16
     for name in exact:
         assert bits(result[name]) == bits(pair.tuned[name]), name
-    new_rows = [weights["text_encoder.low_rank_added_rows"][20:] for weights in (result, pair.tuned)]
+    new_rows = [
+        weights["text_encoder.low_rank_added_rows"][20:] for weights in (result, pair.tuned)
+    ]
     assert torch.equal(*new_rows)
 
     errors = {row.name: row.error for row in report.tensors if row.error is not None}
@@ -137,7 +139,9 @@ def test_a_trained_model(trained_registry: Registry, trained: Pair, tmp_path: Pa
     assert measured_errors(trained_registry, "subject", trained, result) == pytest.approx(
         errors, abs=1e-6, rel=0
     )
-    off = sum(float((result[n].double() - trained.tuned[n].double()).square().sum()) for n in errors)
+    off = sum(
+        float((result[n].double() - trained.tuned[n].double()).square().sum()) for n in errors
+    )
     norm = sum(
         float((trained.tuned[n].double() - trained.base[n].double()).square().sum()) for n in errors
     )
@@ -221,7 +225,10 @@ def test_a_lossless_result_is_the_source_file(tmp_path: Path) -> None:
         registry.base_add("base", write_safetensors(base, tmp_path / "base.safetensors"))
         registry.add(source, base="base", name="subject")
         report = registry.report("subject")
-        assert {row.kind: row.tensors for row in report.kinds if row.tensors} == {"same": 2, "raw": 2}
+        assert {row.kind: row.tensors for row in report.kinds if row.tensors} == {
+            "same": 2,
+            "raw": 2,
+        }
         made = registry.materialize("subject", tmp_path / "out.safetensors")
         assert made.path.read_bytes() == source.read_bytes()
         assert registry.verify(deep=True).is_well

@@ -1,0 +1,58 @@
+"""What each command imports, seen from the outside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from .program import run
+
+HEAVY = ("torch", "diffusers", "transformers", "alembic")
+WATCHED = """
+import atexit, sys
+atexit.register(lambda: print(*sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr))
+from dsvd_registry.cli import main
+sys.exit(main())
+"""
+
+
+def imported(folder: Path, *words: str) -> set[str]:
+    done = run(sys.executable, "-c", WATCHED, *words, cwd=folder)
+    assert done.code == 0, done.err
+    return set(done.err.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("words", ["--version", "--help"])
+def test_what_needs_no_registry_imports_next_to_nothing(here: Path, words: str) -> None:
+    modules = imported(here, words)
+    assert "click" in modules
+    assert not modules.intersection((*HEAVY, "sqlalchemy", "rich", "numpy", "safetensors"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ls",
+        "show subject-42",
+        "verify",
+        "alias set prod subject-42@1",
+        "gc --grace 0",
+        "du",
+    ],
+)
+def test_what_needs_no_tensor_imports_no_torch(here: Path, filled: Path, words: str) -> None:
+    modules = imported(here, *words.split())
+    assert "sqlalchemy" in modules
+    assert not modules.intersection(HEAVY)
+
+
+def test_the_test_sees_torch(here: Path, filled: Path) -> None:
+    assert "torch" in imported(here, "diff", "subject-42", "--base", "--json")
+
+
+def test_a_known_checkpoint_needs_no_torch(here: Path, filled: Path, checkpoints: Path) -> None:
+    words = ("--base=sd15", "--name=subject-42")
+    modules = imported(here, "add", str(checkpoints / "ft.safetensors"), *words)
+    assert not modules.intersection(HEAVY)

@@ -1,0 +1,100 @@
+"""What other processes do in these tests; they are forked from one that has imported all of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from sqlalchemy import Engine, event
+
+from dsvd_registry import Registry, fs
+from dsvd_registry.errors import DsvdError
+from dsvd_registry.registry import adding, materializing, reconstruction
+
+IMPORTED = adding, materializing, reconstruction
+
+Additions = list[tuple[Path, dict[str, Any]]]
+
+
+def add(
+    reports: Connection,
+    root: Path,
+    additions: Additions,
+    kill_at: int | None = None,
+    disk: int | None = None,
+) -> None:
+    """Add to a registry, and send each ref, or the error's type and text; at last (None, steps).
+
+    `kill_at`: the number of the step at which the process kills itself. `disk`: how long a file
+    may become, as on a disk that is full.
+    """
+    torch.set_num_threads(1)
+    count = count_steps(kill_at)
+    if disk is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (disk, resource.RLIM_INFINITY))
+    try:
+        with Registry.open(root) as registry:
+            for source, arguments in additions:
+                reports.send(("added", registry.add(source, **arguments).ref))
+    except DsvdError as error:
+        reports.send((type(error).__name__, str(error)))
+    reports.send((None, count()))
+
+
+def materialize(reports: Connection, root: Path, out: Path, disk: int) -> None:
+    """Materialise `subject`, with files of at most `disk` bytes."""
+    torch.set_num_threads(1)
+    with Registry.open(root) as registry:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (disk, resource.RLIM_INFINITY))
+        try:
+            registry.materialize("subject", out)
+        except DsvdError as error:
+            reports.send((type(error).__name__, str(error)))
+
+
+def count_steps(kill_at: int | None) -> Callable[[], int]:
+    """Count every step that changes a file, and die before the one that is numbered `kill_at`."""
+    steps = 0
+
+    def step(*_: object) -> None:
+        nonlocal steps
+        if steps == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps += 1
+
+    def counting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            step()
+            return function(*arguments, **named)
+
+        return counted
+
+    for name in ("fsync", "link", "unlink", "rename", "replace", "mkdir", "chmod", "utime"):
+        setattr(os, name, counting(getattr(os, name)))
+    write, open_file = fs.NewFile.write, io.open
+
+    def write_by_halves(file: fs.NewFile, data: fs.Bytes) -> None:
+        half = len(data) // 2
+        write(file, data[:half])
+        file.flush()
+        step()
+        write(file, data[half:])
+
+    def open_counted(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        if "x" in mode or "w" in mode:
+            step()
+        return open_file(file, mode, *arguments, **named)
+
+    fs.NewFile.write = write_by_halves  # type: ignore[method-assign]
+    io.open = open_counted  # type: ignore[assignment]
+    event.listen(Engine, "commit", step)
+    return lambda: steps
