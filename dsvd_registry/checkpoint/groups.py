@@ -10,6 +10,18 @@ from __future__ import annotations
 import re
 
 OTHER = "other"
+GROUPS = (
+    "conv_in",
+    "down",
+    "mid",
+    "up",
+    "conv_out",
+    "time embedding",
+    "text encoder",
+    "VAE",
+    OTHER,
+)
+"""Every group, in the order of a forward pass and then the other models."""
 
 # The first pattern that matches the start of a name decides; a group of None means that the rest
 # of the name is a U-Net's and is judged by the next table.

@@ -154,7 +154,9 @@ def ieee_arithmetic(device: torch.device) -> Iterator[None]:
             yield
     finally:
         for backend, precision in zip(backends, precisions, strict=True):
-            backend.fp32_precision = precision
+            backend.fp32_precision = "none"  # follow torch's global setting again,
+            if backend.fp32_precision != precision:  # unless that is not where it came from
+                backend.fp32_precision = precision
         if flushes:
             torch.set_flush_denormal(True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -71,10 +72,12 @@ def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float) -> b
     singular value near zero by its root. The energies of the least and the largest possible values
     must agree on the rank, or to `ENERGY_TOLERANCE`.
     """
-    doubt = (len(eigenvalues) + max(shape) ** 0.5) * UNIT * float(eigenvalues[0])
+    doubt = (len(eigenvalues) + math.sqrt(max(shape))) * UNIT * float(eigenvalues[0])
     if tau == 1:
-        threshold = float(eigenvalues[0]) ** 0.5 * max(shape) * 2.0**-52
-        return float(eigenvalues[-1]) > doubt and float(eigenvalues[-1] - doubt) > threshold**2
+        threshold = math.sqrt(float(eigenvalues[0])) * max(shape) * 2.0**-52
+        return (
+            bool(float(eigenvalues[-1]) > doubt) and float(eigenvalues[-1] - doubt) > threshold**2
+        )
     least = (eigenvalues - doubt).clamp_min(0).sqrt()
     most = (eigenvalues + doubt).clamp_min(0).sqrt()
     total = float(most.sum())

@@ -20,6 +20,7 @@ from ..codec.encoded import Encoded, Raw, Same
 from ..codec.tensors import tensor_from_bytes
 from ..container.reader import Container
 from ..container.records import (
+    RESULT_PATH,
     BaseTensor,
     Encoding,
     Header,
@@ -36,9 +37,8 @@ from ..store import ObjectStore, StoredObject
 from .base_weights import BaseWeights
 from .packing import pack_bytes, pack_encoded, raw_record, record_of, stored_size
 from .progress import Meter, Progress
-from .reconstruction import Reconstruction
+from .reconstruction import Reconstruction, result_layout
 
-RESULT_PATH = "model.safetensors"
 NOT_YET = "0" * 64  # where the result's digest will stand, which depends on all the rest
 
 
@@ -87,9 +87,10 @@ def store_container(
             tensors=tuple(records[name] for name in names),
             frames=frames,
             payload_sha256=payload_sha256,
-            results=(Result(RESULT_PATH, NOT_YET, 0),),
+            results=(),
         )
-        header = replace(header, results=(_result(header, payload, base, objects, progress),))
+        result = _result(header, checkpoint.header, payload, base, objects, progress)
+        header = replace(header, results=(result,))
         with objects.new_object() as writer:
             write_container(header, payload.chunks(), writer)
             return writer.commit(), header
@@ -191,12 +192,16 @@ def _data_order(checkpoint: Checkpoint) -> Iterator[str]:
 
 def _result(
     header: Header,
+    source_header: bytes | None,
     payload: PayloadWriter,
     base: BaseWeights,
     objects: ObjectStore,
     progress: Progress,
 ) -> Result:
     """Read the container back from disk as it will be, and digest what it gives."""
+    size = result_layout(header, source_header, header.encoding.tau).size
+    digest = header.source.sha256 if header.keeps_source else NOT_YET
+    header = replace(header, results=(Result(RESULT_PATH, digest, size),))
     with objects.draft() as draft:
         write_container(header, payload.chunks(), draft)
         draft.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Self
 
 from ..checkpoint import open_checkpoint
 from ..container.records import BaseTensor
-from ..errors import BaseMismatch, DsvdError, RegistryError
+from ..errors import BaseMismatch, ContainerError, DsvdError, RegistryError
 from ..hashing import Fingerprint, sha256, weights_digest
 from ..store import canonical
 
@@ -100,6 +101,9 @@ class BaseWeights:
         `digest` is that of the base that the container was made against, for the message.
         """
         for tensor in wanted:
+            name = self._by_content.get((tensor.sha256, tensor.dtype))
+            if name is not None and math.prod(tensor.shape) != math.prod(self.tensors[name].shape):
+                raise ContainerError(f"base tensor {tensor.name!r} is not of the shape it is given")
             if (tensor.sha256, tensor.dtype) not in self._by_content:
                 raise BaseMismatch(
                     f"the base {self.name!r} ({self.digest}) is not the one needed ({digest}): "

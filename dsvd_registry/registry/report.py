@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..checkpoint.groups import layer_group
+from ..checkpoint.groups import GROUPS, layer_group
 from ..container.reader import Container
 from ..container.records import (
     RAW_REASONS,
@@ -115,7 +115,7 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
     changed = [tensor for tensor, _ in rows]
     return Report(
         kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in KINDS.values()),
-        groups=tuple(_group_row(group, by_group[group]) for group in sorted(by_group)),
+        groups=tuple(_group_row(group, by_group[group]) for group in GROUPS if group in by_group),
         tensors=tuple(_tensor_row(tensor, share) for tensor, share in rows),
         not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
         left_out=header.left_out,
@@ -214,4 +214,5 @@ def _warnings(tensors: list[TensorRecord]) -> Iterable[str]:
     reasons = Counter(tensor.reason for tensor in tensors if isinstance(tensor, RawRecord))
     for reason in ("non_finite", "range"):
         if reasons[reason]:
-            yield f"{reasons[reason]} tensors are stored raw: {RAW_REASONS[reason]}"
+            tensors = "tensor is" if reasons[reason] == 1 else "tensors are"
+            yield f"{reasons[reason]} {tensors} stored raw: {RAW_REASONS[reason]}"

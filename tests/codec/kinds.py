@@ -73,6 +73,6 @@ def assert_within_limits(components: Components) -> None:
     max_a, max_b = (np.abs(side).max(axis=1).tolist() for side in sides)
     assert all(1 <= largest <= 2**31 - 1 for largest in (*max_a, *max_b))
     for e, a, b in zip(exponents, max_a, max_b, strict=True):
-        assert -126 <= e
+        assert e >= -126
         assert e + a.bit_length() + b.bit_length() <= 126
     assert magnitude_bound(exponents, max_a, max_b) < 2**53

@@ -113,7 +113,7 @@ def test_elements_are_within_the_error_asked_for(shape: tuple[int, ...], wanted:
         values, exponent = element_grid(delta, wanted * float(delta.norm()))
         largest = int(np.abs(values.astype(np.int64)).max())
         assert values.dtype == np.int32 and values.shape == (delta.numel(),)
-        assert -126 <= exponent and exponent + largest.bit_length() <= 126 and largest >= 1
+        assert exponent >= -126 and exponent + largest.bit_length() <= 126 and largest >= 1
         off = np.ldexp(values.astype(np.float64), exponent) - delta.numpy().ravel()
         assert norm(off) <= wanted * norm(delta.numpy()) * (1 + 1e-12)
 
