@@ -214,5 +214,5 @@ def _warnings(tensors: list[TensorRecord]) -> Iterable[str]:
     reasons = Counter(tensor.reason for tensor in tensors if isinstance(tensor, RawRecord))
     for reason in ("non_finite", "range"):
         if reasons[reason]:
-            tensors = "tensor is" if reasons[reason] == 1 else "tensors are"
-            yield f"{reasons[reason]} {tensors} stored raw: {RAW_REASONS[reason]}"
+            noun = "tensor is" if reasons[reason] == 1 else "tensors are"
+            yield f"{reasons[reason]} {noun} stored raw: {RAW_REASONS[reason]}"
