@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 
 from .checkpoints import BASE, FULL, load_model
 from .commands import Dsvd
+from .pictures import RARE_WORD
 from .sheet import Pictures, Row, write_sheet
 from .training import ModelConfig, sample
 
@@ -26,11 +28,15 @@ PROMPTS = (
     ("a photo of a plushie on grass", 5),
     ("a photo of a vase", 6),
 )
+NAMES_SUBJECT = np.array([RARE_WORD in prompt.split() for prompt, _ in PROMPTS])
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table. `prefix_error` is that of the same tau served by the 0.8 container."""
+    """One line of the table. `prefix_error` is that of the same tau served by the 0.8 container.
+
+    `ssim` is taken over the prompts that name the subject, `ssim_others` over those that do not.
+    """
 
     label: str
     size: int
@@ -38,6 +44,7 @@ class Result:
     delta_error: float
     prefix_error: float | None
     ssim: float
+    ssim_others: float
     pictures: Pictures
 
     def figures(self) -> dict[str, str | int | float | None]:
@@ -49,6 +56,7 @@ class Result:
             "delta_error": self.delta_error,
             "prefix_delta_error": self.prefix_error,
             "ssim": self.ssim,
+            "ssim_others": self.ssim_others,
         }
 
 
@@ -80,7 +88,8 @@ def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
             ratio=full.stat().st_size / size if size else None,
             delta_error=delta_error(path, folder),
             prefix_error=delta_error(prefix, folder) if prefix else None,
-            ssim=_ssim(wanted, pictures),
+            ssim=_ssim(wanted, pictures, NAMES_SUBJECT),
+            ssim_others=_ssim(wanted, pictures, ~NAMES_SUBJECT),
             pictures=pictures,
         )
 
@@ -106,15 +115,16 @@ def delta_error(path: Path, folder: Path) -> float:
 def markdown(results: Sequence[Result]) -> str:
     """The table as Markdown."""
     lines = [
-        "| model | bytes | smaller | error of the delta | the same, read from tau 0.8 | SSIM |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| model | bytes | smaller | error of the delta | the same, read from tau 0.8 "
+        "| SSIM, subject | SSIM, other prompts |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for result in results:
         ratio = f"{result.ratio:.1f}x" if result.ratio else "-"
         prefix = f"{result.prefix_error:.4f}" if result.prefix_error is not None else "-"
         lines.append(
             f"| {result.label} | {result.size:,} | {ratio} | {result.delta_error:.4f} "
-            f"| {prefix} | {result.ssim:.3f} |"
+            f"| {prefix} | {result.ssim:.3f} | {result.ssim_others:.3f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -126,9 +136,9 @@ def write_contact_sheet(folder: Path, results: Sequence[Result]) -> Path:
     rows = [
         Row(
             result.label,
-            f"{result.size / 1000:,.0f} kB, SSIM {result.ssim:.3f}"
+            f"{result.size / 1000:,.0f} kB, subject SSIM {result.ssim:.3f}"
             if result.size
-            else f"SSIM {result.ssim:.3f}",
+            else f"subject SSIM {result.ssim:.3f}",
             result.pictures,
         )
         for result in (base, *tuned)
@@ -148,8 +158,8 @@ def _paint(path: Path, config: ModelConfig) -> Pictures:
     return sample(load_model(path, config), prompts, seeds)
 
 
-def _ssim(wanted: Pictures, got: Pictures) -> float:
-    """The mean structural similarity over the pictures."""
-    pairs = zip(wanted, got, strict=True)
+def _ssim(wanted: Pictures, got: Pictures, chosen: npt.NDArray[np.bool_]) -> float:
+    """The mean structural similarity over the chosen pictures."""
+    pairs = zip(wanted[chosen], got[chosen], strict=True)
     similarity: Callable[..., float] = structural_similarity
     return float(np.mean([similarity(a, b, channel_axis=-1, data_range=255) for a, b in pairs]))

@@ -18,6 +18,7 @@ import torch
 
 from .bound import EXACT_FP32, magnitude_bound
 from .tensors import round_to
+from .torch_settings import ieee_products
 
 TILE_ELEMENTS = 1 << 22  # of the result at a time, so that memory does not grow with the tensor
 
@@ -139,24 +140,15 @@ def multiplies_exactly(device: torch.device) -> bool:
 @contextlib.contextmanager
 def ieee_arithmetic(device: torch.device) -> Iterator[None]:
     """Autocast off, matmul precision IEEE, subnormal numbers kept; the caller's choices come back."""
-    # torch's own types do not know of the first.
-    backends = (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
-    precisions = [backend.fp32_precision for backend in backends]
     # Said in full: the caller may have set another default dtype or device.
     probe = torch.tensor(2.0**-127, dtype=torch.float32, device="cpu")
     flushes = device.type == "cpu" and not bool(probe * 1.0)
+    if flushes:
+        torch.set_flush_denormal(False)
     try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        if flushes:
-            torch.set_flush_denormal(False)
-        with torch.autocast(device.type, enabled=False), torch.no_grad():
+        with ieee_products, torch.autocast(device.type, enabled=False), torch.no_grad():
             yield
     finally:
-        for backend, precision in zip(backends, precisions, strict=True):
-            backend.fp32_precision = "none"  # follow torch's global setting again,
-            if backend.fp32_precision != precision:  # unless that is not where it came from
-                backend.fp32_precision = precision
         if flushes:
             torch.set_flush_denormal(True)
 

@@ -45,24 +45,12 @@ def spectrum(matrix: torch.Tensor, tau: float) -> Spectrum:
     # Scaled by a power of two, so that squares neither overflow nor vanish; exact, and undone below.
     scale = 2.0 ** -float(torch.frexp(matrix.abs().max()).exponent)
     scaled = wide * scale
-    eigenvalues, eigenvectors = _symmetric_eigen(scaled @ scaled.T)
+    eigenvalues, eigenvectors = torch.linalg.eigh(scaled @ scaled.T)
     eigenvalues, eigenvectors = eigenvalues.flip(0), eigenvectors.flip(1)
     if not _gram_decides(eigenvalues, matrix.shape, tau):
         left, values, _ = torch.linalg.svd(scaled, full_matrices=False)
         return Spectrum(values / scale, left, transposed)
     return Spectrum(eigenvalues.clamp_min(0).sqrt() / scale, eigenvectors, transposed)
-
-
-def _symmetric_eigen(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """On one thread: tridiagonalisation gains little from more, and where other work shares the
-    cores its many short parallel steps wait for each other ten times as long as they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        values, vectors = torch.linalg.eigh(gram)
-    finally:
-        torch.set_num_threads(threads)
-    return values, vectors
 
 
 def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float) -> bool:

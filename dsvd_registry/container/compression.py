@@ -8,14 +8,17 @@ from ..errors import ContainerError
 from ..fs import Bytes
 from .limits import MAX_WINDOW
 
-LEVEL = 9
+NUMBERS = (
+    1  # zstd's level: integers of the grid repeat nothing, and looking for matches costs bytes
+)
+TEXT = 19
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-def compress(data: Bytes) -> bytes:
+def compress(data: Bytes, level: int = NUMBERS) -> bytes:
     """A single zstd frame with its content size, without dictionary or checksum."""
     compressor = zstandard.ZstdCompressor(
-        level=LEVEL, write_content_size=True, write_checksum=False, write_dict_id=False
+        level=level, write_content_size=True, write_checksum=False, write_dict_id=False
     )
     return compressor.compress(data)
 

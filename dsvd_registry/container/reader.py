@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ class _Place:
 class Container:
     """An open `.dsvd` file whose header, structure, size and component tables have been checked.
 
-    Every method that reads may raise `ContainerError` (damage) and `StorageError` (the disk).
+    Several threads may read at once. Every method that reads may raise `ContainerError` (damage)
+    and `StorageError` (the disk).
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,6 +62,7 @@ class Container:
         try:
             self.size = os.fstat(self._file.fileno()).st_size
             self.header = self._read_header()
+            self._lock = threading.Lock()
             self._held: OrderedDict[int, bytes] = OrderedDict()
             self._places: dict[tuple[FrameContent, int], list[_Place]] = defaultdict(list)
             self._tables: dict[int, ComponentTable] = {}
@@ -226,6 +229,10 @@ class Container:
         return memoryview(self._frame(place.frame))[place.start : place.end]
 
     def _frame(self, index: int) -> bytes:
+        with self._lock:
+            return self._frame_alone(index)
+
+    def _frame_alone(self, index: int) -> bytes:
         if index in self._held:
             self._held.move_to_end(index)
             return self._held[index]

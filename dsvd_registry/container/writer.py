@@ -17,7 +17,7 @@ from ..errors import ContainerError
 from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
-from .compression import compress
+from .compression import NUMBERS, TEXT, compress
 from .header import header_json
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
 from .structure import check_structure
@@ -83,7 +83,7 @@ class PayloadWriter:
 
     def _close_frame(self, content: FrameContent, band: int) -> None:
         frame = self._open.pop((content, band))
-        stored = compress(frame.data)
+        stored = compress(frame.data, TEXT if content == "source_header" else NUMBERS)
         position = self._scratch.seek(0, 2)
         self._scratch.write(stored)
         entry = Frame(content, tuple(frame.parts), len(frame.data), len(stored), xxh3(stored))
@@ -98,7 +98,7 @@ def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> 
         raise ContainerError(
             f"the header would have {len(data)} bytes of JSON; {limits.MAX_HEADER_JSON} is the limit"
         )
-    stored = compress(data)
+    stored = compress(data, TEXT)
     start = limits.MAGIC + struct.pack("<HHIII", limits.VERSION, 0, len(stored), len(data), 0)
     checksum = xxhash.xxh3_64(start)
     checksum.update(stored)

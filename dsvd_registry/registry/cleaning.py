@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 from .. import fs
 from ..catalog import Catalog
@@ -95,11 +97,22 @@ def collect(
     needed = catalog.referenced_objects()
     unneeded = [entry for entry in listed if entry.sha256 not in needed]
     doomed = [entry for entry in unneeded if entry.mtime <= oldest]
-    leftovers = [path for path in objects.leftovers() if path.lstat().st_mtime <= oldest]
-    size = sum(entry.size for entry in doomed) + sum(path.lstat().st_size for path in leftovers)
+    leftovers = _older(objects.leftovers(), oldest)
+    size = sum(entry.size for entry in doomed) + sum(leftovers.values())
     if not dry_run:
         for entry in doomed:
             objects.remove(entry.sha256)
         for path in leftovers:
             fs.remove_file(path)
     return Collected(len(doomed), len(leftovers), size, len(unneeded) - len(doomed), dry_run)
+
+
+def _older(paths: list[Path], oldest: float) -> dict[Path, int]:
+    """The sizes of the files that are old enough, less those that go away meanwhile."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if status.st_mtime <= oldest:
+                found[path] = status.st_size
+    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from ..checkpoint import TensorInfo
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
 from ..container.compression import compress
@@ -9,21 +12,30 @@ from ..container.parts import ComponentTable, pack_components, pack_elements, pa
 from ..container.records import (
     BaseTensor,
     DenseRecord,
+    FrameContent,
     LowRankRecord,
-    Part,
     RawReason,
     RawRecord,
     SameRecord,
     TensorRecord,
     View,
 )
-from ..container.writer import PayloadWriter
 from ..fs import Bytes
 
 # A container stored at one tau serves each lower one of this row by whole frames.
 TAU_BANDS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 MAX_PART_BYTES = 16 << 20
 RAW_SAMPLE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class PackedPart:
+    """A part for a frame of `content`: `count` units in `data`; `band` 0 is the coarsest."""
+
+    content: FrameContent
+    count: int
+    data: bytes
+    band: int = 0
 
 
 def stored_size(encoded: Encoded, source: Bytes) -> int:
@@ -83,17 +95,17 @@ def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
     return RawRecord(info.name, info.dtype, info.shape, reason)
 
 
-def pack_encoded(payload: PayloadWriter, tensor: int, encoded: LowRank | Dense) -> None:
-    """Add a delta's numbers to the payload; `tensor` is its place among the header's tensors."""
+def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
+    """A delta's numbers; of a low-rank one in bands that lower values of tau read."""
     if isinstance(encoded, Dense):
         maximum = _maximum(encoded)
         step = MAX_PART_BYTES // 4
         for first in range(0, len(encoded.values), step):
             run = encoded.values[first : first + step]
-            payload.add("elements", Part(tensor, len(run)), pack_elements(run, maximum))
+            yield PackedPart("elements", len(run), pack_elements(run, maximum))
         return
     table = component_table(encoded)
-    payload.add("tables", Part(tensor, table.rank), pack_table(table))
+    yield PackedPart("tables", table.rank, pack_table(table))
     a, b = encoded.components.a, encoded.components.b
     step = max(1, MAX_PART_BYTES // (4 * (a.shape[1] + b.shape[1])))
     bounds = [min(table.rank_at(tau, encoded.nuclear_norm), table.rank) for tau in TAU_BANDS]
@@ -102,16 +114,16 @@ def pack_encoded(payload: PayloadWriter, tensor: int, encoded: LowRank | Dense) 
         while first < bound:
             end = min(first + step, bound)
             data = pack_components(a[first:end], b[first:end], table.rows(first, end))
-            payload.add("components", Part(tensor, end - first), data, band)
+            yield PackedPart("components", end - first, data, band)
             first = end
 
 
-def pack_bytes(payload: PayloadWriter, tensor: int, data: Bytes) -> None:
-    """Add bytes to be stored as they are."""
+def bytes_parts(data: Bytes) -> Iterator[PackedPart]:
+    """Bytes to be stored as they are."""
     view = memoryview(data)
     for first in range(0, len(view), MAX_PART_BYTES):
-        run = view[first : first + MAX_PART_BYTES]
-        payload.add("bytes", Part(tensor, len(run)), run)
+        run = bytes(view[first : first + MAX_PART_BYTES])
+        yield PackedPart("bytes", len(run), run)
 
 
 def _compressed_size(data: Bytes) -> int:

@@ -32,6 +32,7 @@ from ..container.serving import check_served, served_rank
 from ..errors import CheckpointError, ContainerError
 from ..fs import Bytes
 from .base_weights import BaseWeights
+from .in_order import in_order
 from .progress import Meter, Progress, silent
 
 
@@ -81,9 +82,11 @@ class Reconstruction:
     def chunks(self) -> Iterator[Bytes]:
         """The result file from first byte to last, a tensor at a time."""
         layout = self.layout()
+        tensors = self._container.header.tensors
         yield layout.prefix
-        for name in layout.order:
-            yield self.tensor_bytes(name)
+        yield from in_order(
+            self.tensor_bytes, layout.order, lambda name: tensors[self._index[name]].elements
+        )
 
     def digest(self, progress: Progress = silent, stage: str = "checking") -> ResultDigest:
         """Digest of the result file, made without writing it."""

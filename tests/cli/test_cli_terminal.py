@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,13 @@ from dsvd_registry.cli.failures import BROKEN_PIPE, INTERRUPTED
 from .conftest import Dsvd
 from .program import PROGRAM, environment, run
 
+PATIENCE = 60.0  # seconds
 
-def on_terminal(
-    *words: str, cwd: Path, answers: tuple[tuple[str, str], ...] = ()
-) -> tuple[int, str]:
-    """Run a command on a terminal; each of `answers` is typed when its question is seen."""
+
+def on_terminal(*words: str, cwd: Path, question: str = "", answer: str = "") -> tuple[int, str]:
+    """Run a command on a terminal; `answer` is typed once `question` is seen. Exit code, what it said."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         (*PROGRAM, *words),
         cwd=cwd,
         env=environment(TERM="xterm", COLUMNS="60"),
@@ -31,18 +33,22 @@ def on_terminal(
         stderr=theirs,
         start_new_session=True,
         preexec_fn=_take_terminal,
-    )
-    os.close(theirs)
-    said, waiting = "", list(answers)
-    while True:
-        try:
-            said += os.read(ours, 4096).decode()
-        except OSError:  # Linux: the other side is closed
-            break
-        if waiting and waiting[0][0] in said:
-            os.write(ours, waiting.pop(0)[1].encode())
+    ) as process:
+        os.close(theirs)
+        said, end = "", time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            # Typed again where nothing comes of it: an interrupt is lost between prompt and read.
+            if select.select([ours], [], [], 0.5)[0]:
+                try:
+                    said += os.read(ours, 4096).decode()
+                except OSError:  # Linux: the program has ended
+                    break
+            if answer and question in said:
+                os.write(ours, answer.encode())
+        else:
+            process.kill()
     os.close(ours)
-    return process.wait(), said
+    return process.returncode, said
 
 
 def _take_terminal() -> None:
@@ -61,8 +67,9 @@ def _take_terminal() -> None:
 def test_rm_asks(
     dsvd: Dsvd, here: Path, filled: Path, answer: str, code: int, outcome: str
 ) -> None:
-    answers = (("Remove subject-42@1?", answer),)
-    found, said = on_terminal("rm", "subject-42@1", cwd=here, answers=answers)
+    found, said = on_terminal(
+        "rm", "subject-42@1", cwd=here, question="Remove subject-42@1?", answer=answer
+    )
     assert (found, outcome in said) == (code, True)
     assert "Traceback" not in said
     assert dsvd("show", "subject-42@1").code == (3 if answer == "y\n" else 0)

@@ -116,7 +116,10 @@ def some_weights() -> torch.Tensor:
     base = torch.arange(1, 96 * 80 + 1, dtype=torch.int32).view(torch.float32).reshape(96, 80)
     components = components_of(a, b, [-126] * 16)
     return torch.cat(
-        [reconstruct(base, components, torch.float32, path) for path in (torch.float32, torch.float64)]
+        [
+            reconstruct(base, components, torch.float32, path)
+            for path in (torch.float32, torch.float64)
+        ]
     )
 
 

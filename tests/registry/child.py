@@ -49,6 +49,24 @@ def add(
     reports.send((None, count()))
 
 
+def create(
+    reports: Connection,
+    root: Path,
+    base: Path,
+    additions: Additions,
+    kill_at: int | None = None,
+) -> None:
+    """As a user who runs everything again after a crash: make what is not there, and add to it."""
+    torch.set_num_threads(1)
+    count = count_steps(kill_at)
+    there = (root / "registry.json").exists()
+    with Registry.open(root) if there else Registry.init(root) as registry:
+        registry.base_add("base", base)
+        for source, arguments in additions:
+            reports.send(("added", registry.add(source, **arguments).ref))
+    reports.send((None, count()))
+
+
 def materialize(reports: Connection, root: Path, out: Path, disk: int) -> None:
     """Materialise `subject`, with files of at most `disk` bytes."""
     torch.set_num_threads(1)

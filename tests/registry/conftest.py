@@ -272,6 +272,10 @@ class Child:
         """SIGKILL."""
         self.process.kill()
 
+    def wait_for_report(self) -> None:
+        """Until it has reported something, or has ended."""
+        assert self._reports.poll(60)
+
     def reports(self) -> list[tuple[str | None, Any]]:
         """Everything that it reported until it ended."""
         found = []

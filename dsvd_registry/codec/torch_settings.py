@@ -1,0 +1,74 @@
+"""What torch keeps for the whole process, set for a while and given back as the caller had it.
+
+Several threads may be inside at once: the first to enter sets, the last to leave restores.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+import torch
+
+Restore = Callable[[], None]
+
+
+class ProcessWide:
+    """A context manager around a setting of the process; `apply` makes it and returns its undoing."""
+
+    def __init__(self, apply: Callable[[], Restore]) -> None:
+        self._apply = apply
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._restore: Restore = _nothing
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._restore = self._apply()
+            self._inside += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restore()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _one_thread() -> Restore:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return lambda: torch.set_num_threads(threads)
+
+
+def _ieee_products() -> Restore:
+    # torch's own types do not know of the first.
+    backends = (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    precisions = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+
+    def restore() -> None:
+        for backend, precision in zip(backends, precisions, strict=True):
+            backend.fp32_precision = "none"  # follow torch's global setting again,
+            if backend.fp32_precision != precision:  # unless that is not where it came from
+                backend.fp32_precision = precision
+
+    return restore
+
+
+one_thread_each = ProcessWide(_one_thread)
+"""One thread for each step of torch, also in threads that are started inside."""
+
+ieee_products = ProcessWide(_ieee_products)
+"""Matrix products of fp32 in fp32: neither TF32 nor bf16 inside."""

@@ -1,0 +1,143 @@
+"""In a process of its own: digests of what a container gives, under one setting after another.
+
+    python worker.py CONTAINER BASE [--threads N] [--flush-first] [--every-caller]
+
+Prints JSON: `exact`, a SHA-256 for each caller's setting; `float`, that of a plain fp32 product of
+the same factors, as other tools merge them; `kinds` and `paths`, what the container holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from dsvd_registry.checkpoint import open_checkpoint
+from dsvd_registry.codec.exact import Components, DeltaProduct, apply_delta, apply_dense
+from dsvd_registry.container.reader import Container
+from dsvd_registry.container.records import LowRankRecord
+from dsvd_registry.registry import reconstruction
+from dsvd_registry.registry.base_weights import BaseWeights, Manifest
+from dsvd_registry.registry.reconstruction import Reconstruction
+
+
+@contextmanager
+def autocast() -> Iterator[None]:
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
+
+
+@contextmanager
+def lowered_precision() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@contextmanager
+def flushing() -> Iterator[None]:
+    torch.set_flush_denormal(True)
+    yield
+    torch.set_flush_denormal(False)
+
+
+@contextmanager
+def path_fp64() -> Iterator[None]:
+    """Never the fp32 path."""
+    reconstruction.DeltaProduct = partial(DeltaProduct, path=torch.float64)
+    yield
+    reconstruction.DeltaProduct = DeltaProduct
+
+
+@contextmanager
+def cuda() -> Iterator[None]:
+    """Products and sums on the GPU."""
+
+    def delta(base, product, dtype, out):
+        on_gpu = torch.empty(out.shape, dtype=dtype, device="cuda")
+        apply_delta(base.cuda(), product, dtype, on_gpu)
+        out.copy_(on_gpu)
+
+    reconstruction.DeltaProduct = partial(DeltaProduct, device="cuda")
+    reconstruction.apply_delta = delta
+    reconstruction.apply_dense = lambda base, *rest: apply_dense(base.cuda(), *rest).cpu()
+    yield
+    reconstruction.DeltaProduct = DeltaProduct
+    reconstruction.apply_delta, reconstruction.apply_dense = apply_delta, apply_dense
+
+
+CALLERS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "plain": nullcontext,
+    "autocast": autocast,
+    "lowered_precision": lowered_precision,
+    "flushing": flushing,
+    "path_fp64": path_fp64,
+    **({"cuda": cuda} if torch.cuda.is_available() else {}),
+}
+
+
+def float_product(result: Reconstruction, container: Container) -> str:
+    """SHA-256 of base + A @ B over all low-rank tensors, in fp32 as BLAS does it."""
+    digest = hashlib.sha256()
+    for a, b, exponents, base in low_rank_tensors(result, container):
+        scales = torch.from_numpy(exponents).to(torch.float32).mul(0.5).exp2()[:, None]
+        left, right = (torch.from_numpy(side).to(torch.float32) * scales for side in (a, b))
+        digest.update((base.to(torch.float32) + left.T @ right).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def low_rank_tensors(result: Reconstruction, container: Container):
+    for index, record in enumerate(container.header.tensors):
+        if isinstance(record, LowRankRecord):
+            a, b = container.components(index, record.rank)
+            base = result.viewed_base(record).reshape(record.matrix_shape)
+            yield a, b, container.table(index).exponents, base
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("container", type=Path)
+    parser.add_argument("base", type=Path)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--flush-first", action="store_true")
+    parser.add_argument("--every-caller", action="store_true")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.flush_first:  # before torch starts its threads, which inherit it
+        torch.set_flush_denormal(True)
+        torch.ones(1 << 20).mul_(2)
+    with open_checkpoint(options.base) as checkpoint:
+        manifest = Manifest(tuple(checkpoint.fingerprints()))
+    callers = CALLERS if options.every_caller else {"plain": nullcontext}
+    exact = {}
+    with (
+        Container(options.container) as container,
+        BaseWeights(options.base, manifest, "golden") as base,
+    ):
+        result = Reconstruction(container, base, container.header.encoding.tau)
+        for name, caller in callers.items():
+            with caller():
+                exact[name] = result.digest().sha256
+        products = (
+            DeltaProduct(Components(a, b, exponents))
+            for a, b, exponents, _ in low_rank_tensors(result, container)
+        )
+        found = {
+            "exact": exact,
+            "float": float_product(result, container),
+            "kinds": Counter(type(record).__name__ for record in container.header.tensors),
+            "paths": Counter(str(product.path) for product in products),
+        }
+    print(json.dumps(found))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What needs no tensor waits for neither torch nor diffusers, nor for alembic without need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import run_python
+
+HEAVY = ("torch", "diffusers", "transformers", "alembic", "dsvd_registry.registry.adding")
+PROGRAM = """
+import sys
+{code}
+print(*(name for name in {heavy} if name in sys.modules))
+"""
+OPEN = "from dsvd_registry import Registry; registry = Registry.open(sys.argv[1]); "
+
+
+def imported(code: str, *arguments: object) -> set[str]:
+    """Which of the heavy modules a fresh interpreter has imported after `code`."""
+    return set(run_python(PROGRAM.format(code=code, heavy=HEAVY), *arguments).split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dsvd_registry; dsvd_registry.__version__",
+        "from dsvd_registry.registry import Registry, Report, Verified",
+        OPEN
+        + "registry.versions(); registry.bases(); registry.base_tensors('sd15');"
+        + "registry.report('subject'); registry.history('subject'); registry.usage();"
+        + "assert registry.verify().is_well; registry.collect(); registry.note('subject', 'x');"
+        + "registry.tag('subject', 'x'); registry.alias_set('x', 'subject')",
+    ],
+    ids=["version", "import", "use"],
+)
+def test_without_a_tensor(root: Path, code: str) -> None:
+    assert imported(code, root) == set()
+
+
+def test_this_test_can_fail(root: Path) -> None:
+    code = OPEN + "registry.tensors('subject').close()"
+    assert imported(code, root) == {"torch"}
+    code = "from dsvd_registry import Registry; Registry.init(sys.argv[1])"
+    assert imported(code, root.parent / "new") == {"alembic"}
+
+
+def test_a_base_is_added_without_torch(root: Path, pair: object) -> None:
+    code = OPEN + "registry.base_add('other', sys.argv[2])"
+    assert imported(code, root, pair.tuned_file) == set()  # type: ignore[attr-defined]

@@ -1,0 +1,175 @@
+"""Bytes that are accounted for and given back; names, notes and tags that outlive the catalog."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from dsvd_registry import Registry
+from dsvd_registry.errors import Conflict, InvalidArgument, NotFound
+
+from .conftest import TAU, Pair, files_in, object_path
+
+
+@pytest.fixture
+def full(registry: Registry, pair: Pair) -> Registry:
+    """Models that share a container, labels of every sort, and a removed version."""
+    registry.add(pair.tuned_file, base="sd15", name="twin", tau=TAU, note="a twin", tags=["b", "a"])
+    registry.add(pair.tuned_file, base="sd15", name="subject", tau=0.4)
+    registry.add(pair.tuned_file, base="sd15", name="subject", tau=0.3, note="the third")
+    registry.add(pair.base_file, base="sd15", name="gone", tau=0.3)
+    registry.base_add("tuned", pair.tuned_file)
+    registry.alias_set("prod", "subject@2")
+    registry.alias_set("old", "subject@1")
+    registry.tag("subject@3", "good")
+    registry.note("subject@1", "first 'ü'\nof all")
+    registry.remove("gone")
+    return registry
+
+
+def on_disk(registry: Registry) -> int:
+    return sum(map(len, files_in(registry.path / "objects").values()))
+
+
+def test_usage_adds_up_to_the_files(full: Registry, pair: Pair) -> None:
+    usage = full.usage()
+    assert usage.total == on_disk(full)
+    models = {model.name: model for model in usage.models}
+    versions = {version.ref: version for version in full.versions()}
+    shared = versions["twin@1"].size
+    assert models.keys() == {"subject", "twin"}
+    assert models["twin"].bytes == models["twin"].shared_bytes == shared
+    assert models["subject"].shared_bytes == shared
+    assert models["subject"].bytes == sum(versions[f"subject@{n}"].size for n in (1, 2, 3))
+    assert models["subject"].versions == 3
+    assert models["subject"].source_bytes == 3 * pair.tuned_file.stat().st_size
+    bases = {base.name: base for base in usage.bases}
+    assert bases["sd15"].bytes == pair.base_file.stat().st_size
+    assert bases["tuned"].bytes == pair.tuned_file.stat().st_size
+    manifests = sum(
+        object_path(full.path, full.base(name).manifest).stat().st_size for name in bases
+    )
+    containers = sum(model.bytes for model in usage.models) - shared
+    parts = containers + sum(base.bytes for base in usage.bases) + manifests
+    assert usage.total == parts + usage.reclaimable
+    assert 0 < usage.reclaimable < 20_000  # the container of the removed version
+
+
+def test_gc_frees_what_was_removed(full: Registry) -> None:
+    usage, before = full.usage(), files_in(full.path / "objects")
+    would = full.collect(grace_days=0, dry_run=True)
+    assert would.dry_run
+    assert (would.objects, would.bytes) == (1, usage.reclaimable)
+    assert files_in(full.path / "objects") == before
+
+    young = full.collect()
+    assert (young.objects, young.kept_young, young.bytes) == (0, 1, 0)
+    assert files_in(full.path / "objects") == before
+
+    done = full.collect(grace_days=0)
+    assert (done.objects, done.bytes, done.kept_young) == (1, usage.reclaimable, 0)
+    assert on_disk(full) == usage.total - usage.reclaimable == full.usage().total
+    assert full.usage().reclaimable == 0
+    assert full.collect(grace_days=0).objects == 0
+    assert full.verify(deep=True).is_well
+
+
+def test_rm_then_gc(full: Registry) -> None:
+    shared = full.version("twin@1").container
+    full.remove("twin")
+    assert full.collect(grace_days=0).objects == 1  # of the one that was removed before
+    assert object_path(full.path, shared).exists()  # subject@1 has it too
+    with pytest.raises(Conflict, match="subject@old"):
+        full.remove("subject@1")
+    full.alias_remove("subject", "old")
+    full.remove("subject@1")
+    assert full.collect(grace_days=0).objects == 1
+    assert not object_path(full.path, shared).exists()
+    full.base_remove("tuned")
+    assert full.collect(grace_days=0).objects == 2  # its file and its manifest
+    assert full.verify(deep=True).is_well
+
+
+def test_gc_removes_old_temporary_files(full: Registry) -> None:
+    old, young = (full.path / "tmp" / f".dsvd-tmp-{name}" for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(bytes(100))
+    month_ago = time.time() - 30 * 86400
+    os.utime(old, (month_ago, month_ago))
+    found = full.collect()
+    assert (found.temporary_files, found.bytes) == (1, 100)
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_refs(full: Registry) -> None:
+    for ref, expected in {
+        "subject": 3,
+        "subject@latest": 3,
+        "subject@3": 3,
+        "subject@prod": 2,
+        "subject@old": 1,
+    }.items():
+        assert full.version(ref).number == expected
+    with pytest.raises(NotFound) as caught:
+        full.version("subjct")
+    assert "subject" in f"{caught.value} {caught.value.hint}"
+    for wrong in ("subject@4", "subject@none", "gone", "gone@1"):
+        with pytest.raises(NotFound):
+            full.version(wrong)
+    for wrong in ("", "@", "a@b@c", "a b"):
+        with pytest.raises((InvalidArgument, NotFound)):
+            full.version(wrong)
+
+
+def test_labels(full: Registry) -> None:
+    assert full.version("subject@1").note == "first 'ü'\nof all"
+    assert full.version("twin").tags == ("a", "b")
+    assert [version.ref for version in full.versions(tag="good")] == ["subject@3"]
+    assert [version.ref for version in full.versions("t*")] == ["twin@1"]
+    assert full.untag("subject@3", "good").tags == ()
+    assert full.alias_set("prod", "subject@3").aliases == ("latest", "prod")
+    assert full.version("subject@2").aliases == ()
+    assert full.note("subject@3", "").note == ""
+
+
+def test_history_keeps_what_was_removed(full: Registry, pair: Pair) -> None:
+    (gone,) = full.history("gone")
+    assert gone.removed is not None
+    assert [version.number for version in full.history("subject")] == [1, 2, 3]
+    full.remove("subject@3")
+    assert full.version("subject").number == 2
+    assert [version.removed is None for version in full.history("subject")] == [True, True, False]
+    assert full.add(pair.tuned_file, base="sd15", name="subject", tau=0.3).ref == "subject@4"
+
+
+def everything(registry: Registry) -> dict[str, object]:
+    models = ("subject", "twin", "gone")
+    return {
+        "versions": registry.versions(),
+        "bases": registry.bases(),
+        "history": [registry.history(model) for model in models],
+        "usage": registry.usage(),
+        "reports": [registry.report(version.ref) for version in registry.versions()],
+        "aliases": [registry.version(f"subject@{a}") for a in ("latest", "prod", "old")],
+    }
+
+
+@pytest.mark.parametrize("loss", ["deleted", "overwritten", "old"])
+def test_a_lost_catalog_comes_back_whole(full: Registry, template: Path, loss: str) -> None:
+    before, root = everything(full), full.path
+    full.close()
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    if loss == "overwritten":
+        (root / "catalog.sqlite").write_bytes(b"no database" * 1000)
+    if loss == "old":
+        (root / "catalog.sqlite").write_bytes((template / "catalog.sqlite").read_bytes())
+    rebuilt = Registry.rebuild_catalog(root)
+    assert (rebuilt.versions, rebuilt.bases, rebuilt.aliases) == (4, 2, 2)
+    with Registry.open(root) as again:
+        assert everything(again) == before
+        assert again.verify(deep=True).is_well
