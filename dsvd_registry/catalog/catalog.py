@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
+from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
 from . import edits, fingerprints, labels, lookup, queries, refs, search
@@ -23,7 +23,7 @@ from .records import (
 )
 
 
-class Catalog:
+class Catalog(Closing):
     """One registry's catalog, open. It may be used from several threads.
 
     Besides what each method names, all raise `RegistryError` (the catalog or the event log is
@@ -54,17 +54,6 @@ class Catalog:
     def close(self) -> None:
         """Close the database's connections."""
         self._database.close()
-
-    def __enter__(self) -> Catalog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def add_base(
         self,

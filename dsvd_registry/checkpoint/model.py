@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
+from ..closing import Closing
 from ..errors import CheckpointError
 from ..hashing import READ_CHUNK, Fingerprint
 from .dtypes import tensor_bytes
@@ -50,7 +50,7 @@ class LeftOut:
     reason: str
 
 
-class Checkpoint(abc.ABC):
+class Checkpoint(Closing):
     """An open checkpoint: a context manager over one mapped file.
 
     `tensors` has every tensor of the state dict in the file's order; `header` is the JSON of a
@@ -100,17 +100,6 @@ class Checkpoint(abc.ABC):
     def close(self) -> None:
         """Close the file. Views that `read` gave stay valid until they are dropped."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def check_name(name: str) -> None:

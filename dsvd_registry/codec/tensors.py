@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..fs import Bytes
-
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -29,7 +27,9 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
 }
 
 
-def tensor_from_bytes(data: Bytes, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+def tensor_from_bytes(
+    data: bytes | bytearray | memoryview, dtype: str, shape: tuple[int, ...]
+) -> torch.Tensor:
     """A tensor of its own memory with these little-endian C-order bytes; for `TORCH_DTYPES`."""
     if not len(data):
         return torch.empty(shape, dtype=TORCH_DTYPES[dtype])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, cast, get_args
 
+from .. import canonical
 from ..errors import ContainerError, UnsupportedFeature
 from ..hashing import sha256
-from . import canonical, limits
-from .canonical import Fields
+from . import limits
+from .fields import Fields, decode
 from .records import (
     RAW_REASONS,
     BasedRecord,
@@ -55,7 +56,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
     Raises `ContainerError` for a field that breaks its own rule, `UnsupportedFeature` for an
     unknown name in `requires`. Rules across fields are `structure.check_structure`'s.
     """
-    value = canonical.decode(data)
+    value = decode(data)
     if isinstance(value, dict):
         _check_requires(value.get("requires"))
     fields = Fields(value, "the header")

@@ -11,12 +11,12 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 import xxhash
 
+from ..closing import Closing
 from ..errors import ContainerError, UnsupportedFeature
 from ..fs import storage_errors
 from ..hashing import xxh3
@@ -48,7 +48,7 @@ class _Place:
     end: int
 
 
-class Container:
+class Container(Closing):
     """An open `.dsvd` file whose header, structure, size and component tables have been checked.
 
     Several threads may read at once. Every method that reads may raise `ContainerError` (damage)
@@ -75,17 +75,6 @@ class Container:
 
     def close(self) -> None:
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def table(self, tensor: int) -> ComponentTable:
         """The component table of low-rank tensor number `tensor`."""

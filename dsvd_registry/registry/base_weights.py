@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ..checkpoint import open_checkpoint
+from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, ContainerError, DsvdError, RegistryError
 from ..hashing import Fingerprint, sha256, weights_digest
@@ -59,7 +58,7 @@ class Manifest:
             raise RegistryError(f"{where} is not the manifest of a base") from error
 
 
-class BaseWeights:
+class BaseWeights(Closing):
     """An open base. Every tensor read is compared with the SHA-256 that is asked for.
 
     A base suits a container if it holds the tensors that the container names, by content: other
@@ -83,17 +82,6 @@ class BaseWeights:
 
     def close(self) -> None:
         self._checkpoint.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
         """Raises `BaseMismatch` unless the manifest has every tensor of `wanted`.

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+from .. import canonical
 from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
 from ..checkpoint.model import TensorInfo
 from ..checkpoint.safetensors_file import parse_header
 from ..codec.exact import Components, DeltaProduct, apply_delta, apply_dense
 from ..codec.tensors import TORCH_DTYPES, round_to, tensor_from_bytes, tensor_to_bytes
-from ..container.canonical import encode
 from ..container.header import content_digest
 from ..container.reader import Container
 from ..container.records import (
@@ -191,7 +191,7 @@ def result_layout(header: Header, source_header: bytes | None, tau: float) -> Sa
     metadata = {
         "dsvd.base": header.base_digest,
         "dsvd.container": content_digest(header),
-        "dsvd.tau": encode(tau).decode(),
+        "dsvd.tau": canonical.encode(tau).decode(),
     }
     if source_header is not None:
         return derived_layout(source_header, metadata)

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .. import store
 from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, rebuild
 from ..catalog import Source as CatalogSource
 from ..checkpoint import open_checkpoint
+from ..closing import Closing
 from ..container.records import Encoding, Source
 from ..errors import Conflict, InvalidArgument
 from ..store import ObjectStore, RegistryFolder, canonical, names
@@ -55,7 +55,7 @@ class Addition:
         return self.version.ref
 
 
-class Registry:
+class Registry(Closing):
     """An open registry. Use it as a context manager, or call `close`.
 
     Besides what each method names, all raise `RegistryError` (the registry is damaged),
@@ -100,17 +100,6 @@ class Registry:
 
     def close(self) -> None:
         self._catalog.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # Bases
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Self
 
 import torch
 
+from ..closing import Closing
 from ..container.reader import Container
 from .base_weights import BaseWeights
 from .reconstruction import Reconstruction
 
 
-class LazyTensors(Mapping[str, torch.Tensor]):
+class LazyTensors(Closing, Mapping[str, torch.Tensor]):
     """Name -> tensor, in the order of names. Tensors are not kept: each look-up makes one anew.
 
     A look-up raises `KeyError` for an unknown name, `ContainerError` or `BaseMismatch` for damage.
@@ -37,14 +36,3 @@ class LazyTensors(Mapping[str, torch.Tensor]):
         """Close the container and the base; no tensor can be looked up afterwards."""
         self._container.close()
         self._base.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

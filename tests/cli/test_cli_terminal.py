@@ -22,7 +22,10 @@ PATIENCE = 60.0  # seconds
 
 
 def on_terminal(*words: str, cwd: Path, question: str = "", answer: str = "") -> tuple[int, str]:
-    """Run a command on a terminal; `answer` is typed once `question` is seen. Exit code, what it said."""
+    """Run a command on a terminal; `answer` is typed when `question` is seen.
+
+    Gives the exit code and what was said.
+    """
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         (*PROGRAM, *words),
@@ -35,16 +38,18 @@ def on_terminal(*words: str, cwd: Path, question: str = "", answer: str = "") ->
         preexec_fn=_take_terminal,
     ) as process:
         os.close(theirs)
-        said, end = "", time.monotonic() + PATIENCE
+        said, asked, end = "", False, time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            # Typed again where nothing comes of it: an interrupt is lost between prompt and read.
-            if select.select([ours], [], [], 0.5)[0]:
+            silent = not select.select([ours], [], [], 2.0)[0]
+            if not silent:
                 try:
                     said += os.read(ours, 4096).decode()
                 except OSError:  # Linux: the program has ended
                     break
-            if answer and question in said:
+            # Typed again in silence: an interrupt between the prompt and the read is lost.
+            if answer and question in said and (silent or not asked):
                 os.write(ours, answer.encode())
+                asked = True
         else:
             process.kill()
     os.close(ours)

@@ -28,8 +28,9 @@ class Golden:
 def make_golden(place: Path) -> Golden:
     """Through the registry, as a user does."""
     base, tuned = trained_pair()
-    for name, (before, after) in {**awkward_layers(), **awkward_weights()}.items():
+    for name, (before, after) in {**awkward_layers(), **awkward_weights(), **casts()}.items():
         base[name], tuned[name] = before, after
+    tuned["new"] = noise(20, 30, seed=7)
     save(base, place / "base.safetensors")
     save(tuned, place / "tuned.safetensors")
     with Registry.init(place / "registry") as registry:
@@ -76,7 +77,6 @@ def awkward_layers() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         "layer.bf16_on_f32": (base, (base + slow).to(BF16)),
         "layer.f32_on_bf16": (base.to(BF16), base + slow),
         "layer.f16_on_bf16": (base.to(BF16), (base + slow).to(F16)),
-        "layer.cast": (base, base.to(F16)),
     }
 
 
@@ -119,4 +119,14 @@ def awkward_weights() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
             high[::9] = torch.finfo(dtype).max * high[:1].sign()
             down = high.sign() * step.abs() * (torch.arange(rows) < 16)[:, None] * ulp
             found[f"overflow.{name}"] = (high.to(dtype), (high.to(dtype) - down).to(dtype))
+    return found
+
+
+def casts() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Subnormal numbers that the fine-tune has in another dtype, and nothing else changed."""
+    found = {}
+    for one in (F32, F16, BF16):
+        for other in {F32, F16, BF16} - {one}:
+            small = torch.cat([subnormal(70, 600, one), 2.0**-18 * noise(70, 600).to(one)])
+            found[f"cast.{one}.{other}"] = (small, small.to(other))
     return found

@@ -2,7 +2,8 @@
 
     python worker.py CONTAINER BASE [--threads N] [--flush-first] [--every-caller]
 
-Prints JSON: `exact`, a SHA-256 for each caller's setting; `float`, that of a plain fp32 product of
+Prints JSON: `exact`, two SHA-256 for each caller's setting, of the file as a whole and of its
+tensors read one by one in the caller's own thread; `float`, that of a plain fp32 product of
 the same factors, as other tools merge them; `kinds` and `paths`, what the container holds.
 """
 
@@ -83,6 +84,14 @@ CALLERS: dict[str, Callable[[], AbstractContextManager[None]]] = {
 }
 
 
+def one_by_one(result: Reconstruction) -> str:
+    layout = result.layout()
+    digest = hashlib.sha256(layout.prefix)
+    for name in layout.order:
+        digest.update(result.tensor_bytes(name))
+    return digest.hexdigest()
+
+
 def float_product(result: Reconstruction, container: Container) -> str:
     """SHA-256 of base + A @ B over all low-rank tensors, in fp32 as BLAS does it."""
     digest = hashlib.sha256()
@@ -125,7 +134,7 @@ def main() -> None:
         result = Reconstruction(container, base, container.header.encoding.tau)
         for name, caller in callers.items():
             with caller():
-                exact[name] = result.digest().sha256
+                exact[name] = [result.digest().sha256, one_by_one(result)]
         products = (
             DeltaProduct(Components(a, b, exponents))
             for a, b, exponents, _ in low_rank_tensors(result, container)

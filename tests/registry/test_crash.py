@@ -143,7 +143,7 @@ def test_a_new_registry_killed_on_the_way(small: Pair, tmp_path: Path) -> None:
     additions = adding(small, 0.9)
     steps = steps_of_new(tmp_path / "whole", small, additions)
     assert steps > 20
-    for kill_at in range(0, steps, 4):
+    for kill_at in range(0, steps, 9):
         root = tmp_path / str(kill_at)
         Child(child.create, root, small.base_file, additions, kill_at).reports()
         # Whatever is there: `init`, `base add` and `add` once more.

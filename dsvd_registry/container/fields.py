@@ -1,33 +1,20 @@
-"""Canonical JSON (spec, section "Canonical JSON"): one text for one value, and strict reading of it."""
+"""The header's JSON, read strictly: its spelling, and each field by name and type."""
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
+from .. import canonical
 from ..errors import ContainerError
 
 
-def encode(value: Any) -> bytes:
-    """Keys sorted, no white space, ASCII, integers and shortest round-trip reals."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
 def decode(data: bytes) -> Any:
-    """The value of a canonical text. Raises `ContainerError` for any other text.
-
-    Writing the value again must give the same bytes: that alone refuses repeated keys, white
-    space, NaN, over-long numbers and every other second spelling.
-    """
+    """The value of a canonical text. Raises `ContainerError` for any other text."""
     try:
-        value = json.loads(data)
-        canonical = encode(value) == data
-    except (ValueError, RecursionError) as error:
-        raise ContainerError(f"the header is not JSON: {error}") from error
-    if not canonical:
-        raise ContainerError("the header is not canonical JSON")
-    return value
+        return canonical.decode(data)
+    except canonical.NotCanonical as error:
+        raise ContainerError(f"the header is {error}") from error
 
 
 class Fields:

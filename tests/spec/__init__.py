@@ -1,0 +1,1 @@
+"""The format's text, its golden files and its independent decoder, held against the package."""

@@ -1,0 +1,305 @@
+"""Containers out of hand-chosen integers, through the package's writer; no SVD, nothing measured."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from dsvd_registry.container.header import header_json
+from dsvd_registry.container.parts import (
+    ComponentTable,
+    pack_components,
+    pack_elements,
+    pack_table,
+)
+from dsvd_registry.container.records import (
+    BaseTensor,
+    DenseRecord,
+    Encoding,
+    FrameContent,
+    Header,
+    LowRankRecord,
+    Omission,
+    Part,
+    RawReason,
+    RawRecord,
+    Result,
+    SameRecord,
+    Source,
+    TensorRecord,
+    View,
+)
+from dsvd_registry.container.writer import PayloadWriter, write_container
+from dsvd_registry.hashing import Fingerprint, sha256, weights_digest
+
+from . import exact
+from .exact import Component, Json
+
+Tensor = tuple[str, tuple[int, ...], bytes]  # dtype, shape, bytes
+Runs = Sequence[tuple[int, int]]  # units of each part, and the band of the frame that it goes into
+
+
+@dataclass(frozen=True)
+class Built:
+    """A valid container with all that a test compares it with."""
+
+    file: bytes
+    base: dict[str, Tensor]
+    header: Json
+    source_header: bytes | None
+    data_at: Callable[[float], dict[str, bytes] | None]
+
+    @property
+    def tau(self) -> float:
+        return float(self.header["encoding"]["tau"])
+
+    def result(self, x: float | None = None) -> bytes | None:
+        """The file at x; None if it is not served."""
+        tau = self.tau if x is None else x
+        data = self.data_at(tau)
+        if data is None:
+            return None
+        return exact.result_file(self.header, data, tau, self.source_header)
+
+
+@dataclass(frozen=True)
+class _Part:
+    content: FrameContent
+    count: int
+    data: bytes
+    band: int
+
+
+class Recipe:
+    """Records and parts, one call a tensor; `build` makes the container."""
+
+    def __init__(self, tau: float = 0.5, source_format: str = "safetensors") -> None:
+        self.tau = tau
+        self.source_format = source_format
+        self.source_header: bytes | None = None
+        self.left_out: tuple[Omission, ...] = ()
+        self.base: dict[str, Tensor] = {}
+        self.base_name = "base"
+        self._records: dict[str, TensorRecord] = {}
+        self._parts: dict[str, list[_Part]] = {}
+        self._rows_at: dict[str, Callable[[int], bytes]] = {}
+        self._singular: dict[str, list[float]] = {}
+
+    def hold(self, name: str, dtype: str, shape: Sequence[int], data: bytes) -> BaseTensor:
+        """Put a tensor into the base."""
+        self.base[name] = dtype, tuple(shape), data
+        return BaseTensor(name, dtype, tuple(shape), sha256(data))
+
+    def raw(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        data: bytes,
+        reason: RawReason = "new",
+        runs: Runs = (),
+    ) -> None:
+        self._records[name] = RawRecord(name, dtype, tuple(shape), reason)
+        self._rows_at[name] = lambda _: b""
+        self._parts[name] = []
+        self._bytes(name, data, runs)
+
+    def same(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        base: Sequence[BaseTensor],
+        view: View = View(),  # noqa: B008 - frozen
+        new: tuple[int, bytes] = (0, b""),
+        runs: Runs = (),
+    ) -> None:
+        """`new`: the number of new rows, and their bytes."""
+        seen = self._viewed(base, view)
+        rows = seen if base[0].dtype == dtype else exact.cast(seen, base[0].dtype, dtype)
+        self._records[name] = SameRecord(name, dtype, tuple(shape), tuple(base), view, new[0])
+        self._rows_at[name] = lambda _: rows
+        self._parts[name] = []
+        self._bytes(name, new[1], runs)
+
+    def dense(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        base: Sequence[BaseTensor],
+        exponent: int,
+        values: Sequence[int],
+        view: View = View(),  # noqa: B008 - frozen
+        new: tuple[int, bytes] = (0, b""),
+        runs: Runs = (),
+    ) -> None:
+        """Raises `exact.NotFinite`."""
+        maximum = max(map(abs, values))
+        seen = self._viewed(base, view)
+        delta = [Fraction(2) ** exponent * value for value in values]
+        rows = exact.added(seen, base[0].dtype, delta, dtype)
+        based = (name, dtype, tuple(shape), tuple(base), view, new[0])
+        self._records[name] = DenseRecord(
+            *based, exponent=exponent, maximum=maximum, base_norm=1.0, norm=0.5, error=0.01
+        )
+        self._rows_at[name] = lambda _: rows
+        whole = np.array(values, np.int64).astype(np.int32)
+        self._parts[name] = [
+            _Part("elements", end - first, pack_elements(whole[first:end], maximum), band)
+            for first, end, band in _ends(runs, len(values))
+        ]
+        self._bytes(name, new[1], ())
+
+    def low_rank(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        base: Sequence[BaseTensor],
+        components: Sequence[Component],
+        view: View = View(),  # noqa: B008 - frozen
+        new: tuple[int, bytes] = (0, b""),
+        tables: Runs = (),
+        runs: Runs = (),
+        **told: Any,
+    ) -> None:
+        """`told`: fields of the record that are not to follow from the rest."""
+        rank, m, n = len(components), len(components[0].a), len(components[0].b)
+        singular = [c.s for c in components]
+        fields = {
+            "rank": rank,
+            "tau_rank": rank,
+            "noise_rank": min(m, n),
+            "energy": 0.75,
+            "nuclear_norm": float(sum(singular) * 1.25),
+            "base_norm": 1.0,
+            "norm": 0.5,
+            "error": 0.01,
+        }
+        based = (name, dtype, tuple(shape), tuple(base), view, new[0])
+        self._records[name] = LowRankRecord(*based, **(fields | told))
+        self._singular[name] = singular
+        seen, base_dtype = self._viewed(base, view), base[0].dtype
+        delta_at = [exact.low_rank_delta(components[:t], m, n) for t in range(rank + 1)]
+        self._rows_at[name] = lambda t: exact.added(seen, base_dtype, delta_at[t], dtype)
+        self._rows_at[name](rank)  # it must be finite
+        a, b = (np.array([getattr(c, side) for c in components], np.int64) for side in "ab")
+        table = ComponentTable(
+            np.array([c.e for c in components], np.int64),
+            np.abs(a).max(axis=1),
+            np.abs(b).max(axis=1),
+            np.array(singular, np.float32),
+        )
+        a, b = a.astype(np.int32), b.astype(np.int32)
+        self._parts[name] = [
+            _Part("tables", end - first, pack_table(table.rows(first, end)), band)
+            for first, end, band in _ends(tables, rank)
+        ]
+        for first, end, band in _ends(runs, rank):
+            data = pack_components(a[first:end], b[first:end], table.rows(first, end))
+            self._parts[name].append(_Part("components", end - first, data, band))
+        self._bytes(name, new[1], ())
+
+    def build(self) -> Built:
+        names = sorted(self._records, key=str.encode)
+        records = [self._records[name] for name in names]
+        payload = PayloadWriter(io.BytesIO())
+        for number, name in enumerate(names):
+            for part in self._parts[name]:
+                payload.add(part.content, Part(number, part.count), part.data, part.band)
+        if self.source_header is not None:
+            payload.add("source_header", None, self.source_header)
+        frames, payload_sha256 = payload.finish()
+        fingerprints = [Fingerprint(name, *t[:2], sha256(t[2])) for name, t in self.base.items()]
+        header = Header(
+            base_digest=weights_digest(fingerprints),
+            base_name=self.base_name,
+            encoding=Encoding(tau=self.tau, grid_noise=0.015),
+            source=Source(self.source_format, sha256(b"source"), 6),
+            left_out=self.left_out,
+            tensors=tuple(records),
+            frames=frames,
+            payload_sha256=payload_sha256,
+            results=(Result("model.safetensors", "0" * 64, 0),),
+        )
+        data = self._data_at(json.loads(header_json(header)), self.tau)
+        assert data is not None
+        if header.keeps_source:  # the source file is the result
+            assert self.source_header is not None
+            file = exact.result_file(
+                json.loads(header_json(header)), data, self.tau, self.source_header
+            )
+            source = Source(self.source_format, hashlib.sha256(file).hexdigest(), len(file))
+            header = replace(header, source=source)
+        file = exact.result_file(
+            json.loads(header_json(header)), data, self.tau, self.source_header
+        )
+        header = replace(
+            header,
+            results=(Result("model.safetensors", hashlib.sha256(file).hexdigest(), len(file)),),
+        )
+        out = io.BytesIO()
+        write_container(header, payload.chunks(), out)
+        stated = json.loads(header_json(header))
+        return Built(
+            out.getvalue(),
+            dict(self.base),
+            stated,
+            self.source_header,
+            lambda x: self._data_at(stated, x),
+        )
+
+    def _data_at(self, header: Json, x: float) -> dict[str, bytes] | None:
+        data = {}
+        if not 0 < x <= self.tau:
+            return None
+        for record in header["tensors"]:
+            name = record["name"]
+            rank = 0
+            if name in self._singular:
+                found = exact.rank_at(record, self._singular[name], self.tau, x)
+                if found is None:
+                    return None
+                rank = found
+            stored = (part.data for part in self._parts[name] if part.content == "bytes")
+            data[name] = self._rows_at[name](rank) + b"".join(stored)
+        return data
+
+    def _viewed(self, base: Sequence[BaseTensor], view: View) -> bytes:
+        told = {"kind": view.kind, "first": view.first, "rows": view.rows}
+        return exact.viewed(told, [(b.dtype, b.shape, self.base[b.name][2]) for b in base])
+
+    def _bytes(self, name: str, data: bytes, runs: Runs) -> None:
+        for first, end, band in _ends(runs, len(data)):
+            self._parts[name].append(_Part("bytes", end - first, data[first:end], band))
+
+
+def _ends(runs: Runs, total: int) -> list[tuple[int, int, int]]:
+    """First, end and band of each run; without runs, one of all there is."""
+    result, first = [], 0
+    for count, band in runs or ([(total, 0)] if total else []):
+        result.append((first, first + count, band))
+        first += count
+    assert first == total
+    return result
+
+
+def safetensors(tensors: dict[str, Tensor]) -> bytes:
+    """A safetensors file of these tensors, in their order."""
+    document, body = {}, b""
+    for name, (dtype, shape, data) in tensors.items():
+        offsets = [len(body), len(body) + len(data)]
+        document[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        body += data
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + body

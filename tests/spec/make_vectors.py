@@ -1,0 +1,80 @@
+"""Makes spec/vectors: `cd tests && ../.venv/bin/python -m spec.make_vectors [FOLDER]`.
+
+The same bytes every time with the zstandard of constraints.txt. The committed files are FROZEN: run
+this to add vectors, and see with git that no old file changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .building import Built, safetensors
+from .invalid_vectors import INVALID
+from .readers import SPEC
+from .sealing import text_of, with_zstd, zstd
+from .valid_vectors import VALID
+
+VECTORS = SPEC / "vectors"
+
+
+def built_vectors() -> dict[str, Built]:
+    """The valid ones by name."""
+    built = {name: make().build() for name, (make, _) in VALID.items()}
+    return built | {"other-zstd": other_zstd(built["many-frames"])}
+
+
+def other_zstd(built: Built) -> Built:
+    """Valid frames that the package's writer does not make: other levels, content checksums."""
+    options = ({"level": 19}, {"write_checksum": True}, {"level": -5, "write_checksum": True})
+    for number in range(len(built.header["frames"])):
+        file = with_zstd(built, number, lambda data, n=number: zstd(data, **options[n % 3]))
+        built = replace(built, file=file, header=json.loads(text_of(file)))
+    return built
+
+
+def files() -> dict[str, bytes]:
+    """Every file of the set, by its path within it."""
+    built = built_vectors()
+    found: dict[str, bytes] = {}
+    listing: dict[str, list[dict[str, Any]]] = {"valid": [], "invalid": []}
+    for name, one in built.items():
+        make, taus = VALID.get(name, (other_zstd, (0.5,)))
+        found[f"valid/{name}.dsvd"] = one.file
+        found[f"valid/{name}.base.safetensors"] = safetensors(one.base)
+        told = {x: _told(one.result(x)) for x in taus}
+        listing["valid"].append(
+            {
+                "name": name,
+                "about": (make.__doc__ or "").strip(),
+                "tau": one.tau,
+                "result": _told(one.result()),
+                "lower": [{"tau": x, **result} for x, result in told.items() if result],
+                "not_served": [x for x, result in told.items() if not result],
+            }
+        )
+    for name, (of, error, rule, make_invalid) in INVALID.items():
+        found[f"invalid/{name}.dsvd"] = make_invalid(built[of])
+        listing["invalid"].append({"name": name, "base": of, "error": error, "rule": rule})
+    found["vectors.json"] = (json.dumps(listing, indent=1, ensure_ascii=True) + "\n").encode()
+    return found
+
+
+def _told(result: bytes | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    return {"sha256": hashlib.sha256(result).hexdigest(), "size": len(result)}
+
+
+def main(folder: Path) -> None:
+    for path, data in files().items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else VECTORS)

@@ -1,0 +1,118 @@
+"""Containers that no writer makes: one thing changed, every checksum right again.
+
+The recorded result is made to fit the changed header too (its digest stands in the result's
+metadata), so that a reader which overlooks the change has nothing else to stumble on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import xxhash
+import zstandard
+
+from . import exact
+from .building import Built
+from .exact import Json
+
+MAGIC = b"\x89DSVD\r\n\x1a"
+
+
+def zstd(data: bytes, level: int = 3, **options: Any) -> bytes:
+    return zstandard.ZstdCompressor(level=level, **options).compress(data)
+
+
+def unzstd(data: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(data)
+
+
+def text_of(file: bytes) -> bytes:
+    """The header's JSON."""
+    (stored,) = struct.unpack_from("<I", file, 12)
+    return unzstd(file[32 : 32 + stored])
+
+
+def payload_of(file: bytes) -> bytes:
+    (stored,) = struct.unpack_from("<I", file, 12)
+    return file[32 + stored :]
+
+
+def frames_of(file: bytes) -> list[bytes]:
+    """The zstd frames of the payload."""
+    payload, frames = payload_of(file), []
+    for entry in json.loads(text_of(file))["frames"]:
+        frames.append(payload[: entry["stored"]])
+        payload = payload[entry["stored"] :]
+    return frames
+
+
+def prologue(stored: bytes, json_size: int, **fields: int) -> bytes:
+    """`fields`: version, zero, stored, zero2, checksum where they are to be other than right."""
+    start = MAGIC + struct.pack(
+        "<HHIII",
+        fields.get("version", 1),
+        fields.get("zero", 0),
+        fields.get("stored", len(stored)),
+        json_size,
+        fields.get("zero2", 0),
+    )
+    checksum = xxhash.xxh3_64_intdigest(start + stored) ^ fields.get("checksum", 0)
+    return start + struct.pack("<Q", checksum)
+
+
+def sealed(text: bytes, payload: bytes, **fields: int) -> bytes:
+    """A container with this header, whatever it says."""
+    stored = zstd(text)
+    return prologue(stored, len(text), **fields) + stored + payload
+
+
+def with_header(built: Built, change: Callable[[Json], object], *, refit: bool = True) -> bytes:
+    """Another header over the same payload."""
+    header = json.loads(text_of(built.file))
+    change(header)
+    if refit:
+        _refit(built, header)
+    return sealed(exact.canonical(header), payload_of(built.file))
+
+
+def with_frames(built: Built, change: Callable[[Json, list[bytes]], object]) -> bytes:
+    """Other contents of the frames. `change` takes the header and what the frames hold."""
+    header = json.loads(text_of(built.file))
+    contents = [unzstd(frame) for frame in frames_of(built.file)]
+    change(header, contents)
+    return _filled(built, header, [zstd(content) for content in contents], contents)
+
+
+def with_zstd(built: Built, number: int, change: Callable[[bytes], bytes]) -> bytes:
+    """Another spelling of one frame: `change` takes what it holds, and gives a zstd frame."""
+    frames = frames_of(built.file)
+    contents = [unzstd(frame) for frame in frames]
+    frames[number] = change(contents[number])
+    return _filled(built, json.loads(text_of(built.file)), frames, contents)
+
+
+def _filled(built: Built, header: Json, frames: list[bytes], contents: list[bytes]) -> bytes:
+    for entry, frame, content in zip(header["frames"], frames, contents, strict=True):
+        entry["raw"], entry["stored"] = len(content), len(frame)
+        entry["xxh3"] = xxhash.xxh3_64_hexdigest(frame)
+    payload = b"".join(frames)
+    header["payload_sha256"] = hashlib.sha256(payload).hexdigest()
+    _refit(built, header)
+    return sealed(exact.canonical(header), payload)
+
+
+def _refit(built: Built, header: Json) -> None:
+    """The recorded result of a changed header, if there can be one at all."""
+    data = built.data_at(built.tau)
+    assert data is not None
+    try:
+        tau = header["encoding"]["tau"]
+        file = exact.result_file(header, data, tau, built.source_header)
+        result = header["results"][0]
+        result["sha256"], result["size"] = hashlib.sha256(file).hexdigest(), len(file)
+    except (KeyError, TypeError, IndexError, AttributeError):
+        return

@@ -1,0 +1,491 @@
+"""The valid golden containers, each a function that says in its first line what it is for.
+
+Every number is chosen by hand. These are the files of format version 1 and are FROZEN: a change
+here that changes a committed file is a change of the format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Sequence
+from itertools import product
+
+from dsvd_registry.container.records import RAW_REASONS, Omission, View
+
+from .building import Recipe
+from .exact import Component, encoded
+
+DELTA = ("F32", "F16", "BF16")
+SIX = (1.0, -2.5, 0.0, -0.0, 0.15625, -96.0)  # all three dtypes have them exactly
+
+VALID: dict[str, tuple[Callable[[], Recipe], tuple[float, ...]]] = {}
+
+
+def vector(*taus: float) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
+    """`taus`: lower ones (or ones that are not served) whose result is to be told."""
+
+    def keep(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+        VALID[make.__name__.replace("_", "-")] = make, taus
+        return make
+
+    return keep
+
+
+def two(e: int = -9) -> list[Component]:
+    """Two components of a (3, 2) matrix."""
+    return [
+        Component(e, (3, -4, 0), (5, 1), 2.0),
+        Component(e - 2, (-1, 2, 7), (1, -3), 0.5),
+    ]
+
+
+@vector(0.25)
+def small() -> Recipe:
+    """One tensor of each kind, one of them with new rows; most invalid vectors are made from it."""
+    recipe = Recipe(0.75)
+    base = recipe.hold("low", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.low_rank("low", "F16", (3, 2), [base], two())
+    base = recipe.hold("dense", "F16", (6,), encoded(SIX, "F16"))
+    recipe.dense("dense", "F32", (6,), [base], -12, (1, 0, -130, 0, 4, 129))
+    base = recipe.hold("rows", "U8", (2, 2), b"abcd")
+    recipe.same("rows", "U8", (3, 2), [base], new=(1, b"ef"))
+    recipe.raw("raw", "I16", (2,), b"\1\2\3\4")
+    recipe.hold("not finite", "F32", (3, 2), encoded((1.0, math.inf, 2.0, 3.0, 4.0, 5.0), "F32"))
+    recipe.hold("not a number", "F32", (3, 2), encoded((1.0, math.nan, 2.0, 3.0, 4.0, 5.0), "F32"))
+    return recipe
+
+
+@vector()
+def same_dtypes() -> Recipe:
+    """`same` between all delta dtypes: casts with subnormal numbers, ties, overflow to infinity."""
+    recipe = Recipe()
+    values = {
+        "F32": (65519.0, 65520.0, -1e30, 3.4e38, 1.00048828125, 1.00390625, 3e-8, -1e-40, -0.0),
+        "F16": (65504.0, 6e-8, -6e-8, math.inf, -math.inf, 1.0009765625, 0.1, -0.0, 0.0),
+        "BF16": (3.38e38, 9.2e-41, -1e-5, math.inf, -math.inf, 65536.0, 1e-7, -0.0, 0.0),
+    }
+    for source, dtype in product(DELTA, DELTA):
+        data = encoded(values[source], "F32")
+        data = data if source == "F32" else _nearest(values[source], source)
+        base = recipe.hold(f"base.{source}", source, (9,), data)
+        recipe.same(f"{source}.to.{dtype}", dtype, (3, 3), [base])
+    return recipe
+
+
+def _nearest(values: Sequence[float], dtype: str) -> bytes:
+    """For values that `dtype` has not exactly."""
+    if dtype == "F16":
+        return struct.pack(f"<{len(values)}e", *values)
+    return b"".join(struct.pack("<f", value)[2:] for value in values)
+
+
+@vector()
+def same_bits() -> Recipe:
+    """`same` without a cast keeps every bit: NaN payloads, infinities, -0.0."""
+    recipe = Recipe()
+    for dtype, bits in (
+        ("F32", bytes.fromhex("0100807f ffffffff 000080ff 00000080 01000000 5634c27f")),
+        ("F16", bytes.fromhex("017c ffff 00fc 0080 0100 347e")),
+        ("BF16", bytes.fromhex("817f ffff 80ff 0080 0100 c47f")),
+    ):
+        base = recipe.hold(dtype, dtype, (2, 3), bits)
+        recipe.same(f"{dtype}.reshape", dtype, (3, 2), [base])
+        recipe.same(f"{dtype}.transpose", dtype, (3, 2), [base], View("transpose"))
+    return recipe
+
+
+@vector()
+def same_odd_dtypes() -> Recipe:
+    """`same` of dtypes that take no delta, through every view, and with new rows."""
+    recipe = Recipe()
+    for dtype, size in (("I64", 8), ("C64", 8), ("U32", 4), ("I16", 2), ("BOOL", 1)):
+        data = bytes(i % 2 if dtype == "BOOL" else i for i in range(6 * size))
+        base = recipe.hold(dtype, dtype, (3, 2), data)
+        other = recipe.hold(f"{dtype}.2", dtype, (1, 2), data[-2 * size :])
+        recipe.same(f"{dtype}.reshape", dtype, (6,), [base])
+        recipe.same(f"{dtype}.transpose", dtype, (2, 3), [base], View("transpose"))
+        recipe.same(f"{dtype}.slice", dtype, (2, 2), [base], View("slice", 1, 2))
+        recipe.same(f"{dtype}.concatenate", dtype, (8,), [base, other], View("concatenate"))
+        new = 1, data[: 2 * size]
+        recipe.same(f"{dtype}.new", dtype, (4, 2), [base], new=new)
+    base = recipe.hold("F8", "F8_E4M3", (2, 2), b"\x7f\xff\x80\x00")
+    recipe.same("F8", "F8_E4M3", (4,), [base])
+    return recipe
+
+
+@vector()
+def same_less_than_a_byte() -> Recipe:
+    """`same` of dtypes whose elements are less than a byte, also with new rows."""
+    recipe = Recipe()
+    base = recipe.hold("F4", "F4", (2, 3), b"\x12\x34\x56")
+    recipe.same("F4", "F4", (6,), [base])
+    recipe.same("F4.new", "F4", (4, 3), [base], new=(2, b"\x78\x9a\xbc"))
+    base = recipe.hold("F6", "F6_E3M2", (4,), b"\x12\x34\x56")
+    recipe.same("F6", "F6_E3M2", (2, 2), [base])
+    return recipe
+
+
+@vector(0.5, 0.25)
+def low_rank_dtypes() -> Recipe:
+    """`low_rank` between all delta dtypes, over base values of both signs and both zeros."""
+    recipe = Recipe(0.75)
+    for source, dtype in product(DELTA, DELTA):
+        base = recipe.hold(f"base.{source}", source, (3, 2), encoded(SIX, source))
+        recipe.low_rank(f"{source}.to.{dtype}", dtype, (3, 2), [base], two())
+    return recipe
+
+
+@vector()
+def dense_dtypes() -> Recipe:
+    """`dense` between all delta dtypes, over base values of both signs and both zeros."""
+    recipe = Recipe()
+    for source, dtype in product(DELTA, DELTA):
+        base = recipe.hold(f"base.{source}", source, (6,), encoded(SIX, source))
+        recipe.dense(f"{source}.to.{dtype}", dtype, (6,), [base], -10, (1, 40, 0, 0, -7, -1))
+    return recipe
+
+
+@vector()
+def negative_zero() -> Recipe:
+    """Rank 1 over -0.0: a delta of zero is +0.0, whatever signs its factors have."""
+    recipe = Recipe()
+    for dtype in DELTA:
+        base = recipe.hold(dtype, dtype, (3, 3), encoded((-0.0,) * 9, dtype))
+        one = Component(-3, (0, -1, 2), (-5, 0, 1), 1.0)
+        recipe.low_rank(f"low.{dtype}", dtype, (3, 3), [base], [one])
+        recipe.dense(f"dense.{dtype}", dtype, (9,), [base], -3, (0, 0, -1, 0, 1, 0, 0, 0, 0))
+        # Two components that cancel each other, and -1 + 1.
+        pair = [Component(-3, (1, -1, 2), (3, 0, 1), 1.0), Component(-3, (-1, 1, -2), (3, 0, 1), 1)]
+        recipe.low_rank(f"cancel.{dtype}", dtype, (3, 3), [base], pair)
+        base = recipe.hold(f"ones.{dtype}", dtype, (3,), encoded((-1.0, 1.0, -0.5), dtype))
+        recipe.dense(f"ones.{dtype}", dtype, (3,), [base], -1, (2, -2, 1))
+    return recipe
+
+
+@vector()
+def subnormal() -> Recipe:
+    """Results below the normal range of each dtype, sums that round to a zero of either sign."""
+    recipe = Recipe()
+    tiny = {"F32": -149, "F16": -24, "BF16": -133}
+    for dtype, least in tiny.items():
+        values = [k * 2.0**least for k in (1, -1, 3, -3, 0, 5)]
+        base = recipe.hold(dtype, dtype, (3, 2), encoded(values, dtype))
+        exponent = max(least - 2, -126)
+        recipe.dense(f"dense.{dtype}", dtype, (6,), [base], exponent, (1, -1, 2, -2, 3, -6))
+        one = [Component(exponent, (1, -2, 3), (1, -1), 1.0)]
+        recipe.low_rank(f"low.{dtype}", dtype, (3, 2), [base], one)
+    # A half of the least number and less than it: to zero, with the sum's sign.
+    wide = recipe.hold("wide", "F32", (3, 2), encoded((0.0,) * 6, "F32"))
+    recipe.dense("zero", "F16", (6,), [wide], -26, (1, -1, 2, -2, 3, -3))
+    least = recipe.hold("least", "F32", (2,), encoded((2.0**-149, -(2.0**-149)), "F32"))
+    recipe.same("least", "F16", (2,), [least])
+    return recipe
+
+
+@vector()
+def near_overflow() -> Recipe:
+    """Results that stay just below infinity, and a delta as large as binary32 itself."""
+    recipe = Recipe()
+    top = {"F32": (2 - 2.0**-23) * 2.0**127, "F16": 65504.0, "BF16": (2 - 2.0**-7) * 2.0**127}
+    half = {"F32": 103, "F16": 4, "BF16": 119}  # 2^this makes the largest number an infinity
+    for dtype, largest in top.items():
+        base = recipe.hold(dtype, dtype, (2, 2), encoded((largest, -largest, 0.0, 1.0), dtype))
+        below = half[dtype] - 10  # 1023 of these units are less than that
+        recipe.dense(f"dense.{dtype}", dtype, (4,), [base], below, (1023, -1023, 1, 0))
+        one = [Component(below, (1, 0), (1023, -1023), 1.0)]
+        recipe.low_rank(f"low.{dtype}", dtype, (2, 2), [base], one)
+    base = recipe.hold("large", "F32", (2, 1), encoded((-(2.0**127), 2.0**126), "F32"))
+    recipe.low_rank("large", "F32", (2, 1), [base], [Component(100, (2**24 - 1, 1), (2,), 1e38)])
+    return recipe
+
+
+@vector()
+def double_rounding() -> Recipe:
+    """The three roundings one after another: other bits than one rounding to the result's dtype."""
+    recipe = Recipe()
+    # A little over a tie of the 16-bit dtype, which binary32 rounds onto the tie.
+    for dtype, tie in (("F16", 1 + 2.0**-11), ("BF16", 1 + 2.0**-8)):
+        base = recipe.hold(f"tie.{dtype}", "F32", (2, 1), encoded((tie, -tie), "F32"))
+        recipe.dense(f"dense.{dtype}", dtype, (2,), [base], -40, (1, -1))
+        recipe.low_rank(f"low.{dtype}", dtype, (2, 1), [base], [Component(-40, (1, -1), (1,), 1)])
+    # A little over a tie of binary32, which binary64 rounds onto the tie.
+    base = recipe.hold("tie.F32", "F32", (1, 2), encoded((2.0**40, -(2.0**40)), "F32"))
+    assert 1403005 * 50155733 == 2**46 + 1
+    steps = [Component(-30, (1403005,), (50155733, -50155733), 1.0)]
+    recipe.low_rank("low.F32", "F32", (1, 2), [base], steps)
+    base = recipe.hold("one", "F32", (2,), encoded((1 + 2.0**-23, 1.0), "F32"))
+    recipe.dense("dense.F32", "F32", (2,), [base], -80, (2**30 + 1, -(2**30) - 1))
+    return recipe
+
+
+@vector()
+def widths() -> Recipe:
+    """Integers of 1 to 4 bytes at the borders between widths, widths mixed within one part."""
+    recipe = Recipe()
+    maxima = (1, 127, 128, 32767, 32768, 2**23 - 1, 2**23, 2**31 - 1)
+    zero = recipe.hold("zeros", "F32", (4,), encoded((0.0,) * 4, "F32"))
+    for maximum in maxima:
+        values = (maximum, -maximum, maximum // 2, 0)
+        recipe.dense(f"dense.{maximum:010d}", "F32", (4,), [zero], -31, values)
+    base = recipe.hold("ones", "F32", (4, 4), encoded((1.0,) * 16, "F32"))
+    sides = ((2**23, 1), (1, 2**23), (32768, 128), (127, 32767))
+    components = [
+        Component(-40 - i, (a, -1, 0, 1), (0, 1, -b, b // 2), 4.0 - i)
+        for i, (a, b) in enumerate(sides)
+    ]
+    recipe.low_rank("low", "F32", (4, 4), [base], components)
+    long = Component(-62, (2**31 - 1, 0, -5, -(2**31 - 1)), (-1, 0, 3, 2), 1.0)
+    recipe.low_rank("low.4", "F32", (4, 4), [base], [long])
+    return recipe
+
+
+@vector()
+def exponents() -> Recipe:
+    """Components of different exponents: products for binary32, for binary64, and M = 2^53 - 1."""
+    recipe = Recipe()
+    base = recipe.hold("base", "F32", (2, 3), encoded(SIX, "F32"))
+    # M is below 2^24.
+    simple = [Component(-12, (100, -3), (50, 7, -9), 3), Component(-3, (1, 2), (3, 0, -1), 1)]
+    recipe.low_rank("a.simple", "F32", (2, 3), [base], simple)
+    # M is above 2^24, no row's sum is: 5000 * 3000 + 5000 * 3000 in different rows.
+    rows = [Component(-30, (5000, 0), (3000, 1, 0), 3), Component(-30, (0, 5000), (0, 1, 3000), 3)]
+    recipe.low_rank("b.rows", "F32", (2, 3), [base], rows)
+    wide = [Component(-50, (1, 3), (5, -7, 1), 3), Component(-20, (900, -1), (1000, 3, 1), 3)]
+    recipe.low_rank("c.wide", "F16", (2, 3), [base], wide)
+    limit = [Component(-60, (20394401, -1), (441650591, 0, -441650591), 1)]
+    assert 20394401 * 441650591 == 2**53 - 1
+    recipe.low_rank("d.limit", "F32", (2, 3), [base], limit)
+    ends = [Component(-126, (1, -1), (1, 1, 0), 1), Component(-75, (1, 1), (0, 2, 1), 1)]
+    recipe.low_rank("e.ends", "F32", (2, 3), [base], ends)
+    high = [Component(50, (2**38 >> 8, 1), (2**30, 1, 0), 1)]
+    large = recipe.hold("large", "F32", (2, 3), encoded((2.0**120, *SIX[1:]), "F32"))
+    recipe.low_rank("f.high", "F32", (2, 3), [large], high)
+    return recipe
+
+
+@vector(0.5, 0.125)
+def views() -> Recipe:
+    """`low_rank` and `dense` over every view, with and without new rows, of three dimensions too."""
+    recipe = Recipe(0.75)
+    data = encoded((*SIX, 3.0, -4.0, 0.5, 7.0, -0.25, 8.0), "F16")
+    base = recipe.hold("called otherwise", "F16", (4, 3), data)
+    more = recipe.hold("more", "F16", (1, 3), data[:6])
+    cube = recipe.hold("cube", "F16", (3, 1, 2, 2), data)
+    new = 2, encoded((9.0, -9.0, 0.0, -0.0, math.inf, 1.0, 2.0, 3.0), "F16")
+    cases = (
+        ("reshape", [base], (3, 4), View()),
+        ("cube", [cube], (3, 2, 2), View()),
+        ("transpose", [base], (3, 4), View("transpose")),
+        ("slice", [base], (2, 3), View("slice", 2, 2)),
+        ("slice.first", [base], (1, 3), View("slice", 0, 1)),
+        ("concatenate", [base, more, more], (6, 3), View("concatenate")),
+    )
+    for name, held, shape, view in cases:
+        m, n = shape[0], math.prod(shape[1:])
+        components = [
+            Component(-8, tuple(range(1, m + 1)), tuple(range(-1, n - 1)), 4.0),
+            Component(-9, tuple(range(-m, 0)), tuple(range(3, n + 3)), 1.0),
+        ][: min(m, n)]
+        values = [7 * k % 11 - 5 for k in range(m * n)]
+        recipe.low_rank(f"low.{name}", "F16", shape, held, components, view)
+        recipe.dense(f"dense.{name}", "F16", shape, held, -7, values, view)
+        if n == 4:
+            longer = m + 2, *shape[1:]
+            recipe.low_rank(f"low.{name}.new", "F16", longer, held, components, view, new)
+            recipe.dense(f"dense.{name}.new", "F16", longer, held, -7, values, view, new)
+            recipe.same(f"same.{name}.new", "F16", longer, held, view, new)
+    return recipe
+
+
+@vector()
+def raw() -> Recipe:
+    """`raw` of every dtype and for every reason, also of no element and of a scalar."""
+    recipe = Recipe()
+    dtypes = (
+        "F64 I64 U64 C64 F32 I32 U32 F16 BF16 I16 U16 BOOL U8 I8 F8_E5M2 F8_E5M2FNUZ F8_E4M3 "
+        "F8_E4M3FNUZ F8_E8M0 F6_E2M3 F6_E3M2 F4"
+    ).split()
+    reasons = tuple(RAW_REASONS)
+    sizes = {"64": 8, "32": 4, "16": 2, "F6": 6, "F4": 4}
+    for i, dtype in enumerate(dtypes):
+        digits = dtype.split("_")[0]
+        if digits in ("F6", "F4"):  # four elements
+            data = bytes(range(sizes[digits] * 4 // 8))
+        else:
+            data = bytes(k % 2 for k in range(4 * sizes.get(digits[-2:], 1)))
+        recipe.raw(dtype, dtype, (2, 2), data, reasons[i % len(reasons)])
+    recipe.raw("scalar", "F64", (), struct.pack("<d", math.pi), "dtype")
+    recipe.raw("nothing", "F32", (0, 3), b"", "smaller")
+    recipe.raw("nothing.F4", "F4", (3, 0), b"", "new")
+    return recipe
+
+
+@vector()
+def empty_and_scalar() -> Recipe:
+    """Tensors of no element, of one, and of 32 dimensions, by every kind that takes them."""
+    recipe = Recipe()
+    none = recipe.hold("none", "F16", (0, 2), b"")
+    recipe.same("none", "F32", (2, 0), [none])
+    recipe.same("none.transpose", "F16", (2, 0), [none], View("transpose"))
+    recipe.same("none.concatenate", "F16", (7, 0), [none, none], View("concatenate"))
+    recipe.same("none.new", "F16", (5, 0), [none], new=(2, b""))
+    wide = recipe.hold("wide", "U8", (3, 0), b"")
+    recipe.same("none.slice", "U8", (0, 2**49 - 1), [wide], View("slice", 1, 2))
+    one = recipe.hold("one", "F32", (), encoded((1.5,), "F32"))
+    recipe.same("one.same", "BF16", (), [one])
+    recipe.dense("one.dense", "F32", (), [one], -4, (-1,))
+    recipe.low_rank("one.low", "F32", (1, 1), [one], [Component(-2, (1,), (-1,), 1.0)])
+    many = recipe.hold("many", "F32", (1,) * 31 + (2,), encoded((1.0, -1.0), "F32"))
+    recipe.same("many.same", "F16", (2,) + (1,) * 31, [many])
+    pair = [Component(-3, (1, 5), (3,), 1.0)]
+    recipe.low_rank("many.low", "F16", (2,) + (1,) * 31, [many], pair)
+    recipe.dense("many.dense", "F16", (1,) * 32, [one], -3, (3,))
+    return recipe
+
+
+@vector()
+def no_tensor() -> Recipe:
+    """A result without a tensor, from a source that held other things only."""
+    recipe = Recipe(source_format="pickle")
+    recipe.left_out = (Omission("optimizer", "not a tensor"), Omission("a\\u00e9\n", "\U0001f600"))
+    return recipe
+
+
+@vector()
+def names() -> Recipe:
+    """Names that JSON escapes, whose order by UTF-8 is not that by UTF-16; sorted by dtype's bits."""
+    recipe = Recipe(source_format="pickle")
+    recipe.base_name = 'a "base"\\ of é'
+    held = recipe.hold("\ue000 in the base", "F32", (2,), encoded((1.0, 2.0), "F32"))
+    for i, name in enumerate(('"\\', "\x01\x1f\x7f\b\t\n\f\r/", "é", "\uffff", "\U0001f600", "a.b")):
+        dtype = ("F16", "F32", "BF16")[i % 3]
+        recipe.same(name, dtype, (2,), [held])
+    recipe.raw("U8", "U8", (1,), b"a")
+    recipe.raw("F64", "F64", (1,), bytes(8))
+    recipe.raw("x" * 4096, "U8", (1,), b"b")
+    return recipe
+
+
+def source_header(*, lossy: bool) -> bytes:
+    """Entries in another order than their data, and white space that JSON allows."""
+    metadata = {
+        "title": 'é "quoted" \x7f\n\U0001f600',
+        "modelspec.hash_sha256": "0x12",
+        "zz": "",
+        "sshs_model_hash": "34",
+        "dsvd.tau": "0.3",
+        "sshs_legacy_hash": "56",
+        "dsvd.anything": "at all",
+        "format": "pt",
+    }
+    first = "dense" if lossy else "copy"
+    entries = {
+        "raw": {"shape": [3], "dtype": "U8", "data_offsets": [24, 27]},
+        "__metadata__": metadata,
+        first: {"data_offsets": [0, 24], "dtype": "F32", "shape": [6]},
+        "nothing": {"dtype": "I64", "shape": [0], "data_offsets": [24, 24]},
+    }
+    return json.dumps(entries, indent=1).replace("\n", "\r\n\t").encode() + b"  \t"
+
+
+@vector(0.25)
+def source_again() -> Recipe:
+    """With a source header and nothing but `same` and `raw`: the source file to the byte."""
+    recipe = Recipe()
+    base = recipe.hold("copy", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.same("copy", "F32", (6,), [base])
+    recipe.raw("raw", "U8", (3,), b"xyz")
+    recipe.raw("nothing", "I64", (0,), b"")
+    recipe.source_header = source_header(lossy=False)
+    return recipe
+
+
+@vector(0.25)
+def source_lossy() -> Recipe:
+    """With a source header and a delta: its order and metadata, less what would lie, and our own."""
+    recipe = Recipe(1.0)
+    base = recipe.hold("dense", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.dense("dense", "F32", (6,), [base], -10, (1, 40, 0, 0, -7, -1))
+    recipe.raw("raw", "U8", (3,), b"xyz")
+    recipe.raw("nothing", "I64", (0,), b"")
+    recipe.source_header = source_header(lossy=True)
+    return recipe
+
+
+@vector(0.5, 0.125, 1e-05)
+def many_frames() -> Recipe:
+    """Several parts and frames of one tensor, several tensors in one frame."""
+    recipe = Recipe(0.9)
+    data = encoded([k / 8 for k in range(-10, 10)], "F32")
+    for name in ("a", "b"):
+        base = recipe.hold(name, "F32", (4, 5), data)
+        components = [
+            Component(-8 - k, (100 * k + 1, -2, k, 0), (k, 3, -4, 200 - k, 1), 8.0 / (k + 1))
+            for k in range(4)
+        ]
+        recipe.low_rank(
+            name, "F32", (4, 5), [base], components,
+            tables=((1, 0), (1, 0), (2, 1)), runs=((1, 0), (1, 1), (1, 1), (1, 2)),
+        )  # fmt: skip
+        values = [300 - 30 * k for k in range(20)]
+        recipe.dense(
+            f"{name}.dense", "F16", (20,), [base], -11, values, runs=((7, 0), (3, 0), (10, 1))
+        )
+        recipe.raw(f"{name}.raw", "U8", (9,), b"123456789", runs=((2, 0), (3, 1), (4, 1)))
+    return recipe
+
+
+@vector(0.74, 0.5, 0.25, 0.75, 0.2)
+def borders_of_tau() -> Recipe:
+    """A rank that changes exactly where a sum is x times the nuclear norm; rank above tau_rank."""
+    recipe = Recipe(0.8)
+    base = recipe.hold("base", "F32", (4, 4), encoded((1.0,) * 16, "F32"))
+    components = [
+        Component(-6 - k, (3, 1, -k, 2), (k + 1, -1, 5, 0), s)
+        for k, s in enumerate((4.0, 4.0, 4.0, 2.0))
+    ]
+    recipe.low_rank("w", "F32", (4, 4), [base], components, nuclear_norm=16.0)
+    recipe.low_rank("more", "F32", (4, 4), [base], components, nuclear_norm=16.0, tau_rank=2)
+    return recipe
+
+
+@vector(0.9, 0.5, 0.1)
+def capped_at_the_noise() -> Recipe:
+    """Fewer components than tau takes, as the others are noise: every x is served."""
+    recipe = Recipe(1.0)
+    base = recipe.hold("base", "BF16", (3, 3), encoded((1.0,) * 9, "BF16"))
+    components = [Component(-6, (3, 1, -2), (1, -1, 5), 4.0), Component(-7, (1, 1, 1), (2, 0, 1), 2)]
+    recipe.low_rank(
+        "w", "BF16", (3, 3), [base], components, nuclear_norm=8.0, tau_rank=3, noise_rank=2
+    )
+    return recipe
+
+
+@vector(0.76, 0.75, 0.5, 0.9, 0.95, 1.0)
+def fewer_than_tau() -> Recipe:
+    """Fewer components than tau takes, though they are no noise: some x are not served."""
+    recipe = Recipe(0.9)
+    base = recipe.hold("base", "F32", (3, 3), encoded((1.0,) * 9, "F32"))
+    components = [Component(-6, (3, 1, -2), (1, -1, 5), 4.0), Component(-7, (1, 1, 1), (2, 0, 1), 2)]
+    recipe.low_rank(
+        "w", "F32", (3, 3), [base], components, nuclear_norm=8.0, tau_rank=3, noise_rank=3
+    )
+    return recipe
+
+
+@vector(0.5)
+def nuclear_norm_of_all_sizes() -> Recipe:
+    """Singular values and nuclear norms at the ends of their range."""
+    recipe = Recipe(0.75)
+    base = recipe.hold("base", "F32", (2, 2), encoded((1.0,) * 4, "F32"))
+    for name, s, nuclear in (
+        ("least", 2.0**-149, 5e-324),
+        ("small", 2.0**-149, 2.0**-148),
+        ("large", (2 - 2.0**-23) * 2.0**127, 1.7976931348623157e308),
+    ):
+        pair = [Component(-5, (1, 2), (1, 0), s), Component(-5, (0, 1), (3, 1), s)]
+        told = {"nuclear_norm": nuclear, "noise_rank": 0, "energy": 1.0}
+        recipe.low_rank(name, "F32", (2, 2), [base], pair, **told)
+    return recipe
