@@ -37,7 +37,7 @@ def header(
     add(name, rule, lambda built: with_header(built, change), of=of, **more)
 
 
-def record(name: str, rule: str, tensor: str, *, of: str = "small", **fields: Any) -> None:
+def record(name: str, rule: str, tensor: str, /, *, of: str = "small", **fields: Any) -> None:
     """Fields of one record; None takes one away."""
 
     def change(value: Json) -> None:
@@ -51,7 +51,7 @@ def record(name: str, rule: str, tensor: str, *, of: str = "small", **fields: An
     header(name, rule, change, of=of)
 
 
-def based(name: str, rule: str, tensor: str, *, of: str = "small", **fields: Any) -> None:
+def based(name: str, rule: str, tensor: str, /, *, of: str = "small", **fields: Any) -> None:
     """Fields of the first base tensor of one record."""
     error = fields.pop("error", "container")
 
