@@ -1,25 +1,55 @@
-"""The public API: `Registry` and the values that it takes and gives."""
+"""The public API: `Registry` and the values that it gives.
+
+Each name is imported when it is asked for: listing versions should not wait for numpy.
+"""
 
 from __future__ import annotations
 
-from .cleaning import BaseUsage, Collected, ModelUsage, Usage
-from .progress import Progress
-from .registry import Addition, Registry
-from .report import GroupRow, KindRow, Report, TensorRow
-from .verifying import Finding, Verified
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Addition",
-    "BaseUsage",
-    "Collected",
-    "Finding",
-    "GroupRow",
-    "KindRow",
-    "ModelUsage",
-    "Progress",
-    "Registry",
-    "Report",
-    "TensorRow",
-    "Usage",
-    "Verified",
-]
+if TYPE_CHECKING:
+    from .cleaning import BaseUsage as BaseUsage
+    from .cleaning import Collected as Collected
+    from .cleaning import ModelUsage as ModelUsage
+    from .cleaning import Usage as Usage
+    from .comparing import BaseDifference as BaseDifference
+    from .comparing import Difference as Difference
+    from .comparing import TensorDifference as TensorDifference
+    from .intake import Addition as Addition
+    from .materializing import Materialized as Materialized
+    from .progress import Progress as Progress
+    from .registry import Registry as Registry
+    from .report import GroupRow as GroupRow
+    from .report import KindRow as KindRow
+    from .report import Report as Report
+    from .report import TensorRow as TensorRow
+    from .verifying import Finding as Finding
+    from .verifying import Verified as Verified
+
+_HOMES = {
+    "Addition": "intake",
+    "BaseDifference": "comparing",
+    "BaseUsage": "cleaning",
+    "Collected": "cleaning",
+    "Difference": "comparing",
+    "Finding": "verifying",
+    "GroupRow": "report",
+    "KindRow": "report",
+    "Materialized": "materializing",
+    "ModelUsage": "cleaning",
+    "Progress": "progress",
+    "Registry": "registry",
+    "Report": "report",
+    "TensorDifference": "comparing",
+    "TensorRow": "report",
+    "Usage": "cleaning",
+    "Verified": "verifying",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

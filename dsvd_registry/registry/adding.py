@@ -43,7 +43,7 @@ def store_container(
     encoding: Encoding,
     objects: ObjectStore,
     progress: Progress,
-) -> tuple[StoredObject, Header]:
+) -> StoredObject:
     """Encode `checkpoint` against `base` into a new object.
 
     Raises `BaseMismatch` if they share no tensor, `CheckpointError`, `StorageError`.
@@ -85,7 +85,7 @@ def store_container(
         header = replace(header, results=(result,))
         with objects.new_object() as writer:
             write_container(header, payload.chunks(), writer)
-            return writer.commit(), header
+            return writer.commit()
 
 
 def check_related(checkpoint: Checkpoint, base: BaseWeights) -> None:

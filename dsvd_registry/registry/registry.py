@@ -1,58 +1,37 @@
-"""The registry as a program sees it: one method per thing that can be done."""
+"""The registry as a program sees it: one method per thing that can be done.
+
+Most of a method's work is done by the module that it imports: what lists versions loads no numpy,
+what needs no tensor no torch.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .. import store
 from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, rebuild
-from ..catalog import Source as CatalogSource
-from ..checkpoint import open_checkpoint
 from ..closing import Closing
-from ..container.records import Encoding, Source
-from ..errors import Conflict, InvalidArgument
-from ..store import ObjectStore, RegistryFolder, canonical, names
-from . import cleaning, verifying
+from ..store import ObjectStore, RegistryFolder
+from . import cleaning
 from .cleaning import Collected, Usage
-from .opening import (
-    base_of,
-    file_sha256,
-    fingerprint_checkpoint,
-    open_base,
-    open_container,
-    read_manifest,
-)
 from .progress import Progress, silent
-from .report import Report, report
-from .summary import summary_of
-from .verifying import Verified
 
 if TYPE_CHECKING:
     import torch
 
     from .comparing import BaseDifference, Difference
+    from .intake import Addition
     from .materializing import Materialized
+    from .report import Report
+    from .verifying import Verified
 
 DEFAULT_TAU = 0.5
 DEFAULT_GRID_NOISE = 0.015
-
-
-@dataclass(frozen=True)
-class Addition:
-    """What `add` did: `created` is False where the version was there already."""
-
-    version: VersionRecord
-    created: bool
-
-    @property
-    def ref(self) -> str:
-        return self.version.ref
 
 
 class Registry(Closing):
@@ -115,22 +94,9 @@ class Registry(Closing):
 
         Raises `CheckpointError`, `Conflict` for a name or for weights that are taken.
         """
-        path = Path(path)
-        names.check_name("base", name)
-        manifest, format, size = fingerprint_checkpoint(path, progress)
-        self._check_free(name, manifest.digest)
-        file = file_sha256(path, self._catalog, progress) if link else self._copy(path, progress)
-        stored = self._objects.put(manifest.to_bytes())
-        return self._catalog.add_base(
-            name,
-            digest=manifest.digest,
-            manifest=stored.sha256,
-            file=file,
-            size=size,
-            format=format,
-            link=path.absolute() if link else None,
-            replace=True,
-        )
+        from .intake import add_base
+
+        return add_base(Path(path), name, link, self._catalog, self._objects, progress)
 
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""
@@ -142,6 +108,8 @@ class Registry(Closing):
 
     def base_tensors(self, name: str) -> tuple[tuple[str, str, tuple[int, ...], str], ...]:
         """(name, dtype, shape, SHA-256) of each tensor of a base."""
+        from .opening import read_manifest
+
         manifest = read_manifest(self.base(name), self._objects)
         return tuple((t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors)
 
@@ -170,49 +138,20 @@ class Registry(Closing):
         settings again are recognised, and nothing is computed.
         Raises `CheckpointError`, `BaseMismatch`, `InvalidArgument`, `Conflict`.
         """
-        path = Path(path)
-        encoding = _checked_encoding(tau, grid_noise)
-        model = names.check_name("model", path.stem if name is None else name)
-        tags = [names.check_name("tag", tag) for tag in tags]
-        base_record = self.base(base)
-        settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
-        with open_checkpoint(path) as checkpoint:
-            digest = file_sha256(path, self._catalog, progress)
-            source = Source(checkpoint.format, digest, path.stat().st_size)
-            known = self._catalog.find_version(digest, base_record.digest, settings, model)
-            if known is not None and self._objects.contains(known.container):
-                return Addition(known, created=False)
-            twin = self._catalog.find_version(digest, base_record.digest, settings)
-            if twin is not None and self._objects.contains(twin.container):
-                container, size, summary = twin.container, twin.size, dict(twin.summary)
-            else:
-                # Tensors are needed only from here on, and torch with them.
-                from .adding import store_container
+        from .intake import add_version, checked_encoding
 
-                with open_base(base_record, self._objects) as weights:
-                    stored, _ = store_container(
-                        checkpoint,
-                        source,
-                        weights,
-                        encoding,
-                        self._objects,
-                        progress,
-                    )
-                container, size = stored.sha256, stored.size
-                summary = summary_of(container, base_record, self._objects)
-        version = self._catalog.add_version(
-            model,
-            container=container,
-            size=size,
-            base=base_record.digest,
-            source=_catalog_source(source),
-            settings=settings,
-            summary=summary,
-            note=note,
+        path = Path(path)
+        return add_version(
+            path,
+            path.stem if name is None else name,
+            self.base(base),
+            checked_encoding(tau, grid_noise),
+            note,
+            tags,
+            self._catalog,
+            self._objects,
+            progress,
         )
-        for tag in tags:
-            version = self._catalog.add_tag(version.model, version.number, tag)
-        return Addition(version, created=True)
 
     def versions(
         self,
@@ -235,6 +174,9 @@ class Registry(Closing):
 
     def report(self, ref: str) -> Report:
         """The account of every tensor of a version. Reads the container, no tensor."""
+        from .opening import base_of, open_container, read_manifest
+        from .report import report
+
         version = self.version(ref)
         manifest = read_manifest(base_of(version, self._catalog), self._objects)
         with open_container(version, self._objects) as container:
@@ -287,9 +229,11 @@ class Registry(Closing):
         `tau`: a lower one than stored. Raises `Conflict`, `BaseMismatch`, `ContainerError`,
         `TauNotServed`, `ResultMismatch`.
         """
+        from .intake import checked_tau
         from .materializing import write_result
+        from .opening import base_of, open_base, open_container
 
-        tau = None if tau is None else _checked_tau(tau)
+        tau = None if tau is None else checked_tau(tau)
         version = self.version(ref)
         base = base_of(version, self._catalog)
         with (
@@ -305,9 +249,11 @@ class Registry(Closing):
 
         The mapping is a context manager too, and holds two files open until it is closed.
         """
+        from .intake import checked_tau
+        from .opening import base_of, open_base, open_container
         from .tensors import LazyTensors
 
-        tau = None if tau is None else _checked_tau(tau)
+        tau = None if tau is None else checked_tau(tau)
         version = self.version(ref)
         base = base_of(version, self._catalog)
         with contextlib.ExitStack() as on_error:
@@ -320,6 +266,7 @@ class Registry(Closing):
     def diff(self, left: str, right: str, *, progress: Progress = silent) -> Difference:
         """How the deltas of two versions differ, from their factors."""
         from .comparing import difference
+        from .opening import open_container
 
         with (
             open_container(self.version(left), self._objects) as one,
@@ -330,6 +277,7 @@ class Registry(Closing):
     def diff_base(self, ref: str, *, progress: Progress = silent) -> list[BaseDifference]:
         """How each tensor of a version differs from its base."""
         from .comparing import base_differences
+        from .opening import base_of, open_base, open_container
         from .reconstruction import Reconstruction
 
         version = self.version(ref)
@@ -351,14 +299,14 @@ class Registry(Closing):
 
         Damage is no exception here: it stands in the findings.
         """
+        from .verifying import verify
+
         if ref is None:
             versions, bases = self.versions(), self.bases()
         else:
             versions = [self.version(ref)]
             bases = [base for base in self.bases() if base.digest == versions[0].base]
-        return verifying.verify(
-            versions, bases, self._catalog, self._objects, deep=deep, progress=progress
-        )
+        return verify(versions, bases, self._catalog, self._objects, deep=deep, progress=progress)
 
     def usage(self) -> Usage:
         """Bytes by model and by base, shared and reclaimable."""
@@ -371,34 +319,3 @@ class Registry(Closing):
         return cleaning.collect(
             self._catalog, self._objects, grace_days=grace_days, dry_run=dry_run
         )
-
-    def _check_free(self, name: str, digest: str) -> None:
-        """Before gigabytes are copied for nothing; the catalog checks it again."""
-        for base in self.bases():
-            if names.folded(base.name) == names.folded(name) and base.digest != digest:
-                raise Conflict(
-                    f"the base name {base.name} is taken, and holds other weights",
-                    "Choose another name.",
-                )
-
-    def _copy(self, path: Path, progress: Progress) -> str:
-        progress("copying", 0, path.stat().st_size)
-        stored = self._objects.put_file(path)
-        progress("copying", stored.size, stored.size)
-        return stored.sha256
-
-
-def _checked_encoding(tau: float, grid_noise: float) -> Encoding:
-    if not 0 < grid_noise <= 1:
-        raise InvalidArgument(f"grid noise {grid_noise} is outside (0, 1]", "0.015 is the default.")
-    return Encoding(_checked_tau(tau), float(grid_noise))
-
-
-def _checked_tau(tau: float) -> float:
-    if not 0 < tau <= 1:
-        raise InvalidArgument(f"tau {tau} is outside (0, 1]", "0.5 is the default.")
-    return float(tau)
-
-
-def _catalog_source(source: Source) -> CatalogSource:
-    return CatalogSource(source.format, source.sha256, source.size)

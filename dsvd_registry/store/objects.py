@@ -186,6 +186,8 @@ class ObjectStore:
         return status.st_size
 
     def _renewed(self, stored: StoredObject) -> bool:
-        """Whether the object is there already; then its grace period before gc starts again."""
+        """Whether the object is there already, whole; then its grace period before gc starts again."""
         place = self._place(stored.sha256)
-        return self._status(place) == stored.size and fs.renew_time(place)
+        if self._status(place) != stored.size or hashing.sha256_file(place) != stored.sha256:
+            return False
+        return fs.renew_time(place)

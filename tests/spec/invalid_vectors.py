@@ -539,7 +539,7 @@ def _over_m(value: Json, contents: list[bytes]) -> None:
 
 
 frames("bound-2-53", TABLE + "M < 2^53", _over_m, of="exponents")
-frames("elements-over", "The largest magnitude over all parts MUST be `maximum`", content("elements", patched(0, b"\xff")))
+frames("elements-over", "The largest magnitude over all parts MUST be `maximum`", content("elements", patched(6, b"\2")))
 frames("elements-under", "The largest magnitude over all parts MUST be `maximum`", content("elements", patched(2, b"\0")))
 frames("components-over", "The largest magnitude of each decoded a_c MUST be the one in the table", content("components", patched(0, b"\x0f")))
 frames("components-zero", "No component is all zero", content("components", lambda data: bytes(len(data))))
@@ -586,8 +586,8 @@ add(
     error="result",
 )  # fmt: skip
 AGAIN = "It is the source file again: `sha256` and `size` of `results` MUST be those of `source`"
-header("source-sha256", AGAIN, lambda h: h["source"].update(sha256="0" * 64), of="source-again")
-header("source-size", AGAIN, lambda h: h["source"].update(size=h["source"]["size"] + 1), of="source-again")
+header("not-the-source-sha256", AGAIN, lambda h: h["source"].update(sha256="0" * 64), of="source-again")
+header("not-the-source-size", AGAIN, lambda h: h["source"].update(size=h["source"]["size"] + 1), of="source-again")
 SOURCE = "A `source_header` MUST be a valid safetensors header: "
 
 

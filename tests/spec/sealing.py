@@ -50,7 +50,7 @@ def frames_of(file: bytes) -> list[bytes]:
     return frames
 
 
-def prologue(stored: bytes, json_size: int, **fields: int) -> bytes:
+def prologue(stored: bytes, json_size: int, /, **fields: int) -> bytes:
     """`fields`: version, zero, stored, zero2, checksum where they are to be other than right."""
     start = MAGIC + struct.pack(
         "<HHIII",
@@ -66,7 +66,7 @@ def prologue(stored: bytes, json_size: int, **fields: int) -> bytes:
 
 def sealed(text: bytes, payload: bytes, **fields: int) -> bytes:
     """A container with this header, whatever it says."""
-    stored = zstd(text)
+    stored = zstd(text, 19)
     return prologue(stored, len(text), **fields) + stored + payload
 
 

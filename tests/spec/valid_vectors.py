@@ -259,7 +259,7 @@ def exponents() -> Recipe:
     recipe.low_rank("d.limit", "F32", (2, 3), [base], limit)
     ends = [Component(-126, (1, -1), (1, 1, 0), 1), Component(-75, (1, 1), (0, 2, 1), 1)]
     recipe.low_rank("e.ends", "F32", (2, 3), [base], ends)
-    high = [Component(50, (2**38 >> 8, 1), (2**30, 1, 0), 1)]
+    high = [Component(50, (2**22, 1), (2**30, 1, 0), 1)]
     large = recipe.hold("large", "F32", (2, 3), encoded((2.0**120, *SIX[1:]), "F32"))
     recipe.low_rank("f.high", "F32", (2, 3), [large], high)
     return recipe

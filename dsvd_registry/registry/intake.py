@@ -1,0 +1,147 @@
+"""A checkpoint comes in: as a base, or as a version that is recognised or encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..catalog import BaseRecord, Catalog, VersionRecord
+from ..catalog import Source as CatalogSource
+from ..checkpoint import Checkpoint, open_checkpoint
+from ..container.records import Encoding, Source
+from ..errors import Conflict, InvalidArgument
+from ..store import ObjectStore, canonical, names
+from .opening import file_sha256, fingerprint_checkpoint, open_base
+from .progress import Progress
+from .summary import summary_of
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What `add` did: `created` is False where the version was there already."""
+
+    version: VersionRecord
+    created: bool
+
+    @property
+    def ref(self) -> str:
+        return self.version.ref
+
+
+def add_base(
+    path: Path,
+    name: str,
+    link: bool,
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> BaseRecord:
+    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies."""
+    names.check_name("base", name)
+    manifest, format, size = fingerprint_checkpoint(path, progress)
+    _check_free(name, manifest.digest, catalog)
+    if link:
+        file = file_sha256(path, catalog, progress)
+    else:
+        progress("copying", 0, size)
+        file = objects.put_file(path).sha256
+        progress("copying", size, size)
+    return catalog.add_base(
+        name,
+        digest=manifest.digest,
+        manifest=objects.put(manifest.to_bytes()).sha256,
+        file=file,
+        size=size,
+        format=format,
+        link=path.absolute() if link else None,
+        replace=True,
+    )
+
+
+def add_version(
+    path: Path,
+    model: str,
+    base: BaseRecord,
+    encoding: Encoding,
+    note: str,
+    tags: Iterable[str],
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> Addition:
+    """Store the checkpoint `path` as the next version of `model`, or find it there already.
+
+    The same source, base and settings are recognised without computing anything; under another
+    model's name they share its container.
+    """
+    names.check_name("model", model)
+    settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
+    with open_checkpoint(path) as checkpoint:
+        digest = file_sha256(path, catalog, progress)
+        source = Source(checkpoint.format, digest, path.stat().st_size)
+        known = catalog.find_version(digest, base.digest, settings, model)
+        if known is not None and objects.contains(known.container):
+            return Addition(known, created=False)
+        twin = catalog.find_version(digest, base.digest, settings)
+        if twin is not None and objects.contains(twin.container):
+            container, size, summary = twin.container, twin.size, dict(twin.summary)
+        else:
+            container, size = _encode(checkpoint, source, base, encoding, objects, progress)
+            summary = summary_of(container, base, objects)
+    if known is not None and known.container == container:  # its object was lost, and is back
+        return Addition(known, created=False)
+    version = catalog.add_version(
+        model,
+        container=container,
+        size=size,
+        base=base.digest,
+        source=CatalogSource(source.format, source.sha256, source.size),
+        settings=settings,
+        summary=summary,
+        note=note,
+    )
+    for tag in tags:
+        version = catalog.add_tag(version.model, version.number, tag)
+    return Addition(version, created=True)
+
+
+def checked_encoding(tau: float, grid_noise: float) -> Encoding:
+    """Raises `InvalidArgument` for values outside (0, 1]."""
+    if not 0 < grid_noise <= 1:
+        raise InvalidArgument(f"grid noise {grid_noise} is outside (0, 1]", "0.015 is the default.")
+    return Encoding(checked_tau(tau), float(grid_noise))
+
+
+def checked_tau(tau: float) -> float:
+    """Raises `InvalidArgument` for a tau outside (0, 1]."""
+    if not 0 < tau <= 1:
+        raise InvalidArgument(f"tau {tau} is outside (0, 1]", "0.5 is the default.")
+    return float(tau)
+
+
+def _encode(
+    checkpoint: Checkpoint,
+    source: Source,
+    base: BaseRecord,
+    encoding: Encoding,
+    objects: ObjectStore,
+    progress: Progress,
+) -> tuple[str, int]:
+    """SHA-256 and size of a new container."""
+    # Tensors are needed only from here on, and torch with them.
+    from .adding import store_container
+
+    with open_base(base, objects) as weights:
+        stored = store_container(checkpoint, source, weights, encoding, objects, progress)
+    return stored.sha256, stored.size
+
+
+def _check_free(name: str, digest: str, catalog: Catalog) -> None:
+    """Before gigabytes are copied for nothing; the catalog checks it again."""
+    for base in catalog.bases():
+        if names.folded(base.name) == names.folded(name) and base.digest != digest:
+            raise Conflict(
+                f"the base name {base.name} is taken, and holds other weights",
+                "Choose another name.",
+            )
