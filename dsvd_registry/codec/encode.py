@@ -17,7 +17,7 @@ from .rank import energy, noise_rank, tau_rank
 from .spectrum import Spectrum, spectrum
 from .tensors import round_to, same_bits
 
-DENSE_ERROR = 0.01  # of tensors that tau says nothing of
+DENSE_ERROR = 0.01  # of tensors that tau says nothing of, unless tau asks for all
 LEAST_GRID_NOISE = (
     5e-4  # of the delta's norm: truncation may leave nothing to measure noise against
 )
@@ -65,7 +65,7 @@ def encode(
     if pair.norm == 0:
         return Raw("signed_zero")
     candidates: list[Encoded] = []
-    wanted = DENSE_ERROR * pair.norm
+    wanted = (DENSE_ERROR if settings.tau < 1 else LEAST_GRID_NOISE) * pair.norm
     if source.ndim >= 2:
         with contextlib.suppress(OutsideGrid):
             low_rank, off = _low_rank(pair, settings)

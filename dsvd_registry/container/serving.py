@@ -28,14 +28,15 @@ def check_served(container: Container, tau: float) -> None:
     if not tau > 0:
         raise InvalidArgument(f"tau {tau} is not above 0", "Give one in (0, 1].")
     stored = container.header.encoding.tau
-    largest = stored
+    largest, served = stored, tau <= stored
     for index, record in enumerate(container.header.tensors):
         if isinstance(record, LowRankRecord):
             table = container.table(index)
             if served_rank(record, table, stored, min(tau, stored)) > record.rank:
+                served = False
                 held = float(np.cumsum(table.singular_values.astype(np.float64))[-1])
                 largest = min(largest, held / record.nuclear_norm)
-    if tau > stored or largest < min(tau, stored):
+    if not served:
         raise TauNotServed(
             f"tau {tau:g} is not stored: the largest that this version serves is {largest:g}",
             f"Ask for --tau {largest:g} or less, or add the checkpoint again with a larger tau.",

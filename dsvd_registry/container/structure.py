@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
+from ..checkpoint.dtypes import BITS, DELTA_DTYPES, tensor_bytes
 from ..errors import CheckpointError, ContainerError
 from . import limits
 from .integers import width
@@ -84,7 +84,11 @@ def _check_tensor(tensor: TensorRecord) -> None:
 def _check_view(tensor: BasedRecord, where: str) -> None:
     view, base = tensor.view, tensor.base
     for part in base:
+        if part.name == "__metadata__":
+            raise ContainerError(f"{where}: a base tensor would stand for metadata")
         _bytes(part.name, part.dtype, part.shape)
+        if view.kind != "reshape" and BITS[part.dtype] % 8:
+            raise ContainerError(f"{where}: the view {view.kind!r} of {part.dtype} splits bytes")
     shape = base[0].shape
     if (len(base) > 1) != (view.kind == "concatenate"):
         raise ContainerError(f"{where}: {len(base)} base tensors for the view {view.kind!r}")

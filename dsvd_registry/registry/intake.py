@@ -76,6 +76,7 @@ def add_version(
     model's name they share its container.
     """
     names.check_name("model", model)
+    tags = [names.check_name("tag", tag) for tag in tags]
     settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
     with open_checkpoint(path) as checkpoint:
         digest = file_sha256(path, catalog, progress)
@@ -144,4 +145,8 @@ def _check_free(name: str, digest: str, catalog: Catalog) -> None:
             raise Conflict(
                 f"the base name {base.name} is taken, and holds other weights",
                 "Choose another name.",
+            )
+        if base.name != name and base.digest == digest:
+            raise Conflict(
+                f"these weights are the base {base.name} already", f"Use --base {base.name}."
             )

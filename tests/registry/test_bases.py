@@ -208,11 +208,20 @@ def test_a_name_that_holds_other_weights(registry: Registry, pair: Pair) -> None
     assert (files_in(registry.path / "objects"), registry.bases()) == before
 
 
-def test_weights_that_have_a_name(registry: Registry, pair: Pair) -> None:
+def test_weights_that_have_a_name(registry: Registry, pair: Pair, tmp_path: Path) -> None:
     before = files_in(registry.path / "objects"), registry.bases()
-    with pytest.raises(Conflict, match="these weights are the base sd15 already"):
-        registry.base_add("again", pair.base_file)
+    for file in (pair.base_file, write_pickle(pair.base, tmp_path / "base.ckpt")):
+        with pytest.raises(Conflict, match="these weights are the base sd15 already"):
+            registry.base_add("again", file)
     assert (files_in(registry.path / "objects"), registry.bases()) == before
+
+
+@pytest.mark.parametrize("which", ["file", "manifest"])
+def test_adding_a_damaged_base_again_repairs_it(registry: Registry, pair: Pair, which: str) -> None:
+    flip(object_path(registry.path, getattr(registry.base("sd15"), which)), -20)
+    assert not registry.verify().is_well
+    registry.base_add("sd15", pair.base_file)
+    assert registry.verify(deep=True).is_well
 
 
 def test_a_base_that_is_not_there(registry: Registry, pair: Pair) -> None:

@@ -85,8 +85,8 @@ def test_a_lost_container_is_made_again(registry: Registry, pair: Pair) -> None:
     lost = registry.version("subject").container
     (registry.path / "objects" / lost[:2] / lost).unlink()
     added = registry.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
-    assert added.created
-    assert registry.verify(added.ref, deep=True).is_well
+    assert (added.created, added.ref) == (False, "subject@1")
+    assert registry.verify(deep=True).is_well
 
 
 def test_one_base_in_every_file_format(registry: Registry, pair: Pair, tmp_path: Path) -> None:

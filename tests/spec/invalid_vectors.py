@@ -181,8 +181,10 @@ def _dictionary(data: bytes) -> bytes:
     # A raw dictionary has no number: give the frame the field, with the number 7.
     assert trained[4] & 3 == 0
     size = 1 if trained[4] & 0x20 else 2
-    return trained[:4] + bytes([trained[4] | 1]) + (
-        trained[5 : 4 + size] + b"\7" + trained[4 + size :]
+    return (
+        trained[:4]
+        + bytes([trained[4] | 1])
+        + (trained[5 : 4 + size] + b"\7" + trained[4 + size :])
     )
 
 
@@ -212,7 +214,12 @@ for where in (in_header, in_frame):
 CANONICAL = "Canonical JSON: "
 spelled("space", CANONICAL + "no white space", b'"tau":0.75', b'"tau": 0.75')
 spelled("newline", CANONICAL + "no white space", b'{"base"', b'\n{"base"')
-spelled("key-twice", CANONICAL + "object keys each once", b'"requires":[]', b'"requires":[],"requires":[]')
+spelled(
+    "key-twice",
+    CANONICAL + "object keys each once",
+    b'"requires":[]',
+    b'"requires":[],"requires":[]',
+)
 spelled(
     "key-order", CANONICAL + "object keys in ascending order",
     b'"encoding":{"grid_noise":0.015,"tau":0.75}', b'"encoding":{"tau":0.75,"grid_noise":0.015}',
@@ -220,19 +227,35 @@ spelled(
 spelled("escape", CANONICAL + "one spelling for a string", b'"name":"base"', b'"name":"b\\u0061se"')
 spelled("slash", CANONICAL + "one spelling for a string", b'"name":"base"', b'"name":"\\/"')
 spelled("utf-8", CANONICAL + "in ASCII", b'"name":"base"', '"name":"é"'.encode())
-spelled("upper-case-escape", CANONICAL + "four lower-case digits", b'"name":"base"', b'"name":"\\u00E9"')
-spelled("half-surrogate", CANONICAL + "half a surrogate pair is refused", b'"name":"base"', b'"name":"\\ud800"')
+spelled(
+    "upper-case-escape", CANONICAL + "four lower-case digits", b'"name":"base"', b'"name":"\\u00E9"'
+)
+spelled(
+    "half-surrogate",
+    CANONICAL + "half a surrogate pair is refused",
+    b'"name":"base"',
+    b'"name":"\\ud800"',
+)
 spelled("real-zeros", CANONICAL + "the shortest decimal digits", b'"tau":0.75', b'"tau":0.750')
 spelled("real-exponent", CANONICAL + "positional from 1e-4 to 1e16", b'"tau":0.75', b'"tau":7.5e-1')
 spelled("integer-exponent", CANONICAL + "integers have no exponent", b'"size":6', b'"size":6e0')
 spelled("integer-zero", CANONICAL + "no leading zero", b'"size":6', b'"size":06')
 spelled("minus-zero", CANONICAL + "one spelling for an integer", b'"size":6', b'"size":-0')
 spelled("nan", "Reals in the header are finite", b'"tau":0.75', b'"tau":NaN')
-spelled("infinity", "Reals in the header are finite", b'"grid_noise":0.015', b'"grid_noise":Infinity')
+spelled(
+    "infinity", "Reals in the header are finite", b'"grid_noise":0.015', b'"grid_noise":Infinity'
+)
 spelled("overflow", "Reals in the header are finite", b'"grid_noise":0.015', b'"grid_noise":1e999')
 spelled("long-integer", "No integer has more than 16 digits", b'"size":6', b'"size":' + b"9" * 5000)
-spelled("deep", "Nothing in a header nests deeper than 8", b'"size":6', b'"size":' + b"[" * 99 + b"]" * 99)
-spelled("deepest", "Nothing in a header nests deeper than 8", b'"size":6', b'"size":' + b"[" * 100000)
+spelled(
+    "deep",
+    "Nothing in a header nests deeper than 8",
+    b'"size":6',
+    b'"size":' + b"[" * 99 + b"]" * 99,
+)
+spelled(
+    "deepest", "Nothing in a header nests deeper than 8", b'"size":6', b'"size":' + b"[" * 100000
+)
 add(
     "byte-order-mark", CANONICAL + "in ASCII",
     lambda b: sealed(b"\xef\xbb\xbf" + text_of(b.file), sealing.payload_of(b.file)),
@@ -275,21 +298,53 @@ LONG = "é" * 2049
 header("long-base-name", "`name` is 1 to 4096 bytes", lambda h: h["base"].update(name=LONG))
 header("tau-zero", "`tau` is in (0, 1]", lambda h: h["encoding"].update(tau=0.0))
 header("tau-above-1", "`tau` is in (0, 1]", lambda h: h["encoding"].update(tau=1.0000000000000002))
-header("tau-integer", "An integer never stands where a real is due", lambda h: h["encoding"].update(tau=1))
-header("noise-below-zero", "Reals are not negative", lambda h: h["encoding"].update(grid_noise=-0.5))
-header("noise-minus-zero", "Reals have no minus sign", lambda h: h["encoding"].update(grid_noise=-0.0))
-header("size-real", "A real never stands where an integer is due", lambda h: h["source"].update(size=6.0))
+header(
+    "tau-integer",
+    "An integer never stands where a real is due",
+    lambda h: h["encoding"].update(tau=1),
+)
+header(
+    "noise-below-zero", "Reals are not negative", lambda h: h["encoding"].update(grid_noise=-0.5)
+)
+header(
+    "noise-minus-zero", "Reals have no minus sign", lambda h: h["encoding"].update(grid_noise=-0.0)
+)
+header(
+    "size-real",
+    "A real never stands where an integer is due",
+    lambda h: h["source"].update(size=6.0),
+)
 header("size-negative", "A size is at least 0", lambda h: h["source"].update(size=-1))
 header("size-over-limit", "Any size is at most 2^53 - 1", lambda h: h["source"].update(size=2**53))
 header("size-true", "`size` is an integer", lambda h: h["source"].update(size=True))
 header("format-empty", "`format` is 1 to 64 bytes", lambda h: h["source"].update(format=""))
 header("format-long", "`format` is 1 to 64 bytes", lambda h: h["source"].update(format="x" * 65))
-header("left-out-empty", "`name` and `reason` are each 1 to 4096 bytes", lambda h: h.update(left_out=[{"name": "x", "reason": ""}]))
+header(
+    "left-out-empty",
+    "`name` and `reason` are each 1 to 4096 bytes",
+    lambda h: h.update(left_out=[{"name": "x", "reason": ""}]),
+)
 header("no-result", "Version 1 has exactly one result", lambda h: h.update(results=[]))
-header("two-results", "Version 1 has exactly one result", lambda h: h.update(results=h["results"] * 2))
-header("result-path", "The result is of the path `model.safetensors`", lambda h: h["results"][0].update(path="../model.safetensors"))
-header("tensor-order", "Records are ascending by the UTF-8 bytes of `name`", lambda h: h["tensors"].reverse(), of="same-less-than-a-byte")
-header("tensor-order-utf-16", "Records are ascending by the UTF-8 bytes of `name`", lambda h: h["tensors"].sort(key=lambda t: t["name"].encode("utf-16-be")), of="names")
+header(
+    "two-results", "Version 1 has exactly one result", lambda h: h.update(results=h["results"] * 2)
+)
+header(
+    "result-path",
+    "The result is of the path `model.safetensors`",
+    lambda h: h["results"][0].update(path="../model.safetensors"),
+)
+header(
+    "tensor-order",
+    "Records are ascending by the UTF-8 bytes of `name`",
+    lambda h: h["tensors"].reverse(),
+    of="same-less-than-a-byte",
+)
+header(
+    "tensor-order-utf-16",
+    "Records are ascending by the UTF-8 bytes of `name`",
+    lambda h: h["tensors"].sort(key=lambda t: t["name"].encode("utf-16-be")),
+    of="names",
+)
 
 
 def _last_twice(value: Json) -> None:
@@ -302,24 +357,56 @@ header("name-twice", "No name of a record twice", _last_twice, of="same-less-tha
 
 record("name-empty", "`name` is 1 to 4096 bytes", "F4", of="same-less-than-a-byte", name="")
 record("name-long", "`name` is 1 to 4096 bytes", "F6", of="same-less-than-a-byte", name="G" * 4097)
-record("name-metadata", "`name` is not `__metadata__`", "F6", of="same-less-than-a-byte", name="__metadata__")
+record(
+    "name-metadata",
+    "`name` is not `__metadata__`",
+    "F6",
+    of="same-less-than-a-byte",
+    name="__metadata__",
+)
 record("dtype-unknown", "Dtypes are the names of the safetensors format", "raw", dtype="F128")
 record("dtype-lower-case", "Dtypes are the names of the safetensors format", "raw", dtype="i16")
 record("kind-unknown", "Every record has a `kind` of four", "raw", kind="sparse")
 record("shape-33", "`shape` is an array of at most 32 integers", "raw", shape=[1] * 32 + [2])
 record("shape-real", "`shape` is an array of integers", "raw", shape=[2.0])
 record("shape-negative", "Any dimension is 0 to 2^53 - 1", "raw", shape=[-1, -2])
-record("shape-over-limit", "Any dimension is at most 2^53 - 1", "none", of="empty-and-scalar", shape=[2**53, 0])
-record("shape-product", "The product of the dimensions that are not 0, times 16, is at most 2^53 - 1", "none", of="empty-and-scalar", shape=[2**48, 2, 0])
-record("half-a-byte", "A tensor's size in bits MUST be a multiple of 8", "F4", of="same-less-than-a-byte", shape=[7])
+record(
+    "shape-over-limit",
+    "Any dimension is at most 2^53 - 1",
+    "none",
+    of="empty-and-scalar",
+    shape=[2**53, 0],
+)
+record(
+    "shape-product",
+    "The product of the dimensions that are not 0, times 16, is at most 2^53 - 1",
+    "none",
+    of="empty-and-scalar",
+    shape=[2**48, 2, 0],
+)
+record(
+    "half-a-byte",
+    "A tensor's size in bits MUST be a multiple of 8",
+    "F4",
+    of="same-less-than-a-byte",
+    shape=[7],
+)
 record("reason-unknown", "Another reason is refused", "raw", reason="because")
-DELTAS = "`low_rank` and `dense`: the dtypes of the result and of all its base tensors are delta dtypes"
+DELTAS = (
+    "`low_rank` and `dense`: the dtypes of the result and of all its base tensors are delta dtypes"
+)
 record("low-rank-dtype", DELTAS, "low", dtype="I16")
 record("dense-dtype", DELTAS, "dense", dtype="I32")
 record("same-dtype", "`same`: either all are delta dtypes or all are one dtype", "rows", dtype="I8")
 record("new-rows-zero", "`new_rows` is an integer of at least 1", "rows", new_rows=0)
 record("new-rows-all", "`new_rows` is less than `shape[0]`", "rows", new_rows=3)
-record("new-rows-scalar", "`new_rows`: `shape` is not `[]`", "one.same", of="empty-and-scalar", new_rows=1)
+record(
+    "new-rows-scalar",
+    "`new_rows`: `shape` is not `[]`",
+    "one.same",
+    of="empty-and-scalar",
+    new_rows=1,
+)
 record("low-rank-vector", "`low_rank`: `shape` has two dimensions or more", "low", shape=[6])
 record("full-rank", "`full_rank` = min(m, n)", "low", full_rank=3)
 record("rank-zero", "`rank` is 1 to `full_rank`", "low", rank=0)
@@ -340,7 +427,9 @@ def _dense_of_nothing(value: Json) -> None:
     found.update(kind="dense", exponent=0, maximum=1, base_norm=0.0, norm=0.0, error=0.0)
 
 
-header("dense-of-nothing", "`dense`: at least one element", _dense_of_nothing, of="empty-and-scalar")
+header(
+    "dense-of-nothing", "`dense`: at least one element", _dense_of_nothing, of="empty-and-scalar"
+)
 
 # Base tensors and views
 
@@ -352,7 +441,9 @@ def _many_bases(value: Json) -> None:
     found["base"] = found["base"][:1] * 65
 
 
-header("base-tensors-65", "`base` is an array of 1 to 64 objects", _many_bases, of="empty-and-scalar")
+header(
+    "base-tensors-65", "`base` is an array of 1 to 64 objects", _many_bases, of="empty-and-scalar"
+)
 RULES_TOO = "The rules for a record's name, dtype and shape hold for base tensors too"
 based("base-name-metadata", RULES_TOO, "low", name="__metadata__")
 based("base-name-empty", RULES_TOO, "low", name="")
@@ -382,7 +473,9 @@ record("view-unknown", VIEW + "one of four kinds", "dense", view={"kind": "flip"
 record("view-field", EXACTLY + "in a view", "dense", view={"kind": "reshape", "first": 0})
 record("view-elements", "The number of elements of the view MUST be equal", "dense", shape=[5])
 record("transpose-of-1", VIEW + "transpose of 2 dimensions", "dense", view={"kind": "transpose"})
-record("concatenate-of-one", VIEW + "concatenate of two or more", "dense", view={"kind": "concatenate"})
+record(
+    "concatenate-of-one", VIEW + "concatenate of two or more", "dense", view={"kind": "concatenate"}
+)
 
 
 def _two_bases(value: Json) -> None:
@@ -391,9 +484,27 @@ def _two_bases(value: Json) -> None:
 
 
 header("reshape-of-two", VIEW + "reshape of one", _two_bases, of="empty-and-scalar")
-record("slice-outside", VIEW + "`first` + `rows` <= its first dimension", "dense.slice", of="views", view={"kind": "slice", "first": 3, "rows": 2})
-record("slice-of-no-row", VIEW + "`rows` >= 1", "none", of="empty-and-scalar", view={"kind": "slice", "first": 0, "rows": 0})
-record("slice-of-scalar", VIEW + "slice of at least 1 dimension", "one.same", of="empty-and-scalar", view={"kind": "slice", "first": 0, "rows": 1})
+record(
+    "slice-outside",
+    VIEW + "`first` + `rows` <= its first dimension",
+    "dense.slice",
+    of="views",
+    view={"kind": "slice", "first": 3, "rows": 2},
+)
+record(
+    "slice-of-no-row",
+    VIEW + "`rows` >= 1",
+    "none",
+    of="empty-and-scalar",
+    view={"kind": "slice", "first": 0, "rows": 0},
+)
+record(
+    "slice-of-scalar",
+    VIEW + "slice of at least 1 dimension",
+    "one.same",
+    of="empty-and-scalar",
+    view={"kind": "slice", "first": 0, "rows": 1},
+)
 
 
 def _unequal(value: Json) -> None:
@@ -401,7 +512,12 @@ def _unequal(value: Json) -> None:
     found["base"][1]["shape"] = [3, 1]
 
 
-header("concatenate-unequal", VIEW + "concatenate of tensors equal but for the first", _unequal, of="views")
+header(
+    "concatenate-unequal",
+    VIEW + "concatenate of tensors equal but for the first",
+    _unequal,
+    of="views",
+)
 
 
 def _two_dtypes(value: Json) -> None:
@@ -412,21 +528,54 @@ def _two_dtypes(value: Json) -> None:
     }
 
 
-header("concatenate-dtypes", VIEW + "concatenate of tensors of one dtype", _two_dtypes, of="empty-and-scalar")
+header(
+    "concatenate-dtypes",
+    VIEW + "concatenate of tensors of one dtype",
+    _two_dtypes,
+    of="empty-and-scalar",
+)
 WHOLE = "Views other than `reshape` take dtypes of whole bytes only"
 record("transpose-F4", WHOLE, "F4", of="same-less-than-a-byte", view={"kind": "transpose"})
-record("slice-F4", WHOLE, "F4", of="same-less-than-a-byte", view={"kind": "slice", "first": 0, "rows": 2})
+record(
+    "slice-F4",
+    WHOLE,
+    "F4",
+    of="same-less-than-a-byte",
+    view={"kind": "slice", "first": 0, "rows": 2},
+)
 
 # Frames
 
 FRAMES = "Frames: "
-header("content-unknown", FRAMES + "`content` is one of five", lambda h: h["frames"][0].update(content="factors"))
+header(
+    "content-unknown",
+    FRAMES + "`content` is one of five",
+    lambda h: h["frames"][0].update(content="factors"),
+)
 header("raw-zero", FRAMES + "`raw` is 1 to 2^26", lambda h: h["frames"][0].update(raw=0))
-header("raw-over-limit", FRAMES + "`raw` is 1 to 2^26", lambda h: h["frames"][-1].update(raw=2**26 + 1))
-header("stored-zero", FRAMES + "`stored` is 1 to 2^26 + 2^20", lambda h: h["frames"][0].update(stored=0))
-header("frame-over-limit", FRAMES + "`stored` is 1 to 2^26 + 2^20", lambda h: h["frames"][0].update(stored=2**26 + 2**20 + 1))
-header("frame-xxh3", "A reader MUST check `xxh3` of every frame that it uses", lambda h: h["frames"][0].update(xxh3="0" * 16))
-header("raw-not-its-frame", FRAMES + "`raw` is the size after decompression", lambda h: h["frames"][-1].update(raw=h["frames"][-1]["raw"] + 1))
+header(
+    "raw-over-limit", FRAMES + "`raw` is 1 to 2^26", lambda h: h["frames"][-1].update(raw=2**26 + 1)
+)
+header(
+    "stored-zero",
+    FRAMES + "`stored` is 1 to 2^26 + 2^20",
+    lambda h: h["frames"][0].update(stored=0),
+)
+header(
+    "frame-over-limit",
+    FRAMES + "`stored` is 1 to 2^26 + 2^20",
+    lambda h: h["frames"][0].update(stored=2**26 + 2**20 + 1),
+)
+header(
+    "frame-xxh3",
+    "A reader MUST check `xxh3` of every frame that it uses",
+    lambda h: h["frames"][0].update(xxh3="0" * 16),
+)
+header(
+    "raw-not-its-frame",
+    FRAMES + "`raw` is the size after decompression",
+    lambda h: h["frames"][-1].update(raw=h["frames"][-1]["raw"] + 1),
+)
 
 
 def _reordered(value: Json, contents: list[bytes]) -> None:
@@ -435,11 +584,31 @@ def _reordered(value: Json, contents: list[bytes]) -> None:
 
 
 frames("frame-order", FRAMES + "they stand in the order of contents given", _reordered)
-header("part-no-pair", FRAMES + "a part is `[tensor, count]`", lambda h: h["frames"][0].update(parts=[[1]]))
-header("part-of-nothing", FRAMES + "a part is of a record in `tensors`", lambda h: h["frames"][0].update(parts=[[99, 2]]))
-header("part-negative", FRAMES + "the place of a record is from 0", lambda h: h["frames"][0].update(parts=[[-3, 2]]))
-header("part-count-zero", FRAMES + "a count of at least 1", lambda h: h["frames"][0]["parts"].insert(0, [0, 0]))
-header("no-parts", FRAMES + "the others have at least one part", lambda h: h["frames"][0].update(parts=[]))
+header(
+    "part-no-pair",
+    FRAMES + "a part is `[tensor, count]`",
+    lambda h: h["frames"][0].update(parts=[[1]]),
+)
+header(
+    "part-of-nothing",
+    FRAMES + "a part is of a record in `tensors`",
+    lambda h: h["frames"][0].update(parts=[[99, 2]]),
+)
+header(
+    "part-negative",
+    FRAMES + "the place of a record is from 0",
+    lambda h: h["frames"][0].update(parts=[[-3, 2]]),
+)
+header(
+    "part-count-zero",
+    FRAMES + "a count of at least 1",
+    lambda h: h["frames"][0]["parts"].insert(0, [0, 0]),
+)
+header(
+    "no-parts",
+    FRAMES + "the others have at least one part",
+    lambda h: h["frames"][0].update(parts=[]),
+)
 ALL_ONCE = "Taking the parts of one tensor in file order, they MUST be all of it, once: "
 
 
@@ -480,16 +649,33 @@ def _one_more_byte(kind: str) -> Callable[[Json, list[bytes]], None]:
 
 
 for kind in ("tables", "elements", "bytes", "components"):
-    frames(f"{kind}-raw", "A frame's `raw` MUST be the sum of its parts' sizes", _one_more_byte(kind))
+    frames(
+        f"{kind}-raw", "A frame's `raw` MUST be the sum of its parts' sizes", _one_more_byte(kind)
+    )
 
 
 def _source_header_of(change: Callable[[bytes], bytes]) -> Callable[[Json, list[bytes]], None]:
     return content("source_header", change)
 
 
-frames("source-header-twice", "`source_header` occurs at most once", _twice("source_header"), of="source-lossy")
-header("source-header-of-pickle", "`source_header` only if `source.format` is `safetensors`", lambda h: h["source"].update(format="pickle"), of="source-lossy")
-header("source-header-parts", "`source_header` has no parts", lambda h: h["frames"][place(h, "source_header")].update(parts=[[0, 1]]), of="source-lossy")
+frames(
+    "source-header-twice",
+    "`source_header` occurs at most once",
+    _twice("source_header"),
+    of="source-lossy",
+)
+header(
+    "source-header-of-pickle",
+    "`source_header` only if `source.format` is `safetensors`",
+    lambda h: h["source"].update(format="pickle"),
+    of="source-lossy",
+)
+header(
+    "source-header-parts",
+    "`source_header` has no parts",
+    lambda h: h["frames"][place(h, "source_header")].update(parts=[[0, 1]]),
+    of="source-lossy",
+)
 frames(
     "source-header-over-limit", "`raw` of a `source_header` is at most 2^24",
     _source_header_of(lambda data: data + b" " * (2**24 + 1 - len(data))), of="source-lossy",
@@ -524,8 +710,18 @@ table("exponent-low", "-126 <= e", 0, bytes([0xF7, 0x81]))
 table("exponent-lowest", "-126 <= e", 0, bytes([0xF7, 0x80]))
 table("exponent-high", "e + bits(max|a|) + bits(max|b|) <= 126", 0, bytes([121, 121]))
 table("bound", "M = sum of max|a| max|b| 2^(e - e_min) < 2^53", 0, bytes([60, 10]))
-table("a-other", "The largest magnitude of each decoded a_c MUST be the one in the table", 2, planes(4, 8))
-table("b-other", "The largest magnitude of each decoded b_c MUST be the one in the table", 10, planes(6, 3))
+table(
+    "a-other",
+    "The largest magnitude of each decoded a_c MUST be the one in the table",
+    2,
+    planes(4, 8),
+)
+table(
+    "b-other",
+    "The largest magnitude of each decoded b_c MUST be the one in the table",
+    10,
+    planes(6, 3),
+)
 table("width", "A frame's `raw` MUST be the sum of its parts' sizes", 2, planes(128, 7))
 
 
@@ -539,10 +735,26 @@ def _over_m(value: Json, contents: list[bytes]) -> None:
 
 
 frames("bound-2-53", TABLE + "M < 2^53", _over_m, of="exponents")
-frames("elements-over", "The largest magnitude over all parts MUST be `maximum`", content("elements", patched(6, b"\2")))
-frames("elements-under", "The largest magnitude over all parts MUST be `maximum`", content("elements", patched(2, b"\0")))
-frames("components-over", "The largest magnitude of each decoded a_c MUST be the one in the table", content("components", patched(0, b"\x0f")))
-frames("components-zero", "No component is all zero", content("components", lambda data: bytes(len(data))))
+frames(
+    "elements-over",
+    "The largest magnitude over all parts MUST be `maximum`",
+    content("elements", patched(6, b"\2")),
+)
+frames(
+    "elements-under",
+    "The largest magnitude over all parts MUST be `maximum`",
+    content("elements", patched(2, b"\0")),
+)
+frames(
+    "components-over",
+    "The largest magnitude of each decoded a_c MUST be the one in the table",
+    content("components", patched(0, b"\x0f")),
+)
+frames(
+    "components-zero",
+    "No component is all zero",
+    content("components", lambda data: bytes(len(data))),
+)
 
 # Reconstruction
 
@@ -586,8 +798,15 @@ add(
     error="result",
 )  # fmt: skip
 AGAIN = "It is the source file again: `sha256` and `size` of `results` MUST be those of `source`"
-header("not-the-source-sha256", AGAIN, lambda h: h["source"].update(sha256="0" * 64), of="source-again")
-header("not-the-source-size", AGAIN, lambda h: h["source"].update(size=h["source"]["size"] + 1), of="source-again")
+header(
+    "not-the-source-sha256", AGAIN, lambda h: h["source"].update(sha256="0" * 64), of="source-again"
+)
+header(
+    "not-the-source-size",
+    AGAIN,
+    lambda h: h["source"].update(size=h["source"]["size"] + 1),
+    of="source-again",
+)
 SOURCE = "A `source_header` MUST be a valid safetensors header: "
 
 
@@ -605,14 +824,39 @@ source("no-utf-8", "UTF-8", b'"title"', b'"\xff"')
 source("key-twice", "no key twice in any object", b'"zz": ""', b'"title": ""')
 source("half-surrogate", "no half of a surrogate pair", b'"zz": ""', b'"zz": "\\udc00"')
 source("metadata", "`__metadata__` is an object of strings", b'"zz": ""', b'"zz": 1')
-source("metadata-array", "`__metadata__` is an object of strings", b'"__metadata__": {', b'"__metadata__": [], "x": {')
-source("field", "every other entry has exactly `dtype`, `shape` and `data_offsets`", b'"dtype": "U8"', b'"dtype": "U8", "x": 1')
+source(
+    "metadata-array",
+    "`__metadata__` is an object of strings",
+    b'"__metadata__": {',
+    b'"__metadata__": [], "x": {',
+)
+source(
+    "field",
+    "every other entry has exactly `dtype`, `shape` and `data_offsets`",
+    b'"dtype": "U8"',
+    b'"dtype": "U8", "x": 1',
+)
 source("real", "integers spelled as in canonical JSON", b"24,", b"24.0,")
 source("minus-zero", "integers spelled as in canonical JSON", b"0,", b"-0,")
 source("nan", "JSON (RFC 8259)", b"24,", b"NaN,")
 source("three-offsets", "`data_offsets` is [begin, end]", b"24,", b"24, 24,")
 source("size", "end - begin is the tensor's size", b'"shape": [\r\n\t   3', b'"shape": [\r\n\t   2')
-source("dtype", "for exactly the names, dtypes and shapes of the records", b'"dtype": "U8"', b'"dtype": "I8"')
+source(
+    "dtype",
+    "for exactly the names, dtypes and shapes of the records",
+    b'"dtype": "U8"',
+    b'"dtype": "I8"',
+)
 source("name", "for exactly the names, dtypes and shapes of the records", b'"raw"', b'"row"')
-source("gap", "without gap or overlap", b'"data_offsets": [\r\n\t   24,\r\n\t   27', b'"data_offsets": [\r\n\t   25,\r\n\t   28')
-source("overlap", "without gap or overlap", b'"data_offsets": [\r\n\t   24,\r\n\t   27', b'"data_offsets": [\r\n\t   23,\r\n\t   26')
+source(
+    "gap",
+    "without gap or overlap",
+    b'"data_offsets": [\r\n\t   24,\r\n\t   27',
+    b'"data_offsets": [\r\n\t   25,\r\n\t   28',
+)
+source(
+    "overlap",
+    "without gap or overlap",
+    b'"data_offsets": [\r\n\t   24,\r\n\t   27',
+    b'"data_offsets": [\r\n\t   23,\r\n\t   26',
+)

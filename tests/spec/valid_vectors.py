@@ -359,7 +359,9 @@ def names() -> Recipe:
     recipe = Recipe(source_format="pickle")
     recipe.base_name = 'a "base"\\ of é'
     held = recipe.hold("\ue000 in the base", "F32", (2,), encoded((1.0, 2.0), "F32"))
-    for i, name in enumerate(('"\\', "\x01\x1f\x7f\b\t\n\f\r/", "é", "\uffff", "\U0001f600", "a.b")):
+    for i, name in enumerate(
+        ('"\\', "\x01\x1f\x7f\b\t\n\f\r/", "é", "\uffff", "\U0001f600", "a.b")
+    ):
         dtype = ("F16", "F32", "BF16")[i % 3]
         recipe.same(name, dtype, (2,), [held])
     recipe.raw("U8", "U8", (1,), b"a")
@@ -456,7 +458,10 @@ def capped_at_the_noise() -> Recipe:
     """Fewer components than tau takes, as the others are noise: every x is served."""
     recipe = Recipe(1.0)
     base = recipe.hold("base", "BF16", (3, 3), encoded((1.0,) * 9, "BF16"))
-    components = [Component(-6, (3, 1, -2), (1, -1, 5), 4.0), Component(-7, (1, 1, 1), (2, 0, 1), 2)]
+    components = [
+        Component(-6, (3, 1, -2), (1, -1, 5), 4.0),
+        Component(-7, (1, 1, 1), (2, 0, 1), 2),
+    ]
     recipe.low_rank(
         "w", "BF16", (3, 3), [base], components, nuclear_norm=8.0, tau_rank=3, noise_rank=2
     )
@@ -468,7 +473,10 @@ def fewer_than_tau() -> Recipe:
     """Fewer components than tau takes, though they are no noise: some x are not served."""
     recipe = Recipe(0.9)
     base = recipe.hold("base", "F32", (3, 3), encoded((1.0,) * 9, "F32"))
-    components = [Component(-6, (3, 1, -2), (1, -1, 5), 4.0), Component(-7, (1, 1, 1), (2, 0, 1), 2)]
+    components = [
+        Component(-6, (3, 1, -2), (1, -1, 5), 4.0),
+        Component(-7, (1, 1, 1), (2, 0, 1), 2),
+    ]
     recipe.low_rank(
         "w", "F32", (3, 3), [base], components, nuclear_norm=8.0, tau_rank=3, noise_rank=3
     )
@@ -488,4 +496,16 @@ def nuclear_norm_of_all_sizes() -> Recipe:
         pair = [Component(-5, (1, 2), (1, 0), s), Component(-5, (0, 1), (3, 1), s)]
         told = {"nuclear_norm": nuclear, "noise_rank": 0, "energy": 1.0}
         recipe.low_rank(name, "F32", (2, 2), [base], pair, **told)
+    return recipe
+
+
+@vector(0.5737392342444121, 0.573739234244412)
+def rounding_of_tau() -> Recipe:
+    """x times the nuclear norm rounds to more than the sum that x was divided from: not served."""
+    recipe = Recipe(0.75)
+    base = recipe.hold("base", "F32", (2, 2), encoded((1.0,) * 4, "F32"))
+    s, nuclear = 6.864336967468262, 11.964210494525924
+    assert s / nuclear == 0.5737392342444121 and s / nuclear * nuclear > s
+    told = {"nuclear_norm": nuclear, "tau_rank": 2, "noise_rank": 2}
+    recipe.low_rank("w", "F32", (2, 2), [base], [Component(-5, (1, 2), (1, 0), s)], **told)
     return recipe

@@ -1,0 +1,198 @@
+"""Hypothesis strategies for valid containers of all kinds, views and dtypes."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.container.records import RAW_REASONS, BaseTensor, View
+
+from . import exact
+from .building import Built, Recipe, Runs
+from .exact import Component
+
+DELTA = ("F32", "F16", "BF16")
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4
+)
+
+
+@st.composite
+def containers(draw: st.DrawFn) -> Built:
+    recipe = Recipe(draw(st.floats(0.05, 1.0)), draw(st.sampled_from(["safetensors", "pickle"])))
+    names = draw(
+        st.lists(NAMES.filter(lambda name: name != "__metadata__"), max_size=4, unique=True)
+    )
+    for name in names:
+        kind = draw(st.sampled_from([_same, _low_rank, _dense, _raw]))
+        try:
+            kind(draw, recipe, name)
+        except exact.NotFinite:
+            assume(False)
+    if recipe.source_format == "safetensors" and draw(st.booleans()):
+        recipe.source_header = _source_header(draw, recipe)
+    return recipe.build()
+
+
+def _source_header(draw: st.DrawFn, recipe: Recipe) -> bytes:
+    """Entries in one order, data in another, white space, metadata."""
+    built = recipe.build()
+    data = built.data_at(built.tau)
+    assert data is not None
+    entries: dict[str, Any] = {}
+    position = 0
+    for record in draw(st.permutations(built.header["tensors"])):
+        end = position + len(data[record["name"]])
+        entries[record["name"]] = {
+            "shape": record["shape"],
+            "dtype": record["dtype"],
+            "data_offsets": [position, end],
+        }
+        position = end
+    keys = st.sampled_from(["format", "dsvd.tau", "sshs_model_hash", "é\n", "z"])
+    if draw(st.booleans()):
+        entries["__metadata__"] = draw(st.dictionaries(keys, st.text(max_size=3)))
+    items = draw(st.permutations(list(entries.items())))
+    spaces = b" " * draw(st.integers(0, 3))
+    escaped = draw(st.booleans())
+    indent = draw(st.sampled_from([None, 1]))
+    text = json.dumps(dict(items), indent=indent, ensure_ascii=escaped)
+    return text.encode() + spaces
+
+
+def _runs(draw: st.DrawFn, total: int) -> Runs:
+    """A cut of `total` units into parts, each for some frame; frames come in the order of bands."""
+    cuts = sorted(draw(st.sets(st.integers(1, total - 1), max_size=2))) if total > 1 else []
+    sizes = [end - first for first, end in zip([0, *cuts], [*cuts, total], strict=True)]
+    bands = sorted(draw(st.integers(0, 1)) for _ in sizes)
+    return tuple(zip(sizes, bands, strict=True))
+
+
+def _values(draw: st.DrawFn, dtype: str, count: int) -> bytes:
+    """Finite ones of every size, of both signs, subnormal numbers and zeros."""
+    if dtype == "F16":
+        some = st.floats(-100, 100, width=16)
+    else:
+        some = st.floats(-100, 100, width=32)
+    values = draw(st.lists(some, min_size=count, max_size=count))
+    if dtype == "BF16":
+        values = [exact.decoded(exact.encoded([v], "F32")[2:], "BF16")[0] for v in values]
+    return exact.encoded(values, dtype)
+
+
+def _hold(
+    draw: st.DrawFn, recipe: Recipe, name: str, dtype: str, m: int, n: int
+) -> tuple[list[BaseTensor], View]:
+    """Base tensors whose view has m rows of n elements."""
+
+    def held(label: str, shape: tuple[int, ...]) -> BaseTensor:
+        count = math.prod(shape)
+        if dtype in DELTA:
+            data = _values(draw, dtype, count)
+        else:
+            data = draw(
+                st.binary(min_size=count * BITS[dtype] // 8, max_size=count * BITS[dtype] // 8)
+            )
+        return recipe.hold(f"{name}.{label}", dtype, shape, data)
+
+    kinds = ["reshape", "transpose", "slice"] + (["concatenate"] if m > 1 else [])
+    if BITS[dtype] % 8 or not m:
+        kinds = ["reshape"]
+    match draw(st.sampled_from(kinds)):
+        case "transpose":
+            return [held("t", (n, m))], View("transpose")
+        case "slice":
+            first = draw(st.integers(0, 2))
+            return [held("s", (first + m + draw(st.integers(0, 1)), n))], View("slice", first, m)
+        case "concatenate":
+            return [held("a", (1, n)), held("b", (m - 1, n))], View("concatenate")
+        case _:
+            shapes = [(m, n), (m * n,), (1, m, n), (n, m)]
+            return [held("r", draw(st.sampled_from(shapes)))], View()
+
+
+def _shape(draw: st.DrawFn, m: int, n: int, new: int) -> tuple[int, ...]:
+    return draw(st.sampled_from([(m + new, n), (m + new, 1, n), (m + new, n, 1)]))
+
+
+def _new(draw: st.DrawFn, dtype: str, n: int) -> tuple[int, bytes]:
+    new = draw(st.integers(0, 2))
+    size = new * n * BITS[dtype] // 8
+    return new, draw(st.binary(min_size=size, max_size=size))
+
+
+def _same(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
+    source = draw(st.sampled_from([*DELTA, "I64", "U8", "BOOL", "F8_E4M3", "C64"]))
+    dtype = draw(st.sampled_from(DELTA)) if source in DELTA else source
+    m, n = draw(st.integers(0, 4)), draw(st.integers(0, 4))
+    base, view = _hold(draw, recipe, name, source, m, n)
+    new = _new(draw, dtype, n) if m else (0, b"")
+    recipe.same(name, dtype, _shape(draw, m, n, new[0]), base, view, new)
+
+
+def _dense(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
+    source, dtype = draw(st.sampled_from(DELTA)), draw(st.sampled_from(DELTA))
+    m, n = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    base, view = _hold(draw, recipe, name, source, m, n)
+    bits = draw(st.sampled_from([1, 7, 8, 15, 16, 23, 24, 31]))
+    numbers = st.integers(-(2**bits) + 1, 2**bits - 1)
+    values = draw(st.lists(numbers, min_size=m * n, max_size=m * n).filter(any))
+    exponent = draw(st.sampled_from([-126, -60, -40, -bits - 3, -bits, 5 - bits]))
+    new = _new(draw, dtype, n)
+    runs = _runs(draw, m * n)
+    recipe.dense(name, dtype, _shape(draw, m, n, new[0]), base, exponent, values, view, new, runs)
+
+
+def _low_rank(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
+    source, dtype = draw(st.sampled_from(DELTA)), draw(st.sampled_from(DELTA))
+    m, n = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    rank = draw(st.integers(1, min(m, n)))
+    base, view = _hold(draw, recipe, name, source, m, n)
+    spread = draw(st.sampled_from([0, 1, 6, 26]))
+    least = draw(st.sampled_from([-126, -60, -50, -30, -12, -4])) - spread
+    least = max(least, -126)
+    singular = sorted(
+        draw(st.lists(st.floats(2.0**-20, 2.0**20, width=32), min_size=rank, max_size=rank)),
+        reverse=True,
+    )
+    components = []
+    for s in singular:
+        bits_a = draw(st.integers(1, 31))
+        bits_b = draw(st.integers(1, max(1, min(31, 49 - spread - bits_a))))
+        a = _side(draw, m, bits_a)
+        b = _side(draw, n, bits_b)
+        components.append(Component(least + draw(st.integers(0, spread)), a, b, s))
+    least = min(c.e for c in components)
+    bound = sum(max(map(abs, c.a)) * max(map(abs, c.b)) << (c.e - least) for c in components)
+    assume(bound < 2**53)
+    total = sum(singular) * draw(st.sampled_from([1.0, 1.25, 3.0]))
+    told = {
+        "nuclear_norm": float(total),
+        "tau_rank": draw(st.integers(1, min(m, n))),
+        "noise_rank": draw(st.integers(0, min(m, n))),
+    }
+    new = _new(draw, dtype, n)
+    recipe.low_rank(
+        name, dtype, _shape(draw, m, n, new[0]), base, components, view, new,
+        tables=_runs(draw, rank), runs=_runs(draw, rank), **told,
+    )  # fmt: skip
+
+
+def _side(draw: st.DrawFn, length: int, bits: int) -> tuple[int, ...]:
+    numbers = st.integers(-(2**bits) + 1, 2**bits - 1)
+    return tuple(draw(st.lists(numbers, min_size=length, max_size=length).filter(any)))
+
+
+def _raw(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
+    dtype = draw(st.sampled_from(list(BITS)))
+    shape = draw(st.sampled_from([(), (0,), (4,), (2, 2), (3, 8), (0, 5)]))
+    size, rest = divmod(math.prod(shape) * BITS[dtype], 8)
+    assume(not rest)
+    data = draw(st.binary(min_size=size, max_size=size))
+    reason = draw(st.sampled_from(list(RAW_REASONS)))
+    recipe.raw(name, dtype, shape, data, reason, _runs(draw, size) if size else ())

@@ -1,0 +1,41 @@
+"""Random containers: the package's reader, the decoder and exact fractions agree on every byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trained_pair import one_thread
+
+from dsvd_registry.errors import TauNotServed
+
+from .building import Built, safetensors
+from .random_recipes import containers
+from .readers import decoder, decoder_gives, package_gives
+
+
+@settings(
+    max_examples=2500,
+    deadline=None,
+    derandomize=False,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(built=containers(), lower=st.floats(0.001, 1.0))
+def test_readers_agree(tmp_path: Path, built: Built, lower: float) -> None:
+    file, base = tmp_path / "random.dsvd", tmp_path / "base.safetensors"
+    file.write_bytes(built.file)
+    base.write_bytes(safetensors(built.base))
+    with one_thread():
+        for tau in (built.tau, lower * built.tau):
+            expected = built.result(tau)
+            if expected is None:
+                with pytest.raises(TauNotServed):
+                    package_gives(file, base, tau)
+                with pytest.raises(decoder.InvalidContainer):
+                    decoder_gives(file, base, tau)
+            else:
+                assert decoder_gives(file, base, tau) == expected
+                assert package_gives(file, base, tau) == expected

@@ -1,0 +1,169 @@
+"""What the text of the spec says in examples and tables, held against the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dsvd_registry import canonical
+from dsvd_registry.checkpoint.dtypes import BITS, DELTA_DTYPES
+from dsvd_registry.container import limits
+from dsvd_registry.container.integers import width
+from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH
+from dsvd_registry.hashing import Fingerprint, sha256, weights_digest, xxh3
+
+from .readers import SPEC, decoder
+from .valid_vectors import small
+
+TEXT = (SPEC / "dsvd-container-v1.md").read_text()
+
+
+def section(title: str) -> str:
+    """A section's text, without those below it."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert found is not None, title
+    return found[1]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The rows of a section's table, without its head."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def words(cell: str) -> list[str]:
+    """The words in code type."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def number(text: str) -> int:
+    """`2^24 + 2^16` and the like."""
+    terms = re.findall(r"([+-]?)\s*(\d+)(?:\^(\d+))?", text)
+    return sum(
+        (-1 if sign == "-" else 1) * int(base) ** int(power or 1) for sign, base, power in terms
+    )
+
+
+def test_weights_digest() -> None:
+    block = re.search(r"```json\n(.*?)```", section("Digest of a base"), re.DOTALL)
+    assert block is not None
+    example = json.loads(block[1])
+    data, shape = bytes.fromhex(example["bytes"]), tuple(example["shape"])
+    assert data == struct.pack("<2f", 0, 1)
+    tensor = Fingerprint(example["name"], example["dtype"], shape, sha256(data))
+    assert weights_digest([tensor]) == example["weights_digest"]
+    held = {example["name"]: (example["dtype"], shape, data)}
+    assert decoder.weights_digest(held) == example["weights_digest"]
+
+
+def test_limits() -> None:
+    told = dict(rows("Limits"))
+    exponents = [int(n) for n in told.pop("exponents").strip("[]").split(",")]
+    assert exponents == [limits.MIN_EXPONENT, limits.MAX_EXPONENT]
+    assert told.pop("M") == "less than 2^53"
+    assert {name: number(limit) for name, limit in told.items()} == {
+        "J, header JSON": limits.MAX_HEADER_JSON,
+        "S, stored header": limits.MAX_HEADER_STORED,
+        "`raw` of a frame": limits.MAX_FRAME_RAW,
+        "`stored` of a frame": limits.MAX_FRAME_STORED,
+        "tensors; entries of `left_out`": limits.MAX_TENSORS,
+        "frames": limits.MAX_FRAMES,
+        "parts, all frames together": limits.MAX_PARTS,
+        "a `source_header`": limits.MAX_SOURCE_HEADER,
+        "results": 1,
+        "base tensors of a record": limits.MAX_BASE_TENSORS_PER_RECORD,
+        "dimensions": limits.MAX_DIMENSIONS,
+        "a name, a reason of `left_out`": limits.MAX_NAME_BYTES,
+        "any count, dimension or size": limits.MAX_SIZE,
+        "product of a tensor's dimensions that are not 0, times 16": limits.MAX_SIZE,
+        "integer of the grid": limits.MAX_MAGNITUDE,
+    }
+    window = re.search(r"`Window_Size` is at most (2\^\d+)", section("Compression"))
+    assert window is not None and number(window[1]) == limits.MAX_WINDOW
+
+
+def test_prologue() -> None:
+    lines = section("Prologue").splitlines()
+    table = [line.split(maxsplit=3) for line in lines if re.match(r"    \d", line)]
+    position = 0
+    for offset, size, kind, _ in table:
+        assert int(offset) == position
+        assert kind == {2: "u16", 4: "u32"}.get(int(size), "-" if position == 0 else "u64")
+        position += int(size)
+    assert position == limits.PROLOGUE_SIZE
+    assert int(table[-1][0]) == limits.CHECKED_PROLOGUE_SIZE
+    magic = re.search(r"magic: ([0-9A-F ]+?)\s+\(", section("Prologue"))
+    assert magic is not None and bytes.fromhex(magic[1]) == limits.MAGIC
+    version = re.search(r"format version: (\d+)", section("Prologue"))
+    assert version is not None and int(version[1]) == limits.VERSION
+    file = small().build().file
+    (stored,) = struct.unpack_from("<I", file, 12)
+    assert struct.unpack_from("<Q", file, 24) == (
+        int(xxh3(file[:24] + file[32 : 32 + stored]), 16),
+    )
+
+
+def test_dtypes() -> None:
+    table = section("Records").split("\n\n")
+    lines = [line for part in table if part.startswith("| bits") for line in part.splitlines()[2:]]
+    told = {
+        dtype: int(cells[0])
+        for cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+        for dtype in words(cells[1])
+    }
+    assert told == dict(BITS) == decoder.BITS
+    delta = re.search(r"\*Delta dtypes\* are (.*?)\.", section("Records"))
+    assert delta is not None and tuple(words(delta[1])) == DELTA_DTYPES
+
+
+def test_words() -> None:
+    contents = [row[0] for row in rows("Frames") if row[0] in {f"`{c}`" for c in FRAME_ORDER}]
+    assert [content.strip("`") for content in contents] == list(FRAME_ORDER)
+    assert words(next(row for row in rows("Frames") if row[0] == "`content`")[1]) == list(
+        FRAME_ORDER
+    )
+    reasons = re.search(r"\* `reason`: (.*?): why", section("Records"), re.DOTALL)
+    assert reasons is not None and set(words(reasons[1])) == set(RAW_REASONS)
+    assert f"`{RESULT_PATH}`" in section("Header")
+    fields = {row[0].strip("`") for row in rows("Header")}
+    assert fields == set(small().build().header)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5, "0.5"),
+        (1.0, "1.0"),
+        (0.0, "0.0"),
+        (1e-05, "1e-05"),
+        (1e-4, "0.0001"),
+        (1e15, "1000000000000000.0"),
+        (1e16, "1e+16"),
+        (1.5e-7, "1.5e-07"),
+        (1.7976931348623157e308, "1.7976931348623157e+308"),
+        (5e-324, "5e-324"),
+        ({"b": [1, -2], "a": None}, '{"a":null,"b":[1,-2]}'),
+        ('"\\/', '"\\"\\\\/"'),
+        ("\b\t\n\f\r\x00\x1f\x7f", '"\\b\\t\\n\\f\\r\\u0000\\u001f\\u007f"'),
+        ("é\uffff", '"\\u00e9\\uffff"'),
+        ("\U0001f600", '"\\ud83d\\ude00"'),
+        ({"\U0001f600": 1, "\uffff": 2}, '{"\\uffff":2,"\\ud83d\\ude00":1}'),
+    ],
+)
+def test_canonical_json(value: Any, text: str) -> None:
+    """What the section says of spellings; keys go by their characters, not by UTF-16."""
+    encode: Callable[[Any], bytes] = canonical.encode
+    assert encode(value) == decoder.canonical_json(value) == text.encode()
+    assert canonical.decode(text.encode()) == value
+
+
+def test_widths() -> None:
+    told = re.search(r"\(127 takes 1, 128 takes 2, 2\^31 - 1 takes 4\.\)", section("Integers"))
+    assert told is not None
+    for maximum, expected in ((127, 1), (128, 2), (2**31 - 1, 4)):
+        assert width(maximum) == decoder.width(maximum) == expected
