@@ -18,7 +18,7 @@ import torch
 
 from .bound import EXACT_FP32, magnitude_bound
 from .tensors import round_to
-from .torch_settings import ieee_products
+from .torch_settings import ieee_products, one_thread_each
 
 TILE_ELEMENTS = 1 << 22  # of the result at a time, so that memory does not grow with the tensor
 
@@ -146,7 +146,13 @@ def ieee_arithmetic(device: torch.device) -> Iterator[None]:
     if flushes:
         torch.set_flush_denormal(False)
     try:
-        with ieee_products, torch.autocast(device.type, enabled=False), torch.no_grad():
+        # torch's own threads keep the flushing that they were started with, out of our reach.
+        with (
+            one_thread_each if device.type == "cpu" else contextlib.nullcontext(),
+            ieee_products,
+            torch.autocast(device.type, enabled=False),
+            torch.no_grad(),
+        ):
             yield
     finally:
         if flushes:

@@ -1,0 +1,1 @@
+"""The package's reader and writer of `.dsvd` files, part by part."""

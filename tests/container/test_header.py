@@ -1,0 +1,199 @@
+"""Each field's own rule: what `parse_header` refuses, with the field in the message."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from spec.building import Built
+from spec.exact import Json, canonical
+
+from dsvd_registry.container.header import content_digest, header_json, parse_header
+from dsvd_registry.errors import ContainerError, UnsupportedFeature
+from dsvd_registry.hashing import sha256
+
+DENSE, LOW, RAW, ROWS = range(4)  # the tensors of `small`
+Path = tuple[str | int, ...]
+ABSENT = object()
+
+
+def changed(header: Json, path: Path, value: object) -> Json:
+    header = copy.deepcopy(header)
+    place: Any = header
+    for step in path[:-1]:
+        place = place[step]
+    if value is ABSENT:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return header
+
+
+def paths(value: object, path: Path = ()) -> list[Path]:
+    """Every field of every object."""
+    found: list[Path] = []
+    if isinstance(value, dict):
+        for key, item in value.items():
+            found += [(*path, key), *paths(item, (*path, key))]
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            found += paths(item, (*path, i))
+    return found
+
+
+def test_back_and_forth(small: Built) -> None:
+    text = canonical(small.header)
+    header = parse_header(text, 100)
+    assert header_json(header) == text
+    starts = [frame.offset for frame in header.frames]
+    assert starts[0] == 100
+    assert starts[1] == 100 + header.frames[0].stored
+    without = {key: value for key, value in small.header.items() if key != "results"}
+    assert content_digest(header) == sha256(canonical(without))
+
+
+def test_no_field_may_be_missing_or_unknown(small: Built) -> None:
+    for path in paths(small.header):
+        if path[-1] == "new_rows":
+            continue
+        with pytest.raises(ContainerError):
+            parse_header(canonical(changed(small.header, path, ABSENT)), 0)
+        unknown = (*path[:-1], "unknown")
+        with pytest.raises(ContainerError, match="unknown"):
+            parse_header(canonical(changed(small.header, unknown, 0)), 0)
+
+
+def test_no_field_takes_another_type(small: Built) -> None:
+    for path in paths(small.header):
+        for other in (None, True, [[]], {"x": 1}, "", -1, 10**17, -0.5):
+            with pytest.raises(ContainerError):
+                parse_header(canonical(changed(small.header, path, other)), 0)
+
+
+REAL = ("energy", "nuclear_norm", "base_norm", "norm", "error")
+LONG = "é" * 2048 + "x"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("base", "digest"), "AB" * 32, "digest is not 64 hexadecimal digits"),
+        (("base", "digest"), "ab" * 33, "digest is not of"),
+        (("base", "name"), LONG, "name is not of 1..4096 bytes"),
+        (("encoding", "tau"), 0.0, "tau is outside"),
+        (("encoding", "tau"), 1.5, "tau is outside"),
+        (("encoding", "tau"), 1, "tau is not a real"),
+        (("encoding", "grid_noise"), -0.0, "at least 0"),
+        (("source", "format"), "x" * 65, "format is not of 1..64 bytes"),
+        (("source", "size"), 2**53, "size is outside"),
+        (("source", "size"), 1.0, "size is not an integer"),
+        (("results",), [], "results has not 1..1 entries"),
+        (("results", 0, "path"), LONG, "path is not of"),
+        (("left_out",), [{"name": "", "reason": "x"}], "name is not of"),
+        (("left_out",), [{"name": "x", "reason": LONG}], "reason is not of"),
+        (("left_out",), [{"name": "x"}], "has no field 'reason'"),
+        (("left_out",), [5], r"left_out\[0\] is not an object"),
+        (("frames", 0, "content"), "factors", "unknown content"),
+        (("frames", 0, "content"), ["tables"], "unknown content"),
+        (("frames", 0, "raw"), 0, "raw is outside"),
+        (("frames", 0, "raw"), 2**26 + 1, "raw is outside"),
+        (("frames", 0, "stored"), 2**26 + 2**20 + 1, "stored is outside"),
+        (("frames", 0, "xxh3"), "0" * 15, "xxh3 is not 16"),
+        (("frames", 0, "parts", 0), [0], r"not \[tensor, count\]"),
+        (("frames", 0, "parts", 0), [0, 0], r"not \[tensor, count\]"),
+        (("frames", 0, "parts", 0), [-1, 1], r"not \[tensor, count\]"),
+        (("frames", 0, "parts", 0), [0, True], r"not \[tensor, count\]"),
+        (("frames", 0, "parts", 0), [0, 2**53], r"not \[tensor, count\]"),
+        (("frames", 0, "parts", 0), {"tensor": 0}, r"not \[tensor, count\]"),
+        (("tensors", LOW, "kind"), "sparse", "unknown kind"),
+        (("tensors", LOW, "shape"), [1] * 33, "shape has not 0..32 entries"),
+        (("tensors", LOW, "shape"), [3.0, 2], "something else than sizes"),
+        (("tensors", LOW, "shape"), [True, 2], "something else than sizes"),
+        (("tensors", LOW, "shape"), [-3, -2], "something else than sizes"),
+        (("tensors", LOW, "shape"), [2**53, 0], "something else than sizes"),
+        (("tensors", LOW, "shape"), [2**48, 2, 0], "too many elements"),
+        (("tensors", LOW, "shape"), [6], "full_rank is not that of the shape"),
+        (("tensors", LOW, "full_rank"), 3, "full_rank is not that of the shape"),
+        (("tensors", LOW, "rank"), 3, "rank is outside"),
+        (("tensors", LOW, "rank"), 0, "rank is outside"),
+        (("tensors", LOW, "tau_rank"), 0, "tau_rank is outside"),
+        (("tensors", LOW, "noise_rank"), 3, "noise_rank is outside"),
+        (("tensors", LOW, "nuclear_norm"), 0.0, "nuclear_norm is zero"),
+        *((("tensors", LOW, name), 1, f"{name} is not a real") for name in REAL),
+        *((("tensors", LOW, name), -1.0, f"{name} is not a finite") for name in REAL),
+        (("tensors", LOW, "base"), [], "base has not 1..64 entries"),
+        (("tensors", LOW, "base", 0, "shape"), [2**48, 2, 0], "too many elements"),
+        (("tensors", LOW, "base", 0, "sha256"), "0" * 63, "sha256 is not 64"),
+        (("tensors", LOW, "view"), {"kind": "flip"}, "unknown kind"),
+        (("tensors", LOW, "view"), {"kind": "slice"}, "has no field 'first'"),
+        (("tensors", LOW, "view"), {"kind": "slice", "first": 0, "rows": 0}, "rows is outside"),
+        (("tensors", LOW, "view"), {"kind": "slice", "first": -1, "rows": 1}, "first is outside"),
+        (("tensors", LOW, "view"), {"kind": "reshape", "rows": 1}, "unknown field 'rows'"),
+        (("tensors", DENSE, "exponent"), -127, "exponent is outside"),
+        (("tensors", DENSE, "exponent"), 127, "exponent is outside"),
+        (("tensors", DENSE, "maximum"), 0, "maximum is outside"),
+        (("tensors", DENSE, "maximum"), 2**31, "maximum is outside"),
+        (("tensors", RAW, "reason"), "because", "unknown reason"),
+        (("tensors", ROWS, "new_rows"), 0, "new_rows is outside"),
+    ],
+)
+def test_refused(small: Built, path: Path, value: object, message: str) -> None:
+    with pytest.raises(ContainerError, match=message) as caught:
+        parse_header(canonical(changed(small.header, path, value)), 0)
+    assert type(caught.value) is ContainerError
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"tau":0.75', b'"tau": 0.75'),
+        (b'"tau":0.75', b'"tau":0.750'),
+        (b'"tau":0.75', b'"tau":7.5e-1'),
+        (b'"tau":0.75', b'"tau":NaN'),
+        (b'"tau":0.75', b'"tau":Infinity'),
+        (b'"tau":0.75', b'"tau":1e999'),
+        (b'"size":6', b'"size":-0'),
+        (b'"size":6', b'"size":06'),
+        (b'"size":6', b'"size":' + b"9" * 5000),
+        (b'"size":6', b'"size":' + b"[" * 100_000),
+        (b'"name":"base"', b'"name":"b\\u0061se"'),
+        (b'"name":"base"', b'"name":"\\ud800"'),
+        (b'"name":"base"', '"name":"é"'.encode()),
+        (b'"name":"base"', b'"name":"\xff"'),
+        (b'"requires":[]', b'"requires":[],"requires":[]'),
+        (b'{"base"', b'\xef\xbb\xbf{"base"'),
+        (b'{"base"', b'[{"base"'),
+    ],
+)
+def test_another_spelling(small: Built, old: bytes, new: bytes) -> None:
+    text = canonical(small.header)
+    assert old in text
+    with pytest.raises(ContainerError):
+        parse_header(text.replace(old, new, 1), 0)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"1", b"null", b'"x"', b"{}", b"{"])
+def test_no_header(text: bytes) -> None:
+    with pytest.raises(ContainerError):
+        parse_header(text, 0)
+
+
+def test_too_many_entries(small: Built) -> None:
+    entry = {"name": "x", "reason": "y"}
+    most = changed(small.header, ("left_out",), [entry] * 2**17)
+    assert len(parse_header(canonical(most), 0).left_out) == 2**17
+    more = changed(small.header, ("left_out",), [entry] * (2**17 + 1))
+    with pytest.raises(ContainerError, match="left_out has not"):
+        parse_header(canonical(more), 0)
+    frame = small.header["frames"][0]
+    frames = changed(small.header, ("frames",), [5] * (2**18 + 1))
+    assert frame and len(json.dumps(frames)) < 2**24
+    with pytest.raises(ContainerError, match="frames has not"):
+        parse_header(canonical(frames), 0)
+
+
+def test_unsupported_is_told_apart(small: Built) -> None:
+    with pytest.raises(UnsupportedFeature, match="'tiles'"):
+        parse_header(canonical(changed(small.header, ("requires",), ["tiles"])), 0)
