@@ -30,8 +30,8 @@ ROWS_SHOWN = 40
 def diff(left: str, right: str | None, with_base: bool, show_all: bool, as_json: bool) -> None:
     """Compare two versions, or one with its base.
 
-    distance: the norm of what two deltas differ by, over the larger of their norms. change: the norm
-    of the delta over that of the base's weights. The largest come first.
+    apart: the norm of what two deltas differ by; the largest come first. distance: that norm over the
+    larger of the two deltas' norms. change: the norm of a delta over that of the base's weights.
     """
     if with_base == (right is not None):
         raise InvalidArgument(
@@ -53,13 +53,14 @@ def _of_two(left: str, right: str, show_all: bool, as_json: bool) -> None:
         return
     print_line(f"left {refs['left']}, right {refs['right']}")
     print_line()
-    columns = [figure("distance"), figure("cosine")]
+    columns = [figure("apart"), figure("distance", optional=True), figure("cosine", optional=True)]
     for side in ("left", "right"):
         columns.append(text(side))
         columns += [figure(title, optional=True) for title in ("rank", "energy", "bytes")]
     columns.append(text("tensor"))
     rows = [_two_cells(row) for row in sorted(found.tensors, key=_apart, reverse=True)]
-    total = [figures.relative(found.distance), figures.share(found.cosine)]
+    apart = found.distance * max(found.left_norm, found.right_norm)
+    total = [figures.relative(apart), figures.relative(found.distance), figures.share(found.cosine)]
     total += ["", "", "", figures.count(found.left_bytes)]
     total += ["", "", "", figures.count(found.right_bytes), "total"]
     _print_rows(columns, rows, show_all, total)
@@ -92,18 +93,18 @@ def _print_rows(
 
 def _apart(row: TensorDifference) -> float:
     """What to sort by. Tensors that differ by no known distance come first."""
-    if row.distance is not None:
-        return row.distance
+    if row.apart is not None:
+        return row.apart
     return 0.0 if row.equal else math.inf
 
 
 def _two_cells(row: TensorDifference) -> list[str]:
-    distance = figures.relative(row.distance)
+    apart = figures.relative(row.apart)
     if row.left is None or row.right is None:
-        distance = "on one side"
-    elif row.distance is None:
-        distance = "equal" if row.equal else "not equal"
-    cells = [distance, figures.share(row.cosine)]
+        apart = "on one side"
+    elif row.apart is None:
+        apart = "equal" if row.equal else "not equal"
+    cells = [apart, figures.relative(row.distance), figures.share(row.cosine)]
     for side in (row.left, row.right):
         if side is None:
             cells += ["", "", "", ""]

@@ -38,7 +38,8 @@ class Side:
 class TensorDifference:
     """A tensor in two versions. Sides are None where a version lacks it.
 
-    `distance` (|dA - dB| over the larger of the norms) and `cosine` are those of the two deltas; None
+    `apart` is |dA - dB|, the Frobenius norm in the weights' unit, `distance` that over the larger of
+    the two norms, `cosine` of the angle between them; None
     where a side's delta is not known from the container (raw tensors, another base tensor).
     `equal`: for those, whether the stored bytes are the same.
     """
@@ -46,6 +47,7 @@ class TensorDifference:
     name: str
     left: Side | None
     right: Side | None
+    apart: float | None
     distance: float | None
     cosine: float | None
     equal: bool | None
@@ -169,14 +171,15 @@ def _tensor_difference(
     left, right = one.record(name), other.record(name)
     sides = one.side(name), other.side(name)
     if left is None or right is None:
-        return TensorDifference(name, *sides, None, None, None), None
+        return TensorDifference(name, *sides, None, None, None, None), None
     if not _comparable(left, right):
         equal = _raw_bytes(one, name) == _raw_bytes(other, name) if left == right else False
-        return TensorDifference(name, *sides, None, None, equal), None
+        return TensorDifference(name, *sides, None, None, None, equal), None
     deltas = one.delta(name), other.delta(name)
     squares = _squares(*deltas)
     found = compare(*squares)
-    return TensorDifference(name, *sides, found.distance, found.cosine, None), squares
+    apart = found.distance * max(found.left_norm, found.right_norm)
+    return TensorDifference(name, *sides, apart, found.distance, found.cosine, None), squares
 
 
 def _comparable(left: TensorRecord, right: TensorRecord) -> bool:

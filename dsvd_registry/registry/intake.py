@@ -75,23 +75,23 @@ def add_version(
     The same source, base and settings are recognised without computing anything; under another
     model's name they share its container.
     """
-    names.check_name("model", model)
+    _check_model(model, catalog)
     tags = [names.check_name("tag", tag) for tag in tags]
     settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
     with open_checkpoint(path) as checkpoint:
         digest = file_sha256(path, catalog, progress)
         source = Source(checkpoint.format, digest, path.stat().st_size)
         known = catalog.find_version(digest, base.digest, settings, model)
-        if known is not None and objects.contains(known.container):
-            return Addition(known, created=False)
+        if known is not None and objects.is_whole(known.container):
+            return Addition(_labelled(known, note, tags, catalog), created=False)
         twin = catalog.find_version(digest, base.digest, settings)
-        if twin is not None and objects.contains(twin.container):
+        if twin is not None and objects.is_whole(twin.container):
             container, size, summary = twin.container, twin.size, dict(twin.summary)
         else:
             container, size = _encode(checkpoint, source, base, encoding, objects, progress)
             summary = summary_of(container, base, objects)
     if known is not None and known.container == container:  # its object was lost, and is back
-        return Addition(known, created=False)
+        return Addition(_labelled(known, note, tags, catalog), created=False)
     version = catalog.add_version(
         model,
         container=container,
@@ -102,9 +102,7 @@ def add_version(
         summary=summary,
         note=note,
     )
-    for tag in tags:
-        version = catalog.add_tag(version.model, version.number, tag)
-    return Addition(version, created=True)
+    return Addition(_labelled(version, note, tags, catalog), created=True)
 
 
 def checked_encoding(tau: float, grid_noise: float) -> Encoding:
@@ -136,6 +134,28 @@ def _encode(
     with open_base(base, objects) as weights:
         stored = store_container(checkpoint, source, weights, encoding, objects, progress)
     return stored.sha256, stored.size
+
+
+def _labelled(
+    version: VersionRecord, note: str, tags: Iterable[str], catalog: Catalog
+) -> VersionRecord:
+    """The version with these labels, whether it is new or was recognised."""
+    if note and note != version.note:
+        version = catalog.set_note(version.model, version.number, note)
+    for tag in tags:
+        version = catalog.add_tag(version.model, version.number, tag)
+    return version
+
+
+def _check_model(name: str, catalog: Catalog) -> None:
+    """Before minutes are spent for nothing; the catalog checks it again."""
+    names.check_name("model", name)
+    for model in catalog.models():
+        if names.folded(model.name) == names.folded(name) and model.name != name:
+            raise Conflict(
+                f"there is a model {model.name}, which differs from {name} in case alone",
+                f"Use --name {model.name}, or another name.",
+            )
 
 
 def _check_free(name: str, digest: str, catalog: Catalog) -> None:

@@ -17,7 +17,7 @@ from .progress import Meter, Progress, silent
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: `subjects` are the refs, or the base, that it hits."""
+    """Something wrong: `subjects` are the versions, and the base, that it hits."""
 
     subjects: tuple[str, ...]
     problem: str
@@ -55,7 +55,8 @@ def verify(
     meter = Meter(progress, "verifying", total)
     findings: list[Finding] = []
     for base in bases:
-        findings += _findings((f"base {base.name}",), _base_problems(base, objects))
+        needed_by = tuple(version.ref for version in versions if version.base == base.digest)
+        findings += _findings((f"base {base.name}", *needed_by), _base_problems(base, objects))
         meter.advance(base.size)
     for sharing in containers.values():
         refs = tuple(version.ref for version in sharing)

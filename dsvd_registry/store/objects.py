@@ -109,6 +109,10 @@ class ObjectStore:
         """Whether the object is there; its bytes are not read. Raises as `path` but for missing."""
         return self._status(self._place(sha256)) is not None
 
+    def is_whole(self, sha256: str) -> bool:
+        """Whether the object is there with all its bytes right; it is read whole."""
+        return self.contains(sha256) and hashing.sha256_file(self._place(sha256)) == sha256
+
     def check(self, sha256: str) -> None:
         """Read an object whole. Raises `RegistryError` if it is damaged or missing."""
         actual = hashing.sha256_file(self.path(sha256))

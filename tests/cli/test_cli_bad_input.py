@@ -221,7 +221,7 @@ def test_a_changed_linked_base_is_refused(dsvd: Dsvd, here: Path, checkpoints: P
     (here / "linked.safetensors").write_bytes(data)
     found = dsvd("verify")
     assert found.code == 1
-    assert "base b: " in found.out
+    assert "base b, ft@1: " in found.out
     told(dsvd("materialize", "ft"), 7, "linked.safetensors")
     (here / "linked.safetensors").unlink()
     told(dsvd("materialize", "ft"), 7, "which is gone")

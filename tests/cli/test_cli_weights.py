@@ -118,12 +118,12 @@ def test_diff_of_two_versions(dsvd: Dsvd, filled: Path) -> None:
     assert "prod" in out
     shown = dsvd("diff", "subject-42@1", "subject-42@2")
     assert shown.out.startswith("left subject-42@1, right subject-42@2\n")
-    rows = table(shown.out, "distance")
+    rows = table(shown.out, "apart")
     assert rows[0][0] == "not equal"
     assert rows[0][-1] == "text_encoder.token"
     assert rows[-1][-1] == "total"
-    distances = [float(row[0]) for row in rows[1:-1]]
-    assert distances == sorted(distances, reverse=True)
+    apart = [float(row[0]) for row in rows[1:-1]]
+    assert apart == sorted(apart, reverse=True)
     document = dsvd("diff", "subject-42@1", "subject-42@2", "--json").document
     assert (document["left"], document["right"]) == ("subject-42@1", "subject-42@2")
     assert len(document["tensors"]) == 6

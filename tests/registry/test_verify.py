@@ -86,9 +86,9 @@ def test_a_damaged_base(full: Registry, which: str) -> None:
     path = object_path(full.path, digest)
     flip_tensor(path, "tied") if which == "file" else flip(path)
     (finding,) = full.verify().findings
-    assert finding.subjects == ("base sd15",)
+    assert finding.subjects == ("base sd15", "subject@1", "subject@2", "other@1", "twin@1")
     assert digest in finding.problem
-    # Deep: each version that needs it, too.
+    # Deep: what each version gives, too.
     deep = full.verify(deep=True).findings
     named = {subject for found in deep for subject in found.subjects}
     assert named == {"base sd15", "subject@1", "twin@1", "subject@2", "other@1"}
@@ -100,7 +100,9 @@ def test_a_damaged_base(full: Registry, which: str) -> None:
 def test_a_base_that_is_gone(full: Registry) -> None:
     digest = full.base("sd15").file
     object_path(full.path, digest).unlink()
-    assert [found.subjects for found in full.verify().findings] == [("base sd15",)]
+    assert [found.subjects for found in full.verify().findings] == [
+        ("base sd15", "subject@1", "subject@2", "other@1", "twin@1")
+    ]
     assert len(full.verify(deep=True).findings) == 4
 
 
@@ -114,7 +116,7 @@ def test_a_linked_base_that_changed(tmp_path: Path, pair: Pair) -> None:
         flip_tensor(link, "tied")
         flip_tensor(link, "raw_shape")
         findings = registry.verify().findings
-        assert [found.subjects for found in findings] == [("base sd15",)] * 2
+        assert [found.subjects for found in findings] == [("base sd15", "subject@1")] * 2
         assert ["'raw_shape'" in findings[0].problem, "'tied'" in findings[1].problem] == [True] * 2
         link.unlink()
         (finding,) = registry.verify().findings
