@@ -221,7 +221,10 @@ DTYPES = {
 }
 BITS = {name: bits for bits, names in DTYPES.items() for name in names.split()}
 REASONS = ("new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "smaller", "range")
-NAME = Rule(f"{text().text}, not __metadata__", lambda v: text().holds(v) and v != "__metadata__")
+NAME = Rule(
+    f"{text().text}, not __metadata__, without U+0000",
+    lambda v: text().holds(v) and v != "__metadata__" and "\0" not in str(v),
+)
 TENSOR = {"name": NAME, "dtype": one_of(BITS), "shape": [integer(0), 0, 32]}
 BASES = [{**TENSOR, "sha256": digits(64)}, 1, 64]
 SAME = {**TENSOR, "base": BASES, "view": ANYTHING, "new_rows?": integer(1)}

@@ -17,7 +17,6 @@ from .dtypes import BITS
 from .model import TensorInfo, check_count, check_name, check_shape, shown
 from .safetensors_file import (
     LENGTH,
-    MAX_HEADER_BYTES,
     METADATA_KEY,
     Entry,
     data_order,
@@ -104,8 +103,6 @@ def _layout(metadata: dict[str, str], entries: list[Entry]) -> SafetensorsLayout
         }
     header = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-(LENGTH.size + len(header)) % ALIGNMENT)
-    if len(header) > MAX_HEADER_BYTES:
-        raise CheckpointError(f"the header has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
     return _placed(LENGTH.pack(len(header)) + header, entries)
 
 

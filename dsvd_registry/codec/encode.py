@@ -85,9 +85,9 @@ def matrix_shape(tensor: torch.Tensor) -> tuple[int, int]:
 
 def _pair(base: torch.Tensor, source: torch.Tensor) -> _Pair:
     base, source = (side.reshape(matrix_shape(source)) for side in (base, source))
-    before = base.to(torch.float64)
-    delta = source.to(torch.float64) - before
-    return _Pair(base, source, delta, _norm(before), _norm(delta))
+    delta = source.to(torch.float64)
+    delta -= base
+    return _Pair(base, source, delta, _norm(base), _norm(delta))
 
 
 def _low_rank(pair: _Pair, settings: Settings) -> tuple[LowRank, float]:
@@ -180,8 +180,8 @@ def _dense_may_win(pair: _Pair, wanted: float, size: int, size_of: SizeOf) -> bo
 
 
 def _norm(tensor: torch.Tensor) -> float:
-    """Frobenius norm of a float64 tensor; squares of what came from float32 stay in its range."""
-    return float(torch.linalg.vector_norm(tensor))
+    """Frobenius norm in float64, in whose range the squares of what came from float32 stay."""
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
 
 
 def _square(tensor: torch.Tensor) -> float:

@@ -39,18 +39,19 @@ class Spectrum:
 
 
 def spectrum(matrix: torch.Tensor, tau: float) -> Spectrum:
-    """The spectrum of `matrix`, float64 (m, n), known well enough to decide the rank for `tau`."""
+    """The spectrum of `matrix`, float64 (m, n), known well enough to decide the rank for `tau`.
+
+    Its elements are differences of float32 numbers, or as small and large as those.
+    """
     transposed = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if transposed else matrix
-    # Scaled by a power of two, so that squares neither overflow nor vanish; exact, and undone below.
-    scale = 2.0 ** -float(torch.frexp(matrix.abs().max()).exponent)
-    scaled = wide * scale
-    eigenvalues, eigenvectors = torch.linalg.eigh(scaled @ scaled.T)
+    # Squares of differences of float32 neither overflow nor vanish in float64.
+    eigenvalues, eigenvectors = torch.linalg.eigh(wide @ wide.T)
     eigenvalues, eigenvectors = eigenvalues.flip(0), eigenvectors.flip(1)
     if not _gram_decides(eigenvalues, matrix.shape, tau):
-        left, values, _ = torch.linalg.svd(scaled, full_matrices=False)
-        return Spectrum(values / scale, left, transposed)
-    return Spectrum(eigenvalues.clamp_min(0).sqrt() / scale, eigenvectors, transposed)
+        left, values, _ = torch.linalg.svd(wide, full_matrices=False)
+        return Spectrum(values, left, transposed)
+    return Spectrum(eigenvalues.clamp_min(0).sqrt(), eigenvectors, transposed)
 
 
 def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float) -> bool:

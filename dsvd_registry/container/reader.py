@@ -88,8 +88,9 @@ class Container(Closing):
             if place.first >= rank:
                 break
             table = self._tables[tensor].rows(place.first, place.first + place.count)
+            part = self._part(place)
             with self._naming(tensor):
-                factors.append(unpack_components(self._part(place), table, rows, columns))
+                factors.append(unpack_components(part, table, rows, columns))
         return (
             np.concatenate([a for a, _ in factors])[:rank],
             np.concatenate([b for _, b in factors])[:rank],
@@ -101,8 +102,9 @@ class Container(Closing):
         assert isinstance(record, DenseRecord)
         runs = []
         for place in self._places["elements", tensor]:
+            part = self._part(place)
             with self._naming(tensor):
-                runs.append(unpack_elements(self._part(place), place.count, record.maximum))
+                runs.append(unpack_elements(part, place.count, record.maximum))
         values = np.concatenate(runs)
         if int(np.abs(values.astype(np.int64)).max()) != record.maximum:
             raise ContainerError(f"{self.path}: tensor {record.name!r}: its maximum is not reached")

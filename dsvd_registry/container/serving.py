@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..errors import InvalidArgument, TauNotServed
@@ -37,6 +39,8 @@ def check_served(container: Container, tau: float) -> None:
                 held = float(np.cumsum(table.singular_values.astype(np.float64))[-1])
                 largest = min(largest, held / record.nuclear_norm)
     if not served:
+        if largest < stored:  # what is named here must be served, however it is rounded
+            largest = math.floor(largest * 1e4) / 1e4
         raise TauNotServed(
             f"tau {tau:g} is not stored: the largest that this version serves is {largest:g}",
             f"Ask for --tau {largest:g} or less, or add the checkpoint again with a larger tau.",

@@ -60,8 +60,7 @@ def units(tensor: TensorRecord, content: FrameContent) -> int:
 
 def _check_tensor(tensor: TensorRecord) -> None:
     where = f"tensor {tensor.name!r}"
-    if tensor.name == "__metadata__":
-        raise ContainerError(f"{where} would stand for the metadata of the result")
+    _check_name(tensor.name)
     _bytes(tensor.name, tensor.dtype, tensor.shape)
     if not isinstance(tensor, BasedRecord):
         return
@@ -81,11 +80,15 @@ def _check_tensor(tensor: TensorRecord) -> None:
             raise ContainerError(f"{where}: its exponent is outside the limits")
 
 
+def _check_name(name: str) -> None:
+    if name == "__metadata__" or "\0" in name:
+        raise ContainerError(f"a tensor cannot be called {name!r} in a safetensors file")
+
+
 def _check_view(tensor: BasedRecord, where: str) -> None:
     view, base = tensor.view, tensor.base
     for part in base:
-        if part.name == "__metadata__":
-            raise ContainerError(f"{where}: a base tensor would stand for metadata")
+        _check_name(part.name)
         _bytes(part.name, part.dtype, part.shape)
         if view.kind != "reshape" and BITS[part.dtype] % 8:
             raise ContainerError(f"{where}: the view {view.kind!r} of {part.dtype} splits bytes")

@@ -59,7 +59,10 @@ class Reconstruction:
             header.base_digest,
         )
         source_header = container.source_header()
-        size = result_layout(header, source_header, header.encoding.tau).size
+        try:
+            size = result_layout(header, source_header, header.encoding.tau).size
+        except ContainerError as error:
+            raise ContainerError(f"{container.path}: {error}") from error
         if size != header.results[0].size:
             raise ContainerError(
                 f"{container.path}: the result has {size} bytes, where {header.results[0].size} "
@@ -104,8 +107,9 @@ class Reconstruction:
         if isinstance(record, RawRecord):
             return self._container.raw(index)
         assert isinstance(record, BasedRecord)
-        if isinstance(record, SameRecord) and not record.new_rows and _is_verbatim(record):
-            return self._base.read(record.base[0])
+        if isinstance(record, SameRecord) and _is_verbatim(record):
+            data = self._base.read(record.base[0])
+            return b"".join((data, self._container.raw(index))) if record.new_rows else data
         return b"".join((tensor_to_bytes(self.common_rows(index)), self._container.raw(index)))
 
     def tensor(self, name: str) -> torch.Tensor:

@@ -51,7 +51,9 @@ def test_before_anything_else(small: Built, read: Read, change: Callable[[Json],
     assert type(caught.value) is ContainerError
 
 
-@pytest.mark.parametrize("names", [None, 5, "tiles", {}, {"tiles": 1}, [5], [None], ["b", "a"], ["a", "a"], [["a"]]])
+@pytest.mark.parametrize(
+    "names", [None, 5, "tiles", {}, {"tiles": 1}, [5], [None], ["b", "a"], ["a", "a"], [["a"]]]
+)
 def test_no_sorted_names(small: Built, read: Read, names: object) -> None:
     with pytest.raises(ContainerError, match="requires") as caught:
         read(with_header(small, lambda header: header.update(requires=names)))

@@ -65,7 +65,12 @@ def inserted(header: Header, *frames: Frame) -> Header:
 
 def test_valid(header: Header) -> None:
     check_structure(header)
-    assert [frame.content for frame in header.frames] == ["tables", "elements", "bytes", "components"]
+    assert [frame.content for frame in header.frames] == [
+        "tables",
+        "elements",
+        "bytes",
+        "components",
+    ]
     check_structure(inserted(header, SOURCE_FRAME))
 
 

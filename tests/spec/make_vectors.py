@@ -29,7 +29,7 @@ def built_vectors() -> dict[str, Built]:
 
 
 def resealed(built: Built) -> Built:
-    file = with_frames(built, lambda header, contents: None)
+    file = with_frames(built, lambda *_: None)
     return replace(built, file=file, header=json.loads(text_of(file)))
 
 
@@ -65,7 +65,11 @@ def files() -> dict[str, bytes]:
     for name, (of, error, rule, make_invalid) in INVALID.items():
         found[f"invalid/{name}.dsvd"] = make_invalid(built[of])
         listing["invalid"].append({"name": name, "base": of, "error": error, "rule": rule})
-    found["vectors.json"] = (json.dumps(listing, indent=1, ensure_ascii=True) + "\n").encode()
+    lists = (
+        f'"{key}": [\n' + ",\n".join(map(json.dumps, vectors)) + "\n]"
+        for key, vectors in listing.items()
+    )
+    found["vectors.json"] = ("{" + ",\n".join(lists) + "}\n").encode()
     return found
 
 

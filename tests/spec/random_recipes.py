@@ -75,10 +75,7 @@ def _runs(draw: st.DrawFn, total: int) -> Runs:
 
 def _values(draw: st.DrawFn, dtype: str, count: int) -> bytes:
     """Finite ones of every size, of both signs, subnormal numbers and zeros."""
-    if dtype == "F16":
-        some = st.floats(-100, 100, width=16)
-    else:
-        some = st.floats(-100, 100, width=32)
+    some = st.floats(-100, 100, width=16 if dtype == "F16" else 32)
     values = draw(st.lists(some, min_size=count, max_size=count))
     if dtype == "BF16":
         values = [exact.decoded(exact.encoded([v], "F32")[2:], "BF16")[0] for v in values]

@@ -24,6 +24,7 @@ from dsvd_registry.errors import (
     UnsupportedFeature,
 )
 
+from .building import safetensors
 from .make_vectors import VECTORS, files
 from .readers import decoder, decoder_gives, package_gives, package_writes
 from .sealing import MAGIC, frames_of, text_of
@@ -70,6 +71,20 @@ def test_tau_not_served(vector: Vector) -> None:
             package_gives(file, base, tau)
         with pytest.raises(decoder.InvalidContainer):
             decoder_gives(file, base, tau)
+
+
+@pytest.mark.parametrize("name", ["views", "same-odd-dtypes", "low-rank-dtypes"])
+def test_any_base_that_suits(name: str, tmp_path: Path) -> None:
+    """What counts of a base is what its tensors hold, not their names or what else there is."""
+    file, base = valid_files(name)
+    tensors = decoder.read_safetensors(base.read_bytes())
+    other = {f"{i} x": tensors[key] for i, key in enumerate(reversed(tensors))}
+    other |= {"more": ("U8", (3,), b"abc")}
+    (tmp_path / "other.safetensors").write_bytes(safetensors(other))
+    tau = next(vector["tau"] for vector in VALID if vector["name"] == name)
+    expected = package_gives(file, base, tau)
+    assert package_gives(file, tmp_path / "other.safetensors", tau) == expected
+    assert decoder_gives(file, tmp_path / "other.safetensors") == expected
 
 
 def told(result: bytes) -> Vector:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from itertools import product
 
+from dsvd_registry.checkpoint.dtypes import BITS
 from dsvd_registry.container.records import RAW_REASONS, Omission, View
 
 from .building import Recipe
@@ -303,18 +304,10 @@ def views() -> Recipe:
 def raw() -> Recipe:
     """`raw` of every dtype and for every reason, also of no element and of a scalar."""
     recipe = Recipe()
-    dtypes = (
-        "F64 I64 U64 C64 F32 I32 U32 F16 BF16 I16 U16 BOOL U8 I8 F8_E5M2 F8_E5M2FNUZ F8_E4M3 "
-        "F8_E4M3FNUZ F8_E8M0 F6_E2M3 F6_E3M2 F4"
-    ).split()
     reasons = tuple(RAW_REASONS)
-    sizes = {"64": 8, "32": 4, "16": 2, "F6": 6, "F4": 4}
-    for i, dtype in enumerate(dtypes):
-        digits = dtype.split("_")[0]
-        if digits in ("F6", "F4"):  # four elements
-            data = bytes(range(sizes[digits] * 4 // 8))
-        else:
-            data = bytes(k % 2 for k in range(4 * sizes.get(digits[-2:], 1)))
+    for i, dtype in enumerate(BITS):
+        size = 4 * BITS[dtype] // 8  # of four elements
+        data = bytes(k % 2 if BITS[dtype] == 8 else k for k in range(size))
         recipe.raw(dtype, dtype, (2, 2), data, reasons[i % len(reasons)])
     recipe.raw("scalar", "F64", (), struct.pack("<d", math.pi), "dtype")
     recipe.raw("nothing", "F32", (0, 3), b"", "smaller")
@@ -327,6 +320,7 @@ def empty_and_scalar() -> Recipe:
     """Tensors of no element, of one, and of 32 dimensions, by every kind that takes them."""
     recipe = Recipe()
     none = recipe.hold("none", "F16", (0, 2), b"")
+    recipe.hold("none.F32", "F32", (0, 2), b"")  # for an invalid vector
     recipe.same("none", "F32", (2, 0), [none])
     recipe.same("none.transpose", "F16", (2, 0), [none], View("transpose"))
     recipe.same("none.concatenate", "F16", (7, 0), [none, none], View("concatenate"))

@@ -1,0 +1,103 @@
+"""A container is a pure function of what is written, its frames in the order of the spec."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+from dataclasses import replace
+
+import pytest
+from spec.building import Built
+from spec.exact import canonical
+from spec.sealing import frames_of, payload_of, text_of, unzstd
+from spec.valid_vectors import many_frames, small
+
+from dsvd_registry.container.header import parse_header
+from dsvd_registry.container.records import Part
+from dsvd_registry.container.writer import FRAME_TARGET, PayloadWriter, write_container
+from dsvd_registry.errors import ContainerError
+from dsvd_registry.hashing import xxh3
+
+
+def test_same_bytes_twice() -> None:
+    for recipe in (small, many_frames):
+        assert recipe().build().file == recipe().build().file
+
+
+def test_order_of_arrival_within_a_frame_only() -> None:
+    """Frames go by content, then band, then as they were filled."""
+    contents = ("components", "bytes", "tables", "elements")
+    adds = [(content, band) for band in (1, 0) for content in contents]
+    for order in (adds, adds[::-1]):
+        payload = PayloadWriter(io.BytesIO())
+        for content, band in order:
+            payload.add(content, Part(band, 1), f"{content} {band}".encode(), band)
+        payload.add("source_header", None, b"{}")
+        frames, digest = payload.finish()
+        whole = b"".join(payload.chunks())
+        held, position = [], 0
+        for frame in frames:
+            stored = whole[position : position + frame.stored]
+            assert xxh3(stored) == frame.xxh3
+            assert len(unzstd(stored)) == frame.raw
+            held.append(unzstd(stored).decode())
+            position += frame.stored
+        assert position == len(whole)
+        assert hashlib.sha256(whole).hexdigest() == digest
+        assert held == [
+            *("tables 0", "tables 1", "elements 0", "elements 1", "bytes 0", "bytes 1"),
+            *("{}", "components 0", "components 1"),
+        ]
+
+
+def test_frames_are_closed_when_full() -> None:
+    payload = PayloadWriter(io.BytesIO())
+    half = bytes(FRAME_TARGET // 2)
+    for tensor in range(5):
+        payload.add("bytes", Part(tensor, len(half)), half)
+    payload.add("elements", Part(5, 3), b"abc")
+    frames, _ = payload.finish()
+    assert [(frame.content, [part.tensor for part in frame.parts]) for frame in frames] == [
+        ("elements", [5]),
+        ("bytes", [0, 1]),
+        ("bytes", [2, 3]),
+        ("bytes", [4]),
+    ]
+    assert [frame.raw for frame in frames] == [3, FRAME_TARGET, FRAME_TARGET, len(half)]
+
+
+def test_nothing_to_write() -> None:
+    frames, digest = PayloadWriter(io.BytesIO()).finish()
+    assert (frames, digest) == ((), hashlib.sha256().hexdigest())
+
+
+def test_file(small: Built) -> None:
+    """Prologue, header, payload: every size and checksum is that of what follows."""
+    file = small.file
+    assert file[:8] == bytes.fromhex("89445356440d0a1a")
+    version, zero, stored, size, zero_too, checksum = struct.unpack_from("<HHIIIQ", file, 8)
+    assert (version, zero, zero_too) == (1, 0, 0)
+    assert checksum == int(xxh3(file[:24] + file[32 : 32 + stored]), 16)
+    text = text_of(file)
+    assert len(text) == size
+    assert text == canonical(small.header) == canonical(json.loads(text))
+    payload = payload_of(file)
+    assert hashlib.sha256(payload).hexdigest() == small.header["payload_sha256"]
+    assert len(payload) == sum(frame["stored"] for frame in small.header["frames"])
+    assert len(frames_of(file)) == len(small.header["frames"])
+
+
+def test_no_header_that_is_not_read(small: Built) -> None:
+    """What breaks a rule is refused before a byte of it is written."""
+    header = parse_header(canonical(small.header), 0)
+    for wrong in (
+        replace(header, tensors=header.tensors[::-1]),
+        replace(header, frames=header.frames[1:]),
+        replace(header, base_name="x" * 2**24),
+    ):
+        out = io.BytesIO()
+        with pytest.raises(ContainerError):
+            write_container(wrong, iter(()), out)
+        assert out.getvalue() == b""
