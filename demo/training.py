@@ -51,8 +51,8 @@ class Plan:
     seed: int = 1
 
 
-PRETRAIN = Plan(steps=700, learning_rate=1.5e-3)
-FINE_TUNE = Plan(steps=120, learning_rate=5e-5, seed=42)
+PRETRAIN = Plan(steps=360, learning_rate=1.5e-3)
+FINE_TUNE = Plan(steps=100, learning_rate=5e-5, seed=42)
 
 
 class TinyDiffusion(nn.Module):

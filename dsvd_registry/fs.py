@@ -82,7 +82,9 @@ class NewFile:
 @contextlib.contextmanager
 def new_file(folder: Path) -> Iterator[NewFile]:
     """A `NewFile` in `folder`; what was not published is removed on leaving. Raises `StorageError`."""
-    if not folder.is_dir():
+    with storage_errors(folder):
+        is_folder = folder.is_dir()
+    if not is_folder:
         raise StorageError(f"there is no folder {folder}", "Create it, or give another path.")
     path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     with storage_errors(folder):

@@ -348,6 +348,8 @@ def check_frames(header: Json) -> None:
     need(order == sorted(order), "the frames must stand in the order of their contents")
     need(order.count(3) <= 1, "source_header must occur at most once")
     need(sum(len(f["parts"]) for f in frames) <= 2**20, "the frames have too many parts")
+    components = sum(t["rank"] for t in tensors if t["kind"] == "low_rank")
+    need(components <= 2**22, "the tensors have too many components")
     counts: Counter[tuple[str, int]] = Counter()
     for frame in frames:
         content, parts = frame["content"], frame["parts"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from .records import (
     Source,
     VersionRecord,
 )
+
+
+def _nothing() -> None:
+    pass
 
 
 class Catalog(Closing):
@@ -66,13 +71,16 @@ class Catalog(Closing):
         format: str,
         link: Path | None = None,
         replace: bool = False,
+        confirm: Callable[[], object] = _nothing,
     ) -> BaseRecord:
         """Name a base. The same weights under the same name give the record that is there, or
         with `replace` let it point to this manifest, file and link instead.
 
+        `confirm` is as in `add_version`.
         Raises `Conflict` for a name that holds other weights, or weights that have another name.
         """
         with self._ledger.transaction() as transaction:
+            confirm()
             return edits.add_base(
                 transaction,
                 name,
@@ -101,13 +109,18 @@ class Catalog(Closing):
         settings: str,
         summary: Mapping[str, int | float | str],
         note: str = "",
+        confirm: Callable[[], object] = _nothing,
     ) -> VersionRecord:
         """Give a model, new or not, its next version; `container` must be in the store already.
+
+        `confirm` is called while nobody else can write, and may raise to refuse: what gc removed a
+        moment ago must not be referred to.
 
         Raises `NotFound` if no base has the weights digest `base`, `Conflict` for a model's name
         that differs from another in case alone.
         """
         with self._ledger.transaction() as transaction:
+            confirm()
             return edits.add_version(
                 transaction,
                 model,
@@ -209,6 +222,16 @@ class Catalog(Closing):
         self._ledger.catch_up()
         with self._database.reading() as connection:
             return queries.referenced_objects(connection)
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[set[str]]:
+        """As `referenced_objects`, and nobody can write until the end of the `with` block."""
+        with self._ledger.transaction() as transaction:
+            yield queries.referenced_objects(transaction.connection)
+
+    def check_log(self) -> int:
+        """Read the whole event log; gives the number of events. Raises `RegistryError` for damage."""
+        return sum(1 for _ in self._ledger.log.after(0))
 
     def cached_fingerprint(self, state: FileState) -> CachedFingerprint | None:
         """What a file in this state holds, if it was remembered."""

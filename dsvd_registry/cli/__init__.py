@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A file name or a note may hold what the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
+    with contextlib.suppress(ValueError):  # only a program's main thread may take signals
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            signal.signal(number, _end)
     try:
         exit_code = _run(words)
         sys.stdout.flush()
@@ -31,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(failure, as_json="--json" in words)
         return failure.exit_code
     return exit_code
+
+
+def _end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal calls it
+    """Leave as after Ctrl-C: files that were being written are removed."""
+    raise KeyboardInterrupt
 
 
 def _run(words: list[str]) -> int:

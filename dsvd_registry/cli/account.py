@@ -57,14 +57,17 @@ def kind_name(kind: str) -> str:
 def _print_kinds(report: Report) -> None:
     rest_before = report.source_bytes - sum(row.source_bytes for row in report.kinds)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
-    columns = [text("kind"), *map(figure, ("tensors", "parameters", "before", "after"))]
+    columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
     rows = [_kind_cells(row) for row in report.kinds]
     # Headers and padding; negative before, where tensors share storage in the source.
-    rows.append(("rest of the file", "", "", figures.size(rest_before), figures.size(rest_after)))
+    rows.append(
+        ("rest of the file", "", "", "", figures.size(rest_before), figures.size(rest_after))
+    )
     total = (
         "total",
         figures.count(report.total),
         figures.count(report.parameters),
+        figures.count(sum(row.stored_parameters for row in report.kinds)),
         figures.size(report.source_bytes),
         figures.size(report.stored_bytes),
     )
@@ -80,6 +83,7 @@ def _kind_cells(row: KindRow) -> tuple[str, ...]:
         kind_name(row.kind),
         figures.count(row.tensors),
         figures.count(row.parameters),
+        figures.count(row.stored_parameters),
         figures.size(row.source_bytes),
         figures.size(row.stored_bytes),
     )

@@ -1,4 +1,6 @@
-"""When a product of integer factors is exact, judged before any number is multiplied.
+"""The limits of the grid, and when a product of integer factors is exact.
+
+That is judged before any number is multiplied.
 
 In pure Python integers, without torch: the container's reader judges a file by the same rule.
 """
@@ -9,6 +11,9 @@ from collections.abc import Sequence
 
 EXACT_FP32 = 1 << 24
 EXACT_FP64 = 1 << 53
+MAX_MAGNITUDE = (1 << 31) - 1  # of an integer of the grid
+MIN_EXPONENT = -126
+MAX_EXPONENT = 126  # also with the bit lengths of the operands added
 
 
 def magnitude_bound(exponents: Sequence[int], max_a: Sequence[int], max_b: Sequence[int]) -> int:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .bound import MIN_EXPONENT
 from .encoded import Dense, Encoded, LowRank, Raw, Same
-from .exact import Components, DeltaProduct, apply_dense, row_tiles
-from .grid import MIN_EXPONENT, OutsideGrid, component_grid, element_grid
+from .exact import CPU, Components, DeltaProduct, apply_dense, ieee_arithmetic, row_tiles
+from .grid import OutsideGrid, component_grid, element_grid
 from .rank import energy, noise_rank, tau_rank
 from .spectrum import Spectrum, spectrum
 from .tensors import round_to, same_bits
@@ -55,6 +56,13 @@ def encode(
     `size_of` tells the bytes that a candidate takes as it would be stored; of candidates at equal
     error the smallest is taken. Source: spec/dsvd-container-v1.md, section "Records".
     """
+    with ieee_arithmetic(CPU):
+        return _encode(base, source, settings, size_of)
+
+
+def _encode(
+    base: torch.Tensor, source: torch.Tensor, settings: Settings, size_of: SizeOf
+) -> Encoded:
     # What a NaN becomes in another dtype differs between machines, so no cast of one is recorded.
     is_castable = base.dtype == source.dtype or not torch.isnan(base).any()
     if is_castable and same_bits(round_to(base, source.dtype), source):

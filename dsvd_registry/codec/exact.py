@@ -20,6 +20,7 @@ from .bound import EXACT_FP32, magnitude_bound
 from .tensors import round_to
 from .torch_settings import ieee_products, one_thread_each
 
+CPU = torch.device("cpu")
 TILE_ELEMENTS = 1 << 22  # of the result at a time, so that memory does not grow with the tensor
 
 
@@ -48,7 +49,7 @@ class DeltaProduct:
     def __init__(
         self,
         components: Components,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = CPU,
         path: torch.dtype | None = None,
     ) -> None:
         device = torch.device(device)
@@ -129,9 +130,9 @@ def _row_bound(components: Components) -> float:
 @functools.cache
 def multiplies_exactly(device: torch.device) -> bool:
     """Whether fp32 products here are IEEE products: one known integer product is tried, once."""
-    generator = torch.Generator().manual_seed(0)
-    a = torch.randint(-1023, 1024, (96, 16), generator=generator)
-    b = torch.randint(-1023, 1024, (16, 96), generator=generator)
+    generator = torch.Generator(device=CPU).manual_seed(0)
+    a = torch.randint(-1023, 1024, (96, 16), generator=generator, device=CPU)
+    b = torch.randint(-1023, 1024, (16, 96), generator=generator, device=CPU)
     with ieee_arithmetic(device):
         product = a.to(device, torch.float32) @ b.to(device, torch.float32)
     return torch.equal(product.cpu().to(torch.int64), a @ b)

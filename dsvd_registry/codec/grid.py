@@ -11,11 +11,8 @@ import math
 import numpy as np
 import torch
 
-from .bound import EXACT_FP64, magnitude_bound
+from .bound import EXACT_FP64, MAX_EXPONENT, MAX_MAGNITUDE, MIN_EXPONENT, magnitude_bound
 from .exact import Components
-
-MIN_EXPONENT, MAX_EXPONENT = -126, 126
-MAX_MAGNITUDE = (1 << 31) - 1
 
 
 class OutsideGrid(Exception):

@@ -23,6 +23,8 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
     "C64": torch.complex64,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
     "F8_E8M0": torch.float8_e8m0fnu,
 }
 
@@ -32,7 +34,7 @@ def tensor_from_bytes(
 ) -> torch.Tensor:
     """A tensor of its own memory with these little-endian C-order bytes; for `TORCH_DTYPES`."""
     if not len(data):
-        return torch.empty(shape, dtype=TORCH_DTYPES[dtype])
+        return torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="cpu")
     flat = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
     return flat.view(TORCH_DTYPES[dtype]).reshape(shape)
 

@@ -1,7 +1,4 @@
-"""What torch keeps for the whole process, set for a while and given back as the caller had it.
-
-Several threads may be inside at once: the first to enter sets, the last to leave restores.
-"""
+"""What torch keeps for the process or for a thread, set for a while and given back as it was."""
 
 from __future__ import annotations
 
@@ -15,7 +12,10 @@ Restore = Callable[[], None]
 
 
 class ProcessWide:
-    """A context manager around a setting of the process; `apply` makes it and returns its undoing."""
+    """A context manager around a setting of the process; `apply` makes it and returns its undoing.
+
+    Several threads may be inside at once: the first to enter sets, the last to leave restores.
+    """
 
     def __init__(self, apply: Callable[[], Restore]) -> None:
         self._apply = apply
@@ -45,10 +45,36 @@ def _nothing() -> None:
     pass
 
 
-def _one_thread() -> Restore:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return lambda: torch.set_num_threads(threads)
+class OneThread:
+    """A context manager inside which torch takes one thread for each step of the calling thread.
+
+    torch keeps this number per thread, so each thread that enters has its own, and gets it back.
+    """
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    def __enter__(self) -> None:
+        before = self._before()
+        before.append(torch.get_num_threads())
+        if before[-1] != 1:
+            torch.set_num_threads(1)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        threads = self._before().pop()
+        if threads != 1:
+            torch.set_num_threads(threads)
+
+    def _before(self) -> list[int]:
+        if not hasattr(self._own, "before"):
+            self._own.before = []
+        before: list[int] = self._own.before
+        return before
 
 
 def _ieee_products() -> Restore:
@@ -67,8 +93,8 @@ def _ieee_products() -> Restore:
     return restore
 
 
-one_thread_each = ProcessWide(_one_thread)
-"""One thread for each step of torch, also in threads that are started inside."""
+one_thread_each = OneThread()
+"""One thread for each step of torch in the threads that enter."""
 
 ieee_products = ProcessWide(_ieee_products)
 """Matrix products of fp32 in fp32: neither TF32 nor bf16 inside."""

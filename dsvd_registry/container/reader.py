@@ -60,6 +60,7 @@ class Container(Closing):
         with storage_errors(path):
             self._file: BinaryIO = path.open("rb")
         try:
+            self._reading = threading.Lock()
             self.size = os.fstat(self._file.fileno()).st_size
             self.header = self._read_header()
             self._lock = threading.Lock()
@@ -238,11 +239,22 @@ class Container(Closing):
         frame = self.header.frames[index]
         stored = self._read(frame.offset, frame.stored)
         if len(stored) != frame.stored or xxh3(stored) != frame.xxh3:
-            raise ContainerError(f"{self.path}: frames[{index}] does not match its checksum")
+            raise ContainerError(
+                f"{self.path}: frames[{index}], with {self._holds(frame)}, "
+                "does not match its checksum"
+            )
         return stored
 
+    def _holds(self, frame: Frame) -> str:
+        """The tensors of a frame, for a message."""
+        if not frame.parts:
+            return "the header of the source"
+        names = list(dict.fromkeys(self.header.tensors[part.tensor].name for part in frame.parts))
+        others = f" and {len(names) - 3} other tensors" if len(names) > 3 else ""
+        return f"{frame.content} of " + ", ".join(map(repr, names[:3])) + others
+
     def _read(self, offset: int, size: int) -> bytes:
-        with storage_errors(self.path):
+        with self._reading, storage_errors(self.path):
             self._file.seek(offset)
             return self._file.read(size)
 

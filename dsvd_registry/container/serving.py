@@ -42,6 +42,6 @@ def check_served(container: Container, tau: float) -> None:
         if largest < stored:  # what is named here must be served, however it is rounded
             largest = math.floor(largest * 1e4) / 1e4
         raise TauNotServed(
-            f"tau {tau:g} is not stored: the largest that this version serves is {largest:g}",
-            f"Ask for --tau {largest:g} or less, or add the checkpoint again with a larger tau.",
+            f"tau {tau!r} is not stored: the largest that this version serves is {largest!r}",
+            f"Ask for --tau {largest!r} or less, or add the checkpoint again with a larger tau.",
         )

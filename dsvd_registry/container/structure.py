@@ -1,4 +1,4 @@
-"""Rules across the fields of a header (spec, section "Structure"). No byte of the payload is needed."""
+"""Rules across the fields of a header (spec, "Records" and "Frames"); no payload is needed."""
 
 from __future__ import annotations
 
@@ -128,6 +128,9 @@ def _check_frames(header: Header) -> None:
                 raise ContainerError("the source's header is over its limit")
     if sum(len(frame.parts) for frame in header.frames) > limits.MAX_PARTS:
         raise ContainerError(f"more than {limits.MAX_PARTS} parts")
+    components = sum(t.rank for t in header.tensors if isinstance(t, LowRankRecord))
+    if components > limits.MAX_COMPONENTS:
+        raise ContainerError(f"{components} components are more than {limits.MAX_COMPONENTS}")
     counts: dict[tuple[FrameContent, int], int] = {}
     for i, frame in enumerate(header.frames):
         if (frame.content == "source_header") == bool(frame.parts):

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .adding import Addition as Addition
     from .cleaning import BaseUsage as BaseUsage
     from .cleaning import Collected as Collected
     from .cleaning import ModelUsage as ModelUsage
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from .comparing import BaseDifference as BaseDifference
     from .comparing import Difference as Difference
     from .comparing import TensorDifference as TensorDifference
-    from .intake import Addition as Addition
     from .materializing import Materialized as Materialized
     from .progress import Progress as Progress
     from .registry import Registry as Registry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .verifying import Verified as Verified
 
 _HOMES = {
-    "Addition": "intake",
+    "Addition": "adding",
     "BaseDifference": "comparing",
     "BaseUsage": "cleaning",
     "Collected": "cleaning",

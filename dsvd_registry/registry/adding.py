@@ -1,127 +1,188 @@
-"""From a checkpoint and a base to a container in the store.
-
-source tensors -> codec -> records and parts -> container; then the container is read back and
-materialised once, in memory, before it becomes an object: what is in the store has been seen to work.
-"""
+"""A checkpoint comes in: as a base, or as a version that is recognised or encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoint import Checkpoint
-from ..checkpoint.layout import canonical_layout, kept_layout
-from ..container.reader import Container
-from ..container.records import (
-    RESULT_PATH,
-    Encoding,
-    Header,
-    Omission,
-    Part,
-    Result,
-    Source,
-    TensorRecord,
-)
-from ..container.writer import PayloadWriter, write_container
-from ..errors import BaseMismatch
-from ..fs import storage_errors
-from ..store import ObjectStore, StoredObject
-from .base_weights import BaseWeights
-from .encoding import common_part, pack_tensor
-from .in_order import in_order
-from .progress import Meter, Progress
-from .reconstruction import Reconstruction, result_layout
-
-NOT_YET = "0" * 64  # where the result's digest will stand, which depends on all the rest
+from ..catalog import BaseRecord, Catalog, VersionRecord
+from ..catalog import Source as CatalogSource
+from ..checkpoint import Checkpoint, open_checkpoint
+from ..container.records import Encoding, Source
+from ..errors import Conflict, InvalidArgument
+from ..store import ObjectStore, canonical, names
+from ..store.fields import MAX_TEXT
+from .opening import file_sha256, fingerprint_checkpoint, open_base, unchanging
+from .progress import Progress
+from .summary import summary_of
 
 
-def store_container(
+@dataclass(frozen=True)
+class Addition:
+    """What `add` did: `created` is False where the version was there already."""
+
+    version: VersionRecord
+    created: bool
+
+    @property
+    def ref(self) -> str:
+        return self.version.ref
+
+
+def add_base(
+    path: Path,
+    name: str,
+    link: bool,
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> BaseRecord:
+    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies."""
+    names.check_name("base", name)
+    with unchanging(path):
+        manifest, format, size = fingerprint_checkpoint(path, progress)
+        _check_free(name, manifest.digest, catalog)
+        file = file_sha256(path, catalog, progress) if link else objects.put_file(path).sha256
+    stored = objects.put(manifest.to_bytes()).sha256
+
+    def confirm() -> None:
+        objects.path(stored)
+        if not link:
+            objects.path(file)
+
+    return catalog.add_base(
+        name,
+        digest=manifest.digest,
+        manifest=stored,
+        file=file,
+        size=size,
+        format=format,
+        link=path.absolute() if link else None,
+        replace=True,
+        confirm=confirm,
+    )
+
+
+def add_version(
+    path: Path,
+    model: str,
+    base: BaseRecord,
+    encoding: Encoding,
+    note: str,
+    tags: Iterable[str],
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> Addition:
+    """Store the checkpoint `path` as the next version of `model`, or find it there already.
+
+    The same source, base and settings are recognised without computing anything; under another
+    model's name they share its container.
+    """
+    _check_model(model, catalog)
+    tags = _checked_labels(tags, note)
+    settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
+    with unchanging(path), open_checkpoint(path) as checkpoint:
+        digest = file_sha256(path, catalog, progress)
+        source = Source(checkpoint.format, digest, path.stat().st_size)
+        known = catalog.find_version(digest, base.digest, settings, model)
+        if known is not None and objects.is_whole(known.container):
+            return Addition(_labelled(known, note, tags, catalog), created=False)
+        twin = catalog.find_version(digest, base.digest, settings)
+        if twin is not None and objects.is_whole(twin.container):
+            container, size, summary = twin.container, twin.size, dict(twin.summary)
+        else:
+            container, size = _encode(checkpoint, source, base, encoding, objects, progress)
+            summary = summary_of(container, base, objects)
+    if known is not None and known.container == container:  # its object was lost, and is back
+        return Addition(_labelled(known, note, tags, catalog), created=False)
+    version = catalog.add_version(
+        model,
+        container=container,
+        size=size,
+        base=base.digest,
+        source=CatalogSource(source.format, source.sha256, source.size),
+        settings=settings,
+        summary=summary,
+        note=note,
+        confirm=lambda: objects.path(container),
+    )
+    return Addition(_labelled(version, note, tags, catalog), created=True)
+
+
+def checked_encoding(tau: float, grid_noise: float) -> Encoding:
+    """Raises `InvalidArgument` for values outside (0, 1]."""
+    if not 0 < grid_noise <= 1:
+        raise InvalidArgument(f"grid noise {grid_noise} is outside (0, 1]", "0.015 is the default.")
+    return Encoding(checked_tau(tau), float(grid_noise))
+
+
+def checked_tau(tau: float) -> float:
+    """Raises `InvalidArgument` for a tau outside (0, 1]."""
+    if not 0 < tau <= 1:
+        raise InvalidArgument(f"tau {tau} is outside (0, 1]", "0.5 is the default.")
+    return float(tau)
+
+
+def _encode(
     checkpoint: Checkpoint,
     source: Source,
-    base: BaseWeights,
+    base: BaseRecord,
     encoding: Encoding,
     objects: ObjectStore,
     progress: Progress,
-) -> StoredObject:
-    """Encode `checkpoint` against `base` into a new object.
+) -> tuple[str, int]:
+    """SHA-256 and size of a new container."""
+    # Tensors are needed only from here on, and torch with them.
+    from .building import store_container
 
-    Raises `BaseMismatch` if they share no tensor, `CheckpointError`, `StorageError`.
-    """
-    check_related(checkpoint, base)
-    names = sorted(checkpoint.tensors, key=str.encode)
-    numbers = {name: number for number, name in enumerate(names)}
-    records: dict[str, TensorRecord] = {}
-    with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
-        payload = PayloadWriter(scratch)
-        meter = Meter(progress, "encoding", sum(t.nbytes for t in checkpoint.tensors.values()))
-        packed_tensors = in_order(
-            lambda info: pack_tensor(checkpoint, info, base, encoding),
-            (checkpoint.tensors[name] for name in _data_order(checkpoint)),
-            lambda info: info.elements,
-        )
-        for packed in packed_tensors:
-            record = packed.record
-            for part in packed.parts:
-                place = Part(numbers[record.name], part.count)
-                payload.add(part.content, place, part.data, part.band)
-            records[record.name] = record
-            meter.advance(record.nbytes)
-        if checkpoint.header is not None:
-            payload.add("source_header", None, checkpoint.header)
-        frames, payload_sha256 = payload.finish()
-        header = Header(
-            base_digest=base.digest,
-            base_name=base.name,
-            encoding=encoding,
-            source=source,
-            left_out=tuple(Omission(entry.name, entry.reason) for entry in checkpoint.left_out),
-            tensors=tuple(records[name] for name in names),
-            frames=frames,
-            payload_sha256=payload_sha256,
-            results=(),
-        )
-        result = _result(header, checkpoint.header, payload, base, objects, progress)
-        header = replace(header, results=(result,))
-        with objects.new_object() as writer:
-            write_container(header, payload.chunks(), writer)
-            return writer.commit()
+    with open_base(base, objects) as weights:
+        stored = store_container(checkpoint, source, weights, encoding, objects, progress)
+    return stored.sha256, stored.size
 
 
-def check_related(checkpoint: Checkpoint, base: BaseWeights) -> None:
-    """From the headers alone. Raises `BaseMismatch` if no tensor has a counterpart in the base."""
-    if not any(common_part(info, base) for info in checkpoint.tensors.values()):
-        some = ", ".join(repr(name) for name in list(checkpoint.tensors)[:3]) or "none at all"
-        raise BaseMismatch(
-            f"{checkpoint.path} shares no tensor with the base {base.name!r}: it has {some}",
-            "Give the base that the checkpoint was fine-tuned from, in the same layout.",
-        )
+def _labelled(
+    version: VersionRecord, note: str, tags: Iterable[str], catalog: Catalog
+) -> VersionRecord:
+    """The version with these labels, whether it is new or was recognised."""
+    if note and note != version.note:
+        version = catalog.set_note(version.model, version.number, note)
+    for tag in tags:
+        version = catalog.add_tag(version.model, version.number, tag)
+    return version
 
 
-def _data_order(checkpoint: Checkpoint) -> Iterator[str]:
-    """The order of the result's data, so that materialising reads every frame once."""
-    if checkpoint.header is not None:
-        yield from kept_layout(checkpoint.header).order
-    else:
-        yield from canonical_layout(checkpoint.tensors.values(), {}).order
+def _checked_labels(tags: Iterable[str], note: str) -> list[str]:
+    """Tags without repeats. Raises `InvalidArgument`, `Conflict` before anything is computed."""
+    if len(note) > MAX_TEXT:
+        raise InvalidArgument(f"the note has {len(note)} characters, more than {MAX_TEXT}")
+    found = {names.check_name("tag", tag): names.folded(tag) for tag in tags}
+    if len(set(found.values())) < len(found):
+        raise Conflict("two of the tags differ in case alone", "Give one of them.")
+    return list(found)
 
 
-def _result(
-    header: Header,
-    source_header: bytes | None,
-    payload: PayloadWriter,
-    base: BaseWeights,
-    objects: ObjectStore,
-    progress: Progress,
-) -> Result:
-    """Read the container back from disk as it will be, and digest what it gives."""
-    size = result_layout(header, source_header, header.encoding.tau).size
-    digest = header.source.sha256 if header.keeps_source else NOT_YET
-    header = replace(header, results=(Result(RESULT_PATH, digest, size),))
-    with objects.draft() as draft:
-        write_container(header, payload.chunks(), draft)
-        draft.flush()
-        with Container(draft.path) as container:
-            reconstruction = Reconstruction(container, base, header.encoding.tau)
-            found = reconstruction.digest(progress, "checking")
-    return Result(RESULT_PATH, found.sha256, found.size)
+def _check_model(name: str, catalog: Catalog) -> None:
+    """Before minutes are spent for nothing; the catalog checks it again."""
+    names.check_name("model", name)
+    for model in catalog.models():
+        if names.folded(model.name) == names.folded(name) and model.name != name:
+            raise Conflict(
+                f"there is a model {model.name}, which differs from {name} in case alone",
+                f"Use --name {model.name}, or another name.",
+            )
+
+
+def _check_free(name: str, digest: str, catalog: Catalog) -> None:
+    """Before gigabytes are copied for nothing; the catalog checks it again."""
+    for base in catalog.bases():
+        if names.folded(base.name) == names.folded(name) and base.digest != digest:
+            raise Conflict(
+                f"the base name {base.name} is taken, and holds other weights",
+                "Choose another name.",
+            )
+        if base.name != name and base.digest == digest:
+            raise Conflict(
+                f"these weights are the base {base.name} already", f"Use --base {base.name}."
+            )

@@ -27,7 +27,7 @@ class Manifest:
         return weights_digest(self.tensors)
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON (spec: "Base manifest")."""
+        """Canonical JSON: `tensors`, each with `name`, `dtype`, `shape` and `sha256`."""
         return canonical.dump(
             {
                 "tensors": [
@@ -105,10 +105,11 @@ class BaseWeights(Closing):
         data = None
         if name is not None and name in self._checkpoint.tensors:
             data = self._checkpoint.read(name)
-        if data is None or sha256(data) != tensor.sha256:
+        found = "nothing" if data is None else sha256(data)
+        if data is None or found != tensor.sha256:
             raise BaseMismatch(
-                f"the base {self.name!r} is damaged: tensor {tensor.name!r} of {self._checkpoint.path} "
-                "is not what it was when the base was added",
+                f"the base {self.name!r} ({self.digest}) is damaged: tensor {tensor.name!r} of "
+                f"{self._checkpoint.path} has the SHA-256 {found}, where {tensor.sha256} is needed",
                 "Restore that file, or add the base again with `dsvd base add`.",
             )
         return data

@@ -92,18 +92,17 @@ def collect(
     The grace time protects what another process has written and not yet named in the catalog.
     """
     oldest = time.time() - grace_days * 86400
-    # Listed before the references are read: an object named meanwhile is then seen as needed.
-    listed = list(objects.all())
-    needed = catalog.referenced_objects()
-    unneeded = [entry for entry in listed if entry.sha256 not in needed]
-    doomed = [entry for entry in unneeded if entry.mtime <= oldest]
-    leftovers = _older(objects.leftovers(), oldest)
-    size = sum(entry.size for entry in doomed) + sum(leftovers.values())
-    if not dry_run:
-        for entry in doomed:
-            objects.remove(entry.sha256)
-        for path in leftovers:
-            fs.remove_file(path)
+    # Who adds meanwhile waits, and then sees what was removed.
+    with catalog.undisturbed() as needed:
+        unneeded = [entry for entry in objects.all() if entry.sha256 not in needed]
+        doomed = [entry for entry in unneeded if entry.mtime <= oldest]
+        leftovers = _older(objects.leftovers(), oldest)
+        size = sum(entry.size for entry in doomed) + sum(leftovers.values())
+        if not dry_run:
+            for entry in doomed:
+                objects.remove(entry.sha256)
+            for path in leftovers:
+                fs.remove_file(path)
     return Collected(len(doomed), len(leftovers), size, len(unneeded) - len(doomed), dry_run)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..container.reader import Container
-from ..errors import ResultMismatch
+from ..errors import InvalidArgument, ResultMismatch
 from ..fs import new_file, storage_errors
 from .base_weights import BaseWeights
 from .progress import Meter, Progress
@@ -47,14 +48,19 @@ def write_result(
     with storage_errors(output):
         if output.exists() and not replace:
             raise FileExistsError(output)
+        if output.exists() and not output.is_file():
+            raise InvalidArgument(f"{output} is not a plain file", "Give the path of a file.")
+    if reconstruction.tau != stored:  # of which no digest is recorded
+        container.check_payload()
     digest = hashlib.sha256()
     size = reconstruction.layout().size
     meter = Meter(progress, "materializing", size)
     with new_file(output.parent) as file:
-        for chunk in reconstruction.chunks():
-            file.write(chunk)
-            digest.update(chunk)
-            meter.advance(len(chunk))
+        with contextlib.closing(reconstruction.chunks()) as chunks:
+            for chunk in chunks:
+                file.write(chunk)
+                digest.update(chunk)
+                meter.advance(len(chunk))
         found = digest.hexdigest()
         recorded = reconstruction.tau == stored
         expected = container.header.results[0]

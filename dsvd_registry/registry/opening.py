@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..catalog import BaseRecord, CachedFingerprint, Catalog, FileState, VersionRecord
 from ..checkpoint import open_checkpoint
 from ..container.reader import Container
-from ..errors import BaseMismatch, NotFound, RegistryError
+from ..errors import BaseMismatch, NotFound, RegistryError, StorageError
+from ..fs import storage_errors
 from ..hashing import sha256_file
 from ..store import ObjectStore
 from .base_weights import BaseWeights, Manifest
@@ -23,7 +27,9 @@ def read_manifest(base: BaseRecord, objects: ObjectStore) -> Manifest:
     """The manifest of a base. Raises `RegistryError` if it is damaged or another base's."""
     objects.check(base.manifest)
     path = objects.path(base.manifest)
-    manifest = Manifest.from_bytes(path.read_bytes(), str(path))
+    with storage_errors(path):
+        data = path.read_bytes()
+    manifest = Manifest.from_bytes(data, str(path))
     if manifest.digest != base.digest:
         raise RegistryError(f"the manifest of the base {base.name!r} is of another base")
     return manifest
@@ -33,7 +39,7 @@ def base_file(base: BaseRecord, objects: ObjectStore) -> Path:
     """Where the weights of a base lie. Raises `BaseMismatch` if they are gone."""
     if base.link is None:
         return objects.path(base.file)
-    if not base.link.exists():
+    if not os.path.exists(base.link):  # noqa: PTH110 - answers no where Path raises
         raise BaseMismatch(
             f"the base {base.name!r} ({base.digest}) is linked to {base.link}, which is gone",
             "Put the file back, or add the base again with `dsvd base add`.",
@@ -58,6 +64,17 @@ def base_of(version: VersionRecord, catalog: Catalog) -> BaseRecord:
         ) from None
 
 
+@contextlib.contextmanager
+def unchanging(path: Path) -> Iterator[None]:
+    """Raises `StorageError` if another program changes the file while it is read here, in parts."""
+    before = FileState.of(path)
+    yield
+    if FileState.of(path) != before:
+        raise StorageError(
+            f"{path} was changed while it was read", "Run it again when the file is complete."
+        )
+
+
 def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> str:
     """SHA-256 of a file, remembered by path, size, time and inode. Raises `StorageError`."""
     state = FileState.of(path)
@@ -77,4 +94,4 @@ def fingerprint_checkpoint(path: Path, progress: Progress) -> tuple[Manifest, st
         total = sum(info.nbytes for info in checkpoint.tensors.values())
         meter = Meter(progress, "hashing tensors", total)
         manifest = Manifest(tuple(checkpoint.fingerprints(meter.advance)))
-        return manifest, checkpoint.format, path.stat().st_size
+        return manifest, checkpoint.format, FileState.of(path).size

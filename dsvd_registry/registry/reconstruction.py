@@ -5,8 +5,9 @@ The exact rule: spec/dsvd-container-v1.md, section "Reconstruction".
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
 from ..checkpoint.model import TensorInfo
 from ..checkpoint.safetensors_file import parse_header
-from ..codec.exact import Components, DeltaProduct, apply_delta, apply_dense
+from ..codec.exact import CPU, Components, DeltaProduct, apply_delta, apply_dense, ieee_arithmetic
 from ..codec.tensors import TORCH_DTYPES, round_to, tensor_from_bytes, tensor_to_bytes
 from ..container.header import content_digest
 from ..container.reader import Container
@@ -82,22 +83,24 @@ class Reconstruction:
         """Everything of the result file but its data (spec, section "Result files")."""
         return self._layout
 
-    def chunks(self) -> Iterator[Bytes]:
-        """The result file from first byte to last, a tensor at a time."""
+    def chunks(self) -> Generator[Bytes, None, None]:
+        """The result file from first byte to last, a tensor at a time; close it if you stop early."""
         layout = self.layout()
         tensors = self._container.header.tensors
         yield layout.prefix
-        yield from in_order(
+        with in_order(
             self.tensor_bytes, layout.order, lambda name: tensors[self._index[name]].elements
-        )
+        ) as made:
+            yield from made
 
     def digest(self, progress: Progress = silent, stage: str = "checking") -> ResultDigest:
         """Digest of the result file, made without writing it."""
         digest = hashlib.sha256()
         meter = Meter(progress, stage, self.layout().size)
-        for chunk in self.chunks():
-            digest.update(chunk)
-            meter.advance(len(chunk))
+        with contextlib.closing(self.chunks()) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+                meter.advance(len(chunk))
         return ResultDigest(digest.hexdigest(), self.layout().size)
 
     def tensor_bytes(self, name: str) -> Bytes:
@@ -121,6 +124,10 @@ class Reconstruction:
 
     def common_rows(self, index: int) -> torch.Tensor:
         """Tensor number `index` without its new rows; raw ones have none."""
+        with ieee_arithmetic(CPU):
+            return self._common_rows(index)
+
+    def _common_rows(self, index: int) -> torch.Tensor:
         record = self._container.header.tensors[index]
         assert isinstance(record, BasedRecord)
         base = self.viewed_base(record)
@@ -134,7 +141,7 @@ class Reconstruction:
                 )
                 a, b = self._container.components(index, rank)
                 exponents = self._container.table(index).exponents[:rank]
-                result = torch.empty(record.matrix_shape, dtype=dtype)
+                result = torch.empty(record.matrix_shape, dtype=dtype, device=CPU)
                 product = DeltaProduct(Components(a, b, exponents))
                 apply_delta(base.reshape(record.matrix_shape), product, dtype, result)
             case DenseRecord():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace as replaced
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,18 +17,18 @@ from typing import TYPE_CHECKING, Self
 from .. import store
 from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, rebuild
 from ..closing import Closing
+from ..errors import Conflict
 from ..store import ObjectStore, RegistryFolder
 from . import cleaning
 from .cleaning import Collected, Usage
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
-    import torch
-
+    from .adding import Addition
     from .comparing import BaseDifference, Difference
-    from .intake import Addition
     from .materializing import Materialized
     from .report import Report
+    from .tensors import LazyTensors
     from .verifying import Verified
 
 DEFAULT_TAU = 0.5
@@ -94,7 +95,7 @@ class Registry(Closing):
 
         Raises `CheckpointError`, `Conflict` for a name or for weights that are taken.
         """
-        from .intake import add_base
+        from .adding import add_base
 
         return add_base(Path(path), name, link, self._catalog, self._objects, progress)
 
@@ -138,7 +139,7 @@ class Registry(Closing):
         settings again are recognised, and nothing is computed.
         Raises `CheckpointError`, `BaseMismatch`, `InvalidArgument`, `Conflict`.
         """
-        from .intake import add_version, checked_encoding
+        from .adding import add_version, checked_encoding
 
         path = Path(path)
         return add_version(
@@ -229,7 +230,7 @@ class Registry(Closing):
         `tau`: a lower one than stored. Raises `Conflict`, `BaseMismatch`, `ContainerError`,
         `TauNotServed`, `ResultMismatch`.
         """
-        from .intake import checked_tau
+        from .adding import checked_tau
         from .materializing import write_result
         from .opening import base_of, open_base, open_container
 
@@ -240,16 +241,17 @@ class Registry(Closing):
             open_container(version, self._objects) as container,
             open_base(base, self._objects) as weights,
         ):
+            self._check_not_a_base(Path(output))
             return write_result(
                 container, weights, Path(output), tau=tau, replace=replace, progress=progress
             )
 
-    def tensors(self, ref: str, *, tau: float | None = None) -> Mapping[str, torch.Tensor]:
+    def tensors(self, ref: str, *, tau: float | None = None) -> LazyTensors:
         """The full checkpoint as a lazy mapping: each tensor is made when it is looked up.
 
         The mapping is a context manager too, and holds two files open until it is closed.
         """
-        from .intake import checked_tau
+        from .adding import checked_tau
         from .opening import base_of, open_base, open_container
         from .tensors import LazyTensors
 
@@ -299,14 +301,17 @@ class Registry(Closing):
 
         Damage is no exception here: it stands in the findings.
         """
-        from .verifying import verify
+        from .verifying import verify, verify_log
 
         if ref is None:
             versions, bases = self.versions(), self.bases()
         else:
             versions = [self.version(ref)]
             bases = [base for base in self.bases() if base.digest == versions[0].base]
-        return verify(versions, bases, self._catalog, self._objects, deep=deep, progress=progress)
+        found = verify(versions, bases, self._catalog, self._objects, deep=deep, progress=progress)
+        if ref is None:
+            found = replaced(found, findings=(*verify_log(self._catalog), *found.findings))
+        return found
 
     def usage(self) -> Usage:
         """Bytes by model and by base, shared and reclaimable."""
@@ -319,3 +324,11 @@ class Registry(Closing):
         return cleaning.collect(
             self._catalog, self._objects, grace_days=grace_days, dry_run=dry_run
         )
+
+    def _check_not_a_base(self, output: Path) -> None:
+        for base in self.bases():
+            with contextlib.suppress(OSError):
+                if base.link is not None and output.samefile(base.link):
+                    raise Conflict(
+                        f"{output} is the file of the base {base.name!r}", "Give another path."
+                    )

@@ -33,11 +33,15 @@ KINDS: dict[type[TensorRecord], str] = {
 
 @dataclass(frozen=True)
 class KindRow:
-    """All tensors of one kind of record. `stored_bytes`: their compressed share of the payload."""
+    """All tensors of one kind of record. `stored_bytes`: their compressed share of the payload.
+
+    `stored_parameters`: the numbers kept, r (m + n) of a low-rank tensor, none of an unchanged one.
+    """
 
     kind: str
     tensors: int
     parameters: int
+    stored_parameters: int
     source_bytes: int
     stored_bytes: int
 
@@ -112,7 +116,6 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         by_kind[KINDS[type(tensor)]].append((tensor, share))
         by_group[layer_group(tensor.name)].append((tensor, share))
     taken = {base.name for t in header.tensors if isinstance(t, BasedRecord) for base in t.base}
-    changed = [tensor for tensor, _ in rows]
     return Report(
         kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in KINDS.values()),
         groups=tuple(_group_row(group, by_group[group]) for group in GROUPS if group in by_group),
@@ -120,14 +123,14 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
         left_out=header.left_out,
         total=len(rows),
-        parameters=sum(tensor.elements for tensor in changed),
+        parameters=sum(tensor.elements for tensor in header.tensors),
         source_bytes=header.source.size,
         stored_bytes=container.size,
         tau=header.encoding.tau,
         grid_noise=header.encoding.grid_noise,
-        error=_error(changed),
-        change=_change(changed),
-        warnings=tuple(_warnings(changed)),
+        error=_error(header.tensors),
+        change=_change(header.tensors),
+        warnings=tuple(_warnings(header.tensors)),
     )
 
 
@@ -144,9 +147,23 @@ def _kind_row(kind: str, rows: list[tuple[TensorRecord, int]]) -> KindRow:
         kind=kind,
         tensors=len(rows),
         parameters=sum(tensor.elements for tensor, _ in rows),
+        stored_parameters=sum(_stored_parameters(tensor) for tensor, _ in rows),
         source_bytes=sum(tensor.nbytes for tensor, _ in rows),
         stored_bytes=sum(share for _, share in rows),
     )
+
+
+def _stored_parameters(tensor: TensorRecord) -> int:
+    match tensor:
+        case SameRecord():
+            kept = 0
+        case LowRankRecord():
+            kept = tensor.rank * sum(tensor.matrix_shape)
+        case DenseRecord():
+            kept = math.prod(tensor.common_shape)
+        case _:
+            return tensor.elements
+    return kept + tensor.elements - math.prod(tensor.common_shape)
 
 
 def _group_row(group: str, rows: list[tuple[TensorRecord, int]]) -> GroupRow:
@@ -204,7 +221,7 @@ def _change(tensors: Iterable[TensorRecord]) -> float:
     return norm / base_norm
 
 
-def _warnings(tensors: list[TensorRecord]) -> Iterable[str]:
+def _warnings(tensors: tuple[TensorRecord, ...]) -> Iterable[str]:
     change = _change(tensors)
     if change >= WRONG_BASE_CHANGE:
         yield (

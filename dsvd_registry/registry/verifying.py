@@ -38,6 +38,15 @@ class Verified:
         return not self.findings
 
 
+def verify_log(catalog: Catalog) -> tuple[Finding, ...]:
+    """Read every event, which only a rebuild of the catalog would otherwise do."""
+    try:
+        catalog.check_log()
+    except DsvdError as error:
+        return (Finding(("event log",), str(error)),)
+    return ()
+
+
 def verify(
     versions: list[VersionRecord],
     bases: list[BaseRecord],

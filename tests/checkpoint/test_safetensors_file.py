@@ -114,7 +114,7 @@ def test_too_short_for_a_length(tmp_path, size):
 
 REJECTED_FILES = {
     "ends inside its header": (VALID, b"", 10**6),
-    "more than 67108864": (VALID, b"", 2**40),
+    "more than 16777216": (VALID, b"", 2**40),
     "truncated: 10 of 11 bytes": (VALID, bytes(10), None),
     "1 bytes follow its last tensor": (VALID, bytes(12), None),
     "does not begin with '{'": (b' {"a":1}', b"", None),

@@ -106,7 +106,7 @@ def bad(here: Path, filled: Path, checkpoints: Path) -> Path:
         ),
         ("materialize subject-42@1 -o text.safetensors/x", 9, ["text.safetensors"]),
         ("materialize subject-42@1 -o /proc/x.safetensors", 9, ["/proc"]),
-        ("materialize subject-42@1 -o folder.ckpt --force", 9, ["folder.ckpt"]),
+        ("materialize subject-42@1 -o folder.ckpt --force", 2, ["folder.ckpt", "not a plain file"]),
         ("materialize subject-42@1 --tau 0.9", 10, ["0.9"]),
         ("materialize subject-42@1 --tau 0", 2, ["tau"]),
         ("alias set prod nobody", 3, ["nobody"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def test_the_account_adds_up(dsvd: Dsvd, filled: Path) -> None:
     assert sum(row["tensors"] for row in report["kinds"]) == report["total"] == 6
     assert sum(row["parameters"] for row in report["kinds"]) == report["parameters"]
     assert len(report["tensors"]) == report["total"]
+    low_rank = [row for row in report["tensors"] if row["kind"] == "low_rank"]
+    kept = {row["kind"]: row["stored_parameters"] for row in report["kinds"]}
+    assert kept["low_rank"] == sum(
+        row["rank"] * (row["shape"][0] + math.prod(row["shape"][1:])) for row in low_rank
+    )
+    assert kept["same"] == 0
     shown = dsvd("show", "subject-42@1").out
     kinds = {row[0]: row[1:] for row in table(shown, "kind ")}
     assert kinds["low-rank"][0] == "3"

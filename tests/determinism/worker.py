@@ -66,7 +66,7 @@ def cuda() -> Iterator[None]:
         apply_delta(base.cuda(), product, dtype, on_gpu)
         out.copy_(on_gpu)
 
-    reconstruction.DeltaProduct = partial(DeltaProduct, device="cuda")
+    reconstruction.DeltaProduct = partial(DeltaProduct, device=torch.device("cuda"))
     reconstruction.apply_delta = delta
     reconstruction.apply_dense = lambda base, *rest: apply_dense(base.cuda(), *rest).cpu()
     yield

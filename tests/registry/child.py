@@ -16,9 +16,9 @@ from sqlalchemy import Engine, event
 
 from dsvd_registry import Registry, fs
 from dsvd_registry.errors import DsvdError
-from dsvd_registry.registry import adding, materializing, reconstruction
+from dsvd_registry.registry import building, materializing, reconstruction
 
-IMPORTED = adding, materializing, reconstruction
+IMPORTED = building, materializing, reconstruction
 
 Additions = list[tuple[Path, dict[str, Any]]]
 

@@ -14,6 +14,7 @@ from dsvd_registry import Registry
 from dsvd_registry.errors import (
     Conflict,
     ContainerError,
+    InvalidArgument,
     NotFound,
     RegistryError,
     ResultMismatch,
@@ -87,7 +88,7 @@ def test_a_file_that_appears_meanwhile(registry: Registry, out: Path) -> None:
 @pytest.mark.parametrize("replace", [False, True])
 def test_a_folder(registry: Registry, out: Path, replace: bool) -> None:
     (out / "model").mkdir()
-    with pytest.raises((Conflict, StorageError), match=str(out / "model")):
+    with pytest.raises((Conflict, InvalidArgument), match=str(out / "model")):
         registry.materialize("subject", out / "model", replace=replace)
     assert list(out.iterdir()) == [out / "model"]
     assert files_in(out) == {}

@@ -74,6 +74,7 @@ def test_limits() -> None:
         "tensors; entries of `left_out`": limits.MAX_TENSORS,
         "frames": limits.MAX_FRAMES,
         "parts, all frames together": limits.MAX_PARTS,
+        "components, all tensors together": limits.MAX_COMPONENTS,
         "a `source_header`": limits.MAX_SOURCE_HEADER,
         "results": 1,
         "base tensors of a record": limits.MAX_BASE_TENSORS_PER_RECORD,
