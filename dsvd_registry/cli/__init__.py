@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import signal
 import sys
 from collections.abc import Sequence
+from gc import set_threshold  # by name: `gc` is a command of this package too
 
 import click
 
@@ -22,7 +22,7 @@ GARBAGE_THRESHOLD = 200_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dsvd` with `arguments` (default: those of the process); gives the exit code."""
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    set_threshold(GARBAGE_THRESHOLD)
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
