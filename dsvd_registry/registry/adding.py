@@ -14,7 +14,7 @@ from ..errors import Conflict, InvalidArgument
 from ..store import ObjectStore, canonical, names
 from ..store.fields import MAX_TEXT
 from .opening import file_sha256, fingerprint_checkpoint, open_base, unchanging
-from .progress import Progress
+from .progress import Meter, Progress
 from .summary import summary_of
 
 
@@ -43,7 +43,10 @@ def add_base(
     with unchanging(path):
         manifest, format, size = fingerprint_checkpoint(path, progress)
         _check_free(name, manifest.digest, catalog)
-        file = file_sha256(path, catalog, progress) if link else objects.put_file(path).sha256
+        if link:
+            file = file_sha256(path, catalog, progress)
+        else:
+            file = objects.put_file(path, Meter(progress, "copying", size).advance).sha256
     stored = objects.put(manifest.to_bytes()).sha256
 
     def confirm() -> None:
@@ -109,6 +112,14 @@ def add_version(
         confirm=lambda: objects.path(container),
     )
     return Addition(_labelled(version, note, tags, catalog), created=True)
+
+
+def name_of(path: Path) -> str:
+    """The model's name where none is given: the file's stem. Raises `InvalidArgument`."""
+    try:
+        return names.check_name("model", path.stem)
+    except InvalidArgument as error:
+        raise InvalidArgument(str(error), "Give the model another name with --name.") from error
 
 
 def checked_encoding(tau: float, grid_noise: float) -> Encoding:

@@ -81,9 +81,7 @@ def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> st
     known = catalog.cached_fingerprint(state)
     if known is not None:
         return known.sha256
-    progress("hashing", 0, state.size)
-    found = sha256_file(path)
-    progress("hashing", state.size, state.size)
+    found = sha256_file(path, Meter(progress, "hashing", state.size).advance)
     catalog.remember_fingerprint(state, CachedFingerprint(found, None))
     return found
 

@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with the stage's name, what is done and what there is to do, both in bytes."""
+    """Called with the stage's name, what is done and what there is to do.
+
+    Both are in bytes, but of the stage "comparing", which counts tensors.
+    """
 
     def __call__(self, stage: str, done: int, total: int, /) -> None: ...
 

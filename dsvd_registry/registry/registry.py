@@ -139,12 +139,12 @@ class Registry(Closing):
         settings again are recognised, and nothing is computed.
         Raises `CheckpointError`, `BaseMismatch`, `InvalidArgument`, `Conflict`.
         """
-        from .adding import add_version, checked_encoding
+        from .adding import add_version, checked_encoding, name_of
 
         path = Path(path)
         return add_version(
             path,
-            path.stem if name is None else name,
+            name_of(path) if name is None else name,
             self.base(base),
             checked_encoding(tau, grid_noise),
             note,

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -91,11 +91,16 @@ class ObjectStore:
             writer.write(data)
             return writer.commit()
 
-    def put_file(self, path: Path) -> StoredObject:
-        """Store a copy of a file, streamed. Raises `StorageError`."""
+    def put_file(self, path: Path, progress: Callable[[int], None] | None = None) -> StoredObject:
+        """Store a copy of a file, streamed. Raises `StorageError`.
+
+        `progress` is called with the number of bytes copied since the last call.
+        """
         with self.new_object() as writer, fs.storage_errors(path), path.open("rb") as file:
             while chunk := file.read(COPY_CHUNK):
                 writer.write(chunk)
+                if progress is not None:
+                    progress(len(chunk))
             return writer.commit()
 
     def path(self, sha256: str) -> Path:

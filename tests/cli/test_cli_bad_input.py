@@ -83,7 +83,7 @@ def bad(here: Path, filled: Path, checkpoints: Path) -> Path:
         ("add ft.safetensors --base sd15 --tau much", 2, ["--tau", "much"]),
         ("add ft.safetensors --base sd15 --grid-noise -1", 2, ["grid noise"]),
         ("add ft.safetensors --base sd15 --name ../up", 2, ["../up"]),
-        ("add con.safetensors --base sd15", 2, ["con"]),
+        ("add con.safetensors --base sd15", 2, ["con", "--name"]),
         ("base add sd15 ft.safetensors", 4, ["sd15"]),
         ("base add sd21 text.safetensors", 5, ["text.safetensors"]),
         ("base add a/b ft.safetensors", 2, ["a/b"]),
