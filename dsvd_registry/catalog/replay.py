@@ -45,7 +45,7 @@ def apply(connection: Connection, event: Event) -> None:
 
 @functools.singledispatch
 def _apply(event: Event, _connection: Connection) -> None:
-    raise NotImplementedError(type(event).__name__)
+    raise TypeError(f"not an event: {type(event).__name__}")
 
 
 @_apply.register

@@ -41,8 +41,10 @@ class Manifest:
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
         """Raises `RegistryError` for anything but a manifest."""
         value = canonical.parse(data, where)
+        entries = value.get("tensors") if isinstance(value, dict) else None
+        if not isinstance(entries, list):
+            raise RegistryError(f"{where} is not the manifest of a base")
         try:
-            entries = value["tensors"]  # type: ignore[index]
             return cls(
                 tuple(
                     Fingerprint(
