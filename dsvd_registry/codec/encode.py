@@ -12,7 +12,15 @@ import torch
 
 from .bound import MIN_EXPONENT
 from .encoded import Dense, Encoded, LowRank, Raw, Same
-from .exact import CPU, Components, DeltaProduct, apply_dense, ieee_arithmetic, row_tiles
+from .exact import (
+    CPU,
+    Components,
+    DeltaProduct,
+    add_tile,
+    apply_dense,
+    ieee_arithmetic,
+    row_tiles,
+)
 from .grid import OutsideGrid, component_grid, element_grid
 from .rank import energy, noise_rank, tau_rank
 from .spectrum import Spectrum, spectrum
@@ -161,7 +169,7 @@ def _distance(pair: _Pair, product: DeltaProduct) -> _Distance:
     squares = [0.0, 0.0]
     for first, end in row_tiles(product.rows, product.columns):
         tile = product.tile(first, end)
-        result = round_to(pair.base[first:end].to(product.path) + tile, pair.source.dtype)
+        result = add_tile(pair.base[first:end], tile, pair.source.dtype)
         squares[0] += _square(pair.delta[first:end] - tile)
         squares[1] += _square(result.to(torch.float64) - pair.source[first:end])
     return _Distance(*(math.sqrt(square) for square in squares))

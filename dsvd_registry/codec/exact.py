@@ -76,9 +76,15 @@ def apply_delta(
     """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n)."""
     with ieee_arithmetic(base.device):
         for first, end in row_tiles(product.rows, product.columns):
-            # Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
-            total = base[first:end].to(product.path) + product.tile(first, end)
-            out[first:end] = round_to(total, dtype)
+            out[first:end] = add_tile(base[first:end], product.tile(first, end), dtype)
+
+
+def add_tile(base: torch.Tensor, tile: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """round(base + tile) for rows of the base and the product's tile of the same rows.
+
+    Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
+    """
+    return round_to(base.to(tile.dtype) + tile, dtype)
 
 
 def row_tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:

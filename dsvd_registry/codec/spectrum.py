@@ -64,9 +64,7 @@ def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float) -> b
     doubt = (len(eigenvalues) + math.sqrt(max(shape))) * UNIT * float(eigenvalues[0])
     if tau == 1:
         threshold = math.sqrt(float(eigenvalues[0])) * max(shape) * 2.0**-52
-        return (
-            bool(float(eigenvalues[-1]) > doubt) and float(eigenvalues[-1] - doubt) > threshold**2
-        )
+        return float(eigenvalues[-1]) - doubt > threshold**2
     least = (eigenvalues - doubt).clamp_min(0).sqrt()
     most = (eigenvalues + doubt).clamp_min(0).sqrt()
     total = float(most.sum())

@@ -45,19 +45,18 @@ def _nothing() -> None:
     pass
 
 
-class OneThread:
+class OneThread(threading.local):
     """A context manager inside which torch takes one thread for each step of the calling thread.
 
     torch keeps this number per thread, so each thread that enters has its own, and gets it back.
     """
 
     def __init__(self) -> None:
-        self._own = threading.local()
+        self._before: list[int] = []
 
     def __enter__(self) -> None:
-        before = self._before()
-        before.append(torch.get_num_threads())
-        if before[-1] != 1:
+        self._before.append(torch.get_num_threads())
+        if self._before[-1] != 1:
             torch.set_num_threads(1)
 
     def __exit__(
@@ -66,15 +65,9 @@ class OneThread:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        threads = self._before().pop()
+        threads = self._before.pop()
         if threads != 1:
             torch.set_num_threads(threads)
-
-    def _before(self) -> list[int]:
-        if not hasattr(self._own, "before"):
-            self._own.before = []
-        before: list[int] = self._own.before
-        return before
 
 
 def _ieee_products() -> Restore:

@@ -8,9 +8,8 @@ from ..errors import ContainerError
 from ..fs import Bytes
 from .limits import MAX_WINDOW
 
-NUMBERS = (
-    1  # zstd's level: integers of the grid repeat nothing, and looking for matches costs bytes
-)
+# zstd's levels. Integers of the grid repeat nothing, and looking for matches costs time and bytes.
+NUMBERS = 1
 TEXT = 19
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast, get_args
 
 from .. import canonical
@@ -248,7 +247,7 @@ def _shape(fields: Fields, where: str) -> tuple[int, ...]:
     shape = fields.array("shape", limits.MAX_DIMENSIONS)
     if not all(type(size) is int and 0 <= size <= limits.MAX_SIZE for size in shape):
         raise ContainerError(f"{where}: shape holds something else than sizes")
-    if math.prod(size for size in shape if size) * 16 > limits.MAX_SIZE:
+    if not limits.shape_fits(shape):
         raise ContainerError(f"{where}: the shape has too many elements")
     return tuple(shape)
 

@@ -1,5 +1,10 @@
 """The numbers of the format. Each stands in spec/dsvd-container-v1.md, section "Limits"."""
 
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
 from ..codec.bound import MAX_EXPONENT as MAX_EXPONENT
 from ..codec.bound import MAX_MAGNITUDE as MAX_MAGNITUDE
 from ..codec.bound import MIN_EXPONENT as MIN_EXPONENT
@@ -25,3 +30,8 @@ MAX_NAME_BYTES = 4096
 MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: what JSON readers keep exactly
 
 FEATURES: frozenset[str] = frozenset()  # names that `requires` may hold
+
+
+def shape_fits(shape: Iterable[int]) -> bool:
+    """Whether a tensor of this shape is within the limits; dimensions of 0 hide no others."""
+    return math.prod(size for size in shape if size) * 16 <= MAX_SIZE

@@ -6,7 +6,6 @@ materialised once, in memory, before it becomes an object: what is in the store 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +105,7 @@ def _check_storable(checkpoint: Checkpoint) -> None:
     if max(len(checkpoint.tensors), len(checkpoint.left_out)) > limits.MAX_TENSORS:
         raise CheckpointError(f"{checkpoint.path} has more than {limits.MAX_TENSORS} tensors")
     for info in checkpoint.tensors.values():
-        if math.prod(size for size in info.shape if size) * 16 > limits.MAX_SIZE:
+        if not limits.shape_fits(info.shape):
             raise CheckpointError(
                 f"{checkpoint.path}: tensor {info.name!r} has a shape over the limits"
             )

@@ -65,6 +65,16 @@ def base_of(version: VersionRecord, catalog: Catalog) -> BaseRecord:
 
 
 @contextlib.contextmanager
+def open_version(
+    version: VersionRecord, catalog: Catalog, objects: ObjectStore
+) -> Iterator[tuple[Container, BaseWeights]]:
+    """The container of a version and the base that it needs. Raises as what opens each."""
+    base = base_of(version, catalog)
+    with open_container(version, objects) as container, open_base(base, objects) as weights:
+        yield container, weights
+
+
+@contextlib.contextmanager
 def unchanging(path: Path) -> Iterator[None]:
     """Raises `StorageError` if another program changes the file while it is read here, in parts."""
     before = FileState.of(path)

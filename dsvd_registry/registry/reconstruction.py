@@ -61,15 +61,17 @@ class Reconstruction:
         )
         source_header = container.source_header()
         try:
-            size = result_layout(header, source_header, header.encoding.tau).size
+            layout = result_layout(header, source_header, header.encoding.tau)
         except ContainerError as error:
             raise ContainerError(f"{container.path}: {error}") from error
-        if size != header.results[0].size:
+        if layout.size != header.results[0].size:
             raise ContainerError(
-                f"{container.path}: the result has {size} bytes, where {header.results[0].size} "
+                f"{container.path}: the result has {layout.size} bytes, where {header.results[0].size} "
                 "are recorded"
             )
-        self._layout = result_layout(header, source_header, tau)
+        if tau != header.encoding.tau:
+            layout = result_layout(header, source_header, tau)
+        self._layout = layout
         self.tau = tau
         self._container, self._base = container, base
         self._index = {tensor.name: i for i, tensor in enumerate(header.tensors)}

@@ -232,15 +232,11 @@ class Registry(Closing):
         """
         from .adding import checked_tau
         from .materializing import write_result
-        from .opening import base_of, open_base, open_container
+        from .opening import open_version
 
         tau = None if tau is None else checked_tau(tau)
-        version = self.version(ref)
-        base = base_of(version, self._catalog)
-        with (
-            open_container(version, self._objects) as container,
-            open_base(base, self._objects) as weights,
-        ):
+        opened = open_version(self.version(ref), self._catalog, self._objects)
+        with opened as (container, weights):
             self._check_not_a_base(Path(output))
             return write_result(
                 container, weights, Path(output), tau=tau, replace=replace, progress=progress
@@ -279,15 +275,11 @@ class Registry(Closing):
     def diff_base(self, ref: str, *, progress: Progress = silent) -> list[BaseDifference]:
         """How each tensor of a version differs from its base."""
         from .comparing import base_differences
-        from .opening import base_of, open_base, open_container
+        from .opening import open_version
         from .reconstruction import Reconstruction
 
-        version = self.version(ref)
-        base = base_of(version, self._catalog)
-        with (
-            open_container(version, self._objects) as container,
-            open_base(base, self._objects) as weights,
-        ):
+        opened = open_version(self.version(ref), self._catalog, self._objects)
+        with opened as (container, weights):
             header = container.header
             reconstruction = Reconstruction(container, weights, header.encoding.tau)
             return list(base_differences(reconstruction, header, progress))

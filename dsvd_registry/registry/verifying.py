@@ -11,7 +11,7 @@ from ..container.reader import Container
 from ..errors import DsvdError
 from ..hashing import sha256_file
 from ..store import ObjectStore
-from .opening import base_file, base_of, fingerprint_checkpoint, open_base, read_manifest
+from .opening import base_file, base_of, fingerprint_checkpoint, open_version, read_manifest
 from .progress import Meter, Progress, silent
 
 
@@ -120,11 +120,7 @@ def _result_problems(
     # Only here are tensors needed, and torch with them.
     from .reconstruction import Reconstruction
 
-    base = base_of(version, catalog)
-    with (
-        Container(objects.path(version.container)) as container,
-        open_base(base, objects) as weights,
-    ):
+    with open_version(version, catalog, objects) as (container, weights):
         header = container.header
         found = Reconstruction(container, weights, header.encoding.tau).digest()
         expected = header.results[0]

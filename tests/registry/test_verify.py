@@ -123,6 +123,21 @@ def test_a_linked_base_that_changed(tmp_path: Path, pair: Pair) -> None:
         assert str(link) in finding.problem
 
 
+def add_as_it_is(registry: Registry, model: str, data: bytes) -> None:
+    """A version of `model` whose container is `data`; all else is that of `subject`."""
+    version = registry.version("subject")
+    stored = ObjectStore(RegistryFolder(registry.path)).put(data)
+    registry._catalog.add_version(
+        model,
+        container=stored.sha256,
+        size=stored.size,
+        base=version.base,
+        source=version.source,
+        settings=version.settings,
+        summary=version.summary,
+    )
+
+
 @pytest.mark.parametrize("field", ["sha256", "size"])
 def test_a_result_that_is_a_lie_is_found_by_deep_alone(registry: Registry, field: str) -> None:
     wrong = {"sha256": "0" * 64, "size": 7}[field]
@@ -131,16 +146,7 @@ def test_a_result_that_is_a_lie_is_found_by_deep_alone(registry: Registry, field
         object_path(registry.path, version.container),
         lambda header: header["results"][0].update({field: wrong}),
     )
-    stored = ObjectStore(RegistryFolder(registry.path)).put(lie)
-    registry._catalog.add_version(
-        "liar",
-        container=stored.sha256,
-        size=stored.size,
-        base=version.base,
-        source=version.source,
-        settings=version.settings,
-        summary=version.summary,
-    )
+    add_as_it_is(registry, "liar", lie)
     assert registry.verify().is_well
     (finding,) = registry.verify(deep=True).findings
     assert finding.subjects == ("liar@1",)
@@ -155,16 +161,7 @@ def test_a_container_that_is_another_than_the_catalog_says(registry: Registry, f
         object_path(registry.path, version.container),
         lambda header: header[field].update({key: "0" * 64}),
     )
-    stored = ObjectStore(RegistryFolder(registry.path)).put(changed)
-    registry._catalog.add_version(
-        "other",
-        container=stored.sha256,
-        size=stored.size,
-        base=version.base,
-        source=version.source,
-        settings=version.settings,
-        summary=version.summary,
-    )
+    add_as_it_is(registry, "other", changed)
     (finding,) = registry.verify().findings
     assert finding.subjects == ("other@1",)
     assert f"another {field}" in finding.problem
