@@ -1,50 +1,75 @@
-"""The connection to the catalog's database: SQLite in the registry's folder, or any URL."""
+"""What the catalog asks of a database: statements of SQL in transactions.
+
+The statements are plain SQL that every database takes, with parameters written `:name`. The one in
+the registry's folder is SQLite, used through Python's own driver: importing SQLAlchemy takes longer
+than any command that needs no tensor. SQLAlchemy connects to all others, and describes the tables
+(`schema`) for alembic, which makes and changes them.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import abc
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
-from .. import fs
-from ..errors import InvalidArgument
-from .faults import BUSY_SECONDS, database_errors
-
-_WRITES = "dsvd_writes"
+if TYPE_CHECKING:
+    from .engine import EngineDatabase
 
 
-@dataclass(frozen=True)
-class Database:
-    """An engine, what to call it in errors, and the SQLite file behind it where there is one."""
+class Rows(Protocol):
+    """What a statement gave: tuples, or the number of rows that it changed."""
 
-    engine: Engine
+    @property
+    def rowcount(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> Any: ...
+
+
+class Connection(Protocol):
+    """A connection inside a transaction; that of Python's SQLite driver is one."""
+
+    def execute(self, statement: str, parameters: Mapping[str, Any] = ..., /) -> Rows:
+        """Run one statement of SQL with parameters such as `:name`."""
+        ...
+
+
+class Database(abc.ABC):
+    """A database: `where` is what errors call it, `path` the SQLite file behind it if there is one."""
+
     where: str
     path: Path | None
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection that sees one state of the database. Raises as `database_errors`."""
-        with database_errors(self.where), self.engine.begin() as connection:
-            yield connection
+    @abc.abstractmethod
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection that sees one state of the database. Raises as `faults.database_errors`."""
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
+    @abc.abstractmethod
+    def writing(self) -> AbstractContextManager[Connection]:
         """A connection that writes, in a transaction committed on leaving. On SQLite it holds the
-        write lock from the start; elsewhere the first update takes it. Raises as `database_errors`.
+        write lock from the start; elsewhere the first update takes it. Raises as `reading`.
         """
-        engine = self.engine.execution_options(**{_WRITES: True})
-        with database_errors(self.where), engine.begin() as connection:
-            yield connection
 
+    @abc.abstractmethod
+    def tables(self, connection: Connection) -> set[str]:
+        """The names of the tables that there are."""
+
+    @abc.abstractmethod
+    def check(self, connection: Connection) -> None:
+        """Find damage before a statement runs into it. Raises `DamagedCatalogError`."""
+
+    @abc.abstractmethod
+    def engine(self) -> EngineDatabase:
+        """The same database through SQLAlchemy, which alembic needs; to be closed."""
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
 
 
 def connect(path: Path, url: str | None = None) -> Database:
@@ -52,63 +77,10 @@ def connect(path: Path, url: str | None = None) -> Database:
 
     Raises `InvalidArgument` for a URL that is none, or whose driver is not installed.
     """
-    try:
-        address = URL.create("sqlite", database=str(path)) if url is None else make_url(url)
-        engine = create_engine(address)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise InvalidArgument(
-            f"the catalog's URL cannot be used: {error}",
-            "Write it as SQLAlchemy does, and install the database's driver.",
-        ) from error
-    if address.get_backend_name() != "sqlite":
-        return Database(engine, f"catalog {address.render_as_string(hide_password=True)}", None)
-    name = address.database or ":memory:"
-    file = None if name == ":memory:" or name.startswith("file:") else Path(name)
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return Database(engine, str(file or f"catalog {name}"), file)
+    if url is None:
+        from .sqlite import SqliteDatabase
 
+        return SqliteDatabase(path)
+    from .engine import EngineDatabase
 
-def copy_sqlite(path: Path, copy: Path, tmp: Path) -> None:
-    """Copy what is committed in a database, replacing `copy`; written through the folder `tmp`.
-
-    It is SQLite's own online copy: one of the file alone would miss what is still in the WAL.
-    Raises `StorageError`, and the errors of `sqlite3`.
-    """
-    fs.make_folder(tmp)
-    with fs.new_file(tmp) as file:
-        with (
-            contextlib.closing(sqlite3.connect(path)) as source,
-            contextlib.closing(sqlite3.connect(file.path)) as target,
-        ):
-            source.backup(target)
-        file.publish(copy, replace=True)
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver would start transactions by itself, too late and only before some statements.
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    _use_write_ahead_log(connection)
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch once per file. SQLite does not wait for the lock this needs, so we do."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
-        try:
-            # Where the filesystem cannot do it, this is no error and the mode stays as it is.
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails where another one wrote in between.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    return EngineDatabase.at(url)

@@ -15,7 +15,6 @@ from . import lookup, queries
 from .ledger import Transaction
 from .records import BaseRecord, Source, VersionRecord
 from .refs import Ref
-from .schema import BaseRow, ModelRow, VersionRow
 from .suggest import a_few
 
 
@@ -32,15 +31,16 @@ def add_base(
     replace: bool,
 ) -> BaseRecord:
     connection = transaction.connection
-    same_name = queries.bases(connection, BaseRow.folded == folded(check_name("base", name)))
+    check_name("base", name)
+    same_name = queries.bases(connection, "folded = :folded", folded=folded(name))
     if same_name and (same_name[0].name, same_name[0].digest) != (name, digest):
         taken = same_name[0]
         what = "holds other weights" if taken.digest != digest else "differs in case alone"
         raise Conflict(f"the base name {taken.name} is taken, and {what}", "Choose another name.")
     if same_name and not replace:
         return same_name[0]
-    same_weights = queries.bases(connection, BaseRow.digest == digest, BaseRow.name != name)
-    if same_weights:
+    same_weights = queries.bases(connection, "digest = :digest", digest=digest)
+    if same_weights and not same_name:
         known = same_weights[0].name
         raise Conflict(f"these weights are the base {known} already", f"Use --base {known}.")
     transaction.record(
@@ -55,13 +55,14 @@ def add_base(
             link=link,
         )
     )
-    return queries.bases(connection, BaseRow.name == name)[0]
+    return queries.bases(connection, "name = :name", name=name)[0]
 
 
 def remove_base(transaction: Transaction, name: str) -> BaseRecord:
     connection = transaction.connection
     found = lookup.base(connection, name)
-    needed_by = queries.versions(connection, VersionRow.base == found.digest, queries.LIVE)
+    this = "versions.base = :base"
+    needed_by = queries.versions(connection, this, queries.LIVE, base=found.digest)
     if needed_by:
         refs = a_few([version.ref for version in needed_by])
         raise Conflict(f"the base {found.name} is needed by {refs}", "Remove these first.")
@@ -88,7 +89,7 @@ def add_version(
             f"the model name {model} differs from {twin.name} in case alone",
             f"Write {twin.name}, or choose another name.",
         )
-    if not queries.bases(connection, BaseRow.digest == base):
+    if not queries.bases(connection, "digest = :digest", digest=base):
         raise NotFound(f"there is no base with the digest {base}", "Add it with `dsvd base add`.")
     event = VersionAdded(
         **transaction.stamp,
@@ -118,5 +119,5 @@ def remove_version(transaction: Transaction, model: str, number: int) -> Version
             "Move or remove the alias first.",
         )
     transaction.record(VersionRemoved(**transaction.stamp, model=model, number=number))
-    this = (ModelRow.name == model) & (VersionRow.number == number)
-    return queries.versions(connection, this)[0]
+    this = "models.name = :model AND versions.number = :number"
+    return queries.versions(connection, this, model=model, number=number)[0]

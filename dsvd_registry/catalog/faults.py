@@ -6,8 +6,6 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
 from ..errors import DsvdError, InvalidArgument, RegistryError, StorageError
 
 REBUILD = "Run `dsvd catalog rebuild`: it makes the catalog anew from the event log."
@@ -22,10 +20,10 @@ class DamagedCatalogError(RegistryError):
 
 @contextlib.contextmanager
 def database_errors(where: str) -> Iterator[None]:
-    """Turn a database's errors raised inside into typed ones that name `where`.
+    """Turn SQLite's errors raised inside into typed ones that name `where`.
 
-    Raises `DamagedCatalogError`, `RegistryError` (locked for too long; any other database's error),
-    `StorageError` (disk full, read-only, read error), `InvalidArgument` (a text not in Unicode).
+    Raises `DamagedCatalogError`, `RegistryError` (locked for too long), `StorageError` (disk full,
+    read-only, read error), `InvalidArgument` (a text not in Unicode).
     """
     try:
         yield
@@ -33,16 +31,11 @@ def database_errors(where: str) -> Iterator[None]:
         # What a terminal passed that is not in its encoding, as a name to look up.
         raise InvalidArgument(f"{error.object!r} is not Unicode text") from error
     except sqlite3.Error as error:
-        raise _of_sqlite(error, where) from error
-    except SQLAlchemyError as error:
-        cause = error.orig if isinstance(error, DBAPIError) else None
-        if isinstance(cause, sqlite3.Error):
-            raise _of_sqlite(cause, where) from error
-        reason = " ".join(str(cause or error).split())
-        raise RegistryError(f"{where}: {reason}", "Check the database and its address.") from error
+        raise of_sqlite(error, where) from error
 
 
-def _of_sqlite(error: sqlite3.Error, where: str) -> DsvdError:
+def of_sqlite(error: sqlite3.Error, where: str) -> DsvdError:
+    """The error to raise for one of SQLite."""
     # An extended code keeps the primary one in its low byte. Errors of the Python module itself
     # (a wrong parameter type, say) have none.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -5,8 +5,6 @@ As in `edits`; what already is as asked for is no event.
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
 from ..errors import Conflict, NotFound
 from ..store import AliasRemoved, AliasSet, NoteSet, TagAdded, TagRemoved
 from ..store.names import check_alias, check_name, folded
@@ -14,7 +12,6 @@ from . import lookup
 from .ledger import Transaction
 from .records import VersionRecord
 from .refs import Ref
-from .schema import AliasRow
 from .suggest import a_few, near
 
 
@@ -23,11 +20,14 @@ def set_alias(transaction: Transaction, model: str, alias: str, number: int) -> 
     check_alias(alias)
     found = lookup.version(connection, Ref(model, number))
     of = lookup.model(connection, model)
-    twin = connection.scalar(
-        select(AliasRow.name).where(AliasRow.model_id == of.id, AliasRow.folded == folded(alias))
-    )
-    if twin not in (None, alias):
-        raise Conflict(f"the alias {alias} differs from {twin} in case alone", f"Write {twin}.")
+    twin = connection.execute(
+        "SELECT name FROM aliases WHERE model_id = :model AND folded = :folded",
+        {"model": of.id, "folded": folded(alias)},
+    ).fetchone()
+    if twin is not None and twin[0] != alias:
+        raise Conflict(
+            f"the alias {alias} differs from {twin[0]} in case alone", f"Write {twin[0]}."
+        )
     if alias not in found.aliases:
         transaction.record(AliasSet(**transaction.stamp, model=model, alias=alias, number=number))
     return lookup.version(connection, Ref(model, number))

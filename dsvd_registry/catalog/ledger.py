@@ -13,15 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
-from sqlalchemy import Connection, select, update
-
 from ..errors import RegistryError
 from ..store import Event, EventLog
 from ..store.fields import MAX_SEQUENCE, utc_now
 from . import replay
-from .database import Database
+from .database import Connection, Database
 from .faults import REBUILD, DamagedCatalogError
-from .schema import PositionRow
 
 
 class Stamp(TypedDict):
@@ -47,7 +44,7 @@ class Transaction:
         # Rows before event: what the database refuses must not enter the log.
         replay.apply(self.connection, event)
         self.log.append(event)
-        _set_position(self.connection, self.log, event.sequence)
+        _set_position(self.connection, event.sequence, self.log.digest(event.sequence))
 
 
 @dataclass(frozen=True)
@@ -87,12 +84,12 @@ class Ledger:
 
     def replay_all(self, connection: Connection) -> int:
         """Apply the whole log to empty tables; returns the number of events."""
-        connection.execute(update(PositionRow).values(position=0, sha256=""))
+        _set_position(connection, 0, "")
         return self._catch_up(connection)
 
     def _catch_up(self, connection: Connection) -> int:
         # Databases other than SQLite have no lock yet: this update waits for it.
-        connection.execute(update(PositionRow).values(position=PositionRow.position))
+        connection.execute("UPDATE log_position SET position = position")
         position, _ = _position(connection)
         if not self.shows_the_log(connection):
             raise RegistryError(
@@ -107,17 +104,19 @@ class Ledger:
             last = event.sequence
         if last > position:
             self.log.sync(position + 1, last)
-            _set_position(connection, self.log, last)
+            _set_position(connection, last, self.log.digest(last))
         return last
 
 
 def _position(connection: Connection) -> tuple[int, str]:
-    row = connection.execute(select(PositionRow.position, PositionRow.sha256)).one_or_none()
+    row = connection.execute("SELECT position, sha256 FROM log_position").fetchone()
     if row is None:
         raise DamagedCatalogError("the catalog does not say which events it shows", REBUILD)
     return row[0], row[1]
 
 
-def _set_position(connection: Connection, log: EventLog, sequence: int) -> None:
-    digest = log.digest(sequence)
-    connection.execute(update(PositionRow).values(position=sequence, sha256=digest))
+def _set_position(connection: Connection, position: int, sha256: str | None) -> None:
+    connection.execute(
+        "UPDATE log_position SET position = :position, sha256 = :sha256",
+        {"position": position, "sha256": sha256},
+    )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
-
 from ..errors import InvalidArgument, NotFound
 from ..store.names import LATEST, check_name, folded
 from . import queries
+from .database import Connection
 from .records import BaseRecord, VersionRecord
 from .refs import Ref
-from .schema import AliasRow, BaseRow, ModelRow, VersionRow
 from .suggest import a_few, near, ranges
 
 _DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
@@ -33,10 +31,11 @@ def base(connection: Connection, name: str) -> BaseRecord:
 
     Raises `NotFound`, `InvalidArgument` for a prefix of several digests.
     """
-    if found := queries.bases(connection, BaseRow.name == name):
+    if found := queries.bases(connection, "name = :name", name=name):
         return found[0]
     if _DIGEST_PREFIX.fullmatch(name):
-        found = queries.bases(connection, BaseRow.digest.startswith(name))
+        start = queries.starting_with(name)
+        found = queries.bases(connection, "digest LIKE :start ESCAPE '/'", start=start)
         if len(found) > 1:
             shared = a_few([one.name for one in found])
             raise InvalidArgument(
@@ -45,7 +44,7 @@ def base(connection: Connection, name: str) -> BaseRecord:
             )
         if found:
             return found[0]
-    names = connection.scalars(select(BaseRow.name)).all()
+    names = [one.name for one in queries.bases(connection)]
     raise NotFound(
         f"there is no base {name!r}",
         near(name, names, "`dsvd base ls` lists the bases, `dsvd base add` adds one."),
@@ -57,17 +56,17 @@ def model(connection: Connection, name: str) -> Model:
     found = twin(connection, name)
     if found is not None and found.name == name:
         return found
-    names = connection.scalars(select(ModelRow.name).where(ModelRow.latest.is_not(None))).all()
+    rows = connection.execute("SELECT name FROM models WHERE latest IS NOT NULL")
+    names = [row[0] for row in rows]
     raise NotFound(f"there is no model {name!r}", near(name, names, "`dsvd ls` lists them all."))
 
 
 def twin(connection: Connection, name: str) -> Model | None:
     """The model whose name is `name` but for case."""
     row = connection.execute(
-        select(ModelRow.id, ModelRow.name, ModelRow.last_number, ModelRow.latest).where(
-            ModelRow.folded == folded(check_name("model", name))
-        )
-    ).one_or_none()
+        "SELECT id, name, last_number, latest FROM models WHERE folded = :folded",
+        {"folded": folded(check_name("model", name))},
+    ).fetchone()
     return None if row is None else Model(*row)
 
 
@@ -82,8 +81,8 @@ def version(connection: Connection, ref: Ref) -> VersionRecord:
     if ref.alias is not None:
         number = alias(connection, found, ref.alias)
     number = number or found.latest
-    this = (VersionRow.model_id == found.id) & (VersionRow.number == number)
-    if records := queries.versions(connection, this, queries.LIVE):
+    this = "versions.model_id = :model AND versions.number = :number"
+    if records := queries.versions(connection, this, queries.LIVE, model=found.id, number=number):
         return records[0]
     there = ranges(queries.version_numbers(connection, found.id))
     removed = number <= found.last_number
@@ -98,12 +97,15 @@ def version(connection: Connection, ref: Ref) -> VersionRecord:
 def alias(connection: Connection, of: Model, name: str) -> int:
     """The number of the version that an alias stands for. Raises `NotFound`."""
     rows = connection.execute(
-        select(AliasRow.name, VersionRow.number)
-        .join(VersionRow, VersionRow.id == AliasRow.version_id)
-        .where(AliasRow.model_id == of.id)
-    ).all()
-    numbers = {row[0]: row[1] for row in rows}
+        """
+        SELECT aliases.name, versions.number
+        FROM aliases JOIN versions ON versions.id = aliases.version_id
+        WHERE aliases.model_id = :model
+        """,
+        {"model": of.id},
+    )
+    numbers: dict[str, int] = dict(rows.fetchall())
     if name in numbers:
-        return int(numbers[name])
+        return numbers[name]
     known = [*sorted(numbers, key=folded), LATEST]
     raise NotFound(f"{of.name} has no alias {name!r}", near(name, known, f"It has {a_few(known)}."))

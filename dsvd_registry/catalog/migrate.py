@@ -1,20 +1,22 @@
 """Bringing the database's tables to the form this program knows.
 
-alembic is imported only where there is something to do: importing it takes longer than `dsvd ls`.
+alembic, and SQLAlchemy for it, are imported only where there is something to do: that takes longer
+than most commands.
 """
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
-
 from ..errors import RegistryError
-from .database import Database, copy_sqlite
+from .database import Connection, Database
 from .faults import DamagedCatalogError
+from .sqlite import copy_sqlite
 
 if TYPE_CHECKING:
+    import sqlalchemy
     from alembic.config import Config
 
 HEAD = "0001"
@@ -37,28 +39,28 @@ def upgrade(
     `DamagedCatalogError` if they are no catalog's, and as `database_errors`.
     """
     with database.reading() as connection:
-        if _revision(connection) == head:
+        if _revision(database, connection) == head:
             return
-    with database.writing() as connection:
-        found = _revision(connection)  # another process may have been faster
+    with contextlib.closing(database.engine()) as engine, engine.writing() as connection:
+        found = _revision(engine, connection)  # another process may have been faster
         if found == head:
             return
         _check_known(database, found, scripts or migrations_folder())
         if found is not None and database.path is not None:
             copy = database.path.with_name(f"{database.path.name}.backup-{found}")
             copy_sqlite(database.path, copy, tmp)
-        _run(connection, scripts or migrations_folder(), head)
+        _run(connection.through, scripts or migrations_folder(), head)
 
 
-def _revision(connection: Connection) -> str | None:
+def _revision(database: Database, connection: Connection) -> str | None:
     """The revision of the tables, None for an empty database."""
-    tables = inspect(connection).get_table_names()
+    tables = database.tables(connection)
     if not tables:
         return None
     if "alembic_version" in tables:
-        rows = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
         if len(rows) == 1:
-            return str(rows[0])
+            return str(rows[0][0])
     raise DamagedCatalogError("the database has tables, but not those of a catalog")
 
 
@@ -74,7 +76,7 @@ def _check_known(database: Database, revision: str | None, scripts: Path) -> Non
         )
 
 
-def _run(connection: Connection, scripts: Path, head: str) -> None:
+def _run(connection: sqlalchemy.Connection, scripts: Path, head: str) -> None:
     from alembic import command
 
     config = _config(scripts)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text
-
 from .. import fs
 from ..store import EventLog, RegistryFolder
-from .database import Database, connect, copy_sqlite
+from .database import Connection, Database, connect
 from .faults import DamagedCatalogError
 from .ledger import Ledger
 from .migrate import upgrade
 from .records import Rebuilt
-from .schema import VIEW_TABLES, AliasRow, BaseRow, ModelRow, PositionRow, Table, VersionRow
+from .replay import TABLES
+from .sqlite import copy_sqlite
 
 
 def rebuild(folder: RegistryFolder, url: str | None = None) -> Rebuilt:
@@ -46,38 +45,34 @@ def _rebuild(database: Database, folder: RegistryFolder) -> Rebuilt:
     upgrade(database, folder.tmp)
     ledger = Ledger(database, EventLog(folder))
     with database.writing() as connection:
-        _check(connection, database)
+        database.check(connection)
+        _place(connection)
         kept = None
         if not ledger.shows_the_log(connection) and database.path is not None:
             kept = _aside(database.path)
             copy_sqlite(database.path, kept, folder.tmp)
-        for table in VIEW_TABLES:
-            connection.execute(delete(table))
+        for table in TABLES:
+            connection.execute(f"DELETE FROM {table}")
         events = ledger.replay_all(connection)
-        live = VersionRow.removed.is_(None)
         return Rebuilt(
             events=events,
-            bases=_count(connection, BaseRow),
-            models=_count(connection, ModelRow, ModelRow.latest.is_not(None)),
-            versions=_count(connection, VersionRow, live),
-            aliases=_count(connection, AliasRow),
+            bases=_count(connection, "bases"),
+            models=_count(connection, "models WHERE latest IS NOT NULL"),
+            versions=_count(connection, "versions WHERE removed IS NULL"),
+            aliases=_count(connection, "aliases"),
             set_aside=kept,
         )
 
 
-def _count(connection: Connection, table: type[Table], *conditions: ColumnElement[bool]) -> int:
-    statement = select(func.count()).select_from(table).where(*conditions)
-    return connection.scalar(statement) or 0
+def _count(connection: Connection, rows: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM {rows}").fetchone()
+    return int(count)
 
 
-def _check(connection: Connection, database: Database) -> None:
-    """Find damage that no statement of the rebuild may run into. Raises `DamagedCatalogError`."""
-    if connection.dialect.name == "sqlite":
-        found = connection.execute(text("PRAGMA integrity_check(1)")).scalar()
-        if found != "ok":
-            raise DamagedCatalogError(f"{database.where} is damaged: {found}")
-    if connection.scalar(select(func.count()).select_from(PositionRow)) == 0:
-        connection.execute(insert(PositionRow).values(id=1, position=0, sha256=""))
+def _place(connection: Connection) -> None:
+    """Make the row that says which events the tables show, where it was lost."""
+    if _count(connection, "log_position") == 0:
+        connection.execute("INSERT INTO log_position (id, position, sha256) VALUES (1, 0, '')")
 
 
 def _aside(path: Path) -> Path:

@@ -6,8 +6,7 @@ An event that does not fit what came before it is refused here, whoever made it.
 from __future__ import annotations
 
 import functools
-
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from collections.abc import Mapping
 
 from ..errors import RegistryError
 from ..store import (
@@ -24,18 +23,10 @@ from ..store import (
     canonical,
 )
 from ..store.names import folded
-from .schema import AliasRow, BaseRow, ModelRow, TagRow, VersionRow
+from .database import Connection
 
-# Of the commonest event, built once: building a statement takes longer than running it.
-_BASE_OF_DIGEST = select(BaseRow.id).where(BaseRow.digest == bindparam("digest"))
-_MODEL_OF_NAME = select(ModelRow.id, ModelRow.name, ModelRow.last_number).where(
-    ModelRow.folded == bindparam("folded")
-)
-_COUNT_VERSION = (
-    update(ModelRow)
-    .where(ModelRow.id == bindparam("model"))
-    .values(last_number=bindparam("last_number"), latest=bindparam("latest"))
-)
+# The tables that events make, in the order in which they can be emptied.
+TABLES = ("tags", "aliases", "versions", "models", "bases")
 
 
 def apply(connection: Connection, event: Event) -> None:
@@ -50,102 +41,133 @@ def _apply(event: Event, _connection: Connection) -> None:
 
 @_apply.register
 def _base_added(event: BaseAdded, connection: Connection) -> None:
-    place = {
+    base = {
+        "id": event.sequence,
+        "name": event.name,
+        "folded": folded(event.name),
+        "digest": event.digest,
         "manifest": event.manifest,
         "file": event.file,
         "size": event.size,
         "format": event.format,
         "link": event.link,
+        "added": event.time,
     }
     known = connection.execute(
-        select(BaseRow.id, BaseRow.name, BaseRow.digest).where(
-            (BaseRow.folded == folded(event.name)) | (BaseRow.digest == event.digest)
-        )
-    ).all()
+        "SELECT name, digest FROM bases WHERE folded = :folded OR digest = :digest", base
+    ).fetchall()
     if not known:
-        names = {"name": event.name, "folded": folded(event.name), "digest": event.digest}
-        row = {"id": event.sequence, "added": event.time, **names, **place}
-        connection.execute(insert(BaseRow), row)
-    elif [(name, digest) for _, name, digest in known] == [(event.name, event.digest)]:
-        connection.execute(update(BaseRow).where(BaseRow.id == known[0].id).values(**place))
+        _insert(connection, "bases", base)
+    elif [tuple(one) for one in known] == [(event.name, event.digest)]:
+        connection.execute(
+            """
+            UPDATE bases
+            SET manifest = :manifest, file = :file, size = :size, format = :format, link = :link
+            WHERE digest = :digest
+            """,
+            base,
+        )
     else:
-        raise _misfit(event, f"the base {event.name} stands against {known[0].name}")
+        raise _misfit(event, f"the base {event.name} stands against {known[0][0]}")
 
 
 @_apply.register
 def _base_removed(event: BaseRemoved, connection: Connection) -> None:
-    found = connection.execute(delete(BaseRow).where(BaseRow.name == event.name))
+    found = connection.execute("DELETE FROM bases WHERE name = :name", {"name": event.name})
     if found.rowcount != 1:
         raise _misfit(event, f"there is no base {event.name}")
 
 
 @_apply.register
 def _version_added(event: VersionAdded, connection: Connection) -> None:
-    if connection.execute(_BASE_OF_DIGEST, {"digest": event.base}).first() is None:
+    base = connection.execute("SELECT id FROM bases WHERE digest = :base", {"base": event.base})
+    if base.fetchone() is None:
         raise _misfit(event, f"{event.model}@{event.number} needs the unknown base {event.base}")
-    model = connection.execute(_MODEL_OF_NAME, {"folded": folded(event.model)}).one_or_none()
-    last_number = 0 if model is None else model.last_number
-    if event.number != last_number + 1 or (model is not None and model.name != event.model):
-        raise _misfit(event, f"{event.model}@{event.number} comes after {last_number} versions")
-    counted = {"last_number": event.number, "latest": event.number}
-    if model is None:
-        row = {"id": event.sequence, "name": event.model, "folded": folded(event.model)}
-        connection.execute(insert(ModelRow), {**row, **counted})
+    version = {
+        "id": event.sequence,
+        "model_id": _counted_model(event, connection),
+        "number": event.number,
+        "container": event.container,
+        "size": event.size,
+        "base": event.base,
+        "source_format": event.source_format,
+        "source_sha256": event.source_sha256,
+        "source_size": event.source_size,
+        "settings": event.settings,
+        "summary": canonical.dump(event.summary).decode(),
+        "note": event.note,
+        "added": event.time,
+        "removed": None,
+    }
+    _insert(connection, "versions", version)
+
+
+def _counted_model(event: VersionAdded, connection: Connection) -> int:
+    """The id of the model, new or not, that now has the version of `event` as its latest."""
+    model = {"name": event.model, "folded": folded(event.model)}
+    numbers = {"last_number": event.number, "latest": event.number}
+    known = connection.execute(
+        "SELECT id, name, last_number FROM models WHERE folded = :folded", model
+    ).fetchone()
+    id, name, last = known or (event.sequence, event.model, 0)
+    if event.number != last + 1 or name != event.model:
+        raise _misfit(event, f"{event.model}@{event.number} comes after {last} versions")
+    if known is None:
+        _insert(connection, "models", {"id": id, **model, **numbers})
     else:
-        connection.execute(_COUNT_VERSION, {"model": model.id, **counted})
-    connection.execute(
-        insert(VersionRow),
-        {
-            "id": event.sequence,
-            "model_id": event.sequence if model is None else model.id,
-            "number": event.number,
-            "container": event.container,
-            "size": event.size,
-            "base": event.base,
-            "source_format": event.source_format,
-            "source_sha256": event.source_sha256,
-            "source_size": event.source_size,
-            "settings": event.settings,
-            "summary": canonical.dump(event.summary).decode(),
-            "note": event.note,
-            "added": event.time,
-            "removed": None,
-        },
-    )
+        connection.execute(
+            "UPDATE models SET last_number = :last_number, latest = :latest WHERE id = :id",
+            {"id": id, **numbers},
+        )
+    return int(id)
 
 
 @_apply.register
 def _version_removed(event: VersionRemoved, connection: Connection) -> None:
-    version, model = _live(connection, event, event.model, event.number)
-    if connection.scalar(select(AliasRow.name).where(AliasRow.version_id == version)) is not None:
+    version = {**_live(connection, event, event.model, event.number), "time": event.time}
+    alias = connection.execute("SELECT name FROM aliases WHERE version_id = :version", version)
+    if alias.fetchone() is not None:
         raise _misfit(event, f"an alias stands for {event.model}@{event.number}")
+    connection.execute("UPDATE versions SET removed = :time WHERE id = :version", version)
     connection.execute(
-        update(VersionRow).where(VersionRow.id == version).values(removed=event.time)
-    )
-    newest = select(func.max(VersionRow.number)).where(
-        VersionRow.model_id == model, VersionRow.removed.is_(None)
-    )
-    connection.execute(
-        update(ModelRow).where(ModelRow.id == model).values(latest=newest.scalar_subquery())
+        """
+        UPDATE models SET latest = (
+            SELECT max(number) FROM versions WHERE model_id = :model AND removed IS NULL
+        )
+        WHERE id = :model
+        """,
+        version,
     )
 
 
 @_apply.register
 def _alias_set(event: AliasSet, connection: Connection) -> None:
-    version, model = _live(connection, event, event.model, event.number)
-    this = (AliasRow.model_id == model) & (AliasRow.folded == folded(event.alias))
-    values = {"name": event.alias, "version_id": version}
-    if connection.execute(update(AliasRow).where(this).values(**values)).rowcount == 0:
-        connection.execute(
-            insert(AliasRow).values(model_id=model, folded=folded(event.alias), **values)
-        )
+    version = _live(connection, event, event.model, event.number)
+    alias = {
+        "model_id": version["model"],
+        "folded": folded(event.alias),
+        "name": event.alias,
+        "version_id": version["version"],
+    }
+    moved = connection.execute(
+        """
+        UPDATE aliases SET name = :name, version_id = :version_id
+        WHERE model_id = :model_id AND folded = :folded
+        """,
+        alias,
+    )
+    if moved.rowcount == 0:
+        _insert(connection, "aliases", alias)
 
 
 @_apply.register
 def _alias_removed(event: AliasRemoved, connection: Connection) -> None:
-    model = select(ModelRow.id).where(ModelRow.name == event.model).scalar_subquery()
     found = connection.execute(
-        delete(AliasRow).where(AliasRow.model_id == model, AliasRow.name == event.alias)
+        """
+        DELETE FROM aliases
+        WHERE model_id = (SELECT id FROM models WHERE name = :model) AND name = :alias
+        """,
+        {"model": event.model, "alias": event.alias},
     )
     if found.rowcount != 1:
         raise _misfit(event, f"there is no alias {event.model}@{event.alias}")
@@ -153,19 +175,22 @@ def _alias_removed(event: AliasRemoved, connection: Connection) -> None:
 
 @_apply.register
 def _tag_added(event: TagAdded, connection: Connection) -> None:
-    version, _ = _live(connection, event, event.model, event.number)
-    tag = folded(event.tag)
-    this = (TagRow.version_id == version) & (TagRow.folded == tag)
-    if connection.scalar(select(TagRow.name).where(this)) is not None:
+    version = _live(connection, event, event.model, event.number)
+    tag = {"version_id": version["version"], "folded": folded(event.tag), "name": event.tag}
+    known = connection.execute(
+        "SELECT name FROM tags WHERE version_id = :version_id AND folded = :folded", tag
+    )
+    if known.fetchone() is not None:
         raise _misfit(event, f"{event.model}@{event.number} has the tag {event.tag}")
-    connection.execute(insert(TagRow).values(version_id=version, folded=tag, name=event.tag))
+    _insert(connection, "tags", tag)
 
 
 @_apply.register
 def _tag_removed(event: TagRemoved, connection: Connection) -> None:
-    version, _ = _live(connection, event, event.model, event.number)
+    version = _live(connection, event, event.model, event.number)
     found = connection.execute(
-        delete(TagRow).where(TagRow.version_id == version, TagRow.name == event.tag)
+        "DELETE FROM tags WHERE version_id = :version AND name = :name",
+        {**version, "name": event.tag},
     )
     if found.rowcount != 1:
         raise _misfit(event, f"{event.model}@{event.number} has no tag {event.tag}")
@@ -173,20 +198,30 @@ def _tag_removed(event: TagRemoved, connection: Connection) -> None:
 
 @_apply.register
 def _note_set(event: NoteSet, connection: Connection) -> None:
-    version, _ = _live(connection, event, event.model, event.number)
-    connection.execute(update(VersionRow).where(VersionRow.id == version).values(note=event.text))
+    version = _live(connection, event, event.model, event.number)
+    connection.execute(
+        "UPDATE versions SET note = :note WHERE id = :version", {**version, "note": event.text}
+    )
 
 
-def _live(connection: Connection, event: Event, model: str, number: int) -> tuple[int, int]:
-    """The ids of a version that is not removed, and of its model."""
+def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:
+    names = ", ".join(row)
+    values = ", ".join(f":{name}" for name in row)
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", row)
+
+
+def _live(connection: Connection, event: Event, model: str, number: int) -> dict[str, object]:
+    """The ids of a version that is not removed, and of its model, as `version` and `model`."""
     row = connection.execute(
-        select(VersionRow.id, ModelRow.id)
-        .join(ModelRow, ModelRow.id == VersionRow.model_id)
-        .where(ModelRow.name == model, VersionRow.number == number, VersionRow.removed.is_(None))
-    ).one_or_none()
+        """
+        SELECT versions.id, models.id FROM versions JOIN models ON models.id = versions.model_id
+        WHERE models.name = :model AND versions.number = :number AND versions.removed IS NULL
+        """,
+        {"model": model, "number": number},
+    ).fetchone()
     if row is None:
         raise _misfit(event, f"there is no version {model}@{number}")
-    return row[0], row[1]
+    return {"version": row[0], "model": row[1]}
 
 
 def _misfit(event: Event, why: str) -> RegistryError:

@@ -1,4 +1,7 @@
-"""The tables. All but the fingerprint cache are a view of the event log, made by `replay` alone.
+"""The tables, as alembic compares them with its migrations; nothing else imports this module, which
+takes longer to import than most commands to run.
+
+All but the fingerprint cache are a view of the event log, made by `replay` alone.
 
 Row ids are the sequence numbers of the events that made the rows, so that a rebuilt catalog is
 equal to the lost one, row by row.
@@ -132,7 +135,3 @@ class PositionRow(Table):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     position: Mapped[int]
     sha256: Mapped[str] = mapped_column(DIGEST)
-
-
-# Replayed tables, in the order in which they can be emptied.
-VIEW_TABLES: tuple[type[Table], ...] = (TagRow, AliasRow, VersionRow, ModelRow, BaseRow)

@@ -6,12 +6,10 @@ import fnmatch
 import re
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, select
-
 from ..store.names import folded
 from . import lookup, queries
+from .database import Connection
 from .records import VersionRecord
-from .schema import ModelRow, TagRow, VersionRow
 
 
 def versions(
@@ -22,28 +20,35 @@ def versions(
     since: datetime | None,
 ) -> list[VersionRecord]:
     """The live versions that meet every condition given, newest last. Raises `NotFound`."""
-    conditions: list[ColumnElement[bool]] = [queries.LIVE]
+    conditions = [queries.LIVE]
+    values: dict[str, str] = {}
     if base is not None:
-        conditions.append(VersionRow.base == lookup.base(connection, base).digest)
+        conditions.append("versions.base = :base")
+        values["base"] = lookup.base(connection, base).digest
     if tag is not None:
-        tagged = select(TagRow.version_id).where(TagRow.folded == folded(tag))
-        conditions.append(VersionRow.id.in_(tagged))
+        conditions.append("versions.id IN (SELECT version_id FROM tags WHERE folded = :tag)")
+        values["tag"] = folded(tag)
     if since is not None:
-        start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        conditions.append(VersionRow.added >= start)
+        conditions.append("versions.added >= :since")
+        values["since"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if pattern is None:
-        return queries.versions(connection, *conditions)
+        return queries.versions(connection, *conditions, **values)
+    start = re.split(r"[*?[]", pattern)[0]
+    if start == pattern:
+        conditions.append("models.name = :model")
+        return queries.versions(connection, *conditions, **values, model=pattern)
     # Databases differ in their pattern operators and in what they do with case: they get the
     # literal start of the pattern, to read less.
-    conditions.append(ModelRow.name.startswith(re.split(r"[*?[]", pattern)[0], autoescape=True))
-    found = queries.versions(connection, *conditions)
+    conditions.append("models.name LIKE :start ESCAPE '/'")
+    values["start"] = queries.starting_with(start)
+    found = queries.versions(connection, *conditions, **values)
     return [version for version in found if fnmatch.fnmatchcase(version.model, pattern)]
 
 
 def history(connection: Connection, model: str) -> list[VersionRecord]:
     """Every version a model ever had. Raises `NotFound`."""
     found = lookup.model(connection, model)
-    return queries.versions(connection, VersionRow.model_id == found.id)
+    return queries.versions(connection, "versions.model_id = :model", model=found.id)
 
 
 def same(
@@ -52,11 +57,13 @@ def same(
     """The newest live version made of the same source, base and settings."""
     conditions = [
         queries.LIVE,
-        VersionRow.source_sha256 == source_sha256,
-        VersionRow.base == base,
-        VersionRow.settings == settings,
+        "versions.source_sha256 = :source",
+        "versions.base = :base",
+        "versions.settings = :settings",
     ]
+    values = {"source": source_sha256, "base": base, "settings": settings}
     if model is not None:
-        conditions.append(ModelRow.name == model)
-    found = queries.versions(connection, *conditions)
+        conditions.append("models.name = :model")
+        values["model"] = model
+    found = queries.versions(connection, *conditions, **values)
     return found[-1] if found else None

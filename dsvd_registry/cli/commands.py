@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from pathlib import Path
 
@@ -50,6 +49,8 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None:
+            import difflib  # not before it is needed: `dsvd --version` has little else to do
+
             near = difflib.get_close_matches(name, self.list_commands(ctx))
             question = f"Did you mean {' or '.join(near)}? " if near else ""
             raise InvalidArgument(

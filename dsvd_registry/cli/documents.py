@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -32,12 +33,20 @@ def version_document(version: VersionRecord) -> dict[str, Any]:
 
 def settings(version: VersionRecord) -> dict[str, Any]:
     """tau and the like: what the version was stored with."""
-    found: dict[str, Any] = json.loads(version.settings)
+    return _settings(version.settings)
+
+
+@functools.lru_cache
+def _settings(text: str) -> dict[str, Any]:
+    # Thousands of versions have the same few settings.
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
 def plain(value: object) -> Any:
     """`value` in JSON's types. What is infinite or no number becomes null."""
+    if type(value) in (str, int):  # most are
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)

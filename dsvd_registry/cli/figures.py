@@ -56,4 +56,4 @@ def rank(value: int | None) -> str:
 
 def moment(value: datetime) -> str:
     """A time on the clock of this machine, to the minute."""
-    return value.astimezone().strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(value.timestamp()).isoformat(" ", "minutes")

@@ -6,17 +6,17 @@ column, such as the names of tensors, stands last.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from .printable import printable
 
-_UNBOUNDED = 1_000_000
+GAP = "  "
+DUMB = ("dumb", "unknown")  # terminals that know no bold
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,20 @@ def print_table(
     bold: Sequence[int] = (),
 ) -> None:
     """Print `rows` under their headings, those numbered in `bold` in bold. Rows may end early."""
-    body = list(rows)
-    shown = [
-        number
-        for number, column in enumerate(columns)
-        if not column.optional or any(_cell(row, number) for row in body)
-    ]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number in shown:
-        column = columns[number]
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
-    for index, row in enumerate(body):
-        cells = (Text(printable(_cell(row, number))) for number in shown)
-        table.add_row(*cells, style="bold" if index in bold else None)
-    console = Console(width=_UNBOUNDED, markup=False, emoji=False, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    body = [(*row, *[""] * (len(columns) - len(row))) for row in rows]
+    in_bold = [0, *(1 + number for number in bold)] if _shows_bold() else []
+    table = []
+    for number, column in enumerate(columns):
+        cells = [row[number] for row in body]
+        if column.optional and not any(cells):
+            continue
+        if not "".join(cells).isprintable():
+            cells = list(map(printable, cells))
+        aligned = _aligned([column.title, *cells], column.right)
+        for line in in_bold:
+            aligned[line] = click.style(aligned[line], bold=True)
+        table.append(aligned)
+    click.echo("\n".join(GAP.join(cells).rstrip() for cells in zip(*table, strict=True)))
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
@@ -80,5 +77,21 @@ def print_line(line: str = "") -> None:
     click.echo(printable(line))
 
 
-def _cell(row: Sequence[str], number: int) -> str:
-    return row[number] if number < len(row) else ""
+def _aligned(cells: Sequence[str], right: bool) -> list[str]:
+    """The cells, all of one width on a terminal."""
+    fill = str.rjust if right else str.ljust
+    if "".join(cells).isascii():
+        widest = max(map(len, cells))
+        return [fill(cell, widest) for cell in cells]
+    # Imported for those who need it: some signs take two places on a terminal, and some none.
+    from rich.cells import cell_len
+
+    widths = [cell_len(cell) for cell in cells]
+    widest = max(widths)
+    return [
+        fill(cell, widest + len(cell) - width) for cell, width in zip(cells, widths, strict=True)
+    ]
+
+
+def _shows_bold() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in DUMB

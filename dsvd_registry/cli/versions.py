@@ -54,12 +54,13 @@ def base_name(version: VersionRecord) -> str:
 
 def _cells(version: VersionRecord) -> tuple[str, ...]:
     error = version.summary.get("error")
+    tau = settings(version).get("tau")
     first, *rest = version.note.splitlines() or [""]
     return (
         version.ref,
         ", ".join(version.aliases),
         base_name(version),
-        f"{settings(version)['tau']:g}",
+        f"{tau:g}" if tau is not None else "",
         figures.size(version.size),
         figures.size(version.source.size),
         figures.relative(float(error)) if error is not None else "",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import fs
-from ..catalog import Catalog
+from ..catalog import Catalog, VersionRecord
 from ..store import ObjectStore
 
 DEFAULT_GRACE_DAYS = 14.0
@@ -59,13 +59,13 @@ class Collected:
 
 def usage(catalog: Catalog, objects: ObjectStore) -> Usage:
     """Bytes by model and by base, shared and reclaimable."""
-    versions = catalog.versions()
+    of_model: dict[str, list[VersionRecord]] = defaultdict(list)
     users: dict[str, set[str]] = defaultdict(set)
-    for version in versions:
+    for version in catalog.versions():
+        of_model[version.model].append(version)
         users[version.container].add(version.model)
     models = []
-    for name in sorted({version.model for version in versions}):
-        own = [version for version in versions if version.model == name]
+    for name, own in sorted(of_model.items()):
         sizes = {version.container: version.size for version in own}
         shared = sum(size for container, size in sizes.items() if len(users[container]) > 1)
         source = sum(version.source.size for version in own)

@@ -6,6 +6,7 @@ An event is valid or does not exist: making one checks every field by the rule i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Event:
     time: Time
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS[type(self)].items():
+        for name, check in _checks()[type(self)].items():
             value = getattr(self, name)
             if not check.holds(value):
                 shown = repr(value)[:80]
@@ -187,9 +188,11 @@ def _from_the_future(where: str, what: str) -> RegistryError:
     )
 
 
-def _checks(kind: type[Event]) -> dict[str, Check]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items()}
-
-
-_CHECKS = {kind: _checks(kind) for kind in KINDS.values()}
+@functools.cache  # when first needed: what only reads the catalog makes no event
+def _checks() -> dict[type[Event], dict[str, Check]]:
+    """The checks of each kind's fields."""
+    hints = {kind: typing.get_type_hints(kind, include_extras=True) for kind in KINDS.values()}
+    return {
+        kind: {name: hint.__metadata__[0] for name, hint in fields.items()}
+        for kind, fields in hints.items()
+    }

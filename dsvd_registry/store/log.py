@@ -6,6 +6,7 @@ happened. Whoever appends holds the catalog's write lock; the log itself locks n
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,20 +96,23 @@ class EventLog:
                 raise RegistryError(f"{folder} is a symbolic link", _RESTORE)
             if not folder.exists():
                 return found
-            for path in folder.iterdir():
-                match = _NAME.fullmatch(path.name)
+            for name in os.listdir(folder):  # noqa: PTH208 - paths would take twice as long
+                match = _NAME.fullmatch(name)
                 if match is None or int(match[1]) // SHARD != sequence // SHARD:
-                    if path.name[:1].isdigit():
+                    if name[:1].isdigit():
                         # A copy that a sync program renamed would otherwise be overlooked.
-                        raise RegistryError(f"{path} does not belong into the event log", _RESTORE)
+                        raise RegistryError(
+                            f"{folder / name} does not belong into the event log", _RESTORE
+                        )
                     continue
-                if int(match[1]) in found:
+                number = int(match[1])
+                if number in found:
                     raise RegistryError(
-                        f"{folder} has two events numbered {int(match[1])}",
+                        f"{folder} has two events numbered {number}",
                         "Two programs wrote to one copy of the registry. Keep the file whose "
                         "version you want, move the other away, and run `dsvd catalog rebuild`.",
                     )
-                found[int(match[1])] = match[2]
+                found[number] = match[2]
         return found
 
     def _has_shard_above(self, number: int) -> bool:

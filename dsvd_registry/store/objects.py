@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import operator
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator
@@ -131,14 +133,14 @@ class ObjectStore:
         if not self._folder.objects.exists():  # a backup may leave out empty folders
             return
         with fs.storage_errors(self._folder.objects):
-            for shard in sorted(self._folder.objects.iterdir()):
-                if not _SHARD.fullmatch(shard.name) or shard.is_symlink() or not shard.is_dir():
+            for shard in _entries(self._folder.objects):
+                if not _SHARD.fullmatch(shard.name) or not shard.is_dir(follow_symlinks=False):
                     continue
-                for place in sorted(shard.iterdir()):
+                for place in _entries(shard):
                     if not _DIGEST.fullmatch(place.name) or place.name[:2] != shard.name:
                         continue
                     with contextlib.suppress(FileNotFoundError):
-                        status = place.lstat()
+                        status = place.stat(follow_symlinks=False)
                         if stat.S_ISREG(status.st_mode):
                             yield ListedObject(place.name, status.st_size, status.st_mtime)
 
@@ -200,3 +202,9 @@ class ObjectStore:
         if self._status(place) != stored.size or hashing.sha256_file(place) != stored.sha256:
             return False
         return fs.renew_time(place)
+
+
+def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name. A store may hold so many objects that paths would be slow."""
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=operator.attrgetter("name"))

@@ -14,8 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-from sqlalchemy import event
-
 from dsvd_registry.catalog import Catalog, Source
 from dsvd_registry.store import EventLog, folder
 
@@ -30,7 +28,8 @@ def main(root: str, model: str, count: str, kill: str = "") -> None:
             if number == int(count) and kill == "event":
                 EventLog.append = die  # type: ignore[method-assign]
             if number == int(count) and kill == "rows":
-                event.listen(catalog._database.engine, "commit", die)
+                (connection,) = catalog._database._idle  # type: ignore[attr-defined]
+                connection.set_trace_callback(lambda said: said == "COMMIT" and die())
             version = catalog.add_version(
                 model,
                 container=f"{os.getpid():032x}{number:032x}",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +48,53 @@ def catalog(registry: RegistryFolder, with_base: RegistryFolder) -> Iterator[Cat
 @pytest.fixture
 def add(catalog: Catalog) -> Callable[..., Any]:
     """Adds a version with the fields that do not matter filled in."""
-
-    def adder(model: str, digit: str = "c", **changes: Any) -> Any:
-        fields: dict[str, Any] = {
-            "container": digit * 64,
-            "size": 10,
-            "base": BASE,
-            "source": Source("safetensors", digit * 64, 100),
-            "settings": '{"tau":0.5}',
-            "summary": {"tau": 0.5, "tensors": 3},
-        }
-        return catalog.add_version(model, **{**fields, **changes})
-
-    return adder
+    return partial(add_to, catalog)
 
 
-def dump(registry: RegistryFolder) -> Rows:
+def add_to(catalog: Catalog, model: str, digit: str = "c", **changes: Any) -> Any:
+    fields: dict[str, Any] = {
+        "container": digit * 64,
+        "size": 10,
+        "base": BASE,
+        "source": Source("safetensors", digit * 64, 100),
+        "settings": '{"tau":0.5}',
+        "summary": {"tau": 0.5, "tensors": 3},
+    }
+    return catalog.add_version(model, **{**fields, **changes})
+
+
+def fill(catalog: Catalog) -> None:
+    """Let every kind of event happen in a catalog that has the base `sd15`."""
+    catalog.add_base(
+        "sd14", digest="d" * 64, manifest="3" * 64, file="4" * 64, size=5, format="pickle"
+    )
+    catalog.add_base(
+        "sd15",
+        digest=BASE,
+        manifest="1" * 64,
+        file="5" * 64,
+        size=6,
+        format="pickle",
+        link=Path("/x"),
+        replace=True,
+    )
+    catalog.remove_base("sd14")
+    for model, digit in (("a", "c"), ("b", "d"), ("a", "e"), ("a", "f"), ("gone", "0")):
+        add_to(catalog, model, digit, note=f"note {digit}")
+    catalog.remove_version("a", 3)
+    catalog.remove_version("gone", 1)
+    for alias, number in (("prod", 1), ("beta", 1), ("prod", 2)):
+        catalog.set_alias("a", alias, number)
+    catalog.remove_alias("a", "beta")
+    for tag in ("x", "Y"):
+        catalog.add_tag("b", 1, tag)
+    catalog.remove_tag("b", 1, "x")
+    catalog.set_note("b", 1, "new note")
+
+
+def dump(registry: RegistryFolder, database: Path | None = None) -> Rows:
     """Every row of every table, and the tables' definitions."""
-    with closing(sqlite3.connect(registry.catalog)) as connection:
+    with closing(sqlite3.connect(database or registry.catalog)) as connection:
         tables = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
         rows: Rows = {"sqlite_master": tables}
         for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):

@@ -1,17 +1,25 @@
-"""Several processes, some of them killed: nothing reported is lost, no number is given twice."""
+"""Several processes, some killed, and threads: nothing reported is lost, no number is given twice."""
 
 from __future__ import annotations
 
 import random
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from dsvd_registry.catalog import Catalog, rebuild
+from dsvd_registry.errors import NotFound
 from dsvd_registry.store import EventLog, RegistryFolder, VersionAdded
 
 from .conftest import dump, start_child
+
+Add = Callable[..., Any]
 
 
 def check_against_log(registry: RegistryFolder, catalog: Catalog) -> dict[str, str]:
@@ -42,6 +50,23 @@ def test_processes_that_add_at_once(
     assert len(reported) == processes * each
     listed = check_against_log(registry, catalog)
     assert listed == {one[0]: one[1] for one in reported}
+
+
+def test_threads_of_one_catalog(registry: RegistryFolder, catalog: Catalog, add: Add) -> None:
+    def work(thread: int) -> list[str]:
+        refs = []
+        for number in range(5):
+            added = add("subject", f"{thread}", note=f"{thread} {number}")
+            assert catalog.version(added.ref) == replace(added, aliases=ANY)
+            refs.append(added.ref)
+        with pytest.raises(NotFound):
+            catalog.set_note("nobody", 1, "")
+        return refs
+
+    with ThreadPoolExecutor(4) as pool:
+        added = [ref for refs in pool.map(work, range(4)) for ref in refs]
+    assert len(set(added)) == 20
+    assert check_against_log(registry, catalog).keys() == set(added)
 
 
 @pytest.mark.parametrize(("kill", "survive"), [("event", 2), ("rows", 3)])

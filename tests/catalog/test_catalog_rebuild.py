@@ -13,39 +13,15 @@ from dsvd_registry.catalog import CachedFingerprint, Catalog, FileState, Rebuilt
 from dsvd_registry.errors import RegistryError
 from dsvd_registry.store import EventLog, NoteSet, RegistryFolder
 
-from .conftest import BASE, dump
+from .conftest import dump, fill
 
 Add = Callable[..., Any]
 
 
 @pytest.fixture
-def filled(catalog: Catalog, add: Add) -> Catalog:
+def filled(catalog: Catalog) -> Catalog:
     """A catalog in which each kind of event happened."""
-    catalog.add_base(
-        "sd14", digest="d" * 64, manifest="3" * 64, file="4" * 64, size=5, format="pickle"
-    )
-    catalog.add_base(
-        "sd15",
-        digest=BASE,
-        manifest="1" * 64,
-        file="5" * 64,
-        size=6,
-        format="pickle",
-        link=Path("/x"),
-        replace=True,
-    )
-    catalog.remove_base("sd14")
-    for model, digit in (("a", "c"), ("b", "d"), ("a", "e"), ("a", "f"), ("gone", "0")):
-        add(model, digit, note=f"note {digit}")
-    catalog.remove_version("a", 3)
-    catalog.remove_version("gone", 1)
-    for alias, number in (("prod", 1), ("beta", 1), ("prod", 2)):
-        catalog.set_alias("a", alias, number)
-    catalog.remove_alias("a", "beta")
-    for tag in ("x", "Y"):
-        catalog.add_tag("b", 1, tag)
-    catalog.remove_tag("b", 1, "x")
-    catalog.set_note("b", 1, "new note")
+    fill(catalog)
     return catalog
 
 

@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from dsvd_registry.catalog import Catalog, migrate
+from dsvd_registry.catalog import Catalog, migrate, replay
 from dsvd_registry.catalog.database import connect
 from dsvd_registry.catalog.schema import Table
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
@@ -53,10 +53,10 @@ def definitions(path: Path) -> list[tuple[str, list[str]]]:
 
 def test_migrations_give_the_models_schema(registry: RegistryFolder, tmp_path: Path) -> None:
     Catalog.open(registry).close()
-    database = connect(registry.catalog)
+    database = connect(registry.catalog).engine()
     with database.reading() as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
+            connection.through, opts={"compare_type": True, "compare_server_default": True}
         )
         assert compare_metadata(context, Table.metadata) == []
     database.close()
@@ -65,6 +65,11 @@ def test_migrations_give_the_models_schema(registry: RegistryFolder, tmp_path: P
     Table.metadata.create_all(engine)
     engine.dispose()
     assert definitions(registry.catalog) == definitions(tmp_path / "models.sqlite")
+
+
+def test_every_table_is_made_by_events_but_two() -> None:
+    others = {"file_fingerprints", "log_position"}
+    assert sorted([*replay.TABLES, *others]) == sorted(Table.metadata.tables)
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -82,7 +87,7 @@ def test_sqlite_is_set_up(registry: RegistryFolder) -> None:
             ("foreign_keys", 1),
             ("busy_timeout", 60_000),
         ):
-            assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+            assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
     database.close()
 
 
@@ -92,7 +97,7 @@ def test_alembic_is_imported_only_where_needed(registry: RegistryFolder) -> None
         "from dsvd_registry.catalog import Catalog\n"
         "from dsvd_registry.store import folder\n"
         "Catalog.open(folder.open(Path(sys.argv[1]))).close()\n"
-        "loaded = {'alembic', 'torch', 'diffusers', 'numpy'} & set(sys.modules)\n"
+        "loaded = {'alembic', 'sqlalchemy', 'torch', 'diffusers', 'numpy'} & set(sys.modules)\n"
         "sys.stdout.write(' '.join(sorted(loaded)))\n"
     )
 
@@ -100,7 +105,7 @@ def test_alembic_is_imported_only_where_needed(registry: RegistryFolder) -> None
         command = [sys.executable, "-W", "error", "-c", script, str(registry.root)]
         return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
-    assert run() == "alembic"
+    assert run() == "alembic sqlalchemy"
     assert run() == ""
 
 
@@ -199,7 +204,7 @@ def test_a_locked_database(catalog: Catalog, registry: RegistryFolder) -> None:
     with closing(sqlite3.connect(registry.catalog, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with catalog._database.reading() as connection:
-            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA busy_timeout = 0")
         with pytest.raises(RegistryError, match="locked by another process"):
             catalog.remove_base("sd15")
         assert len(catalog.bases()) == 1
@@ -208,12 +213,12 @@ def test_a_locked_database(catalog: Catalog, registry: RegistryFolder) -> None:
 
 def test_a_full_disk(catalog: Catalog, add: Callable[..., Any]) -> None:
     with catalog._database.reading() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageError, match="full"):
         for number in range(1000):
             add("subject", note="x" * 60_000, container=f"{number:064x}")
     with catalog._database.reading() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+        connection.execute("PRAGMA max_page_count = 1000000")
     count = len(catalog.versions())
     assert add("subject").number == count + 1

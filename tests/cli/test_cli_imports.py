@@ -9,7 +9,9 @@ import pytest
 
 from .program import run
 
-HEAVY = ("torch", "diffusers", "transformers", "alembic")
+HEAVY = ("torch", "diffusers", "transformers", "alembic", "sqlalchemy")
+# Each takes longer to import than a command that only asks the catalog takes to run.
+SLOW = (*HEAVY, "numpy", "safetensors", "rich", "asyncio", "email")
 WATCHED = """
 import atexit, sys
 atexit.register(lambda: print(*sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr))
@@ -28,28 +30,45 @@ def imported(folder: Path, *words: str) -> set[str]:
 def test_what_needs_no_registry_imports_next_to_nothing(here: Path, words: str) -> None:
     modules = imported(here, words)
     assert "click" in modules
-    assert not modules.intersection((*HEAVY, "sqlalchemy", "rich", "numpy", "safetensors"))
+    assert not modules.intersection((*SLOW, "sqlite3", "difflib"))
 
 
 @pytest.mark.parametrize(
     "words",
     [
         "ls",
-        "show subject-42",
-        "verify",
-        "alias set prod subject-42@1",
-        "gc --grace 0",
+        "ls subject-* --base sd15 --since 1d --json",
+        "log subject-42",
         "du",
+        "base ls",
+        "tag add subject-42 good",
+        "alias set prod subject-42@1",
+        "note subject-42 text",
+        "rm subject-42@1 --yes",
+        "gc --grace 0",
     ],
 )
+def test_what_asks_the_catalog_alone_imports_nothing_slow(
+    here: Path, filled: Path, words: str
+) -> None:
+    modules = imported(here, *words.split())
+    assert "sqlite3" in modules
+    assert not modules.intersection(SLOW)
+
+
+@pytest.mark.parametrize("words", ["show subject-42", "base show sd15", "verify"])
 def test_what_needs_no_tensor_imports_no_torch(here: Path, filled: Path, words: str) -> None:
     modules = imported(here, *words.split())
-    assert "sqlalchemy" in modules
-    assert not modules.intersection(HEAVY)
+    assert "sqlite3" in modules
+    assert not modules.intersection((*HEAVY, "rich"))
 
 
 def test_the_test_sees_torch(here: Path, filled: Path) -> None:
     assert "torch" in imported(here, "diff", "subject-42", "--base", "--json")
+
+
+def test_the_test_sees_what_makes_the_tables(here: Path) -> None:
+    assert {"alembic", "sqlalchemy"} <= imported(here, "init", "new")
 
 
 def test_a_known_checkpoint_needs_no_torch(here: Path, filled: Path, checkpoints: Path) -> None:

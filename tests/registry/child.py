@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import resource
 import signal
+import sqlite3
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -79,6 +81,18 @@ def materialize(reports: Connection, root: Path, out: Path, disk: int) -> None:
             reports.send((type(error).__name__, str(error)))
 
 
+def counting_commits(step: Callable[[], None]) -> type[sqlite3.Connection]:
+    """A connection to SQLite that takes a step before it commits."""
+
+    class Counted(sqlite3.Connection):
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+            if statement == "COMMIT":
+                step()
+            return super().execute(statement, *values)
+
+    return Counted
+
+
 def count_steps(kill_at: int | None) -> Callable[[], int]:
     """Count every step that changes a file, and die before the one that is numbered `kill_at`."""
     steps = 0
@@ -114,5 +128,6 @@ def count_steps(kill_at: int | None) -> Callable[[], int]:
 
     fs.NewFile.write = write_by_halves  # type: ignore[method-assign]
     io.open = open_counted  # type: ignore[assignment]
-    event.listen(Engine, "commit", step)
+    event.listen(Engine, "commit", step)  # of a new catalog's tables
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=counting_commits(step))  # type: ignore[assignment]
     return lambda: steps

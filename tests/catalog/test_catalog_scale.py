@@ -1,0 +1,131 @@
+"""What the catalog does must not grow with what it holds: no figure of time, only what is done."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsvd_registry.catalog import Catalog
+from dsvd_registry.store import EventLog, RegistryFolder, log
+
+from .conftest import BASE
+
+Add = Callable[..., Any]
+
+READS: dict[str, Callable[[Catalog], Any]] = {
+    "versions": Catalog.versions,
+    "bases": Catalog.bases,
+    "models": Catalog.models,
+    "pattern": lambda catalog: catalog.versions("subject-*"),
+    "name": lambda catalog: catalog.versions("subject-1"),
+    "base": lambda catalog: catalog.versions(base="sd15"),
+    "tag": lambda catalog: catalog.versions(tag="x"),
+    "since": lambda catalog: catalog.versions(since=datetime(2020, 1, 1, tzinfo=UTC)),
+    "version": lambda catalog: catalog.version("subject-1"),
+    "number": lambda catalog: catalog.version("subject-1@1"),
+    "alias": lambda catalog: catalog.version("subject-1@prod"),
+    "history": lambda catalog: catalog.history("subject-1"),
+    "second add": lambda catalog: catalog.find_version("c" * 64, BASE, '{"tau":0.5}'),
+    "gc": Catalog.referenced_objects,
+}
+# What looks a few rows up; the others list or count rows.
+LOOKUPS = ("name", "tag", "version", "number", "alias", "history", "second add")
+
+
+def populate(add: Add, catalog: Catalog, models: int) -> None:
+    for index in range(models):
+        model = f"subject-{index}"
+        for digit in "cd":
+            add(model, digit)
+        catalog.set_alias(model, "prod", 1)
+        catalog.add_tag(model, 2, "x")
+
+
+def write(catalog: Catalog) -> None:
+    """Write in several ways; what is listed is then as it was."""
+    catalog.add_tag("subject-1", 1, "new")
+    catalog.remove_tag("subject-1", 1, "new")
+    catalog.set_alias("subject-1", "best", 1)
+    catalog.remove_alias("subject-1", "best")
+    catalog.set_note("subject-1", 1, "text")
+    catalog.set_note("subject-1", 1, "")
+
+
+def statements(catalog: Catalog, call: Callable[[Catalog], Any]) -> list[str]:
+    """The statements that a call sends to the database, with their values."""
+    said: list[str] = []
+    (connection,) = catalog._database._idle  # type: ignore[attr-defined]
+    connection.set_trace_callback(said.append)
+    call(catalog)
+    connection.set_trace_callback(None)
+    return said
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is synced: these tests do not crash."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_number_of_statements_is_fixed(catalog: Catalog, add: Add) -> None:
+    counts = []
+    for models in (3, 30):
+        populate(add, catalog, models)
+        counted = {name: len(statements(catalog, call)) for name, call in READS.items()}
+        counts.append(counted | {"writing": len(statements(catalog, write))})
+    assert counts[0] == counts[1]
+    assert max(counts[0][name] for name in READS) <= 10
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookups_use_an_index(
+    catalog: Catalog, add: Add, registry: RegistryFolder, name: str
+) -> None:
+    populate(add, catalog, 3)
+    asked = [said for said in statements(catalog, READS[name]) if "SELECT" in said]
+    assert asked
+    with closing(sqlite3.connect(registry.catalog)) as connection:
+        for statement in asked:
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+            scanned = [step[-1] for step in plan if step[-1].startswith("SCAN")]
+            assert [step for step in scanned if "bases" not in step] == [], statement
+
+
+@pytest.fixture
+def sharded(catalog: Catalog, add: Add, monkeypatch: pytest.MonkeyPatch, quick: None) -> Catalog:
+    """A catalog whose event log has several folders."""
+    monkeypatch.setattr(log, "SHARD", 10)
+    for index in range(34):
+        add(f"subject-{index}")
+    return catalog
+
+
+def test_opening_and_writing_read_no_old_event(
+    sharded: Catalog, registry: RegistryFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: set[str] = set()
+    list_folder = os.listdir
+
+    def listdir(folder: Any) -> list[str]:
+        listed.add(Path(folder).name)
+        return list_folder(folder)
+
+    def read(*_: object) -> None:
+        raise AssertionError("an event was read")
+
+    sharded.close()
+    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(EventLog, "_read", read)
+    with Catalog.open(registry) as again:
+        assert len(again.versions()) == 34
+        write(again)
+    assert listed & {f"{shard:06}" for shard in range(9)} == {"000003", "000004"}
