@@ -139,6 +139,7 @@ def one_of(names: Collection[str]) -> Rule:
 
 
 TINY = math.ulp(0.0)  # the least real above 0
+BELOW_1 = math.nextafter(1.0, 0.0)
 ANYTHING = Rule("anything", lambda _: True)  # for what is checked elsewhere
 
 
@@ -169,6 +170,7 @@ def check_kind(value: Any, rules: Mapping[str, Json], what: str) -> None:
 
 RESULT = "model.safetensors"
 CONTENTS = ("tables", "elements", "bytes", "source_header", "components")
+FEATURES = ("fidelity",)
 FRAME = {
     "content": one_of(CONTENTS),
     "parts": [[integer(0), 2, 2], 0, 2**20],
@@ -176,13 +178,14 @@ FRAME = {
     "stored": integer(1, 2**26 + 2**20),
     "xxh3": digits(16),
 }
+FIDELITY = {"error": real(), "max_error?": real(TINY, BELOW_1), "budget?": integer(1)}
 HEADER = {
     "base": {"digest": digits(64), "name": text()},
-    "encoding": {"tau": real(TINY, 1.0), "grid_noise": real()},
+    "encoding": {"tau": real(TINY, 1.0), "grid_noise": real(), "fidelity?": FIDELITY},
     "frames": [FRAME, 0, 2**18],
     "left_out": [{"name": text(), "reason": text()}, 0, 2**17],
     "payload_sha256": digits(64),
-    "requires": [text(), 0, 0],
+    "requires": [one_of(FEATURES), 0, 2**53 - 1],
     "results": [{"path": one_of([RESULT]), "sha256": digits(64), "size": integer(0)}, 1, 1],
     "source": {"format": text(1, 64), "sha256": digits(64), "size": integer(0)},
     "tensors": [ANYTHING, 0, 2**17],
@@ -193,9 +196,11 @@ def read_header(data: bytes) -> Json:
     header = strict_json(data, "the header")
     need(canonical_json(header) == data, "the header is not in the canonical spelling")
     requires = header.get("requires") if isinstance(header, dict) else None
-    for feature in requires if isinstance(requires, list) else []:  # version 1 has none
-        raise InvalidContainer(f"the file requires {feature!r}, which this reader does not know")
+    for feature in requires if isinstance(requires, list) else []:
+        need(feature in FEATURES, f"the file requires {feature!r}, which this reader does not know")
     check(header, HEADER, "header")
+    ascending = all(a < b for a, b in pairwise(header["requires"]))
+    need(ascending, "the features in requires must ascend, none twice")
     for i, record in enumerate(header["tensors"]):
         check_record(record, f"tensors[{i}]")
     names = [record["name"].encode() for record in header["tensors"]]
@@ -615,6 +620,7 @@ def decode(container: bytes, base: Base, tau: float | None = None) -> bytes:
     payload = container[32 + stored :]
     frames_size = sum(frame["stored"] for frame in header["frames"])
     need(len(payload) == frames_size, "the file must end with its last frame")
+    check_fidelity(header, len(container))
     payload_sha256 = hashlib.sha256(payload).hexdigest()
     need(payload_sha256 == header["payload_sha256"], "the payload has another SHA-256")
 
@@ -664,6 +670,27 @@ def weights_digest(tensors: Base) -> str:
         digest.update(struct.pack(f"<I{len(shape)}Q", len(shape), *shape))
         digest.update(hashlib.sha256(data).digest())
     return digest.hexdigest()
+
+
+# Feature: fidelity
+
+
+def check_fidelity(header: Json, size: int) -> None:
+    """`size`: that of the whole file."""
+    encoding, named = header["encoding"], "fidelity" in header["requires"]
+    fidelity = encoding.get("fidelity")
+    need(fidelity or not named, "the file requires fidelity, and encoding has no such field")
+    need(named or not fidelity, "encoding has fidelity, and the file does not require it")
+    if not fidelity:
+        return
+    need(len(fidelity) == 2, "fidelity must have exactly one of max_error and budget")
+    reached = fidelity["error"] <= fidelity.get("max_error", math.inf)
+    need(reached, "error must be at most max_error")
+    need(size <= fidelity.get("budget", size), "the file is larger than its budget")
+    need(encoding["grid_noise"] == 0, "grid_noise must be 0.0 beside fidelity")
+    for record in header["tensors"]:
+        promised = record["kind"] != "low_rank" or record["tau_rank"] <= record["rank"]
+        need(promised, f"{record['name']!r}: tau_rank must be at most rank beside fidelity")
 
 
 # Appendix: XXH3-64 with seed 0 and the default secret

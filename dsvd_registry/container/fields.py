@@ -31,6 +31,10 @@ class Fields:
             raise ContainerError(f"{self._where} has no field {name!r}")
         return self._left.pop(name)
 
+    def has(self, name: str) -> bool:
+        """Whether a field that may be absent is there, and not taken yet."""
+        return name in self._left
+
     def integer(self, name: str, least: int, most: int) -> int:
         value = self.take(name)
         if type(value) is not int:
@@ -41,7 +45,7 @@ class Fields:
 
     def optional_integer(self, name: str, least: int, most: int) -> int:
         """0 where the field is not there."""
-        return self.integer(name, least, most) if name in self._left else 0
+        return self.integer(name, least, most) if self.has(name) else 0
 
     def real(self, name: str) -> float:
         value = self.take(name)

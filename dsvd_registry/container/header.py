@@ -8,6 +8,7 @@ from .. import canonical
 from ..errors import ContainerError, UnsupportedFeature
 from ..hashing import sha256
 from . import limits
+from .fidelity import fidelity_object, parse_fidelity
 from .fields import Fields, decode
 from .records import (
     RAW_REASONS,
@@ -60,13 +61,11 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
         _check_requires(value.get("requires"))
     fields = Fields(value, "the header")
     base = Fields(fields.take("base"), "base")
-    encoding = Fields(fields.take("encoding"), "encoding")
     source = Fields(fields.take("source"), "source")
-    fields.take("requires")
     header = Header(
         base_digest=base.hexadecimal("digest", 64),
         base_name=base.text("name", limits.MAX_NAME_BYTES),
-        encoding=Encoding(tau=encoding.real("tau"), grid_noise=encoding.real("grid_noise")),
+        encoding=_encoding(fields.take("encoding"), fields.take("requires")),
         source=Source(
             format=source.text("format", 64),
             sha256=source.hexadecimal("sha256", 64),
@@ -86,12 +85,9 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
             _result(entry, f"results[{i}]")
             for i, entry in enumerate(fields.array("results", 1, least=1))
         ),
-        requires=tuple(value["requires"]),
     )
-    for part in (fields, base, encoding, source):
+    for part in (fields, base, source):
         part.end()
-    if not 0 < header.encoding.tau <= 1:
-        raise ContainerError("encoding: tau is outside (0, 1]")
     return header
 
 
@@ -106,10 +102,29 @@ def _check_requires(names: Any) -> None:
             raise UnsupportedFeature(f"the container requires {name!r}, which is not known here")
 
 
+def _encoding(value: Any, requires: list[str]) -> Encoding:
+    """`requires`: the features named; `fidelity` is among them exactly if its field is there."""
+    fields = Fields(value, "encoding")
+    is_named, is_there = "fidelity" in requires, fields.has("fidelity")
+    if is_named and not is_there:
+        raise ContainerError("requires names 'fidelity', and encoding has no field of that name")
+    if is_there and not is_named:
+        raise ContainerError("encoding has a field 'fidelity', and requires does not name it")
+    encoding = Encoding(
+        tau=fields.real("tau"),
+        grid_noise=fields.real("grid_noise"),
+        fidelity=parse_fidelity(fields.take("fidelity")) if is_there else None,
+    )
+    fields.end()
+    if not 0 < encoding.tau <= 1:
+        raise ContainerError("encoding: tau is outside (0, 1]")
+    return encoding
+
+
 def _header_object(header: Header) -> dict[str, Any]:
     return {
         "base": {"digest": header.base_digest, "name": header.base_name},
-        "encoding": {"grid_noise": header.encoding.grid_noise, "tau": header.encoding.tau},
+        "encoding": _encoding_object(header.encoding),
         "frames": [
             {
                 "content": frame.content,
@@ -134,6 +149,13 @@ def _header_object(header: Header) -> dict[str, Any]:
         },
         "tensors": [_tensor_object(tensor) for tensor in header.tensors],
     }
+
+
+def _encoding_object(encoding: Encoding) -> dict[str, Any]:
+    value: dict[str, Any] = {"grid_noise": encoding.grid_noise, "tau": encoding.tau}
+    if encoding.fidelity is not None:
+        value["fidelity"] = fidelity_object(encoding.fidelity)
+    return value
 
 
 def _tensor_object(tensor: TensorRecord) -> dict[str, Any]:

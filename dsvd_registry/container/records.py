@@ -182,11 +182,30 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """What was asked for instead of a tau, and what came of it; exactly one thing is asked for.
+
+    `max_error`: the largest `error` allowed, in (0, 1). `budget`: the largest size of the container
+    in bytes, at least 1. `error`: the relative Frobenius error achieved, over all low-rank and dense
+    tensors together; 0.0 where there is none.
+    """
+
+    error: float
+    max_error: float | None = None
+    budget: int | None = None
+
+
+@dataclass(frozen=True)
 class Encoding:
-    """What the fine-tune was stored with: tau in (0, 1], and the grid noise allowed."""
+    """What the fine-tune was stored with: tau in (0, 1], and the grid noise allowed.
+
+    With `fidelity` nobody asked for `tau`: every record stores the rank that it takes, and
+    `grid_noise` is 0.0.
+    """
 
     tau: float
     grid_noise: float
+    fidelity: Fidelity | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +229,11 @@ class Header:
     frames: tuple[Frame, ...]
     payload_sha256: str
     results: tuple[Result, ...]
-    requires: tuple[str, ...] = ()
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The features that a reader must have, ascending. They follow from the rest."""
+        return () if self.encoding.fidelity is None else ("fidelity",)
 
     @property
     def is_lossy(self) -> bool:

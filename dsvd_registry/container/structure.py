@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ..checkpoint.dtypes import BITS, DELTA_DTYPES, tensor_bytes
 from ..errors import CheckpointError, ContainerError
 from . import limits
+from .fidelity import check_fidelity
 from .integers import width
 from .parts import TABLE_ENTRY_SIZE
 from .records import (
@@ -34,6 +35,7 @@ def check_structure(header: Header) -> None:
         _check_tensor(tensor)
     _check_frames(header)
     _check_result(header)
+    check_fidelity(header)
 
 
 def raw_bytes(tensor: TensorRecord) -> int:

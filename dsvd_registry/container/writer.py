@@ -18,6 +18,7 @@ from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
 from .compression import NUMBERS, TEXT, compress
+from .fidelity import check_budget
 from .header import header_json
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
 from .structure import check_structure
@@ -90,8 +91,18 @@ class PayloadWriter:
         self._stored.append(_StoredFrame(content, band, position, entry))
 
 
+def container_size(header: Header) -> int:
+    """Bytes of a container of this header; a few dozen fewer or more with other digests in it."""
+    stored = compress(header_json(header), TEXT)
+    return limits.PROLOGUE_SIZE + len(stored) + sum(frame.stored for frame in header.frames)
+
+
 def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> None:
-    """Write a whole container to `out`. Raises `ContainerError` for a header that no reader takes."""
+    """Write a whole container to `out`.
+
+    Raises `ContainerError`, before a byte is written, for a header that no reader takes; one whose
+    file would be over its budget is such a header.
+    """
     check_structure(header)
     data = header_json(header)
     if len(data) > limits.MAX_HEADER_JSON:
@@ -99,6 +110,8 @@ def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> 
             f"the header would have {len(data)} bytes of JSON; {limits.MAX_HEADER_JSON} is the limit"
         )
     stored = compress(data, TEXT)
+    payload_size = sum(frame.stored for frame in header.frames)
+    check_budget(header, limits.PROLOGUE_SIZE + len(stored) + payload_size)
     start = limits.MAGIC + struct.pack("<HHIII", limits.VERSION, 0, len(stored), len(data), 0)
     checksum = xxhash.xxh3_64(start)
     checksum.update(stored)

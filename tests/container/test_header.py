@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from spec.building import Built
 from spec.exact import Json, canonical
+from spec.valid_vectors import fidelity_budget, fidelity_max_error
 
 from dsvd_registry.container.header import content_digest, header_json, parse_header
+from dsvd_registry.container.records import Fidelity
 from dsvd_registry.errors import ContainerError, UnsupportedFeature
 from dsvd_registry.hashing import sha256
 
@@ -54,22 +57,74 @@ def test_back_and_forth(small: Built) -> None:
     assert content_digest(header) == sha256(canonical(without))
 
 
-def test_no_field_may_be_missing_or_unknown(small: Built) -> None:
-    for path in paths(small.header):
-        if path[-1] == "new_rows":
-            continue
-        with pytest.raises(ContainerError):
-            parse_header(canonical(changed(small.header, path, ABSENT)), 0)
+@pytest.fixture(params=["small", "fidelity_max_error", "fidelity_budget"])
+def some(request: pytest.FixtureRequest, small: Built) -> Json:
+    """The header of a container, in turn without a feature and with one."""
+    made = {"fidelity_max_error": fidelity_max_error, "fidelity_budget": fidelity_budget}
+    return made[request.param]().build().header if request.param in made else small.header
+
+
+def test_no_field_may_be_missing_or_unknown(some: Json) -> None:
+    for path in paths(some):
         unknown = (*path[:-1], "unknown")
         with pytest.raises(ContainerError, match="unknown"):
-            parse_header(canonical(changed(small.header, unknown, 0)), 0)
+            parse_header(canonical(changed(some, unknown, 0)), 0)
+        if path[-1] == "new_rows" or path[-1] in ("max_error", "budget"):
+            continue
+        with pytest.raises(ContainerError):
+            parse_header(canonical(changed(some, path, ABSENT)), 0)
 
 
-def test_no_field_takes_another_type(small: Built) -> None:
-    for path in paths(small.header):
+def test_no_field_takes_another_type(some: Json) -> None:
+    for path in paths(some):
         for other in (None, True, [[]], {"x": 1}, "", -(10**17), 10**17, -0.5):
             with pytest.raises(ContainerError):
-                parse_header(canonical(changed(small.header, path, other)), 0)
+                parse_header(canonical(changed(some, path, other)), 0)
+
+
+@pytest.mark.parametrize(
+    "fidelity", [Fidelity(0.040625, max_error=0.05), Fidelity(0.0, budget=2**53 - 1)]
+)
+def test_fidelity(small: Built, fidelity: Fidelity) -> None:
+    """The feature is named by itself, and is part of what the content digest covers."""
+    plain = parse_header(canonical(small.header), 100)
+    assert (plain.encoding.fidelity, plain.requires) == (None, ())
+    header = replace(plain, encoding=replace(plain.encoding, fidelity=fidelity))
+    assert header.requires == ("fidelity",)
+    assert b'"requires":["fidelity"]' in header_json(header)
+    assert parse_header(header_json(header), 100) == header
+    assert content_digest(header) != content_digest(plain)
+
+
+ERROR, MAX_ERROR, BUDGET = (
+    ("encoding", "fidelity", name) for name in ("error", "max_error", "budget")
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("requires",), [], "encoding has a field 'fidelity', and requires does not name it"),
+        (("requires",), ["fidelity"] * 2, "repeats a name"),
+        (ERROR[:-1], ABSENT, "requires names 'fidelity', and encoding has no field"),
+        (ERROR[:-1], 0.05, "encoding.fidelity is not an object"),
+        (ERROR, ABSENT, "encoding.fidelity has no field 'error'"),
+        (ERROR, 0, "error is not a real"),
+        (ERROR, -0.1, "error is not a finite number of at least 0"),
+        (ERROR, -0.0, "error is not a finite number of at least 0"),
+        (MAX_ERROR, 1, "max_error is not a real"),
+        (MAX_ERROR, -0.1, "max_error is not a finite number of at least 0"),
+        (BUDGET, 0, "budget is outside"),
+        (BUDGET, 2**53, "budget is outside"),
+        (BUDGET, 1e4, "budget is not an integer"),
+        (BUDGET, True, "budget is not an integer"),
+    ],
+)
+def test_fidelity_refused(path: Path, value: object, message: str) -> None:
+    header = fidelity_max_error().build().header
+    with pytest.raises(ContainerError, match=message) as caught:
+        parse_header(canonical(changed(header, path, value)), 0)
+    assert type(caught.value) is ContainerError
 
 
 REAL = ("energy", "nuclear_norm", "base_norm", "norm", "error")

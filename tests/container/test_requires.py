@@ -8,6 +8,7 @@ import pytest
 from spec.building import Built
 from spec.exact import Json
 from spec.sealing import payload_of, sealed, text_of, with_header
+from spec.valid_vectors import fidelity_max_error
 
 from dsvd_registry.errors import ContainerError, UnsupportedFeature
 
@@ -57,6 +58,22 @@ def test_before_anything_else(small: Built, read: Read, change: Callable[[Json],
 def test_no_sorted_names(small: Built, read: Read, names: object) -> None:
     with pytest.raises(ContainerError, match="requires") as caught:
         read(with_header(small, lambda header: header.update(requires=names)))
+    assert type(caught.value) is ContainerError
+
+
+@pytest.mark.parametrize("names", [["fidelity", "tiles"], ["edges", "fidelity"]])
+def test_unknown_name_beside_a_known_one(small: Built, read: Read, names: list[str]) -> None:
+    (unknown,) = {*names} - {"fidelity"}
+    with pytest.raises(UnsupportedFeature, match=repr(unknown)):
+        read(with_header(small, lambda header: header.update(requires=names)))
+
+
+def test_known_name(small: Built, read: Read) -> None:
+    """Only where what it stands for is there."""
+    file = fidelity_max_error().build().file
+    read(file)
+    with pytest.raises(ContainerError, match="requires names 'fidelity'") as caught:
+        read(with_header(small, lambda header: header.update(requires=["fidelity"])))
     assert type(caught.value) is ContainerError
 
 

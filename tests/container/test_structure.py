@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 from spec.building import Built
 from spec.exact import canonical
+from spec.valid_vectors import fidelity_budget
 
+from dsvd_registry.container.fidelity import check_budget
 from dsvd_registry.container.header import parse_header
 from dsvd_registry.container.records import (
     BasedRecord,
     BaseTensor,
     DenseRecord,
+    Fidelity,
     Frame,
     Header,
     LowRankRecord,
@@ -159,6 +163,79 @@ def test_valid(header: Header) -> None:
 def test_refused(header: Header, change: Callable[[Header], Header], message: str) -> None:
     with pytest.raises(ContainerError, match=message):
         check_structure(change(header))
+
+
+@pytest.fixture
+def faithful() -> Header:
+    """Made to an error; of the low-rank tensors, `few` stores one component of the three."""
+    header = parse_header(canonical(fidelity_budget().build().header), 32)
+    return with_encoding(header, fidelity=Fidelity(0.25, max_error=0.25))
+
+
+def with_encoding(header: Header, **fields: Any) -> Header:
+    return replace(header, encoding=replace(header.encoding, **fields))
+
+
+EXACT, FEW, MORE = range(3)  # the tensors of `faithful`
+
+
+def test_fidelity(faithful: Header) -> None:
+    check_structure(faithful)
+    for fidelity in (
+        Fidelity(0.0, max_error=math.ulp(0.0)),
+        Fidelity(0.5, max_error=math.nextafter(1.0, 0.0)),
+        Fidelity(1e300, budget=1),  # the size is another check's
+    ):
+        check_structure(with_encoding(faithful, fidelity=fidelity))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda h: with_encoding(h, fidelity=Fidelity(0.0)),
+            "encoding.fidelity has neither max_error nor budget",
+        ),
+        (
+            lambda h: with_encoding(h, fidelity=Fidelity(0.0, 0.5, 9999)),
+            "encoding.fidelity has max_error and budget",
+        ),
+        *(
+            (
+                lambda h, asked=asked: with_encoding(h, fidelity=Fidelity(0.0, max_error=asked)),
+                r"encoding.fidelity: max_error is outside \(0, 1\)",
+            )
+            for asked in (0.0, 1.0, 1.5, math.inf)
+        ),
+        (
+            lambda h: with_encoding(h, fidelity=Fidelity(math.nextafter(0.25, 1), 0.25)),
+            "encoding.fidelity: error is over max_error",
+        ),
+        (lambda h: with_encoding(h, grid_noise=0.015), "grid_noise is not 0.0"),
+        (lambda h: with_tensor(h, FEW, tau_rank=2), "'few': tau_rank is over rank"),
+        (lambda h: with_tensor(h, FEW, tau_rank=3, noise_rank=0), "'few': tau_rank is over rank"),
+    ],
+)
+def test_fidelity_refused(
+    faithful: Header, change: Callable[[Header], Header], message: str
+) -> None:
+    with pytest.raises(ContainerError, match=message):
+        check_structure(change(faithful))
+
+
+def test_rules_of_fidelity_alone(faithful: Header) -> None:
+    """Without it any grid noise goes, and a rank below that of tau."""
+    plain = with_encoding(with_tensor(faithful, FEW, tau_rank=2), fidelity=None, grid_noise=0.1)
+    check_structure(plain)
+    check_budget(plain, 2**60)
+
+
+def test_budget(faithful: Header) -> None:
+    check_budget(faithful, 2**60)
+    within = with_encoding(faithful, fidelity=Fidelity(0.25, budget=1000))
+    check_budget(within, 1000)
+    with pytest.raises(ContainerError, match="1001 bytes are over the budget of 1000 bytes"):
+        check_budget(within, 1001)
 
 
 def test_too_many_parts(header: Header) -> None:

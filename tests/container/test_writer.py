@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from spec.sealing import frames_of, payload_of, text_of, unzstd
 from spec.valid_vectors import many_frames, small
 
 from dsvd_registry.container.header import parse_header
-from dsvd_registry.container.records import Part
+from dsvd_registry.container.records import Fidelity, Part
 from dsvd_registry.container.writer import FRAME_TARGET, PayloadWriter, write_container
 from dsvd_registry.errors import ContainerError
 from dsvd_registry.hashing import xxh3
@@ -101,3 +102,34 @@ def test_no_header_that_is_not_read(small: Built) -> None:
         with pytest.raises(ContainerError):
             write_container(wrong, iter(()), out)
         assert out.getvalue() == b""
+
+
+def test_no_file_over_its_budget(small: Built) -> None:
+    """The whole file counts: prologue, header and payload."""
+    header = parse_header(canonical(small.header), 0)
+    payload = payload_of(small.file)
+
+    def written(budget: int) -> bytes:
+        fidelity = Fidelity(0.01, budget=budget)
+        encoding = replace(header.encoding, grid_noise=0.0, fidelity=fidelity)
+        out = io.BytesIO()
+        try:
+            write_container(replace(header, encoding=encoding), iter((payload,)), out)
+        except ContainerError:
+            assert out.getvalue() == b""
+            raise
+        return out.getvalue()
+
+    size = len(written(9999))  # as many digits: the header is about as long
+    fits = next(b for b in range(size - 9, size + 9) if _fits(written, b))
+    assert size - 9 < fits
+    assert len(written(fits)) <= fits
+    with pytest.raises(ContainerError, match=f"over the budget of {fits - 1} bytes"):
+        written(fits - 1)
+
+
+def _fits(written: Callable[[int], bytes], budget: int) -> bool:
+    try:
+        return bool(written(budget))
+    except ContainerError:
+        return False

@@ -24,6 +24,7 @@ from dsvd_registry.container.records import (
     BaseTensor,
     DenseRecord,
     Encoding,
+    Fidelity,
     FrameContent,
     Header,
     LowRankRecord,
@@ -85,6 +86,7 @@ class Recipe:
         self.tau = tau
         self.source_format = source_format
         self.source_header: bytes | None = None
+        self.fidelity: Fidelity | None = None
         self.left_out: tuple[Omission, ...] = ()
         self.base: dict[str, Tensor] = {}
         self.base_name = "base"
@@ -141,16 +143,16 @@ class Recipe:
         view: View = View(),  # noqa: B008 - frozen
         new: tuple[int, bytes] = (0, b""),
         runs: Runs = (),
+        **told: Any,
     ) -> None:
-        """Raises `exact.NotFinite`."""
+        """`told`: as for `low_rank`. Raises `exact.NotFinite`."""
         maximum = max(map(abs, values))
         seen = self._viewed(base, view)
         delta = [Fraction(2) ** exponent * value for value in values]
         rows = exact.added(seen, base[0].dtype, delta, dtype)
         based = (name, dtype, tuple(shape), tuple(base), view, new[0])
-        self._records[name] = DenseRecord(
-            *based, exponent=exponent, maximum=maximum, base_norm=1.0, norm=0.5, error=0.01
-        )
+        fields = {"base_norm": 1.0, "norm": 0.5, "error": 0.01} | told
+        self._records[name] = DenseRecord(*based, exponent=exponent, maximum=maximum, **fields)
         self._rows_at[name] = lambda _: rows
         whole = np.array(values, np.int64).astype(np.int32)
         self._parts[name] = [
@@ -223,7 +225,11 @@ class Recipe:
         header = Header(
             base_digest=weights_digest(fingerprints),
             base_name=self.base_name,
-            encoding=Encoding(tau=self.tau, grid_noise=0.015),
+            encoding=Encoding(
+                tau=self.tau,
+                grid_noise=0.015 if self.fidelity is None else 0.0,
+                fidelity=self.fidelity,
+            ),
             source=Source(self.source_format, sha256(b"source"), 6),
             left_out=self.left_out,
             tensors=tuple(records),

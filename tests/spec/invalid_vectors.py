@@ -7,6 +7,7 @@ valid ones: what is refused here stays refused.
 from __future__ import annotations
 
 import copy
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ import zstandard
 from . import exact, sealing
 from .building import Built
 from .exact import Json
-from .sealing import sealed, text_of, with_frames, with_header, with_zstd, zstd
+from .sealing import sealed, text_of, with_budget, with_frames, with_header, with_zstd, zstd
 
 Set = dict[str, Built]
 Make = Callable[[Built], bytes]
@@ -854,4 +855,82 @@ source(
     "without gap or overlap",
     b'"data_offsets": [\r\n\t   24,\r\n\t   27',
     b'"data_offsets": [\r\n\t   23,\r\n\t   26',
+)
+
+# Feature: fidelity
+
+header(
+    "requires-twice",
+    "`requires` holds no name twice",
+    lambda h: h.update(requires=["fidelity"] * 2),
+    of="fidelity-budget",
+)
+NAMED = "`requires` MUST hold `fidelity` exactly if `encoding` has the field `fidelity`"
+header("fidelity-not-named", NAMED, lambda h: h.update(requires=[]), of="fidelity-budget")
+header(
+    "fidelity-not-there", NAMED, lambda h: h["encoding"].pop("fidelity"), of="fidelity-max-error"
+)
+header(
+    "fidelity-no-object",
+    "`fidelity` is an object",
+    lambda h: h["encoding"].update(fidelity=0.05),
+    of="fidelity-max-error",
+)
+
+
+def fidelity(name: str, rule: str, /, *, of: str = "max-error", **fields: Any) -> None:
+    """Fields of `fidelity`; None takes one away."""
+
+    def change(value: Json) -> None:
+        found = value["encoding"]["fidelity"]
+        found.update(fields)
+        for key in [key for key, field in fields.items() if field is None]:
+            del found[key]
+
+    header(f"fidelity-{name}", rule, change, of=f"fidelity-{of}")
+
+
+ONE = "`fidelity` is an object of `error` and exactly one of the other two fields"
+fidelity("both", ONE, budget=20_000)
+fidelity("neither", ONE, max_error=None)
+fidelity("no-error", ONE, error=None)
+fidelity("unknown-field", EXACTLY + "in `fidelity`", norm=5.0)
+fidelity("error-negative", "Reals are not negative", error=-0.040625)
+fidelity("error-minus-zero", "Reals have no minus sign", of="exact", error=-0.0)
+fidelity("error-integer", "An integer never stands where a real is due", of="exact", error=0)
+spelled(
+    "fidelity-error-infinite", "Reals in the header are finite", b'"error":0.25}', b'"error":1e999}',
+    of="fidelity-budget",
+)  # fmt: skip
+MAX_ERROR = "`max_error` is in (0, 1)"
+fidelity("max-error-0", MAX_ERROR, of="exact", max_error=0.0)
+fidelity("max-error-1", MAX_ERROR, of="borders", max_error=1.0)
+fidelity("max-error-integer", "An integer never stands where a real is due", max_error=1)
+fidelity(
+    "error-over",
+    "`error` <= `max_error` MUST hold",
+    error=math.nextafter(0.05, 1.0),
+)
+BUDGET = "`budget` is an integer from 1 to 2^53 - 1"
+fidelity("budget-0", BUDGET, of="budget", budget=0)
+fidelity("budget-over-limit", BUDGET, of="budget", budget=2**53)
+fidelity("budget-real", "A real never stands where an integer is due", of="budget", budget=20_000.0)
+add(
+    "fidelity-over-budget",
+    "The size of the whole file MUST be at most `budget`",
+    lambda built: with_budget(built, 1),
+    of="fidelity-budget",
+)
+header(
+    "fidelity-grid-noise",
+    "Beside `fidelity`, `grid_noise` MUST be 0.0",
+    lambda h: h["encoding"].update(grid_noise=0.015),
+    of="fidelity-max-error",
+)
+record(
+    "fidelity-tau-rank",
+    "Beside `fidelity`, `tau_rank` <= `rank` MUST hold",
+    "few",
+    of="fidelity-budget",
+    tau_rank=2,
 )

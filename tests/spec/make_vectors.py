@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from .building import Built, safetensors
 from .invalid_vectors import INVALID
 from .readers import SPEC
-from .sealing import text_of, with_frames, with_zstd, zstd
+from .sealing import text_of, with_budget, with_frames, with_zstd, zstd
 from .valid_vectors import VALID
 
 VECTORS = SPEC / "vectors"
@@ -25,11 +26,14 @@ VECTORS = SPEC / "vectors"
 def built_vectors() -> dict[str, Built]:
     """The valid ones by name, compressed here: the package's writer may choose another level."""
     built = {name: resealed(make().build()) for name, (make, _) in VALID.items()}
-    return built | {"other-zstd": other_zstd(built["many-frames"])}
+    return built | {name: make(built[of]) for name, (make, of, _) in DERIVED.items()}
 
 
 def resealed(built: Built) -> Built:
-    file = with_frames(built, lambda *_: None)
+    return _with_file(built, with_frames(built, lambda *_: None))
+
+
+def _with_file(built: Built, file: bytes) -> Built:
     return replace(built, file=file, header=json.loads(text_of(file)))
 
 
@@ -38,8 +42,20 @@ def other_zstd(built: Built) -> Built:
     options = ({"level": 19}, {"write_checksum": True}, {"level": -5, "write_checksum": True})
     for number in range(len(built.header["frames"])):
         file = with_zstd(built, number, lambda data, n=number: zstd(data, **options[n % 3]))
-        built = replace(built, file=file, header=json.loads(text_of(file)))
+        built = _with_file(built, file)
     return built
+
+
+def whole_budget(built: Built) -> Built:
+    """Feature `fidelity`: a file of exactly as many bytes as its budget."""
+    return _with_file(built, with_budget(built, 0))
+
+
+# Valid ones made of others: how, of which, and lower values of tau.
+DERIVED: dict[str, tuple[Callable[[Built], Built], str, tuple[float, ...]]] = {
+    "other-zstd": (other_zstd, "many-frames", (0.5,)),
+    "fidelity-whole-budget": (whole_budget, "fidelity-budget", (0.5,)),
+}
 
 
 def files() -> dict[str, bytes]:
@@ -48,7 +64,7 @@ def files() -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     listing: dict[str, list[dict[str, Any]]] = {"valid": [], "invalid": []}
     for name, one in built.items():
-        make, taus = VALID.get(name, (other_zstd, (0.5,)))
+        make, taus = (DERIVED[name][0], DERIVED[name][2]) if name in DERIVED else VALID[name]
         found[f"valid/{name}.dsvd"] = one.file
         found[f"valid/{name}.base.safetensors"] = safetensors(one.base)
         told = {x: _told(one.result(x)) for x in taus}

@@ -10,7 +10,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from dsvd_registry.checkpoint.dtypes import BITS
-from dsvd_registry.container.records import RAW_REASONS, BaseTensor, View
+from dsvd_registry.container.records import RAW_REASONS, BaseTensor, Fidelity, View
 
 from . import exact
 from .building import Built, Recipe, Runs
@@ -25,6 +25,7 @@ NAMES = st.text(
 @st.composite
 def containers(draw: st.DrawFn) -> Built:
     recipe = Recipe(draw(st.floats(0.05, 1.0)), draw(st.sampled_from(["safetensors", "pickle"])))
+    recipe.fidelity = draw(st.none() | _fidelity())
     names = draw(
         st.lists(NAMES.filter(lambda name: name != "__metadata__"), max_size=4, unique=True)
     )
@@ -37,6 +38,15 @@ def containers(draw: st.DrawFn) -> Built:
     if recipe.source_format == "safetensors" and draw(st.booleans()):
         recipe.source_header = _source_header(draw, recipe)
     return recipe.build()
+
+
+@st.composite
+def _fidelity(draw: st.DrawFn) -> Fidelity:
+    if draw(st.booleans()):
+        max_error = draw(st.floats(0.0, 1.0, exclude_min=True, exclude_max=True))
+        return Fidelity(draw(st.floats(0.0, max_error)), max_error=max_error)
+    error = draw(st.floats(0.0, allow_infinity=False, allow_nan=False))
+    return Fidelity(error, budget=draw(st.sampled_from([2**16, 2**53 - 1])))
 
 
 def _source_header(draw: st.DrawFn, recipe: Recipe) -> bytes:
@@ -170,7 +180,7 @@ def _low_rank(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
     total = sum(singular) * draw(st.sampled_from([1.0, 1.25, 3.0]))
     told = {
         "nuclear_norm": float(total),
-        "tau_rank": draw(st.integers(1, min(m, n))),
+        "tau_rank": draw(st.integers(1, rank if recipe.fidelity else min(m, n))),
         "noise_rank": draw(st.integers(0, min(m, n))),
     }
     new = _new(draw, dtype, n)

@@ -50,7 +50,7 @@ def package_gives(file: Path, base: Path, tau: float) -> bytes:
     """The result, in memory and without a comparison with the recorded one."""
     with base_weights(base) as weights, Container(file) as container:
         container.check_payload()
-        return b"".join(Reconstruction(container, weights, tau).chunks())
+        return b"".join(bytes(chunk) for chunk in Reconstruction(container, weights, tau).chunks())
 
 
 def decoder_gives(file: Path, base: Path, tau: float | None = None) -> bytes:

@@ -79,6 +79,26 @@ def with_header(built: Built, change: Callable[[Json], object], *, refit: bool =
     return sealed(exact.canonical(header), payload_of(built.file))
 
 
+def with_budget(built: Built, over: int) -> bytes:
+    """A file of so many bytes more than its budget: 0, or 1 too many.
+
+    The budget is part of what is compressed, so not every size can be met: the digest of the source
+    is varied, too, until one is.
+    """
+    for trial in range(16):
+        digest = hashlib.sha256(b"source %d" % trial).hexdigest()
+        for budget in range(len(built.file) - 32, len(built.file) + 32):
+
+            def change(header: Json, digest: str = digest, budget: int = budget) -> None:
+                header["source"]["sha256"] = digest
+                header["encoding"]["fidelity"]["budget"] = budget
+
+            file = with_header(built, change)
+            if len(file) == budget + over:
+                return file
+    raise AssertionError("no file is of the size wanted")
+
+
 def with_frames(built: Built, change: Callable[[Json, list[bytes]], object]) -> bytes:
     """Other contents of the frames. `change` takes the header and what the frames hold."""
     header = json.loads(text_of(built.file))

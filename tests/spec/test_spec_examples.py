@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import struct
@@ -14,7 +15,7 @@ from dsvd_registry import canonical
 from dsvd_registry.checkpoint.dtypes import BITS, DELTA_DTYPES
 from dsvd_registry.container import limits
 from dsvd_registry.container.integers import width
-from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH
+from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH, Fidelity
 from dsvd_registry.hashing import Fingerprint, sha256, weights_digest, xxh3
 
 from .readers import SPEC, decoder
@@ -86,6 +87,19 @@ def test_limits() -> None:
     }
     window = re.search(r"`Window_Size` is at most (2\^\d+)", section("Compression"))
     assert window is not None and number(window[1]) == limits.MAX_WINDOW
+
+
+def test_features() -> None:
+    told = re.search(r"The features so far: (.*?)\.", section("Growth"))
+    assert told is not None
+    assert set(words(told[1])) == limits.FEATURES == set(decoder.FEATURES)
+    for feature in limits.FEATURES:
+        assert section(f"Feature: {feature}")
+
+
+def test_fidelity() -> None:
+    fields = [words(row[0])[0] for row in rows("Feature: fidelity")]
+    assert fields == [field.name for field in dataclasses.fields(Fidelity)]
 
 
 def test_prologue() -> None:

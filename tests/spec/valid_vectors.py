@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from dsvd_registry.checkpoint.dtypes import BITS
-from dsvd_registry.container.records import RAW_REASONS, Omission, View
+from dsvd_registry.container.records import RAW_REASONS, Fidelity, Omission, View
 
 from .building import Recipe
 from .exact import Component, encoded
@@ -502,4 +502,73 @@ def rounding_of_tau() -> Recipe:
     assert s / nuclear == 0.5737392342444121 and s / nuclear * nuclear > s
     told = {"nuclear_norm": nuclear, "tau_rank": 2, "noise_rank": 2}
     recipe.low_rank("w", "F32", (2, 2), [base], [Component(-5, (1, 2), (1, 0), s)], **told)
+    return recipe
+
+
+@vector(0.5, 0.25)
+def fidelity_max_error() -> Recipe:
+    """Feature `fidelity`: made to an error, which is reached; one record of each kind."""
+    recipe = Recipe(0.75)
+    recipe.fidelity = Fidelity(error=0.040625, max_error=0.05)  # 13/64 of 5
+    base = recipe.hold("low", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.low_rank("low", "F16", (3, 2), [base], two(), energy=0.8, norm=4.0, error=5 / 256)
+    base = recipe.hold("dense", "F16", (6,), encoded(SIX, "F16"))
+    values = (1, 0, -130, 0, 4, 129)
+    recipe.dense("dense", "F32", (6,), [base], -12, values, norm=3.0, error=12 / 192)
+    base = recipe.hold("rows", "U8", (2, 2), b"abcd")
+    recipe.same("rows", "U8", (3, 2), [base], new=(1, b"ef"))
+    recipe.raw("raw", "I16", (2,), b"\1\2\3\4")
+    return recipe
+
+
+@vector(0.625, 0.5)
+def fidelity_budget() -> Recipe:
+    """Feature `fidelity`: made to a size; the components that tau takes, and more than those."""
+    recipe = Recipe(0.75)
+    recipe.fidelity = Fidelity(error=0.25, budget=20_000)
+    base = recipe.hold("base", "F32", (3, 4), encoded([k / 4 for k in range(12)], "F32"))
+    for name, singular, nuclear, told in (
+        ("exact", (3.0, 2.0), 6.0, {"tau_rank": 2, "noise_rank": 2}),
+        ("more", (6.0, 1.0, 1.0), 8.0, {"tau_rank": 1, "noise_rank": 0}),
+        ("few", (7.0,), 8.0, {"tau_rank": 1, "noise_rank": 3}),
+    ):
+        components = [
+            Component(-6 - k, (3, 1, -k), (k + 1, -1, 5, 0), s) for k, s in enumerate(singular)
+        ]
+        sums = {"nuclear_norm": nuclear, "energy": sum(singular) / nuclear}
+        norms = {"norm": 2.0, "error": 0.25}
+        recipe.low_rank(name, "F32", (3, 4), [base], components, **told, **sums, **norms)
+    return recipe
+
+
+@vector(0.5)
+def fidelity_borders() -> Recipe:
+    """Feature `fidelity`: the largest error that can be asked for, and that very error achieved."""
+    recipe = Recipe(1.0)
+    recipe.fidelity = Fidelity(error=math.nextafter(1.0, 0.0), max_error=math.nextafter(1.0, 0.0))
+    base = recipe.hold("low", "BF16", (3, 2), encoded(SIX, "BF16"))
+    told = {"norm": 1.0, "error": math.nextafter(1.0, 0.0)}
+    sums = {"nuclear_norm": 2.0, "energy": 1.0, "noise_rank": 1}
+    recipe.low_rank("low", "BF16", (3, 2), [base], two()[:1], **sums, **told)
+    return recipe
+
+
+@vector(0.5)
+def fidelity_exact() -> Recipe:
+    """Feature `fidelity` with nothing but `same` and `raw`: no error, and the least asked for."""
+    recipe = Recipe(1.0)
+    recipe.fidelity = Fidelity(error=0.0, max_error=math.ulp(0.0))
+    base = recipe.hold("copy", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.same("copy", "F32", (6,), [base])
+    recipe.raw("raw", "U8", (3,), b"xyz")
+    recipe.raw("nothing", "I64", (0,), b"")
+    recipe.source_header = source_header(lossy=False)
+    return recipe
+
+
+@vector()
+def fidelity_no_tensor() -> Recipe:
+    """Feature `fidelity` without a tensor, with the largest budget."""
+    recipe = Recipe(1.0, "pickle")
+    recipe.fidelity = Fidelity(error=0.0, budget=2**53 - 1)
     return recipe

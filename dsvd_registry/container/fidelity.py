@@ -1,0 +1,63 @@
+"""A container made to an error or to a size (spec, section "Feature: fidelity")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ContainerError
+from . import limits
+from .fields import Fields
+from .records import Fidelity, Header, LowRankRecord
+
+WHERE = "encoding.fidelity"
+
+
+def fidelity_object(fidelity: Fidelity) -> dict[str, Any]:
+    """The JSON of `encoding.fidelity`: what was not asked for is not there."""
+    asked = {"max_error": fidelity.max_error, "budget": fidelity.budget}
+    return {
+        "error": fidelity.error,
+        **{name: value for name, value in asked.items() if value is not None},
+    }
+
+
+def parse_fidelity(value: Any) -> Fidelity:
+    """Raises `ContainerError` for a field that breaks its own rule; `check_fidelity` has the rest."""
+    fields = Fields(value, WHERE)
+    fidelity = Fidelity(
+        error=fields.real("error"),
+        max_error=fields.real("max_error") if fields.has("max_error") else None,
+        budget=fields.integer("budget", 1, limits.MAX_SIZE) if fields.has("budget") else None,
+    )
+    fields.end()
+    return fidelity
+
+
+def check_fidelity(header: Header) -> None:
+    """Raises `ContainerError` with the first rule of the feature that `header` breaks."""
+    fidelity = header.encoding.fidelity
+    if fidelity is None:
+        return
+    if fidelity.max_error is None and fidelity.budget is None:
+        raise ContainerError(f"{WHERE} has neither max_error nor budget")
+    if fidelity.max_error is not None and fidelity.budget is not None:
+        raise ContainerError(f"{WHERE} has max_error and budget: only one can be asked for")
+    if fidelity.max_error is not None:
+        if not 0 < fidelity.max_error < 1:
+            raise ContainerError(f"{WHERE}: max_error is outside (0, 1)")
+        if fidelity.error > fidelity.max_error:
+            raise ContainerError(f"{WHERE}: error is over max_error")
+    if header.encoding.grid_noise != 0:
+        raise ContainerError("encoding: grid_noise is not 0.0, as it must be beside fidelity")
+    for tensor in header.tensors:
+        if isinstance(tensor, LowRankRecord) and tensor.tau_rank > tensor.rank:
+            raise ContainerError(
+                f"tensor {tensor.name!r}: tau_rank is over rank, and fidelity promises encoding.tau"
+            )
+
+
+def check_budget(header: Header, size: int) -> None:
+    """Raises `ContainerError` if a container of `size` bytes is over the budget it states, if any."""
+    fidelity = header.encoding.fidelity
+    if fidelity is not None and fidelity.budget is not None and size > fidelity.budget:
+        raise ContainerError(f"{size} bytes are over the budget of {fidelity.budget} bytes")
