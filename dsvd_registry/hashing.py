@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +41,28 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
     `progress` is called with the number of bytes hashed since the last call.
     """
     digest = hashlib.sha256()
-    with storage_errors(path), path.open("rb") as file:
-        while chunk := file.read(READ_CHUNK):
+    with (
+        storage_errors(path),
+        path.open("rb", buffering=0) as file,
+        contextlib.closing(_chunks(file)) as chunks,
+    ):
+        for chunk in chunks:
             digest.update(chunk)
             if progress is not None:
                 progress(len(chunk))
     return digest.hexdigest()
+
+
+def _chunks(file: io.FileIO) -> Generator[memoryview, None, None]:
+    """A file's bytes, each chunk gone when the next is asked for, which is read ahead meanwhile."""
+    size = os.fstat(file.fileno()).st_size
+    this, other = (memoryview(bytearray(min(READ_CHUNK, size + 1))) for _ in range(2))
+    with ThreadPoolExecutor(1) as reader:
+        read = file.readinto(this)
+        while read:
+            ahead = reader.submit(file.readinto, other)
+            yield this[:read]
+            this, other, read = other, this, ahead.result()
 
 
 def xxh3(data: Bytes) -> str:

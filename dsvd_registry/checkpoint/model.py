@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Literal
 
 from ..closing import Closing
 from ..errors import CheckpointError
-from ..hashing import READ_CHUNK, Fingerprint
+from ..hashing import Fingerprint, sha256
+from ..threads import in_order, threads
 from .dtypes import tensor_bytes
 from .mapping import MappedFile
 
@@ -21,6 +21,7 @@ MAX_TENSORS = 2**20
 MAX_NAME_BYTES = 4096
 MAX_DIMENSIONS = 32
 MAX_DIMENSION = 2**53  # exclusive: every dimension is exact as a JSON number everywhere
+AHEAD = 256  # tensors that wait to be hashed, or whose turn has not come yet
 
 
 @dataclass(frozen=True)
@@ -80,22 +81,25 @@ class Checkpoint(Closing):
         """Let the system take back the memory behind `read(name)`; its views stay valid."""
 
     def fingerprints(self, progress: Callable[[int], None] | None = None) -> list[Fingerprint]:
-        """Every tensor's SHA-256, in the order of `tensors`; memory stays at one chunk.
+        """Every tensor's SHA-256, in the order of `tensors`; several are hashed at once, in place.
 
         `progress` is called with the number of bytes hashed since the last call.
         Raises `CheckpointError` as `read` does.
         """
         found = []
-        for info in self.tensors.values():
-            digest, data = hashlib.sha256(), self.read(info.name)
-            for start in range(0, len(data), READ_CHUNK):
-                chunk = data[start : start + READ_CHUNK]
-                digest.update(chunk)
+        infos = self.tensors.values()
+        with threads() as pool:
+            hashed = in_order(pool, self._fingerprint, infos, size=lambda _: 1, at_once=AHEAD)
+            for info, fingerprint in zip(infos, hashed, strict=True):
+                found.append(fingerprint)
                 if progress is not None:
-                    progress(len(chunk))
-            self.release(info.name)
-            found.append(Fingerprint(info.name, info.dtype, info.shape, digest.hexdigest()))
+                    progress(info.nbytes)
         return found
+
+    def _fingerprint(self, info: TensorInfo) -> Fingerprint:
+        digest = sha256(self.read(info.name))
+        self.release(info.name)
+        return Fingerprint(info.name, info.dtype, info.shape, digest)
 
     def close(self) -> None:
         """Close the file. Views that `read` gave stay valid until they are dropped."""

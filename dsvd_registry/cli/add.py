@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from ..registry.registry import DEFAULT_GRID_NOISE, DEFAULT_TAU
+from ..registry.asked import DEFAULT_GRID_NOISE, DEFAULT_TAU
 from .account import print_account, warn
 from .documents import print_document, version_document
 from .options import common_options, open_registry
 from .progress import shown_progress
+from .sizes import SIZE
 from .tables import print_line
 
 
@@ -21,16 +22,33 @@ from .tables import print_line
 @click.option(
     "--tau",
     type=float,
-    default=DEFAULT_TAU,
-    show_default=True,
-    help="Share of each layer's change to keep, above 0 and up to 1.",
+    help=f"Share of each layer's change to keep, above 0 and up to 1.  [default: {DEFAULT_TAU}]",
+)
+@click.option(
+    "--max-error",
+    type=float,
+    help="Instead of tau: the least bytes at this relative error of the whole change, below 1.",
+)
+@click.option(
+    "--budget",
+    type=SIZE,
+    help="Instead of tau: the least error in this many bytes, such as 20MB.",
 )
 @click.option(
     "--grid-noise",
     type=float,
-    default=DEFAULT_GRID_NOISE,
+    help=f"How much the integer grid may add to the error of tau.  [default: {DEFAULT_GRID_NOISE}]",
+)
+@click.option(
+    "--keep-noise",
+    is_flag=True,
+    help="Store tau's ranks also where they hold only the rounding of half-precision weights.",
+)
+@click.option(
+    "--device",
+    default="cpu",
     show_default=True,
-    help="How much the integer grid may add to the error.",
+    help="The torch device that finds the spectra, such as cuda.",
 )
 @click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
@@ -39,8 +57,12 @@ def add(
     file: Path,
     base: str,
     name: str | None,
-    tau: float,
-    grid_noise: float,
+    tau: float | None,
+    max_error: float | None,
+    budget: int | None,
+    grid_noise: float | None,
+    keep_noise: bool,
+    device: str,
     note: str,
     tags: tuple[str, ...],
     as_json: bool,
@@ -56,7 +78,11 @@ def add(
             base=base,
             name=name,
             tau=tau,
+            max_error=max_error,
+            budget=budget,
             grid_noise=grid_noise,
+            keep_noise=keep_noise,
+            device=device,
             note=note,
             tags=tags,
             progress=progress,

@@ -10,21 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .blas_threads import one_blas_thread
 from .bound import MIN_EXPONENT
+from .distance import Distance, dense_distance, distance
 from .encoded import Dense, Encoded, LowRank, Raw, Same
-from .exact import (
-    CPU,
-    Components,
-    DeltaProduct,
-    add_tile,
-    apply_dense,
-    ieee_arithmetic,
-    row_tiles,
+from .exact import CPU, Components, DeltaProduct, ieee_arithmetic
+from .grid import (
+    OutsideGrid,
+    best_exponents,
+    component_costs,
+    component_grid,
+    element_grid,
+    grid_error,
 )
-from .grid import OutsideGrid, component_grid, element_grid
+from .pair import Pair, is_same, pair
 from .rank import energy, noise_rank, tau_rank
 from .spectrum import Spectrum, spectrum
-from .tensors import round_to, same_bits
 
 DENSE_ERROR = 0.01  # of tensors that tau says nothing of, unless tau asks for all
 LEAST_GRID_NOISE = (
@@ -36,21 +37,16 @@ HOPELESS = 1.5  # a sample that promises this many times the bytes of another ki
 
 @dataclass(frozen=True)
 class Settings:
-    """tau in (0, 1]; `grid_noise`: how much of the truncation's Frobenius error the grid may add."""
+    """tau in (0, 1]; `grid_noise`: how much of the truncation's Frobenius error the grid may add.
+
+    `keep_noise`: tau's rank, also where it is above the rounding noise of half precision. `device`:
+    where spectra are found; in the last bits they may differ from those of another.
+    """
 
     tau: float
     grid_noise: float
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A tensor's two sides as (m, n) matrices, and their exact difference in float64."""
-
-    base: torch.Tensor
-    source: torch.Tensor
-    delta: torch.Tensor
-    base_norm: float
-    norm: float
+    keep_noise: bool = False
+    device: str = "cpu"
 
 
 SizeOf = Callable[[Encoded], int]
@@ -64,125 +60,135 @@ def encode(
     `size_of` tells the bytes that a candidate takes as it would be stored; of candidates at equal
     error the smallest is taken. Source: spec/dsvd-container-v1.md, section "Records".
     """
-    with ieee_arithmetic(CPU):
-        return _encode(base, source, settings, size_of)
+    with ieee_arithmetic(CPU), one_blas_thread:
+        sides = compared(base, source)
+        if not isinstance(sides, Pair):
+            return sides
+        matrix = sides.delta.to(settings.device)
+        found = spectrum(matrix, settings.tau) if source.ndim >= 2 else None
+        return encode_delta(sides, found, settings, size_of)
 
 
-def _encode(
-    base: torch.Tensor, source: torch.Tensor, settings: Settings, size_of: SizeOf
-) -> Encoded:
-    # What a NaN becomes in another dtype differs between machines, so no cast of one is recorded.
-    is_castable = base.dtype == source.dtype or not torch.isnan(base).any()
-    if is_castable and same_bits(round_to(base, source.dtype), source):
+def compared(base: torch.Tensor, source: torch.Tensor) -> Pair | Same | Raw:
+    """The two sides of a delta, or the record where none is to be taken."""
+    if is_same(base, source):
         return Same()
-    if not (torch.isfinite(base).all() and torch.isfinite(source).all()):
+    sides = pair(base, source)
+    if sides is None:
         return Raw("non_finite")
-    pair = _pair(base, source)
-    if pair.norm == 0:
-        return Raw("signed_zero")
+    return sides if sides.norm else Raw("signed_zero")
+
+
+def encode_delta(
+    pair: Pair, found: Spectrum | None, settings: Settings, size_of: SizeOf
+) -> Encoded:
+    """The record of a delta whose spectrum is known for `settings.tau`; a vector has none."""
     candidates: list[Encoded] = []
     wanted = (DENSE_ERROR if settings.tau < 1 else LEAST_GRID_NOISE) * pair.norm
-    if source.ndim >= 2:
+    if found is not None:
         with contextlib.suppress(OutsideGrid):
-            low_rank, off = _low_rank(pair, settings)
+            low_rank, off = _low_rank(pair, found, settings)
             candidates.append(low_rank)
             wanted = max(off, LEAST_GRID_NOISE * pair.norm)  # components may be off by nothing
     with contextlib.suppress(OutsideGrid):
-        if not candidates or _dense_may_win(pair, wanted, size_of(candidates[0]), size_of):
-            candidates.append(_dense(pair, wanted))
+        if not candidates or dense_may_win(pair, wanted, size_of(candidates[0]), size_of):
+            candidates.append(dense(pair, wanted))
+    return smallest(candidates, size_of)
+
+
+def smallest(candidates: list[Encoded], size_of: SizeOf) -> Encoded:
+    """The candidate of the fewest bytes whose result is finite; raw bytes are always one."""
     usable = [c for c in candidates if isinstance(c, LowRank | Dense) and math.isfinite(c.error)]
     return min([*usable, Raw("smaller" if usable else "range")], key=size_of)
 
 
-def matrix_shape(tensor: torch.Tensor) -> tuple[int, int]:
-    """(out, in * kh * kw): the matrix that a layer's weights are seen as; (1, 1) for a scalar."""
-    return tensor.shape[0] if tensor.ndim else 1, math.prod(tensor.shape[1:])
+def ranks(pair: Pair, found: Spectrum, settings: Settings) -> tuple[int, int]:
+    """tau's rank, and how many components are to be stored."""
+    shape = pair.delta.shape[0], pair.delta.shape[1]
+    wanted = tau_rank(found.singular_values, settings.tau, shape)
+    above_noise = noise_rank(found.singular_values, pair.noise_variance, shape)
+    return wanted, wanted if settings.keep_noise else max(1, min(wanted, above_noise))
 
 
-def _pair(base: torch.Tensor, source: torch.Tensor) -> _Pair:
-    base, source = (side.reshape(matrix_shape(source)) for side in (base, source))
-    delta = source.to(torch.float64)
-    delta -= base
-    return _Pair(base, source, delta, _norm(base), _norm(delta))
-
-
-def _low_rank(pair: _Pair, settings: Settings) -> tuple[LowRank, float]:
+def _low_rank(pair: Pair, found: Spectrum, settings: Settings) -> tuple[LowRank, float]:
     """The low-rank candidate, and the Frobenius error that its components alone leave."""
-    shape = matrix_shape(pair.source)
-    found = spectrum(pair.delta, settings.tau)
-    values = found.singular_values
-    rank = tau_rank(values, settings.tau, shape)
+    wanted, rank = ranks(pair, found, settings)
+    components, reached = _on_grid(pair, found, rank, settings)
+    return low_rank(pair, found, components, wanted, reached), reached.delta
+
+
+def low_rank(
+    pair: Pair, found: Spectrum, components: Components, wanted: int, reached: Distance
+) -> LowRank:
+    """The candidate of these components, `wanted` of which are tau's. Raises `OutsideGrid`."""
+    values, rank = found.singular_values, len(components.exponents)
     stored_values = values[:rank].to(torch.float32).numpy()
     if not (np.isfinite(stored_values).all() and (stored_values > 0).all()):
         raise OutsideGrid
-    components, reached = _on_grid(pair, found, rank, settings.grid_noise)
+    shape = pair.delta.shape[0], pair.delta.shape[1]
     return LowRank(
         components=components,
         singular_values=stored_values,
-        tau_rank=rank,
-        noise_rank=noise_rank(values, (pair.base, pair.source), shape),
+        tau_rank=wanted,
+        noise_rank=noise_rank(values, pair.noise_variance, shape),
         energy=energy(values, rank),
         nuclear_norm=float(values.sum()),
         base_norm=pair.base_norm,
         norm=pair.norm,
         error=reached.result / pair.norm,
-    ), reached.delta
-
-
-@dataclass(frozen=True)
-class _Distance:
-    """Frobenius distances: of the components from the delta, of the rounded result from the source."""
-
-    delta: float
-    result: float
-
-
-def _on_grid(
-    pair: _Pair, found: Spectrum, rank: int, grid_noise: float
-) -> tuple[Components, _Distance]:
-    """Components whose error is within `grid_noise` of what truncation at `rank` leaves.
-
-    The model of the noise (each coefficient a uniform error) sets out; the error measured on the
-    product decides, and the distortion is lowered until it is met. Raises `OutsideGrid`.
-    """
-    a, b = found.factors(pair.delta, rank)
-    # a^T b is an orthogonal projection of the delta, and its squared norm this sum.
-    kept = float((torch.square(a).sum(1) * torch.square(b).sum(1)).sum())
-    truncation = math.sqrt(max(pair.norm**2 - kept, 0.0))
-    allowed = math.hypot(
-        truncation,
-        max(math.sqrt((1 + grid_noise) ** 2 - 1) * truncation, LEAST_GRID_NOISE * pair.norm),
     )
-    distortion = (allowed**2 - truncation**2) / (rank * sum(pair.delta.shape))
-    while True:
-        components = component_grid(a, b, distortion)
-        off = _distance(pair, DeltaProduct(components))
-        if off.delta <= allowed:
-            return components, off
-        if (components.exponents == MIN_EXPONENT).all():  # there is no finer grid
-            raise OutsideGrid
-        noise = max(off.delta**2 - truncation**2, 0.0)
-        distortion *= min(0.95, 0.98 * (allowed**2 - truncation**2) / max(noise, 1e-300))
 
 
-def _distance(pair: _Pair, product: DeltaProduct) -> _Distance:
-    squares = [0.0, 0.0]
-    for first, end in row_tiles(product.rows, product.columns):
-        tile = product.tile(first, end)
-        result = add_tile(pair.base[first:end], tile, pair.source.dtype)
-        squares[0] += _square(pair.delta[first:end] - tile)
-        squares[1] += _square(result.to(torch.float64) - pair.source[first:end])
-    return _Distance(*(math.sqrt(square) for square in squares))
-
-
-def _dense(pair: _Pair, wanted: float) -> Dense:
+def dense(pair: Pair, wanted: float) -> Dense:
+    """The candidate of full size at a Frobenius error of `wanted`. Raises `OutsideGrid`."""
     values, exponent = element_grid(pair.delta, wanted)
-    result = apply_dense(pair.base, values, exponent, pair.source.dtype)
-    error = _norm(result.to(torch.float64) - pair.source) / pair.norm
+    error = dense_distance(pair, values, exponent) / pair.norm
     return Dense(values, exponent, pair.base_norm, pair.norm, error)
 
 
-def _dense_may_win(pair: _Pair, wanted: float, size: int, size_of: SizeOf) -> bool:
+def _on_grid(
+    pair: Pair, found: Spectrum, rank: int, settings: Settings
+) -> tuple[Components, Distance]:
+    """Components whose error is within the grid noise of what truncation at `rank` leaves.
+
+    The model of the noise sets out; the error measured on the product decides, and the distortion
+    is lowered until it is met. Raises `OutsideGrid`.
+    """
+    a, b = found.factors(pair.delta.to(settings.device), rank)
+    strengths = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
+    truncation = float(torch.linalg.vector_norm(found.singular_values[rank:]))
+    relative = math.sqrt((1 + settings.grid_noise) ** 2 - 1)
+    noise = max(relative * truncation, LEAST_GRID_NOISE * pair.norm)
+    allowed = math.hypot(truncation, noise)
+    distortion = _distortion_for(strengths, tuple(pair.delta.shape), noise**2)
+    while True:
+        components = component_grid(a, b, distortion)
+        added = grid_error(a, b, components)
+        if added <= noise**2:
+            off = distance(pair, DeltaProduct(components))
+            if off.delta <= allowed:
+                return components, off
+            added = off.delta**2 - truncation**2  # the grid's error is not quite across the rest
+        if (components.exponents == MIN_EXPONENT).all():  # there is no finer grid
+            raise OutsideGrid
+        distortion *= min(0.99, noise**2 / added)
+
+
+def _distortion_for(strengths: torch.Tensor, shape: tuple[int, ...], noise: float) -> float:
+    """The D at which the model's squared error of all components is just below `noise`."""
+    rows, columns = shape
+    low = noise / (len(strengths) * (rows + columns))
+    distortion, step = low, 2.0**0.5
+    while step > 1.001:
+        exponents = best_exponents(strengths, (rows, columns), distortion * step)
+        if float(component_costs(strengths, (rows, columns), exponents)[0].sum()) <= noise:
+            distortion *= step
+        else:
+            step = step**0.5
+    return distortion
+
+
+def dense_may_win(pair: Pair, wanted: float, size: int, size_of: SizeOf) -> bool:
     """Whether a dense delta of error `wanted` could take less than `size` bytes, by a sample."""
     elements = pair.delta.numel()
     if elements <= 4 * SAMPLE_ELEMENTS:
@@ -193,12 +199,3 @@ def _dense_may_win(pair: _Pair, wanted: float, size: int, size_of: SizeOf) -> bo
         return True
     values, exponent = element_grid(sample, wanted * math.sqrt(share))
     return size_of(Dense(values, exponent, 0.0, 0.0, 0.0)) / share < HOPELESS * size
-
-
-def _norm(tensor: torch.Tensor) -> float:
-    """Frobenius norm in float64, in whose range the squares of what came from float32 stay."""
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
-
-
-def _square(tensor: torch.Tensor) -> float:
-    return float(torch.square(tensor).sum())

@@ -8,6 +8,7 @@ does it, and how, does not matter, as long as it multiplies and adds in IEEE ari
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ import numpy.typing as npt
 import torch
 
 from .bound import EXACT_FP32, magnitude_bound
-from .tensors import round_to
+from .scratch import scratch
+from .tensors import round_into, round_to
 from .torch_settings import ieee_products, one_thread_each
 
 CPU = torch.device("cpu")
-TILE_ELEMENTS = 1 << 22  # of the result at a time, so that memory does not grow with the tensor
+TILE_ELEMENTS = 1 << 20  # of the result at a time: it stays in the cache through all steps
+BLOCK_ELEMENTS = 1 << 16  # of factors, where each number is looked at alone
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,19 @@ class Components:
 
     def maxima(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """max|a_c| and max|b_c|, int64 (r,)."""
-        wide = (np.abs(factor.astype(np.int64)) for factor in (self.a, self.b))
-        largest_a, largest_b = (factor.max(axis=1) for factor in wide)
+        # Of both ends apart: the magnitude of the least int32 is not an int32.
+        largest_a, largest_b = (
+            np.maximum(factor.max(axis=1).astype(np.int64), -factor.min(axis=1).astype(np.int64))
+            for factor in (self.a, self.b)
+        )
         return largest_a, largest_b
 
 
 class DeltaProduct:
-    """sum over components of 2^e a b^T as an exact matrix, a run of rows at a time.
+    """sum over components of 2^e a b^T as an exact matrix (m, n), a run of rows at a time.
 
     `path` is the floating-point type in which the product is exact: float32 where the bound
-    allows (and `device` has been seen to multiply exactly), float64 otherwise.
+    allows (and `device` has been seen to multiply exactly), float64 otherwise. Threads may share it.
     """
 
     def __init__(
@@ -55,28 +61,59 @@ class DeltaProduct:
         device = torch.device(device)
         least = int(components.exponents.min())
         shifts = components.exponents - least
+        half = shifts // 2
         self.path = path or fastest_exact_path(components, device)
-        self.rows, self.columns = components.a.shape[1], components.b.shape[1]
-        self._scale = 2.0**least
+        self.columns = components.b.shape[1]
+        # With 2^least on one side every term, and every sum of terms, is 0 or at least 2^-126 and
+        # below 2^127: no number on the way is subnormal, whatever a library makes of those.
         with ieee_arithmetic(device):
-            self._a = _shifted(components.a, shifts // 2, self.path, device).T.contiguous()
-            self._b = _shifted(components.b, shifts - shifts // 2, self.path, device)
+            self._a = _scaled(components.a, half + least, self.path, device)
+            self._b = _scaled(components.b, shifts - half, self.path, device)
 
-    def tile(self, first: int, end: int) -> torch.Tensor:
-        """Rows first..end-1, (end - first, n), dtype `path`; zero is always +0.0."""
-        product = self._a[first:end] @ self._b
+    @property
+    def rows(self) -> int:
+        return self._a.shape[1]
+
+    def run(self, first: int, end: int) -> DeltaProduct:
+        """The product of rows first..end-1 alone, over the same memory."""
+        part = copy.copy(self)
+        part._a = self._a[:, first:end]
+        return part
+
+    def tile(self, first: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows first..end-1, (end - first, n), dtype `path`, in `out` if given; zero is always +0.0."""
+        product = torch.mm(self._a[:, first:end].T, self._b, out=out)
         # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
-        product += 0.0
-        return product.mul_(self._scale)
+        return product.add_(0.0)
 
 
 def apply_delta(
     base: torch.Tensor, product: DeltaProduct, dtype: torch.dtype, out: torch.Tensor
 ) -> None:
-    """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n)."""
+    """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n).
+
+    They may not share memory.
+    """
     with ieee_arithmetic(base.device):
         for first, end in row_tiles(product.rows, product.columns):
-            out[first:end] = add_tile(base[first:end], product.tile(first, end), dtype)
+            if base.device.type == "cpu":
+                _add_on_cpu(base[first:end], product, first, end, out[first:end])
+            else:
+                out[first:end] = add_tile(base[first:end], product.tile(first, end), dtype)
+
+
+def _add_on_cpu(
+    base: torch.Tensor, product: DeltaProduct, first: int, end: int, out: torch.Tensor
+) -> None:
+    """`add_tile` without fresh memory: in `out` itself where that is of the product's dtype."""
+    shape, path = (end - first, product.columns), product.path
+    total = out if out.dtype == path else scratch.tensor("sum", shape, path)
+    product.tile(first, end, total)
+    if base.dtype != path:
+        base = scratch.tensor("summand", shape, path).copy_(base)
+    total.add_(base)
+    if total is not out:
+        round_into(total, out)
 
 
 def add_tile(base: torch.Tensor, tile: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -98,9 +135,12 @@ def apply_dense(
     base: torch.Tensor, values: npt.NDArray[np.int32], exponent: int, dtype: torch.dtype
 ) -> torch.Tensor:
     """round(base + values * 2^exponent), of the shape of `base`; `values` int32, flat."""
+    largest = max(int(values.max()), -int(values.min())) if values.size else 0
+    # An integer of 24 bits times a power of two is a float32, and one addition rounds as two would.
+    path = torch.float32 if largest < EXACT_FP32 else torch.float64
     with ieee_arithmetic(base.device):
-        delta = torch.from_numpy(values).to(base.device, torch.float64) * 2.0**exponent
-        return round_to(base.to(torch.float64) + delta.reshape(base.shape), dtype)
+        total = torch.from_numpy(values).to(base.device, path).mul_(2.0**exponent)
+        return round_to(total.reshape(base.shape).add_(base), dtype)
 
 
 def fastest_exact_path(components: Components, device: torch.device) -> torch.dtype:
@@ -123,14 +163,17 @@ def _row_bound(components: Components) -> float:
     rounding of the norms themselves.
     """
     shifts = components.exponents - components.exponents.min()
-    norms = [
-        np.sqrt(np.square(np.ldexp(factor.astype(np.float64), half[:, None])).sum(axis=0).max())
-        for factor, half in (
-            (components.a, shifts // 2),
-            (components.b, shifts - shifts // 2),
-        )
-    ]
-    return float(norms[0] * norms[1]) * (1 + 1e-9)
+    largest = 1 + 1e-9
+    for factor, half in ((components.a, shifts // 2), (components.b, shifts - shifts // 2)):
+        squares = np.zeros(factor.shape[1])
+        step = max(1, BLOCK_ELEMENTS // factor.shape[1])
+        for first in range(0, len(factor), step):
+            block = np.ldexp(
+                factor[first : first + step].astype(np.float64), half[first : first + step, None]
+            )
+            squares += np.einsum("ci,ci->i", block, block)
+        largest *= float(np.sqrt(squares.max()))
+    return largest
 
 
 @functools.cache
@@ -166,13 +209,12 @@ def ieee_arithmetic(device: torch.device) -> Iterator[None]:
             torch.set_flush_denormal(True)
 
 
-def _shifted(
+def _scaled(
     factor: npt.NDArray[np.int32],
-    shifts: npt.NDArray[np.int64],
+    exponents: npt.NDArray[np.int64],
     dtype: torch.dtype,
     device: torch.device,
 ) -> torch.Tensor:
-    """Integers times 2^shift, exact: in range by the bound, and a shift moves no mantissa bit."""
-    values = torch.from_numpy(factor).to(device, torch.float64)
-    scales = torch.from_numpy(np.ldexp(1.0, shifts)).to(device)
-    return (values * scales[:, None]).to(dtype)
+    """Integers (r, m) times 2^exponent, exact: in range by the bound, and no mantissa bit moves."""
+    scales = torch.from_numpy(np.ldexp(1.0, exponents)).to(device, dtype)
+    return torch.from_numpy(factor).to(device, dtype).mul_(scales[:, None])

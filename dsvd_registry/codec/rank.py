@@ -33,23 +33,25 @@ def tau_rank(singular_values: torch.Tensor, tau: float, shape: tuple[int, ...]) 
     return min(int((sums < tau * sums[-1]).sum()) + 1, len(singular_values))
 
 
-def noise_rank(
-    singular_values: torch.Tensor, sides: tuple[torch.Tensor, ...], shape: tuple[int, int]
-) -> int:
-    """How many singular values stand above the rounding noise of the half-precision `sides`.
+def noise_rank(singular_values: torch.Tensor, variance: float, shape: tuple[int, int]) -> int:
+    """How many singular values stand above rounding noise of this `variance` for each element.
 
-    Rounding to half precision adds an error of variance ulp^2 / 12 to each element; a random
-    (m, n) matrix of standard deviation sigma has singular values up to sigma (sqrt(m) + sqrt(n)).
+    A random (m, n) matrix of standard deviation sigma has singular values up to
+    sigma (sqrt(m) + sqrt(n)).
     """
-    variance = sum(_mean_square_ulp(side) / 12 for side in sides)
     threshold = math.sqrt(variance) * (math.sqrt(shape[0]) + math.sqrt(shape[1]))
     return int((singular_values > threshold).sum())
 
 
-def _mean_square_ulp(side: torch.Tensor) -> float:
-    if side.dtype not in HALF_PRECISION:
+def mean_square_ulp(side: torch.Tensor) -> float:
+    """Mean of the squared spacing of numbers at each element; 0 for float32.
+
+    Rounding to half precision adds an error whose variance is a twelfth of it.
+    """
+    if side.dtype not in HALF_PRECISION or not side.numel():
         return 0.0
     mantissa, least = HALF_PRECISION[side.dtype]
-    exponents = torch.frexp(side.to(torch.float64)).exponent - 1
-    exponents = torch.where(side == 0, least, exponents).clamp_min(least)
-    return float(torch.exp2(2.0 * (exponents - mantissa).to(torch.float64)).mean())
+    # What is left of a float32 without sign and mantissa is the power of two below it.
+    powers = side.to(torch.float32).view(torch.int32).bitwise_and_(0x7F800000).view(torch.float32)
+    powers.clamp_min_(2.0**least)
+    return float(torch.square(powers.to(torch.float64)).mean()) * 4.0**-mantissa

@@ -1,67 +1,144 @@
-"""Singular values of a delta: by the small-side Gram matrix, by a full SVD where that cannot decide."""
+"""Singular values of a delta: by the small-side Gram matrix, by a full SVD where that cannot decide.
+
+An energy takes all singular values, and a record the vectors of the largest few: the Gram matrix is
+made tridiagonal once, and gives the one and the other.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
+from .lapack import NotConverged, tridiagonalize
 from .rank import energy, tau_rank
 
 UNIT = 2.0**-53  # half the spacing of float64 at 1
 ENERGY_TOLERANCE = 5e-5  # how well E(t) must be known where it decides a rank
+BLOCK = 2048  # of the long side, multiplied at a time
+# The rounding of products in float32, of blocks summed in float64, was seen to have a norm of up to
+# 2^-25.9 of the largest eigenvalue, and to move none by more than 2^-29.5; by Weyl's bound none can
+# be moved by more than the norm.
+SINGLE_DOUBT = 2.0**-24
+SINGLE_FROM = (
+    512  # rows of a Gram matrix: of smaller ones the eigenvalues cost more than the product
+)
+
+Vectors = Callable[[int], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Spectrum:
     """All singular values of an (m, n) matrix, and the singular vectors of one side.
 
-    `singular_values`: float64 (min(m, n),), falling. `vectors`: float64 (m, min) of the left side,
-    or (n, min) of the right where `transposed`.
+    `singular_values`: float64 (min(m, n),), falling, on the CPU. `vectors(t)`: float64 (m, t) of the
+    left side, or (n, t) of the right where `transposed`, on the matrix's device.
     """
 
     singular_values: torch.Tensor
-    vectors: torch.Tensor
+    vectors: Vectors
     transposed: bool
+
+    def reaching(self, rank: int) -> Spectrum:
+        """The same, with the first `rank` vectors worked out once for all."""
+        held = self.vectors(rank)
+        return replace(self, vectors=lambda count: held[:, :count])
 
     def factors(self, matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A = U_t sqrt(S_t) as (t, m) and B = sqrt(S_t) V_t^T as (t, n), float64, for t = `rank`.
 
-        The second factor is one product of the vectors with `matrix`, so A^T B is the orthogonal
-        projection of the matrix, however well the singular values are known.
+        The second factor is one product of the vectors with `matrix`, in the matrix's own type, so
+        A^T B is its orthogonal projection, however well the singular values are known.
         """
-        vectors = self.vectors[:, :rank]
-        other = vectors.T @ (matrix.T if self.transposed else matrix)
+        vectors = self.vectors(rank)
+        other = vectors.T.to(matrix.dtype) @ (matrix.T if self.transposed else matrix)
+        other = other.to(torch.float64)
         roots = torch.linalg.vector_norm(other, dim=1).sqrt()
-        one, two = vectors.T * roots[:, None], other / roots[:, None]
+        one, two = (vectors.T * roots[:, None]).cpu(), (other / roots[:, None]).cpu()
         return (two, one) if self.transposed else (one, two)
 
 
-def spectrum(matrix: torch.Tensor, tau: float) -> Spectrum:
-    """The spectrum of `matrix`, float64 (m, n), known well enough to decide the rank for `tau`.
+def spectrum(matrix: torch.Tensor, *taus: float) -> Spectrum:
+    """The spectrum of `matrix`, (m, n), known well enough to decide the rank for each of `taus`.
 
-    Its elements are differences of float32 numbers, or as small and large as those.
+    Float64, or float32 with a largest magnitude that is neither tiny nor huge. Its elements are
+    differences of float32 numbers, or as small and large as those: their squares neither overflow
+    nor vanish in float64.
     """
     transposed = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if transposed else matrix
-    # Squares of differences of float32 neither overflow nor vanish in float64.
-    eigenvalues, eigenvectors = torch.linalg.eigh(wide @ wide.T)
-    eigenvalues, eigenvectors = eigenvalues.flip(0), eigenvectors.flip(1)
-    if not _gram_decides(eigenvalues, matrix.shape, tau):
-        left, values, _ = torch.linalg.svd(wide, full_matrices=False)
-        return Spectrum(values, left, transposed)
-    return Spectrum(eigenvalues.clamp_min(0).sqrt(), eigenvectors, transposed)
+    for dtype, doubt in _precisions(wide):
+        eigenvalues, vectors = _eigen(_gram(wide, dtype))
+        doubts = doubt * float(eigenvalues[0])
+        if all(_gram_decides(eigenvalues, matrix.shape, tau, doubts) for tau in taus):
+            return Spectrum(eigenvalues.clamp_min(0).sqrt(), vectors, transposed)
+    left, values, _ = torch.linalg.svd(wide.to(torch.float64), full_matrices=False)
+    return Spectrum(values.cpu(), lambda count: left[:, :count], transposed)
 
 
-def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float) -> bool:
-    """Whether the Gram matrix's eigenvalues, each off by rounding, leave no doubt of the rank.
+def _precisions(wide: torch.Tensor) -> Iterator[tuple[torch.dtype, float]]:
+    """Types for the products, the quickest first, and how much of the largest eigenvalue each may
+    cost another: rounding of the solver, and of sums as long as the long side."""
+    if wide.dtype == torch.float32 and len(wide) >= SINGLE_FROM:
+        yield torch.float32, SINGLE_DOUBT
+    yield torch.float64, (len(wide) + math.sqrt(wide.shape[1])) * UNIT
 
-    An eigenvalue is off by at most `doubt`, of the solver and of sums as long as the long side; a
-    singular value near zero by its root. The energies of the least and the largest possible values
-    must agree on the rank, or to `ENERGY_TOLERANCE`.
+
+def _gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`wide` times its transpose, float64 (k, k), from products of blocks of columns in `dtype`."""
+    rows, columns = wide.shape
+    gram = torch.zeros(rows, rows, dtype=torch.float64, device=wide.device)
+    for first in range(0, columns, BLOCK):
+        block = wide[:, first : first + BLOCK].to(dtype)
+        if block.device.type == "cpu":
+            # numpy sees that both factors are one matrix, and works out half of the product.
+            gram += torch.from_numpy(block.numpy() @ block.numpy().T)
+        else:
+            gram += block @ block.T
+    return gram
+
+
+def _eigen(gram: torch.Tensor) -> tuple[torch.Tensor, Vectors]:
+    """All eigenvalues, falling, on the CPU, and the vectors of as many as are asked for."""
+    if gram.device.type == "cpu":
+        try:
+            reduced = tridiagonalize(gram.numpy().copy())
+            values = torch.from_numpy(reduced.eigenvalues()[::-1].copy())
+            return values, lambda count: _staged_vectors(reduced.top_eigenvectors, gram, count)
+        except NotConverged:
+            pass
+    eigenvalues, eigenvectors = torch.linalg.eigh(gram)
+    return eigenvalues.flip(0).cpu(), lambda count: eigenvectors.flip(1)[:, :count]
+
+
+def _staged_vectors(
+    top: Callable[[int], np.ndarray], gram: torch.Tensor, count: int
+) -> torch.Tensor:
+    try:
+        vectors = torch.from_numpy(top(count).copy())
+        if _is_orthonormal(vectors):
+            return vectors
+    except NotConverged:
+        pass
+    eigenvectors: torch.Tensor = torch.linalg.eigh(gram)[1]
+    return eigenvectors.flip(1)[:, :count]
+
+
+def _is_orthonormal(vectors: torch.Tensor) -> bool:
+    products = vectors.T @ vectors
+    products.diagonal().sub_(1.0)
+    return float(products.abs().max()) < 1e-9
+
+
+def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float, doubt: float) -> bool:
+    """Whether the Gram matrix's eigenvalues, each off by at most `doubt`, leave no doubt of the rank.
+
+    A singular value near zero is off by the root of `doubt`. The energies of the least and the
+    largest possible values must agree on the rank, or to `ENERGY_TOLERANCE`.
     """
-    doubt = (len(eigenvalues) + math.sqrt(max(shape))) * UNIT * float(eigenvalues[0])
     if tau == 1:
         threshold = math.sqrt(float(eigenvalues[0])) * max(shape) * 2.0**-52
         return float(eigenvalues[-1]) - doubt > threshold**2

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from .scratch import scratch
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -39,6 +43,36 @@ def tensor_from_bytes(
     return flat.view(TORCH_DTYPES[dtype]).reshape(shape)
 
 
+def tensor_over(data: memoryview, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A tensor over these little-endian C-order bytes, copied only where they are not aligned.
+
+    For `TORCH_DTYPES`.
+
+    torch knows no memory that may only be read: where `data` is a mapped file, writing to the tensor
+    would end the process.
+    """
+    if not len(data):
+        return torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="cpu")
+    array = np.asarray(_Unguarded(data))
+    if array.ctypes.data % TORCH_DTYPES[dtype].itemsize:
+        array = array.copy()
+    return torch.from_numpy(array).view(TORCH_DTYPES[dtype]).reshape(shape)
+
+
+class _Unguarded:
+    """Memory as numpy's array interface gives it, said to be writable, and kept alive."""
+
+    def __init__(self, data: memoryview) -> None:
+        array = np.frombuffer(data, np.uint8)
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": array.shape,
+            "typestr": "|u1",
+            "data": (array.ctypes.data, False),
+        }
+        self._held = data
+
+
 def tensor_to_bytes(tensor: torch.Tensor) -> memoryview:
     """The little-endian C-order bytes of a CPU tensor; no copy where it is contiguous."""
     flat = tensor.contiguous().reshape(-1)
@@ -52,6 +86,31 @@ def round_to(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     torch casts float64 to float16 through float32 anyway, numpy does not; here it is said.
     """
     return values if values.dtype == dtype else values.to(torch.float32).to(dtype)
+
+
+def round_into(values: torch.Tensor, out: torch.Tensor) -> None:
+    """`round_to` of float32 or float64 CPU tensors into `out`, without fresh memory."""
+    if values.dtype == torch.float64 and out.dtype != torch.float32:
+        values = scratch.tensor("single", tuple(values.shape), torch.float32).copy_(values)
+    out.copy_(values)
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Whether no element is NaN or infinite.
+
+    A sum meets each of them, and needs no memory; where it is not finite, which sums of large
+    numbers may be too, every element is looked at.
+    """
+    return math.isfinite(_sum(values)) or bool(torch.isfinite(values).all())
+
+
+def has_nan(values: torch.Tensor) -> bool:
+    """Whether an element is NaN; infinities may cancel to one in the sum."""
+    return math.isnan(_sum(values)) and bool(torch.isnan(values).any())
+
+
+def _sum(values: torch.Tensor) -> float:
+    return float(values.sum(dtype=torch.promote_types(values.dtype, torch.float32)))
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 Int32 = npt.NDArray[np.int32]
 UInt32 = npt.NDArray[np.uint32]
 
+LARGEST_OF_WIDTH = (2**8 - 1, 2**16 - 1, 2**24 - 1)
+BLOCK = 1 << 16  # integers that stay in the cache through several steps
+
 
 def width(maximum: int) -> int:
     """Bytes per integer of magnitude at most `maximum`: those that its zigzag form 2*maximum needs."""
     return max(1, ((2 * maximum).bit_length() + 7) // 8)
+
+
+def widths(maxima: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """`width` of each."""
+    found: npt.NDArray[np.int64] = 1 + np.searchsorted(LARGEST_OF_WIDTH, 2 * maxima)
+    return found
 
 
 def zigzag(values: Int32) -> UInt32:
@@ -21,9 +32,22 @@ def zigzag(values: Int32) -> UInt32:
 
 
 def unzigzag(values: UInt32) -> Int32:
-    """Inverse of `zigzag`."""
-    decoded: Int32 = ((values >> 1) ^ (~(values & 1) + 1)).view(np.int32)
-    return decoded
+    """Inverse of `zigzag`, in the same memory: `values`, in C order, are gone."""
+    flat = values.reshape(-1)
+    for first in range(0, flat.size, BLOCK):
+        block = flat[first : first + BLOCK]
+        negative = block & 1
+        block >>= 1
+        block ^= np.negative(negative, out=negative)  # all bits, or none
+    return values.view(np.int32)
+
+
+Coded = TypeVar("Coded", int, npt.NDArray[np.int64])
+
+
+def magnitude(coded: Coded) -> Coded:
+    """That of the number whose zigzag form `coded` is; it does not fall as `coded` rises."""
+    return (coded + 1) >> 1
 
 
 def split_planes(values: UInt32, planes: int) -> bytes:
@@ -36,5 +60,7 @@ def join_planes(data: bytes | memoryview, count: int, planes: int) -> UInt32:
     split = np.frombuffer(data, np.uint8).reshape(planes, count)
     values: UInt32 = split[0].astype(np.uint32)
     for plane in range(1, planes):
-        values |= split[plane].astype(np.uint32) << (8 * plane)
+        for first in range(0, count, BLOCK):
+            block = split[plane, first : first + BLOCK].astype(np.uint32)
+            values[first : first + BLOCK] |= block << (8 * plane)
     return values

@@ -11,7 +11,16 @@ import numpy.typing as npt
 from ..codec.bound import EXACT_FP64, magnitude_bound
 from ..errors import ContainerError
 from . import limits
-from .integers import Int32, join_planes, split_planes, unzigzag, width, zigzag
+from .integers import (
+    Int32,
+    join_planes,
+    magnitude,
+    split_planes,
+    unzigzag,
+    width,
+    widths,
+    zigzag,
+)
 
 TABLE_ENTRY_SIZE = 13
 
@@ -73,14 +82,17 @@ class ComponentTable:
 
         The sum runs in float64 from the first on, so every reader finds the same t.
         """
-        sums = np.cumsum(self.singular_values.astype(np.float64))
-        return int(np.searchsorted(sums, tau * nuclear_norm, side="left")) + 1
+        return rank_at(self.singular_values, tau, nuclear_norm)
 
     def factor_sizes(self, rows: int, columns: int) -> int:
         """Bytes of these components' integers for a (rows, columns) matrix."""
-        return sum(rows * width(a) for a in self.max_a.tolist()) + sum(
-            columns * width(b) for b in self.max_b.tolist()
-        )
+        return rows * int(widths(self.max_a).sum()) + columns * int(widths(self.max_b).sum())
+
+
+def rank_at(singular_values: npt.NDArray[np.float32], tau: float, nuclear_norm: float) -> int:
+    """As `ComponentTable.rank_at`, of these falling values."""
+    sums = np.cumsum(singular_values.astype(np.float64))
+    return int(np.searchsorted(sums, tau * nuclear_norm, side="left")) + 1
 
 
 def pack_table(table: ComponentTable) -> bytes:
@@ -116,11 +128,16 @@ def unpack_components(
 
     Raises `ContainerError` if a component's largest magnitude is not the one in its table.
     """
-    split = sum(rows * width(maximum) for maximum in table.max_a.tolist())
-    return (
-        _unpack_factor(data[:split], table.max_a, rows),
-        _unpack_factor(data[split:], table.max_b, columns),
-    )
+    a, b = (np.empty((table.rank, length), np.int32) for length in (rows, columns))
+    unpack_components_into(data, table, a, b)
+    return a, b
+
+
+def unpack_components_into(data: memoryview, table: ComponentTable, a: Int32, b: Int32) -> None:
+    """As `unpack_components`, into `a` (k, rows) and `b` (k, columns), both in C order."""
+    split = a.shape[1] * int(widths(table.max_a).sum())
+    _unpack_factor(data[:split], table.max_a, a)
+    _unpack_factor(data[split:], table.max_b, b)
 
 
 def pack_elements(values: Int32, maximum: int) -> bytes:
@@ -130,36 +147,35 @@ def pack_elements(values: Int32, maximum: int) -> bytes:
 
 def unpack_elements(data: memoryview, count: int, maximum: int) -> Int32:
     """Inverse of `pack_elements`. Raises `ContainerError` if an element is over `maximum`."""
-    values = unzigzag(join_planes(data, count, width(maximum)))
-    if count and _magnitudes(values).max() > maximum:
+    coded = join_planes(data, count, width(maximum))
+    if count and magnitude(int(coded.max())) > maximum:
         raise ContainerError(f"an element is over its maximum {maximum}")
-    return values
+    return unzigzag(coded)
 
 
 def _pack_factor(factor: Int32, maxima: npt.NDArray[np.int64]) -> bytes:
-    widths = np.array([width(maximum) for maximum in maxima.tolist()])
+    taken = widths(maxima)
     coded = zigzag(factor)
     return b"".join(
-        (coded[widths > plane] >> (8 * plane)).astype(np.uint8).tobytes()
-        for plane in range(int(widths.max()))
+        (coded[taken > plane] >> (8 * plane)).astype(np.uint8).tobytes()
+        for plane in range(int(taken.max()))
     )
 
 
-def _unpack_factor(data: memoryview, maxima: npt.NDArray[np.int64], length: int) -> Int32:
-    widths = np.array([width(maximum) for maximum in maxima.tolist()])
-    coded = np.zeros((len(maxima), length), np.uint32)
+def _unpack_factor(data: memoryview, maxima: npt.NDArray[np.int64], factor: Int32) -> None:
+    taken = widths(maxima)
+    coded = factor.view(np.uint32)
+    length = factor.shape[1]
     position = 0
-    for plane in range(int(widths.max())):
-        rows = np.flatnonzero(widths > plane)
+    for plane in range(int(taken.max())):
+        rows = np.flatnonzero(taken > plane)
         size = len(rows) * length
         values = np.frombuffer(data[position : position + size], np.uint8).reshape(-1, length)
-        coded[rows] |= values.astype(np.uint32) << (8 * plane)
+        if plane == 0:  # of every component
+            coded[:] = values
+        else:
+            coded[rows] |= values.astype(np.uint32) << (8 * plane)
         position += size
-    factor = unzigzag(coded)
-    if (_magnitudes(factor).max(axis=1) != maxima).any():
+    if (magnitude(coded.max(axis=1).astype(np.int64)) != maxima).any():
         raise ContainerError("a component's numbers do not have the magnitude that its table gives")
-    return factor
-
-
-def _magnitudes(values: Int32) -> npt.NDArray[np.int64]:
-    return np.abs(values.astype(np.int64))
+    unzigzag(coded)

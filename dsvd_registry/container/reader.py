@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
+import math
 import struct
-import threading
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import xxhash
 
 from ..closing import Closing
 from ..errors import ContainerError, UnsupportedFeature
-from ..fs import storage_errors
-from ..hashing import xxh3
 from . import limits
 from .compression import decompress
+from .fidelity import check_budget
+from .frames import ContainerFile, Frames
 from .header import parse_header
 from .integers import Int32, width
 from .parts import (
     TABLE_ENTRY_SIZE,
     ComponentTable,
     unpack_components,
+    unpack_components_into,
     unpack_elements,
     unpack_table,
 )
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
 from .structure import check_structure
-
-HELD_BYTES = 64 << 20  # of decompressed frames kept while tensors are read in order
 
 
 @dataclass(frozen=True)
@@ -57,14 +53,11 @@ class Container(Closing):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with storage_errors(path):
-            self._file: BinaryIO = path.open("rb")
+        self._file = ContainerFile(path)
         try:
-            self._reading = threading.Lock()
-            self.size = os.fstat(self._file.fileno()).st_size
+            self.size = self._file.size
             self.header = self._read_header()
-            self._lock = threading.Lock()
-            self._held: OrderedDict[int, bytes] = OrderedDict()
+            self._frames = Frames(self._file, self.header)
             self._places: dict[tuple[FrameContent, int], list[_Place]] = defaultdict(list)
             self._tables: dict[int, ComponentTable] = {}
             self._find_parts(("tables", "elements", "bytes"))
@@ -83,43 +76,54 @@ class Container(Closing):
 
     def components(self, tensor: int, rank: int) -> tuple[Int32, Int32]:
         """The first `rank` components: a as int32 (rank, m), b as int32 (rank, n)."""
-        rows, columns = self._low_rank(tensor).matrix_shape
-        factors = []
-        for place in self._places["components", tensor]:
-            if place.first >= rank:
-                break
-            table = self._tables[tensor].rows(place.first, place.first + place.count)
-            part = self._part(place)
+        parts = self._parts("components", tensor, rank)
+        a, b = (np.empty((rank, size), np.int32) for size in self._low_rank(tensor).matrix_shape)
+        for place, part in parts:
+            end = place.first + place.count
+            table = self._tables[tensor].rows(place.first, end)
             with self._naming(tensor):
-                factors.append(unpack_components(part, table, rows, columns))
-        return (
-            np.concatenate([a for a, _ in factors])[:rank],
-            np.concatenate([b for _, b in factors])[:rank],
-        )
+                if end <= rank:
+                    unpack_components_into(part, table, a[place.first : end], b[place.first : end])
+                else:  # some more than are wanted
+                    found = unpack_components(part, table, a.shape[1], b.shape[1])
+                    for side, one in zip((a, b), found, strict=True):
+                        side[place.first :] = one[: rank - place.first]
+        return a, b
 
     def elements(self, tensor: int) -> Int32:
         """All integers of dense tensor number `tensor`, flat."""
         record = self.header.tensors[tensor]
         assert isinstance(record, DenseRecord)
-        runs = []
-        for place in self._places["elements", tensor]:
-            part = self._part(place)
+        size = math.prod(record.common_shape)
+        parts = self._parts("elements", tensor, size)
+        values = np.empty(size, np.int32)
+        for place, part in parts:
             with self._naming(tensor):
-                runs.append(unpack_elements(part, place.count, record.maximum))
-        values = np.concatenate(runs)
-        if int(np.abs(values.astype(np.int64)).max()) != record.maximum:
+                run = unpack_elements(part, place.count, record.maximum)
+            values[place.first : place.first + place.count] = run
+        # Of both ends apart: the magnitude of the least int32 is not an int32.
+        if max(int(values.max()), -int(values.min())) != record.maximum:
             raise ContainerError(f"{self.path}: tensor {record.name!r}: its maximum is not reached")
         return values
 
     def raw(self, tensor: int) -> bytes:
         """The stored bytes of tensor number `tensor`: all of a raw one, those of new rows, or none."""
-        return b"".join(self._part(place) for place in self._places["bytes", tensor])
+        runs = range(len(self.raw_sizes(tensor)))
+        return b"".join(self.raw_run(tensor, number) for number in runs)
+
+    def raw_sizes(self, tensor: int) -> list[int]:
+        """The sizes of the runs in which `raw` is stored."""
+        return [place.count for place in self._places_of("bytes", tensor)]
+
+    def raw_run(self, tensor: int, number: int) -> memoryview:
+        """One of them, in order."""
+        return self._part(self._places_of("bytes", tensor)[number])
 
     def source_header(self) -> bytes | None:
         """The JSON header of the safetensors file that was the source, if it was one."""
         for index, frame in enumerate(self.header.frames):
             if frame.content == "source_header":
-                return self._frame(index)
+                return self._frames.content(index)
         return None
 
     def part_sizes(self) -> Iterator[tuple[Frame, Part, int]]:
@@ -131,14 +135,14 @@ class Container(Closing):
 
     def check_payload(self) -> None:
         """Compare every frame's checksum and the payload's SHA-256; nothing is decompressed."""
-        digest = hashlib.sha256()
-        for index in range(len(self.header.frames)):
-            digest.update(self._stored(index))
-        if digest.hexdigest() != self.header.payload_sha256:
-            raise ContainerError(f"{self.path}: the payload's SHA-256 is not the recorded one")
+        self._frames.check()
+
+    def check_file(self) -> str:
+        """As `check_payload`, and gives the SHA-256 of the whole file, which is read once."""
+        return self._frames.check()
 
     def _read_header(self) -> Header:
-        prologue = self._read(0, limits.PROLOGUE_SIZE)
+        prologue = self._file.read(0, limits.PROLOGUE_SIZE)
         if not prologue.startswith(limits.MAGIC):
             raise ContainerError(f"{self.path} is not a .dsvd container")
         if len(prologue) < limits.PROLOGUE_SIZE:
@@ -155,7 +159,7 @@ class Container(Closing):
         payload_offset = limits.PROLOGUE_SIZE + stored_size
         if payload_offset > self.size:
             raise ContainerError(f"{self.path} ends inside its header")
-        stored = self._read(limits.PROLOGUE_SIZE, stored_size)
+        stored = self._file.read(limits.PROLOGUE_SIZE, stored_size)
         expected = xxhash.xxh3_64(prologue[: limits.CHECKED_PROLOGUE_SIZE])
         expected.update(stored)
         if expected.intdigest() != checksum:
@@ -163,9 +167,10 @@ class Container(Closing):
         try:
             header = parse_header(decompress(stored, json_size, "the header"), payload_offset)
             check_structure(header)
+            end = payload_offset + sum(frame.stored for frame in header.frames)
+            check_budget(header, end)
         except ContainerError as error:
             raise type(error)(f"{self.path}: {error}") from error
-        end = payload_offset + sum(frame.stored for frame in header.frames)
         if end != self.size:
             raise ContainerError(
                 f"{self.path} has {self.size} bytes where its header says {end}: "
@@ -217,46 +222,25 @@ class Container(Closing):
                     table.check()
                 self._tables[index] = table
 
+    def _places_of(self, content: FrameContent, tensor: int) -> list[_Place]:
+        return self._places.get((content, tensor), [])
+
+    def _parts(
+        self, content: FrameContent, tensor: int, count: int
+    ) -> list[tuple[_Place, memoryview]]:
+        """Those that hold the first `count` units of a tensor.
+
+        All are decompressed before the caller takes memory for what they hold: until then their
+        sizes are no more than what the header says.
+        """
+        return [
+            (place, self._part(place))
+            for place in self._places_of(content, tensor)
+            if place.first < count
+        ]
+
     def _part(self, place: _Place) -> memoryview:
-        return memoryview(self._frame(place.frame))[place.start : place.end]
-
-    def _frame(self, index: int) -> bytes:
-        with self._lock:
-            return self._frame_alone(index)
-
-    def _frame_alone(self, index: int) -> bytes:
-        if index in self._held:
-            self._held.move_to_end(index)
-            return self._held[index]
-        frame = self.header.frames[index]
-        content = decompress(self._stored(index), frame.raw, f"{self.path}: frames[{index}]")
-        self._held[index] = content
-        while len(self._held) > 1 and sum(map(len, self._held.values())) > HELD_BYTES:
-            self._held.popitem(last=False)
-        return content
-
-    def _stored(self, index: int) -> bytes:
-        frame = self.header.frames[index]
-        stored = self._read(frame.offset, frame.stored)
-        if len(stored) != frame.stored or xxh3(stored) != frame.xxh3:
-            raise ContainerError(
-                f"{self.path}: frames[{index}], with {self._holds(frame)}, "
-                "does not match its checksum"
-            )
-        return stored
-
-    def _holds(self, frame: Frame) -> str:
-        """The tensors of a frame, for a message."""
-        if not frame.parts:
-            return "the header of the source"
-        names = list(dict.fromkeys(self.header.tensors[part.tensor].name for part in frame.parts))
-        others = f" and {len(names) - 3} other tensors" if len(names) > 3 else ""
-        return f"{frame.content} of " + ", ".join(map(repr, names[:3])) + others
-
-    def _read(self, offset: int, size: int) -> bytes:
-        with self._reading, storage_errors(self.path):
-            self._file.seek(offset)
-            return self._file.read(size)
+        return memoryview(self._frames.content(place.frame))[place.start : place.end]
 
     def _low_rank(self, tensor: int) -> LowRankRecord:
         record = self.header.tensors[tensor]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .comparing import BaseDifference as BaseDifference
     from .comparing import Difference as Difference
     from .comparing import TensorDifference as TensorDifference
+    from .curve import Curve as Curve
+    from .curve import Point as Point
     from .materializing import Materialized as Materialized
     from .progress import Progress as Progress
     from .registry import Registry as Registry
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from .report import KindRow as KindRow
     from .report import Report as Report
     from .report import TensorRow as TensorRow
+    from .spectra import GroupSpectrum as GroupSpectrum
     from .verifying import Finding as Finding
     from .verifying import Verified as Verified
 
@@ -32,12 +35,15 @@ _HOMES = {
     "BaseDifference": "comparing",
     "BaseUsage": "cleaning",
     "Collected": "cleaning",
+    "Curve": "curve",
     "Difference": "comparing",
     "Finding": "verifying",
     "GroupRow": "report",
+    "GroupSpectrum": "spectra",
     "KindRow": "report",
     "Materialized": "materializing",
     "ModelUsage": "cleaning",
+    "Point": "curve",
     "Progress": "progress",
     "Registry": "registry",
     "Report": "report",

@@ -9,10 +9,11 @@ from pathlib import Path
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..catalog import Source as CatalogSource
 from ..checkpoint import Checkpoint, open_checkpoint
-from ..container.records import Encoding, Source
+from ..container.records import Source
 from ..errors import Conflict, InvalidArgument
-from ..store import ObjectStore, canonical, names
+from ..store import ObjectStore, names
 from ..store.fields import MAX_TEXT
+from .asked import Asked
 from .opening import file_sha256, fingerprint_checkpoint, open_base, unchanging
 from .progress import Meter, Progress
 from .summary import summary_of
@@ -71,7 +72,8 @@ def add_version(
     path: Path,
     model: str,
     base: BaseRecord,
-    encoding: Encoding,
+    asked: Asked,
+    device: str,
     note: str,
     tags: Iterable[str],
     catalog: Catalog,
@@ -85,7 +87,7 @@ def add_version(
     """
     _check_model(model, catalog)
     tags = _checked_labels(tags, note)
-    settings = canonical.dump({"grid_noise": encoding.grid_noise, "tau": encoding.tau}).decode()
+    settings = asked.settings()
     with unchanging(path), open_checkpoint(path) as checkpoint:
         digest = file_sha256(path, catalog, progress)
         source = Source(checkpoint.format, digest, path.stat().st_size)
@@ -96,7 +98,7 @@ def add_version(
         if twin is not None and objects.is_whole(twin.container):
             container, size, summary = twin.container, twin.size, dict(twin.summary)
         else:
-            container, size = _encode(checkpoint, source, base, encoding, objects, progress)
+            container, size = _encode(checkpoint, source, base, asked, device, objects, progress)
             summary = summary_of(container, base, objects)
     if known is not None and known.container == container:  # its object was lost, and is back
         return Addition(_labelled(known, note, tags, catalog), created=False)
@@ -122,34 +124,23 @@ def name_of(path: Path) -> str:
         raise InvalidArgument(str(error), "Give the model another name with --name.") from error
 
 
-def checked_encoding(tau: float, grid_noise: float) -> Encoding:
-    """Raises `InvalidArgument` for values outside (0, 1]."""
-    if not 0 < grid_noise <= 1:
-        raise InvalidArgument(f"grid noise {grid_noise} is outside (0, 1]", "0.015 is the default.")
-    return Encoding(checked_tau(tau), float(grid_noise))
-
-
-def checked_tau(tau: float) -> float:
-    """Raises `InvalidArgument` for a tau outside (0, 1]."""
-    if not 0 < tau <= 1:
-        raise InvalidArgument(f"tau {tau} is outside (0, 1]", "0.5 is the default.")
-    return float(tau)
-
-
 def _encode(
     checkpoint: Checkpoint,
     source: Source,
     base: BaseRecord,
-    encoding: Encoding,
+    asked: Asked,
+    device: str,
     objects: ObjectStore,
     progress: Progress,
 ) -> tuple[str, int]:
     """SHA-256 and size of a new container."""
     # Tensors are needed only from here on, and torch with them.
-    from .building import store_container
+    from .building import Fine
+    from .storing import store_fine_tune
 
     with open_base(base, objects) as weights:
-        stored = store_container(checkpoint, source, weights, encoding, objects, progress)
+        fine = Fine(checkpoint, source, weights)
+        stored = store_fine_tune(fine, asked, device, objects, progress)
     return stored.sha256, stored.size
 
 

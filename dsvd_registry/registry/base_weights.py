@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..checkpoint import open_checkpoint
+from ..checkpoint.dtypes import tensor_bytes
 from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, ContainerError, DsvdError, RegistryError
@@ -60,6 +62,22 @@ class Manifest:
             raise RegistryError(f"{where} is not the manifest of a base") from error
 
 
+class BaseReader(Protocol):
+    """A base that a result is made over."""
+
+    def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
+        """Raises `BaseMismatch` unless the base's manifest has every tensor of `wanted`.
+
+        `digest` is that of the base that the container was made against, for the message.
+        """
+
+    def read(self, tensor: BaseTensor) -> memoryview:
+        """The bytes of a tensor, as many as it has. Raises `BaseMismatch` if it lacks them."""
+
+    def release(self, tensor: BaseTensor) -> None:
+        """Let the system have the memory of a tensor back."""
+
+
 class BaseWeights(Closing):
     """An open base. Every tensor read is compared with the SHA-256 that is asked for.
 
@@ -85,11 +103,11 @@ class BaseWeights(Closing):
     def close(self) -> None:
         self._checkpoint.close()
 
-    def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
-        """Raises `BaseMismatch` unless the manifest has every tensor of `wanted`.
+    def unproven(self) -> UnprovenBase:
+        """The same base, of which nothing is compared as it is read."""
+        return UnprovenBase(self)
 
-        `digest` is that of the base that the container was made against, for the message.
-        """
+    def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
         for tensor in wanted:
             name = self._by_content.get((tensor.sha256, tensor.dtype))
             if name is not None and math.prod(tensor.shape) != math.prod(self.tensors[name].shape):
@@ -101,12 +119,15 @@ class BaseWeights(Closing):
                     f"Add the base whose digest is {digest} with `dsvd base add`.",
                 )
 
+    def check(self, tensors: Iterable[BaseTensor]) -> None:
+        """Read each of them. Raises `BaseMismatch` for the first that is damaged."""
+        for tensor in tensors:
+            self.read(tensor)
+            self.release(tensor)
+
     def read(self, tensor: BaseTensor) -> memoryview:
         """The bytes of a tensor. Raises `BaseMismatch` if they are not the ones that are named."""
-        name = self._by_content.get((tensor.sha256, tensor.dtype))
-        data = None
-        if name is not None and name in self._checkpoint.tensors:
-            data = self._checkpoint.read(name)
+        data = self.read_unproven(tensor)
         found = "nothing" if data is None else sha256(data)
         if data is None or found != tensor.sha256:
             raise BaseMismatch(
@@ -116,6 +137,35 @@ class BaseWeights(Closing):
             )
         return data
 
+    def read_unproven(self, tensor: BaseTensor) -> memoryview | None:
+        """The bytes that stand in the tensor's place now, as many as they are; None for no tensor."""
+        name = self._by_content.get((tensor.sha256, tensor.dtype))
+        if name is None or name not in self._checkpoint.tensors:
+            return None
+        return self._checkpoint.read(name)
+
     def release(self, tensor: BaseTensor) -> None:
-        """Let the system have the memory of a tensor back."""
         self._checkpoint.release(self._by_content[tensor.sha256, tensor.dtype])
+
+
+class UnprovenBase:
+    """A base whose tensors are taken as they are found, which saves hashing them.
+
+    Only for who compares the SHA-256 of all that is made of them, which proves them too, and asks
+    `BaseWeights.check` what is damaged where it is another (see proving.py).
+    """
+
+    def __init__(self, weights: BaseWeights) -> None:
+        self._weights = weights
+
+    def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
+        self._weights.check_suits(wanted, digest)
+
+    def read(self, tensor: BaseTensor) -> memoryview:
+        data = self._weights.read_unproven(tensor)
+        if data is None or len(data) != tensor_bytes(tensor.dtype, tensor.shape):
+            return self._weights.read(tensor)  # which says what is wrong
+        return data
+
+    def release(self, tensor: BaseTensor) -> None:
+        self._weights.release(tensor)

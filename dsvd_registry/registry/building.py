@@ -6,11 +6,12 @@ materialised once, in memory, before it becomes an object: what is in the store 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..checkpoint import Checkpoint, LeftOut
+from ..checkpoint import Checkpoint, LeftOut, TensorInfo
 from ..checkpoint.layout import canonical_layout, kept_layout
 from ..container import limits
 from ..container.reader import Container
@@ -29,65 +30,106 @@ from ..errors import BaseMismatch, CheckpointError
 from ..fs import storage_errors
 from ..store import ObjectStore, StoredObject
 from .base_weights import BaseWeights
-from .encoding import common_part, pack_tensor
+from .encoding import Codec, PackedTensor, common_part, pack_tensor
 from .in_order import in_order
 from .progress import Meter, Progress
-from .reconstruction import Reconstruction, result_layout
+from .reconstruction import Reconstruction
+from .result_layout import result_layout
 
 NOT_YET = "0" * 64  # where the result's digest will stand, which depends on all the rest
 
+CodecOf = Callable[[TensorInfo], Codec]
+Finish = Callable[[Mapping[str, PackedTensor]], tuple[Encoding, Mapping[str, TensorRecord]]]
+"""From all tensors, packed (their parts are gone by then), to what stands in the header of them."""
 
-def store_container(
-    checkpoint: Checkpoint,
-    source: Source,
-    base: BaseWeights,
-    encoding: Encoding,
-    objects: ObjectStore,
-    progress: Progress,
-) -> StoredObject:
-    """Encode `checkpoint` against `base` into a new object.
 
-    Raises `BaseMismatch` if they share no tensor, `CheckpointError`, `StorageError`.
+@dataclass(frozen=True)
+class Fine:
+    """A fine-tune and the base that it is taken against, open; `source` names the one's file."""
+
+    checkpoint: Checkpoint
+    source: Source
+    base: BaseWeights
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A container that is complete but for the digest of its result."""
+
+    fine: Fine
+    header: Header
+    payload: PayloadWriter
+
+
+@contextlib.contextmanager
+def encoded(
+    fine: Fine, codec_of: CodecOf, finish: Finish, objects: ObjectStore, progress: Progress
+) -> Iterator[Draft]:
+    """Every tensor encoded, into a scratch file that is gone on leaving.
+
+    Raises `BaseMismatch`, `CheckpointError`, `StorageError`.
     """
-    check_related(checkpoint, base)
-    _check_storable(checkpoint)
+    checkpoint = fine.checkpoint
     names = sorted(checkpoint.tensors, key=str.encode)
     numbers = {name: number for number, name in enumerate(names)}
-    records: dict[str, TensorRecord] = {}
+    packed_tensors: dict[str, PackedTensor] = {}
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         payload = PayloadWriter(scratch)
         meter = Meter(progress, "encoding", sum(t.nbytes for t in checkpoint.tensors.values()))
         with in_order(
-            lambda info: pack_tensor(checkpoint, info, base, encoding),
-            (checkpoint.tensors[name] for name in _data_order(checkpoint)),
+            lambda info: pack_tensor(checkpoint, info, fine.base, codec_of(info)),
+            (checkpoint.tensors[name] for name in data_order(checkpoint)),
             lambda info: info.elements,
-        ) as packed_tensors:
-            for packed in packed_tensors:
-                record = packed.record
-                for part in packed.parts:
-                    place = Part(numbers[record.name], part.count)
-                    payload.add(part.content, place, part.data, part.band)
-                records[record.name] = record
-                meter.advance(record.nbytes)
-        if checkpoint.header is not None:
-            payload.add("source_header", None, checkpoint.header)
-        frames, payload_sha256 = payload.finish()
-        header = Header(
-            base_digest=base.digest,
-            base_name=base.name,
-            encoding=encoding,
-            source=source,
-            left_out=tuple(_omission(entry) for entry in checkpoint.left_out),
-            tensors=tuple(records[name] for name in names),
-            frames=frames,
-            payload_sha256=payload_sha256,
-            results=(),
-        )
-        result = _result(header, checkpoint.header, payload, base, objects, progress)
-        header = replace(header, results=(result,))
-        with objects.new_object() as writer:
-            write_container(header, payload.chunks(), writer)
-            return writer.commit()
+        ) as made:
+            for packed in made:
+                name = packed.record.name
+                add_parts(payload, numbers[name], packed)
+                packed_tensors[name] = replace(packed, parts=())
+                meter.advance(packed.record.nbytes)
+        encoding, records = finish(packed_tensors)
+        yield Draft(fine, closed(payload, fine, encoding, [records[n] for n in names]), payload)
+
+
+def add_parts(payload: PayloadWriter, number: int, packed: PackedTensor) -> None:
+    """The parts of tensor `number` into the frames."""
+    for part in packed.parts:
+        payload.add(part.content, Part(number, part.count), part.data, part.band)
+
+
+def closed(
+    payload: PayloadWriter, fine: Fine, encoding: Encoding, tensors: Iterable[TensorRecord]
+) -> Header:
+    """The header over a payload that has the parts of all `tensors`; the result's digest is to come."""
+    checkpoint = fine.checkpoint
+    if checkpoint.header is not None:
+        payload.add("source_header", None, checkpoint.header)
+    frames, payload_sha256 = payload.finish()
+    header = Header(
+        base_digest=fine.base.digest,
+        base_name=fine.base.name,
+        encoding=encoding,
+        source=fine.source,
+        left_out=tuple(_omission(entry) for entry in checkpoint.left_out),
+        tensors=tuple(tensors),
+        frames=frames,
+        payload_sha256=payload_sha256,
+        results=(),
+    )
+    return replace(header, results=(_undigested(header, checkpoint.header),))
+
+
+def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObject:
+    """Read the container back from disk as it will be, digest what it gives, and make it an object."""
+    with objects.draft() as file:
+        write_container(draft.header, draft.payload.chunks(), file)
+        file.flush()
+        with Container(file.path) as container:
+            tau = draft.header.encoding.tau
+            found = Reconstruction(container, draft.fine.base, tau).digest(progress, "checking")
+    result = Result(RESULT_PATH, found.sha256, found.size)
+    with objects.new_object() as writer:
+        write_container(replace(draft.header, results=(result,)), draft.payload.chunks(), writer)
+        return writer.commit()
 
 
 def check_related(checkpoint: Checkpoint, base: BaseWeights) -> None:
@@ -100,7 +142,7 @@ def check_related(checkpoint: Checkpoint, base: BaseWeights) -> None:
         )
 
 
-def _check_storable(checkpoint: Checkpoint) -> None:
+def check_storable(checkpoint: Checkpoint) -> None:
     """What a container cannot hold is said before minutes are spent on the rest."""
     if max(len(checkpoint.tensors), len(checkpoint.left_out)) > limits.MAX_TENSORS:
         raise CheckpointError(f"{checkpoint.path} has more than {limits.MAX_TENSORS} tensors")
@@ -111,13 +153,7 @@ def _check_storable(checkpoint: Checkpoint) -> None:
             )
 
 
-def _omission(entry: LeftOut) -> Omission:
-    """Names come from the file: they may be empty, or longer than a container takes."""
-    most = limits.MAX_NAME_BYTES // 4  # characters, of at most four bytes each
-    return Omission(entry.name[:most] or "''", entry.reason[:most] or "''")
-
-
-def _data_order(checkpoint: Checkpoint) -> Iterator[str]:
+def data_order(checkpoint: Checkpoint) -> Iterator[str]:
     """The order of the result's data, so that materialising reads every frame once."""
     if checkpoint.header is not None:
         yield from kept_layout(checkpoint.header).order
@@ -125,22 +161,13 @@ def _data_order(checkpoint: Checkpoint) -> Iterator[str]:
         yield from canonical_layout(checkpoint.tensors.values(), {}).order
 
 
-def _result(
-    header: Header,
-    source_header: bytes | None,
-    payload: PayloadWriter,
-    base: BaseWeights,
-    objects: ObjectStore,
-    progress: Progress,
-) -> Result:
-    """Read the container back from disk as it will be, and digest what it gives."""
+def _omission(entry: LeftOut) -> Omission:
+    """Names come from the file: they may be empty, or longer than a container takes."""
+    most = limits.MAX_NAME_BYTES // 4  # characters, of at most four bytes each
+    return Omission(entry.name[:most] or "''", entry.reason[:most] or "''")
+
+
+def _undigested(header: Header, source_header: bytes | None) -> Result:
     size = result_layout(header, source_header, header.encoding.tau).size
     digest = header.source.sha256 if header.keeps_source else NOT_YET
-    header = replace(header, results=(Result(RESULT_PATH, digest, size),))
-    with objects.draft() as draft:
-        write_container(header, payload.chunks(), draft)
-        draft.flush()
-        with Container(draft.path) as container:
-            reconstruction = Reconstruction(container, base, header.encoding.tau)
-            found = reconstruction.digest(progress, "checking")
-    return Result(RESULT_PATH, found.sha256, found.size)
+    return Result(RESULT_PATH, digest, size)

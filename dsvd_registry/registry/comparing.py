@@ -83,23 +83,33 @@ def base_differences(
 ) -> Iterator[BaseDifference]:
     """Every tensor that has a counterpart in the base, streamed (the paper's figure 1)."""
     meter = Meter(progress, "comparing", len(header.tensors))
-    for index, record in enumerate(header.tensors):
+    for record in header.tensors:
         meter.advance(1)
         if not isinstance(record, BasedRecord) or record.dtype not in DELTA_DTYPES:
             continue
-        before = reconstruction.viewed_base(record).to(torch.float64).reshape(-1)
-        after = reconstruction.common_rows(index).to(torch.float64).reshape(-1)
-        squares = float(before @ before), float(after @ after), float(before @ after)
-        change = float(torch.linalg.vector_norm(after - before))
+        runs = list(map(_products, reconstruction.beside_base(record.name)))
+        base, result, between, change = (math.fsum(run[i] for run in runs) for i in range(4))
         low_rank = record if isinstance(record, LowRankRecord) else None
         yield BaseDifference(
             name=record.name,
             kind=KINDS[type(record)],
             rank=low_rank.rank if low_rank else None,
             energy=low_rank.energy if low_rank else None,
-            change=change / math.sqrt(squares[0]) if squares[0] else (math.inf if change else 0.0),
-            cosine=compare(*squares).cosine,
+            change=math.sqrt(change / base) if base else (math.inf if change else 0.0),
+            cosine=compare(base, result, between).cosine,
         )
+
+
+def _products(sides: tuple[torch.Tensor, torch.Tensor]) -> tuple[float, float, float, float]:
+    """|b|^2, |r|^2, <b, r> and |r - b|^2 of a run of the base and of the result."""
+    before, after = (side.to(torch.float64) for side in sides)
+    change = after - before
+    return (
+        float(before @ before),
+        float(after @ after),
+        float(before @ after),
+        float(change @ change),
+    )
 
 
 class _Deltas:

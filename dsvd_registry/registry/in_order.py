@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from .. import threads
 from ..codec.torch_settings import one_thread_each
 
 ELEMENTS_AT_ONCE = (
@@ -29,40 +27,15 @@ def in_order(
     one thread a tensor is faster than many threads on each small step of one, above all where other
     work shares the cores. What is under way is bounded by `ELEMENTS_AT_ONCE`, or is one item.
     """
-    made = _made(work, items, elements)
-    try:
-        yield made
-    finally:
-        made.close()
 
-
-def _made(
-    work: Callable[[Item], Made], items: Iterable[Item], elements: Callable[[Item], int]
-) -> Generator[Made, None, None]:
     def alone(item: Item) -> Made:
         with one_thread_each:
             return work(item)
 
-    waiting: deque[tuple[int, Future[Made]]] = deque()
-    under_way = 0
-    with ThreadPoolExecutor(_cores()) as pool:
-        try:
-            for item in items:
-                size = elements(item)
-                while waiting and under_way + size > ELEMENTS_AT_ONCE:
-                    first_size, first = waiting.popleft()
-                    yield first.result()
-                    under_way -= first_size
-                waiting.append((size, pool.submit(alone, item)))
-                under_way += size
-            while waiting:
-                yield waiting.popleft()[1].result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    with (
+        threads.threads() as pool,
+        contextlib.closing(
+            threads.in_order(pool, alone, items, elements, ELEMENTS_AT_ONCE)
+        ) as made,
+    ):
+        yield made

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..container.reader import Container
-from ..errors import InvalidArgument, ResultMismatch
-from ..fs import new_file, storage_errors
+from ..errors import InvalidArgument
+from ..fs import NewFile, new_file, storage_errors
+from ..threads import threads
 from .base_weights import BaseWeights
 from .progress import Meter, Progress
-from .reconstruction import Reconstruction
+from .proving import check_recorded, proven_by_digest
+from .reconstruction import Reconstruction, ResultDigest
 
 
 @dataclass(frozen=True)
@@ -44,29 +46,41 @@ def write_result(
     `ContainerError`, `TauNotServed`, `StorageError`; then nothing is left behind.
     """
     stored = container.header.encoding.tau
-    reconstruction = Reconstruction(container, base, stored if tau is None else tau)
+    if tau is None or tau == stored:
+        with proven_by_digest(container, base) as reconstruction:
+            _check_place(output, replace)
+            with new_file(output.parent) as file:
+                found = _write(reconstruction, file, progress)
+                check_recorded(container, found)
+                file.publish(output, replace=replace)
+        return Materialized(output, found.sha256, found.size, stored, recorded=True)
+    reconstruction = Reconstruction(container, base, tau)
+    _check_place(output, replace)
+    container.check_payload()  # no digest of the result is recorded
+    with new_file(output.parent) as file:
+        found = _write(reconstruction, file, progress)
+        file.publish(output, replace=replace)
+    return Materialized(output, found.sha256, found.size, tau, recorded=False)
+
+
+def _check_place(output: Path, replace: bool) -> None:
     with storage_errors(output):
         if output.exists() and not replace:
             raise FileExistsError(output)
         if output.exists() and not output.is_file():
             raise InvalidArgument(f"{output} is not a plain file", "Give the path of a file.")
-    if reconstruction.tau != stored:  # of which no digest is recorded
-        container.check_payload()
+
+
+def _write(reconstruction: Reconstruction, file: NewFile, progress: Progress) -> ResultDigest:
     digest = hashlib.sha256()
     size = reconstruction.layout().size
     meter = Meter(progress, "materializing", size)
-    with new_file(output.parent) as file:
-        with contextlib.closing(reconstruction.chunks()) as chunks:
-            for chunk in chunks:
+    with threads(1) as beside, contextlib.closing(reconstruction.chunks()) as chunks:
+        for chunk in chunks:
+            hashed = beside.submit(digest.update, chunk)
+            try:
                 file.write(chunk)
-                digest.update(chunk)
-                meter.advance(len(chunk))
-        found = digest.hexdigest()
-        recorded = reconstruction.tau == stored
-        expected = container.header.results[0]
-        if recorded and (found, size) != (expected.sha256, expected.size):
-            raise ResultMismatch(
-                f"the result has the SHA-256 {found}, where {expected.sha256} is recorded"
-            )
-        file.publish(output, replace=replace)
-    return Materialized(output, found, size, reconstruction.tau, recorded)
+            finally:
+                hashed.result()  # the chunk's memory is about to be used again
+            meter.advance(len(chunk))
+    return ResultDigest(digest.hexdigest(), size)

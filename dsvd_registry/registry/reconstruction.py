@@ -1,40 +1,43 @@
 """A container and its base back into tensors, and tensors into the bytes of the result.
 
-The exact rule: spec/dsvd-container-v1.md, section "Reconstruction".
+The exact rule: spec/dsvd-container-v1.md, section "Reconstruction". The unit of work is a run of
+rows: it stays in the cache, threads share a tensor, and memory does not grow with it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from .. import canonical
-from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
-from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
-from ..checkpoint.model import TensorInfo
-from ..checkpoint.safetensors_file import parse_header
-from ..codec.exact import CPU, Components, DeltaProduct, apply_delta, apply_dense, ieee_arithmetic
-from ..codec.tensors import TORCH_DTYPES, round_to, tensor_from_bytes, tensor_to_bytes
-from ..container.header import content_digest
-from ..container.reader import Container
-from ..container.records import (
-    BasedRecord,
-    DenseRecord,
-    Header,
-    LowRankRecord,
-    RawRecord,
-    SameRecord,
+from ..checkpoint.dtypes import BITS, tensor_bytes
+from ..checkpoint.layout import SafetensorsLayout
+from ..codec.exact import (
+    CPU,
+    Components,
+    DeltaProduct,
+    apply_delta,
+    apply_dense,
+    ieee_arithmetic,
+    row_tiles,
 )
+from ..codec.scratch import Memory, as_tensor, scratch
+from ..codec.tensors import TORCH_DTYPES, has_nan, is_finite, round_into
+from ..container.integers import Int32
+from ..container.reader import Container
+from ..container.records import BasedRecord, DenseRecord, LowRankRecord, SameRecord
 from ..container.serving import check_served, served_rank
-from ..errors import CheckpointError, ContainerError
+from ..errors import ContainerError
 from ..fs import Bytes
-from .base_weights import BaseWeights
-from .in_order import in_order
+from .assembling import Run, assembled
+from .base_weights import BaseReader
 from .progress import Meter, Progress, silent
+from .result_layout import checked_layout
+from .viewed_base import ViewedBase
 
 
 @dataclass(frozen=True)
@@ -52,26 +55,14 @@ class Reconstruction:
     that lacks a tensor that is needed.
     """
 
-    def __init__(self, container: Container, base: BaseWeights, tau: float) -> None:
+    def __init__(self, container: Container, base: BaseReader, tau: float) -> None:
         header = container.header
         check_served(container, tau)
         base.check_suits(
             (b for t in header.tensors if isinstance(t, BasedRecord) for b in t.base),
             header.base_digest,
         )
-        source_header = container.source_header()
-        try:
-            layout = result_layout(header, source_header, header.encoding.tau)
-        except ContainerError as error:
-            raise ContainerError(f"{container.path}: {error}") from error
-        if layout.size != header.results[0].size:
-            raise ContainerError(
-                f"{container.path}: the result has {layout.size} bytes, where {header.results[0].size} "
-                "are recorded"
-            )
-        if tau != header.encoding.tau:
-            layout = result_layout(header, source_header, tau)
-        self._layout = layout
+        self._layout = checked_layout(container, tau)
         self.tau = tau
         self._container, self._base = container, base
         self._index = {tensor.name: i for i, tensor in enumerate(header.tensors)}
@@ -86,141 +77,173 @@ class Reconstruction:
         return self._layout
 
     def chunks(self) -> Generator[Bytes, None, None]:
-        """The result file from first byte to last, a tensor at a time; close it if you stop early."""
-        layout = self.layout()
-        tensors = self._container.header.tensors
-        yield layout.prefix
-        with in_order(
-            self.tensor_bytes, layout.order, lambda name: tensors[self._index[name]].elements
-        ) as made:
+        """The result file from first byte to last; close it if you stop early.
+
+        A chunk is in memory that a later one takes: it can be read until the next is asked for.
+        """
+        yield self._layout.prefix
+        with assembled(self._tensor(name) for name in self._layout.order) as made:
             yield from made
 
     def digest(self, progress: Progress = silent, stage: str = "checking") -> ResultDigest:
         """Digest of the result file, made without writing it."""
         digest = hashlib.sha256()
-        meter = Meter(progress, stage, self.layout().size)
+        meter = Meter(progress, stage, self._layout.size)
         with contextlib.closing(self.chunks()) as chunks:
             for chunk in chunks:
                 digest.update(chunk)
                 meter.advance(len(chunk))
-        return ResultDigest(digest.hexdigest(), self.layout().size)
+        return ResultDigest(digest.hexdigest(), self._layout.size)
 
-    def tensor_bytes(self, name: str) -> Bytes:
+    def tensor_bytes(self, name: str) -> memoryview:
         """A tensor's little-endian C-order bytes. Raises `KeyError` for an unknown name."""
-        index = self._index[name]
-        record = self._container.header.tensors[index]
-        if isinstance(record, RawRecord):
-            return self._container.raw(index)
-        assert isinstance(record, BasedRecord)
-        if isinstance(record, SameRecord) and _is_verbatim(record):
-            data = self._base.read(record.base[0])
-            return b"".join((data, self._container.raw(index))) if record.new_rows else data
-        return b"".join((tensor_to_bytes(self.common_rows(index)), self._container.raw(index)))
+        return self._whole(name).data
 
     def tensor(self, name: str) -> torch.Tensor:
         """A tensor in memory of its own. Raises `ContainerError` for a dtype that torch lacks."""
         record = self._container.header.tensors[self._index[name]]
         if record.dtype not in TORCH_DTYPES:
             raise ContainerError(f"tensor {name!r} is of {record.dtype}, which torch lacks")
-        return tensor_from_bytes(self.tensor_bytes(name), record.dtype, record.shape)
+        return as_tensor(self._whole(name), record.shape, TORCH_DTYPES[record.dtype])
 
-    def common_rows(self, index: int) -> torch.Tensor:
-        """Tensor number `index` without its new rows; raw ones have none."""
-        with ieee_arithmetic(CPU):
-            return self._common_rows(index)
+    def beside_base(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The viewed base and the common rows of a tensor, both flat, a run at a time.
 
-    def _common_rows(self, index: int) -> torch.Tensor:
-        record = self._container.header.tensors[index]
+        Of a tensor of F32, F16 or BF16 with a base. Each pair is gone when the next is asked for.
+        """
+        record = self._container.header.tensors[self._index[name]]
         assert isinstance(record, BasedRecord)
-        base = self.viewed_base(record)
-        if record.dtype not in DELTA_DTYPES:
-            return base
-        dtype = TORCH_DTYPES[record.dtype]
+        dtype, base_dtype = TORCH_DTYPES[record.dtype], TORCH_DTYPES[record.base[0].dtype]
+        width, base_width = dtype.itemsize, base_dtype.itemsize
+        first = 0
+        with self._prepared(name) as tensor:
+            for run in tensor.runs():
+                if run.is_stored:
+                    break
+                after = scratch.memory("after", run.nbytes)
+                tensor.fill(run, after)
+                before = scratch.memory("before", run.nbytes // width * base_width)
+                tensor.viewed.copy(first, before)
+                first += len(before)
+                yield as_tensor(before, (-1,), base_dtype), as_tensor(after, (-1,), dtype)
+
+    def viewed_base(self, record: BasedRecord) -> torch.Tensor:
+        """The base's part of a tensor that takes a delta, of the common rows' shape."""
+        dtype = record.base[0].dtype
+        memory = np.empty(tensor_bytes(dtype, record.common_shape), np.uint8)
+        ViewedBase(record, self._base).copy(0, memory)
+        return as_tensor(memory, record.common_shape, TORCH_DTYPES[dtype])
+
+    def _whole(self, name: str) -> Memory:
+        record = self._container.header.tensors[self._index[name]]
+        memory = np.empty(record.nbytes, np.uint8)
+        first = 0
+        with self._prepared(name) as tensor:
+            for run in tensor.runs():
+                tensor.fill(run, memory[first : first + run.nbytes])
+                first += run.nbytes
+        return memory
+
+    @contextlib.contextmanager
+    def _prepared(self, name: str) -> Iterator[ResultTensor]:
+        tensor = self._tensor(name)
+        tensor.prepare()
+        try:
+            yield tensor
+        finally:
+            tensor.release()
+
+    def _tensor(self, name: str) -> ResultTensor:
+        return ResultTensor(self._container, self._base, self._index[name], self.tau)
+
+
+class ResultTensor:
+    """One tensor of the result, made a run at a time: once it is prepared, in any thread."""
+
+    viewed: ViewedBase
+    _product: DeltaProduct
+    _values: Int32
+
+    def __init__(self, container: Container, base: BaseReader, index: int, tau: float) -> None:
+        self._container, self._base, self._index, self._tau = container, base, index, tau
+        self._record = container.header.tensors[index]
+
+    def prepare(self) -> None:
+        """Find the base's part, and decode the delta."""
+        record = self._record
+        if isinstance(record, BasedRecord):
+            self.viewed = ViewedBase(record, self._base)
+        if isinstance(record, LowRankRecord):
+            table = self._container.table(self._index)
+            stored = self._container.header.encoding.tau
+            rank = served_rank(record, table, stored, self._tau)
+            a, b = self._container.components(self._index, rank)
+            self._product = DeltaProduct(Components(a, b, table.exponents[:rank]))
+        elif isinstance(record, DenseRecord):
+            self._values = self._container.elements(self._index)
+
+    def runs(self) -> Iterator[Run]:
+        """All of it, in order: the common rows, then what is stored as bytes."""
+        record = self._record
+        if isinstance(record, BasedRecord):
+            columns, width = _columns(record), _width(record.dtype)
+            rows = tensor_bytes(record.dtype, record.common_shape) // (columns * width)
+            for first, end in row_tiles(rows, columns):
+                yield Run(first, end, (end - first) * columns * width)
+        for number, size in enumerate(self._container.raw_sizes(self._index)):
+            yield Run(number, number + 1, size, is_stored=True)
+
+    def fill(self, run: Run, memory: Memory) -> None:
+        """Write the run's bytes over `memory`. Raises `ContainerError` where the rule forbids them."""
+        record = self._record
+        if run.is_stored:
+            memory[:] = np.frombuffer(self._container.raw_run(self._index, run.first), np.uint8)
+            return
+        assert isinstance(record, BasedRecord)
+        if _is_copied(record):
+            self.viewed.copy(run.first * _width(record.dtype), memory)
+        else:
+            with ieee_arithmetic(CPU):
+                self._compute(record, run, memory)
+
+    def release(self) -> None:
+        """Let the system have the base's memory back."""
+        if isinstance(self._record, BasedRecord):
+            self.viewed.release()
+
+    def _compute(self, record: BasedRecord, run: Run, memory: Memory) -> None:
+        shape = run.end - run.first, _columns(record)
+        base_dtype, dtype = TORCH_DTYPES[record.base[0].dtype], TORCH_DTYPES[record.dtype]
+        row = shape[1] * base_dtype.itemsize
+        held = scratch.memory("base", shape[0] * row)
+        self.viewed.copy(run.first * row, held)
+        base, result = as_tensor(held, shape, base_dtype), as_tensor(memory, shape, dtype)
         match record:
             case LowRankRecord():
-                rank = served_rank(
-                    record, self._container.table(index), self._encoded_tau, self.tau
-                )
-                a, b = self._container.components(index, rank)
-                exponents = self._container.table(index).exponents[:rank]
-                result = torch.empty(record.matrix_shape, dtype=dtype, device=CPU)
-                product = DeltaProduct(Components(a, b, exponents))
-                apply_delta(base.reshape(record.matrix_shape), product, dtype, result)
+                apply_delta(base, self._product.run(run.first, run.end), dtype, result)
             case DenseRecord():
-                values = self._container.elements(index)
-                result = apply_dense(base, values, record.exponent, dtype)
+                values = self._values[run.first : run.end]
+                result.copy_(apply_dense(base, values, record.exponent, dtype))
             case _:
-                result = round_to(base, dtype)
-                if base.dtype != dtype and torch.isnan(result).any():
+                round_into(base, result)
+                if has_nan(result):
                     raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
-                return result
-        if not torch.isfinite(result).all():
+                return
+        if not is_finite(result):
             raise ContainerError(
                 f"{self._container.path}: tensor {record.name!r} would hold NaN or infinity"
             )
-        return result
-
-    @property
-    def _encoded_tau(self) -> float:
-        return self._container.header.encoding.tau
-
-    def viewed_base(self, record: BasedRecord) -> torch.Tensor:
-        """The base's part as a tensor of the common rows' shape.
-
-        Of dtypes that take no delta, a tensor of bytes with the element's bytes as last dimension.
-        """
-        arrays = []
-        for base in record.base:
-            data = self._base.read(base)
-            if base.dtype in DELTA_DTYPES:
-                arrays.append(tensor_from_bytes(data, base.dtype, base.shape))
-            else:
-                width = tensor_bytes(base.dtype, (1,))
-                arrays.append(tensor_from_bytes(data, "U8", (*base.shape, width)))
-            self._base.release(base)
-        array, view = arrays[0], record.view
-        match view.kind:
-            case "transpose":
-                array = array.transpose(0, 1)
-            case "slice":
-                array = array[view.first : view.first + view.rows]
-            case "concatenate":
-                array = torch.cat(arrays)
-            case "reshape":
-                pass
-        bytes_of_element = array.shape[len(record.base[0].shape) :]
-        return array.reshape(record.common_shape + tuple(bytes_of_element))
 
 
-def result_layout(header: Header, source_header: bytes | None, tau: float) -> SafetensorsLayout:
-    """The header of the result file and the order of its data (spec, section "Result files").
-
-    Raises `ContainerError` if `source_header` is not one for the header's tensors.
-    """
-    if source_header is not None:
-        _check_source_header(source_header, header)
-        if not header.is_lossy:
-            return kept_layout(source_header)
-    metadata = {
-        "dsvd.base": header.base_digest,
-        "dsvd.container": content_digest(header),
-        "dsvd.tau": canonical.encode(tau).decode(),
-    }
-    if source_header is not None:
-        return derived_layout(source_header, metadata)
-    tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
-    return canonical_layout(tensors, {"format": "pt", **metadata})
+def _columns(record: BasedRecord) -> int:
+    """Elements in what counts as a row of the common rows where they are cut into runs."""
+    return record.matrix_shape[1] if isinstance(record, LowRankRecord) else 1
 
 
-def _check_source_header(source_header: bytes, header: Header) -> None:
-    try:
-        _, entries = parse_header(source_header)
-    except CheckpointError as error:
-        raise ContainerError(f"the source's header is not a safetensors header: {error}") from error
-    infos = {name: (entry.info.dtype, entry.info.shape) for name, entry in entries.items()}
-    if infos != {tensor.name: (tensor.dtype, tensor.shape) for tensor in header.tensors}:
-        raise ContainerError("the source's header is not of the container's tensors")
+def _width(dtype: str) -> int:
+    """Bytes of an element; of one that is smaller than a byte, the byte that it is in."""
+    return max(1, BITS[dtype] // 8)
 
 
-def _is_verbatim(record: SameRecord) -> bool:
-    return record.view.kind == "reshape" and record.base[0].dtype == record.dtype
+def _is_copied(record: BasedRecord) -> bool:
+    return isinstance(record, SameRecord) and record.base[0].dtype == record.dtype

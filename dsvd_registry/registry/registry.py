@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace as replaced
 from datetime import datetime
 from pathlib import Path
@@ -20,19 +20,18 @@ from ..closing import Closing
 from ..errors import Conflict
 from ..store import ObjectStore, RegistryFolder
 from . import cleaning
+from .asked import DEFAULT_TAUS, asked, checked_tau, checked_taus
 from .cleaning import Collected, Usage
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
     from .adding import Addition
     from .comparing import BaseDifference, Difference
+    from .curve import Curve
     from .materializing import Materialized
     from .report import Report
     from .tensors import LazyTensors
     from .verifying import Verified
-
-DEFAULT_TAU = 0.5
-DEFAULT_GRID_NOISE = 0.015
 
 
 class Registry(Closing):
@@ -126,27 +125,42 @@ class Registry(Closing):
         *,
         base: str,
         name: str | None = None,
-        tau: float = DEFAULT_TAU,
-        grid_noise: float = DEFAULT_GRID_NOISE,
+        tau: float | None = None,
+        max_error: float | None = None,
+        budget: int | None = None,
+        grid_noise: float | None = None,
+        keep_noise: bool = False,
+        device: str = "cpu",
         note: str = "",
         tags: Iterable[str] = (),
         progress: Progress = silent,
     ) -> Addition:
         """Store a fine-tune of `base` as the next version of the model `name` (default: the stem).
 
-        `tau` in (0, 1]: per layer, the share of the singular values' sum to keep. `grid_noise`: how
-        much the integer grid may add to the error that truncation leaves. The same source, base and
-        settings again are recognised, and nothing is computed.
+        One of: `tau` in (0, 1] (default 0.5), per layer the share of the singular values' sum to
+        keep; `max_error` in (0, 1), the least bytes at this relative Frobenius error of the whole
+        delta; `budget`, the least error in this many bytes. With tau: `grid_noise` (default 0.015),
+        how much the integer grid may add to the error that truncation leaves; `keep_noise`, ranks
+        that are but the rounding noise of half-precision weights too. `device`: a torch device for
+        the spectra ("cuda"). The same source, base and settings again are recognised, and nothing
+        is computed.
         Raises `CheckpointError`, `BaseMismatch`, `InvalidArgument`, `Conflict`.
         """
-        from .adding import add_version, checked_encoding, name_of
+        from .adding import add_version, name_of
 
         path = Path(path)
         return add_version(
             path,
             name_of(path) if name is None else name,
             self.base(base),
-            checked_encoding(tau, grid_noise),
+            asked(
+                tau=tau,
+                max_error=max_error,
+                budget=budget,
+                grid_noise=grid_noise,
+                keep_noise=keep_noise,
+            ),
+            device,
             note,
             tags,
             self._catalog,
@@ -182,6 +196,48 @@ class Registry(Closing):
         manifest = read_manifest(base_of(version, self._catalog), self._objects)
         with open_container(version, self._objects) as container:
             return report(container, (tensor.name for tensor in manifest.tensors))
+
+    def curve(
+        self,
+        source: str | Path,
+        *,
+        base: str | None = None,
+        taus: Sequence[float] | None = None,
+        keep_noise: bool = False,
+        device: str = "cpu",
+        progress: Progress = silent,
+    ) -> Curve:
+        """Bytes, error and ranks at each of `taus`, to choose one by. Nothing is stored.
+
+        `source`: a checkpoint, with the `base` that it is a fine-tune of: each tensor is decomposed
+        once, and encoded as `add` would at each tau (default: a row of eight). Or a version, which
+        tells from its container alone what its own and lower taus read; their errors are estimates.
+        Raises `InvalidArgument` where `source` may be either, `CheckpointError`, `BaseMismatch`,
+        `ContainerError`.
+        """
+        from .file_or_ref import file_or_version
+
+        chosen = None if taus is None else checked_taus(taus)
+        found = file_or_version(source, base, self._catalog)
+        if isinstance(found, VersionRecord):
+            from .curve_of_version import curve_of_version
+            from .opening import open_container
+
+            with open_container(found, self._objects) as container:
+                stored = container.header.encoding.tau
+                lower = (*(tau for tau in DEFAULT_TAUS if tau < stored), stored)
+                return curve_of_version(found.ref, found.base_name, container, chosen or lower)
+        from .curve_of_file import curve_of_file
+
+        return curve_of_file(
+            found,
+            self.base(base or ""),
+            chosen or DEFAULT_TAUS,
+            keep_noise,
+            device,
+            self._objects,
+            progress,
+        )
 
     def remove(self, ref: str) -> VersionRecord:
         """Remove a version; its number is not used again. Raises `Conflict` where an alias stands."""
@@ -230,7 +286,6 @@ class Registry(Closing):
         `tau`: a lower one than stored. Raises `Conflict`, `BaseMismatch`, `ContainerError`,
         `TauNotServed`, `ResultMismatch`.
         """
-        from .adding import checked_tau
         from .materializing import write_result
         from .opening import open_version
 
@@ -247,7 +302,6 @@ class Registry(Closing):
 
         The mapping is a context manager too, and holds two files open until it is closed.
         """
-        from .adding import checked_tau
         from .opening import base_of, open_base, open_container
         from .tensors import LazyTensors
 

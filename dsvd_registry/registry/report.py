@@ -13,12 +13,20 @@ from ..container.records import (
     RAW_REASONS,
     BasedRecord,
     DenseRecord,
+    Fidelity,
     Header,
     LowRankRecord,
     Omission,
     RawRecord,
     SameRecord,
     TensorRecord,
+)
+from .totals import (
+    is_capped,
+    stored_parameters,
+    total_change,
+    total_error,
+    uncapped_parameters,
 )
 
 WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
@@ -87,7 +95,12 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class Report:
-    """The account of one container; every tensor of the source is in exactly one row of `kinds`."""
+    """The account of one container; every tensor of the source is in exactly one row of `kinds`.
+
+    `fidelity`: what was asked for instead of `tau`, and what came of it. `capped`: names of tensors
+    stored at fewer components than tau's rank, the rest being rounding noise of half precision;
+    `uncapped_parameters`: what all tensors would keep without that, `stored_parameters` with it.
+    """
 
     kinds: tuple[KindRow, ...]
     groups: tuple[GroupRow, ...]
@@ -96,10 +109,14 @@ class Report:
     left_out: tuple[Omission, ...]
     total: int
     parameters: int
+    stored_parameters: int
+    uncapped_parameters: int
+    capped: tuple[str, ...]
     source_bytes: int
     stored_bytes: int
     tau: float
     grid_noise: float
+    fidelity: Fidelity | None
     error: float
     change: float
     warnings: tuple[str, ...]
@@ -124,12 +141,16 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         left_out=header.left_out,
         total=len(rows),
         parameters=sum(tensor.elements for tensor in header.tensors),
+        stored_parameters=sum(map(stored_parameters, header.tensors)),
+        uncapped_parameters=sum(map(uncapped_parameters, header.tensors)),
+        capped=tuple(tensor.name for tensor in header.tensors if is_capped(tensor)),
         source_bytes=header.source.size,
         stored_bytes=container.size,
         tau=header.encoding.tau,
         grid_noise=header.encoding.grid_noise,
-        error=_error(header.tensors),
-        change=_change(header.tensors),
+        fidelity=header.encoding.fidelity,
+        error=total_error(header.tensors),
+        change=total_change(header.tensors),
         warnings=tuple(_warnings(header.tensors)),
     )
 
@@ -147,23 +168,10 @@ def _kind_row(kind: str, rows: list[tuple[TensorRecord, int]]) -> KindRow:
         kind=kind,
         tensors=len(rows),
         parameters=sum(tensor.elements for tensor, _ in rows),
-        stored_parameters=sum(_stored_parameters(tensor) for tensor, _ in rows),
+        stored_parameters=sum(stored_parameters(tensor) for tensor, _ in rows),
         source_bytes=sum(tensor.nbytes for tensor, _ in rows),
         stored_bytes=sum(share for _, share in rows),
     )
-
-
-def _stored_parameters(tensor: TensorRecord) -> int:
-    match tensor:
-        case SameRecord():
-            kept = 0
-        case LowRankRecord():
-            kept = tensor.rank * sum(tensor.matrix_shape)
-        case DenseRecord():
-            kept = math.prod(tensor.common_shape)
-        case _:
-            return tensor.elements
-    return kept + tensor.elements - math.prod(tensor.common_shape)
 
 
 def _group_row(group: str, rows: list[tuple[TensorRecord, int]]) -> GroupRow:
@@ -178,8 +186,8 @@ def _group_row(group: str, rows: list[tuple[TensorRecord, int]]) -> GroupRow:
         full_rank=sum(tensor.full_rank for tensor in low_rank) / count,
         rank=sum(tensor.rank for tensor in low_rank) / count,
         energy=sum(tensor.energy for tensor in low_rank) / count,
-        error=_error(tensors),
-        change=_change(tensors),
+        error=total_error(tensors),
+        change=total_change(tensors),
         stored_bytes=sum(share for _, share in rows),
     )
 
@@ -199,30 +207,13 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
         full_rank=low_rank.full_rank if low_rank else None,
         energy=low_rank.energy if low_rank else None,
         error=delta.error if delta else None,
-        change=_change([delta]) if delta else None,
+        change=total_change([delta]) if delta else None,
         reason=RAW_REASONS[tensor.reason] if isinstance(tensor, RawRecord) else None,
     )
 
 
-def _error(tensors: Iterable[TensorRecord]) -> float:
-    """The relative Frobenius error of all deltas together."""
-    deltas = [t for t in tensors if isinstance(t, LowRankRecord | DenseRecord)]
-    off = math.hypot(*(delta.error * delta.norm for delta in deltas))
-    norm = math.hypot(*(delta.norm for delta in deltas))
-    return off / norm if norm else 0.0
-
-
-def _change(tensors: Iterable[TensorRecord]) -> float:
-    deltas = [t for t in tensors if isinstance(t, LowRankRecord | DenseRecord)]
-    norm = math.hypot(*(delta.norm for delta in deltas))
-    base_norm = math.hypot(*(delta.base_norm for delta in deltas))
-    if not base_norm:
-        return math.inf if norm else 0.0
-    return norm / base_norm
-
-
 def _warnings(tensors: tuple[TensorRecord, ...]) -> Iterable[str]:
-    change = _change(tensors)
+    change = total_change(tensors)
     if change >= WRONG_BASE_CHANGE:
         yield (
             f"the delta is {change:.0%} as large as the weights: "

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import ParamSpec
 
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..container.reader import Container
-from ..errors import DsvdError
-from ..hashing import sha256_file
+from ..errors import DsvdError, ResultMismatch
 from ..store import ObjectStore
+from ..threads import threads
 from .opening import base_file, base_of, fingerprint_checkpoint, open_version, read_manifest
 from .progress import Meter, Progress, silent
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -56,34 +59,48 @@ def verify(
     deep: bool,
     progress: Progress,
 ) -> Verified:
-    """Check the containers of `versions` and the files of `bases`; `deep` materialises in memory."""
+    """Check the containers of `versions` and the files of `bases`; `deep` materialises in memory.
+
+    Several files are read at once.
+    """
     containers: dict[str, list[VersionRecord]] = defaultdict(list)
     for version in versions:
         containers[version.container].append(version)
     total = sum(hit[0].size for hit in containers.values()) + sum(base.size for base in bases)
     meter = Meter(progress, "verifying", total)
     findings: list[Finding] = []
-    for base in bases:
-        needed_by = tuple(version.ref for version in versions if version.base == base.digest)
-        findings += _findings((f"base {base.name}", *needed_by), _base_problems(base, objects))
-        meter.advance(base.size)
-    for sharing in containers.values():
-        refs = tuple(version.ref for version in sharing)
-        found = _findings(refs, _container_problems(sharing[0], catalog, objects))
-        if deep and not found:
-            found = _findings(refs, _result_problems(sharing[0], catalog, objects))
-        findings += found
-        meter.advance(sharing[0].size)
+    with threads() as pool:
+        of_bases = [pool.submit(_problems, _base_problems, base, objects) for base in bases]
+        of_containers = [
+            pool.submit(_problems, _container_problems, sharing[0], objects)
+            for sharing in containers.values()
+        ]
+        for base, found in zip(bases, of_bases, strict=True):
+            needed_by = (version.ref for version in versions if version.base == base.digest)
+            findings += _findings((f"base {base.name}", *needed_by), found.result())
+            meter.advance(base.size)
+        for sharing, found in zip(containers.values(), of_containers, strict=True):
+            problems = found.result() + _problems(_lacking_base, sharing[0], catalog)
+            if deep and not problems:
+                problems = _problems(_result_problems, sharing[0], catalog, objects)
+            findings += _findings((version.ref for version in sharing), problems)
+            meter.advance(sharing[0].size)
     return Verified(len(versions), len(bases), total, deep, tuple(findings))
 
 
-def _findings(subjects: tuple[str, ...], problems: Iterable[str]) -> list[Finding]:
+def _findings(subjects: Iterable[str], problems: list[str]) -> list[Finding]:
+    named = tuple(subjects)
+    return [Finding(named, problem) for problem in problems]
+
+
+def _problems(look: Callable[P, Iterable[str]], *where: P.args, **how: P.kwargs) -> list[str]:
+    """All that `look` finds, up to what keeps it from going on."""
     found: list[str] = []
     try:
-        found.extend(problems)
+        found.extend(look(*where, **how))
     except DsvdError as error:
         found.append(str(error))
-    return [Finding(subjects, problem) for problem in found]
+    return found
 
 
 def _base_problems(base: BaseRecord, objects: ObjectStore) -> Iterator[str]:
@@ -99,30 +116,35 @@ def _base_problems(base: BaseRecord, objects: ObjectStore) -> Iterator[str]:
             yield f"tensor {name!r} of {base.link} is not what it was when the base was added"
 
 
-def _container_problems(
-    version: VersionRecord, catalog: Catalog, objects: ObjectStore
-) -> Iterator[str]:
-    path = objects.path(version.container)
-    with Container(path) as container:
-        container.check_payload()
+def _container_problems(version: VersionRecord, objects: ObjectStore) -> Iterator[str]:
+    with Container(objects.path(version.container)) as container:
+        digest = container.check_file()
         if container.header.base_digest != version.base:
             yield "the container was made against another base than the catalog says"
         if container.header.source.sha256 != version.source.sha256:
             yield "the container was made from another source than the catalog says"
-    if sha256_file(path) != version.container:
+    if digest != version.container:
         yield f"object {version.container} is damaged: its bytes have another SHA-256"
+
+
+def _lacking_base(version: VersionRecord, catalog: Catalog) -> Iterable[str]:
     base_of(version, catalog)
+    return ()
 
 
 def _result_problems(
     version: VersionRecord, catalog: Catalog, objects: ObjectStore
-) -> Iterator[str]:
+) -> Iterable[str]:
     # Only here are tensors needed, and torch with them.
-    from .reconstruction import Reconstruction
+    from .proving import proven_by_digest
 
-    with open_version(version, catalog, objects) as (container, weights):
-        header = container.header
-        found = Reconstruction(container, weights, header.encoding.tau).digest()
-        expected = header.results[0]
+    with (
+        open_version(version, catalog, objects) as (container, weights),
+        proven_by_digest(container, weights) as reconstruction,
+    ):
+        found, expected = reconstruction.digest(), container.header.results[0]
         if (found.sha256, found.size) != (expected.sha256, expected.size):
-            yield f"materialising gives SHA-256 {found.sha256}, not {expected.sha256}"
+            raise ResultMismatch(
+                f"materialising gives SHA-256 {found.sha256}, not {expected.sha256}"
+            )
+    return ()

@@ -24,7 +24,12 @@ def encode_as_stored(
 
 
 def candidates(
-    base: torch.Tensor, source: torch.Tensor, tau: float = 0.5, grid_noise: float = 0.015
+    base: torch.Tensor,
+    source: torch.Tensor,
+    tau: float = 0.5,
+    grid_noise: float = 0.015,
+    *,
+    keep_noise: bool = False,
 ) -> dict[type[Encoded], Encoded]:
     """Everything that the size was asked of, by kind."""
     found: dict[type[Encoded], Encoded] = {}
@@ -33,7 +38,7 @@ def candidates(
         found[type(candidate)] = candidate
         return 0
 
-    encode(base, source, Settings(tau, grid_noise), size)
+    encode(base, source, Settings(tau, grid_noise, keep_noise), size)
     return found
 
 

@@ -173,20 +173,22 @@ def assert_truthful(base: torch.Tensor, source: torch.Tensor, encoded: Encoded) 
         assert encoded.energy == close(values[:rank].sum() / values.sum())
         assert encoded.singular_values == close(values[:rank])
         assert encoded.singular_values.dtype == np.float32
-        assert encoded.tau_rank == rank
         assert 0 <= encoded.noise_rank <= len(values)
+        assert rank in (encoded.tau_rank, max(1, encoded.noise_rank))
+        assert rank <= encoded.tau_rank
 
 
+@pytest.mark.parametrize("keep_noise", [False, True])
 @pytest.mark.parametrize("tau", [0.06, 0.5, 1.0])
 @pytest.mark.parametrize("base_dtype", [F32, F16, BF16])
 @pytest.mark.parametrize("source_dtype", [F32, F16, BF16])
 def test_records_of_trained_layers_are_truthful(
-    source_dtype: torch.dtype, base_dtype: torch.dtype, tau: float
+    source_dtype: torch.dtype, base_dtype: torch.dtype, tau: float, keep_noise: bool
 ) -> None:
     kinds = set()
     for base, tuned in list(trained_layers().values())[::6]:
         pair = base.to(base_dtype), tuned.to(source_dtype)
-        for encoded in candidates(*pair, tau).values():
+        for encoded in candidates(*pair, tau, keep_noise=keep_noise).values():
             kinds.add(type(encoded))
             if not isinstance(encoded, Raw | Same):
                 assert_truthful(*pair, encoded)

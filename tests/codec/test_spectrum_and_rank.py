@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dsvd_registry.codec.pair import pair
 from dsvd_registry.codec.rank import energy, noise_rank, tau_rank
 from dsvd_registry.codec.spectrum import spectrum
 
@@ -176,11 +177,14 @@ def test_noise_rank_is_its_formula(base_dtype: torch.dtype, source_dtype: torch.
     edge = sigma * (math.sqrt(30) + math.sqrt(40))
     below, above = (edge or 1e-300) * 0.999, (edge or 1e-300) * 1.001
     values = torch.tensor([9.0, 3.0, 1.0], dtype=torch.float64) * above
-    assert noise_rank(torch.cat([values, values[-1:] * 0 + below]), (base, source), shape) == (
-        3 if halves else 4
-    )
+    sides = pair(base, source)
+    assert sides is not None
+    values = torch.cat([values, values[-1:] * 0 + below])
+    assert noise_rank(values, sides.noise_variance, shape) == (3 if halves else 4)
 
 
 def test_deltas_between_fp32_tensors_have_no_noise_rank_below_the_full() -> None:
     values = torch.tensor([1.0, 1e-20, 1e-40], dtype=torch.float64)
-    assert noise_rank(values, (noise(3, 3), noise(3, 3, seed=1)), (3, 3)) == 3
+    sides = pair(noise(3, 3), noise(3, 3, seed=1))
+    assert sides is not None
+    assert noise_rank(values, sides.noise_variance, (3, 3)) == 3

@@ -1,0 +1,114 @@
+"""One tensor at the water level of a whole checkpoint: surveyed for the plan, then encoded to it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import torch
+
+from .blas_threads import one_blas_thread
+from .bound import MIN_EXPONENT
+from .distance import Distance, distance
+from .encode import SizeOf, dense, dense_may_win, low_rank, smallest
+from .encoded import Encoded, LowRank, Raw, Same
+from .exact import CPU, Components, DeltaProduct, ieee_arithmetic
+from .grid import OutsideGrid, component_grid
+from .pair import Pair, is_same, pair
+from .rank import mean_square_ulp
+from .spectrum import Spectrum, spectrum
+from .water_level import Survey, Target, rank_at_level
+
+TOLERANCE = 1.03  # of a tensor's error: half a step less would cost more than it is off
+FOR_ENERGY = 0.5  # how well a spectrum is known: as the energies of this tau ask
+
+
+def survey(base: torch.Tensor, source: torch.Tensor, device: str) -> Survey | None:
+    """What the plan needs of `source` against `base`; None where no delta is taken."""
+    with ieee_arithmetic(CPU), one_blas_thread:
+        if is_same(base, source):
+            return None
+        sides = pair(base, source)
+        if sides is None or sides.norm == 0:
+            return None
+        values = torch.empty(0, dtype=torch.float64)
+        if source.ndim >= 2:
+            values = spectrum(sides.delta.to(device), FOR_ENERGY).singular_values
+        return Survey(
+            shape=(sides.delta.shape[0], sides.delta.shape[1]),
+            singular_values=values,
+            norm=sides.norm,
+            rounding=source.numel() * mean_square_ulp(source) / 12,
+            raw_bits=8.0 * source.numel() * source.itemsize,
+        )
+
+
+def encode_at(
+    base: torch.Tensor, source: torch.Tensor, target: Target, device: str, size_of: SizeOf
+) -> Encoded:
+    """The record of `source` whose result is about `target.allowed` from it, in few bytes.
+
+    Both of one shape and of F32, F16 or BF16. The model of the plan sets out; the error measured on
+    the result decides, and the level is lowered until it is met, but for `TOLERANCE`. `size_of`: as
+    for `encode`.
+    """
+    with ieee_arithmetic(CPU), one_blas_thread:
+        if is_same(base, source):
+            return Same()
+        sides = pair(base, source)
+        if sides is None:
+            return Raw("non_finite")
+        if sides.norm == 0:
+            return Raw("signed_zero")
+        return _encode_at(sides, target, device, size_of)
+
+
+def _encode_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> Encoded:
+    if target.kind == "raw":
+        return Raw("smaller")
+    candidates: list[Encoded] = []
+    within = TOLERANCE * target.allowed
+    with contextlib.suppress(OutsideGrid):
+        if target.kind == "low_rank":
+            candidates.append(_low_rank_at(pair, target, device))
+    with contextlib.suppress(OutsideGrid):
+        if not candidates or dense_may_win(pair, within, size_of(candidates[0]), size_of):
+            candidates.append(_dense_within(pair, within))
+    return smallest(candidates, size_of)
+
+
+def _low_rank_at(pair: Pair, target: Target, device: str) -> LowRank:
+    matrix = pair.delta.to(device)
+    found = spectrum(matrix, FOR_ENERGY)
+    components, reached = _within(pair, matrix, found, target)
+    return low_rank(pair, found, components, len(components.exponents), reached)
+
+
+def _within(
+    pair: Pair, matrix: torch.Tensor, found: Spectrum, target: Target
+) -> tuple[Components, Distance]:
+    """Components at the highest level at which the result is near enough. Raises `OutsideGrid`."""
+    shape = pair.delta.shape[0], pair.delta.shape[1]
+    distortion = target.distortion
+    while True:
+        rank = rank_at_level(found.singular_values, shape, distortion)
+        components = component_grid(*found.factors(matrix, rank), distortion)
+        reached = distance(pair, DeltaProduct(components))
+        if reached.result <= TOLERANCE * target.allowed:
+            return components, reached
+        if (components.exponents == MIN_EXPONENT).all() or not math.isfinite(reached.result):
+            raise OutsideGrid
+        # Error falls more slowly than the level, as components are added too.
+        distortion *= min(0.98, (target.allowed / reached.result) ** 2)
+
+
+def _dense_within(pair: Pair, allowed: float) -> Encoded:
+    """A delta of full size whose result, rounded to its dtype, is near enough."""
+    wanted = allowed
+    while True:
+        candidate = dense(pair, wanted)
+        if candidate.error * pair.norm <= allowed:
+            return candidate
+        if not math.isfinite(candidate.error):
+            raise OutsideGrid
+        wanted /= 2

@@ -1,0 +1,57 @@
+"""What a normally distributed coefficient costs on an integer grid: bits, and squared error.
+
+By these two a grid's steps are chosen (reverse water-filling): a coefficient of standard deviation
+`ratio` steps, rounded to the nearest integer, has an entropy and adds an error. Where the step is
+small beside it, they are log2(ratio sqrt(2 pi e)) and a twelfth of the step's square.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+
+FINEST, PER_OCTAVE = 5.0, 32  # log2 of the largest tabulated ratio; entries per factor of 2
+COARSEST = -5.0  # at smaller ratios nothing is left but zeros
+BITS_PER_NAT = 2 * math.log(2)  # dD/dR of a fine grid: -D * BITS_PER_NAT
+
+
+def entropy(ratio: torch.Tensor) -> torch.Tensor:
+    """Bits of a coefficient of `ratio` steps, of any shape; float64."""
+    fine = torch.log2(ratio) + 0.5 * math.log2(2 * math.pi * math.e)
+    return torch.where(torch.log2(ratio) >= FINEST, fine, _interpolated(0, ratio))
+
+
+def squared_error(ratio: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of rounding a coefficient of `ratio` steps, in squared steps; float64."""
+    coarse = torch.square(ratio)
+    found = torch.where(torch.log2(ratio) <= COARSEST, coarse, _interpolated(1, ratio))
+    return torch.where(torch.log2(ratio) >= FINEST, 1 / 12, found)
+
+
+def _interpolated(column: int, ratio: torch.Tensor) -> torch.Tensor:
+    table = _table()[:, column]
+    place = ((torch.log2(ratio) - COARSEST) * PER_OCTAVE).clamp(0, len(table) - 1.001)
+    below = place.floor().long()
+    share = place - below
+    return table[below] * (1 - share) + table[below + 1] * share
+
+
+@functools.cache
+def _table() -> torch.Tensor:
+    """Entropy and squared error at each tabulated ratio, float64 (entries, 2)."""
+    entries = round((FINEST - COARSEST) * PER_OCTAVE) + 1
+    exponents = torch.linspace(COARSEST, FINEST, entries, dtype=torch.float64, device="cpu")
+    return torch.stack([_of_ratio(2.0**exponent) for exponent in exponents.tolist()])
+
+
+def _of_ratio(ratio: float) -> torch.Tensor:
+    reach = math.ceil(9 * ratio) + 1
+    integers = torch.arange(-reach, reach + 1, dtype=torch.float64, device="cpu")
+    low, high = (integers - 0.5) / ratio, (integers + 0.5) / ratio
+    shares = 0.5 * (torch.erf(high / math.sqrt(2)) - torch.erf(low / math.sqrt(2)))
+    # The mean of a normal variable over an interval is a difference of densities.
+    means = (torch.exp(-(low**2) / 2) - torch.exp(-(high**2) / 2)) / math.sqrt(2 * math.pi)
+    error = ratio**2 - 2 * ratio * (integers * means).sum() + (integers**2 * shares).sum()
+    return torch.stack([-torch.xlogy(shares, shares).sum() / math.log(2), error])

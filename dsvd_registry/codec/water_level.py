@@ -1,0 +1,192 @@
+"""One water level for all tensors: where a bit buys the same fall of the squared error everywhere.
+
+A distortion D prices a bit at 2 ln 2 D of squared error. At that price each tensor takes the kind of
+record, the components and the steps that cost least; a lower level takes more bits and leaves less
+error. What an encoder really reaches is measured there; here is the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from .grid import best_exponents, component_costs
+from .rate import BITS_PER_NAT, entropy, squared_error
+
+Kind = Literal["low_rank", "dense", "raw"]
+KINDS: tuple[Kind, ...] = ("low_rank", "dense", "raw")
+TABLE_BITS = 8 * 9.0  # of a component besides its numbers, compressed
+RAW_SHARE = 0.92  # of a tensor's own bits that are left when they are compressed
+COARSEST, FINEST = 8.0, 1e-16  # levels, in mean squares of an element of all deltas
+STRIDE = 8.0  # between levels tried, until the one sought lies between two
+HALVINGS = 18
+LEAST_RATIO = 0.25  # of a dense delta's deviation to its step: never so coarse that nothing is seen
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the plan needs to know of a changed tensor, an (m, n) delta.
+
+    `singular_values`: float64, falling; empty where no components can be taken. `norm`: Frobenius
+    norm of the delta. `rounding`: squared error that rounding the result to its dtype may leave.
+    `raw_bits`: of the tensor itself.
+    """
+
+    shape: tuple[int, int]
+    singular_values: torch.Tensor
+    norm: float
+    rounding: float
+    raw_bits: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one tensor is to be: its kind of record, its level, and the error that it may have.
+
+    `allowed`: Frobenius norm of (result - source). `bits`: what the model expects it to take.
+    """
+
+    kind: Kind
+    distortion: float
+    allowed: float
+    bits: float
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Squared errors and bits of every tensor, float64 (tensors,), and its kind's place in `KINDS`."""
+
+    kinds: torch.Tensor
+    errors: torch.Tensor
+    bits: torch.Tensor
+
+
+class Plan:
+    """Levels for the tensors of `surveys`."""
+
+    def __init__(self, surveys: Sequence[Survey]) -> None:
+        longest = max((len(survey.singular_values) for survey in surveys), default=0)
+        self._values = torch.zeros(len(surveys), longest, dtype=torch.float64, device="cpu")
+        for row, survey in zip(self._values, surveys, strict=True):
+            row[: len(survey.singular_values)] = survey.singular_values
+        self._rows, self._columns = (_reals(survey.shape[i] for survey in surveys) for i in (0, 1))
+        self._norms = _reals(survey.norm for survey in surveys)
+        self._rounding = _reals(survey.rounding for survey in surveys)
+        self._raw_bits = _reals(survey.raw_bits for survey in surveys)
+        # Squares of all components from each one on.
+        self._left_out = torch.square(self._values).flip(1).cumsum(1).flip(1)
+        self._left_out = torch.nn.functional.pad(self._left_out, (0, 1))
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of all deltas together."""
+        return float(torch.linalg.vector_norm(self._norms))
+
+    def within_error(self, error: float) -> list[Target]:
+        """At the highest level that keeps the Frobenius error of all tensors together within `error`.
+
+        The errors that the targets allow add up to `error`.
+        """
+        level = self._level(lambda costs: float(costs.errors.sum()) > error**2)
+        costs = self._costs(level / STRIDE ** (1 / 2**HALVINGS))
+        expected = math.sqrt(float(costs.errors.sum()))
+        return _targets(costs, level, error / max(expected, 1e-300))
+
+    def within_bits(self, bits: float) -> list[Target]:
+        """At the lowest level that is expected to take at most `bits`; the highest if none is."""
+        level = self._level(lambda costs: float(costs.bits.sum()) <= bits)
+        return _targets(self._costs(level), level, 1.0)
+
+    def _level(self, further: Callable[[_Costs], bool]) -> float:
+        """The lowest level of those, from the highest on, at which it goes `further`."""
+        scale = self.norm**2 / float((self._rows * self._columns).sum())
+        level, finest = COARSEST * scale, FINEST * scale
+        if not further(self._costs(level)):
+            return level
+        while level / STRIDE > finest and further(self._costs(level / STRIDE)):
+            level /= STRIDE
+        step = STRIDE
+        for _ in range(HALVINGS):
+            step **= 0.5
+            if further(self._costs(level / step)):
+                level /= step
+        return level
+
+    def _costs(self, distortion: float) -> _Costs:
+        price = BITS_PER_NAT * distortion
+        choices = (self._low_rank(distortion), self._dense(distortion), self._raw())
+        errors, bits = (torch.stack([choice[i] for choice in choices]) for i in (0, 1))
+        kinds = (errors + price * bits).argmin(0)
+        errors, bits = (side.gather(0, kinds[None])[0] for side in (errors, bits))
+        return _Costs(kinds, errors, bits)
+
+    def _low_rank(self, distortion: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first components, at least one, that are worth their bits."""
+        shape = self._rows[:, None], self._columns[:, None]
+        # A component whose square is under this is dropped: its bits alone cost more.
+        nearest = 2 * (shape[0] + shape[1]) * distortion
+        most = max(1, int((torch.square(self._values) > nearest).sum(1).max()))
+        strengths = self._values[:, :most]
+        errors, bits = worth = _component_costs(strengths, shape, distortion)
+        ranks = _kept(strengths, worth, distortion)
+        kept = torch.arange(most, device="cpu") < ranks[:, None]
+        left_out = self._left_out.gather(1, ranks[:, None])[:, 0]
+        total = left_out + torch.where(kept, errors, 0.0).sum(1) + self._rounding
+        # A tensor without components is never taken for one.
+        total = torch.where(self._values[:, 0] > 0, total, math.inf)
+        return total, torch.where(kept, bits, 0.0).sum(1)
+
+    def _dense(self, distortion: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """An integer for each element; the step is a power of two."""
+        elements = self._rows * self._columns
+        deviations = self._norms / torch.sqrt(elements)
+        fine = round(0.5 * math.log2(12 * distortion))
+        steps = torch.exp2(torch.arange(fine - 1, fine + 3, dtype=torch.float64, device="cpu"))
+        ratios = (deviations / steps[:, None]).clamp_min(LEAST_RATIO)
+        errors = elements * squared_error(ratios) * torch.square(deviations / ratios)
+        bits = elements * entropy(ratios)
+        best = (errors + BITS_PER_NAT * distortion * bits).argmin(0)[None]
+        return errors.gather(0, best)[0] + self._rounding, bits.gather(0, best)[0]
+
+    def _raw(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros_like(self._raw_bits), RAW_SHARE * self._raw_bits
+
+
+def rank_at_level(singular_values: torch.Tensor, shape: tuple[int, int], distortion: float) -> int:
+    """How many components are worth their bits, at least one."""
+    values = singular_values.clamp_min(1e-300)[None]
+    costs = _component_costs(values, shape, distortion)
+    return int(_kept(values, costs, distortion)[0])
+
+
+def _component_costs(
+    strengths: torch.Tensor,
+    shape: tuple[int | torch.Tensor, int | torch.Tensor],
+    distortion: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    strengths = strengths.clamp_min(1e-150)
+    errors, bits = component_costs(strengths, shape, best_exponents(strengths, shape, distortion))
+    return errors, bits + TABLE_BITS
+
+
+def _kept(
+    strengths: torch.Tensor, costs: tuple[torch.Tensor, torch.Tensor], distortion: float
+) -> torch.Tensor:
+    """Of each row of falling `strengths` how many of the first pay, int64; at least one."""
+    pays = costs[0] + BITS_PER_NAT * distortion * costs[1] < torch.square(strengths)
+    return pays.long().cumprod(1).sum(1).clamp_min(1)
+
+
+def _targets(costs: _Costs, level: float, slack: float) -> list[Target]:
+    rows = zip(costs.kinds.tolist(), costs.errors.tolist(), costs.bits.tolist(), strict=True)
+    return [
+        Target(KINDS[kind], level, math.sqrt(error) * slack, bits) for kind, error, bits in rows
+    ]
+
+
+def _reals(values: object) -> torch.Tensor:
+    return torch.tensor(list(values), dtype=torch.float64, device="cpu")  # type: ignore[call-overload]

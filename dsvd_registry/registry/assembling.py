@@ -1,0 +1,128 @@
+"""A file's bytes from its tensors: made in runs by several threads, handed on in order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..codec.scratch import Memory
+from ..codec.torch_settings import one_thread_each
+from ..threads import in_order, threads
+
+BYTES_AT_ONCE = 32 << 20  # of runs under way, so that memory does not grow with a checkpoint
+BUFFER_BYTES = 4 << 20  # what most runs need, and what is kept for later ones
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a tensor's bytes: `nbytes` of them, as rows first..end-1.
+
+    `is_stored`: it is stored as it is, and is run number `first` of those.
+    """
+
+    first: int
+    end: int
+    nbytes: int
+    is_stored: bool = False
+
+
+class RunsOfTensor(Protocol):
+    """A tensor whose bytes are made in runs."""
+
+    def prepare(self) -> None:
+        """What is done once, before any run is made."""
+
+    def runs(self) -> Iterator[Run]:
+        """All of them, in order; known before it is prepared."""
+
+    def fill(self, run: Run, memory: Memory) -> None:
+        """Write a run's bytes over `memory`, in any thread."""
+
+    def release(self) -> None:
+        """No run is needed any more."""
+
+
+@contextlib.contextmanager
+def assembled(tensors: Iterable[RunsOfTensor]) -> Iterator[Iterator[memoryview]]:
+    """The bytes of all tensors in order, a run at a time.
+
+    A view's memory is taken for a later run: it can be read until the next one is asked for. On
+    leaving no work is under way any more, however it ends.
+    """
+    with threads() as pool, contextlib.closing(_assembled(pool, tensors)) as made:
+        yield made
+
+
+@dataclass(frozen=True)
+class _Job:
+    tensor: RunsOfTensor
+    prepared: Future[None]
+    run: Run
+    is_last: bool
+
+
+def _assembled(
+    pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor]
+) -> Generator[memoryview, None, None]:
+    buffers: list[Memory] = []
+
+    def make(job: _Job) -> tuple[_Job, Memory]:
+        with one_thread_each:
+            job.prepared.result()
+            memory = _memory(buffers, job.run.nbytes)
+            if job.run.nbytes:
+                job.tensor.fill(job.run, memory[: job.run.nbytes])
+        return job, memory
+
+    for job, memory in in_order(pool, make, _jobs(pool, tensors), _room, BYTES_AT_ONCE):
+        with memory.data[: job.run.nbytes] as view:
+            yield view
+        if len(memory) == BUFFER_BYTES:
+            buffers.append(memory)
+        if job.is_last:
+            job.tensor.release()
+
+
+def _jobs(pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor]) -> Iterator[_Job]:
+    """Every run of every tensor.
+
+    A tensor begins to be prepared one tensor ahead, so that no thread waits for long; as the pool
+    begins work in order, none waits for work that is not begun.
+    """
+    ahead: deque[tuple[RunsOfTensor, Future[None]]] = deque()
+    for tensor in tensors:
+        ahead.append((tensor, pool.submit(_prepare, tensor)))
+        if len(ahead) > 1:
+            yield from _jobs_of(*ahead.popleft())
+    if ahead:
+        yield from _jobs_of(*ahead.popleft())
+
+
+def _prepare(tensor: RunsOfTensor) -> None:
+    with one_thread_each:
+        tensor.prepare()
+
+
+def _jobs_of(tensor: RunsOfTensor, prepared: Future[None]) -> Iterator[_Job]:
+    runs = deque(tensor.runs()) or deque([Run(0, 0, 0)])  # or nobody sees that it failed
+    while runs:
+        yield _Job(tensor, prepared, runs.popleft(), not runs)
+
+
+def _room(job: _Job) -> int:
+    return max(job.run.nbytes, BUFFER_BYTES)
+
+
+def _memory(buffers: list[Memory], nbytes: int) -> Memory:
+    if nbytes > BUFFER_BYTES:
+        return np.empty(nbytes, np.uint8)
+    try:
+        return buffers.pop()
+    except IndexError:
+        return np.empty(BUFFER_BYTES, np.uint8)

@@ -1,0 +1,72 @@
+"""Parts of a product, and the ends of what its floating-point types can hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dsvd_registry.codec.exact import DeltaProduct, apply_dense
+
+from .integers import DEVICES, DTYPES, bits, components_of, expected, reconstruct
+
+F32, F64 = torch.float32, torch.float64
+
+
+def some_product(device: str, path: torch.dtype) -> DeltaProduct:
+    numbers = np.random.default_rng(0)
+    a, b = (numbers.integers(-900, 901, (8, size)) for size in (24, 40))
+    return DeltaProduct(components_of(a, b, [0] * 8), device, path)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("path", [F32, F64])
+def test_a_run_is_the_rows_of_the_whole(path: torch.dtype, device: str) -> None:
+    product = some_product(device, path)
+    whole = product.tile(0, product.rows)
+    for first, end in ((0, 24), (3, 4), (5, 20), (23, 24)):
+        part = product.run(first, end)
+        assert (part.rows, part.columns, part.path) == (end - first, product.columns, path)
+        assert torch.equal(part.tile(0, end - first), whole[first:end])
+        assert torch.equal(part.tile(1, end - first), whole[first + 1 : end])
+
+
+def test_no_step_of_a_product_is_subnormal() -> None:
+    """A library that flushes such numbers gives the same: the powers of two are in the factors."""
+    numbers = np.random.default_rng(1)
+    a, b = (numbers.integers(-40, 41, (30, size)) for size in (50, 60))
+    components = components_of(a, b, -126 + np.arange(30) % 7)
+    for path in (F32, F64):
+        wanted = DeltaProduct(components, path=path).tile(0, 50)
+        assert (wanted.abs()[wanted != 0] >= 2.0**-126).all()
+        torch.set_flush_denormal(True)
+        try:
+            product = DeltaProduct(components, path=path)
+            found = torch.mm(product._a.T, product._b) + 0.0
+        finally:
+            torch.set_flush_denormal(False)
+        assert torch.equal(bits(found.to(F32)), bits(wanted.to(F32)))
+        assert torch.equal(found, wanted)
+
+
+def test_the_largest_and_the_least_powers_of_two() -> None:
+    """Of components side by side, as far apart as the bound allows."""
+    for exponents in ([126, 103], [-126, -103], [-3, -126 + 101], [0, 23]):
+        components = components_of([[1, 0], [0, 1]], [[1, 0], [0, -1]], exponents)
+        base = torch.tensor([[1.0, -1.0], [0.0, -0.0]])
+        for dtype in DTYPES:
+            wanted = expected(base, components, dtype)
+            for path in (None, F64):
+                found = reconstruct(base, components, dtype, path)
+                assert torch.equal(bits(found), bits(wanted)), exponents
+
+
+@pytest.mark.parametrize("largest", [2**24 - 1, 2**24, 2**24 + 1, 2**31 - 1])
+def test_dense_integers_at_the_end_of_float32(largest: int) -> None:
+    values = np.array([largest, -largest, 1, 0], np.int32)
+    base = torch.tensor([0.3, 1e-9, -1.0, -0.0])
+    for exponent in (-126, -30, 0, 90):
+        exact_sums = base.to(F64) + torch.from_numpy(values).to(F64) * 2.0**exponent
+        for dtype in DTYPES:
+            found = apply_dense(base, values, exponent, dtype)
+            assert torch.equal(bits(found), bits(exact_sums.to(F32).to(dtype)))

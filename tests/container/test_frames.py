@@ -1,0 +1,81 @@
+"""Frames that are read by several threads, held for a while, and checked with the whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from spec.building import Built
+from spec.sealing import payload_of, sealed, text_of, with_header
+from spec.valid_vectors import many_frames, no_tensor
+
+from dsvd_registry.container import frames
+from dsvd_registry.container.reader import Container
+from dsvd_registry.errors import ContainerError
+from dsvd_registry.hashing import sha256
+
+
+@pytest.mark.parametrize("make", [many_frames, no_tensor])
+def test_checking_a_file_gives_its_digest(make: Callable, tmp_path: Path) -> None:
+    data = make().build().file
+    (tmp_path / "file.dsvd").write_bytes(data)
+    with Container(tmp_path / "file.dsvd") as container:
+        assert container.check_file() == sha256(data)
+        container.check_payload()
+
+
+def test_another_header_over_the_same_payload(small: Built, tmp_path: Path) -> None:
+    """A valid file, and another one: only the digest of all bytes tells."""
+    data = with_header(small, lambda header: header["base"].update(name="another"))
+    assert payload_of(data) == payload_of(small.file)
+    (tmp_path / "file.dsvd").write_bytes(data)
+    with Container(tmp_path / "file.dsvd") as container:
+        assert container.check_file() == sha256(data) != sha256(small.file)
+
+
+def test_damage_is_found_by_both(small: Built, tmp_path: Path) -> None:
+    path = tmp_path / "file.dsvd"
+    path.write_bytes(small.file[:-1] + bytes([small.file[-1] ^ 1]))
+    with Container(path) as container:
+        for check in (container.check_file, container.check_payload):
+            with pytest.raises(ContainerError, match="components of 'low'"):
+                check()
+    digest = "0" * 64
+    path.write_bytes(
+        sealed(
+            text_of(with_header(small, lambda h: h.update(payload_sha256=digest))),
+            payload_of(small.file),
+        )
+    )
+    with Container(path) as container, pytest.raises(ContainerError, match="payload's SHA-256"):
+        container.check_file()
+
+
+@pytest.mark.parametrize("held", [0, 100, 1 << 20])
+def test_several_threads(held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few frames are held."""
+    monkeypatch.setattr(frames, "HELD_BYTES", held)
+    (tmp_path / "file.dsvd").write_bytes(many_frames().build().file)
+    with Container(tmp_path / "file.dsvd") as container, ThreadPoolExecutor(4) as pool:
+
+        def read(number: int) -> list[object]:
+            a, b = container.components(3 * (number % 2), 4)
+            return [a.tolist(), b.tolist(), container.elements(1).tolist(), container.raw(5)]
+
+        found = list(pool.map(read, range(40)))
+    assert found[0::2] == [found[0]] * 20
+    assert found[1::2] == [found[1]] * 20
+    assert found[0][2:] == [[300 - 30 * k for k in range(20)], b"123456789"]
+
+
+def test_runs_of_stored_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file.dsvd").write_bytes(many_frames().build().file)
+    with Container(tmp_path / "file.dsvd") as container:
+        sizes = container.raw_sizes(2)
+        assert len(sizes) > 1
+        runs = [bytes(container.raw_run(2, number)) for number in range(len(sizes))]
+        assert list(map(len, runs)) == sizes
+        assert b"".join(runs) == container.raw(2) == b"123456789"
+        assert container.raw_sizes(0) == []

@@ -1,0 +1,191 @@
+"""Where the result's digest is recorded it proves the base; a damaged base tensor is still named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsvd_registry import Registry
+from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
+from dsvd_registry.registry import base_weights
+
+from .conftest import (
+    TAU,
+    Pair,
+    data_size,
+    files_in,
+    flip,
+    flip_tensor,
+    header_of,
+    object_path,
+    replace_bytes,
+    write_safetensors,
+)
+from .crafting import rewritten
+
+CAST = "vae.same_cast"
+NAMES = (
+    "unet.down_blocks.0.low_rank",
+    "unet.up_blocks.0.conv.low_rank",
+    "unet.mid_block.low_rank_f16_f32",
+    "text_encoder.low_rank_added_rows",
+    "unet.conv_in.dense",
+    "vae.dense_scalar",
+    "vae.same",
+    CAST,
+    "vae.same_int",
+)
+
+
+@pytest.fixture
+def link(tmp_path: Path, pair: Pair) -> Path:
+    path = tmp_path / "linked.safetensors"
+    path.write_bytes(pair.base_file.read_bytes())
+    return path
+
+
+@pytest.fixture
+def linked(tmp_path: Path, link: Path, pair: Pair) -> Iterator[Registry]:
+    """A registry whose base is a file that anyone may change, with `subject@1`."""
+    with Registry.init(tmp_path / "registry") as made:
+        made.base_add("sd15", link, link=True)
+        made.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
+        yield made
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the base tensors that are hashed."""
+    sizes: list[int] = []
+    sha256 = base_weights.sha256
+
+    def counted(data: memoryview) -> str:
+        sizes.append(len(data))
+        return sha256(data)
+
+    monkeypatch.setattr(base_weights, "sha256", counted)
+    return sizes
+
+
+def put(path: Path, name: str, values: np.ndarray) -> None:
+    """Other values at the beginning of a tensor of a safetensors file."""
+    data = bytearray(path.read_bytes())
+    place = len(data) - data_size(path) + header_of(path)[name]["data_offsets"][0]
+    data[place : place + values.nbytes] = values.tobytes()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_tensor_of_any_kind_is_named(
+    linked: Registry, link: Path, out: Path, name: str
+) -> None:
+    flip_tensor(link, name) if name != CAST else put(link, name, np.array([1e4], "<f4"))
+    for tau in (None, TAU, 0.3):
+        with pytest.raises(BaseMismatch, match="damaged") as caught:
+            linked.materialize("subject", out / "out.safetensors", tau=tau)
+        assert repr(name) in str(caught.value)
+        assert str(link) in str(caught.value)
+        assert files_in(out) == {}
+    with linked.tensors("subject") as tensors, pytest.raises(BaseMismatch, match="damaged"):
+        tensors[name]
+    of_result = linked.verify(deep=True).findings[-1]
+    assert of_result.subjects == ("subject@1",)
+    assert repr(name) in of_result.problem
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["unet.down_blocks.0.low_rank", "unet.conv_in.dense"])
+def test_damage_that_makes_the_result_not_finite(
+    linked: Registry, link: Path, out: Path, name: str, value: float
+) -> None:
+    """Which is an error by itself, but of the base, not of the container."""
+    put(link, name, np.array([value], "<f4"))
+    with pytest.raises(BaseMismatch, match="damaged") as caught:
+        linked.materialize("subject", out / "out.safetensors")
+    assert repr(name) in str(caught.value)
+    assert files_in(out) == {}
+    with linked.tensors("subject") as tensors, pytest.raises(BaseMismatch, match="damaged"):
+        tensors[name]
+
+
+def test_damage_that_the_result_does_not_show(linked: Registry, link: Path, out: Path) -> None:
+    """A bit that the cast to half precision rounds away: what was recorded comes out, or nothing."""
+    flip_tensor(link, CAST)
+    assert linked.materialize("subject", out / "out.safetensors").recorded
+    with pytest.raises(BaseMismatch, match=CAST):
+        linked.materialize("subject", out / "lower.safetensors", tau=0.3)
+    assert not linked.verify().is_well
+
+
+def test_damage_that_makes_a_cast_of_nan(linked: Registry, link: Path, out: Path) -> None:
+    put(link, CAST, np.array([np.nan], "<f4"))
+    with pytest.raises(BaseMismatch, match=r"'vae\.same_cast'"):
+        linked.materialize("subject", out / "out.safetensors")
+    assert files_in(out) == {}
+
+
+def test_a_base_that_is_whole_is_not_hashed(linked: Registry, out: Path, hashed: list[int]) -> None:
+    assert linked.materialize("subject", out / "one").recorded
+    assert linked.materialize("subject", out / "two", tau=TAU).recorded
+    assert hashed == []
+
+
+def test_a_base_is_hashed_where_nothing_else_proves_it(
+    linked: Registry, link: Path, pair: Pair, out: Path, hashed: list[int]
+) -> None:
+    tensors = header_of(link)
+    sizes = {n: int(np.subtract(*tensors[n]["data_offsets"][::-1])) for n in NAMES}
+    assert not linked.materialize("subject", out / "lower", tau=0.3).recorded
+    assert all(hashed.count(size) >= 1 for size in sizes.values())
+
+    def look_up() -> None:
+        with linked.tensors("subject") as tensors:
+            tensors[NAMES[0]]
+
+    for step in (
+        look_up,
+        lambda: linked.diff_base("subject"),
+        lambda: linked.add(pair.tuned_file, base="sd15", name="other", tau=0.5),
+    ):
+        hashed.clear()
+        step()
+        assert sizes[NAMES[0]] in hashed
+
+
+def test_a_lie_of_the_container_over_a_base_that_is_whole(
+    linked: Registry, out: Path, hashed: list[int]
+) -> None:
+    path = object_path(linked.path, linked.version("subject").container)
+    replace_bytes(path, rewritten(path, lambda h: h["results"][0].update(sha256="0" * 64)))
+    with pytest.raises(ResultMismatch, match="0" * 64):
+        linked.materialize("subject", out / "out.safetensors")
+    assert len(hashed) >= len(NAMES)  # before the container is blamed
+    assert files_in(out) == {}
+
+
+def test_damage_of_the_container_over_a_base_that_is_whole(linked: Registry, out: Path) -> None:
+    path = object_path(linked.path, linked.version("subject").container)
+    flip(path, -1)
+    with pytest.raises(ContainerError, match=str(path)):
+        linked.materialize("subject", out / "out.safetensors")
+    assert files_in(out) == {}
+
+
+def test_a_linked_file_whose_tensor_has_another_size(
+    linked: Registry, link: Path, pair: Pair, out: Path
+) -> None:
+    name = NAMES[0]
+    write_safetensors(dict(pair.base, **{name: pair.base[name][:-1]}), link)
+    with pytest.raises(BaseMismatch, match="damaged") as caught:
+        linked.materialize("subject", out / "out.safetensors")
+    assert repr(name) in str(caught.value)
+    assert files_in(out) == {}
