@@ -38,7 +38,7 @@ def survey(base: torch.Tensor, source: torch.Tensor, device: str) -> Survey | No
             shape=(sides.delta.shape[0], sides.delta.shape[1]),
             singular_values=values,
             norm=sides.norm,
-            rounding=source.numel() * mean_square_ulp(source) / 12,
+            spacing=math.sqrt(mean_square_ulp(source)),
             raw_bits=8.0 * source.numel() * source.itemsize,
         )
 
@@ -46,10 +46,10 @@ def survey(base: torch.Tensor, source: torch.Tensor, device: str) -> Survey | No
 def encode_at(
     base: torch.Tensor, source: torch.Tensor, target: Target, device: str, size_of: SizeOf
 ) -> Encoded:
-    """The record of `source` whose result is about `target.allowed` from it, in few bytes.
+    """The record of `source` whose delta is within about `target.allowed` of the true one.
 
     Both of one shape and of F32, F16 or BF16. The model of the plan sets out; the error measured on
-    the result decides, and the level is lowered until it is met, but for `TOLERANCE`. `size_of`: as
+    the product decides, and the level is lowered until it is met, but for `TOLERANCE`. `size_of`: as
     for `encode`.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
@@ -73,7 +73,7 @@ def _encode_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> Enco
             candidates.append(_low_rank_at(pair, target, device))
     with contextlib.suppress(OutsideGrid):
         if not candidates or dense_may_win(pair, within, size_of(candidates[0]), size_of):
-            candidates.append(_dense_within(pair, within))
+            candidates.append(dense(pair, within))
     return smallest(candidates, size_of)
 
 
@@ -87,28 +87,16 @@ def _low_rank_at(pair: Pair, target: Target, device: str) -> LowRank:
 def _within(
     pair: Pair, matrix: torch.Tensor, found: Spectrum, target: Target
 ) -> tuple[Components, Distance]:
-    """Components at the highest level at which the result is near enough. Raises `OutsideGrid`."""
+    """Components at the highest level at which the delta is near enough. Raises `OutsideGrid`."""
     shape = pair.delta.shape[0], pair.delta.shape[1]
     distortion = target.distortion
     while True:
         rank = rank_at_level(found.singular_values, shape, distortion)
         components = component_grid(*found.factors(matrix, rank), distortion)
         reached = distance(pair, DeltaProduct(components))
-        if reached.result <= TOLERANCE * target.allowed:
+        if reached.delta <= TOLERANCE * target.allowed:
             return components, reached
         if (components.exponents == MIN_EXPONENT).all() or not math.isfinite(reached.result):
             raise OutsideGrid
         # Error falls more slowly than the level, as components are added too.
-        distortion *= min(0.98, (target.allowed / reached.result) ** 2)
-
-
-def _dense_within(pair: Pair, allowed: float) -> Encoded:
-    """A delta of full size whose result, rounded to its dtype, is near enough."""
-    wanted = allowed
-    while True:
-        candidate = dense(pair, wanted)
-        if candidate.error * pair.norm <= allowed:
-            return candidate
-        if not math.isfinite(candidate.error):
-            raise OutsideGrid
-        wanted /= 2
+        distortion *= min(0.98, (target.allowed / reached.delta) ** 2)

@@ -30,6 +30,16 @@ def squared_error(ratio: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.log2(ratio) >= FINEST, 1 / 12, found)
 
 
+def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
+    """Mean square of a coefficient of `ratio` steps once it is rounded, in squared steps; float64.
+
+    So an error shows in numbers of a coarser type: it is lost where it is far below their spacing.
+    """
+    fine = torch.square(ratio) + 1 / 12
+    found = torch.where(torch.log2(ratio) <= COARSEST, 0.0, _interpolated(2, ratio))
+    return torch.where(torch.log2(ratio) >= FINEST, fine, found)
+
+
 def _interpolated(column: int, ratio: torch.Tensor) -> torch.Tensor:
     table = _table()[:, column]
     place = ((torch.log2(ratio) - COARSEST) * PER_OCTAVE).clamp(0, len(table) - 1.001)
@@ -40,7 +50,7 @@ def _interpolated(column: int, ratio: torch.Tensor) -> torch.Tensor:
 
 @functools.cache
 def _table() -> torch.Tensor:
-    """Entropy and squared error at each tabulated ratio, float64 (entries, 2)."""
+    """Entropy, squared error and rounded square at each tabulated ratio, float64 (entries, 3)."""
     entries = round((FINEST - COARSEST) * PER_OCTAVE) + 1
     exponents = torch.linspace(COARSEST, FINEST, entries, dtype=torch.float64, device="cpu")
     return torch.stack([_of_ratio(2.0**exponent) for exponent in exponents.tolist()])
@@ -53,5 +63,6 @@ def _of_ratio(ratio: float) -> torch.Tensor:
     shares = 0.5 * (torch.erf(high / math.sqrt(2)) - torch.erf(low / math.sqrt(2)))
     # The mean of a normal variable over an interval is a difference of densities.
     means = (torch.exp(-(low**2) / 2) - torch.exp(-(high**2) / 2)) / math.sqrt(2 * math.pi)
-    error = ratio**2 - 2 * ratio * (integers * means).sum() + (integers**2 * shares).sum()
-    return torch.stack([-torch.xlogy(shares, shares).sum() / math.log(2), error])
+    square = (integers**2 * shares).sum()
+    error = ratio**2 - 2 * ratio * (integers * means).sum() + square
+    return torch.stack([-torch.xlogy(shares, shares).sum() / math.log(2), error, square])

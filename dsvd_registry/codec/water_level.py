@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from .grid import best_exponents, component_costs
-from .rate import BITS_PER_NAT, entropy, squared_error
+from .rate import BITS_PER_NAT, entropy, rounded_square, squared_error
 
 Kind = Literal["low_rank", "dense", "raw"]
 KINDS: tuple[Kind, ...] = ("low_rank", "dense", "raw")
@@ -32,14 +32,14 @@ class Survey:
     """What the plan needs to know of a changed tensor, an (m, n) delta.
 
     `singular_values`: float64, falling; empty where no components can be taken. `norm`: Frobenius
-    norm of the delta. `rounding`: squared error that rounding the result to its dtype may leave.
-    `raw_bits`: of the tensor itself.
+    norm of the delta. `spacing`: root mean square distance between the numbers of the result's dtype
+    at the source's elements, 0 for float32. `raw_bits`: of the tensor itself.
     """
 
     shape: tuple[int, int]
     singular_values: torch.Tensor
     norm: float
-    rounding: float
+    spacing: float
     raw_bits: float
 
 
@@ -47,7 +47,8 @@ class Survey:
 class Target:
     """What one tensor is to be: its kind of record, its level, and the error that it may have.
 
-    `allowed`: Frobenius norm of (result - source). `bits`: what the model expects it to take.
+    `allowed`: Frobenius distance of the stored delta from the true one, before the result is
+    rounded. `bits`: what the model expects it to take.
     """
 
     kind: Kind
@@ -58,10 +59,14 @@ class Target:
 
 @dataclass(frozen=True)
 class _Costs:
-    """Squared errors and bits of every tensor, float64 (tensors,), and its kind's place in `KINDS`."""
+    """Of every tensor, float64 (tensors,): its kind's place in `KINDS`, squared errors and bits.
+
+    `errors`: of the results, rounded to their dtypes; `deltas`: of the deltas, before that.
+    """
 
     kinds: torch.Tensor
     errors: torch.Tensor
+    deltas: torch.Tensor
     bits: torch.Tensor
 
 
@@ -75,7 +80,7 @@ class Plan:
             row[: len(survey.singular_values)] = survey.singular_values
         self._rows, self._columns = (_reals(survey.shape[i] for survey in surveys) for i in (0, 1))
         self._norms = _reals(survey.norm for survey in surveys)
-        self._rounding = _reals(survey.rounding for survey in surveys)
+        self._spacings = _reals(survey.spacing for survey in surveys)
         self._raw_bits = _reals(survey.raw_bits for survey in surveys)
         # Squares of all components from each one on.
         self._left_out = torch.square(self._values).flip(1).cumsum(1).flip(1)
@@ -87,19 +92,19 @@ class Plan:
         return float(torch.linalg.vector_norm(self._norms))
 
     def within_error(self, error: float) -> list[Target]:
-        """At the highest level that keeps the Frobenius error of all tensors together within `error`.
-
-        The errors that the targets allow add up to `error`.
-        """
+        """At the highest level that keeps the Frobenius error of all results together within `error`."""
+        if not len(self._norms):
+            return []
         level = self._level(lambda costs: float(costs.errors.sum()) > error**2)
-        costs = self._costs(level / STRIDE ** (1 / 2**HALVINGS))
-        expected = math.sqrt(float(costs.errors.sum()))
-        return _targets(costs, level, error / max(expected, 1e-300))
+        below = level / STRIDE ** (1 / 2**HALVINGS)
+        return _targets(self._costs(below), below)
 
     def within_bits(self, bits: float) -> list[Target]:
         """At the lowest level that is expected to take at most `bits`; the highest if none is."""
+        if not len(self._norms):
+            return []
         level = self._level(lambda costs: float(costs.bits.sum()) <= bits)
-        return _targets(self._costs(level), level, 1.0)
+        return _targets(self._costs(level), level)
 
     def _level(self, further: Callable[[_Costs], bool]) -> float:
         """The lowest level of those, from the highest on, at which it goes `further`."""
@@ -119,10 +124,10 @@ class Plan:
     def _costs(self, distortion: float) -> _Costs:
         price = BITS_PER_NAT * distortion
         choices = (self._low_rank(distortion), self._dense(distortion), self._raw())
-        errors, bits = (torch.stack([choice[i] for choice in choices]) for i in (0, 1))
+        deltas, bits = (torch.stack([choice[i] for choice in choices]) for i in (0, 1))
+        errors = self._rounded(deltas)
         kinds = (errors + price * bits).argmin(0)
-        errors, bits = (side.gather(0, kinds[None])[0] for side in (errors, bits))
-        return _Costs(kinds, errors, bits)
+        return _Costs(kinds, *(side.gather(0, kinds[None])[0] for side in (errors, deltas, bits)))
 
     def _low_rank(self, distortion: float) -> tuple[torch.Tensor, torch.Tensor]:
         """The first components, at least one, that are worth their bits."""
@@ -135,7 +140,7 @@ class Plan:
         ranks = _kept(strengths, worth, distortion)
         kept = torch.arange(most, device="cpu") < ranks[:, None]
         left_out = self._left_out.gather(1, ranks[:, None])[:, 0]
-        total = left_out + torch.where(kept, errors, 0.0).sum(1) + self._rounding
+        total = left_out + torch.where(kept, errors, 0.0).sum(1)
         # A tensor without components is never taken for one.
         total = torch.where(self._values[:, 0] > 0, total, math.inf)
         return total, torch.where(kept, bits, 0.0).sum(1)
@@ -150,7 +155,14 @@ class Plan:
         errors = elements * squared_error(ratios) * torch.square(deviations / ratios)
         bits = elements * entropy(ratios)
         best = (errors + BITS_PER_NAT * distortion * bits).argmin(0)[None]
-        return errors.gather(0, best)[0] + self._rounding, bits.gather(0, best)[0]
+        return errors.gather(0, best)[0], bits.gather(0, best)[0]
+
+    def _rounded(self, errors: torch.Tensor) -> torch.Tensor:
+        """Squared errors of deltas as they show in results, whose sources are numbers of the dtype."""
+        elements = self._rows * self._columns
+        ratios = torch.sqrt(errors / elements) / self._spacings.clamp_min(1e-150)
+        shown = elements * rounded_square(ratios) * torch.square(self._spacings)
+        return torch.where(self._spacings > 0, shown, errors)
 
     def _raw(self) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros_like(self._raw_bits), RAW_SHARE * self._raw_bits
@@ -181,11 +193,9 @@ def _kept(
     return pays.long().cumprod(1).sum(1).clamp_min(1)
 
 
-def _targets(costs: _Costs, level: float, slack: float) -> list[Target]:
-    rows = zip(costs.kinds.tolist(), costs.errors.tolist(), costs.bits.tolist(), strict=True)
-    return [
-        Target(KINDS[kind], level, math.sqrt(error) * slack, bits) for kind, error, bits in rows
-    ]
+def _targets(costs: _Costs, level: float) -> list[Target]:
+    rows = zip(costs.kinds.tolist(), costs.deltas.tolist(), costs.bits.tolist(), strict=True)
+    return [Target(KINDS[kind], level, math.sqrt(square), bits) for kind, square, bits in rows]
 
 
 def _reals(values: object) -> torch.Tensor:

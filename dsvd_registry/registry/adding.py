@@ -88,6 +88,10 @@ def add_version(
     _check_model(model, catalog)
     tags = _checked_labels(tags, note)
     settings = asked.settings()
+    if device != "cpu":
+        from ..codec.devices import check_device
+
+        check_device(device)
     with unchanging(path), open_checkpoint(path) as checkpoint:
         digest = file_sha256(path, catalog, progress)
         source = Source(checkpoint.format, digest, path.stat().st_size)

@@ -7,6 +7,7 @@ materialised once, in memory, before it becomes an object: what is in the store 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +37,8 @@ from .progress import Meter, Progress
 from .reconstruction import Reconstruction
 from .result_layout import result_layout
 
-NOT_YET = "0" * 64  # where the result's digest will stand, which depends on all the rest
+# Where the result's digest will stand, which depends on all the rest; it compresses as badly.
+NOT_YET = hashlib.sha256(b"not yet").hexdigest()
 
 CodecOf = Callable[[TensorInfo], Codec]
 Finish = Callable[[Mapping[str, PackedTensor]], tuple[Encoding, Mapping[str, TensorRecord]]]

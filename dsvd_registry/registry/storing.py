@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from ..checkpoint import TensorInfo
-from ..codec.devices import check_device
 from ..codec.encode import Settings, encode
 from ..codec.encode_level import encode_at, survey
 from ..codec.water_level import Plan, Survey, Target
@@ -24,11 +23,12 @@ from .encoding import Codec, PackedTensor, sides_of
 from .in_order import in_order
 from .progress import Meter, Progress
 
-ATTEMPTS = 6  # at a size; each knows better than the one before what the bits take
+# Shares of a budget that are aimed at, one after another: each time it is known better what the
+# bits take, and less is hoped for. Nothing is left to hope for at 0: the smallest there is.
+AIMS = (0.99, 0.995, 0.985, 0.96, 0.9, 0.0)
 CAREFUL = 0.997  # of an error: the model is right to about that
 FULL = 0.97  # of a budget: what is well used
-AIMED = 0.995  # of a budget, once it is known what the bits take
-DIGEST_ROOM = 80  # bytes that a header may grow by when its result's digest is known
+DIGEST_ROOM = 24  # bytes that a header may grow by when its result's digest is known
 HEADER_BYTES = 260  # of a record, expected at first
 
 
@@ -42,7 +42,6 @@ def store_fine_tune(
     """
     check_related(fine.checkpoint, fine.base)
     check_storable(fine.checkpoint)
-    check_device(device)
     match asked:
         case ByTau():
             return _store_by_tau(fine, asked, device, objects, progress)
@@ -89,8 +88,9 @@ def _store_by_budget(
 ) -> StoredObject:
     surveys = _surveyed(fine, device, progress)
     plan = Plan(list(surveys.values()))
-    aim = 8.0 * (asked.budget - HEADER_BYTES * len(fine.checkpoint.tensors))
-    for attempt in range(1, ATTEMPTS + 1):
+    bits, size = 0.0, HEADER_BYTES * len(fine.checkpoint.tensors)
+    for attempt, share in enumerate(AIMS):
+        aim = bits + 8.0 * (share * asked.budget - size) if share else 0.0
         planned = plan.within_bits(aim)
         levels = _Levels(
             dict(zip(surveys, planned, strict=True)), device, Fidelity(0.0, budget=asked.budget)
@@ -99,14 +99,13 @@ def _store_by_budget(
             size = container_size(draft.header) + DIGEST_ROOM
             bits = sum(target.bits for target in planned)
             is_full = size >= FULL * asked.budget or bits < FULL * aim  # there is no more to say
-            if size <= asked.budget and (is_full or attempt >= ATTEMPTS // 2):
+            if size <= asked.budget and (is_full or attempt >= len(AIMS) // 2):
                 return store(draft, objects, progress)
         if size > asked.budget and bits > aim:
             break  # at the highest level there is
-        aim = bits + 8.0 * (AIMED * asked.budget - size)
     raise InvalidArgument(
         f"{fine.checkpoint.path} does not fit {asked.budget} bytes against its base",
-        f"The nearest budget that it fits is {size}: a component or step of each tensor that changed.",
+        f"The nearest budget that it fits is {size + DIGEST_ROOM}: a component or step of each tensor that changed.",
     )
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dsvd_registry.codec import spectrum as spectrum_module
 from dsvd_registry.codec.pair import pair
 from dsvd_registry.codec.rank import energy, noise_rank, tau_rank
 from dsvd_registry.codec.spectrum import spectrum
@@ -35,7 +36,7 @@ class FullSvds(TorchDispatchMode):
 
 def full_svd(matrix: torch.Tensor) -> np.ndarray:
     """Singular values by numpy's LAPACK, which is another one than torch's."""
-    return np.linalg.svd(matrix.numpy(), compute_uv=False)
+    return np.linalg.svd(matrix.to(torch.float64).numpy(), compute_uv=False)
 
 
 def found_rank(matrix: torch.Tensor, tau: float) -> int:
@@ -61,6 +62,52 @@ def test_ranks_of_awkward_deltas_are_those_of_a_full_svd(name: str, scale: float
 def test_ranks_of_trained_deltas_are_those_of_a_full_svd() -> None:
     for matrix in trained_deltas().values():
         assert_ranks_are_those_of_a_full_svd(matrix)
+
+
+@pytest.mark.parametrize("name", awkward_deltas())
+def test_products_in_single_precision_decide_only_what_they_can(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of small matrices they are not used; here they are, so that each has its chance to be wrong."""
+    monkeypatch.setattr(spectrum_module, "SINGLE_FROM", 1)
+    assert_ranks_are_those_of_a_full_svd(awkward_deltas()[name].to(torch.float32))
+
+
+LARGE = {
+    "random": noise(520, 600),
+    "tall": noise(1500, 512),
+    "wide": noise(513, 3000),
+    "power_law": with_spectrum(1 / torch.arange(1.0, 601), 600, 700).float(),
+    "ill_conditioned": with_spectrum(torch.logspace(0, -9, 520), 520, 640).float(),
+    "rank_deficient": with_spectrum(torch.ones(40), 530, 2200).float(),
+    "constant": torch.full((512, 700), 0.1),
+    "one_strong": (with_spectrum(torch.ones(512), 512, 600) + 50.0).float(),
+    "of_fp16": (0.05 * noise(512, 512)).half().float() - 0.05 * noise(512, 512),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_ranks_of_large_deltas_are_those_of_a_full_svd(name: str) -> None:
+    assert len(LARGE[name].squeeze()) >= spectrum_module.SINGLE_FROM
+    assert_ranks_are_those_of_a_full_svd(LARGE[name])
+
+
+def test_single_precision_is_enough_for_an_ordinary_large_delta(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise the tests above would not have shown what they are for."""
+    asked = []
+    monkeypatch.setattr(
+        spectrum_module,
+        "_gram",
+        lambda wide, dtype, gram=spectrum_module._gram: asked.append(dtype) or gram(wide, dtype),
+    )
+    for tau in TAUS:
+        spectrum(LARGE["wide"], tau)
+    assert asked == [torch.float32] * len(TAUS)
+    asked.clear()
+    spectrum(LARGE["ill_conditioned"], 0.999)
+    assert asked == [torch.float32, torch.float64]
 
 
 def test_most_of_these_ranks_leave_no_choice() -> None:

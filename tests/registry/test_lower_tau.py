@@ -61,7 +61,7 @@ def test_the_ranks_are_those_of_the_spectrum(trained_registry: Registry, trained
                     table = container.table(index)
                     assert served_rank(record, table, TAU, tau) == expected, (record.name, tau)
                     compared += 1
-    assert compared > 100
+    assert compared > 80
 
 
 def test_the_result_has_that_rank(tmp_path: Path) -> None:
@@ -110,3 +110,25 @@ def test_a_lower_tau_always_gives_the_same_file(registry: Registry, tmp_path: Pa
     made = [registry.materialize("subject", tmp_path / f"{i}", tau=0.3) for i in range(2)]
     assert made[0].sha256 == made[1].sha256
     assert made[0].sha256 != registry.materialize("subject", tmp_path / "full").sha256
+
+
+def test_a_prefix_is_as_good_as_a_container_made_at_its_tau(
+    trained_registry: Registry, trained: Pair, tmp_path: Path
+) -> None:
+    """Tensor by tensor, of those that both store as components: 3 % more error at the most."""
+    compared = 0
+    for tau in LOWER:
+        ref = trained_registry.add(trained.tuned_file, base="tiny", name="own", tau=tau).ref
+        made_at = {row.name: row for row in trained_registry.report(ref).tensors}
+        with trained_registry.tensors("subject", tau=tau) as served:
+            for row in trained_registry.report("subject").tensors:
+                if row.kind != "low_rank" or made_at[row.name].kind != "low_rank":
+                    continue
+                tuned = trained.tuned[row.name].double()
+                off = float((served[row.name].double() - tuned).norm())
+                norm = float((tuned - trained.base[row.name].double()).norm())
+                error = made_at[row.name].error
+                assert error is not None
+                assert off / norm <= 1.03 * error, (row.name, tau)
+                compared += 1
+    assert compared > 80

@@ -29,7 +29,8 @@ VALID = json.loads((VECTORS / "vectors.json").read_text())["valid"]
 def cut_into(monkeypatch: pytest.MonkeyPatch, elements: int, buffer: int, at_once: int) -> None:
     """Runs of so many elements; memory of so many bytes for a run, and for all under way."""
     monkeypatch.setattr(exact, "TILE_ELEMENTS", elements)
-    monkeypatch.setattr(assembling, "BUFFER_BYTES", buffer)
+    monkeypatch.setattr(assembling, "LEAST_BYTES", buffer)
+    monkeypatch.setattr(assembling, "MOST_BYTES", 2 * buffer)
     monkeypatch.setattr(assembling, "BYTES_AT_ONCE", at_once)
 
 
