@@ -18,6 +18,7 @@ from .commands import DemoError, Dsvd
 from .measure import TAUS
 
 MARK = ".dsvd-demo"
+CURVE = "curve.png"
 
 
 def main() -> int:
@@ -39,6 +40,8 @@ def main() -> int:
         dsvd = Dsvd(out)
         with _timed("training"):
             checkpoints.train_and_save(out, recipe)
+        with _timed("choosing tau"):
+            _choose(dsvd)
         with _timed("registry"):
             _store(dsvd)
         with _timed("looking around"):
@@ -55,7 +58,7 @@ def main() -> int:
     figures = json.dumps([result.figures() for result in results], indent=2)
     (out / "table.json").write_text(figures + "\n", encoding="utf-8")
     picture = measure.write_contact_sheet(out, results)
-    print(f"\n{table}\nThe pictures: {picture}")
+    print(f"\n{table}\nThe pictures: {picture}, {out / CURVE}")
     return 0
 
 
@@ -69,9 +72,15 @@ def _prepare(out: Path) -> None:
     (out / MARK).touch()
 
 
-def _store(dsvd: Dsvd) -> None:
+def _choose(dsvd: Dsvd) -> None:
+    """What each tau would give, of the fine-tune and of the same in half precision."""
     dsvd.show("init")
     dsvd.show("base", "add", "sd15", checkpoints.BASE)
+    dsvd.show("curve", checkpoints.FULL, "--base", "sd15", "--plot", CURVE)
+    dsvd.show("curve", checkpoints.BF16, "--base", "sd15", "--taus", "0.8,0.9")
+
+
+def _store(dsvd: Dsvd) -> None:
     for file, name in (
         (checkpoints.FULL, "subject-42"),
         (checkpoints.CKPT, "subject-42-ckpt"),

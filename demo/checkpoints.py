@@ -29,6 +29,7 @@ BASE = "base.safetensors"
 FULL = "subject.safetensors"
 CKPT = "subject.ckpt"
 HALF = "subject-fp16.safetensors"
+BF16 = "subject-bf16.safetensors"
 OTHER = "subject-7.safetensors"
 
 
@@ -69,11 +70,12 @@ def train_and_save(folder: Path, recipe: Recipe) -> None:
     _save(folder / BASE, base.weights(), title="Tiny diffusion, base")
     weights = _fine_tune(base, photographs, rest, SUBJECT, recipe.fine_tune)
     _save(folder / FULL, weights, title="Tiny diffusion, a photo of sks dog")
-    _save(
-        folder / HALF,
-        {name: value.half() for name, value in weights.items()},
-        title="Tiny diffusion, a photo of sks dog (fp16)",
-    )
+    for file, dtype, name in ((HALF, torch.float16, "fp16"), (BF16, torch.bfloat16, "bf16")):
+        _save(
+            folder / file,
+            {name: value.to(dtype) for name, value in weights.items()},
+            title=f"Tiny diffusion, a photo of sks dog ({name})",
+        )
     _save_ckpt(folder / CKPT, weights, recipe.fine_tune.steps)
     weights = _fine_tune(base, photographs, rest, OTHER_SUBJECT, recipe.other)
     _save(folder / OTHER, weights, title="Tiny diffusion, a photo of sks toy")

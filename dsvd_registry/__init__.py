@@ -22,7 +22,7 @@ __all__ = ["DsvdError", "Registry", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    # The catalog's libraries take 0.2 s to import: `dsvd --version` should not wait for them.
+    # `dsvd --version` and `--help` need neither catalog nor store.
     if name == "Registry":
         from .registry import Registry
 

@@ -32,6 +32,10 @@ class InvalidArgument(DsvdError):
     exit_code = 2
 
 
+class MissingExtra(InvalidArgument):
+    """Something that needs a package which is installed with an extra only."""
+
+
 class NotFound(DsvdError):
     """A ref, a base or a registry that does not exist."""
 

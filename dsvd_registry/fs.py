@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,7 +85,7 @@ def new_file(folder: Path) -> Iterator[NewFile]:
         is_folder = folder.is_dir()
     if not is_folder:
         raise StorageError(f"there is no folder {folder}", "Create it, or give another path.")
-    path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    path = folder / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     with storage_errors(folder):
         handle = path.open("xb")
     try:
@@ -100,7 +99,7 @@ def new_file(folder: Path) -> Iterator[NewFile]:
 @contextlib.contextmanager
 def scratch_file(folder: Path) -> Iterator[BinaryIO]:
     """A read-write file without a lasting name, gone on leaving. Raises `StorageError`."""
-    path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    path = folder / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     with storage_errors(folder):
         handle = path.open("x+b")
     try:

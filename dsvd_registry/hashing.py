@@ -8,7 +8,6 @@ import io
 import os
 import struct
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +55,9 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
 def _chunks(file: io.FileIO) -> Generator[memoryview, None, None]:
     """A file's bytes, each chunk gone when the next is asked for, which is read ahead meanwhile."""
     size = os.fstat(file.fileno()).st_size
+    # Only here: it loads what no listing of versions needs.
+    from concurrent.futures import ThreadPoolExecutor
+
     this, other = (memoryview(bytearray(min(READ_CHUNK, size + 1))) for _ in range(2))
     with ThreadPoolExecutor(1) as reader:
         read = file.readinto(this)

@@ -21,13 +21,18 @@ def print_account(report: Report) -> None:
         click.echo(click.style(f"warning: {printable(warning)}", fg="yellow"), color=color())
     print_line(
         f"{figures.size(report.stored_bytes)} for {figures.size(report.source_bytes)}"
-        f" ({figures.ratio(report.stored_bytes, report.source_bytes)})"
-        f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
+        f" ({figures.ratio(report.stored_bytes, report.source_bytes)}){_asked(report)}"
     )
     print_line(
         f"relative error of the whole delta {figures.relative(report.error)};"
         f" the delta is {figures.relative(report.change)} of the weights it changes"
     )
+    if report.capped:
+        saved = report.uncapped_parameters / report.stored_parameters
+        print_line(
+            f"the rounding noise of half precision: {figures.counted(len(report.capped), 'tensor')}"
+            f" capped, 1/{saved:.3g} of the parameters that tau alone would keep"
+        )
     print_line()
     _print_kinds(report)
     print_line()
@@ -38,6 +43,15 @@ def print_account(report: Report) -> None:
     _print_some(
         "left out of the source", [f"{entry.name}: {entry.reason}" for entry in report.left_out]
     )
+
+
+def _asked(report: Report) -> str:
+    fidelity = report.fidelity
+    if fidelity is None:
+        return f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
+    if fidelity.max_error is not None:
+        return f"; asked: relative error {fidelity.max_error:g}; reached {fidelity.error:.4g}"
+    return f"; asked: {figures.size(fidelity.budget or 0)}; reached relative error {fidelity.error:.4g}"
 
 
 def warn(report: Report) -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "Make a registry.",
     "base": "Add, list, show and remove bases.",
     "add": "Store a fine-tuned checkpoint as a delta against its base.",
+    "curve": "Show what each tau would take and lose; store nothing.",
     "ls": "List versions.",
     "show": "Show a version and the account of its tensors.",
     "log": "Show every version that a model ever had.",

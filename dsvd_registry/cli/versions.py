@@ -18,7 +18,7 @@ def print_versions(versions: Sequence[VersionRecord]) -> None:
         text("version"),
         text("aliases", optional=True),
         text("base"),
-        figure("tau"),
+        text("asked"),
         figure("size"),
         figure("source"),
         figure("error"),
@@ -54,13 +54,12 @@ def base_name(version: VersionRecord) -> str:
 
 def _cells(version: VersionRecord) -> tuple[str, ...]:
     error = version.summary.get("error")
-    tau = settings(version).get("tau")
     first, *rest = version.note.splitlines() or [""]
     return (
         version.ref,
         ", ".join(version.aliases),
         base_name(version),
-        f"{tau:g}" if tau is not None else "",
+        _asked(version),
         figures.size(version.size),
         figures.size(version.source.size),
         figures.relative(float(error)) if error is not None else "",
@@ -69,3 +68,13 @@ def _cells(version: VersionRecord) -> tuple[str, ...]:
         ", ".join(version.tags),
         f"{first} ..." if rest else first,
     )
+
+
+def _asked(version: VersionRecord) -> str:
+    """What it was stored with: "tau 0.5", "error 0.3", "20.0 MB"; nothing for what is not known."""
+    wishes = settings(version)
+    if "tau" in wishes:
+        return f"tau {wishes['tau']:g}"
+    if "max_error" in wishes:
+        return f"error {wishes['max_error']:g}"
+    return figures.size(wishes["budget"]) if "budget" in wishes else ""

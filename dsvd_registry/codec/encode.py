@@ -32,6 +32,7 @@ LEAST_GRID_NOISE = (
     5e-4  # of the delta's norm: truncation may leave nothing to measure noise against
 )
 SAMPLE_ELEMENTS = 1 << 16  # of a large delta, to see whether it could be smaller as a dense one
+AT_ONCE = 16  # distortions tried: a call for each costs more than the numbers in it
 HOPELESS = 1.5  # a sample that promises this many times the bytes of another kind decides
 
 
@@ -177,14 +178,16 @@ def _on_grid(
 def _distortion_for(strengths: torch.Tensor, shape: tuple[int, ...], noise: float) -> float:
     """The D at which the model's squared error of all components is just below `noise`."""
     rows, columns = shape
-    low = noise / (len(strengths) * (rows + columns))
-    distortion, step = low, 2.0**0.5
+    distortion, step = noise / (len(strengths) * (rows + columns)), 2.0**0.5
+    powers = torch.arange(1, AT_ONCE + 1, dtype=torch.float64, device="cpu")[:, None]
     while step > 1.001:
-        exponents = best_exponents(strengths, (rows, columns), distortion * step)
-        if float(component_costs(strengths, (rows, columns), exponents)[0].sum()) <= noise:
-            distortion *= step
-        else:
-            step = step**0.5
+        tried = distortion * step**powers
+        exponents = best_exponents(strengths, (rows, columns), tried)
+        errors = component_costs(strengths, (rows, columns), exponents)[0].sum(1)
+        met = int((errors <= noise).long().cumprod(0).sum())
+        distortion *= step**met
+        if met < AT_ONCE:
+            step = step ** (1 / AT_ONCE)
     return distortion
 
 

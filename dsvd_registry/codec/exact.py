@@ -24,6 +24,7 @@ from .torch_settings import ieee_products, one_thread_each
 
 CPU = torch.device("cpu")
 TILE_ELEMENTS = 1 << 20  # of the result at a time: it stays in the cache through all steps
+TILE_ROWS = 128
 BLOCK_ELEMENTS = 1 << 16  # of factors, where each number is looked at alone
 
 
@@ -125,8 +126,12 @@ def add_tile(base: torch.Tensor, tile: torch.Tensor, dtype: torch.dtype) -> torc
 
 
 def row_tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Runs of rows of about `TILE_ELEMENTS` elements, as (first, end)."""
-    step = max(1, TILE_ELEMENTS // max(1, columns))
+    """Runs of rows of about `TILE_ELEMENTS` elements, as (first, end); of long rows, up to 4 times.
+
+    Each run reads the whole of the product's right side, which pays for many rows only.
+    """
+    enough = min(TILE_ROWS, 4 * TILE_ELEMENTS // max(1, columns))
+    step = max(1, enough, TILE_ELEMENTS // max(1, columns))
     for first in range(0, rows, step):
         yield first, min(first + step, rows)
 
@@ -166,11 +171,11 @@ def _row_bound(components: Components) -> float:
     largest = 1 + 1e-9
     for factor, half in ((components.a, shifts // 2), (components.b, shifts - shifts // 2)):
         squares = np.zeros(factor.shape[1])
+        scales = np.ldexp(1.0, half)[:, None]
         step = max(1, BLOCK_ELEMENTS // factor.shape[1])
         for first in range(0, len(factor), step):
-            block = np.ldexp(
-                factor[first : first + step].astype(np.float64), half[first : first + step, None]
-            )
+            block = factor[first : first + step].astype(np.float64)
+            block *= scales[first : first + step]
             squares += np.einsum("ci,ci->i", block, block)
         largest *= float(np.sqrt(squares.max()))
     return largest

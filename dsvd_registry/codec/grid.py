@@ -44,8 +44,13 @@ def component_costs(
     return strengths * (rows + columns) + rows * columns, bits[0] + bits[1]
 
 
-def best_exponents(strengths: torch.Tensor, shape: Sizes, distortion: float) -> torch.Tensor:
-    """The e of each component, float64, that costs least where a bit is worth 2 ln 2 D."""
+def best_exponents(
+    strengths: torch.Tensor, shape: Sizes, distortion: float | torch.Tensor
+) -> torch.Tensor:
+    """The e of each component, float64, that costs least where a bit is worth 2 ln 2 D.
+
+    `distortion` D: one, or some that are broadcast against `strengths`.
+    """
     best = torch.round(torch.log2(12 * distortion / strengths)) - 1
     least = torch.full_like(best, math.inf)
     for exponents in [best + step for step in range(COARSER + 2)]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-HELD_BYTES = 8 << 20  # of one use; what is larger is not kept
+HELD_BYTES = 16 << 20  # of one use; what is larger is not kept
 
 Memory = npt.NDArray[np.uint8]
 

@@ -15,8 +15,9 @@ from ..codec.scratch import Memory
 from ..codec.torch_settings import one_thread_each
 from ..threads import in_order, threads
 
-BYTES_AT_ONCE = 32 << 20  # of runs under way, so that memory does not grow with a checkpoint
-BUFFER_BYTES = 4 << 20  # what most runs need, and what is kept for later ones
+BYTES_AT_ONCE = 48 << 20  # of runs under way, so that memory does not grow with a checkpoint
+LEAST_BYTES = 4 << 20  # of memory for a run, however small it is
+MOST_BYTES = 16 << 20  # of memory that is kept for later runs
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _assembled(
     for job, memory in in_order(pool, make, _jobs(pool, tensors), _room, BYTES_AT_ONCE):
         with memory.data[: job.run.nbytes] as view:
             yield view
-        if len(memory) == BUFFER_BYTES:
+        if len(memory) <= MOST_BYTES:
             buffers.append(memory)
         if job.is_last:
             job.tensor.release()
@@ -116,13 +117,13 @@ def _jobs_of(tensor: RunsOfTensor, prepared: Future[None]) -> Iterator[_Job]:
 
 
 def _room(job: _Job) -> int:
-    return max(job.run.nbytes, BUFFER_BYTES)
+    return max(job.run.nbytes, LEAST_BYTES)
 
 
 def _memory(buffers: list[Memory], nbytes: int) -> Memory:
-    if nbytes > BUFFER_BYTES:
-        return np.empty(nbytes, np.uint8)
-    try:
-        return buffers.pop()
-    except IndexError:
-        return np.empty(BUFFER_BYTES, np.uint8)
+    """At least `nbytes`, of which the pages have been used before, if there is any such memory."""
+    with contextlib.suppress(IndexError):
+        memory = buffers.pop()
+        if len(memory) >= nbytes:
+            return memory
+    return np.empty(max(nbytes, LEAST_BYTES), np.uint8)

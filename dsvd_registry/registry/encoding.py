@@ -72,8 +72,9 @@ def pack_each(
     data = checkpoint.read(info.name)
     common = common_part(info, base)
     if common is None:
-        record = raw_record(info, _why_raw(info, base))
-        packed = (PackedTensor(record, tuple(bytes_parts(data)), None),)
+        parts = tuple(bytes_parts(data))
+        packed: tuple[PackedTensor, ...]
+        packed = (PackedTensor(raw_record(info, _why_raw(info, base)), parts, None),)
     else:
         held = _common_bytes(info, common, data)
         packed = tuple(

@@ -10,7 +10,7 @@ from .. import threads
 from ..codec.torch_settings import one_thread_each
 
 ELEMENTS_AT_ONCE = (
-    1 << 25
+    1 << 26
 )  # of the tensors under way, so that memory does not grow with a checkpoint
 
 Item = TypeVar("Item")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from .. import store
 from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, rebuild
 from ..closing import Closing
-from ..errors import Conflict
+from ..errors import Conflict, InvalidArgument
 from ..store import ObjectStore, RegistryFolder
 from . import cleaning
 from .asked import DEFAULT_TAUS, asked, checked_tau, checked_taus
@@ -220,13 +220,19 @@ class Registry(Closing):
         chosen = None if taus is None else checked_taus(taus)
         found = file_or_version(source, base, self._catalog)
         if isinstance(found, VersionRecord):
+            if keep_noise:
+                raise InvalidArgument(
+                    f"the noise of {found.ref} was kept or left out when it was added",
+                    "Leave keep_noise out, or give the file.",
+                )
             from .curve_of_version import curve_of_version
             from .opening import open_container
 
             with open_container(found, self._objects) as container:
                 stored = container.header.encoding.tau
                 lower = (*(tau for tau in DEFAULT_TAUS if tau < stored), stored)
-                return curve_of_version(found.ref, found.base_name, container, chosen or lower)
+                name = found.base_name or found.base
+                return curve_of_version(found.ref, name, container, chosen or lower)
         from .curve_of_file import curve_of_file
 
         return curve_of_file(

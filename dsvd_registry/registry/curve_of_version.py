@@ -1,0 +1,96 @@
+"""The curve of a stored version, from its records and component tables alone: no base, no tensor."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..container.reader import Container
+from ..container.records import LowRankRecord, TensorRecord
+from ..container.serving import check_served, served_rank
+from ..errors import TauNotServed
+from .curve import Curve, Point, point
+from .spectra import TensorSpectrum, group_spectra
+
+
+def curve_of_version(
+    ref: str, base_name: str, container: Container, taus: Sequence[float]
+) -> Curve:
+    """What the version gives at each of `taus`, ascending; its errors are estimates.
+
+    Raises `ContainerError`, `StorageError`.
+    """
+    header = container.header
+    return Curve(
+        source=ref,
+        base=base_name,
+        stored_tau=header.encoding.tau,
+        source_size=header.source.size,
+        points=tuple(_point(container, tau) for tau in taus),
+        groups=group_spectra(_spectra(container), taus),
+    )
+
+
+def _point(container: Container, tau: float) -> Point:
+    try:
+        check_served(container, tau)
+    except TauNotServed:
+        return Point(tau, is_served=False)
+    stored = container.header.encoding.tau
+    records: list[TensorRecord] = list(container.header.tensors)
+    unknown = []
+    for index, record in enumerate(container.header.tensors):
+        if not isinstance(record, LowRankRecord):
+            continue
+        table = container.table(index)
+        wanted = record.tau_rank
+        if tau < stored:
+            wanted = min(wanted, table.rank_at(tau, record.nuclear_norm))
+            if wanted > record.rank:  # capped, and the values up to tau's rank are not stored
+                unknown.append(record.name)
+        rank = served_rank(record, table, stored, tau)
+        values = table.singular_values.astype(np.float64)
+        error = _estimated_error(record, values, rank)
+        records[index] = replace(record, rank=rank, tau_rank=wanted, error=error)
+    return point(tau, _bytes_read(container, records), records, unknown)
+
+
+def _estimated_error(record: LowRankRecord, values: npt.NDArray[np.float64], rank: int) -> float:
+    """What is off at the stored rank, and the components that are left out of it.
+
+    The two are at right angles, but for the grid's noise.
+    """
+    left_out = float(np.linalg.norm(values[rank:]))
+    return math.hypot(record.error * record.norm, left_out) / record.norm
+
+
+def _bytes_read(container: Container, records: Sequence[TensorRecord]) -> int:
+    """All but the frames that hold only components over the ranks of `records`."""
+    spare = {f.offset: f.stored for f in container.header.frames if f.content == "components"}
+    first: Counter[int] = Counter()
+    for frame, part, _ in container.part_sizes():
+        if frame.content == "components":
+            record = records[part.tensor]
+            assert isinstance(record, LowRankRecord)
+            if first[part.tensor] < record.rank:
+                spare.pop(frame.offset, None)
+            first[part.tensor] += part.count
+    return container.size - sum(spare.values())
+
+
+def _spectra(container: Container) -> list[TensorSpectrum]:
+    return [
+        TensorSpectrum(
+            record.name,
+            record.full_rank,
+            record.nuclear_norm,
+            container.table(index).singular_values,
+        )
+        for index, record in enumerate(container.header.tensors)
+        if isinstance(record, LowRankRecord)
+    ]
