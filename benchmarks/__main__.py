@@ -1,35 +1,135 @@
-"""`python -m benchmarks [NAME ...]`: run the named figures (all by default) and print them as tables."""
+"""`python -m benchmarks [NAME ...]`: run the named figures (all by default) and print them as
+tables.
+
+Full-size subjects are made at first use (20 GB in the cache folder, minutes), and the whole table
+takes about an hour on two cores. Tables go to stdout, what is being done to stderr. The exit status
+is 1 if a yardstick and our run disagree on a rank, or if an error is larger than claimed.
+"""
 
 from __future__ import annotations
 
 import argparse
-import platform
-from collections.abc import Callable
+import importlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
 
-from . import startup
+from dsvd_registry import DsvdError, __version__
 
-Rows = list[dict[str, object]]
-FIGURES: dict[str, Callable[[], Rows]] = {"startup": startup.measure}
+from .harness import results
+from .harness.bench import Bench
+from .harness.checks import Disagreement
+from .harness.fresh import TaskFailed
+from .harness.machine import this_machine
+from .harness.progress import say
+from .harness.results import Section
+from .harness.rows import Record
+from .subjects import cache
+from .subjects.pair import BadPair, Subject, Unsuited
+
+FIGURES = ("add", "size", "materialize", "verify", "memory", "noise", "startup", "catalog")
+GIVEN = "pair"  # the key of what --pair names
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+def main() -> int:
+    options = _parser().parse_args()
+    if unknown := set(options.names) - set(FIGURES):
+        _parser().error(f"no figure is called {min(unknown)}; there are {', '.join(FIGURES)}")
+    if options.runs < 1:
+        _parser().error("--runs is at least 1")
+    given = None
+    if options.pair:
+        given = Subject(options.pair_name, *options.pair)
+        try:
+            given.check()
+        except BadPair as error:
+            _parser().error(f"--pair: {error}")
+    elif GIVEN in (options.subject or ()):
+        _parser().error(f"--subject {GIVEN} needs --pair")
+    folder = cache.default_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
+    try:
+        return _run(options, given, folder, Bench(scratch, options.runs))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run(options: argparse.Namespace, given: Subject | None, folder: Path, bench: Bench) -> int:
+    modules = {name: importlib.import_module(f".{name}", __package__) for name in FIGURES}
+    failed = False
+    for name in options.names or FIGURES:
+        module, sections = modules[name], []
+        for key in _subjects(module, options.subject, given is not None):
+            subject = given if key == GIVEN else cache.subject(key, folder) if key else None
+            say(f"{name}: {subject.title if subject else 'its own subject'}")
+            try:
+                records = run_figure(module, bench, subject)
+            except Unsuited as error:
+                say(f"  left out: {error}")
+                continue
+            except (Disagreement, TaskFailed, DsvdError) as error:
+                failed = True
+                print(f"FAILED: {name}, {key}: {error}", file=sys.stderr, flush=True)
+                continue
+            title = subject.title if subject else ""
+            sections.append(Section(name, title, this_machine(), __version__, records))
+        if sections:
+            print(f"## {name}\n\n{_text(module)}\n\n{results.tables(sections)}\n", flush=True)
+        if sections and options.write:
+            results.write(sections, {name: _text(module) for name, module in modules.items()})
+    return int(failed)
+
+
+def run_figure(module: ModuleType, bench: Bench, subject: Subject | None) -> list[Record]:
+    """A figure without subjects makes its own, and gives records with columns of its own."""
+    if subject is None:
+        own: list[Record] = module.measure()
+        return own
+    return [row.record() for row in module.measure(bench, subject)]
+
+
+def _subjects(module: ModuleType, chosen: list[str] | None, is_given: bool) -> tuple[str, ...]:
+    """Keys of the subjects to run; "" stands for a figure that has none."""
+    own: tuple[str, ...] = getattr(module, "SUBJECTS", ())
+    if not own:
+        return ("",)
+    return tuple(chosen or (key for key in own if key != GIVEN or is_given))
+
+
+def _text(module: ModuleType) -> str:
+    return (module.__doc__ or "").strip()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
-    names = parser.parse_args().names or list(FIGURES)
-    unknown = set(names) - set(FIGURES)
-    if unknown:
-        parser.error(f"no figure is called {min(unknown)}; there are {', '.join(FIGURES)}")
-    print(f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}\n")
-    for name in names:
-        print(f"{name}\n\n{markdown(FIGURES[name]())}\n")
-
-
-def markdown(rows: Rows) -> str:
-    """Rows with the same keys as a Markdown table."""
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *([str(row[c]) for c in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    parser.add_argument(
+        "--subject",
+        action="append",
+        choices=(*cache.KEYS, GIVEN),
+        help="only this subject, in place of the figure's own (may be repeated)",
+    )
+    parser.add_argument(
+        "--pair", nargs=2, type=Path, metavar=("BASE", "FT"), help="one more subject: two files"
+    )
+    parser.add_argument(
+        "--pair-name", default="given pair", metavar="TEXT", help="what the tables call it"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=3, help="repetitions of what takes seconds (%(default)s)"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="update RESULTS.md and results.json in benchmarks/"
+    )
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -17,33 +17,43 @@ from dsvd_registry import Registry
 
 RUNS = 15
 AIMS = {"dsvd --version": 0.2, "dsvd ls": 0.4}  # seconds
+DSVD = str(Path(sys.executable).parent / "dsvd")
 
 
 def measure() -> list[dict[str, object]]:
     """One row per command: median seconds of whole processes, in turns, and the ratio to `python`."""
-    dsvd = str(Path(sys.executable).parent / "dsvd")
     with tempfile.TemporaryDirectory() as folder:
         registry = _small_registry(Path(folder))
         commands = {
-            "python -c pass": [sys.executable, "-c", "pass"],
-            "dsvd --version": [dsvd, "--version"],
-            "dsvd ls": [dsvd, "--registry", str(registry), "ls"],
+            "dsvd --version": [DSVD, "--version"],
+            "dsvd ls": [DSVD, "--registry", str(registry), "ls"],
         }
-        seconds: dict[str, list[float]] = {name: [] for name in commands}
-        for run in range(RUNS + 1):
-            for name, command in commands.items():
-                start = time.perf_counter()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
-                if run:  # the first run fills the caches
-                    seconds[name].append(time.perf_counter() - start)
-    yardstick = median(seconds["python -c pass"])
+        return in_turns(commands, AIMS)
+
+
+def in_turns(
+    commands: Mapping[str, Sequence[str]], aims: Mapping[str, float]
+) -> list[dict[str, object]]:
+    """Time whole processes, one of each command and `python -c pass` in a round, as rows.
+
+    `aims` are in seconds; a command without one is measured for its own sake.
+    """
+    yardstick = "python -c pass"
+    all_commands = {yardstick: [sys.executable, "-c", "pass"], **commands}
+    seconds: dict[str, list[float]] = {name: [] for name in all_commands}
+    for run in range(RUNS + 1):
+        for name, command in all_commands.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            if run:  # the first run fills the caches
+                seconds[name].append(time.perf_counter() - start)
     return [
         {
             "command": name,
             "runs": RUNS,
             "median_seconds": round(median(times), 3),
-            "times_python": round(median(times) / yardstick, 1),
-            "aim_seconds": AIMS.get(name),
+            "times_python": round(median(times) / median(seconds[yardstick]), 1),
+            "aim_seconds": aims.get(name),
         }
         for name, times in seconds.items()
     ]

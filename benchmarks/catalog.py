@@ -1,0 +1,114 @@
+"""How long a command takes that needs no tensor, in a registry of 10,000 versions of 500 models."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from dsvd_registry import Registry, __version__
+from dsvd_registry.catalog import VersionRecord
+from dsvd_registry.catalog.ledger import Stamp
+from dsvd_registry.catalog.migrate import HEAD
+from dsvd_registry.hashing import sha256
+from dsvd_registry.store import AliasSet, Event, EventLog, TagAdded, VersionAdded, folder
+
+from .startup import DSVD, in_turns
+from .subjects.cache import default_folder
+
+MODELS = 500
+ROUNDS = 20  # versions of each model
+STARTED = datetime(2025, 1, 1, tzinfo=UTC)
+INTERVAL = timedelta(minutes=45)  # between two events: a year for all of them
+AIM = 0.4  # seconds
+READS = {
+    "ls": "ls",
+    "ls PATTERN": "ls subject-12*",
+    "ls --base": "ls --base base",
+    "ls --tag": "ls --tag published",
+    "ls --since": "ls --since 2025-11-01",
+    "show": "show subject-123",
+    "log": "log subject-123",
+    "du": "du",
+}
+OTHERS = {  # measured without an aim: 8 MB of text, and writes that wait for the disk
+    "ls --json": "ls --json",
+    "tag add": "tag add subject-123 tried",
+    "tag rm": "tag rm subject-123 tried",
+}
+
+
+def measure() -> list[dict[str, object]]:
+    """One row per command: median seconds of whole processes, in turns, and the ratio to `python`."""
+    with tempfile.TemporaryDirectory() as made:
+        # A copy: what is measured writes too.
+        root = shutil.copytree(large_registry(), Path(made) / "registry")
+        commands = {
+            f"dsvd {name}": [DSVD, "--registry", str(root), *words.split()]
+            for name, words in (READS | OTHERS).items()
+        }
+        return in_turns(commands, {f"dsvd {name}": AIM for name in READS})
+
+
+def large_registry() -> Path:
+    """The registry to measure: made once, in about a minute, and kept in the cache folder."""
+    cache = default_folder()
+    place = cache / f"catalog-{__version__}-{HEAD}-{MODELS * ROUNDS}"
+    if not place.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as made:
+            _make(Path(made))
+            (Path(made) / "registry").rename(place)
+    return place
+
+
+def _make(place: Path) -> None:
+    """One tiny container, and versions that share it as additions under other names would."""
+    torch.manual_seed(0)
+    base = {"weight": torch.randn(16, 16)}
+    save_file(base, place / "base.safetensors")
+    save_file({"weight": base["weight"] + 1e-3 * torch.randn(16, 16)}, place / "ft.safetensors")
+    with Registry.init(place / "registry") as registry:
+        registry.base_add("base", place / "base.safetensors")
+        added = registry.add(place / "ft.safetensors", base="base", name="first").version
+    log = EventLog(folder.open(place / "registry"))
+    for event in _events(added, first=sum(1 for _ in log.after(0)) + 1):
+        log.append(event)
+    Registry.open(place / "registry").close()  # the catalog catches up with the log
+
+
+def _events(like: VersionRecord, first: int) -> Iterator[Event]:
+    """Versions such as `like`, each of a source of its own; on some a tag, a note, an alias."""
+    count = itertools.count(first)
+
+    def stamp() -> Stamp:
+        sequence = next(count)
+        time = STARTED + sequence * INTERVAL
+        return Stamp(sequence=sequence, time=time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+
+    for number, index in itertools.product(range(1, ROUNDS + 1), range(MODELS)):
+        model = f"subject-{index}"
+        yield VersionAdded(
+            **stamp(),
+            model=model,
+            number=number,
+            container=like.container,
+            size=like.size,
+            base=like.base,
+            source_format=like.source.format,
+            source_sha256=sha256(f"{model}@{number}".encode()),
+            source_size=like.source.size + index * 1000,
+            settings=like.settings,
+            summary={**like.summary, "error": 0.1 + number / 100 + index / 10_000},
+            note=f"light set {index % 7}" if number % 10 == 0 else "",
+        )
+        if index % 10 == 0:
+            yield TagAdded(**stamp(), model=model, number=number, tag="published")
+        if number == ROUNDS // 2:
+            yield AliasSet(**stamp(), model=model, alias="prod", number=number)

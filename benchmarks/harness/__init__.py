@@ -1,0 +1,1 @@
+"""What every figure needs: fresh processes, checks, rows and the tables that are checked in."""

@@ -1,0 +1,43 @@
+"""Tasks in a process of their own: nothing is warm, and what one leaves in memory hits no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+Arguments = Mapping[str, Any]
+
+
+class TaskFailed(Exception):
+    """A task ended with an error, which it has printed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`seconds` of the task's timed part, `over` bytes of memory (0 unless asked for), its answer."""
+
+    seconds: float
+    over: int
+    answer: dict[str, Any]
+
+
+def run_fresh(task: str, arguments: Arguments, *, memory: bool = False) -> Outcome:
+    """Run a function of `tasks.TASKS` in a new interpreter. Raises `TaskFailed`."""
+    request = json.dumps({"task": task, "arguments": dict(arguments), "memory": memory})
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.harness.tasks", request],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    if done.returncode:
+        raise TaskFailed(f"{task} ended with {done.returncode}; its error stands above")
+    return Outcome(**json.loads(done.stdout.splitlines()[-1]))

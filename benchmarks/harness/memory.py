@@ -1,0 +1,52 @@
+"""Anonymous memory of this process, sampled: pages of mapped files are not counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+STATUS = Path("/proc/self/status")  # Linux
+PERIOD = 0.005  # seconds
+
+
+def anonymous_bytes() -> int:
+    """RssAnon of this process."""
+    for line in STATUS.read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) << 10
+    raise OSError("this system does not tell a process's anonymous memory")
+
+
+class PeakMemory:
+    """A thread samples within the `with` block; then `over` is the peak, in bytes, over what there
+    was when the object was made."""
+
+    over = 0
+
+    def __init__(self) -> None:
+        self._start = anonymous_bytes()
+
+    def __enter__(self) -> Self:
+        self._peak = self._start
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        self.over = max(self._peak, anonymous_bytes()) - self._start
+
+    def _sample(self) -> None:
+        while not self._done.is_set():
+            self._peak = max(self._peak, anonymous_bytes())
+            time.sleep(PERIOD)

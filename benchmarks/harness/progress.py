@@ -1,0 +1,12 @@
+"""What is being done, for the person who waits: on stderr, so that stdout holds the tables alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+START = time.perf_counter()
+
+
+def say(text: str) -> None:
+    print(f"{time.perf_counter() - START:7.1f} s  {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,126 @@
+"""One row of a table: our figure, its yardstick's from the same run, their ratio, and the aim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Unit = Literal["s", "B", "MiB", "error", "parameters"]
+Record = Mapping[str, object]
+
+SHOWN: dict[str, Callable[[float], str]] = {
+    "s": lambda value: f"{value:.3f} s" if value < 1 else f"{value:.1f} s",
+    "B": lambda value: f"{value:,.0f} B" if value < 1e6 else f"{value / 1e6:,.1f} MB",
+    "MiB": lambda value: f"{value:,.0f} MiB",
+    "error": lambda value: f"{value:.4f}",
+    "parameters": lambda value: f"{value:,.0f}",
+}
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What to reach, as the most that the ratio may be (or our own value, where `absolute`)."""
+
+    reach: float
+    stretch: float | None = None
+    absolute: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians of `runs` and `their_runs` repetitions, both in `unit`.
+
+    `theirs` is None where there is no yardstick. `ratio` is ours over theirs: below 1 is better.
+    """
+
+    what: str
+    unit: Unit
+    ours: float
+    runs: int
+    yardstick: str = ""
+    theirs: float | None = None
+    their_runs: int = 0
+    aim: Aim | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return self.ours / self.theirs if self.theirs else None
+
+    def record(self) -> dict[str, object]:
+        """For JSON."""
+        return {**asdict(self), "ratio": self.ratio}
+
+
+COLUMNS = (
+    "subject",
+    "what ran",
+    "runs",
+    "ours",
+    "yardstick",
+    "its runs",
+    "yardstick's",
+    "ratio",
+    "aim",
+    "note",
+)
+
+
+def markdown(rows: Sequence[tuple[str, Record]]) -> str:
+    """A table of (subject, record) pairs: of our rows, or of any records with keys in common."""
+    if all("yardstick" in record for _, record in rows):
+        return _table(COLUMNS, [_cells(subject, record) for subject, record in rows])
+    columns = list(rows[0][1])
+    return _table(columns, [[_plain(record[c]) for c in columns] for _, record in rows])
+
+
+def shown_ratio(ratio: float) -> str:
+    """A small ratio reads better as one part of so many."""
+    return f"{ratio:.2f}" if ratio > 2 / 3 else f"1/{1 / ratio:.1f}"
+
+
+def _cells(subject: str, record: Record) -> list[str]:
+    show = SHOWN[str(record["unit"])]
+    theirs, ratio = record["theirs"], record["ratio"]
+    return [
+        subject,
+        str(record["what"]),
+        str(record["runs"]),
+        show(_number(record["ours"])),
+        str(record["yardstick"]),
+        str(record["their_runs"]) if theirs is not None else "",
+        show(_number(theirs)) if theirs is not None else "",
+        shown_ratio(_number(ratio)) if ratio is not None else "",
+        _aim(record, show),
+        str(record["note"]),
+    ]
+
+
+def _aim(record: Record, show: Callable[[float], str]) -> str:
+    """The aim in words, and whether it is met."""
+    aim = record["aim"]
+    if not isinstance(aim, Mapping):
+        return ""
+    judged = record["ours"] if aim["absolute"] else record["ratio"]
+    words = show if aim["absolute"] else shown_ratio
+    text = f"{words(_number(aim['reach']))}"
+    met = "met" if _number(judged) <= _number(aim["reach"]) else "MISSED"
+    if aim["stretch"] is not None:
+        text += f" (stretch {words(_number(aim['stretch']))})"
+        met = "stretch met" if _number(judged) <= _number(aim["stretch"]) else met
+    return f"{text}: {met}"
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [columns, ["---"] * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

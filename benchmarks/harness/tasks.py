@@ -1,0 +1,149 @@
+"""What runs in a process of its own: `python -m benchmarks.harness.tasks REQUEST`, answered in JSON.
+
+Each task imports what it needs before its clock starts, does one thing under it, and prints nothing.
+Memory counts from before those imports, with torch alone in place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .fresh import Arguments, Outcome
+from .memory import PeakMemory
+
+Answer = dict[str, Any]
+
+
+class Clock:
+    """Times one block, and its memory if asked to."""
+
+    def __init__(self, memory: bool) -> None:
+        self.seconds, self.over = 0.0, 0
+        self._memory = PeakMemory() if memory else None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with self._memory or contextlib.nullcontext():
+            start = time.perf_counter()
+            yield
+            self.seconds = time.perf_counter() - start
+        self.over = self._memory.over if self._memory else 0
+
+
+def add(clock: Clock, registry: str, file: str, settings: Answer) -> Answer:
+    from dsvd_registry import Registry
+
+    with Registry.open(registry) as opened, clock.running():
+        added = opened.add(file, base="base", name="subject", **settings)
+    assert added.created
+    return {"ref": added.ref}
+
+
+def materialize(clock: Clock, registry: str, ref: str, output: str) -> Answer:
+    from dsvd_registry import Registry
+
+    with Registry.open(registry) as opened, clock.running():
+        made = opened.materialize(ref, output)
+    assert made.recorded
+    return {"sha256": made.sha256}
+
+
+def verify(clock: Clock, registry: str, ref: str) -> Answer:
+    from dsvd_registry import Registry
+
+    with Registry.open(registry) as opened, clock.running():
+        found = opened.verify(ref)
+    assert found.is_well
+    return {"bytes_read": found.bytes_read}
+
+
+def sha256(clock: Clock, files: list[str]) -> Answer:
+    """The plain digest of each file, with hashlib alone."""
+    with clock.running():
+        digests = [_digest(file) for file in files]
+    return {"sha256": digests}
+
+
+def load_and_save(clock: Clock, file: str, output: str) -> Answer:
+    """safetensors' load_file and save_file, and the SHA-256 of the result."""
+    from safetensors.torch import load_file, save_file
+
+    with clock.running():
+        save_file(load_file(file), output, metadata={"format": "pt"})
+        digest = _digest(output)
+    return {"sha256": digest}
+
+
+def algorithm_1(
+    clock: Clock, base: str, tuned: str, tau: float, output: str, values: str
+) -> Answer:
+    from ..subjects.pair import Subject
+    from ..yardsticks import algorithm_1 as yardstick
+
+    with Subject("", Path(base), Path(tuned)).open() as pair, clock.running():
+        found = yardstick.compress(pair, tau, Path(output))
+    yardstick.save_values(found, Path(values))
+    return {}
+
+
+def fixed_rank(clock: Clock, rows: int, columns: int) -> Answer:
+    from ..yardsticks.fixed_rank import decompose
+
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
+    decompose(matrix[:8, :8])  # what a library does at its first call is not to be extrapolated
+    with clock.running():
+        decompose(matrix)
+    return {}
+
+
+def train_demo(clock: Clock, folder: str, names: list[str]) -> Answer:
+    """The demo's base and subject under `names`; what else the demo makes is thrown away."""
+    from demo.checkpoints import BASE, FULL, FULL_RECIPE, train_and_save
+
+    with tempfile.TemporaryDirectory(dir=folder) as made, contextlib.redirect_stdout(sys.stderr):
+        with clock.running():
+            train_and_save(Path(made), FULL_RECIPE)
+        for file, name in zip((BASE, FULL), names, strict=True):
+            (Path(made) / file).rename(Path(folder) / name)
+    return {}
+
+
+TASKS: dict[str, Callable[..., Answer]] = {
+    task.__name__: task
+    for task in (
+        add,
+        materialize,
+        verify,
+        sha256,
+        load_and_save,
+        algorithm_1,
+        fixed_rank,
+        train_demo,
+    )
+}
+
+
+def perform(task: str, arguments: Arguments, memory: bool) -> Outcome:
+    clock = Clock(memory)
+    answer = TASKS[task](clock, **arguments)
+    return Outcome(clock.seconds, clock.over, answer)
+
+
+def _digest(file: str) -> str:
+    with Path(file).open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    outcome = perform(**json.loads(sys.argv[1]))
+    print(json.dumps({"seconds": outcome.seconds, "over": outcome.over, "answer": outcome.answer}))

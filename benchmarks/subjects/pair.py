@@ -1,0 +1,114 @@
+"""A base and a fine-tune on disk, read tensor by tensor."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from .streamed import CODES, Kind
+
+DTYPES = {code: dtype for dtype, code in CODES.items()}
+
+
+class BadPair(Exception):
+    """Two files that are no base and fine-tune, said in words."""
+
+
+class Unsuited(Exception):
+    """A subject on which a figure cannot be taken, said in words."""
+
+
+class OpenPair:
+    """Both files, open. Tensors lie in mapped pages: take no reference beyond `Subject.open`."""
+
+    def __init__(self, base: Any, tuned: Any) -> None:
+        self._base, self._tuned = base, tuned
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """dtype and shape of each tensor of the fine-tune, in the order of its file."""
+        found = {}
+        for name in self._tuned.offset_keys():
+            part = self._tuned.get_slice(name)
+            found[name] = (DTYPES[part.get_dtype()], tuple(part.get_shape()))
+        return found
+
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """(out, rest) of each tensor of two or more dimensions, as Delta-SVD sees it."""
+        return {
+            name: (shape[0], math.prod(shape[1:]))
+            for name, (_, shape) in self.kinds.items()
+            if len(shape) >= 2
+        }
+
+    def base(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._base.get_tensor(name)
+        return tensor
+
+    def base_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._base.get_slice(name).get_shape())
+
+    def tuned(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._tuned.get_tensor(name)
+        return tensor
+
+    def delta(self, name: str) -> torch.Tensor:
+        """Fine-tune minus base in fp32, of the tensor's shape."""
+        return self.tuned(name).to(torch.float32) - self.base(name).to(torch.float32)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A pair under the title that the tables give it.
+
+    `svd`: whether a full SVD of every layer is worth its time here. `aims`: whether it is one of those
+    that the aims for time, size and memory are set for.
+    """
+
+    title: str
+    base: Path
+    tuned: Path
+    svd: bool = True
+    aims: bool = False
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[OpenPair]:
+        with contextlib.ExitStack() as stack:
+            yield OpenPair(
+                *(
+                    stack.enter_context(safe_open(path, framework="pt"))
+                    for path in (self.base, self.tuned)
+                )
+            )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the fine-tune's file."""
+        return self.tuned.stat().st_size
+
+    def check(self) -> None:
+        """Raises `BadPair` unless both are safetensors files of the same names and shapes."""
+        try:
+            with self.open() as pair:
+                for name, (_, shape) in pair.kinds.items():
+                    if pair.base_shape(name) != shape:
+                        raise BadPair(f"tensor {name} of base and fine-tune differ in shape")
+        except (OSError, SafetensorError, KeyError) as error:
+            raise BadPair(
+                f"not a pair of safetensors files with the same names: {error}"
+            ) from error
+
+    def warm(self) -> None:
+        """Read both files once, so that they are in the page cache if there is room."""
+        for path in (self.base, self.tuned):
+            with path.open("rb", buffering=0) as file:
+                while file.read(1 << 24):
+                    pass

@@ -1,0 +1,1 @@
+"""What our figures are held against, each implemented plainly and named for what it is."""
