@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ..errors import CheckpointError
 from .mapping import MappedFile
-from .model import Checkpoint, TensorInfo, check_count, check_shape, naming, shown
+from .model import Checkpoint, Copier, TensorInfo, check_count, check_shape, naming, shown
 from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle
 from .pickle_values import StorageRef, TensorRef
 from .state_dict import select_state_dict
@@ -42,21 +42,32 @@ class PickleFile(Checkpoint):
 
     def read(self, name: str) -> memoryview:
         ref = self._refs[name]
-        extent = self._storages[ref.storage.key]
-        if extent not in self._sound:
-            with naming(self.path):
-                extent.check(self._file)
-            self._sound.add(extent)
-        part = _part(ref.storage, extent)
+        part = self._sound_part(ref)
         storage = self._file.view(part.start, part.end)
         if is_contiguous(ref.shape, ref.strides):
             start = ref.offset * ref.kind.itemsize
             return storage[start : start + self.tensors[name].nbytes]
         return gather(storage, ref.shape, ref.strides, ref.offset, ref.kind.itemsize)
 
+    def copier(self, name: str) -> Copier:
+        ref = self._refs[name]
+        if not is_contiguous(ref.shape, ref.strides):
+            return super().copier(name)
+        start = self._sound_part(ref).start + ref.offset * ref.kind.itemsize
+        return lambda first, memory: self._file.copy(start + first, memory)
+
     def release(self, name: str) -> None:
         extent = self._storages[self._refs[name].storage.key]
         self._file.release(extent.start, extent.end)
+
+    def _sound_part(self, ref: TensorRef) -> Extent:
+        """The storage of a tensor, or its view of it; the file's checksum of it has been compared."""
+        extent = self._storages[ref.storage.key]
+        if extent not in self._sound:
+            with naming(self.path):
+                extent.check(self._file)
+            self._sound.add(extent)
+        return _part(ref.storage, extent)
 
     def _describe(self, name: str, ref: TensorRef) -> TensorInfo:
         assert ref.kind.dtype is not None  # or it would be an UnreadableTensor

@@ -15,7 +15,16 @@ from types import MappingProxyType
 
 from ..errors import CheckpointError
 from .mapping import MappedFile
-from .model import Checkpoint, TensorInfo, check_count, check_name, check_shape, naming, shown
+from .model import (
+    Checkpoint,
+    Copier,
+    TensorInfo,
+    check_count,
+    check_name,
+    check_shape,
+    naming,
+    shown,
+)
 
 LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 16 << 20
@@ -48,6 +57,10 @@ class SafetensorsFile(Checkpoint):
 
     def read(self, name: str) -> memoryview:
         return self._file.view(*self._range(name))
+
+    def copier(self, name: str) -> Copier:
+        start, _ = self._range(name)
+        return lambda first, memory: self._file.copy(start + first, memory)
 
     def release(self, name: str) -> None:
         self._file.release(*self._range(name))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .blas_threads import one_blas_thread
 from .bound import EXACT_FP32, magnitude_bound
 from .scratch import scratch
 from .tensors import round_into, round_to
@@ -83,7 +84,7 @@ class DeltaProduct:
 
     def tile(self, first: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
         """Rows first..end-1, (end - first, n), dtype `path`, in `out` if given; zero is always +0.0."""
-        product = torch.mm(self._a[:, first:end].T, self._b, out=out)
+        product = _multiply(self._a[:, first:end].T, self._b, out)
         # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
         return product.add_(0.0)
 
@@ -181,6 +182,17 @@ def _row_bound(components: Components) -> float:
     return largest
 
 
+def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """The product of two matrices: by numpy on the CPU, whose library is often the quicker one."""
+    if a.device.type != "cpu":
+        return torch.mm(a, b, out=out)
+    if out is None:
+        out = torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype, device="cpu")
+    with np.errstate(all="ignore"):  # some libraries leave flags behind without a reason
+        np.matmul(a.numpy(), b.numpy(), out=out.numpy())
+    return out
+
+
 @functools.cache
 def multiplies_exactly(device: torch.device) -> bool:
     """Whether fp32 products here are IEEE products: one known integer product is tried, once."""
@@ -188,7 +200,7 @@ def multiplies_exactly(device: torch.device) -> bool:
     a = torch.randint(-1023, 1024, (96, 16), generator=generator, device=CPU)
     b = torch.randint(-1023, 1024, (16, 96), generator=generator, device=CPU)
     with ieee_arithmetic(device):
-        product = a.to(device, torch.float32) @ b.to(device, torch.float32)
+        product = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))
     return torch.equal(product.cpu().to(torch.int64), a @ b)
 
 
@@ -203,7 +215,7 @@ def ieee_arithmetic(device: torch.device) -> Iterator[None]:
     try:
         # torch's own threads keep the flushing that they were started with, out of our reach.
         with (
-            one_thread_each if device.type == "cpu" else contextlib.nullcontext(),
+            _one_thread() if device.type == "cpu" else contextlib.nullcontext(),
             ieee_products,
             torch.autocast(device.type, enabled=False),
             torch.no_grad(),
@@ -214,6 +226,12 @@ def ieee_arithmetic(device: torch.device) -> Iterator[None]:
             torch.set_flush_denormal(True)
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    with one_thread_each, one_blas_thread:
+        yield
+
+
 def _scaled(
     factor: npt.NDArray[np.int32],
     exponents: npt.NDArray[np.int64],
@@ -221,5 +239,7 @@ def _scaled(
     device: torch.device,
 ) -> torch.Tensor:
     """Integers (r, m) times 2^exponent, exact: in range by the bound, and no mantissa bit moves."""
-    scales = torch.from_numpy(np.ldexp(1.0, exponents)).to(device, dtype)
-    return torch.from_numpy(factor).to(device, dtype).mul_(scales[:, None])
+    scaled = np.empty(factor.shape, np.float32 if dtype == torch.float32 else np.float64)
+    scales = np.ldexp(1.0, exponents).astype(scaled.dtype)[:, None]
+    np.multiply(factor, scales, out=scaled, dtype=scaled.dtype, casting="unsafe")
+    return torch.from_numpy(scaled).to(device)

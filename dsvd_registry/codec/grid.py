@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from .bound import EXACT_FP64, MAX_EXPONENT, MAX_MAGNITUDE, MIN_EXPONENT, magnitude_bound
-from .compare import Factors, factors, inner_product
 from .exact import Components
 from .rate import BITS_PER_NAT, entropy, squared_error
 
@@ -91,14 +90,18 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
 
 
 def grid_error(a: torch.Tensor, b: torch.Tensor, components: Components) -> float:
-    """Squared Frobenius distance of the components from a^T b, by products of the factors alone."""
-    true, rounded = Factors(a, b), factors(components)
-    # A difference of nearly equal numbers: it is of use from 1e-7 of the norm on.
-    return (
-        inner_product(true, true)
-        - 2 * inner_product(true, rounded)
-        + inner_product(rounded, rounded)
-    )
+    """About the squared Frobenius distance of the components from a^T b.
+
+    As if the errors of one factor were at right angles to each other, as those of rounding nearly
+    are: no matrix is built.
+    """
+    steps = torch.from_numpy(np.exp2(components.exponents / 2))[:, None]
+    true = [torch.square(side).sum(1) for side in (a, b)]
+    off = [
+        torch.square(side - torch.from_numpy(integers) * steps).sum(1)
+        for side, integers in zip((a, b), (components.a, components.b), strict=True)
+    ]
+    return float((true[0] * off[1] + off[0] * true[1] + off[0] * off[1]).sum())
 
 
 def element_grid(delta: torch.Tensor, error: float) -> tuple[np.ndarray, int]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..codec.blas_threads import one_blas_thread
 from ..codec.scratch import Memory
 from ..codec.torch_settings import one_thread_each
 from ..threads import in_order, threads
@@ -56,7 +57,7 @@ def assembled(tensors: Iterable[RunsOfTensor]) -> Iterator[Iterator[memoryview]]
     A view's memory is taken for a later run: it can be read until the next one is asked for. On
     leaving no work is under way any more, however it ends.
     """
-    with threads() as pool, contextlib.closing(_assembled(pool, tensors)) as made:
+    with one_blas_thread, threads() as pool, contextlib.closing(_assembled(pool, tensors)) as made:
         yield made
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..checkpoint import open_checkpoint
 from ..checkpoint.dtypes import tensor_bytes
+from ..checkpoint.model import Copier
 from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, ContainerError, DsvdError, RegistryError
@@ -74,6 +75,9 @@ class BaseReader(Protocol):
     def read(self, tensor: BaseTensor) -> memoryview:
         """The bytes of a tensor, as many as it has. Raises `BaseMismatch` if it lacks them."""
 
+    def copier(self, tensor: BaseTensor) -> Copier:
+        """What copies them a part at a time. Raises as `read`."""
+
     def release(self, tensor: BaseTensor) -> None:
         """Let the system have the memory of a tensor back."""
 
@@ -137,12 +141,26 @@ class BaseWeights(Closing):
             )
         return data
 
+    def copier(self, tensor: BaseTensor) -> Copier:
+        self.read(tensor)
+        return self._checkpoint.copier(self._by_content[tensor.sha256, tensor.dtype])
+
     def read_unproven(self, tensor: BaseTensor) -> memoryview | None:
         """The bytes that stand in the tensor's place now, as many as they are; None for no tensor."""
-        name = self._by_content.get((tensor.sha256, tensor.dtype))
-        if name is None or name not in self._checkpoint.tensors:
+        name = self._name_found(tensor)
+        return None if name is None else self._checkpoint.read(name)
+
+    def copier_unproven(self, tensor: BaseTensor) -> Copier | None:
+        """What copies those bytes; None if they are not as many as the tensor's."""
+        name = self._name_found(tensor)
+        if name is None or self._checkpoint.tensors[name].nbytes != _size(tensor):
             return None
-        return self._checkpoint.read(name)
+        return self._checkpoint.copier(name)
+
+    def _name_found(self, tensor: BaseTensor) -> str | None:
+        """What a tensor is called in this base, if its file still has one of that name."""
+        name = self._by_content.get((tensor.sha256, tensor.dtype))
+        return name if name in self._checkpoint.tensors else None
 
     def release(self, tensor: BaseTensor) -> None:
         self._checkpoint.release(self._by_content[tensor.sha256, tensor.dtype])
@@ -163,9 +181,16 @@ class UnprovenBase:
 
     def read(self, tensor: BaseTensor) -> memoryview:
         data = self._weights.read_unproven(tensor)
-        if data is None or len(data) != tensor_bytes(tensor.dtype, tensor.shape):
+        if data is None or len(data) != _size(tensor):
             return self._weights.read(tensor)  # which says what is wrong
         return data
 
+    def copier(self, tensor: BaseTensor) -> Copier:
+        return self._weights.copier_unproven(tensor) or self._weights.copier(tensor)
+
     def release(self, tensor: BaseTensor) -> None:
         self._weights.release(tensor)
+
+
+def _size(tensor: BaseTensor) -> int:
+    return tensor_bytes(tensor.dtype, tensor.shape)

@@ -203,8 +203,7 @@ class ResultTensor:
         if _is_copied(record):
             self.viewed.copy(run.first * _width(record.dtype), memory)
         else:
-            with ieee_arithmetic(CPU):
-                self._compute(record, run, memory)
+            self._compute(record, run, memory)
 
     def release(self) -> None:
         """Let the system have the base's memory back."""
@@ -225,7 +224,8 @@ class ResultTensor:
                 values = self._values[run.first : run.end]
                 result.copy_(apply_dense(base, values, record.exponent, dtype))
             case _:
-                round_into(base, result)
+                with ieee_arithmetic(CPU):
+                    round_into(base, result)
                 if has_nan(result):
                     raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
                 return

@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..checkpoint.dtypes import tensor_bytes
-from ..codec.scratch import Memory
+from ..checkpoint.model import Copier, Memory
 from ..container.records import BasedRecord
 from .base_weights import BaseReader
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """`size` bytes, the first of which is number `start` of what `copy` copies."""
+
+    copy: Copier
+    start: int
+    size: int
 
 
 class ViewedBase:
     """The viewed base of one record as bytes in C order, copied a run at a time.
 
-    Opening it may raise `BaseMismatch`. Several threads may copy at once.
+    Making it may raise `BaseMismatch`. Several threads may copy at once.
     """
 
     def __init__(self, record: BasedRecord, base: BaseReader) -> None:
         self._record, self._base = record, base
-        arrays = [base.read(tensor) for tensor in record.base]
-        first, view = record.base[0], record.view
-        self._runs: list[memoryview] = arrays
-        self._transposed: np.ndarray | None = None
-        if view.kind == "slice":
-            row = tensor_bytes(first.dtype, first.shape) // first.shape[0]
-            self._runs = [arrays[0][view.first * row : (view.first + view.rows) * row]]
-        elif view.kind == "transpose" and len(arrays[0]):
-            words = np.dtype(f"u{tensor_bytes(first.dtype, (1,))}")
-            self._transposed = np.frombuffer(arrays[0], words).reshape(first.shape).T
+        one, view = record.base[0], record.view
+        size = tensor_bytes(one.dtype, one.shape)
+        match view.kind:
+            case "transpose":
+                width = tensor_bytes(one.dtype, (1,))
+                transposed = _transposed(base.read(one), one.shape, width)
+                self._pieces = [_Piece(transposed, 0, size)]
+            case "slice":
+                row = size // one.shape[0]
+                piece = _Piece(base.copier(one), view.first * row, view.rows * row)
+                self._pieces = [piece]
+            case _:
+                self._pieces = [
+                    _Piece(base.copier(tensor), 0, tensor_bytes(tensor.dtype, tensor.shape))
+                    for tensor in record.base
+                ]
 
     def copy(self, first: int, memory: Memory) -> None:
         """Fill `memory` with the bytes from number `first` on."""
-        if self._transposed is not None:
-            _copy_rows(self._transposed, first, memory)
-            return
-        for run in self._runs:
-            here = run[first : first + len(memory)]
-            if here:
-                memory[: len(here)] = np.frombuffer(here, np.uint8)
-            memory, first = memory[len(here) :], max(0, first - len(run))
+        for piece in self._pieces:
+            size = min(len(memory), max(0, piece.size - first))
+            if size:
+                piece.copy(piece.start + first, memory[:size])
+            memory, first = memory[size:], max(0, first - piece.size)
 
     def release(self) -> None:
         """Let the system have the memory of the base tensors back; what is copied is copied."""
@@ -46,9 +60,15 @@ class ViewedBase:
             self._base.release(tensor)
 
 
-def _copy_rows(array: np.ndarray, first: int, memory: Memory) -> None:
-    """Bytes of `array`, whatever its strides, as they would lie in C order."""
-    row = array.shape[1] * array.itemsize
-    begin, end = first // row, -(-(first + len(memory)) // row)
-    rows = np.ascontiguousarray(array[begin:end]).reshape(-1).view(np.uint8)
-    memory[:] = rows[first - begin * row :][: len(memory)]
+def _transposed(data: memoryview, shape: tuple[int, ...], width: int) -> Copier:
+    """Copies the bytes of a transposed matrix whose elements have `width` bytes."""
+
+    def copy(first: int, memory: Memory) -> None:
+        # Only called where there are bytes, so that no dimension is 0.
+        matrix = np.frombuffer(data, f"u{width}").reshape(shape).T
+        row = matrix.shape[1] * width
+        begin, end = first // row, -(-(first + len(memory)) // row)
+        rows = np.ascontiguousarray(matrix[begin:end]).reshape(-1).view(np.uint8)
+        memory[:] = rows[first - begin * row :][: len(memory)]
+
+    return copy

@@ -12,8 +12,8 @@ import torch
 from spec.readers import package_gives
 
 from dsvd_registry import Registry
+from dsvd_registry.checkpoint.model import Copier, Memory
 from dsvd_registry.codec import exact
-from dsvd_registry.codec.scratch import Memory
 from dsvd_registry.container.records import BaseTensor, SameRecord, View
 from dsvd_registry.errors import BaseMismatch
 from dsvd_registry.registry import assembling
@@ -194,10 +194,19 @@ class Held:
     def check_suits(self, wanted: object, digest: str) -> None:
         raise NotImplementedError
 
-    def read(self, tensor: BaseTensor) -> memoryview:
+    def read(self, tensor: BaseTensor) -> bytes:
         if tensor.name not in self.data:
             raise BaseMismatch(tensor.name)
-        return memoryview(self.data[tensor.name])
+        return self.data[tensor.name]
+
+    def copier(self, tensor: BaseTensor) -> Copier:
+        data = np.frombuffer(self.read(tensor) + b"\0", np.uint8)
+
+        def copy(first: int, memory: Memory) -> None:
+            assert 0 <= first < first + len(memory) < len(data)
+            memory[:] = data[first : first + len(memory)]
+
+        return copy
 
     def release(self, tensor: BaseTensor) -> None:
         self.released.append(tensor.name)
