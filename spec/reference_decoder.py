@@ -17,7 +17,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,7 +170,7 @@ def check_kind(value: Any, rules: Mapping[str, Json], what: str) -> None:
 
 RESULT = "model.safetensors"
 CONTENTS = ("tables", "elements", "bytes", "source_header", "components")
-FEATURES = ("fidelity",)
+FEATURES = ("fidelity", "packed")
 FRAME = {
     "content": one_of(CONTENTS),
     "parts": [[integer(0), 2, 2], 0, 2**20],
@@ -385,23 +385,29 @@ def read_parts(
     """All parts of a content. The size of every frame is checked before its memory is taken."""
     result: Parts = {}
     before: Counter[int] = Counter()
+    packed = "packed" in header["requires"] and content in ("elements", "components")
     ends = accumulate(frame["stored"] for frame in header["frames"])
     for frame, end in zip(header["frames"], ends, strict=True):
         if frame["content"] != content:
             continue
-        sizes = []
+        sizes: list[int] = []
+        rows: list[list[Row]] = []  # of each part
         for tensor, count in frame["parts"]:
             table = tables[tensor] if tables else None
             record, first = header["tensors"][tensor], before[tensor]
             sizes.append(part_size(record, content, table, first, count))
+            rows.append(rows_of(record, table, first, count) if packed else [])
             before[tensor] += count
-        whole = content == "source_header" or sum(sizes) == frame["raw"]
+        raw = sum(sum(string_sizes(row)) for row in chain(*rows)) if packed else sum(sizes)
+        whole = content == "source_header" or raw == frame["raw"]
         need(whole, f"a frame of {content} must be the sum of its parts")
         stored = payload[end - frame["stored"] : end]
         need(f"{xxh3_64(stored):016x}" == frame["xxh3"], f"a frame of {content} is damaged: XXH3")
         data = decompress(stored, frame["raw"], f"a frame of {content}")
         if content == "source_header":
             result[0] = [(1, data)]
+        if packed:
+            data = unpacked(data, rows)
         stops = accumulate(sizes)
         for (tensor, count), size, stop in zip(frame["parts"], sizes, stops, strict=True):
             result.setdefault(tensor, []).append((count, data[stop - size : stop]))
@@ -691,6 +697,69 @@ def check_fidelity(header: Json, size: int) -> None:
     for record in header["tensors"]:
         promised = record["kind"] != "low_rank" or record["tau_rank"] <= record["rank"]
         need(promised, f"{record['name']!r}: tau_rank must be at most rank beside fidelity")
+
+
+# Feature: packed
+
+DIGITS = {1: 5, 2: 3, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2}  # M: D
+
+
+class Row(NamedTuple):
+    length: int  # L
+    maximum: int  # M
+
+
+def rows_of(record: Json, table: Table | None, first: int, count: int) -> list[Row]:
+    """The rows of a part."""
+    if table is None:  # of elements
+        return [Row(count, record["maximum"])]
+    (m, n), c = matrix(record), slice(first, first + count)
+    return [*(Row(m, a) for a in table.max_a[c]), *(Row(n, b) for b in table.max_b[c])]
+
+
+def class_of(maximum: int) -> int:
+    """M without all but its four leading bits."""
+    low = max(0, maximum.bit_length() - 4)
+    return maximum >> low << low
+
+
+def string_sizes(row: Row) -> list[int]:
+    """The sizes of the strings 0, 1, ... of a row."""
+    if row.maximum <= 7:
+        return [-(-row.length // DIGITS[row.maximum])]
+    return [row.length] * width(row.maximum)
+
+
+def from_digits(string: bytes, row: Row) -> bytes:
+    """The only plane of a row with M <= 7."""
+    base, count = 2 * row.maximum + 1, DIGITS[row.maximum]
+    data = np.frombuffer(string, np.uint8).astype(np.int64)
+    need((data < base**count).all(), f"a byte of {count} digits must be less than {base**count}")
+    u = np.stack([data // base**i % base for i in range(count)], axis=1).reshape(-1)
+    need(not u[row.length :].any(), "a digit behind the end of its row must be 0")
+    return u[: row.length].astype(np.uint8).tobytes()
+
+
+def unpacked(data: bytes, parts: list[list[Row]]) -> bytes:
+    """The frame as it would be without the feature: the parts one after another, in planes."""
+    rows = list(chain(*parts))
+    sizes = [string_sizes(row) for row in rows]
+    strings = (
+        (p, class_of(row.maximum), i) for i, row in enumerate(rows) for p in range(len(sizes[i]))
+    )
+    planes: list[list[bytes]] = [[] for _ in rows]
+    offset = 0
+    for p, _, i in sorted(strings):
+        string = data[offset : offset + sizes[i][p]]
+        planes[i].append(from_digits(string, rows[i]) if rows[i].maximum <= 7 else string)
+        offset += len(string)
+    result, left = [], iter(planes)
+    for part in parts:
+        of_part = [next(left) for _ in part]
+        half = (len(part) + 1) // 2  # all a before all b; the one row of elements is a first half
+        for side in of_part[:half], of_part[half:]:
+            result += [row[p] for p in range(4) for row in side if len(row) > p]
+    return b"".join(result)
 
 
 # Appendix: XXH3-64 with seed 0 and the default secret

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from .exact import DeltaProduct, add_tile, apply_dense
-from .pair import Pair, square_sum
+from .pair import Pair, blocks, square_sum
+from .scratch import scratch
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,14 @@ class Distance:
 def distance(pair: Pair, product: DeltaProduct) -> Distance:
     """Of the sum of components, a tile at a time."""
     squares = [0.0, 0.0]
+    columns = pair.delta.shape[1]
     for first, end in pair.tiles():
-        tile = product.tile(first, end)
-        result = add_tile(pair.base[first:end], tile, pair.source.dtype)
-        squares[0] += square_sum(pair.delta[first:end] - tile)
-        squares[1] += _square_between(result, pair.source[first:end])
+        held = scratch.tensor("distance", (end - first, columns), product.path)
+        tile = product.tile(first, end, held)
+        sides = (side[first:end] for side in (pair.delta, pair.base, pair.source))
+        for part, delta, base, source in blocks(tile, *sides):
+            squares[0] += square_sum(delta - part)
+            squares[1] += _square_between(add_tile(base, part, source.dtype), source)
     return Distance(*(math.sqrt(square) for square in squares))
 
 

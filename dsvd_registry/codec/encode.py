@@ -20,6 +20,7 @@ from .grid import (
     best_exponents,
     component_costs,
     component_grid,
+    component_strengths,
     element_grid,
     grid_error,
 )
@@ -156,7 +157,7 @@ def _on_grid(
     is lowered until it is met. Raises `OutsideGrid`.
     """
     a, b = found.factors(pair.delta.to(settings.device), rank)
-    strengths = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
+    strengths = component_strengths(a, b)
     truncation = float(torch.linalg.vector_norm(found.singular_values[rank:]))
     relative = math.sqrt((1 + settings.grid_noise) ** 2 - 1)
     noise = max(relative * truncation, LEAST_GRID_NOISE * pair.norm)

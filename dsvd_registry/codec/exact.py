@@ -19,6 +19,7 @@ import torch
 
 from .blas_threads import one_blas_thread
 from .bound import EXACT_FP32, magnitude_bound
+from .products import product
 from .scratch import scratch
 from .tensors import round_into, round_to
 from .torch_settings import ieee_products, one_thread_each
@@ -84,9 +85,9 @@ class DeltaProduct:
 
     def tile(self, first: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
         """Rows first..end-1, (end - first, n), dtype `path`, in `out` if given; zero is always +0.0."""
-        product = _multiply(self._a[:, first:end].T, self._b, out)
+        sums = _multiply(self._a[:, first:end].T, self._b, out)
         # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
-        return product.add_(0.0)
+        return torch.add(sums, 0.0, out=sums if out is None else out)
 
 
 def apply_delta(
@@ -183,14 +184,8 @@ def _row_bound(components: Components) -> float:
 
 
 def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """The product of two matrices: by numpy on the CPU, whose library is often the quicker one."""
-    if a.device.type != "cpu":
-        return torch.mm(a, b, out=out)
-    if out is None:
-        out = torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype, device="cpu")
-    with np.errstate(all="ignore"):  # some libraries leave flags behind without a reason
-        np.matmul(a.numpy(), b.numpy(), out=out.numpy())
-    return out
+    """The product of two matrices, in `out` if that costs no copy."""
+    return product(a, b, out) if a.device.type == "cpu" else torch.mm(a, b, out=out)
 
 
 @functools.cache
@@ -200,8 +195,8 @@ def multiplies_exactly(device: torch.device) -> bool:
     a = torch.randint(-1023, 1024, (96, 16), generator=generator, device=CPU)
     b = torch.randint(-1023, 1024, (16, 96), generator=generator, device=CPU)
     with ieee_arithmetic(device):
-        product = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))
-    return torch.equal(product.cpu().to(torch.int64), a @ b)
+        found = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))
+    return torch.equal(found.cpu().to(torch.int64), a @ b)
 
 
 @contextlib.contextmanager

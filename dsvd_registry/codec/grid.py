@@ -14,7 +14,7 @@ import torch
 
 from .bound import EXACT_FP64, MAX_EXPONENT, MAX_MAGNITUDE, MIN_EXPONENT, magnitude_bound
 from .exact import Components
-from .rate import BITS_PER_NAT, entropy, squared_error
+from .rate import BITS_PER_NAT, bits_and_error
 
 COARSER = 3  # steps of e tried beyond the fine grid's, and one finer
 
@@ -33,14 +33,15 @@ def component_costs(
 
     `strengths` s: float64; `exponents` e: broadcast against it; results of their common shape.
     """
-    scaled = strengths * torch.exp2(-exponents)
-    ratios = [torch.sqrt(scaled / size) for size in shape]
-    rows, columns = (
-        size * squared_error(ratio) * torch.exp2(exponents)
-        for size, ratio in zip(shape, ratios, strict=True)
-    )
-    bits = [size * entropy(ratio) for size, ratio in zip(shape, ratios, strict=True)]
-    return strengths * (rows + columns) + rows * columns, bits[0] + bits[1]
+    scaled = torch.log2(strengths) - exponents
+    squares = torch.exp2(exponents)
+    sides = []
+    for size in shape:
+        log_size = torch.log2(size) if isinstance(size, torch.Tensor) else math.log2(size)
+        bits, error = bits_and_error((scaled - log_size) / 2)
+        sides.append((size * bits, size * error * squares))
+    (bits_a, rows), (bits_b, columns) = sides
+    return strengths * (rows + columns) + rows * columns, bits_a + bits_b
 
 
 def best_exponents(
@@ -50,31 +51,30 @@ def best_exponents(
 
     `distortion` D: one, or some that are broadcast against `strengths`.
     """
-    best = torch.round(torch.log2(12 * distortion / strengths)) - 1
-    least = torch.full_like(best, math.inf)
-    for exponents in [best + step for step in range(COARSER + 2)]:
-        errors, bits = component_costs(strengths, shape, exponents)
-        cost = errors + BITS_PER_NAT * distortion * bits
-        best = torch.where(cost < least, exponents, best)
-        least = torch.minimum(cost, least)
-    return best
+    finest = torch.round(torch.log2(12 * distortion / strengths)) - 1
+    steps = torch.arange(COARSER + 2, dtype=torch.float64, device="cpu")
+    tried = finest + steps.reshape(-1, *[1] * finest.ndim)
+    errors, bits = component_costs(strengths, shape, tried)
+    return finest + torch.argmin(errors + BITS_PER_NAT * distortion * bits, dim=0)
 
 
 def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Components:
-    """Integers of balanced factors `a` (r, m) and `b` (r, n), float64, at `distortion` > 0.
+    """Integers of balanced factors `a` (r, m) and `b` (r, n) at `distortion` > 0.
+
+    Both float64, or float32 if nothing that counts is below a float32's spacing.
 
     A component whose integers would all be zero gets the largest step at which they are not.
     Raises `OutsideGrid`.
     """
-    strengths = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
+    strengths = component_strengths(a, b)
     wanted = best_exponents(strengths, (a.shape[1], b.shape[1]), distortion)
     # round(x / p) is not zero where x > p / 2; the margin keeps ties and rounding away.
-    peaks = torch.minimum(a.abs().amax(1), b.abs().amax(1))
+    peaks = torch.minimum(_peaks(a), _peaks(b))
     largest = torch.floor(2 * torch.log2(1.999 * peaks))
     exponents = torch.minimum(wanted, largest).clamp(MIN_EXPONENT, MAX_EXPONENT)
     steps = torch.exp2(exponents / 2)[:, None]
-    integers = [torch.round(factor / steps) for factor in (a, b)]
-    maxima = [factor.abs().amax(1) for factor in integers]
+    integers = [(factor / steps.to(factor.dtype)).round_() for factor in (a, b)]
+    maxima = [_peaks(factor) for factor in integers]
     tops = exponents + sum(torch.frexp(largest).exponent for largest in maxima)
     if (
         any((m < 1).any() or (m > MAX_MAGNITUDE).any() for m in maxima)
@@ -96,12 +96,28 @@ def grid_error(a: torch.Tensor, b: torch.Tensor, components: Components) -> floa
     are: no matrix is built.
     """
     steps = torch.from_numpy(np.exp2(components.exponents / 2))[:, None]
-    true = [torch.square(side).sum(1) for side in (a, b)]
+    true = [square_norms(side) for side in (a, b)]
     off = [
-        torch.square(side - torch.from_numpy(integers) * steps).sum(1)
+        square_norms(side - torch.from_numpy(integers) * steps.to(side.dtype))
         for side, integers in zip((a, b), (components.a, components.b), strict=True)
     ]
     return float((true[0] * off[1] + off[0] * true[1] + off[0] * off[1]).sum())
+
+
+def component_strengths(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """|a_c| |b_c| of each component, float64 (r,)."""
+    return torch.sqrt(square_norms(a) * square_norms(b))
+
+
+def square_norms(factor: torch.Tensor) -> torch.Tensor:
+    """The sum of squares of each row, float64 (r,)."""
+    return torch.square(torch.linalg.vector_norm(factor, dim=1).to(torch.float64))
+
+
+def _peaks(factor: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each row, float64 (r,)."""
+    least, largest = torch.aminmax(factor, dim=1)
+    return torch.maximum(largest, -least).to(torch.float64)
 
 
 def element_grid(delta: torch.Tensor, error: float) -> tuple[np.ndarray, int]:

@@ -2,8 +2,9 @@
 
 numpy and SciPy give all vectors or bisect for each value; here the matrix is made tridiagonal once
 (dsytrd), all eigenvalues come from that (dsterf), and the vectors of the largest few by relatively
-robust representations (dstemr), brought back by the reflectors (dormqr). SciPy's own wrappers of
-these routines hold Python's lock while they run; its pointers to them, made for Cython, do not.
+robust representations (dstemr), brought back by the reflectors (dormqr), or by the same in single
+precision (sstemr, sormqr). SciPy's own wrappers of these routines hold Python's lock while they
+run; its pointers to them, made for Cython, do not.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cython_lapack
 
 Array = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.floating[Any]]
 
 BLOCK = 64  # columns that a blocked routine takes at once; it asks for that many rows of workspace
 
@@ -61,7 +64,9 @@ def _by_reference(argument: object) -> tuple[ctypes.c_void_p, object]:
             return ctypes.cast(ctypes.pointer(real), ctypes.c_void_p), real
 
 
-_dsytrd, _dsterf, _dstemr, _dormqr = map(_routine, ("dsytrd", "dsterf", "dstemr", "dormqr"))
+_dsytrd, _dsterf = map(_routine, ("dsytrd", "dsterf"))
+_STEMR = {np.float32: _routine("sstemr"), np.float64: _routine("dstemr")}
+_ORMQR = {np.float32: _routine("sormqr"), np.float64: _routine("dormqr")}
 
 
 @dataclass(frozen=True)
@@ -79,29 +84,34 @@ class Tridiagonal:
         _dsterf(len(values), values, off_diagonal)
         return values
 
-    def top_eigenvectors(self, count: int) -> Array:
+    def top_eigenvectors(
+        self, count: int, dtype: type[np.float32 | np.float64] = np.float64
+    ) -> Vectors:
         """Of the `count` largest eigenvalues, the largest first: (n, count), orthonormal columns.
 
-        Raises `NotConverged`.
+        Worked out in `dtype`, of which they are. Raises `NotConverged`.
         """
         n = len(self.diagonal)
-        values, found = np.empty(n), np.zeros(1, np.int32)
-        vectors, support = np.zeros((n, count), order="F"), np.empty(2 * count, np.int32)
+        nothing, values, found = np.zeros(1, dtype), np.empty(n, dtype), np.zeros(1, np.int32)
+        vectors, support = np.zeros((n, count), dtype, order="F"), np.empty(2 * count, np.int32)
         high_accuracy = np.ones(1, np.int32)
-        _dstemr(
+        _STEMR[dtype](
             b"V", b"I", n,
-            self.diagonal.copy(), np.append(self.off_diagonal, 0.0),
-            0.0, 0.0, n - count + 1, n, found, values, vectors, n, count, support, high_accuracy,
-            np.empty(18 * n), 18 * n, np.empty(10 * n, np.int32), 10 * n,
+            self.diagonal.astype(dtype), np.append(self.off_diagonal, 0.0).astype(dtype),
+            nothing, nothing, n - count + 1, n, found, values,
+            vectors, n, count, support, high_accuracy,
+            np.empty(18 * n, dtype), 18 * n, np.empty(10 * n, np.int32), 10 * n,
         )  # fmt: skip
         if found[0] != count:
-            raise NotConverged(f"dstemr: {found[0]} of {count} vectors")
+            raise NotConverged(f"stemr: {found[0]} of {count} vectors")
         if n > 1:
             # The first row stays; the reflectors act on the others.
-            _dormqr(
+            reflectors = self.reflectors.astype(dtype, order="F", copy=False)
+            workspace = BLOCK * (count + BLOCK + 1)
+            _ORMQR[dtype](
                 b"L", b"N", n - 1, count, n - 1,
-                self.reflectors[1:, :-1], n, self.scales, vectors[1:], n,
-                np.empty(BLOCK * (count + BLOCK + 1)), BLOCK * (count + BLOCK + 1),
+                reflectors[1:, :-1], n, self.scales.astype(dtype), vectors[1:], n,
+                np.empty(workspace, dtype), workspace,
             )  # fmt: skip
         return vectors[:, ::-1]
 

@@ -11,8 +11,10 @@ import torch
 
 from .exact import row_tiles
 from .rank import mean_square_ulp
+from .scratch import empty
 from .tensors import round_to, same_bits
 
+BLOCK = 1 << 17  # elements looked at one after the other
 RUN = 1 << 10  # elements summed in float32 at a time; the sums of runs in float64
 # Magnitudes whose squares, and sums of products, stay well inside float32.
 TAME = (2.0**-40, 2.0**40)
@@ -35,8 +37,16 @@ class Pair:
     noise_variance: float
 
     def tiles(self) -> Iterator[tuple[int, int]]:
-        """Runs of rows, (first, end), that stay in a processor's cache."""
+        """Runs of rows, (first, end), for which a product is quick."""
         return row_tiles(*self.delta.shape)
+
+
+def blocks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Contiguous tensors of one size as flat ones, a few elements of each at a time.
+
+    They stay in a core's own cache through all that is done with them.
+    """
+    return zip(*(torch.split(tensor.reshape(-1), BLOCK) for tensor in tensors), strict=True)
 
 
 def matrix_shape(tensor: torch.Tensor) -> tuple[int, int]:
@@ -69,18 +79,17 @@ def pair(base: torch.Tensor, source: torch.Tensor) -> Pair | None:
 
 
 def _pair(base: torch.Tensor, source: torch.Tensor, dtype: torch.dtype) -> Pair:
-    delta = torch.empty(source.shape, dtype=dtype, device=source.device)
+    delta = empty(tuple(source.shape), dtype)
     base_square, square = 0.0, 0.0
-    ulps = [0.0, 0.0]
-    for first, end in row_tiles(*source.shape):
-        one, other = base[first:end].to(dtype), source[first:end].to(dtype)
-        torch.sub(other, one, out=delta[first:end])
+    ulps = 0.0
+    for one, other, difference in blocks(base, source, delta):
+        ulps += (mean_square_ulp(one) + mean_square_ulp(other)) * len(one)
+        one = one.to(dtype)
+        torch.sub(other.to(dtype), one, out=difference)
         base_square += square_sum(one)
-        square += square_sum(delta[first:end])
-        for place, side in enumerate((base, source)):
-            ulps[place] += mean_square_ulp(side[first:end]) * (end - first)
+        square += square_sum(difference)
     norms = math.sqrt(base_square), math.sqrt(square)
-    return Pair(base, source, delta, *norms, sum(ulps) / max(1, len(source)) / 12)
+    return Pair(base, source, delta, *norms, ulps / max(1, source.numel()) / 12)
 
 
 def square_sum(values: torch.Tensor) -> float:
@@ -91,7 +100,7 @@ def square_sum(values: torch.Tensor) -> float:
         with np.errstate(all="ignore"):
             whole = flat.size - flat.size % RUN
             runs = flat[:whole].reshape(-1, RUN)
-            sums = np.einsum("ij,ij->i", runs, runs)
+            sums = np.matmul(runs[:, None, :], runs[:, :, None])
             total = float(sums.sum(dtype=np.float64) + flat[whole:] @ flat[whole:])
         if TAME[0] ** 2 < total / max(1, flat.size) < TAME[1] ** 2:
             return total

@@ -19,15 +19,22 @@ BITS_PER_NAT = 2 * math.log(2)  # dD/dR of a fine grid: -D * BITS_PER_NAT
 
 def entropy(ratio: torch.Tensor) -> torch.Tensor:
     """Bits of a coefficient of `ratio` steps, of any shape; float64."""
-    fine = torch.log2(ratio) + 0.5 * math.log2(2 * math.pi * math.e)
-    return torch.where(torch.log2(ratio) >= FINEST, fine, _interpolated(0, ratio))
+    return bits_and_error(torch.log2(ratio))[0]
 
 
 def squared_error(ratio: torch.Tensor) -> torch.Tensor:
     """Mean squared error of rounding a coefficient of `ratio` steps, in squared steps; float64."""
-    coarse = torch.square(ratio)
-    found = torch.where(torch.log2(ratio) <= COARSEST, coarse, _interpolated(1, ratio))
-    return torch.where(torch.log2(ratio) >= FINEST, 1 / 12, found)
+    return bits_and_error(torch.log2(ratio))[1]
+
+
+def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The entropy and the squared error of a coefficient of 2^`log_ratio` steps."""
+    fine, coarse = log_ratio >= FINEST, log_ratio <= COARSEST
+    below, share = _place(log_ratio)
+    bits, error = (torch.lerp(c[below], c[below + 1], share) for c in _table().T[:2])
+    bits = torch.where(fine, log_ratio + 0.5 * math.log2(2 * math.pi * math.e), bits)
+    error = torch.where(coarse, torch.exp2(2 * log_ratio), error)
+    return bits, torch.where(fine, 1 / 12, error)
 
 
 def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
@@ -41,11 +48,16 @@ def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
 
 
 def _interpolated(column: int, ratio: torch.Tensor) -> torch.Tensor:
-    table = _table()[:, column]
-    place = ((torch.log2(ratio) - COARSEST) * PER_OCTAVE).clamp(0, len(table) - 1.001)
-    below = place.floor().long()
-    share = place - below
-    return table[below] * (1 - share) + table[below + 1] * share
+    below, share = _place(torch.log2(ratio))
+    values = _table()[:, column]
+    return torch.lerp(values[below], values[below + 1], share)
+
+
+def _place(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The entry of the table below each, and how far it is on the way to the next one."""
+    place = ((log_ratio - COARSEST) * PER_OCTAVE).clamp(0, len(_table()) - 1.001)
+    below = place.long()
+    return below, place - below
 
 
 @functools.cache

@@ -34,6 +34,15 @@ class Scratch(threading.local):
         return held[:nbytes]
 
 
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialised CPU tensor to keep.
+
+    Of numpy's memory, which asks the system for large pages: where that gives them on demand only,
+    the faults of torch's cost more than a few steps over the tensor.
+    """
+    return as_tensor(np.empty(math.prod(shape) * dtype.itemsize, np.uint8), shape, dtype)
+
+
 def as_tensor(memory: Memory, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """A CPU tensor over `memory`, whose bytes are as many as it needs, whatever device is default."""
     if not memory.nbytes:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .lapack import NotConverged, tridiagonalize
+from .lapack import NotConverged, Tridiagonal, tridiagonalize
+from .products import add_gram, product
 from .rank import energy, tau_rank
+from .scratch import empty, scratch
 
 UNIT = 2.0**-53  # half the spacing of float64 at 1
 ENERGY_TOLERANCE = 5e-5  # how well E(t) must be known where it decides a rank
@@ -23,9 +25,11 @@ BLOCK = 2048  # of the long side, multiplied at a time
 # 2^-25.9 of the largest eigenvalue, and to move none by more than 2^-29.5; by Weyl's bound none can
 # be moved by more than the norm.
 SINGLE_DOUBT = 2.0**-24
-SINGLE_FROM = (
-    512  # rows of a Gram matrix: of smaller ones the eigenvalues cost more than the product
-)
+SINGLE_FROM = 512  # rows of a Gram matrix: of smaller ones little is to be saved
+
+# How far from orthonormal vectors of each precision may be. An error of the projection is across
+# what truncation leaves, and adds by its square.
+ORTHONORMAL: dict[type[np.float32 | np.float64], float] = {np.float32: 1e-4, np.float64: 1e-9}
 
 Vectors = Callable[[int], torch.Tensor]
 
@@ -34,8 +38,8 @@ Vectors = Callable[[int], torch.Tensor]
 class Spectrum:
     """All singular values of an (m, n) matrix, and the singular vectors of one side.
 
-    `singular_values`: float64 (min(m, n),), falling, on the CPU. `vectors(t)`: float64 (m, t) of the
-    left side, or (n, t) of the right where `transposed`, on the matrix's device.
+    `singular_values`: float64 (min(m, n),), falling, on the CPU. `vectors(t)`: (m, t) of the left
+    side, or (n, t) of the right where `transposed`, on the matrix's device and of its dtype.
     """
 
     singular_values: torch.Tensor
@@ -48,16 +52,18 @@ class Spectrum:
         return replace(self, vectors=lambda count: held[:, :count])
 
     def factors(self, matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A = U_t sqrt(S_t) as (t, m) and B = sqrt(S_t) V_t^T as (t, n), float64, for t = `rank`.
+        """A = U_t sqrt(S_t) as (t, m) and B = sqrt(S_t) V_t^T as (t, n), for t = `rank`.
 
-        The second factor is one product of the vectors with `matrix`, in the matrix's own type, so
-        A^T B is its orthogonal projection, however well the singular values are known.
+        On the CPU, in the matrix's dtype. The second factor is one product of the vectors with
+        `matrix`, so A^T B is its orthogonal projection, however well the singular values are known.
         """
         vectors = self.vectors(rank)
-        other = vectors.T.to(matrix.dtype) @ (matrix.T if self.transposed else matrix)
-        other = other.to(torch.float64)
-        roots = torch.linalg.vector_norm(other, dim=1).sqrt()
-        one, two = (vectors.T * roots[:, None]).cpu(), (other / roots[:, None]).cpu()
+        if self.transposed:
+            other = _product(matrix, vectors).T.contiguous()
+        else:
+            other = _product(vectors.T, matrix)
+        roots = torch.linalg.vector_norm(other, dim=1).sqrt()[:, None]
+        one, two = (vectors.T * roots).cpu(), other.div_(roots).cpu()
         return (two, one) if self.transposed else (one, two)
 
 
@@ -71,12 +77,12 @@ def spectrum(matrix: torch.Tensor, *taus: float) -> Spectrum:
     transposed = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if transposed else matrix
     for dtype, doubt in _precisions(wide):
-        eigenvalues, vectors = _eigen(_gram(wide, dtype))
+        eigenvalues, vectors = _eigen(_gram(wide, dtype), wide.dtype)
         doubts = doubt * float(eigenvalues[0])
         if all(_gram_decides(eigenvalues, matrix.shape, tau, doubts) for tau in taus):
             return Spectrum(eigenvalues.clamp_min(0).sqrt(), vectors, transposed)
     left, values, _ = torch.linalg.svd(wide.to(torch.float64), full_matrices=False)
-    return Spectrum(values.cpu(), lambda count: left[:, :count], transposed)
+    return Spectrum(values.cpu(), lambda count: left[:, :count].to(wide.dtype), transposed)
 
 
 def _precisions(wide: torch.Tensor) -> Iterator[tuple[torch.dtype, float]]:
@@ -88,49 +94,63 @@ def _precisions(wide: torch.Tensor) -> Iterator[tuple[torch.dtype, float]]:
 
 
 def _gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`wide` times its transpose, float64 (k, k), from products of blocks of columns in `dtype`."""
+    """`wide` times its transpose, float64 (k, k), from products of blocks of columns in `dtype`.
+
+    Only the upper triangle counts.
+    """
     rows, columns = wide.shape
+    if wide.device.type == "cpu":
+        gram = empty((rows, rows), torch.float64).zero_()
+        for first in range(0, columns, BLOCK):
+            part = wide[:, first : first + BLOCK]
+            add_gram(scratch.tensor("block", tuple(part.shape), dtype).copy_(part), gram)
+        return gram
     gram = torch.zeros(rows, rows, dtype=torch.float64, device=wide.device)
     for first in range(0, columns, BLOCK):
         block = wide[:, first : first + BLOCK].to(dtype)
-        if block.device.type == "cpu":
-            # numpy sees that both factors are one matrix, and works out half of the product.
-            gram += torch.from_numpy(block.numpy() @ block.numpy().T)
-        else:
-            gram += block @ block.T
+        gram += block @ block.T
     return gram
 
 
-def _eigen(gram: torch.Tensor) -> tuple[torch.Tensor, Vectors]:
-    """All eigenvalues, falling, on the CPU, and the vectors of as many as are asked for."""
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return product(a, b) if a.device.type == "cpu" else a @ b
+
+
+def _eigen(gram: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Vectors]:
+    """All eigenvalues, falling, on the CPU, and the vectors of as many as are asked for, in `dtype`."""
     if gram.device.type == "cpu":
         try:
             reduced = tridiagonalize(gram.numpy().copy())
             values = torch.from_numpy(reduced.eigenvalues()[::-1].copy())
-            return values, lambda count: _staged_vectors(reduced.top_eigenvectors, gram, count)
+            return values, lambda count: _staged_vectors(reduced, gram, count, dtype)
         except NotConverged:
             pass
-    eigenvalues, eigenvectors = torch.linalg.eigh(gram)
-    return eigenvalues.flip(0).cpu(), lambda count: eigenvectors.flip(1)[:, :count]
+    eigenvalues, eigenvectors = torch.linalg.eigh(gram, UPLO="U")
+    return eigenvalues.flip(0).cpu(), lambda count: eigenvectors.flip(1)[:, :count].to(dtype)
 
 
 def _staged_vectors(
-    top: Callable[[int], np.ndarray], gram: torch.Tensor, count: int
+    reduced: Tridiagonal, gram: torch.Tensor, count: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    try:
-        vectors = torch.from_numpy(top(count).copy())
-        if _is_orthonormal(vectors):
-            return vectors
-    except NotConverged:
-        pass
-    eigenvectors: torch.Tensor = torch.linalg.eigh(gram)[1]
-    return eigenvectors.flip(1)[:, :count]
+    """Worked out in single precision where that is `dtype`, if they come out well, or in double."""
+    for working, bound in ORTHONORMAL.items():
+        if working == np.float32 and (dtype != torch.float32 or len(gram) < SINGLE_FROM):
+            continue
+        try:
+            vectors = torch.from_numpy(reduced.top_eigenvectors(count, working).copy())
+            if _off_orthonormal(vectors) < bound:
+                return vectors.to(dtype)
+        except NotConverged:
+            pass
+    eigenvectors: torch.Tensor = torch.linalg.eigh(gram, UPLO="U")[1]
+    return eigenvectors.flip(1)[:, :count].to(dtype)
 
 
-def _is_orthonormal(vectors: torch.Tensor) -> bool:
-    products = vectors.T @ vectors
+def _off_orthonormal(vectors: torch.Tensor) -> float:
+    """The largest of the elements of V^T V - 1."""
+    products = product(vectors.T, vectors)
     products.diagonal().sub_(1.0)
-    return float(products.abs().max()) < 1e-9
+    return float(products.abs().max())
 
 
 def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float, doubt: float) -> bool:

@@ -8,18 +8,19 @@ from ..errors import ContainerError
 from ..fs import Bytes
 from .limits import MAX_WINDOW
 
-# zstd's levels. Integers of the grid repeat nothing, and looking for matches costs time and bytes.
-NUMBERS = 1
-TEXT = 19
+# Integers of the grid repeat nothing: what is worth finding is their frequencies, and of matches
+# only long ones, as those of zeros.
+NUMBERS = zstandard.ZstdCompressionParameters.from_level(
+    1, strategy=zstandard.STRATEGY_FAST, hash_log=6, min_match=7, write_content_size=1
+)
+BYTES = zstandard.ZstdCompressionParameters.from_level(1, write_content_size=1)
+TEXT = zstandard.ZstdCompressionParameters.from_level(19, write_content_size=1)
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-def compress(data: Bytes, level: int = NUMBERS) -> bytes:
+def compress(data: Bytes, parameters: zstandard.ZstdCompressionParameters) -> bytes:
     """A single zstd frame with its content size, without dictionary or checksum."""
-    compressor = zstandard.ZstdCompressor(
-        level=level, write_content_size=True, write_checksum=False, write_dict_id=False
-    )
-    return compressor.compress(data)
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
 def decompress(data: Bytes, size: int, where: str) -> bytes:

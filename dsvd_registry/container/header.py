@@ -62,10 +62,11 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
     fields = Fields(value, "the header")
     base = Fields(fields.take("base"), "base")
     source = Fields(fields.take("source"), "source")
+    requires = fields.take("requires")
     header = Header(
         base_digest=base.hexadecimal("digest", 64),
         base_name=base.text("name", limits.MAX_NAME_BYTES),
-        encoding=_encoding(fields.take("encoding"), fields.take("requires")),
+        encoding=_encoding(fields.take("encoding"), requires),
         source=Source(
             format=source.text("format", 64),
             sha256=source.hexadecimal("sha256", 64),
@@ -85,6 +86,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
             _result(entry, f"results[{i}]")
             for i, entry in enumerate(fields.array("results", 1, least=1))
         ),
+        packed="packed" in requires,
     )
     for part in (fields, base, source):
         part.end()

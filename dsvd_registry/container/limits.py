@@ -29,7 +29,7 @@ MAX_DIMENSIONS = 32
 MAX_NAME_BYTES = 4096
 MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: what JSON readers keep exactly
 
-FEATURES = frozenset({"fidelity"})  # names that `requires` may hold
+FEATURES = frozenset({"fidelity", "packed"})  # names that `requires` may hold
 
 
 def shape_fits(shape: Iterable[int]) -> bool:

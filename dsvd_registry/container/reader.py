@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import struct
 from collections import defaultdict
@@ -20,28 +19,29 @@ from .compression import decompress
 from .fidelity import check_budget
 from .frames import ContainerFile, Frames
 from .header import parse_header
-from .integers import Int32, width
-from .parts import (
-    TABLE_ENTRY_SIZE,
-    ComponentTable,
-    unpack_components,
-    unpack_components_into,
-    unpack_elements,
-    unpack_table,
-)
+from .integers import Int32
+from .part_rows import component_rows, element_rows, layout_of
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
+from .rows import FrameRows, Int64, Rows
 from .structure import check_structure
+from .table import TABLE_ENTRY_SIZE, ComponentTable, unpack_table
+
+FRAMES_PLACED = 64  # of which it is remembered where each row stands
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a part stands: its first unit within its tensor, bytes start..end of its raw frame."""
+    """Where a part stands: its first unit within its tensor, and where its frame has it.
+
+    `start`: of tables and bytes, the first byte of the raw frame; of components and elements, the
+    number of its first group of rows.
+    """
 
     frame: int
     first: int
     count: int
     start: int
-    end: int
+    nbytes: int
 
 
 class Container(Closing):
@@ -59,6 +59,8 @@ class Container(Closing):
             self.header = self._read_header()
             self._frames = Frames(self._file, self.header)
             self._places: dict[tuple[FrameContent, int], list[_Place]] = defaultdict(list)
+            self._groups: dict[int, list[Rows]] = {}
+            self._rows: dict[int, FrameRows] = {}
             self._tables: dict[int, ComponentTable] = {}
             self._find_parts(("tables", "elements", "bytes"))
             self._read_tables()
@@ -76,18 +78,19 @@ class Container(Closing):
 
     def components(self, tensor: int, rank: int) -> tuple[Int32, Int32]:
         """The first `rank` components: a as int32 (rank, m), b as int32 (rank, n)."""
-        parts = self._parts("components", tensor, rank)
-        a, b = (np.empty((rank, size), np.int32) for size in self._low_rank(tensor).matrix_shape)
-        for place, part in parts:
+        places = self._decompressed("components", tensor, rank)
+        table, sides = self._tables[tensor], self._low_rank(tensor).matrix_shape
+        a, b = (np.empty((rank, length), np.int32) for length in sides)
+        for place in places:
             end = place.first + place.count
-            table = self._tables[tensor].rows(place.first, end)
-            with self._naming(tensor):
-                if end <= rank:
-                    unpack_components_into(part, table, a[place.first : end], b[place.first : end])
-                else:  # some more than are wanted
-                    found = unpack_components(part, table, a.shape[1], b.shape[1])
-                    for side, one in zip((a, b), found, strict=True):
-                        side[place.first :] = one[: rank - place.first]
+            for group, (side, maxima) in enumerate(((a, table.max_a), (b, table.max_b))):
+                part = side[place.first : end]
+                if end > rank:  # some more than are wanted
+                    part = np.empty((place.count, side.shape[1]), np.int32)
+                if (self._read(tensor, place, group, part) != maxima[place.first : end]).any():
+                    raise self._of(tensor, "a component's magnitude is not the one in its table")
+                if end > rank:
+                    side[place.first :] = part[: rank - place.first]
         return a, b
 
     def elements(self, tensor: int) -> Int32:
@@ -95,15 +98,14 @@ class Container(Closing):
         record = self.header.tensors[tensor]
         assert isinstance(record, DenseRecord)
         size = math.prod(record.common_shape)
-        parts = self._parts("elements", tensor, size)
+        places = self._decompressed("elements", tensor, size)
         values = np.empty(size, np.int32)
-        for place, part in parts:
-            with self._naming(tensor):
-                run = unpack_elements(part, place.count, record.maximum)
-            values[place.first : place.first + place.count] = run
-        # Of both ends apart: the magnitude of the least int32 is not an int32.
-        if max(int(values.max()), -int(values.min())) != record.maximum:
-            raise ContainerError(f"{self.path}: tensor {record.name!r}: its maximum is not reached")
+        largest = 0
+        for place in places:
+            row = values[None, place.first : place.first + place.count]
+            largest = max(largest, *self._read(tensor, place, 0, row).tolist())
+        if largest != record.maximum:
+            raise self._of(tensor, f"its elements reach {largest}, and not its maximum")
         return values
 
     def raw(self, tensor: int) -> bytes:
@@ -131,7 +133,7 @@ class Container(Closing):
         for (_, tensor), places in self._places.items():
             for place in places:
                 frame = self.header.frames[place.frame]
-                yield frame, Part(tensor, place.count), place.end - place.start
+                yield frame, Part(tensor, place.count), place.nbytes
 
     def check_payload(self) -> None:
         """Compare every frame's checksum and the payload's SHA-256; nothing is decompressed."""
@@ -180,34 +182,38 @@ class Container(Closing):
 
     def _find_parts(self, contents: tuple[FrameContent, ...]) -> None:
         """Note where each part stands. Sizes of components follow from the tables, read before."""
+        layout = layout_of(self.header)
         for index, frame in enumerate(self.header.frames):
             if frame.content not in contents:
                 continue
-            start = 0
+            size = 0
+            groups = self._groups[index] = []
             for part in frame.parts:
                 places = self._places[frame.content, part.tensor]
                 first = places[-1].first + places[-1].count if places else 0
-                end = start + self._part_size(frame, part, first)
-                places.append(_Place(index, first, part.count, start, end))
-                start = end
-            if start != frame.raw:
+                rows = self._part_rows(frame, part, first)
+                start = len(groups) if rows else size
+                nbytes = sum(map(layout.size, rows)) if rows else _part_size(frame, part)
+                places.append(_Place(index, first, part.count, start, nbytes))
+                groups += rows
+                size += nbytes
+            if size != frame.raw:
                 raise ContainerError(
-                    f"{self.path}: frames[{index}] declares {frame.raw} bytes for {start}"
+                    f"{self.path}: frames[{index}] declares {frame.raw} bytes for {size}"
                 )
 
-    def _part_size(self, frame: Frame, part: Part, first: int) -> int:
+    def _part_rows(self, frame: Frame, part: Part, first: int) -> list[Rows]:
+        """The groups of rows of a part; none of tables and bytes."""
         record = self.header.tensors[part.tensor]
         match frame.content:
-            case "tables":
-                return TABLE_ENTRY_SIZE * part.count
             case "elements":
                 assert isinstance(record, DenseRecord)
-                return part.count * width(record.maximum)
+                return element_rows(record, part)
             case "components":
                 table = self._tables[part.tensor].rows(first, first + part.count)
-                return table.factor_sizes(*self._low_rank(part.tensor).matrix_shape)
+                return component_rows(self._low_rank(part.tensor), table)
             case _:
-                return part.count
+                return []
 
     def _read_tables(self) -> None:
         for index, record in enumerate(self.header.tensors):
@@ -218,40 +224,53 @@ class Container(Closing):
                         for place in self._places["tables", index]
                     ]
                 )
-                with self._naming(index):
+                try:
                     table.check()
+                except ContainerError as error:
+                    raise self._of(index, str(error)) from error
                 self._tables[index] = table
 
     def _places_of(self, content: FrameContent, tensor: int) -> list[_Place]:
         return self._places.get((content, tensor), [])
 
-    def _parts(
-        self, content: FrameContent, tensor: int, count: int
-    ) -> list[tuple[_Place, memoryview]]:
-        """Those that hold the first `count` units of a tensor.
+    def _decompressed(self, content: FrameContent, tensor: int, count: int) -> list[_Place]:
+        """The parts that hold the first `count` units of a tensor.
 
         All are decompressed before the caller takes memory for what they hold: until then their
         sizes are no more than what the header says.
         """
-        return [
-            (place, self._part(place))
-            for place in self._places_of(content, tensor)
-            if place.first < count
-        ]
+        places = [p for p in self._places_of(content, tensor) if p.first < count]
+        for place in places:
+            self._frames.content(place.frame)
+        return places
+
+    def _read(self, tensor: int, place: _Place, group: int, out: Int32) -> Int64:
+        """One group of a part's rows over `out`; gives the largest magnitude of each."""
+        content = memoryview(self._frames.content(place.frame))
+        rows = self._rows.get(place.frame)
+        if rows is None:
+            if len(self._rows) >= FRAMES_PLACED:
+                self._rows.clear()
+            rows = layout_of(self.header).frame(self._groups[place.frame])
+            self._rows[place.frame] = rows
+        try:
+            return rows.read(content, place.start + group, out)
+        except ContainerError as error:
+            raise self._of(tensor, str(error)) from error
 
     def _part(self, place: _Place) -> memoryview:
-        return memoryview(self._frames.content(place.frame))[place.start : place.end]
+        content = memoryview(self._frames.content(place.frame))
+        return content[place.start : place.start + place.nbytes]
 
     def _low_rank(self, tensor: int) -> LowRankRecord:
         record = self.header.tensors[tensor]
         assert isinstance(record, LowRankRecord)
         return record
 
-    @contextlib.contextmanager
-    def _naming(self, tensor: int) -> Iterator[None]:
-        """Put the file and the tensor's name in front of an error raised inside."""
-        try:
-            yield
-        except ContainerError as error:
-            name = self.header.tensors[tensor].name
-            raise ContainerError(f"{self.path}: tensor {name!r}: {error}") from error
+    def _of(self, tensor: int, what: str) -> ContainerError:
+        """An error of one tensor, with the file and its name in front."""
+        return ContainerError(f"{self.path}: tensor {self.header.tensors[tensor].name!r}: {what}")
+
+
+def _part_size(frame: Frame, part: Part) -> int:
+    return part.count * (TABLE_ENTRY_SIZE if frame.content == "tables" else 1)

@@ -218,7 +218,10 @@ class Omission:
 
 @dataclass(frozen=True)
 class Header:
-    """All of the JSON header. `tensors` are sorted by the UTF-8 bytes of their names."""
+    """All of the JSON header. `tensors` are sorted by the UTF-8 bytes of their names.
+
+    `packed`: rows of integers are laid out by the feature of this name.
+    """
 
     base_digest: str
     base_name: str
@@ -229,11 +232,13 @@ class Header:
     frames: tuple[Frame, ...]
     payload_sha256: str
     results: tuple[Result, ...]
+    packed: bool = False
 
     @property
     def requires(self) -> tuple[str, ...]:
         """The features that a reader must have, ascending. They follow from the rest."""
-        return () if self.encoding.fidelity is None else ("fidelity",)
+        used = {"fidelity": self.encoding.fidelity is not None, "packed": self.packed}
+        return tuple(name for name, is_used in used.items() if is_used)
 
     @property
     def is_lossy(self) -> bool:

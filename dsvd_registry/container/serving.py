@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from ..errors import InvalidArgument, TauNotServed
-from .parts import ComponentTable
 from .reader import Container
 from .records import LowRankRecord
+from .table import ComponentTable
 
 
 def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau: float) -> int:

@@ -10,8 +10,7 @@ from ..checkpoint.dtypes import BITS, DELTA_DTYPES, tensor_bytes
 from ..errors import CheckpointError, ContainerError
 from . import limits
 from .fidelity import check_fidelity
-from .integers import width
-from .parts import TABLE_ENTRY_SIZE
+from .part_rows import element_rows, layout_of
 from .records import (
     FRAME_ORDER,
     RESULT_PATH,
@@ -24,6 +23,7 @@ from .records import (
     RawRecord,
     TensorRecord,
 )
+from .table import TABLE_ENTRY_SIZE
 
 
 def check_structure(header: Header) -> None:
@@ -161,11 +161,13 @@ def frame_size(header: Header, frame: Frame) -> int | None:
         case "bytes":
             return sum(part.count for part in frame.parts)
         case "elements":
+            layout = layout_of(header)
             tensors = [header.tensors[part.tensor] for part in frame.parts]
             return sum(
-                part.count * width(tensor.maximum)
+                layout.size(rows)
                 for part, tensor in zip(frame.parts, tensors, strict=True)
                 if isinstance(tensor, DenseRecord)
+                for rows in element_rows(tensor, part)
             )
         case _:
             return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -17,14 +17,22 @@ from ..errors import ContainerError
 from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
-from .compression import NUMBERS, TEXT, compress
+from .compression import BYTES, NUMBERS, TEXT, compress
 from .fidelity import check_budget
 from .header import header_json
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
+from .rows import Run, joined
 from .structure import check_structure
 
-FRAME_TARGET = 1 << 20  # a frame is closed once it holds this much
-READ_CHUNK = 4 << 20
+# A frame is closed once it holds this much: of more rows, more are alike.
+FRAME_TARGET = 4 << 20
+PARAMETERS = {
+    "tables": TEXT,
+    "elements": NUMBERS,
+    "bytes": BYTES,
+    "source_header": TEXT,
+    "components": NUMBERS,
+}
 
 
 class Writable(Protocol):
@@ -34,7 +42,8 @@ class Writable(Protocol):
 @dataclass
 class _OpenFrame:
     parts: list[Part] = field(default_factory=list)
-    data: bytearray = field(default_factory=bytearray)
+    runs: list[Run] = field(default_factory=list)
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,13 +66,17 @@ class PayloadWriter:
         self._open: dict[tuple[FrameContent, int], _OpenFrame] = {}
         self._stored: list[_StoredFrame] = []
 
-    def add(self, content: FrameContent, part: Part | None, data: Bytes, band: int = 0) -> None:
-        """Append one part's bytes, at most `limits.MAX_FRAME_RAW - FRAME_TARGET` of them."""
+    def add(
+        self, content: FrameContent, part: Part | None, runs: Iterable[Run], band: int = 0
+    ) -> None:
+        """Append one part, of at most `limits.MAX_FRAME_RAW - FRAME_TARGET` bytes."""
         frame = self._open.setdefault((content, band), _OpenFrame())
         if part is not None:
             frame.parts.append(part)
-        frame.data += data
-        if len(frame.data) >= FRAME_TARGET:
+        for run in runs:
+            frame.runs.append(run)
+            frame.size += len(run.data)
+        if frame.size >= FRAME_TARGET:
             self._close_frame(content, band)
 
     def finish(self) -> tuple[tuple[Frame, ...], str]:
@@ -84,10 +97,10 @@ class PayloadWriter:
 
     def _close_frame(self, content: FrameContent, band: int) -> None:
         frame = self._open.pop((content, band))
-        stored = compress(frame.data, TEXT if content == "source_header" else NUMBERS)
+        stored = compress(joined(frame.runs), PARAMETERS[content])
         position = self._scratch.seek(0, 2)
         self._scratch.write(stored)
-        entry = Frame(content, tuple(frame.parts), len(frame.data), len(stored), xxh3(stored))
+        entry = Frame(content, tuple(frame.parts), frame.size, len(stored), xxh3(stored))
         self._stored.append(_StoredFrame(content, band, position, entry))
 
 

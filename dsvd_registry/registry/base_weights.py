@@ -14,7 +14,7 @@ from ..checkpoint.model import Copier
 from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, ContainerError, DsvdError, RegistryError
-from ..hashing import Fingerprint, sha256, weights_digest
+from ..hashing import Fingerprint, sha256, weights_digest, xxh3
 from ..store import canonical
 
 
@@ -83,7 +83,8 @@ class BaseReader(Protocol):
 
 
 class BaseWeights(Closing):
-    """An open base. Every tensor read is compared with the SHA-256 that is asked for.
+    """An open base. Every tensor read is compared with the SHA-256 that is asked for; one that was,
+    with what it was then.
 
     A base suits a container if it holds the tensors that the container names, by content: other
     tensors of it, and its name, do not matter.
@@ -96,6 +97,7 @@ class BaseWeights(Closing):
             t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors
         }
         self._by_content = {(t.sha256, t.dtype): t.name for t in manifest.tensors}
+        self._proven: dict[str, str] = {}  # from SHA-256 to XXH3 of the same bytes, once compared
         try:
             self._checkpoint = open_checkpoint(path)
         except DsvdError as error:
@@ -132,13 +134,19 @@ class BaseWeights(Closing):
     def read(self, tensor: BaseTensor) -> memoryview:
         """The bytes of a tensor. Raises `BaseMismatch` if they are not the ones that are named."""
         data = self.read_unproven(tensor)
+        # Bytes that were proven once need only be seen not to have changed since. XXH3 goes first:
+        # of what changes between the two, it is then the one that will not be found again.
+        seen = None if data is None else xxh3(data)
+        if data is not None and self._proven.get(tensor.sha256) == seen:
+            return data
         found = "nothing" if data is None else sha256(data)
-        if data is None or found != tensor.sha256:
+        if data is None or seen is None or found != tensor.sha256:
             raise BaseMismatch(
                 f"the base {self.name!r} ({self.digest}) is damaged: tensor {tensor.name!r} of "
                 f"{self._checkpoint.path} has the SHA-256 {found}, where {tensor.sha256} is needed",
                 "Restore that file, or add the base again with `dsvd base add`.",
             )
+        self._proven[tensor.sha256] = seen
         return data
 
     def copier(self, tensor: BaseTensor) -> Copier:

@@ -26,6 +26,7 @@ from ..container.records import (
     Source,
     TensorRecord,
 )
+from ..container.rows import Run
 from ..container.writer import PayloadWriter, write_container
 from ..errors import BaseMismatch, CheckpointError
 from ..fs import storage_errors
@@ -95,7 +96,7 @@ def encoded(
 def add_parts(payload: PayloadWriter, number: int, packed: PackedTensor) -> None:
     """The parts of tensor `number` into the frames."""
     for part in packed.parts:
-        payload.add(part.content, Part(number, part.count), part.data, part.band)
+        payload.add(part.content, Part(number, part.count), part.runs, part.band)
 
 
 def closed(
@@ -104,7 +105,7 @@ def closed(
     """The header over a payload that has the parts of all `tensors`; the result's digest is to come."""
     checkpoint = fine.checkpoint
     if checkpoint.header is not None:
-        payload.add("source_header", None, checkpoint.header)
+        payload.add("source_header", None, Run.alone(checkpoint.header))
     frames, payload_sha256 = payload.finish()
     header = Header(
         base_digest=fine.base.digest,
@@ -116,6 +117,7 @@ def closed(
         frames=frames,
         payload_sha256=payload_sha256,
         results=(),
+        packed=True,
     )
     return replace(header, results=(_undigested(header, checkpoint.header),))
 

@@ -11,8 +11,8 @@ import numpy as np
 from ..checkpoint import TensorInfo
 from ..codec.encode_level import encode_at, survey
 from ..codec.water_level import Plan, Survey, Target
-from ..container.parts import rank_at
 from ..container.records import Encoding, Fidelity, LowRankRecord, TensorRecord
+from ..container.table import rank_at
 from ..container.writer import container_size
 from ..errors import InvalidArgument
 from ..store import ObjectStore, StoredObject
@@ -26,7 +26,7 @@ from .totals import total_error
 # Shares of a budget that are aimed at, one after another: each time it is known better what the
 # bits take, and less is hoped for. Nothing is left to hope for at 0: the smallest there is.
 AIMS = (0.99, 0.995, 0.985, 0.96, 0.9, 0.0)
-CAREFUL = 0.997  # of an error: the model is right to about that
+CAREFUL = 0.9995  # of an error: of a large checkpoint the model is right to less than that
 FULL = 0.97  # of a budget: what is well used
 DIGEST_ROOM = 24  # bytes that a header may grow by when its result's digest is known
 HEADER_BYTES = 260  # of a record, expected at first

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..checkpoint import TensorInfo
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
-from ..container.compression import compress
-from ..container.parts import ComponentTable, pack_components, pack_elements, pack_table
+from ..container.compression import BYTES, compress
+from ..container.integers import Int32
+from ..container.packed import PACKED
 from ..container.records import (
     BaseTensor,
     DenseRecord,
@@ -20,6 +24,8 @@ from ..container.records import (
     TensorRecord,
     View,
 )
+from ..container.rows import Rows, Run
+from ..container.table import ComponentTable, pack_table
 from ..fs import Bytes
 
 # A container stored at one tau serves each lower one of this row by whole frames.
@@ -30,23 +36,27 @@ RAW_SAMPLE_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class PackedPart:
-    """A part for a frame of `content`: `count` units in `data`; `band` 0 is the coarsest."""
+    """A part for a frame of `content`: `count` units in `runs`; `band` 0 is the coarsest."""
 
     content: FrameContent
     count: int
-    data: bytes
+    runs: tuple[Run, ...]
     band: int = 0
 
 
 def stored_size(encoded: Encoded, source: Bytes) -> int:
-    """Compressed bytes that a candidate takes; `source` are the tensor's own bytes."""
+    """Bytes that a candidate takes, about; `source` are the tensor's own bytes.
+
+    Of integers the entropy of each run of bytes: in a frame of many tensors the runs of one class
+    share a code, which compressing those of one tensor alone would not show.
+    """
     match encoded:
         case LowRank():
             table = component_table(encoded)
-            factors = pack_components(encoded.components.a, encoded.components.b, table)
-            return len(compress(factors)) + len(compress(pack_table(table)))
+            runs = _component_runs(encoded.components.a, encoded.components.b, table)
+            return sum(map(_entropy, runs)) + len(compress(pack_table(table), BYTES))
         case Dense():
-            return len(compress(pack_elements(encoded.values, _maximum(encoded))))
+            return sum(map(_entropy, _element_runs(encoded.values, _maximum(encoded))))
         case Raw():
             return _compressed_size(source)
         case Same():
@@ -102,10 +112,10 @@ def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
         step = MAX_PART_BYTES // 4
         for first in range(0, len(encoded.values), step):
             run = encoded.values[first : first + step]
-            yield PackedPart("elements", len(run), pack_elements(run, maximum))
+            yield PackedPart("elements", len(run), tuple(_element_runs(run, maximum)))
         return
     table = component_table(encoded)
-    yield PackedPart("tables", table.rank, pack_table(table))
+    yield PackedPart("tables", table.rank, Run.alone(pack_table(table)))
     a, b = encoded.components.a, encoded.components.b
     step = max(1, MAX_PART_BYTES // (4 * (a.shape[1] + b.shape[1])))
     bounds = [min(table.rank_at(tau, encoded.nuclear_norm), table.rank) for tau in TAU_BANDS]
@@ -113,8 +123,8 @@ def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
     for band, bound in enumerate((*bounds, table.rank)):
         while first < bound:
             end = min(first + step, bound)
-            data = pack_components(a[first:end], b[first:end], table.rows(first, end))
-            yield PackedPart("components", end - first, data, band)
+            runs = tuple(_component_runs(a[first:end], b[first:end], table.rows(first, end)))
+            yield PackedPart("components", end - first, runs, band)
             first = end
 
 
@@ -123,17 +133,35 @@ def bytes_parts(data: Bytes) -> Iterator[PackedPart]:
     view = memoryview(data)
     for first in range(0, len(view), MAX_PART_BYTES):
         run = bytes(view[first : first + MAX_PART_BYTES])
-        yield PackedPart("bytes", len(run), run)
+        yield PackedPart("bytes", len(run), Run.alone(run))
+
+
+def _component_runs(a: Int32, b: Int32, table: ComponentTable) -> Iterator[Run]:
+    """Components a (k, m) and b (k, n), and the table of these."""
+    yield from PACKED.pack(a, Rows(a.shape[1], table.max_a))
+    yield from PACKED.pack(b, Rows(b.shape[1], table.max_b))
+
+
+def _element_runs(values: Int32, maximum: int) -> Iterator[Run]:
+    yield from PACKED.pack(values[None], Rows.one(len(values), maximum))
+
+
+def _entropy(run: Run) -> int:
+    """Bytes that a code of the run's bytes one by one takes, at the least."""
+    counts = np.bincount(np.frombuffer(run.data, np.uint8))
+    counts = counts[counts > 0]
+    bits = float((counts * np.log2(len(run.data) / counts)).sum())
+    return math.ceil(bits / 8)
 
 
 def _compressed_size(data: Bytes) -> int:
     """Of a large tensor an estimate, from pieces of it: it is to be compared, not relied on."""
     view = memoryview(data)
     if len(view) <= 4 * RAW_SAMPLE_BYTES:
-        return len(compress(view))
+        return len(compress(view, BYTES))
     starts = range(0, len(view) - RAW_SAMPLE_BYTES, len(view) // 4)
     pieces = b"".join(view[start : start + RAW_SAMPLE_BYTES] for start in starts)
-    return len(compress(pieces)) * len(view) // len(pieces)
+    return len(compress(pieces, BYTES)) * len(view) // len(pieces)
 
 
 def _maximum(encoded: Dense) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint.groups import GROUPS, layer_group
-from ..container.parts import rank_at
+from ..container.table import rank_at
 
 TINY = 1e-30  # in place of nothing, which has no logarithm
 PLACES = 160  # at which a spectrum is given, evenly on a logarithmic scale

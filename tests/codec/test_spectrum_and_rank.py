@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsvd_registry.codec import spectrum as spectrum_module
+from dsvd_registry.codec.lapack import Tridiagonal
 from dsvd_registry.codec.pair import pair
 from dsvd_registry.codec.rank import energy, noise_rank, tau_rank
 from dsvd_registry.codec.spectrum import spectrum
@@ -185,6 +186,38 @@ def test_factors_are_the_best_approximation_of_their_rank(name: str, tau: float)
     norm = float(matrix.norm())
     assert float((matrix - a.T @ b).norm()) == pytest.approx(best, rel=1e-6, abs=1e-12 * norm)
     torch.testing.assert_close(a.norm(dim=1), b.norm(dim=1))
+
+
+@pytest.mark.parametrize("name", sorted(LARGE.keys() - {"constant", "rank_deficient"}))
+@pytest.mark.parametrize("tau", [0.06, 0.5, 0.9])
+def test_factors_in_single_precision_lose_nothing(name: str, tau: float) -> None:
+    matrix = LARGE[name]
+    rank = found_rank(matrix, tau)
+    a, b = spectrum(matrix, tau).factors(matrix, rank)
+    assert a.dtype == b.dtype == torch.float32
+    off = matrix.to(torch.float64) - a.to(torch.float64).T @ b.to(torch.float64)
+    best = math.sqrt(math.fsum(full_svd(matrix)[rank:] ** 2))
+    assert float(off.norm()) == pytest.approx(best, rel=1e-6, abs=3e-7 * float(matrix.norm()))
+    torch.testing.assert_close(a.norm(dim=1), b.norm(dim=1), rtol=1e-4, atol=0)
+
+
+def test_vectors_that_are_not_orthonormal_are_worked_out_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    top_eigenvectors = Tridiagonal.top_eigenvectors
+
+    def spoilt(reduced: Tridiagonal, count: int, dtype: type[np.floating]) -> np.ndarray:
+        asked.append(dtype)
+        vectors = top_eigenvectors(reduced, count, dtype)
+        return vectors + np.float32(0.01) if dtype == np.float32 else vectors
+
+    monkeypatch.setattr(Tridiagonal, "top_eigenvectors", spoilt)
+    a, b = spectrum(LARGE["wide"], 0.5).factors(LARGE["wide"], 20)
+    assert asked == [np.float32, np.float64]
+    off = LARGE["wide"].to(torch.float64) - a.to(torch.float64).T @ b.to(torch.float64)
+    best = math.sqrt(math.fsum(full_svd(LARGE["wide"])[20:] ** 2))
+    assert float(off.norm()) == pytest.approx(best, rel=1e-6)
 
 
 falling = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30).map(

@@ -17,6 +17,7 @@ from spec.valid_vectors import many_frames, small
 
 from dsvd_registry.container.header import parse_header
 from dsvd_registry.container.records import Fidelity, Part
+from dsvd_registry.container.rows import Run
 from dsvd_registry.container.writer import FRAME_TARGET, PayloadWriter, write_container
 from dsvd_registry.errors import ContainerError
 from dsvd_registry.hashing import xxh3
@@ -34,8 +35,8 @@ def test_order_of_arrival_within_a_frame_only() -> None:
     for order in (adds, adds[::-1]):
         payload = PayloadWriter(io.BytesIO())
         for content, band in order:
-            payload.add(content, Part(band, 1), f"{content} {band}".encode(), band)
-        payload.add("source_header", None, b"{}")
+            payload.add(content, Part(band, 1), Run.alone(f"{content} {band}".encode()), band)
+        payload.add("source_header", None, Run.alone(b"{}"))
         frames, digest = payload.finish()
         whole = b"".join(payload.chunks())
         held, position = [], 0
@@ -57,8 +58,8 @@ def test_frames_are_closed_when_full() -> None:
     payload = PayloadWriter(io.BytesIO())
     half = bytes(FRAME_TARGET // 2)
     for tensor in range(5):
-        payload.add("bytes", Part(tensor, len(half)), half)
-    payload.add("elements", Part(5, 3), b"abc")
+        payload.add("bytes", Part(tensor, len(half)), Run.alone(half))
+    payload.add("elements", Part(5, 3), Run.alone(b"abc"))
     frames, _ = payload.finish()
     assert [(frame.content, [part.tensor for part in frame.parts]) for frame in frames] == [
         ("elements", [5]),
@@ -67,6 +68,15 @@ def test_frames_are_closed_when_full() -> None:
         ("bytes", [4]),
     ]
     assert [frame.raw for frame in frames] == [3, FRAME_TARGET, FRAME_TARGET, len(half)]
+
+
+def test_runs_of_all_parts_by_their_keys() -> None:
+    payload = PayloadWriter(io.BytesIO())
+    payload.add("components", Part(0, 2), [Run((1, 200), b"d"), Run((0, 3), b"b")])
+    payload.add("components", Part(1, 1), [Run((0, 3), b"c"), Run((0, 1), b"a")])
+    frames, _ = payload.finish()
+    assert unzstd(b"".join(payload.chunks())) == b"abcd"
+    assert [(part.tensor, part.count) for part in frames[0].parts] == [(0, 2), (1, 1)]
 
 
 def test_nothing_to_write() -> None:

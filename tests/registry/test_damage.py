@@ -241,8 +241,8 @@ def test_a_header_that_is_not_canonical_json(good: Path, tmp_path: Path, text: b
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"requires":[]', b'"requires": []'),
-        (b'"requires":[]', b'"requires":[],"requires":[]'),
+        (b'"requires":["packed"]', b'"requires": ["packed"]'),
+        (b'"requires":["packed"]', b'"requires":[],"requires":[]'),
         (b'"tau":1.0', b'"tau":1'),
         (b'"tau":1.0', b'"tau":1.00'),
         (b'"tau":1.0', b'"tau":NaN'),

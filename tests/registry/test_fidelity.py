@@ -45,7 +45,7 @@ class Shelf:
 
     def fidelity(self, version: VersionRecord) -> Fidelity:
         with Container(object_path(self.registry.path, version.container)) as container:
-            assert container.header.requires == ("fidelity",)
+            assert container.header.requires == ("fidelity", "packed")
             found = container.header.encoding.fidelity
         assert found is not None
         return found

@@ -10,7 +10,7 @@ import pytest
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
-from dsvd_registry.registry import base_weights
+from dsvd_registry.registry import base_weights, building
 
 from .conftest import (
     TAU,
@@ -189,3 +189,26 @@ def test_a_linked_file_whose_tensor_has_another_size(
         linked.materialize("subject", out / "out.safetensors")
     assert repr(name) in str(caught.value)
     assert files_in(out) == {}
+
+
+def test_adding_hashes_each_base_tensor_once(
+    linked: Registry, pair: Pair, hashed: list[int]
+) -> None:
+    """Also those that the encoder and then the check of the container read."""
+    linked.add(pair.tuned_file, base="sd15", name="again", tau=0.3)
+    assert 0 < len(hashed) <= len(pair.base)
+
+
+def test_a_base_that_changes_after_it_was_encoded_against_is_found(
+    linked: Registry, link: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(*arguments: object) -> object:
+        flip_tensor(link, NAMES[0])
+        return write_container(*arguments)
+
+    write_container = building.write_container
+    monkeypatch.setattr(building, "write_container", changed)
+    with pytest.raises(BaseMismatch, match="damaged") as caught:
+        linked.add(pair.tuned_file, base="sd15", name="again", tau=0.3)
+    assert repr(NAMES[0]) in str(caught.value)
+    assert [version.ref for version in linked.versions()] == ["subject@1"]

@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 
 from dsvd_registry.container.header import header_json
-from dsvd_registry.container.parts import (
-    ComponentTable,
-    pack_components,
-    pack_elements,
-    pack_table,
-)
+from dsvd_registry.container.integers import Int32
+from dsvd_registry.container.packed import PACKED
+from dsvd_registry.container.planes import PLANES
 from dsvd_registry.container.records import (
     BaseTensor,
     DenseRecord,
@@ -38,6 +35,8 @@ from dsvd_registry.container.records import (
     TensorRecord,
     View,
 )
+from dsvd_registry.container.rows import Layout, Rows, Run
+from dsvd_registry.container.table import ComponentTable, pack_table
 from dsvd_registry.container.writer import PayloadWriter, write_container
 from dsvd_registry.hashing import Fingerprint, sha256, weights_digest
 
@@ -75,7 +74,7 @@ class Built:
 class _Part:
     content: FrameContent
     count: int
-    data: bytes
+    runs_in: Callable[[Layout], list[Run]]
     band: int
 
 
@@ -87,11 +86,13 @@ class Recipe:
         self.source_format = source_format
         self.source_header: bytes | None = None
         self.fidelity: Fidelity | None = None
+        self.packed = False  # as the feature of this name has it
         self.left_out: tuple[Omission, ...] = ()
         self.base: dict[str, Tensor] = {}
         self.base_name = "base"
         self._records: dict[str, TensorRecord] = {}
         self._parts: dict[str, list[_Part]] = {}
+        self._stored: dict[str, bytes] = {}
         self._rows_at: dict[str, Callable[[int], bytes]] = {}
         self._singular: dict[str, list[float]] = {}
 
@@ -156,7 +157,7 @@ class Recipe:
         self._rows_at[name] = lambda _: rows
         whole = np.array(values, np.int64).astype(np.int32)
         self._parts[name] = [
-            _Part("elements", end - first, pack_elements(whole[first:end], maximum), band)
+            _Part("elements", end - first, _elements(whole[first:end], maximum), band)
             for first, end, band in _ends(runs, len(values))
         ]
         self._bytes(name, new[1], ())
@@ -203,23 +204,24 @@ class Recipe:
         )
         a, b = a.astype(np.int32), b.astype(np.int32)
         self._parts[name] = [
-            _Part("tables", end - first, pack_table(table.rows(first, end)), band)
+            _Part("tables", end - first, _plain(pack_table(table.rows(first, end))), band)
             for first, end, band in _ends(tables, rank)
         ]
         for first, end, band in _ends(runs, rank):
-            data = pack_components(a[first:end], b[first:end], table.rows(first, end))
-            self._parts[name].append(_Part("components", end - first, data, band))
+            runs_in = _components(a[first:end], b[first:end], table.rows(first, end))
+            self._parts[name].append(_Part("components", end - first, runs_in, band))
         self._bytes(name, new[1], ())
 
     def build(self) -> Built:
         names = sorted(self._records, key=str.encode)
         records = [self._records[name] for name in names]
-        payload = PayloadWriter(io.BytesIO())
+        payload, layout = PayloadWriter(io.BytesIO()), PACKED if self.packed else PLANES
         for number, name in enumerate(names):
             for part in self._parts[name]:
-                payload.add(part.content, Part(number, part.count), part.data, part.band)
+                runs = part.runs_in(layout)
+                payload.add(part.content, Part(number, part.count), runs, part.band)
         if self.source_header is not None:
-            payload.add("source_header", None, self.source_header)
+            payload.add("source_header", None, Run.alone(self.source_header))
         frames, payload_sha256 = payload.finish()
         fingerprints = [Fingerprint(name, *t[:2], sha256(t[2])) for name, t in self.base.items()]
         header = Header(
@@ -236,6 +238,7 @@ class Recipe:
             frames=frames,
             payload_sha256=payload_sha256,
             results=(Result("model.safetensors", "0" * 64, 0),),
+            packed=self.packed,
         )
         data = self._data_at(json.loads(header_json(header)), self.tau)
         assert data is not None
@@ -276,8 +279,7 @@ class Recipe:
                 if found is None:
                     return None
                 rank = found
-            stored = (part.data for part in self._parts[name] if part.content == "bytes")
-            data[name] = self._rows_at[name](rank) + b"".join(stored)
+            data[name] = self._rows_at[name](rank) + self._stored[name]
         return data
 
     def _viewed(self, base: Sequence[BaseTensor], view: View) -> bytes:
@@ -285,8 +287,25 @@ class Recipe:
         return exact.viewed(told, [(b.dtype, b.shape, self.base[b.name][2]) for b in base])
 
     def _bytes(self, name: str, data: bytes, runs: Runs) -> None:
+        self._stored[name] = data
         for first, end, band in _ends(runs, len(data)):
-            self._parts[name].append(_Part("bytes", end - first, data[first:end], band))
+            part = _Part("bytes", end - first, _plain(data[first:end]), band)
+            self._parts[name].append(part)
+
+
+def _plain(data: bytes) -> Callable[[Layout], list[Run]]:
+    return lambda _: [*Run.alone(data)]
+
+
+def _elements(values: Int32, maximum: int) -> Callable[[Layout], list[Run]]:
+    return lambda layout: [*layout.pack(values[None], Rows.one(len(values), maximum))]
+
+
+def _components(a: Int32, b: Int32, table: ComponentTable) -> Callable[[Layout], list[Run]]:
+    sides = ((a, table.max_a), (b, table.max_b))
+    return lambda layout: [
+        run for side, maxima in sides for run in layout.pack(side, Rows(side.shape[1], maxima))
+    ]
 
 
 def _ends(runs: Runs, total: int) -> list[tuple[int, int, int]]:

@@ -934,3 +934,121 @@ record(
     of="fidelity-budget",
     tau_rank=2,
 )
+
+# Feature: packed
+
+header(
+    "packed-requires-order",
+    "`requires` is ascending",
+    lambda h: h.update(requires=["packed", "fidelity"]),
+    of="packed-fidelity",
+)
+header(
+    "packed-requires-twice",
+    "`requires` holds no name twice",
+    lambda h: h.update(requires=["packed"] * 2),
+    of="packed-small",
+)
+header(
+    "packed-requires-unknown",
+    REQUIRES,
+    lambda h: h.update(requires=["packed", "sharding"]),
+    of="packed-small",
+    error="unsupported",
+)
+
+
+def packed(
+    name: str, rule: str, kind: str, change: Callable[[bytes], bytes], *, of: str = "packed-small"
+) -> None:
+    frames(f"packed-{name}", rule, content(kind, change), of=of)
+
+
+def strings(*ends: int, order: tuple[int, ...]) -> Callable[[bytes], bytes]:
+    """Strings that end at `ends`, in another order."""
+    return lambda data: b"".join(data[([0, *ends])[i] : ends[i]] for i in order)
+
+
+# Components of packed-small: string 0 of b_1 (M = 3), a_0 (4, two bytes), b_0 (5), a_1 (7, two bytes).
+SIZES = "A frame's `raw` MUST be the sum of its parts' sizes: "
+SHARED = "With M <= 7, ceil(L / D) bytes"
+PLAIN = bytes((6, 7, 0, 1, 4, 14, 10, 2, 2, 5))  # the same without the feature
+packed("components-raw", SIZES + SHARED, "components", lambda data: data + b"\0")
+packed("components-short", SIZES + SHARED, "components", lambda d: d[:2] + d[3:5])  # floor(L / D)
+packed("components-plain", SIZES + "those of the feature", "components", lambda _: PLAIN)
+header(
+    "packed-raw-plain",
+    SIZES + "those of the feature",
+    lambda h: h["frames"][place(h, "components")].update(raw=len(PLAIN)),
+    of="packed-small",
+)
+NOT_NAMED = 'Without `packed` in `requires`, frames are those of "Components" and "Elements"'
+header("packed-not-named", NOT_NAMED, lambda h: h.update(requires=[]), of="packed-small")
+header("packed-not-there", SIZES + "those of the feature", lambda h: h.update(requires=["packed"]))
+ROW = "A row of `components` whose largest magnitude is not M MUST be refused"
+OVER = "With M <= 7, a byte of B^D or more MUST be refused"
+BEHIND = "With M <= 7, a digit of an index of L or more that is not 0 MUST be refused"
+packed("components-under", ROW, "components", patched(1, bytes([6 + 9 * 5])))
+packed("components-zero", ROW, "components", lambda data: bytes(len(data)))
+packed("digit-behind", BEHIND, "components", patched(2, bytes([9])))
+packed("digit-behind-last", BEHIND, "components", patched(5, bytes([14 + 15])))
+packed("byte-over", OVER, "components", patched(3, bytes([10 + 11 * 2 + 121])))
+packed("byte-over-behind", OVER, "components", patched(2, bytes([81])))
+packed("byte-255", OVER, "components", patched(1, bytes([255])))
+packed("table-a-other", ROW, "tables", patched(2, planes(5, 7)))  # B is another
+packed("table-a-digits", SIZES + SHARED, "tables", patched(2, planes(2, 7)))
+packed("table-a-wide", SIZES + "with M >= 8, L bytes", "tables", patched(2, planes(4, 8)))
+
+# Elements of packed-parts: e (M = 1, two bytes), both parts of d and f (2, two each), g (3, four).
+DENSE = (
+    "A dense tensor whose largest magnitude, over all its parts, is not `maximum` MUST be refused"
+)
+PARTS = {"of": "packed-parts"}
+packed("elements-raw", SIZES + SHARED, "elements", lambda data: data + b"\0", **PARTS)
+packed("elements-under", DENSE, "elements", patched(4, bytes([0 + 5 + 25 * 2])), **PARTS)
+packed("elements-over", DENSE, "elements", patched(6, b"\2"))
+packed("elements-digit-behind", BEHIND, "elements", patched(5, bytes([7 + 25])), **PARTS)
+packed("elements-digit-behind-part", BEHIND, "elements", patched(3, bytes([2 + 5])), **PARTS)
+packed("elements-byte-over", OVER, "elements", patched(0, bytes([11 + 243])), **PARTS)
+packed(
+    "elements-joined", SIZES + "a part of k elements is one row", "elements",
+    lambda data: data[:2] + bytes((2 + 25, 2 + 25 * 3, 4 + 5 * 2 + 25)) + data[6:], **PARTS,
+)  # fmt: skip
+PLAIN_ELEMENTS = bytes(
+    (2, 0, 1, 2, 0, 3, 4, 2, 1, 2, 0, 1, 0, 0, 2, 0, 4, 0, 0, 1, 6, 0, 5, 4, 2, 0, 0)
+)
+packed(
+    "elements-plain", SIZES + "those of the feature", "elements", lambda _: PLAIN_ELEMENTS, **PARTS
+)
+record("packed-maximum-other", DENSE, "g", of="packed-parts", maximum=4)  # B is another
+record("packed-maximum-digits", SIZES + SHARED, "f", of="packed-parts", maximum=1)
+
+# Components of packed-planes, four bytes a string: (p, M) of (0, 8) (0, 9) (0, 300) (0, 40000)
+# (1, 300) (1, 40000) (2, 40000); the rows have the maxima 300, 9, 8, 40000.
+ORDER = "The frame is all strings ascending by p, then by class"
+ENDS = tuple(range(4, 29, 4))
+PLANES = {"of": "packed-planes"}
+packed("plane-under", ROW, "components", patched(1, b"\2"), **PLANES)
+packed("plane-over", ROW, "components", patched(1, b"\x11"), **PLANES)
+for name, order in {
+    "rows": (2, 1, 0, 3, 4, 5, 6),  # by p, then of rows
+    "falling": (3, 2, 1, 0, 5, 4, 6),  # by p, then falling by M
+    "maximum-first": (0, 1, 2, 4, 3, 5, 6),  # by M, then by p
+    "row-by-row": (2, 4, 1, 0, 3, 5, 6),
+    "plain": (2, 1, 4, 0, 3, 5, 6),  # as "Components" has it
+}.items():
+    packed(f"order-{name}", ORDER, "components", strings(*ENDS, order=order), **PLANES)
+header("packed-not-named-same-size", NOT_NAMED, lambda h: h.update(requires=[]), of="packed-planes")
+# Components of packed-classes: (p, M) of (0, 33) (0, 32) (0, 255) (0, 240) (1, 255) (1, 240).
+packed(
+    "order-magnitude", ORDER + ", not by M", "components",
+    strings(4, 8, 12, 16, 20, 24, order=(1, 0, 3, 2, 5, 4)), of="packed-classes",
+)  # fmt: skip
+# Components of packed-interleaved begin with rows of M = 1; the second and the third have L = 5.
+add(
+    "packed-order-equal",
+    "Strings of equal p and class stand in the order of their rows",
+    lambda b: with_frames(b, content("components", strings(1, 2, 3, 83, order=(0, 2, 1, 3)))),
+    of="packed-interleaved",
+    error="result",
+)

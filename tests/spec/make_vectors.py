@@ -55,6 +55,7 @@ def whole_budget(built: Built) -> Built:
 DERIVED: dict[str, tuple[Callable[[Built], Built], str, tuple[float, ...]]] = {
     "other-zstd": (other_zstd, "many-frames", (0.5,)),
     "fidelity-whole-budget": (whole_budget, "fidelity-budget", (0.5,)),
+    "packed-other-zstd": (other_zstd, "packed-many-frames", (0.5,)),
 }
 
 

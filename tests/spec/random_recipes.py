@@ -26,6 +26,7 @@ NAMES = st.text(
 def containers(draw: st.DrawFn) -> Built:
     recipe = Recipe(draw(st.floats(0.05, 1.0)), draw(st.sampled_from(["safetensors", "pickle"])))
     recipe.fidelity = draw(st.none() | _fidelity())
+    recipe.packed = draw(st.booleans())
     names = draw(
         st.lists(NAMES.filter(lambda name: name != "__metadata__"), max_size=4, unique=True)
     )
@@ -146,7 +147,7 @@ def _dense(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
     source, dtype = draw(st.sampled_from(DELTA)), draw(st.sampled_from(DELTA))
     m, n = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     base, view = _hold(draw, recipe, name, source, m, n)
-    bits = draw(st.sampled_from([1, 7, 8, 15, 16, 23, 24, 31]))
+    bits = draw(st.sampled_from([1, 2, 3, 7, 8, 15, 16, 23, 24, 31]))
     numbers = st.integers(-(2**bits) + 1, 2**bits - 1)
     values = draw(st.lists(numbers, min_size=m * n, max_size=m * n).filter(any))
     exponent = draw(st.sampled_from([-126, -60, -40, -bits - 3, -bits, 5 - bits]))
@@ -191,7 +192,8 @@ def _low_rank(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
 
 
 def _side(draw: st.DrawFn, length: int, bits: int) -> tuple[int, ...]:
-    numbers = st.integers(-(2**bits) + 1, 2**bits - 1)
+    most = draw(st.integers(1, 7)) if bits <= 3 else 2**bits - 1
+    numbers = st.integers(-most, most)
     return tuple(draw(st.lists(numbers, min_size=length, max_size=length).filter(any)))
 
 

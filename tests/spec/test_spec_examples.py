@@ -9,13 +9,15 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dsvd_registry import canonical
 from dsvd_registry.checkpoint.dtypes import BITS, DELTA_DTYPES
-from dsvd_registry.container import limits
+from dsvd_registry.container import limits, packed
 from dsvd_registry.container.integers import width
 from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH, Fidelity
+from dsvd_registry.container.rows import Rows, joined
 from dsvd_registry.hashing import Fingerprint, sha256, weights_digest, xxh3
 
 from .readers import SPEC, decoder
@@ -100,6 +102,58 @@ def test_features() -> None:
 def test_fidelity() -> None:
     fields = [words(row[0])[0] for row in rows("Feature: fidelity")]
     assert fields == [field.name for field in dataclasses.fields(Fidelity)]
+
+
+def test_digits_of_packed() -> None:
+    maxima, counts = (row[1:] for row in _table_of_packed())
+    told = {int(maximum): int(count) for maximum, count in zip(maxima, counts, strict=True)}
+    assert told == packed.DIGITS == decoder.DIGITS
+    most = {m: max(d for d in range(1, 9) if (2 * m + 1) ** d <= 256) for m in range(1, 9)}
+    assert most == {**told, 8: 1}
+    for maximum in range(1, 12):
+        size = -(-100 // told.get(maximum, 1))
+        assert packed.PACKED.size(Rows.one(100, maximum)) == size
+        assert decoder.string_sizes(decoder.Row(100, maximum)) == [size]
+
+
+def _table_of_packed() -> list[list[str]]:
+    lines = re.findall(r"^ +\|(.*)\|$", section("Feature: packed"), re.MULTILINE)
+    head, _, *others = ([cell.strip() for cell in line.split("|")] for line in lines)
+    return [head, *others]
+
+
+def test_example_of_packed() -> None:
+    text = section("Feature: packed")
+    block = re.search(r"```text\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    frame = bytes.fromhex(block[1])
+    told = re.search(
+        r"integers ([-\d, ]+) and `maximum` (\d+), the second with\s+([-\d, ]+) and `maximum` (\d+)",
+        text,
+    )
+    assert told is not None
+    tensors = [[int(x) for x in told[i].split(",")] for i in (1, 3)]
+    maxima = [int(told[i]) for i in (2, 4)]
+    groups = [Rows.one(len(x), most) for x, most in zip(tensors, maxima, strict=True)]
+    arrays = [np.array([x], np.int32) for x in tensors]
+    runs = [
+        run
+        for array, group in zip(arrays, groups, strict=True)
+        for run in packed.PACKED.pack(array, group)
+    ]
+    assert joined(runs) == frame
+    rows = [decoder.Row(len(x), most) for x, most in zip(tensors, maxima, strict=True)]
+    planes = decoder.unpacked(frame, [[row] for row in rows])
+    reading = packed.PACKED.frame(groups)
+    for number, (array, row) in enumerate(zip(arrays, rows, strict=True)):
+        out = np.empty_like(array)
+        largest = reading.read(memoryview(frame), number, out)
+        assert largest.tolist() == [row.maximum] and (out == array).all()
+        size = row.length * decoder.width(row.maximum)
+        coded = decoder.from_planes(decoder.cut(planes[:size], row.length), row.length)
+        assert (decoder.from_zigzag(coded) == array).all()
+        planes = planes[size:]
+    assert planes == b""
 
 
 def test_prologue() -> None:

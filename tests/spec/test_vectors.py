@@ -79,7 +79,7 @@ def test_error_of_fidelity(vector: Vector) -> None:
     """The recorded error is that of the records; readers do not compare them."""
     header = json.loads(text_of(valid_files(vector["name"])[0].read_bytes()))
     fidelity = header["encoding"].get("fidelity")
-    assert (fidelity is not None) == vector["name"].startswith("fidelity-")
+    assert (fidelity is not None) == ("fidelity" in vector["name"])
     if fidelity is not None:
         deltas = [t for t in header["tensors"] if t["kind"] in ("low_rank", "dense")]
         whole = math.hypot(*(t["norm"] for t in deltas))
@@ -128,7 +128,7 @@ def test_every_file_is_listed() -> None:
     for vector in VALID:
         listed |= {f"valid/{vector['name']}.dsvd", f"valid/{vector['name']}.base.safetensors"}
     assert there == listed
-    assert sum((VECTORS / name).stat().st_size for name in listed) < 350_000
+    assert sum((VECTORS / name).stat().st_size for name in listed) < 450_000
 
 
 def test_made_again() -> None:

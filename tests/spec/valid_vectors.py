@@ -572,3 +572,210 @@ def fidelity_no_tensor() -> Recipe:
     recipe = Recipe(1.0, "pickle")
     recipe.fidelity = Fidelity(error=0.0, budget=2**53 - 1)
     return recipe
+
+
+@vector(0.25)
+def packed_small() -> Recipe:
+    """Feature `packed`: one tensor of each kind, one of them with new rows."""
+    recipe = small()
+    recipe.packed = True
+    return recipe
+
+
+@vector()
+def packed_elements() -> Recipe:
+    """Feature `packed`: elements of every maximum from 1 to 8, which fill their last byte or not."""
+    recipe = Recipe()
+    recipe.packed = True
+    base = recipe.hold("base", "F32", (11,), encoded([k / 4 for k in range(11)], "F32"))
+    for maximum, digits in zip(range(1, 9), (5, 3, 2, 2, 2, 2, 2, 1), strict=True):
+        for length in sorted({1, digits, digits + 1, 2 * digits - 1, 11}):
+            values = [(5 * k + maximum) % (2 * maximum + 1) - maximum for k in range(length - 1)]
+            values.insert(length // 2, maximum if length % 2 else -maximum)
+            view = View("slice", 0, length)
+            name = f"{maximum}.{length:02d}"
+            recipe.dense(name, "F32", (length,), [base], -5, values, view)
+    return recipe
+
+
+@vector()
+def packed_every_byte() -> Recipe:
+    """Feature `packed`: every byte that a string of shared bytes can have, of every maximum."""
+    recipe = Recipe()
+    recipe.packed = True
+    base = recipe.hold("base", "BF16", (1215,), bytes(2430))
+    for maximum, digits in zip(range(1, 8), (5, 3, 2, 2, 2, 2, 2), strict=True):
+        coded = [
+            byte // (2 * maximum + 1) ** i % (2 * maximum + 1)
+            for byte in range((2 * maximum + 1) ** digits)
+            for i in range(digits)
+        ]
+        values = [-(u // 2) - 1 if u % 2 else u // 2 for u in coded]
+        view = View("slice", 0, len(values))
+        recipe.dense(f"{maximum}", "F16", (len(values),), [base], -6, values, view)
+    return recipe
+
+
+@vector(0.8, 0.6, 0.4, 0.2)
+def packed_components() -> Recipe:
+    """Feature `packed`: both sides of every maximum from 1 to 8; lower tau takes some rows only."""
+    recipe = Recipe(0.9)
+    recipe.packed = True
+    base = recipe.hold("base", "F16", (9, 11), encoded([k / 8 - 6 for k in range(99)], "F16"))
+    components = [
+        Component(
+            -12 + k % 3,
+            (*((7 * i + k) % (2 * a + 1) - a for i in range(2 * a + 1, 2 * a + 9)), a),
+            (-b, *((4 * i + k) % (2 * b + 1) - b for i in range(10))),
+            8.0 / (k + 1),
+        )
+        for k, (a, b) in enumerate(zip((3, 1, 8, 6, 2, 7, 5, 4), range(8, 0, -1), strict=True))
+    ]
+    recipe.low_rank("down", "F16", (9, 11), [base], components)
+    recipe.low_rank("up", "BF16", (9, 11), [base], components[::2], nuclear_norm=20.0, tau_rank=3)
+    return recipe
+
+
+@vector(0.5)
+def packed_widths() -> Recipe:
+    """Feature `packed`: rows of 1 to 4 bytes at the borders between widths beside rows of digits."""
+    recipe = Recipe()
+    recipe.packed = True
+    zero = recipe.hold("zeros", "F32", (5,), encoded((0.0,) * 5, "F32"))
+    maxima = (2**31 - 1, 1, 32768, 7, 128, 8, 32767, 2**23, 127, 2**23 - 1, 2)
+    for i, maximum in enumerate(maxima):
+        values = (maximum, -maximum, maximum // 2, 0, -1)
+        recipe.dense(f"dense.{i:02d}", "F32", (5,), [zero], -31, values)
+    base = recipe.hold("ones", "F32", (5, 6), encoded((1.0,) * 30, "F32"))
+    sides = ((2**31 - 1, 1), (3, 2**31 - 1), (32768, 127), (128, 32767), (7, 32768))
+    components = [
+        Component(-40 - i, (a, -1, 0, 1, -a), (0, 1, -b, b // 2, 0, b), 5.0 - i)
+        for i, (a, b) in enumerate(sides)
+    ]
+    recipe.low_rank("low", "F32", (5, 6), [base], components)
+    return recipe
+
+
+@vector(0.5)
+def packed_planes() -> Recipe:
+    """Feature `packed`: no row of digits; the frame is as long as without the feature."""
+    recipe = Recipe(1.0)
+    recipe.packed = True
+    base = recipe.hold("low", "F32", (4, 4), encoded((1.0,) * 16, "F32"))
+    components = [
+        Component(-20, (300, -299, 2, 200), (1, -8, 7, 3), 4.0),
+        Component(-20, (-9, 8, 1, 0), (40000, 3, -39999, 258), 4.0),
+    ]
+    recipe.low_rank("low", "F32", (4, 4), [base], components)
+    return recipe
+
+
+@vector(0.5)
+def packed_classes() -> Recipe:
+    """Feature `packed`: rows of one class of magnitude stand in their own order, whichever is larger."""
+    recipe = Recipe()
+    recipe.packed = True
+    zero = recipe.hold("zeros", "F32", (3,), encoded((0.0,) * 3, "F32"))
+    for i, maximum in enumerate((319, 288, 287, 17, 16, 15, 18, 19, 289, 70000, 65536, 69000)):
+        recipe.dense(f"dense.{i:02d}", "F32", (3,), [zero], -20, (-maximum, i, maximum))
+    base = recipe.hold("ones", "F32", (4, 4), encoded((1.0,) * 16, "F32"))
+    components = [
+        Component(-20, (33, -1, 0, 2), (1, 255, 3, 0), 4.0),
+        Component(-20, (0, 32, 5, 5), (240, 1, -7, 2), 2.0),
+    ]
+    recipe.low_rank("low", "F32", (4, 4), [base], components)
+    return recipe
+
+
+@vector(0.75, 0.5)
+def packed_interleaved() -> Recipe:
+    """Feature `packed`: rows of equal and of other magnitude of several tensors in one frame."""
+    recipe = Recipe(0.9)
+    recipe.packed = True
+    data = encoded([k / 8 for k in range(-10, 10)], "F32")
+    shapes = {"a": (4, 5), "b": (5, 4), "c": (2, 2, 5)}
+    for i, (name, shape) in enumerate(shapes.items()):
+        base = recipe.hold("base", "F32", (20,), data)
+        m, n = shape[0], math.prod(shape[1:])
+        components = [
+            Component(
+                -9,
+                (*((-1) ** j * min(j + 1, most) for j in range(m - 1)), most),
+                (other, *((j + i + k) % (2 * other) - other for j in range(n - 1))),
+                4.0 / (k + 1),
+            )
+            for k, (most, other) in enumerate(((2, 200), (1, 2), (200, 1), (2, 4)))
+        ]
+        recipe.low_rank(name, "F16", shape, [base], components[: min(m, n)])
+        values = [(3 * j + i) % 5 - 2 for j in range(20)]
+        recipe.dense(f"{name}.2", "F32", (20,), [base], -6, values)
+        recipe.dense(f"{name}.300", "F32", (20,), [base], -9, [150 * v for v in values])
+    return recipe
+
+
+@vector(0.5, 0.125, 1e-05)
+def packed_many_frames() -> Recipe:
+    """Feature `packed`: several parts and frames of one tensor, several tensors in one frame."""
+    recipe = many_frames()
+    recipe.packed = True
+    return recipe
+
+
+@vector(0.75, 0.5, 0.25)
+def packed_parts() -> Recipe:
+    """Feature `packed`: each part has rows of its own; not every part of a tensor has its maximum."""
+    recipe = Recipe(0.9)
+    recipe.packed = True
+    nine = recipe.hold("nine", "F32", (11,), encoded([k / 4 for k in range(11)], "F32"))
+    values = (1, 0, -1, 1, 0, -2, 2, 1, -1, 0, 1)
+    recipe.dense("d", "F32", (11,), [nine], -5, values, runs=((4, 0), (5, 0), (2, 1)))
+    seven = View("slice", 2, 7)
+    recipe.dense("e", "F32", (7,), [nine], -5, (1, 0, -1, 0, 0, 1, 0), seven)
+    recipe.dense("f", "F32", (4,), [nine], -5, (2, 0, 0, -1), View("slice", 0, 4))
+    recipe.dense("g", "F32", (7,), [nine], -5, (3, 0, -3, 2, 1, 0, 0), seven)
+    base = recipe.hold("low", "F16", (3, 4), encoded([k / 4 for k in range(12)], "F16"))
+    components = [
+        Component(-6, (2, -1, 0), (1, 1, 0, -1), 4.0),
+        Component(-7, (0, 1, 1), (2, -2, 0, 1), 2.0),
+        Component(-7, (-2, 2, 1), (0, 0, 0, 1), 2.0),
+    ]
+    new = 2, encoded((9.0, -9.0, 0.0, -0.0, math.inf, 1.0, 2.0, 3.0), "F16")
+    recipe.low_rank(
+        "low", "F16", (5, 4), [base], components, new=new,
+        tables=((2, 0), (1, 1)), runs=((1, 0), (1, 0), (1, 1)),
+    )  # fmt: skip
+    return recipe
+
+
+@vector()
+def packed_rank_one() -> Recipe:
+    """Feature `packed`: one component, one row, one column, one element, a scalar."""
+    recipe = Recipe()
+    recipe.packed = True
+    base = recipe.hold("base", "F32", (6,), encoded(SIX, "F32"))
+    recipe.low_rank("row", "F32", (1, 6), [base], [Component(-4, (1,), (1, 0, -1, 0, 1, 1), 1.0)])
+    recipe.low_rank(
+        "column", "F32", (6, 1), [base], [Component(-4, (0, 2, 1, 0, 0, 0), (-1,), 1.0)]
+    )
+    recipe.low_rank("matrix", "F16", (3, 2), [base], [Component(-4, (-3, 0, 9), (0, 5), 1.0)])
+    one = recipe.hold("one", "F32", (), encoded((1.5,), "F32"))
+    recipe.low_rank("one.low", "F32", (1, 1), [one], [Component(-2, (-1,), (300,), 1.0)])
+    recipe.dense("one.dense", "F32", (), [one], -4, (-1,))
+    recipe.dense("one.large", "BF16", (1,), [one], -14, (-(2**15),))
+    return recipe
+
+
+@vector(0.5, 0.25)
+def packed_fidelity() -> Recipe:
+    """Features `packed` and `fidelity` in one container."""
+    recipe = fidelity_max_error()
+    recipe.packed = True
+    return recipe
+
+
+@vector(0.25)
+def packed_not_used() -> Recipe:
+    """Feature `packed`, named though no frame has components or elements."""
+    recipe = source_again()
+    recipe.packed = True
+    return recipe

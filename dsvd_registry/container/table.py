@@ -1,4 +1,4 @@
-"""The bytes of a part: one tensor's run of component tables, components or elements (spec, "Parts")."""
+"""What stands of a tensor's components before their numbers (spec, section "Component tables")."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ import numpy.typing as npt
 from ..codec.bound import EXACT_FP64, magnitude_bound
 from ..errors import ContainerError
 from . import limits
-from .integers import (
-    Int32,
-    join_planes,
-    magnitude,
-    split_planes,
-    unzigzag,
-    width,
-    widths,
-    zigzag,
-)
+from .integers import join_planes, split_planes
 
 TABLE_ENTRY_SIZE = 13
 
@@ -84,10 +75,6 @@ class ComponentTable:
         """
         return rank_at(self.singular_values, tau, nuclear_norm)
 
-    def factor_sizes(self, rows: int, columns: int) -> int:
-        """Bytes of these components' integers for a (rows, columns) matrix."""
-        return rows * int(widths(self.max_a).sum()) + columns * int(widths(self.max_b).sum())
-
 
 def rank_at(singular_values: npt.NDArray[np.float32], tau: float, nuclear_norm: float) -> int:
     """As `ComponentTable.rank_at`, of these falling values."""
@@ -114,68 +101,3 @@ def unpack_table(data: memoryview, count: int) -> ComponentTable:
         max_b=join_planes(columns[4 * count : 8 * count], count, 4).astype(np.int64),
         singular_values=join_planes(columns[8 * count :], count, 4).view(np.float32),
     )
-
-
-def pack_components(a: Int32, b: Int32, table: ComponentTable) -> bytes:
-    """`a` int32 (k, m) and `b` int32 (k, n) as bytes: all planes of a, then all planes of b."""
-    return _pack_factor(a, table.max_a) + _pack_factor(b, table.max_b)
-
-
-def unpack_components(
-    data: memoryview, table: ComponentTable, rows: int, columns: int
-) -> tuple[Int32, Int32]:
-    """Inverse of `pack_components`: int32 (k, rows) and (k, columns).
-
-    Raises `ContainerError` if a component's largest magnitude is not the one in its table.
-    """
-    a, b = (np.empty((table.rank, length), np.int32) for length in (rows, columns))
-    unpack_components_into(data, table, a, b)
-    return a, b
-
-
-def unpack_components_into(data: memoryview, table: ComponentTable, a: Int32, b: Int32) -> None:
-    """As `unpack_components`, into `a` (k, rows) and `b` (k, columns), both in C order."""
-    split = a.shape[1] * int(widths(table.max_a).sum())
-    _unpack_factor(data[:split], table.max_a, a)
-    _unpack_factor(data[split:], table.max_b, b)
-
-
-def pack_elements(values: Int32, maximum: int) -> bytes:
-    """A flat int32 array of magnitude at most `maximum`, in byte planes."""
-    return split_planes(zigzag(values), width(maximum))
-
-
-def unpack_elements(data: memoryview, count: int, maximum: int) -> Int32:
-    """Inverse of `pack_elements`. Raises `ContainerError` if an element is over `maximum`."""
-    coded = join_planes(data, count, width(maximum))
-    if count and magnitude(int(coded.max())) > maximum:
-        raise ContainerError(f"an element is over its maximum {maximum}")
-    return unzigzag(coded)
-
-
-def _pack_factor(factor: Int32, maxima: npt.NDArray[np.int64]) -> bytes:
-    taken = widths(maxima)
-    coded = zigzag(factor)
-    return b"".join(
-        (coded[taken > plane] >> (8 * plane)).astype(np.uint8).tobytes()
-        for plane in range(int(taken.max()))
-    )
-
-
-def _unpack_factor(data: memoryview, maxima: npt.NDArray[np.int64], factor: Int32) -> None:
-    taken = widths(maxima)
-    coded = factor.view(np.uint32)
-    length = factor.shape[1]
-    position = 0
-    for plane in range(int(taken.max())):
-        rows = np.flatnonzero(taken > plane)
-        size = len(rows) * length
-        values = np.frombuffer(data[position : position + size], np.uint8).reshape(-1, length)
-        if plane == 0:  # of every component
-            coded[:] = values
-        else:
-            coded[rows] |= values.astype(np.uint32) << (8 * plane)
-        position += size
-    if (magnitude(coded.max(axis=1).astype(np.int64)) != maxima).any():
-        raise ContainerError("a component's numbers do not have the magnitude that its table gives")
-    unzigzag(coded)
