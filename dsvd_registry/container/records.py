@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..checkpoint.dtypes import tensor_bytes
+from ..layouts.view import View as View
+from ..layouts.view import ViewKind as ViewKind
 
-ViewKind = Literal["reshape", "transpose", "slice", "concatenate"]
 FrameContent = Literal["tables", "elements", "bytes", "source_header", "components"]
 FRAME_ORDER: tuple[FrameContent, ...] = (
     "tables",
@@ -44,19 +45,6 @@ class BaseTensor:
     dtype: str
     shape: tuple[int, ...]
     sha256: str
-
-
-@dataclass(frozen=True)
-class View:
-    """How base tensors become one array; its elements in C order fill the common rows.
-
-    `reshape`: one tensor as it is. `transpose`: one 2-D tensor, transposed. `slice`: `rows` rows of
-    one tensor from row `first`. `concatenate`: two or more tensors, one after another.
-    """
-
-    kind: ViewKind = "reshape"
-    first: int = 0
-    rows: int = 0
 
 
 @dataclass(frozen=True)

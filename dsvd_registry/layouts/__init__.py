@@ -1,0 +1,24 @@
+"""The layouts that checkpoints come in: of which family one is, and what its tensors are elsewhere.
+
+    from dsvd_registry.layouts import describe, map_names
+    print(describe(fine_tune.tensors))  # Stable Diffusion XL, original layout
+    names = map_names(base.tensors, fine_tune.tensors)
+
+Only names, dtypes and shapes are looked at. Importing this imports neither torch nor diffusers; of
+the functions only `map_names` does, and only for two sub-models in different layouts.
+"""
+
+from .families import Description, check_same_family, describe
+from .name_map import Correspondence, NameMap, Unmatched, map_names
+from .view import View
+
+__all__ = [
+    "Correspondence",
+    "Description",
+    "NameMap",
+    "Unmatched",
+    "View",
+    "check_same_family",
+    "describe",
+    "map_names",
+]

@@ -1,0 +1,162 @@
+"""Which family of models a checkpoint is of, and in which layout, by names and shapes alone.
+
+What tells the families apart is how they are built, not how wide they are, so that small models of
+a family (made for tests, or distilled) are known as well: SD 2 and SDXL have linear layers where
+SD 1 has 1x1 convolutions around its attention, SDXL embeds a vector beside the time step, and its
+refiner has no attention at the deepest level. diffusers' `infer_diffusers_model_type` looks for
+single names of single files in their published sizes, and calls all it does not know SD 1.
+
+A VAE or a text encoder alone is of no family: SD 1, SDXL, SD 3 and FLUX have one CLIP in common.
+How a model is to be sampled (v-prediction) does not show in its names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..checkpoint import TensorInfo
+from ..errors import BaseMismatch
+from .parts import Layout, Part, split
+
+Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux", "unknown"]
+
+_FAMILIES: dict[Family, str] = {
+    "sd1": "Stable Diffusion 1.x",
+    "sd2": "Stable Diffusion 2.x",
+    "sdxl": "Stable Diffusion XL",
+    "sdxl-refiner": "Stable Diffusion XL refiner",
+    "sd3": "Stable Diffusion 3",
+    "flux": "FLUX",
+    "unknown": "unknown family",
+}
+_LAYOUTS: dict[Layout | Literal["unknown"], str] = {
+    "ldm": "original layout",
+    "diffusers": "diffusers layout",
+    "unknown": "unknown layout",
+}
+_MODELS = {
+    "unet": "U-Net",
+    "vae": "VAE",
+    "transformer": "transformer",
+    "text_encoder": "text encoder",
+    "text_encoder_2": "second text encoder",
+    "text_encoder_3": "third text encoder",
+}
+# Built like one of the families, and something else: video, upscaler, Kolors.
+_STRANGE_UNET = (
+    "time_stack.",
+    "temporal_transformer_blocks.",
+    "motion_modules.",
+    "encoder_hid_proj.",
+    "controlnet_cond_embedding.",
+)
+_STRANGE_UNET_NAMES = ("label_emb.weight", "class_embedding.weight")
+# CHECKPOINT_KEY_NAMES of diffusers: FLUX.2, FLUX.3, Chroma and HunyuanVideo have blocks of FLUX's names.
+_STRANGE_TRANSFORMER = (
+    "single_stream_modulation.",
+    "early_stream_modulations.",
+    "distilled_guidance_layer.",
+    "txt_in.individual_token_refiner.",
+    "context_embedder.token_refiner.",
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint looks like. `models`: its sub-models, by their diffusers folders' names."""
+
+    family: Family
+    layout: Layout | Literal["unknown"]
+    models: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """For people: "Stable Diffusion XL, original layout", "VAE, diffusers layout"."""
+        words = [_FAMILIES[self.family]] if self.family != "unknown" else []
+        if len(self.models) == 1:
+            words.append(_MODELS[self.models[0]])
+        return f"{' '.join(words) or _FAMILIES['unknown']}, {_LAYOUTS[self.layout]}"
+
+
+def describe(tensors: Mapping[str, TensorInfo]) -> Description:
+    """What the checkpoint that holds `tensors` looks like."""
+    parts = split(tensors).parts
+    layout: Layout | Literal["unknown"] = "unknown"
+    if parts:
+        layout = "ldm" if any(part.layout == "ldm" for part in parts) else "diffusers"
+    models = tuple(dict.fromkeys(p.model for p in parts if p.model in _MODELS))
+    return Description(_family(parts, tensors), layout, models)
+
+
+def check_same_family(base: Mapping[str, TensorInfo], fine_tune: Mapping[str, TensorInfo]) -> None:
+    """Raises `BaseMismatch`, which names both, if base and fine-tune are of two known families."""
+    one, other = describe(base), describe(fine_tune)
+    if "unknown" not in (one.family, other.family) and one.family != other.family:
+        raise BaseMismatch(
+            f"the checkpoint looks like {other}; the base is {one}",
+            f"Take a base of the checkpoint's own family: {_FAMILIES[other.family]}.",
+        )
+
+
+def _family(parts: tuple[Part, ...], tensors: Mapping[str, TensorInfo]) -> Family:
+    by_model = {part.model: part for part in parts}
+    if "unet" in by_model:
+        return _unet_family(by_model["unet"], tensors)
+    if "transformer" in by_model:
+        return _transformer_family(by_model["transformer"])
+    if any(name.startswith("conditioner.embedders.1.model.") for name in tensors):
+        return "sdxl"
+    return "unknown"
+
+
+def _unet_family(unet: Part, tensors: Mapping[str, TensorInfo]) -> Family:
+    names = unet.names
+    strange = any(mark in name for name in names for mark in _STRANGE_UNET)
+    if strange or any(name in names for name in _STRANGE_UNET_NAMES):
+        return "unknown"
+    levels = _attention_by_level(unet)
+    projections = [name for local, name in names.items() if local.endswith(".proj_in.weight")]
+    if not levels or not projections:
+        return "unknown"
+    if len(tensors[projections[0]].shape) != 2:
+        return "sd1"
+    # SD 2.1 unCLIP embeds a vector too, by SDXL's name in the original layout; but it attends at
+    # the finest level.
+    original_xl = "label_emb.0.0.weight" in names and not levels[0]
+    if "add_embedding.linear_1.weight" not in names and not original_xl:
+        return "sd2"
+    return "sdxl" if levels[-1] else "sdxl-refiner"
+
+
+def _attention_by_level(unet: Part) -> list[bool]:
+    """Whether the U-Net attends at each level, the finest first; of an LDM U-Net, in each block."""
+    if unet.naming == "diffusers":
+        block, attention = r"down_blocks\.(\d+)\.", "down_blocks.{}.attentions.0.proj_in.weight"
+    else:
+        # Neither the first convolution nor the blocks that downsample have an `in_layers`.
+        block, attention = (
+            r"input_blocks\.(\d+)\.0\.in_layers\.",
+            "input_blocks.{}.1.proj_in.weight",
+        )
+    numbers = {int(match[1]) for name in unet.names if (match := re.match(block, name))}
+    return [attention.format(number) in unet.names for number in sorted(numbers)]
+
+
+def _transformer_family(transformer: Part) -> Family:
+    names = transformer.names
+    if any(name.startswith(_STRANGE_TRANSFORMER) for name in names):
+        return "unknown"
+    if any(name.startswith("joint_blocks.0.context_block.") for name in names):
+        return "sd3"
+    if "double_blocks.0.img_attn.norm.key_norm.scale" in names:
+        return "flux"
+    if "transformer_blocks.0.norm1_context.linear.weight" not in names:
+        return "unknown"
+    if "pos_embed.proj.weight" in names:
+        return "sd3"
+    flux = (
+        "single_transformer_blocks.0.norm.linear.weight" in names and "x_embedder.weight" in names
+    )
+    return "flux" if flux else "unknown"

@@ -1,0 +1,119 @@
+"""Which tensors of a base each tensor of a fine-tune corresponds to, whatever layout either is in.
+
+Sub-models are paired, then their tensors by name: as they are where both sides use the same words,
+otherwise through what diffusers' own conversion makes of the side in the original layout. Only that
+imports torch and diffusers. A base in diffusers' words and a fine-tune in the original ones take
+the same conversion backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..checkpoint import TensorInfo
+from .ema import ldm_unet_names, with_ema
+from .families import check_same_family
+from .joining import Piece, joined
+from .pairing import partners
+from .parts import Part, split
+from .view import View, fits
+
+if TYPE_CHECKING:
+    from .tagging import Source
+
+Tensors = Mapping[str, TensorInfo]
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """The tensor `tensor` of a fine-tune is the tensors `base` of a base through `view`, changed."""
+
+    tensor: str
+    base: tuple[str, ...]
+    view: View
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """A tensor of a fine-tune that has no counterpart in the base, and why, in a container's words.
+
+    `new`: the base has nothing that corresponds. `shape`: what corresponds has another shape.
+    """
+
+    tensor: str
+    reason: Literal["new", "shape"]
+
+
+@dataclass(frozen=True)
+class NameMap:
+    """Every tensor of a fine-tune, in its order: in one of the two, never in both or in neither."""
+
+    correspondences: tuple[Correspondence, ...]
+    unmatched: tuple[Unmatched, ...]
+
+
+def map_names(base: Tensors, fine_tune: Tensors) -> NameMap:
+    """Find for each tensor of `fine_tune` what it corresponds to in `base`.
+
+    Names that no rule knows correspond to those of the same name. A tensor may have more rows than
+    its counterpart (added tokens). Raises `BaseMismatch` for two different families, before
+    anything is imported, and `CheckpointError` where diffusers cannot convert a sub-model.
+    """
+    check_same_family(base, fine_tune)
+    base_split, own_split = split(base), split(fine_tune)
+    base_split = with_ema(base_split, ldm_unet_names(base_split, own_split))
+    own_split = with_ema(own_split, ldm_unet_names(own_split, base_split))
+    found = {name: Correspondence(name, (name,), View()) for name in fine_tune if name in base}
+    for base_part, part in partners(base_split, base, own_split, fine_tune):
+        for correspondence in _of_part(base_part, base, part, fine_tune):
+            found[correspondence.tensor] = correspondence
+    matched, unmatched = [], []
+    for name, info in fine_tune.items():
+        if name not in found:
+            unmatched.append(Unmatched(name, "new"))
+        elif not _suits(found[name], base, info):
+            unmatched.append(Unmatched(name, "shape"))
+        else:
+            matched.append(found[name])
+    return NameMap(tuple(matched), tuple(unmatched))
+
+
+def _of_part(
+    base_part: Part, base: Tensors, part: Part, fine_tune: Tensors
+) -> Iterator[Correspondence]:
+    if base_part.naming == part.naming:
+        for local, name in part.names.items():
+            if local in base_part.names:
+                yield Correspondence(name, (base_part.names[local],), View())
+    elif part.naming == "diffusers":
+        for local, source in _converted(base_part, base).items():
+            if local in part.names:
+                base_name = base_part.names[source.name]
+                yield Correspondence(part.names[local], (base_name,), source.view)
+    elif base_part.naming == "diffusers":
+        pieces: dict[str, list[Piece]] = {}
+        for local, source in _converted(part, fine_tune).items():
+            if local in base_part.names:
+                made = base[base_part.names[local]]
+                pieces.setdefault(source.name, []).append(Piece(made, source.view))
+        for local, of_tensor in pieces.items():
+            name = part.names[local]
+            whole = joined(of_tensor, fine_tune[name].shape)
+            if whole is not None:
+                yield Correspondence(name, *whole)
+
+
+def _converted(part: Part, tensors: Tensors) -> Mapping[str, Source]:
+    from .conversion import converts, in_diffusers_names
+
+    if not converts(part.model, part.naming):
+        return {}
+    shapes = {local: tensors[name].shape for local, name in part.names.items()}
+    return in_diffusers_names(part.model, part.naming, shapes)
+
+
+def _suits(correspondence: Correspondence, base: Tensors, info: TensorInfo) -> bool:
+    viewed = correspondence.view.shape([base[name].shape for name in correspondence.base])
+    return fits(viewed, info.shape)

@@ -1,0 +1,150 @@
+"""Which tensors of a checkpoint are which sub-model's, and what each is called inside it.
+
+A sub-model goes by the name of its folder in a diffusers checkpoint: `unet`, `vae`, `text_encoder`.
+Prefixes are those of the original (LDM, SGM) files, of diffusers folders (`unet.` or `unet/`), of
+A1111, which also reads SD 1 files without `text_model.`, and of ComfyUI (`text_encoders.clip_l.`,
+`vae.`). A file without any of them may be one sub-model's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Naming = Literal["ldm", "open_clip", "diffusers"]
+Layout = Literal["ldm", "diffusers"]
+
+_ORIGINAL_PREFIXES = {
+    "model.diffusion_model.": "unet",
+    "first_stage_model.": "vae",
+    "cond_stage_model.transformer.": "text_encoder",
+    "cond_stage_model.model.": "text_encoder",
+    "conditioner.embedders.0.transformer.": "text_encoder",
+    # SD 2.1 in the SGM layout (SD-Turbo), and the only text encoder of the SDXL refiner.
+    "conditioner.embedders.0.model.": "text_encoder",
+    "conditioner.embedders.1.model.": "text_encoder_2",
+    "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
+    "text_encoders.t5xxl.transformer.": "text_encoder_3",
+}
+_FOLDER = re.compile(r"(unet_ema|unet|vae|transformer|text_encoder(?:_[23])?)[./]")
+
+# Names that only one sub-model's own file has at its top; all of a group must be there.
+_OWN_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("unet", ("input_blocks.0.0.weight", "out.2.weight")),
+    ("unet", ("conv_in.weight", "time_embedding.linear_1.weight", "conv_out.weight")),
+    ("vae", ("encoder.conv_in.weight",)),
+    ("vae", ("decoder.conv_in.weight",)),
+    ("text_encoder", ("text_model.embeddings.token_embedding.weight",)),
+    ("text_encoder", ("embeddings.token_embedding.weight",)),
+    ("text_encoder", ("token_embedding.weight", "positional_embedding")),
+    ("text_encoder_3", ("shared.weight", "encoder.final_layer_norm.weight")),
+    ("transformer", ("double_blocks.0.img_attn.qkv.weight",)),
+    ("transformer", ("joint_blocks.0.x_block.attn.qkv.weight",)),
+    ("transformer", ("transformer_blocks.0.norm1_context.linear.weight",)),
+)
+_LDM_TRANSFORMER = ("double_blocks.", "joint_blocks.")
+_LDM_STARTS = {
+    "unet": ("input_blocks.", "output_blocks."),
+    "vae": ("encoder.down.", "encoder.mid.", "decoder.up.", "decoder.mid."),
+    "transformer": _LDM_TRANSFORMER,
+}
+_PROJECTIONS = ("text_projection.weight", "text_projection")
+# transformers >= 5.6 saves a CLIPTextModel without `text_model.`, as SD 1 files of old did.
+_FLAT_CLIP = ("embeddings.", "encoder.layers.", "final_layer_norm.")
+# Early diffusers named the attention of a VAE so (ModelMixin._fix_state_dict_keys_on_load).
+_OLD_ATTENTION = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.")
+_NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The tensors of one sub-model: `names` has the name in the file of each name in the sub-model.
+
+    `naming` is the words that names in the sub-model use. A CLIP of transformers has the same words
+    in every layout; `layout` tells what kind of file it stands in.
+    """
+
+    model: str
+    naming: Naming
+    layout: Layout
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A checkpoint's sub-models, and the names that belong to none."""
+
+    parts: tuple[Part, ...]
+    rest: tuple[str, ...]
+
+
+def split(names: Iterable[str]) -> Split:
+    """Sort the names of a checkpoint by sub-model. Every name is in one part or in the rest."""
+    known = dict.fromkeys(names)
+    for model, marks in _OWN_FILES:
+        if all(mark in known for mark in marks):
+            projects = model == "text_encoder" and any(name in known for name in _PROJECTIONS)
+            pairs = [(name, name) for name in known]
+            # Of SD 1, SD 2 and SDXL only SDXL's second text encoder has a projection in diffusers.
+            part, rest = _part("text_encoder_2" if projects else model, "diffusers", pairs)
+            return Split((part,), rest)
+    found: dict[tuple[str, Layout], list[tuple[str, str]]] = {}
+    homeless = []
+    for name in known:
+        place = _place(name)
+        if place is None:
+            homeless.append(name)
+        else:
+            found.setdefault(place[:2], []).append((place[2], name))
+    parts = []
+    for (model, layout), pairs in found.items():
+        part, rest = _part(model, layout, pairs)
+        parts.append(part)
+        homeless += rest
+    return Split(tuple(parts), tuple(homeless))
+
+
+def is_text_encoder(model: str) -> bool:
+    """Whether the sub-model is one of the text encoders."""
+    return model.startswith("text_encoder")
+
+
+def _place(name: str) -> tuple[str, Layout, str] | None:
+    for prefix, model in _ORIGINAL_PREFIXES.items():
+        if name.startswith(prefix):
+            return model, "ldm", name[len(prefix) :]
+    match = _FOLDER.match(name)
+    return (match[1], "diffusers", name[match.end() :]) if match else None
+
+
+def _part(model: str, layout: Layout, pairs: list[tuple[str, str]]) -> tuple[Part, tuple[str, ...]]:
+    """The part of these names (in the sub-model, in the file), and those that are there twice."""
+    naming = _naming(model, [local for local, _ in pairs])
+    if model == "unet" and any(local.startswith(_LDM_TRANSFORMER) for local, _ in pairs):
+        model = "transformer"
+    names: dict[str, str] = {}
+    twice = []
+    for local, name in pairs:
+        if names.setdefault(_current(local, model, naming), name) != name:
+            twice.append(name)
+    return Part(model, naming, layout if naming == "diffusers" else "ldm", names), tuple(twice)
+
+
+def _naming(model: str, names: Iterable[str]) -> Naming:
+    if is_text_encoder(model):
+        clip = any(name.startswith("transformer.resblocks.") for name in names)
+        return "open_clip" if clip else "diffusers"
+    starts = _LDM_STARTS.get(model.removesuffix("_ema"), ()) + _LDM_TRANSFORMER
+    return "ldm" if any(name.startswith(starts) for name in names) else "diffusers"
+
+
+def _current(local: str, model: str, naming: Naming) -> str:
+    """The name that today's diffusers and transformers have for what older ones called `local`."""
+    if naming == "diffusers" and is_text_encoder(model) and local.startswith(_FLAT_CLIP):
+        return "text_model." + local
+    if naming == "diffusers" and model == "vae":
+        return _OLD_ATTENTION.sub(lambda match: f"{match[1]}{_NEW_ATTENTION[match[2]]}.", local)
+    return local

@@ -1,0 +1,90 @@
+"""Tensors without weights that tell, whatever was done to them, which elements they are.
+
+All are views of one meta tensor, one after another: an element is known by its address there, and
+torch itself keeps the books (offset, shape and strides) through slicing, chunking, reshaping and
+transposing. Nothing is stored and nothing moves, so a model of 10 GB costs no more than a tiny one.
+Copies would lose the address; while `copies_are_views` is in force they give the tensor itself. An
+operation that makes new numbers, or joins tensors, gives a tensor that `source_of` does not know.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from .view import Shape, View
+
+
+@dataclass(frozen=True)
+class Source:
+    """Elements of the tensor `name`, through `view`."""
+
+    name: str
+    view: View
+
+
+class copies_are_views(TorchFunctionMode):  # noqa: N801 - used as a `with` statement reads
+    """Inside, `clone` and `contiguous` give the tensor that they are asked to copy."""
+
+    _COPIES = (torch.Tensor.clone, torch.Tensor.contiguous, torch.clone)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """What torch calls instead of `func`."""
+        return args[0] if func in self._COPIES else func(*args, **(kwargs or {}))
+
+
+class TaggedTensors:
+    """Tensors of given shapes by name, in `tensors`; `source_of` knows what became of them."""
+
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self._names = list(shapes)
+        self._shapes = list(shapes.values())
+        self._starts = []
+        # Address 0 stays empty: it is where a tensor that is not one of these begins.
+        end = 1
+        for shape in self._shapes:
+            self._starts.append(end)
+            end += max(1, math.prod(shape))
+        self._size = end
+        memory = torch.empty(end, dtype=torch.uint8, device="meta")
+        self.tensors = {
+            name: memory[start : start + math.prod(shape)].view(shape)
+            for name, shape, start in zip(self._names, self._shapes, self._starts, strict=True)
+        }
+
+    def source_of(self, tensor: torch.Tensor) -> Source | None:
+        """What `tensor` is made of; None if it is not one view of one of these tensors."""
+        start = int(tensor.storage_offset())
+        elsewhere = tensor.untyped_storage().nbytes() != self._size
+        if elsewhere or start == 0 or not tensor.is_meta or tensor.numel() == 0:
+            return None
+        index = bisect_right(self._starts, start) - 1
+        shape = self._shapes[index]
+        view = _view(shape, tensor, start - self._starts[index])
+        return Source(self._names[index], view) if view is not None else None
+
+
+def _view(shape: Shape, tensor: torch.Tensor, first: int) -> View | None:
+    """How a tensor of `shape` becomes `tensor`, which begins at its element number `first`."""
+    if tensor.is_contiguous():
+        if tensor.numel() == math.prod(shape):
+            return View()
+        row = math.prod(shape[1:])
+        if first % row or tensor.numel() % row:
+            return None
+        return View("slice", first // row, tensor.numel() // row)
+    if tensor.ndim == len(shape) == 2 and tensor.shape == shape[::-1] and tensor.T.is_contiguous():
+        return View("transpose")
+    return None
