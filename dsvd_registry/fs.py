@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -49,11 +50,30 @@ class NewFile:
     def __init__(self, path: Path, handle: BinaryIO) -> None:
         self.path = path
         self._handle = handle
+        self._placing = threading.Lock()
 
     def write(self, data: Bytes) -> None:
         """Append `data`. Raises `StorageError`."""
         with storage_errors(self.path.parent):
             self._handle.write(data)
+
+    def write_at(self, position: int, data: Bytes) -> None:
+        """Put `data` at `position`, whatever else is written yet; several threads may at once.
+
+        Not to be mixed with `write`. Raises `StorageError`.
+        """
+        left = memoryview(data)
+        with storage_errors(self.path.parent):
+            while left:
+                size = self._put(position, left)
+                left, position = left[size:], position + size
+
+    def _put(self, position: int, data: memoryview) -> int:
+        if hasattr(os, "pwrite"):
+            return os.pwrite(self._handle.fileno(), data, position)
+        with self._placing:
+            self._handle.seek(position)
+            return self._handle.write(data)
 
     def flush(self) -> None:
         """Let a reader of `path` see all that was written. Raises `StorageError`."""

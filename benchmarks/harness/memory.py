@@ -20,6 +20,15 @@ def anonymous_bytes() -> int:
     raise OSError("this system does not tell a process's anonymous memory")
 
 
+def touch_memory(output: Path, size: int) -> None:
+    """Use as much memory as a file of `size` bytes at `output` takes, and give it back."""
+    block = bytes(1 << 22)
+    with output.open("xb", buffering=0) as file:
+        while size > 0:
+            size -= file.write(block[:size])
+    output.unlink()
+
+
 class PeakMemory:
     """A thread samples within the `with` block; then `over` is the peak, in bytes, over what there
     was when the object was made."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from .fresh import Arguments, Outcome
-from .memory import PeakMemory
+from .memory import PeakMemory, touch_memory
 
 Answer = dict[str, Any]
 
@@ -49,11 +49,14 @@ def add(clock: Clock, registry: str, file: str, settings: Answer) -> Answer:
     return {"ref": added.ref}
 
 
-def materialize(clock: Clock, registry: str, ref: str, output: str) -> Answer:
+def materialize(clock: Clock, registry: str, ref: str, output: str, size: int = 0) -> Answer:
+    """`size`: of the output, for which memory is used once before."""
     from dsvd_registry import Registry
 
-    with Registry.open(registry) as opened, clock.running():
-        made = opened.materialize(ref, output)
+    with Registry.open(registry) as opened:
+        touch_memory(Path(output), size)
+        with clock.running():
+            made = opened.materialize(ref, output)
     assert made.recorded
     return {"sha256": made.sha256}
 
@@ -74,10 +77,11 @@ def sha256(clock: Clock, files: list[str]) -> Answer:
     return {"sha256": digests}
 
 
-def load_and_save(clock: Clock, file: str, output: str) -> Answer:
-    """safetensors' load_file and save_file, and the SHA-256 of the result."""
+def load_and_save(clock: Clock, file: str, output: str, size: int) -> Answer:
+    """safetensors' load_file and save_file, and the SHA-256 of the result. `size`: as above."""
     from safetensors.torch import load_file, save_file
 
+    touch_memory(Path(output), size)
     with clock.running():
         save_file(load_file(file), output, metadata={"format": "pt"})
         digest = _digest(output)

@@ -87,7 +87,7 @@ class DeltaProduct:
         """Rows first..end-1, (end - first, n), dtype `path`, in `out` if given; zero is always +0.0."""
         sums = _multiply(self._a[:, first:end].T, self._b, out)
         # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
-        return torch.add(sums, 0.0, out=sums if out is None else out)
+        return sums.add_(0.0)
 
 
 def apply_delta(
@@ -184,7 +184,7 @@ def _row_bound(components: Components) -> float:
 
 
 def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """The product of two matrices, in `out` if that costs no copy."""
+    """The product of two matrices, in `out` if that is given."""
     return product(a, b, out) if a.device.type == "cpu" else torch.mm(a, b, out=out)
 
 

@@ -23,10 +23,11 @@ GRAM_FROM = 640  # rows of a matrix: of two blocks on, half of what is off the d
 
 
 def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """`a` (m, k) times `b` (k, n), both on the CPU, in their dtype; in `out` if that costs no copy."""
+    """`a` (m, k) times `b` (k, n), both on the CPU, in their dtype; in `out` if that is given."""
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if (
-        a.dtype == torch.float32
+        out is None  # oneDNN takes fresh memory each time, whose page faults cost what it saves
+        and a.dtype == torch.float32
         and work >= LEAST_WORK
         and b.is_contiguous()  # it takes other strides too, and is slower with them by orders
         and _onednn_is_exact()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,14 +50,28 @@ class RunsOfTensor(Protocol):
         """No run is needed any more."""
 
 
+Place = Callable[[int, memoryview], None]
+"""What takes bytes to a position, in any thread and any order."""
+
+
+def nowhere(_position: int, _data: memoryview) -> None:
+    """Bytes that are only looked at."""
+
+
 @contextlib.contextmanager
-def assembled(tensors: Iterable[RunsOfTensor]) -> Iterator[Iterator[memoryview]]:
-    """The bytes of all tensors in order, a run at a time.
+def assembled(
+    tensors: Iterable[RunsOfTensor], first: int, place: Place
+) -> Iterator[Iterator[memoryview]]:
+    """The bytes of all tensors in order, a run at a time; `place` has had them before, from `first` on.
 
     A view's memory is taken for a later run: it can be read until the next one is asked for. On
     leaving no work is under way any more, however it ends.
     """
-    with one_blas_thread, threads() as pool, contextlib.closing(_assembled(pool, tensors)) as made:
+    with (
+        one_blas_thread,
+        threads() as pool,
+        contextlib.closing(_assembled(pool, tensors, first, place)) as made,
+    ):
         yield made
 
 
@@ -66,11 +80,12 @@ class _Job:
     tensor: RunsOfTensor
     prepared: Future[None]
     run: Run
+    position: int  # of its first byte in the file
     is_last: bool
 
 
 def _assembled(
-    pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor]
+    pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor], first: int, place: Place
 ) -> Generator[memoryview, None, None]:
     buffers: list[Memory] = []
 
@@ -80,9 +95,10 @@ def _assembled(
             memory = _memory(buffers, job.run.nbytes)
             if job.run.nbytes:
                 job.tensor.fill(job.run, memory[: job.run.nbytes])
+                place(job.position, memory.data[: job.run.nbytes])
         return job, memory
 
-    for job, memory in in_order(pool, make, _jobs(pool, tensors), _room, BYTES_AT_ONCE):
+    for job, memory in in_order(pool, make, _jobs(pool, tensors, first), _room, BYTES_AT_ONCE):
         with memory.data[: job.run.nbytes] as view:
             yield view
         if len(memory) <= MOST_BYTES:
@@ -91,8 +107,10 @@ def _assembled(
             job.tensor.release()
 
 
-def _jobs(pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor]) -> Iterator[_Job]:
-    """Every run of every tensor.
+def _jobs(
+    pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor], position: int
+) -> Iterator[_Job]:
+    """Every run of every tensor, the first of which goes to `position`.
 
     A tensor begins to be prepared one tensor ahead, so that no thread waits for long; as the pool
     begins work in order, none waits for work that is not begun.
@@ -101,9 +119,9 @@ def _jobs(pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor]) -> Iterator
     for tensor in tensors:
         ahead.append((tensor, pool.submit(_prepare, tensor)))
         if len(ahead) > 1:
-            yield from _jobs_of(*ahead.popleft())
+            position = yield from _jobs_of(*ahead.popleft(), position)
     if ahead:
-        yield from _jobs_of(*ahead.popleft())
+        yield from _jobs_of(*ahead.popleft(), position)
 
 
 def _prepare(tensor: RunsOfTensor) -> None:
@@ -111,10 +129,16 @@ def _prepare(tensor: RunsOfTensor) -> None:
         tensor.prepare()
 
 
-def _jobs_of(tensor: RunsOfTensor, prepared: Future[None]) -> Iterator[_Job]:
+def _jobs_of(
+    tensor: RunsOfTensor, prepared: Future[None], position: int
+) -> Generator[_Job, None, int]:
+    """Gives the position behind the last one."""
     runs = deque(tensor.runs()) or deque([Run(0, 0, 0)])  # or nobody sees that it failed
     while runs:
-        yield _Job(tensor, prepared, runs.popleft(), not runs)
+        run = runs.popleft()
+        yield _Job(tensor, prepared, run, position, not runs)
+        position += run.nbytes
+    return position
 
 
 def _room(job: _Job) -> int:

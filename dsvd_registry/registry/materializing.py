@@ -10,7 +10,6 @@ from pathlib import Path
 from ..container.reader import Container
 from ..errors import InvalidArgument
 from ..fs import NewFile, new_file, storage_errors
-from ..threads import threads
 from .base_weights import BaseWeights
 from .progress import Meter, Progress
 from .proving import check_recorded, proven_by_digest
@@ -75,12 +74,8 @@ def _write(reconstruction: Reconstruction, file: NewFile, progress: Progress) ->
     digest = hashlib.sha256()
     size = reconstruction.layout().size
     meter = Meter(progress, "materializing", size)
-    with threads(1) as beside, contextlib.closing(reconstruction.chunks()) as chunks:
-        for chunk in chunks:
-            hashed = beside.submit(digest.update, chunk)
-            try:
-                file.write(chunk)
-            finally:
-                hashed.result()  # the chunk's memory is about to be used again
+    with contextlib.closing(reconstruction.chunks(file.write_at)) as chunks:
+        for chunk in chunks:  # written already, by the thread that made it
+            digest.update(chunk)
             meter.advance(len(chunk))
     return ResultDigest(digest.hexdigest(), size)

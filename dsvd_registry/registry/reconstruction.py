@@ -33,7 +33,7 @@ from ..container.records import BasedRecord, DenseRecord, LowRankRecord, SameRec
 from ..container.serving import check_served, served_rank
 from ..errors import ContainerError
 from ..fs import Bytes
-from .assembling import Run, assembled
+from .assembling import Place, Run, assembled, nowhere
 from .base_weights import BaseReader
 from .progress import Meter, Progress, silent
 from .result_layout import checked_layout
@@ -76,13 +76,17 @@ class Reconstruction:
         """Everything of the result file but its data (spec, section "Result files")."""
         return self._layout
 
-    def chunks(self) -> Generator[Bytes, None, None]:
+    def chunks(self, place: Place = nowhere) -> Generator[Bytes, None, None]:
         """The result file from first byte to last; close it if you stop early.
 
         A chunk is in memory that a later one takes: it can be read until the next is asked for.
+        `place` has had it before, with its position in the file, perhaps in another thread.
         """
-        yield self._layout.prefix
-        with assembled(self._tensor(name) for name in self._layout.order) as made:
+        prefix = self._layout.prefix
+        place(0, memoryview(prefix))
+        yield prefix
+        tensors = (self._tensor(name) for name in self._layout.order)
+        with assembled(tensors, len(prefix), place) as made:
             yield from made
 
     def digest(self, progress: Progress = silent, stage: str = "checking") -> ResultDigest:

@@ -112,7 +112,7 @@ def count_steps(kill_at: int | None) -> Callable[[], int]:
 
     for name in ("fsync", "link", "unlink", "rename", "replace", "mkdir", "chmod", "utime"):
         setattr(os, name, counting(getattr(os, name)))
-    write, open_file = fs.NewFile.write, io.open
+    write, write_at, open_file = fs.NewFile.write, fs.NewFile.write_at, io.open
 
     def write_by_halves(file: fs.NewFile, data: fs.Bytes) -> None:
         half = len(data) // 2
@@ -121,12 +121,19 @@ def count_steps(kill_at: int | None) -> Callable[[], int]:
         step()
         write(file, data[half:])
 
+    def write_at_by_halves(file: fs.NewFile, position: int, data: memoryview) -> None:
+        half = len(data) // 2
+        write_at(file, position, data[:half])
+        step()
+        write_at(file, position + half, data[half:])
+
     def open_counted(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
         if "x" in mode or "w" in mode:
             step()
         return open_file(file, mode, *arguments, **named)
 
     fs.NewFile.write = write_by_halves  # type: ignore[method-assign]
+    fs.NewFile.write_at = write_at_by_halves  # type: ignore[method-assign]
     io.open = open_counted  # type: ignore[assignment]
     event.listen(Engine, "commit", step)  # of a new catalog's tables
     sqlite3.connect = functools.partial(sqlite3.connect, factory=counting_commits(step))  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from dsvd_registry.codec import exact
 from dsvd_registry.container.records import BaseTensor, SameRecord, View
 from dsvd_registry.errors import BaseMismatch
 from dsvd_registry.registry import assembling
-from dsvd_registry.registry.assembling import Run, assembled
+from dsvd_registry.registry.assembling import Run, assembled, nowhere
 from dsvd_registry.registry.viewed_base import ViewedBase
 
 from .conftest import ROOT, Pair, bits, write_safetensors
@@ -147,8 +147,14 @@ class Counting:
 def test_runs_come_together_again() -> None:
     tensors = [Counting(0, [5, 0, 7]), Counting(12, []), Counting(12, [100_000]), Counting(12, [1])]
     tensors[3].start = 100_012
-    with assembled(tensors) as made:
+    placed = bytearray(100_020)
+
+    def place(position: int, run: memoryview) -> None:
+        placed[position : position + len(run)] = run
+
+    with assembled(tensors, 7, place) as made:
         data = b"".join(bytes(view) for view in made)
+    assert placed == bytes(7) + data
     assert data == (np.arange(100_013) % 256).astype(np.uint8).tobytes()
     assert [tensor.steps for tensor in tensors] == [
         ["prepare", "fill", "fill", "release"],
@@ -163,7 +169,7 @@ def test_a_view_is_gone_when_the_next_is_asked_for(monkeypatch: pytest.MonkeyPat
     cut_into(monkeypatch, 1, 8, 16)
     tensor = Counting(0, [8] * 1000)
     places = set()
-    with assembled([tensor]) as made:
+    with assembled([tensor], 0, nowhere) as made:
         before = next(made)
         for view in made:
             with pytest.raises(ValueError, match="released"):
@@ -178,10 +184,18 @@ def test_what_cannot_be_prepared(sizes: list[int]) -> None:
     """Also where there is nothing to be made of it."""
     tensors = [Counting(0, [3]), Counting(3, sizes, KeyError("damaged")), Counting(0, [1])]
     taken = []
-    with pytest.raises(KeyError, match="damaged"), assembled(tensors) as made:
+    with pytest.raises(KeyError, match="damaged"), assembled(tensors, 0, nowhere) as made:
         for view in made:
             taken.append(bytes(view))
     assert taken == [b"\0\1\2"]
+
+
+def test_what_cannot_be_placed() -> None:
+    def place(position: int, run: memoryview) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="space"), assembled([Counting(0, [3])], 0, place) as made:
+        next(made)
 
 
 class Held:
