@@ -36,6 +36,10 @@ class MissingExtra(InvalidArgument):
     """Something that needs a package which is installed with an extra only."""
 
 
+class UnsureBase(InvalidArgument):
+    """A base must be named: which one a checkpoint was fine-tuned from is not sure."""
+
+
 class NotFound(DsvdError):
     """A ref, a base or a registry that does not exist."""
 

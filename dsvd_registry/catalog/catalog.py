@@ -11,7 +11,7 @@ from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
 from . import edits, fingerprints, labels, lookup, queries, refs, search
-from .database import connect
+from .connecting import connect
 from .ledger import Ledger
 from .migrate import upgrade
 from .records import (

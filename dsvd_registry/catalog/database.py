@@ -12,10 +12,7 @@ import abc
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from .engine import EngineDatabase
+from typing import Any, Protocol
 
 
 class Rows(Protocol):
@@ -64,23 +61,5 @@ class Database(abc.ABC):
         """Find damage before a statement runs into it. Raises `DamagedCatalogError`."""
 
     @abc.abstractmethod
-    def engine(self) -> EngineDatabase:
-        """The same database through SQLAlchemy, which alembic needs; to be closed."""
-
-    @abc.abstractmethod
     def close(self) -> None:
         """Close every connection."""
-
-
-def connect(path: Path, url: str | None = None) -> Database:
-    """The SQLite database at `path`, or the one at `url`; nothing is opened yet.
-
-    Raises `InvalidArgument` for a URL that is none, or whose driver is not installed.
-    """
-    if url is None:
-        from .sqlite import SqliteDatabase
-
-        return SqliteDatabase(path)
-    from .engine import EngineDatabase
-
-    return EngineDatabase.at(url)

@@ -82,9 +82,6 @@ class EngineDatabase(Database):
         if self._engine.dialect.name == "sqlite":
             sqlite.check_integrity(connection, self.where)
 
-    def engine(self) -> EngineDatabase:
-        return self
-
     def close(self) -> None:
         self._engine.dispose()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RegistryError
+from .connecting import engine_of
 from .database import Connection, Database
 from .faults import DamagedCatalogError
 from .sqlite import copy_sqlite
@@ -41,7 +42,7 @@ def upgrade(
     with database.reading() as connection:
         if _revision(database, connection) == head:
             return
-    with contextlib.closing(database.engine()) as engine, engine.writing() as connection:
+    with contextlib.closing(engine_of(database)) as engine, engine.writing() as connection:
         found = _revision(engine, connection)  # another process may have been faster
         if found == head:
             return

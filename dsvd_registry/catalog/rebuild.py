@@ -7,7 +7,8 @@ from pathlib import Path
 
 from .. import fs
 from ..store import EventLog, RegistryFolder
-from .database import Connection, Database, connect
+from .connecting import connect
+from .database import Connection, Database
 from .faults import DamagedCatalogError
 from .ledger import Ledger
 from .migrate import upgrade

@@ -7,14 +7,10 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import fs
 from .database import Connection, Database
 from .faults import BUSY_SECONDS, DamagedCatalogError, database_errors
-
-if TYPE_CHECKING:
-    from .engine import EngineDatabase
 
 
 class SqliteDatabase(Database):
@@ -41,11 +37,6 @@ class SqliteDatabase(Database):
 
     def check(self, connection: Connection) -> None:
         check_integrity(connection, self.where)
-
-    def engine(self) -> EngineDatabase:
-        from .engine import EngineDatabase
-
-        return EngineDatabase.of_sqlite(self.path)
 
     def close(self) -> None:
         while self._idle:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..registry.asked import DEFAULT_GRID_NOISE, DEFAULT_TAU
+from ..encoding.asked import DEFAULT_GRID_NOISE, DEFAULT_TAU
+from ..errors import InvalidArgument
+from ..registry.many_files import is_folder
 from .account import print_account, warn
 from .documents import print_document, version_document
+from .listing import listed
+from .many import many_document, print_many, warn_of_many
+from .matches import print_match
 from .options import common_options, open_registry
 from .progress import shown_progress
 from .sizes import SIZE
@@ -16,13 +22,25 @@ from .tables import print_line
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--base", required=True, metavar="NAME", help="The base that FILE is a fine-tune of.")
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "listing",
+    metavar="LIST",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A text file with the path of a FILE on each line, or - for the standard input.",
+)
+@click.option(
+    "--base",
+    metavar="NAME",
+    help="The base that FILE is a fine-tune of.  [default: the one that fits best, if that is sure]",
+)
 @click.option("--name", help="The model to add a version to. Default: FILE without its ending.")
 @click.option(
     "--tau",
     type=float,
-    help=f"Share of each layer's change to keep, above 0 and up to 1.  [default: {DEFAULT_TAU}]",
+    help="Share of each layer's change to keep, above 0 and up to 1."
+    f"  [default: {DEFAULT_TAU}; of a LoRA file 1]",
 )
 @click.option(
     "--max-error",
@@ -50,49 +68,70 @@ from .tables import print_line
     show_default=True,
     help="The torch device that finds the spectra, such as cuda.",
 )
+@click.option(
+    "--skip-unsupported",
+    is_flag=True,
+    help="Of a LoRA file leave out, and list, what cannot be merged into weights.",
+)
 @click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
 @common_options
+@click.pass_context
 def add(
-    file: Path,
-    base: str,
+    ctx: click.Context,
+    /,
+    files: tuple[Path, ...],
+    listing: Path | None,
+    base: str | None,
     name: str | None,
-    tau: float | None,
-    max_error: float | None,
-    budget: int | None,
-    grid_noise: float | None,
-    keep_noise: bool,
-    device: str,
-    note: str,
-    tags: tuple[str, ...],
     as_json: bool,
+    **settings: Any,
 ) -> None:
-    """Store a fine-tuned checkpoint as a delta against its base.
+    """Store fine-tuned checkpoints as deltas against their base.
 
     FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run. The same
-    file, base and settings again are recognised, and nothing is computed.
+    file, base and settings again are recognised, and nothing is computed. A LoRA file (kohya, PEFT,
+    diffusers) stands for the base with it merged in, and is stored whole unless --tau says less.
+
+    Several FILEs, or a folder of them, become a model each, named by their stems. One that is refused
+    does not stop the others, and the same command again goes on after a stop.
     """
-    with open_registry() as registry, shown_progress() as progress:
-        addition = registry.add(
-            file,
-            base=base,
-            name=name,
-            tau=tau,
-            max_error=max_error,
-            budget=budget,
-            grid_noise=grid_noise,
-            keep_noise=keep_noise,
-            device=device,
-            note=note,
-            tags=tags,
-            progress=progress,
+    if listing is None and len(files) == 1 and not is_folder(files[0]):
+        _add_one(files[0], base, name, settings, as_json=as_json)
+        return
+    if name is not None:
+        raise InvalidArgument(
+            "--name is given, and not one file alone", "Leave it out: stems are the names."
         )
+    paths = (*files, *(() if listing is None else listed(listing)))
+    with open_registry() as registry, shown_progress() as progress:
+        found = registry.add_many(paths, base=base, progress=progress, **settings)
+    warn_of_many(found)
+    if as_json:
+        print_document(many_document(found))
+    else:
+        print_many(found)
+    ctx.exit(found.exit_code)
+
+
+def _add_one(
+    file: Path, base: str | None, name: str | None, settings: dict[str, Any], *, as_json: bool
+) -> None:
+    match = None
+    with open_registry() as registry, shown_progress() as progress:
+        if base is None:
+            match = registry.best_base(file)
+            base = match.sure()
+        addition = registry.add(file, base=base, name=name, progress=progress, **settings)
         report = registry.report(addition.ref)
     warn(report)
     if as_json:
         found = {"created": addition.created, "report": report}
-        print_document(version_document(addition.version) | found)
+        how = {} if match is None else {"match": match}
+        print_document(version_document(addition.version) | found | how)
         return
+    if match is not None:
+        print_match(match)
     if addition.created:
         print_line(f"added {addition.ref}")
     else:

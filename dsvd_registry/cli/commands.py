@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from pathlib import Path
 
 import click
@@ -14,11 +15,12 @@ from .. import __version__
 from ..errors import InvalidArgument
 from .failures import exit_codes
 
-# Command -> the first line of its help. Its module and the object in it have the command's name.
+# Command -> the first line of its help. Its module and the object in it have the command's name, with
+# an underscore after it where that is a word of Python's.
 COMMANDS = {
     "init": "Make a registry.",
     "base": "Add, list, show and remove bases.",
-    "add": "Store a fine-tuned checkpoint as a delta against its base.",
+    "add": "Store fine-tuned checkpoints as deltas against their base.",
     "curve": "Show what each tau would take and lose; store nothing.",
     "ls": "List versions.",
     "show": "Show a version and the account of its tensors.",
@@ -26,6 +28,8 @@ COMMANDS = {
     "diff": "Compare two versions, or one with its base.",
     "verify": "Look for damage.",
     "materialize": "Write the full checkpoint of a version.",
+    "import": "Take in a version from a .dsvd file.",
+    "export": "Write a version as a LoRA file.",
     "alias": "Set and remove names for versions.",
     "tag": "Put tags on versions and take them off.",
     "note": "Replace a version's note.",
@@ -70,8 +74,8 @@ class LazyGroup(CommandGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".{cmd_name}", __package__)
-        command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = getattr(importlib.import_module(f".{name}", __package__), name)
         assert isinstance(command, click.Command)
         return command
 

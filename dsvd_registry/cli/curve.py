@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from ..encoding.asked import DEFAULT_TAUS
 from ..registry import Curve, Point
-from ..registry.asked import DEFAULT_TAUS
 from . import figures
 from .documents import plain, print_document
 from .options import common_options, open_registry

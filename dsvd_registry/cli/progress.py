@@ -6,8 +6,8 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from ..progress import FILES, silent
 from ..registry import Progress
-from ..registry.progress import silent
 
 
 @contextlib.contextmanager
@@ -29,6 +29,9 @@ def shown_progress() -> Iterator[Progress]:
         tasks: dict[str, bars.TaskID] = {}
 
         def advance(stage: str, done: int, total: int, /) -> None:
+            if stage == FILES:
+                for other in [name for name in tasks if name != FILES]:
+                    shown.remove_task(tasks.pop(other))
             if stage not in tasks:
                 tasks[stage] = shown.add_task(stage)
             shown.update(tasks[stage], completed=done, total=total)

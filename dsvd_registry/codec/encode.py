@@ -162,7 +162,7 @@ def _on_grid(
     relative = math.sqrt((1 + settings.grid_noise) ** 2 - 1)
     noise = max(relative * truncation, LEAST_GRID_NOISE * pair.norm)
     allowed = math.hypot(truncation, noise)
-    distortion = _distortion_for(strengths, tuple(pair.delta.shape), noise**2)
+    distortion = distortion_for(strengths, tuple(pair.delta.shape), noise**2)
     while True:
         components = component_grid(a, b, distortion)
         added = grid_error(a, b, components)
@@ -176,7 +176,7 @@ def _on_grid(
         distortion *= min(0.99, noise**2 / added)
 
 
-def _distortion_for(strengths: torch.Tensor, shape: tuple[int, ...], noise: float) -> float:
+def distortion_for(strengths: torch.Tensor, shape: tuple[int, ...], noise: float) -> float:
     """The D at which the model's squared error of all components is just below `noise`."""
     rows, columns = shape
     distortion, step = noise / (len(strengths) * (rows + columns)), 2.0**0.5

@@ -80,6 +80,11 @@ class Description:
         return f"{' '.join(words) or _FAMILIES['unknown']}, {_LAYOUTS[self.layout]}"
 
 
+def family_name(family: Family) -> str:
+    """A family for people: "Stable Diffusion XL"."""
+    return _FAMILIES[family]
+
+
 def describe(tensors: Mapping[str, TensorInfo]) -> Description:
     """What the checkpoint that holds `tensors` looks like."""
     parts = split(tensors).parts

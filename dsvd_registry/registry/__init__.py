@@ -9,7 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..progress import Progress as Progress
+    from ..reconstruction.materializing import Materialized as Materialized
     from .adding import Addition as Addition
+    from .adding_many import AddedFile as AddedFile
+    from .adding_many import AddedMany as AddedMany
+    from .adding_many import Refusal as Refusal
+    from .best_base import BaseMatch as BaseMatch
+    from .best_base import Candidate as Candidate
     from .cleaning import BaseUsage as BaseUsage
     from .cleaning import Collected as Collected
     from .cleaning import ModelUsage as ModelUsage
@@ -19,8 +26,7 @@ if TYPE_CHECKING:
     from .comparing import TensorDifference as TensorDifference
     from .curve import Curve as Curve
     from .curve import Point as Point
-    from .materializing import Materialized as Materialized
-    from .progress import Progress as Progress
+    from .portable import Exported as Exported
     from .registry import Registry as Registry
     from .report import GroupRow as GroupRow
     from .report import KindRow as KindRow
@@ -31,26 +37,32 @@ if TYPE_CHECKING:
     from .verifying import Verified as Verified
 
 _HOMES = {
-    "Addition": "adding",
-    "BaseDifference": "comparing",
-    "BaseUsage": "cleaning",
-    "Collected": "cleaning",
-    "Curve": "curve",
-    "Difference": "comparing",
-    "Finding": "verifying",
-    "GroupRow": "report",
-    "GroupSpectrum": "spectra",
-    "KindRow": "report",
-    "Materialized": "materializing",
-    "ModelUsage": "cleaning",
-    "Point": "curve",
-    "Progress": "progress",
-    "Registry": "registry",
-    "Report": "report",
-    "TensorDifference": "comparing",
-    "TensorRow": "report",
-    "Usage": "cleaning",
-    "Verified": "verifying",
+    "AddedFile": ".adding_many",
+    "AddedMany": ".adding_many",
+    "Addition": ".adding",
+    "BaseDifference": ".comparing",
+    "BaseMatch": ".best_base",
+    "BaseUsage": ".cleaning",
+    "Candidate": ".best_base",
+    "Collected": ".cleaning",
+    "Curve": ".curve",
+    "Difference": ".comparing",
+    "Exported": ".portable",
+    "Finding": ".verifying",
+    "GroupRow": ".report",
+    "GroupSpectrum": ".spectra",
+    "KindRow": ".report",
+    "Materialized": "..reconstruction.materializing",
+    "ModelUsage": ".cleaning",
+    "Point": ".curve",
+    "Progress": "..progress",
+    "Refusal": ".adding_many",
+    "Registry": ".registry",
+    "Report": ".report",
+    "TensorDifference": ".comparing",
+    "TensorRow": ".report",
+    "Usage": ".cleaning",
+    "Verified": ".verifying",
 }
 __all__ = sorted(_HOMES)
 
@@ -58,4 +70,4 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -10,12 +10,14 @@ from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..catalog import Source as CatalogSource
 from ..checkpoint import Checkpoint, open_checkpoint
 from ..container.records import Source
+from ..encoding.asked import Asked
+from ..encoding.asked_of_lora import SOURCE_FORMAT, AskedOfLora
 from ..errors import Conflict, InvalidArgument
+from ..lora import is_lora
+from ..progress import Meter, Progress
 from ..store import ObjectStore, names
 from ..store.fields import MAX_TEXT
-from .asked import Asked
 from .opening import file_sha256, fingerprint_checkpoint, open_base, unchanging
-from .progress import Meter, Progress
 from .summary import summary_of
 
 
@@ -79,33 +81,39 @@ def add_version(
     catalog: Catalog,
     objects: ObjectStore,
     progress: Progress,
+    *,
+    skip_unsupported: bool = False,
 ) -> Addition:
     """Store the checkpoint `path` as the next version of `model`, or find it there already.
 
     The same source, base and settings are recognised without computing anything; under another
-    model's name they share its container.
+    model's name they share its container. A LoRA file stands for the base with it merged in.
     """
-    _check_model(model, catalog)
-    tags = _checked_labels(tags, note)
-    settings = asked.settings()
+    check_model(model, catalog)
+    tags = checked_labels(tags, note)
     if device != "cpu":
         from ..codec.devices import check_device
 
         check_device(device)
     with unchanging(path), open_checkpoint(path) as checkpoint:
+        wish: Asked | AskedOfLora = asked
+        if is_lora(checkpoint.tensors):
+            wish = AskedOfLora.of(checkpoint, asked, skip_unsupported)
+        settings = wish.settings()
+        format = SOURCE_FORMAT if isinstance(wish, AskedOfLora) else checkpoint.format
         digest = file_sha256(path, catalog, progress)
-        source = Source(checkpoint.format, digest, path.stat().st_size)
+        source = Source(format, digest, path.stat().st_size)
         known = catalog.find_version(digest, base.digest, settings, model)
         if known is not None and objects.is_whole(known.container):
-            return Addition(_labelled(known, note, tags, catalog), created=False)
+            return Addition(labelled(known, note, tags, catalog), created=False)
         twin = catalog.find_version(digest, base.digest, settings)
         if twin is not None and objects.is_whole(twin.container):
             container, size, summary = twin.container, twin.size, dict(twin.summary)
         else:
-            container, size = _encode(checkpoint, source, base, asked, device, objects, progress)
+            container, size = _encode(checkpoint, source, base, wish, device, objects, progress)
             summary = summary_of(container, base, objects)
     if known is not None and known.container == container:  # its object was lost, and is back
-        return Addition(_labelled(known, note, tags, catalog), created=False)
+        return Addition(labelled(known, note, tags, catalog), created=False)
     version = catalog.add_version(
         model,
         container=container,
@@ -117,7 +125,7 @@ def add_version(
         note=note,
         confirm=lambda: objects.path(container),
     )
-    return Addition(_labelled(version, note, tags, catalog), created=True)
+    return Addition(labelled(version, note, tags, catalog), created=True)
 
 
 def name_of(path: Path) -> str:
@@ -132,23 +140,27 @@ def _encode(
     checkpoint: Checkpoint,
     source: Source,
     base: BaseRecord,
-    asked: Asked,
+    wish: Asked | AskedOfLora,
     device: str,
     objects: ObjectStore,
     progress: Progress,
 ) -> tuple[str, int]:
     """SHA-256 and size of a new container."""
     # Tensors are needed only from here on, and torch with them.
-    from .building import Fine
-    from .storing import store_fine_tune
+    from ..encoding.fine import Fine
+    from ..encoding.storing import store_fine_tune
+    from ..encoding.storing_lora import store_lora
 
     with open_base(base, objects) as weights:
-        fine = Fine(checkpoint, source, weights)
-        stored = store_fine_tune(fine, asked, device, objects, progress)
+        if isinstance(wish, AskedOfLora):
+            stored = store_lora(checkpoint, source, weights, wish, device, objects, progress)
+        else:
+            fine = Fine.of(checkpoint, source, weights)
+            stored = store_fine_tune(fine, wish, device, objects, progress)
     return stored.sha256, stored.size
 
 
-def _labelled(
+def labelled(
     version: VersionRecord, note: str, tags: Iterable[str], catalog: Catalog
 ) -> VersionRecord:
     """The version with these labels, whether it is new or was recognised."""
@@ -159,7 +171,7 @@ def _labelled(
     return version
 
 
-def _checked_labels(tags: Iterable[str], note: str) -> list[str]:
+def checked_labels(tags: Iterable[str], note: str) -> list[str]:
     """Tags without repeats. Raises `InvalidArgument`, `Conflict` before anything is computed."""
     if len(note) > MAX_TEXT:
         raise InvalidArgument(f"the note has {len(note)} characters, more than {MAX_TEXT}")
@@ -169,7 +181,7 @@ def _checked_labels(tags: Iterable[str], note: str) -> list[str]:
     return list(found)
 
 
-def _check_model(name: str, catalog: Catalog) -> None:
+def check_model(name: str, catalog: Catalog) -> None:
     """Before minutes are spent for nothing; the catalog checks it again."""
     names.check_name("model", name)
     for model in catalog.models():

@@ -19,8 +19,8 @@ from ..container.records import (
     LowRankRecord,
     TensorRecord,
 )
-from .progress import Meter, Progress
-from .reconstruction import Reconstruction
+from ..progress import Meter, Progress
+from ..reconstruction.reconstruction import Reconstruction
 from .report import KINDS, stored_shares
 
 

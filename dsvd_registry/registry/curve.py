@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..checkpoint.groups import GROUPS, layer_group
 from ..container.records import LowRankRecord, TensorRecord
+from ..container.totals import stored_parameters, total_error, uncapped_parameters
 from .spectra import GroupSpectrum
-from .totals import stored_parameters, total_error, uncapped_parameters
 
 
 @dataclass(frozen=True)

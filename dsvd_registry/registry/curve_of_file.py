@@ -17,25 +17,24 @@ from ..codec.curve import encode_each
 from ..codec.devices import check_device
 from ..codec.encode import Settings, SizeOf
 from ..codec.encoded import Encoded
+from ..codec.in_order import in_order
 from ..container.records import Encoding, Source, TensorRecord
 from ..container.writer import PayloadWriter, container_size
-from ..fs import Bytes
-from ..store import ObjectStore
-from .asked import DEFAULT_GRID_NOISE
-from .building import (
+from ..encoding.asked import DEFAULT_GRID_NOISE
+from ..encoding.building import (
     NOT_YET,
-    Fine,
     add_parts,
-    check_related,
     check_storable,
     closed,
     data_order,
 )
+from ..encoding.fine import Fine
+from ..encoding.one_tensor import PackedTensor, pack_each
+from ..fs import Bytes
+from ..progress import Meter, Progress
+from ..store import ObjectStore
 from .curve import Curve, Point, point
-from .encoding import PackedTensor, pack_each
-from .in_order import in_order
 from .opening import open_base, unchanging
-from .progress import Meter, Progress
 from .spectra import TensorSpectrum, group_spectra
 
 
@@ -61,8 +60,7 @@ def curve_of_file(
     ):
         # The digest of the file would be read for nothing: none is as large.
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)
-        fine = Fine(checkpoint, source, weights)
-        check_related(checkpoint, weights)
+        fine = Fine.of(checkpoint, source, weights)
         check_storable(checkpoint)
         points, spectra = _points(fine, settings, progress)
     return Curve(
@@ -119,7 +117,7 @@ def _encoded(fine: Fine, settings: Sequence[Settings], progress: Progress) -> It
             values = found.singular_values
             return found.records
 
-        packed = pack_each(checkpoint, info, fine.base, encode)
+        packed = pack_each(fine, info, encode)
         if len(packed) < len(settings):  # the same at every tau
             packed *= len(settings)
         return _Encoded(info, packed, values)

@@ -13,9 +13,9 @@ from ..container.reader import Container
 from ..errors import BaseMismatch, NotFound, RegistryError, StorageError
 from ..fs import storage_errors
 from ..hashing import sha256_file
+from ..progress import Meter, Progress, silent
+from ..reconstruction.base_weights import BaseWeights, Manifest
 from ..store import ObjectStore
-from .base_weights import BaseWeights, Manifest
-from .progress import Meter, Progress, silent
 
 
 def open_container(version: VersionRecord, objects: ObjectStore) -> Container:

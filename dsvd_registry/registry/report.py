@@ -20,7 +20,7 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
-from .totals import (
+from ..container.totals import (
     is_capped,
     stored_parameters,
     total_change,

@@ -13,9 +13,13 @@ Summary = dict[str, int | float | str]
 
 def summary_of(sha256: str, base: BaseRecord, objects: ObjectStore) -> Summary:
     """Figures of the container `sha256`."""
-    manifest = read_manifest(base, objects)
     with Container(objects.path(sha256)) as container:
-        found = report(container, (tensor.name for tensor in manifest.tensors))
+        return summary_of_open(container, base, objects)
+
+
+def summary_of_open(container: Container, base: BaseRecord, objects: ObjectStore) -> Summary:
+    """Figures of an open container, in the store or not."""
+    found = report(container, (tensor.name for tensor in read_manifest(base, objects).tensors))
     summary: Summary = {row.kind: row.tensors for row in found.kinds}
     return summary | {
         "tau": found.tau,

@@ -10,10 +10,10 @@ from typing import ParamSpec
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..container.reader import Container
 from ..errors import DsvdError, ResultMismatch
+from ..progress import Meter, Progress, silent
 from ..store import ObjectStore
 from ..threads import threads
 from .opening import base_file, base_of, fingerprint_checkpoint, open_version, read_manifest
-from .progress import Meter, Progress, silent
 
 P = ParamSpec("P")
 
@@ -136,7 +136,7 @@ def _result_problems(
     version: VersionRecord, catalog: Catalog, objects: ObjectStore
 ) -> Iterable[str]:
     # Only here are tensors needed, and torch with them.
-    from .proving import proven_by_digest
+    from ..reconstruction.proving import proven_by_digest
 
     with (
         open_version(version, catalog, objects) as (container, weights),

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from dsvd_registry.catalog import Catalog, migrate, replay
-from dsvd_registry.catalog.database import connect
+from dsvd_registry.catalog.connecting import connect, engine_of
 from dsvd_registry.catalog.schema import Table
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.store import RegistryFolder
@@ -53,7 +53,7 @@ def definitions(path: Path) -> list[tuple[str, list[str]]]:
 
 def test_migrations_give_the_models_schema(registry: RegistryFolder, tmp_path: Path) -> None:
     Catalog.open(registry).close()
-    database = connect(registry.catalog).engine()
+    database = engine_of(connect(registry.catalog))
     with database.reading() as connection:
         context = MigrationContext.configure(
             connection.through, opts={"compare_type": True, "compare_server_default": True}

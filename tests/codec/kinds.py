@@ -12,7 +12,7 @@ from dsvd_registry.codec.encode import Settings, encode
 from dsvd_registry.codec.encoded import Dense, Encoded, LowRank
 from dsvd_registry.codec.exact import Components
 from dsvd_registry.codec.tensors import tensor_to_bytes
-from dsvd_registry.registry.packing import stored_size
+from dsvd_registry.encoding.packing import stored_size
 
 
 def encode_as_stored(

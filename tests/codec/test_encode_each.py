@@ -13,7 +13,7 @@ from dsvd_registry.codec.encoded import Dense, LowRank, Raw, Same
 from dsvd_registry.codec.rank import tau_rank
 from dsvd_registry.codec.spectrum import spectrum
 from dsvd_registry.codec.tensors import tensor_to_bytes
-from dsvd_registry.registry.packing import stored_size
+from dsvd_registry.encoding.packing import stored_size
 
 from .deltas import awkward_deltas, noise, with_spectrum
 

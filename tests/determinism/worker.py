@@ -24,9 +24,9 @@ from dsvd_registry.checkpoint import open_checkpoint
 from dsvd_registry.codec.exact import Components, DeltaProduct, apply_delta, apply_dense
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
-from dsvd_registry.registry import reconstruction
-from dsvd_registry.registry.base_weights import BaseWeights, Manifest
-from dsvd_registry.registry.reconstruction import Reconstruction
+from dsvd_registry.reconstruction import reconstruction
+from dsvd_registry.reconstruction.base_weights import BaseWeights, Manifest
+from dsvd_registry.reconstruction.reconstruction import Reconstruction
 
 
 @contextmanager

@@ -17,8 +17,9 @@ import torch
 from sqlalchemy import Engine, event
 
 from dsvd_registry import Registry, fs
+from dsvd_registry.encoding import building
 from dsvd_registry.errors import DsvdError
-from dsvd_registry.registry import building, materializing, reconstruction
+from dsvd_registry.reconstruction import materializing, reconstruction
 
 IMPORTED = building, materializing, reconstruction
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
+from dsvd_registry.encoding.asked import DEFAULT_TAUS
 from dsvd_registry.errors import (
     BaseMismatch,
     CheckpointError,
@@ -20,7 +21,6 @@ from dsvd_registry.errors import (
     StorageError,
 )
 from dsvd_registry.registry import Curve
-from dsvd_registry.registry.asked import DEFAULT_TAUS
 
 from .conftest import TAU, Pair, files_in, write_pair, write_safetensors
 

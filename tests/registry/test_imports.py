@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import run_python
 
-HEAVY = ("torch", "diffusers", "transformers", "alembic", "dsvd_registry.registry.building")
+HEAVY = ("torch", "diffusers", "transformers", "alembic", "dsvd_registry.encoding.building")
 PROGRAM = """
 import sys
 {code}

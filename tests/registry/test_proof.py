@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dsvd_registry import Registry
+from dsvd_registry.encoding import building
 from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
-from dsvd_registry.registry import base_weights, building
+from dsvd_registry.reconstruction import base_weights
 
 from .conftest import (
     TAU,

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from dsvd_registry import Registry
 from dsvd_registry.container.reader import Container
-from dsvd_registry.registry.materializing import write_result
+from dsvd_registry.progress import silent
+from dsvd_registry.reconstruction.materializing import write_result
 from dsvd_registry.registry.opening import open_base
-from dsvd_registry.registry.progress import silent
 from dsvd_registry.store import ObjectStore, RegistryFolder
 
 from .conftest import (

@@ -14,11 +14,11 @@ from spec.readers import package_gives
 from dsvd_registry import Registry
 from dsvd_registry.checkpoint.model import Copier, Memory
 from dsvd_registry.codec import exact
-from dsvd_registry.container.records import BaseTensor, SameRecord, View
+from dsvd_registry.container.records import BaseTensor, View
 from dsvd_registry.errors import BaseMismatch
-from dsvd_registry.registry import assembling
-from dsvd_registry.registry.assembling import Run, assembled, nowhere
-from dsvd_registry.registry.viewed_base import ViewedBase
+from dsvd_registry.reconstruction import assembling
+from dsvd_registry.reconstruction.assembling import Run, assembled, nowhere
+from dsvd_registry.reconstruction.viewed_base import ViewedBase
 
 from .conftest import ROOT, Pair, bits, write_safetensors
 
@@ -251,9 +251,8 @@ def test_any_run_of_a_view(kind: str, dtype: str) -> None:
     )
     words = [array.view(f"V{width}")[..., 0] for array in arrays]
     wanted = np.ascontiguousarray(seen(*words)).tobytes()
-    record = SameRecord("w", dtype, (len(wanted) // width,), tensors, view, 0)
     base = Held({n: array.tobytes() for n, array in zip(names, arrays, strict=True)})
-    viewed = ViewedBase(record, base)
+    viewed = ViewedBase(tensors, view, base)
     for first in range(len(wanted)):
         for size in (0, 1, 3, 17, len(wanted)):
             memory = np.empty(min(size, len(wanted) - first), np.uint8)
@@ -264,6 +263,5 @@ def test_any_run_of_a_view(kind: str, dtype: str) -> None:
 
 
 def test_a_view_of_what_is_lacking() -> None:
-    record = SameRecord("w", "U8", (1,), (BaseTensor("gone", "U8", (1,), ""),), View(), 0)
     with pytest.raises(BaseMismatch, match="gone"):
-        ViewedBase(record, Held({}))
+        ViewedBase([BaseTensor("gone", "U8", (1,), "")], View(), Held({}))

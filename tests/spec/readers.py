@@ -10,11 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 from dsvd_registry.container.reader import Container
-from dsvd_registry.registry.base_weights import BaseWeights
-from dsvd_registry.registry.materializing import write_result
+from dsvd_registry.progress import silent
+from dsvd_registry.reconstruction.base_weights import BaseWeights
+from dsvd_registry.reconstruction.materializing import write_result
+from dsvd_registry.reconstruction.reconstruction import Reconstruction
 from dsvd_registry.registry.opening import fingerprint_checkpoint
-from dsvd_registry.registry.progress import silent
-from dsvd_registry.registry.reconstruction import Reconstruction
 
 SPEC = Path(__file__).parents[2] / "spec"
 

@@ -1,0 +1,35 @@
+"""The database of a registry, by its file or its URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .database import Database
+
+if TYPE_CHECKING:
+    from .engine import EngineDatabase
+
+
+def connect(path: Path, url: str | None = None) -> Database:
+    """The SQLite database at `path`, or the one at `url`; nothing is opened yet.
+
+    Raises `InvalidArgument` for a URL that is none, or whose driver is not installed.
+    """
+    if url is None:
+        from .sqlite import SqliteDatabase
+
+        return SqliteDatabase(path)
+    from .engine import EngineDatabase
+
+    return EngineDatabase.at(url)
+
+
+def engine_of(database: Database) -> EngineDatabase:
+    """The same database through SQLAlchemy, which alembic needs; to be closed."""
+    from .engine import EngineDatabase
+
+    if isinstance(database, EngineDatabase):
+        return database
+    assert database.path is not None  # of SQLite without SQLAlchemy there is always a file
+    return EngineDatabase.of_sqlite(database.path)

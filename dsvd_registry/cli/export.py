@@ -1,0 +1,131 @@
+"""`dsvd export`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import cast, get_args
+
+import click
+
+from ..errors import InvalidArgument
+from ..export import DTYPES, FORMATS, Dtype, ExportedLora, Format, LeftOut
+from . import figures
+from .documents import print_document
+from .options import common_options, open_registry
+from .progress import shown_progress
+from .tables import print_line
+
+CONTAINER = "dsvd"
+
+
+@click.command()
+@click.argument("ref")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice([*FORMATS, CONTAINER]),
+    help="kohya (A1111, Forge), peft (diffusers) or comfyui: a LoRA. dsvd: the version itself.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write.",
+)
+@click.option("--rank-limit", type=int, metavar="R", help="The most components of a layer.")
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    help=f"What the LoRA's numbers are rounded to.  [default: {get_args(Dtype)[0]}]",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@common_options
+def export(
+    ref: str,
+    form: str,
+    output: Path,
+    rank_limit: int | None,
+    dtype: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write a version as a LoRA file, or as a .dsvd file for another registry.
+
+    Says what the LoRA cannot hold, and what that costs.
+    """
+    with open_registry() as registry, shown_progress() as progress:
+        version = registry.version(ref)
+        if form == CONTAINER:
+            _check_whole(rank_limit, dtype)
+            written = registry.export_container(
+                version.ref, output, replace=force, progress=progress
+            )
+            if as_json:
+                print_document({"ref": version.ref, "written": written})
+            else:
+                print_line(f"wrote {written.path}: {version.ref}, {figures.size(written.size)}")
+                print_line(f"SHA-256 {written.sha256}")
+            return
+        lora = registry.export_lora(
+            version.ref,
+            output,
+            format=cast(Format, form),
+            rank_limit=rank_limit,
+            dtype=cast(Dtype, dtype or DTYPES[0]),
+            replace=force,
+            progress=progress,
+        )
+    if as_json:
+        print_document({"ref": version.ref, "written": lora})
+    else:
+        _print(version.ref, lora)
+
+
+def _check_whole(rank_limit: int | None, dtype: str | None) -> None:
+    """Raises `InvalidArgument` for options that only a LoRA has."""
+    if rank_limit is not None or dtype is not None:
+        raise InvalidArgument(
+            "a .dsvd file is the version as it is stored: --rank-limit and --dtype are for LoRA files",
+            "Leave them out, or ask for --format kohya, peft or comfyui.",
+        )
+
+
+def _print(ref: str, lora: ExportedLora) -> None:
+    print_line(
+        f"wrote {lora.path}: {ref} as a LoRA for {lora.format}, {lora.dtype}, {figures.size(lora.size)}"
+    )
+    print_line(f"SHA-256 {lora.sha256}")
+    ranks = sorted(lora.ranks)
+    words = [f"{figures.counted(len(ranks), 'module')}"]
+    if ranks:
+        words.append(f"ranks {ranks[0]} to {ranks[-1]}, median {ranks[len(ranks) // 2]}")
+    if lora.differences:
+        words.append(figures.counted(len(lora.differences), "whole delta"))
+    print_line(", ".join(words))
+    causes = (
+        ("left out", lora.left_out_error),
+        ("cut ranks", lora.cut_error),
+        ("rounding", lora.rounding_error),
+    )
+    parts = ", ".join(f"{name} {figures.relative(error)}" for name, error in causes)
+    print_line(f"relative error to what the version holds {figures.relative(lora.error)}: {parts}")
+    _print_left_out(lora.left_out)
+
+
+def _print_left_out(entries: tuple[LeftOut, ...]) -> None:
+    """The reasons, and the tensor of each that costs the most."""
+    if not entries:
+        return
+    print_line()
+    print_line(f"left out ({figures.count(len(entries))}); --json lists them all:")
+    for reason, number in Counter(entry.reason for entry in entries).most_common():
+        costly = max(
+            (entry for entry in entries if entry.reason == reason), key=lambda one: one.error or 0.0
+        )
+        error = "" if costly.error is None else f", alone {figures.relative(costly.error)}"
+        tensors = figures.counted(number, "tensor")
+        print_line(f"  {tensors}: {reason}; the most costly is {costly.name}{error}")

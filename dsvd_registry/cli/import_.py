@@ -1,0 +1,42 @@
+"""`dsvd import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .account import print_account, warn
+from .documents import print_document, version_document
+from .options import common_options, open_registry
+from .progress import shown_progress
+from .tables import print_line
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="The model to add a version to. Default: FILE without its ending.")
+@click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
+@common_options
+def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_json: bool) -> None:
+    """Take in a version from a .dsvd file.
+
+    Its base must be here. Everything that `verify --deep` looks at is checked before anything is
+    stored. The same file again is recognised.
+    """
+    with open_registry() as registry, shown_progress() as progress:
+        addition = registry.import_container(
+            file, name=name, note=note, tags=tags, progress=progress
+        )
+        report = registry.report(addition.ref)
+    warn(report)
+    if as_json:
+        found = {"created": addition.created, "report": report}
+        print_document(version_document(addition.version) | found)
+        return
+    if addition.created:
+        print_line(f"imported {addition.ref}, against the base {addition.version.base_name}")
+    else:
+        print_line(f"{addition.ref} was there already: the same container")
+    print_account(report)

@@ -1,0 +1,33 @@
+"""A list of paths in a text file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ..errors import InvalidArgument
+from ..fs import storage_errors
+
+STDIN = "-"
+MAX_BYTES = 1 << 24
+
+
+def listed(listing: Path) -> tuple[Path, ...]:
+    """The paths that stand in `listing`, one a line; empty lines are passed over.
+
+    They are taken from the current folder on. Raises `InvalidArgument` for what is no such list,
+    `StorageError`.
+    """
+    with storage_errors(listing):
+        if str(listing) == STDIN:
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with listing.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES or b"\0" in data:
+        raise InvalidArgument(
+            f"{listing} is not a list of paths", "Give a text file with a path on each line."
+        )
+    lines = (os.fsdecode(line.strip()) for line in data.split(b"\n"))
+    return tuple(Path(line) for line in lines if line)

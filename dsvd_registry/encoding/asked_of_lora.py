@@ -1,0 +1,69 @@
+"""What a LoRA file is to be stored with. No tensor is needed to say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..checkpoint import Checkpoint
+from ..errors import CheckpointError, InvalidArgument
+from ..fs import storage_errors
+from ..hashing import sha256
+from ..lora import Configuration, is_from_peft
+from ..lora.alpha import CONFIG_FILE, MAX_CONFIG_BYTES
+from ..store import canonical
+from .asked import Asked, ByTau
+
+LORA_TAU = 1.0  # nobody asked for another: a LoRA is small as it is
+SOURCE_FORMAT = "lora"
+
+
+@dataclass(frozen=True)
+class AskedOfLora:
+    """`tau`, `grid_noise`: as for `ByTau`, of the LoRA's own spectrum. `skip_unsupported`: what cannot
+    be merged is left out and listed. `configuration`: of the file, or of the one beside it, which
+    then counts among the settings by its SHA-256.
+    """
+
+    tau: float
+    grid_noise: float
+    skip_unsupported: bool
+    configuration: Configuration
+    configuration_sha256: str | None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, asked: Asked, skip_unsupported: bool) -> AskedOfLora:
+        """Raises `InvalidArgument` for what is asked of whole checkpoints only, `CheckpointError`."""
+        if not isinstance(asked, ByTau) or asked.keep_noise:
+            raise InvalidArgument(
+                f"{checkpoint.path} is a LoRA file, which takes none of max_error, budget and "
+                "keep_noise",
+                "Give it a tau, or nothing: it is stored whole by default.",
+            )
+        configuration, digest = _configuration(checkpoint)
+        tau = LORA_TAU if asked.by_default else asked.tau
+        return cls(tau, asked.grid_noise, skip_unsupported, configuration, digest)
+
+    def settings(self) -> str:
+        """Canonical JSON by which the same wish is recognised."""
+        values: dict[str, object] = {"grid_noise": self.grid_noise, "tau": self.tau}
+        if self.skip_unsupported:
+            values["skip_unsupported"] = True
+        if self.configuration_sha256 is not None:
+            values["adapter_config"] = self.configuration_sha256
+        return canonical.dump(values).decode()
+
+
+def _configuration(checkpoint: Checkpoint) -> tuple[Configuration, str | None]:
+    """PEFT's configuration, and the SHA-256 of its file where it has one.
+
+    PEFT writes alphas into a file beside the weights alone, and without it they would be wrong.
+    """
+    found = Configuration.of_header(checkpoint)
+    path = checkpoint.path.parent / CONFIG_FILE
+    if found.fields or not is_from_peft(checkpoint.tensors) or not path.is_file():
+        return found, None
+    with storage_errors(path):
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise CheckpointError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
+        data = path.read_bytes()
+    return Configuration.parse(data, str(path)), sha256(data)

@@ -1,0 +1,161 @@
+"""A fine-tune at one water level for all its tensors: within an error, or within a size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..checkpoint import TensorInfo
+from ..codec.encode_level import encode_at, survey
+from ..codec.in_order import in_order
+from ..codec.water_level import Plan, Survey, Target
+from ..container.records import Encoding, Fidelity, LowRankRecord, RawRecord, TensorRecord
+from ..container.table import rank_at
+from ..container.totals import total_error
+from ..container.writer import container_size
+from ..errors import InvalidArgument
+from ..progress import Meter, Progress
+from ..store import ObjectStore, StoredObject
+from .asked import ByBudget, ByError
+from .building import Draft, data_order, encoded, store
+from .fine import Fine
+from .one_tensor import Codec, PackedTensor, sides_of
+
+# Shares of a budget that are aimed at, one after another: each time it is known better what the
+# bits take, and less is hoped for. Nothing is left to hope for at 0: the smallest there is.
+AIMS = (0.99, 0.995, 0.985, 0.96, 0.9, 0.0)
+CAREFUL = 5e-4  # share of an error not aimed for: of a large checkpoint the model is right to less
+FULL = 0.97  # of a budget: what is well used
+DIGEST_ROOM = 24  # bytes that a header may grow by when its result's digest is known
+HEADER_BYTES = 260  # of a record, expected at first
+
+
+def store_by_error(
+    fine: Fine, asked: ByError, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    """The least bytes that the error allows: the plan's level is lowered until it is met."""
+    surveys = _surveyed(fine, device, progress)
+    care = CAREFUL
+    aim = (1 - care) * asked.max_error
+    while True:
+        plan = Plan(list(surveys.values()))
+        targets = dict(zip(surveys, plan.within_error(aim * plan.norm), strict=True))
+        levels = _Levels(targets, device, Fidelity(0.0, max_error=asked.max_error))
+        with encoded(fine, levels.codec_of, levels.finish, objects, progress) as draft:
+            error = levels.error(draft)
+            if error <= asked.max_error:
+                return store(draft, objects, progress)
+            outside = _outside(draft)
+        if outside & surveys.keys():  # what the plan reckoned with for them was for nothing
+            surveys = {name: found for name, found in surveys.items() if name not in outside}
+            continue
+        # Twice the step each time: where steps are coarse, many aims lead to one and the same error.
+        care = min(2 * care, 0.5)
+        aim *= (1 - care) * asked.max_error / error
+
+
+def store_by_budget(
+    fine: Fine, asked: ByBudget, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    """The least error that fits. Raises `InvalidArgument`, with the nearest size that would."""
+    surveys = _surveyed(fine, device, progress)
+    bits, size = 0.0, HEADER_BYTES * len(fine.checkpoint.tensors)
+    for attempt, share in enumerate(AIMS):
+        plan = Plan(list(surveys.values()))
+        aim = bits + 8.0 * (share * asked.budget - size) if share else 0.0
+        planned = plan.within_bits(aim)
+        levels = _Levels(
+            dict(zip(surveys, planned, strict=True)), device, Fidelity(0.0, budget=asked.budget)
+        )
+        with encoded(fine, levels.codec_of, levels.finish, objects, progress) as draft:
+            size = container_size(draft.header) + DIGEST_ROOM
+            bits = sum(target.bits for target in planned)
+            is_full = size >= FULL * asked.budget or bits < FULL * aim  # there is no more to say
+            if size <= asked.budget and (is_full or attempt >= len(AIMS) // 2):
+                return store(draft, objects, progress)
+            outside = _outside(draft)
+        if size > asked.budget and bits > aim:
+            break  # at the highest level there is
+        surveys = {name: found for name, found in surveys.items() if name not in outside}
+    raise InvalidArgument(
+        f"{fine.checkpoint.path} does not fit {asked.budget} bytes against its base",
+        f"The nearest budget that it fits is {size + DIGEST_ROOM}: the least of each changed tensor.",
+    )
+
+
+def _outside(draft: Draft) -> set[str]:
+    """The tensors whose deltas the grid has no room for: stored as they are, at every level."""
+    records = draft.header.tensors
+    return {r.name for r in records if isinstance(r, RawRecord) and r.reason == "range"}
+
+
+def _surveyed(fine: Fine, device: str, progress: Progress) -> dict[str, Survey]:
+    """By name, of each tensor that a delta is taken of."""
+    checkpoint = fine.checkpoint
+
+    def look(info: TensorInfo) -> tuple[TensorInfo, Survey | None]:
+        sides = sides_of(fine, info)
+        found = survey(sides.base, sides.source, device) if sides is not None else None
+        checkpoint.release(info.name)
+        return info, found
+
+    surveys = {}
+    meter = Meter(progress, "surveying", sum(t.nbytes for t in checkpoint.tensors.values()))
+    infos = (checkpoint.tensors[name] for name in data_order(checkpoint))
+    with in_order(look, infos, lambda info: info.elements) as looked_at:
+        for info, found in looked_at:
+            if found is not None:
+                surveys[info.name] = found
+            meter.advance(info.nbytes)
+    return surveys
+
+
+class _Levels:
+    """What each tensor is encoded to, and what the header says of them all."""
+
+    def __init__(self, targets: dict[str, Target], device: str, fidelity: Fidelity) -> None:
+        self._targets, self._device, self._fidelity = targets, device, fidelity
+
+    def codec_of(self, info: TensorInfo) -> Codec:
+        target = self._targets.get(info.name, Target("raw", 1.0, 0.0, 0.0))
+        return lambda base, source, size_of: encode_at(base, source, target, self._device, size_of)
+
+    def finish(
+        self, made: Mapping[str, PackedTensor]
+    ) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+        """The largest tau that every tensor stores, and with it the records."""
+        tau = _stored_tau(made)
+        records = {name: _with_tau_rank(packed, tau) for name, packed in made.items()}
+        error = total_error(records.values())
+        return Encoding(tau, 0.0, replace(self._fidelity, error=error)), records
+
+    @staticmethod
+    def error(draft: Draft) -> float:
+        """The relative Frobenius error of the whole delta."""
+        fidelity = draft.header.encoding.fidelity
+        assert fidelity is not None
+        return fidelity.error
+
+
+def _stored_tau(made: Mapping[str, PackedTensor]) -> float:
+    """Rounded down to four digits, so that no reader's sums fall short of it; 1 if all is stored."""
+    shares = [
+        float(packed.singular_values.astype(np.float64).sum()) / packed.record.nuclear_norm
+        for packed in made.values()
+        if isinstance(packed.record, LowRankRecord) and packed.singular_values is not None
+    ]
+    if not shares:
+        return 1.0
+    least = min(shares) * (1 - 1e-9)
+    digit = 10.0 ** (math.floor(math.log10(least)) - 3)
+    return min(1.0, float(f"{math.floor(least / digit) * digit:.4g}"))
+
+
+def _with_tau_rank(packed: PackedTensor, tau: float) -> TensorRecord:
+    record, values = packed.record, packed.singular_values
+    if not isinstance(record, LowRankRecord) or values is None:
+        return record
+    return replace(record, tau_rank=rank_at(values, tau, record.nuclear_norm))

@@ -1,0 +1,116 @@
+"""One tensor of a base with the changes of a LoRA file in it, as a record and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..checkpoint import Checkpoint, TensorInfo
+from ..codec.encode import Settings, encode
+from ..codec.encode_factors import encode_factors
+from ..codec.encoded import Dense, Encoded, LowRank, Raw
+from ..codec.grid import OutsideGrid
+from ..codec.pair import matrix_shape
+from ..codec.tensors import round_to, tensor_over, tensor_to_bytes
+from ..container.records import BaseTensor, View
+from ..errors import CheckpointError
+from ..lora import Change, FactorChange, Placed
+from ..reconstruction.base_weights import BaseWeights
+from .counterparts import Counterpart
+from .one_tensor import PackedTensor
+from .packing import bytes_parts, delta_parts, record_of, stored_size
+
+
+def pack_merged(
+    checkpoint: Checkpoint,
+    changes: Sequence[Placed],
+    tensor: BaseTensor,
+    base: BaseWeights,
+    settings: Settings,
+) -> PackedTensor:
+    """Encode `tensor` of the base with `changes` of the file added to it, in the base's dtype.
+
+    Factors are taken up as they are. Raises `BaseMismatch` for a damaged base, `CheckpointError` for
+    numbers that are not finite, or outside the range of the grid.
+    """
+    info = TensorInfo(tensor.name, tensor.dtype, tensor.shape)
+    before = tensor_over(base.read(tensor), tensor.dtype, tensor.shape)
+    data: memoryview = memoryview(b"")
+    encoded: Encoded
+    try:
+        if all(isinstance(placed.change, FactorChange) for placed in changes):
+            up, down = _factors(checkpoint, changes, before)
+            encoded = encode_factors(before, up, down, settings)
+        else:
+            after = _added(checkpoint, changes, before)
+            data = tensor_to_bytes(after)
+            encoded = encode(before, after, settings, lambda one: stored_size(one, data))
+    except OutsideGrid:
+        encoded = Raw("range")
+    if isinstance(encoded, Raw) and encoded.reason in ("range", "non_finite"):
+        raise CheckpointError(
+            f"{checkpoint.path}: the change of {tensor.name!r} is not finite, or larger or smaller "
+            "than a delta can be",
+            "Train or save the LoRA again: merged anywhere, it would give no weights that can be used.",
+        )
+    parts = list(delta_parts(encoded)) if isinstance(encoded, LowRank | Dense) else []
+    if isinstance(encoded, Raw):
+        parts = list(bytes_parts(data))
+    base.release(tensor)
+    return PackedTensor(
+        record_of(info, encoded, Counterpart((tensor,), View(), tensor.shape, 0)),
+        tuple(parts),
+        encoded.singular_values if isinstance(encoded, LowRank) else None,
+    )
+
+
+def _factors(
+    checkpoint: Checkpoint, changes: Sequence[Placed], before: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Up (m, r) and down (r, n), float64, of all changes together; r is the sum of their ranks."""
+    rows, columns = matrix_shape(before)
+    ups, downs = [], []
+    for placed in changes:
+        up, down = _pair(checkpoint, placed.change)
+        view = placed.place.view
+        if view.kind == "transpose":
+            up, down = down.T, up.T
+        elif view.kind == "slice":
+            whole = torch.zeros(rows, up.shape[1], dtype=torch.float64, device="cpu")
+            whole[view.first : view.first + view.rows] = up
+            up = whole
+        ups.append(up)
+        downs.append(down.reshape(-1, columns))
+    return torch.cat(ups, 1), torch.cat(downs)
+
+
+def _pair(checkpoint: Checkpoint, change: Change) -> tuple[torch.Tensor, torch.Tensor]:
+    """A layer's own factors with the scale in them: (out, r) and (r, in ...), float64 matrices."""
+    assert isinstance(change, FactorChange)
+    rank = change.down.shape[0]
+    up = _read(checkpoint, change.up).reshape(-1, rank) * change.scale
+    return up, _read(checkpoint, change.down).reshape(rank, -1)
+
+
+def _added(checkpoint: Checkpoint, changes: Sequence[Placed], before: torch.Tensor) -> torch.Tensor:
+    """The tensor with every change in it, rounded once to its own dtype."""
+    sums = before.to(torch.float64, copy=True)
+    for placed in changes:
+        change, view = placed.change, placed.place.view
+        if isinstance(change, FactorChange):
+            up, down = _pair(checkpoint, change)
+            added = up @ down
+        else:
+            added = _read(checkpoint, change.difference) * change.scale
+        if view.kind == "transpose":
+            added = added.T
+        part = sums[view.first : view.first + view.rows] if view.kind == "slice" else sums
+        part += added.reshape(part.shape)
+    return round_to(sums, before.dtype)
+
+
+def _read(checkpoint: Checkpoint, info: TensorInfo) -> torch.Tensor:
+    read = tensor_over(checkpoint.read(info.name), info.dtype, info.shape).to(torch.float64)
+    checkpoint.release(info.name)
+    return read

@@ -1,0 +1,147 @@
+"""One tensor of a checkpoint into its record and the bytes of its parts. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..checkpoint import TensorInfo
+from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
+from ..codec.encode import SizeOf
+from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
+from ..codec.tensors import tensor_over
+from ..container.records import TensorRecord
+from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.viewed_base import ViewedBase
+from .counterparts import Counterpart
+from .fine import Fine
+from .packing import PackedPart, bytes_parts, delta_parts, raw_record, record_of, stored_size
+
+Codec = Callable[[torch.Tensor, torch.Tensor, SizeOf], Encoded]
+"""What makes a record's content of a base's tensor, a source's, and the size of a candidate."""
+
+Codecs = Callable[[torch.Tensor, torch.Tensor, SizeOf], Sequence[Encoded]]
+"""What makes several of them at once."""
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """A record, and the parts that belong to it, in order.
+
+    `singular_values`: float32, of the stored components of a low-rank tensor.
+    """
+
+    record: TensorRecord
+    parts: tuple[PackedPart, ...]
+    singular_values: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The common rows of a source tensor and of its base, in the mapped files: not to be written."""
+
+    base: torch.Tensor
+    source: torch.Tensor
+
+
+def pack_tensor(fine: Fine, info: TensorInfo, codec: Codec) -> PackedTensor:
+    """Encode one tensor. Raises `BaseMismatch`, `CheckpointError`."""
+    (packed,) = pack_each(fine, info, lambda *sides: (codec(*sides),))
+    return packed
+
+
+def pack_each(fine: Fine, info: TensorInfo, codecs: Codecs) -> tuple[PackedTensor, ...]:
+    """Encode one tensor in each way that `codecs` gives; where no delta can be taken there is one.
+
+    Raises `BaseMismatch`, `CheckpointError`.
+    """
+    data = fine.checkpoint.read(info.name)
+    counterpart = fine.counterparts.found.get(info.name)
+    packed: tuple[PackedTensor, ...]
+    if counterpart is None:
+        record = raw_record(info, fine.counterparts.reasons[info.name])
+        packed = (PackedTensor(record, tuple(bytes_parts(data)), None),)
+    else:
+        held = _common_bytes(info, counterpart, data)
+        packed = tuple(
+            PackedTensor(
+                record_of(info, encoded, counterpart),
+                tuple(_parts(encoded, data, held)),
+                encoded.singular_values if isinstance(encoded, LowRank) else None,
+            )
+            for encoded in _encode(info, data[:held], counterpart, fine.base, codecs)
+        )
+    fine.checkpoint.release(info.name)
+    return packed
+
+
+def sides_of(fine: Fine, info: TensorInfo) -> Sides | None:
+    """What a delta of one tensor would be taken of, if one can be. Raises as `pack_tensor`."""
+    counterpart = fine.counterparts.found.get(info.name)
+    if counterpart is None or info.dtype not in DELTA_DTYPES:
+        return None
+    data = fine.checkpoint.read(info.name)
+    return _sides(info, data[: _common_bytes(info, counterpart, data)], counterpart, fine.base)
+
+
+def _common_bytes(info: TensorInfo, counterpart: Counterpart, data: memoryview) -> int:
+    if not counterpart.new_rows:
+        return len(data)
+    return len(data) // info.shape[0] * counterpart.shape[0]
+
+
+def _parts(encoded: Encoded, data: memoryview, held: int) -> Iterator[PackedPart]:
+    """All of a raw tensor; otherwise its delta, and its new rows as they are."""
+    if isinstance(encoded, Raw):
+        yield from bytes_parts(data)
+        return
+    if isinstance(encoded, LowRank | Dense):
+        yield from delta_parts(encoded)
+    yield from bytes_parts(data[held:])
+
+
+def _encode(
+    info: TensorInfo,
+    data: memoryview,
+    counterpart: Counterpart,
+    base: BaseWeights,
+    codecs: Codecs,
+) -> Sequence[Encoded]:
+    encoded: Sequence[Encoded]
+    if info.dtype in DELTA_DTYPES:
+        sides = _sides(info, data, counterpart, base)
+        encoded = codecs(sides.base, sides.source, lambda candidate: stored_size(candidate, data))
+    else:
+        encoded = (Same() if _same_bytes(_viewed(counterpart, base), data) else Raw("dtype"),)
+    for tensor in counterpart.base:
+        base.release(tensor)
+    return encoded
+
+
+def _same_bytes(left: memoryview, right: memoryview) -> bool:
+    # Comparing memoryviews goes byte by byte; numpy compares as fast as memory allows.
+    return np.array_equal(np.frombuffer(left, np.uint8), np.frombuffer(right, np.uint8))
+
+
+def _sides(
+    info: TensorInfo, data: memoryview, counterpart: Counterpart, base: BaseWeights
+) -> Sides:
+    dtype, shape = counterpart.base[0].dtype, counterpart.shape
+    return Sides(
+        tensor_over(_viewed(counterpart, base), dtype, shape),
+        tensor_over(data, info.dtype, shape),
+    )
+
+
+def _viewed(counterpart: Counterpart, base: BaseWeights) -> memoryview:
+    """The counterpart's bytes: as they lie in the base's file where its view leaves them there."""
+    tensors, view = counterpart.base, counterpart.view
+    if view.kind == "reshape":
+        return base.read(tensors[0])
+    memory = np.empty(tensor_bytes(tensors[0].dtype, counterpart.shape), np.uint8)
+    ViewedBase(tensors, view, base).copy(0, memory)
+    return memory.data

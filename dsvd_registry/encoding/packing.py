@@ -1,0 +1,169 @@
+"""From what the codec makes of a tensor to a container's record and parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checkpoint import TensorInfo
+from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
+from ..container.compression import BYTES, compress
+from ..container.integers import Int32
+from ..container.packed import PACKED
+from ..container.records import (
+    DenseRecord,
+    FrameContent,
+    LowRankRecord,
+    RawReason,
+    RawRecord,
+    SameRecord,
+    TensorRecord,
+)
+from ..container.rows import Rows, Run
+from ..container.table import ComponentTable, pack_table
+from ..fs import Bytes
+from .counterparts import Counterpart
+
+# A container stored at one tau serves each lower one of this row by whole frames.
+TAU_BANDS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+MAX_PART_BYTES = 16 << 20
+RAW_SAMPLE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class PackedPart:
+    """A part for a frame of `content`: `count` units in `runs`; `band` 0 is the coarsest."""
+
+    content: FrameContent
+    count: int
+    runs: tuple[Run, ...]
+    band: int = 0
+
+
+def stored_size(encoded: Encoded, source: Bytes) -> int:
+    """Bytes that a candidate takes, about; `source` are the tensor's own bytes.
+
+    Of integers the entropy of each run of bytes: in a frame of many tensors the runs of one class
+    share a code, which compressing those of one tensor alone would not show.
+    """
+    match encoded:
+        case LowRank():
+            table = component_table(encoded)
+            runs = _component_runs(encoded.components.a, encoded.components.b, table)
+            return sum(map(_entropy, runs)) + len(compress(pack_table(table), BYTES))
+        case Dense():
+            return sum(map(_entropy, _element_runs(encoded.values, _maximum(encoded))))
+        case Raw():
+            return _compressed_size(source)
+        case Same():
+            return 0
+
+
+def component_table(encoded: LowRank) -> ComponentTable:
+    """The table of a low-rank delta's components."""
+    max_a, max_b = encoded.components.maxima()
+    return ComponentTable(encoded.components.exponents, max_a, max_b, encoded.singular_values)
+
+
+def record_of(info: TensorInfo, encoded: Encoded, counterpart: Counterpart) -> TensorRecord:
+    """The record of a tensor taken against `counterpart`, whose new rows are raw."""
+    base, view, new_rows = counterpart.base, counterpart.view, counterpart.new_rows
+    based = (info.name, info.dtype, info.shape, base, view, new_rows)
+    match encoded:
+        case Same():
+            return SameRecord(*based)
+        case LowRank():
+            return LowRankRecord(
+                *based,
+                rank=len(encoded.singular_values),
+                tau_rank=encoded.tau_rank,
+                noise_rank=encoded.noise_rank,
+                energy=encoded.energy,
+                nuclear_norm=encoded.nuclear_norm,
+                base_norm=encoded.base_norm,
+                norm=encoded.norm,
+                error=encoded.error,
+            )
+        case Dense():
+            return DenseRecord(
+                *based,
+                exponent=encoded.exponent,
+                maximum=_maximum(encoded),
+                base_norm=encoded.base_norm,
+                norm=encoded.norm,
+                error=encoded.error,
+            )
+        case Raw():
+            return raw_record(info, encoded.reason)
+
+
+def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
+    """The record of a tensor whose bytes are stored."""
+    return RawRecord(info.name, info.dtype, info.shape, reason)
+
+
+def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
+    """A delta's numbers; of a low-rank one in bands that lower values of tau read."""
+    if isinstance(encoded, Dense):
+        maximum = _maximum(encoded)
+        step = MAX_PART_BYTES // 4
+        for first in range(0, len(encoded.values), step):
+            run = encoded.values[first : first + step]
+            yield PackedPart("elements", len(run), tuple(_element_runs(run, maximum)))
+        return
+    table = component_table(encoded)
+    yield PackedPart("tables", table.rank, Run.alone(pack_table(table)))
+    a, b = encoded.components.a, encoded.components.b
+    step = max(1, MAX_PART_BYTES // (4 * (a.shape[1] + b.shape[1])))
+    bounds = [min(table.rank_at(tau, encoded.nuclear_norm), table.rank) for tau in TAU_BANDS]
+    first = 0
+    for band, bound in enumerate((*bounds, table.rank)):
+        while first < bound:
+            end = min(first + step, bound)
+            runs = tuple(_component_runs(a[first:end], b[first:end], table.rows(first, end)))
+            yield PackedPart("components", end - first, runs, band)
+            first = end
+
+
+def bytes_parts(data: Bytes) -> Iterator[PackedPart]:
+    """Bytes to be stored as they are."""
+    view = memoryview(data)
+    for first in range(0, len(view), MAX_PART_BYTES):
+        run = bytes(view[first : first + MAX_PART_BYTES])
+        yield PackedPart("bytes", len(run), Run.alone(run))
+
+
+def _component_runs(a: Int32, b: Int32, table: ComponentTable) -> Iterator[Run]:
+    """Components a (k, m) and b (k, n), and the table of these."""
+    yield from PACKED.pack(a, Rows(a.shape[1], table.max_a))
+    yield from PACKED.pack(b, Rows(b.shape[1], table.max_b))
+
+
+def _element_runs(values: Int32, maximum: int) -> Iterator[Run]:
+    yield from PACKED.pack(values[None], Rows.one(len(values), maximum))
+
+
+def _entropy(run: Run) -> int:
+    """Bytes that a code of the run's bytes one by one takes, at the least."""
+    counts = np.bincount(np.frombuffer(run.data, np.uint8))
+    counts = counts[counts > 0]
+    bits = float((counts * np.log2(len(run.data) / counts)).sum())
+    return math.ceil(bits / 8)
+
+
+def _compressed_size(data: Bytes) -> int:
+    """Of a large tensor an estimate, from pieces of it: it is to be compared, not relied on."""
+    view = memoryview(data)
+    if len(view) <= 4 * RAW_SAMPLE_BYTES:
+        return len(compress(view, BYTES))
+    starts = range(0, len(view) - RAW_SAMPLE_BYTES, len(view) // 4)
+    pieces = b"".join(view[start : start + RAW_SAMPLE_BYTES] for start in starts)
+    return len(compress(pieces, BYTES)) * len(view) // len(pieces)
+
+
+def _maximum(encoded: Dense) -> int:
+    # Of both ends apart: the magnitude of the least int32 is not an int32.
+    return max(int(encoded.values.max()), -int(encoded.values.min()))

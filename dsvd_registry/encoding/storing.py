@@ -1,0 +1,50 @@
+"""A fine-tune stored as was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..checkpoint import TensorInfo
+from ..codec.encode import Settings, encode
+from ..container.records import Encoding, TensorRecord
+from ..progress import Progress
+from ..store import ObjectStore, StoredObject
+from .asked import Asked, ByBudget, ByError, ByTau
+from .building import check_storable, encoded, store
+from .fine import Fine
+from .levelling import store_by_budget, store_by_error
+from .one_tensor import Codec, PackedTensor
+
+
+def store_fine_tune(
+    fine: Fine, asked: Asked, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    """Encode a fine-tune into a new object.
+
+    Raises `BaseMismatch` for a damaged base, `InvalidArgument` for a budget that cannot be met,
+    `CheckpointError`, `StorageError`.
+    """
+    check_storable(fine.checkpoint)
+    match asked:
+        case ByTau():
+            return _store_by_tau(fine, asked, device, objects, progress)
+        case ByError():
+            return store_by_error(fine, asked, device, objects, progress)
+        case ByBudget():
+            return store_by_budget(fine, asked, device, objects, progress)
+
+
+def _store_by_tau(
+    fine: Fine, asked: ByTau, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    settings = Settings(asked.tau, asked.grid_noise, asked.keep_noise, device)
+
+    def codec_of(_: TensorInfo) -> Codec:
+        return lambda base, source, size_of: encode(base, source, settings, size_of)
+
+    def finish(made: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+        encoding = Encoding(asked.tau, asked.grid_noise)
+        return encoding, {name: packed.record for name, packed in made.items()}
+
+    with encoded(fine, codec_of, finish, objects, progress) as draft:
+        return store(draft, objects, progress)

@@ -1,0 +1,119 @@
+"""A LoRA file as a version: the base with the LoRA merged into it at weight 1.
+
+layers of the file -> tensors of the base -> records and parts -> container. What the file does not
+touch is `same`; the result has the base's names, dtypes and shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..checkpoint import Checkpoint, TensorInfo
+from ..checkpoint.layout import canonical_layout
+from ..checkpoint.safetensors_file import parse_header
+from ..codec.encode import Settings
+from ..codec.in_order import in_order
+from ..container.records import (
+    RESULT_PATH,
+    Encoding,
+    Header,
+    Omission,
+    Result,
+    SameRecord,
+    Source,
+    TensorRecord,
+    View,
+)
+from ..container.writer import PayloadWriter
+from ..fs import storage_errors
+from ..lora import Merge, check_whole, place_changes, read_adapter
+from ..progress import Meter, Progress
+from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.result_layout import result_layout
+from ..store import ObjectStore, StoredObject
+from .asked_of_lora import AskedOfLora
+from .building import NOT_YET, Draft, add_parts, check_storable, omission, store
+from .counterparts import Counterparts
+from .fine import Fine
+from .merged_weights import pack_merged
+from .one_tensor import PackedTensor
+
+
+def store_lora(
+    checkpoint: Checkpoint,
+    source: Source,
+    base: BaseWeights,
+    asked: AskedOfLora,
+    device: str,
+    objects: ObjectStore,
+    progress: Progress,
+) -> StoredObject:
+    """Encode the merged base into a new object.
+
+    Raises `BaseMismatch` for a LoRA of another family or a damaged base, `CheckpointError` for what
+    cannot be merged, unless it is to be skipped: then it is listed as left out of the source.
+    """
+    check_storable(checkpoint)
+    adapter = read_adapter(checkpoint, asked.configuration)
+    infos = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in base.tensors.values()}
+    metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
+    merge = place_changes(adapter, infos, checkpoint.path, base.name, metadata or {})
+    refused = (*adapter.refused, *merge.refused)
+    if not asked.skip_unsupported or not merge.changes:
+        check_whole(checkpoint.path, refused)
+    settings = Settings(asked.tau, asked.grid_noise, device=device)
+    order = canonical_layout(infos.values(), {}).order
+    with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
+        payload = PayloadWriter(scratch)
+        records = _encode(checkpoint, merge, order, base, settings, payload, progress)
+        frames, payload_sha256 = payload.finish()
+        header = Header(
+            base_digest=base.digest,
+            base_name=base.name,
+            encoding=Encoding(asked.tau, asked.grid_noise),
+            source=source,
+            left_out=(
+                *(Omission(one.tensor, one.reason) for one in refused),
+                *map(omission, checkpoint.left_out),
+            ),
+            tensors=tuple(records[name] for name in sorted(records, key=str.encode)),
+            frames=frames,
+            payload_sha256=payload_sha256,
+            results=(),
+            packed=True,
+        )
+        size = result_layout(header, None, asked.tau).size
+        header = replace(header, results=(Result(RESULT_PATH, NOT_YET, size),))
+        fine = Fine(checkpoint, source, base, Counterparts({}, {}))
+        return store(Draft(fine, header, payload), objects, progress)
+
+
+def _encode(
+    checkpoint: Checkpoint,
+    merge: Merge,
+    order: tuple[str, ...],
+    base: BaseWeights,
+    settings: Settings,
+    payload: PayloadWriter,
+    progress: Progress,
+) -> Mapping[str, TensorRecord]:
+    """The record of every tensor of the base, in the order of its data; parts into `payload`."""
+    records: dict[str, TensorRecord] = {
+        t.name: SameRecord(t.name, t.dtype, t.shape, (t,), View(), 0) for t in base.tensors.values()
+    }
+    numbers = {name: number for number, name in enumerate(sorted(records, key=str.encode))}
+    touched = [records[name] for name in order if name in merge.changes]
+    meter = Meter(progress, "encoding", sum(record.nbytes for record in touched))
+
+    def pack(record: TensorRecord) -> PackedTensor:
+        name = record.name
+        return pack_merged(checkpoint, merge.changes[name], base.tensors[name], base, settings)
+
+    with in_order(pack, touched, lambda record: record.elements) as made:
+        for packed in made:
+            add_parts(payload, numbers[packed.record.name], packed)
+            records[packed.record.name] = packed.record
+            meter.advance(packed.record.nbytes)
+    return records

@@ -1,0 +1,39 @@
+"""A container's integers with their powers of two folded in, split so that half precision holds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..codec.compare import Factors
+
+
+def folded(
+    a: npt.NDArray[np.int32], b: npt.NDArray[np.int32], exponents: npt.NDArray[np.int64]
+) -> Factors:
+    """Components `a` (r, m), `b` (r, n), `exponents` (r,) as exact float64 factors.
+
+    Both sides of a component get about one norm, which keeps the smaller of them as far from fp16's
+    subnormal numbers as can be. The split is a power of two: an integer of up to 11 bits, as most
+    are, stays exact in fp16.
+    """
+    left, right = (torch.from_numpy(side).to(torch.float64) for side in (a, b))
+    total = torch.from_numpy(exponents).to(torch.float64)
+    # No component is all zero (spec, "Component tables"), so that the logarithm is finite.
+    longer = torch.log2(right.norm(dim=1) / left.norm(dim=1))
+    half = ((total + longer) / 2).round()
+    return Factors(left * torch.exp2(half)[:, None], right * torch.exp2(total - half)[:, None])
+
+
+def decomposed(matrix: torch.Tensor) -> tuple[Factors, torch.Tensor]:
+    """The SVD of a float64 matrix (m, n), as balanced factors, and its singular values, falling."""
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    root = s.sqrt()[:, None]
+    return Factors(u.T * root, v * root), s
+
+
+def enough(singular_values: torch.Tensor, share: float) -> int:
+    """The smallest rank, at least 1, that keeps this share of the sum of squares."""
+    sums = singular_values.square().cumsum(0)
+    return min(len(sums), int((sums < share * sums[-1]).sum()) + 1)

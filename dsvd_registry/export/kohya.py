@@ -1,0 +1,68 @@
+"""kohya's format, for sd-scripts, LyCORIS, A1111 and Forge, and for diffusers too.
+
+SD 1 and 2 are trained on diffusers' U-Net, and have its module names; SDXL on the original one, and
+has those. (The refiner nobody trains so: diffusers mixes up its blocks 1, 10 and 11, and gets the
+names that it understands, which are the original ones for the embedded vector only.)
+
+Every module has one and the same alpha, which is the commonest rank: diffusers reads the alphas of
+attention layers only where all are equal (0.42 looks them up under names that it has changed), and
+would scale a layer of another rank wrongly. A loader multiplies by alpha / rank, so that the pair
+of a module of another rank is made larger or smaller instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from ..layouts.families import Family
+from .formats import LoraFormat, Tensors, commonest, is_encoder_linear, kohya_tensors
+from .formats import text_encoder_prefix as prefix
+from .layers import Layer
+from .original_names import original_unet_names
+from .pairs import Pair
+
+_VERSIONS: dict[Family, str] = {
+    "sd1": "sd_v1",
+    "sd2": "sd_v2",
+    "sdxl": "sdxl_base_v1-0",
+    "sdxl-refiner": "sdxl_refiner_v1-0",
+}
+
+
+class Kohya(LoraFormat):
+    """`unet`: the paths of all modules of the U-Net; `ranks`: those that the file will have."""
+
+    def __init__(self, family: Family, unet: Collection[str], ranks: Iterable[int]) -> None:
+        self._family = family
+        self._original = original_unet_names(unet)
+        self._alpha = float(commonest(ranks))
+
+    def pair_key(self, layer: Layer) -> str | None:
+        if layer.model == "unet":
+            path = self._unet_path(layer.path)
+            return path and f"lora_unet_{path.replace('.', '_')}"
+        if not is_encoder_linear(layer.path):
+            return None
+        return prefix(layer.model, self._family) + layer.path.replace(".", "_")
+
+    def _unet_path(self, path: str) -> str | None:
+        if path.startswith("class_embedding."):  # diffusers would take it for the other embedding
+            return None
+        if self._family == "sdxl" or path.startswith("add_embedding."):
+            return self._original(path)
+        return path
+
+    def alpha(self, rank: int) -> float:  # noqa: ARG002
+        return self._alpha
+
+    def tensors(self, key: str, pair: Pair) -> Tensors:
+        return kohya_tensors(key, pair)
+
+    def metadata(self, pairs: Mapping[str, Pair]) -> dict[str, str]:
+        return {
+            "ss_network_module": "networks.lora",
+            "ss_network_dim": str(commonest(pair.rank for pair in pairs.values())),
+            "ss_network_alpha": f"{self._alpha:g}",
+            "ss_base_model_version": _VERSIONS[self._family],
+            "ss_v2": str(self._family == "sd2"),
+        }

@@ -1,0 +1,123 @@
+"""Which layer of a pipeline each tensor of a version is, in the words of diffusers.
+
+Every LoRA format is derived from these; a version in the original layout is named by diffusers' own
+conversion (`layouts.conversion`), which also says what slice of a fused projection is which layer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..checkpoint import TensorInfo
+from ..errors import InvalidArgument
+from ..layouts import View, describe
+from ..layouts.families import Family
+from ..layouts.parts import Part, is_text_encoder, split
+from ..layouts.view import Shape
+
+FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl", "sdxl-refiner")
+# The last of the 24 layers of SD 2's text encoder, and its projection, are in the original file
+# alone: no pipeline runs them, and diffusers has no module for them.
+_SD2_LAYERS = 23
+_LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.")
+_PROJECTION = "text_projection.weight"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A parameter of a module: `model` is the pipeline's (`unet`, `text_encoder`, ...), `path` the
+    module's in it, `parameter` its `weight` or `bias`, `shape` the parameter's."""
+
+    model: str
+    path: str
+    parameter: str
+    shape: Shape
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether it is a table of vectors, and not a matrix that something is multiplied by."""
+        return self.path.startswith("text_model.embeddings.")
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is the weight of a linear layer or of a convolution."""
+        return self.parameter == "weight" and len(self.shape) in (2, 4) and not self.is_embedding
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`view` of a tensor of the version is a layer's parameter."""
+
+    layer: Layer
+    view: View
+
+
+@dataclass(frozen=True)
+class Layers:
+    """`pieces`: by the tensor's name in the version; not of tensors that are of no layer."""
+
+    family: Family
+    pieces: Mapping[str, tuple[Piece, ...]]
+
+    def of(self, model: str) -> tuple[Layer, ...]:
+        """All layers of one model."""
+        found = (piece.layer for pieces in self.pieces.values() for piece in pieces)
+        return tuple(layer for layer in found if layer.model == model)
+
+
+def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
+    """From names and shapes alone. Raises `InvalidArgument` for a family that has no LoRA names here.
+
+    May raise `CheckpointError` where diffusers cannot convert the names.
+    """
+    described = describe(tensors)
+    if described.family not in FAMILIES:
+        raise InvalidArgument(
+            f"the version looks like {described}, which LoRA files are not written of",
+            "Stable Diffusion 1.x, 2.x and XL are exported; `dsvd materialize` writes any version.",
+        )
+    found: dict[str, list[Piece]] = {}
+    for part in split(tensors).parts:
+        model = _model(part.model, described.family)
+        if model == "unet" or is_text_encoder(model):
+            for name, view, local in _named(part, tensors):
+                if _is_run(local, model, described.family):
+                    path, _, parameter = local.rpartition(".")
+                    shape = view.shape([tensors[name].shape])
+                    piece = Piece(Layer(model, path, parameter, shape), view)
+                    found.setdefault(name, []).append(piece)
+    return Layers(described.family, {name: tuple(pieces) for name, pieces in found.items()})
+
+
+def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str, View, str]]:
+    """A tensor's name in the version, the view of it, and what diffusers calls that."""
+    if part.naming == "diffusers":
+        for local, name in part.names.items():
+            yield name, View(), local
+        return
+    from ..layouts.conversion import in_diffusers_names
+
+    shapes = {local: tensors[name].shape for local, name in part.names.items()}
+    for local, source in in_diffusers_names(part.model, part.naming, shapes).items():
+        yield part.names[source.name], source.view, local
+
+
+def _model(model: str, family: Family) -> str:
+    """The refiner's only text encoder stands in the place of the second in its pipeline."""
+    return "text_encoder_2" if family == "sdxl-refiner" and is_text_encoder(model) else model
+
+
+def _is_run(local: str, model: str, family: Family) -> bool:
+    """Whether the family's pipeline has this parameter.
+
+    Of an embedded vector the conversion gives the names of both kinds (see `layouts.conversion`).
+    """
+    if model == "unet":
+        other = "class_embedding." if family.startswith("sdxl") else "add_embedding."
+        return not local.startswith(other)
+    if local == _PROJECTION:
+        return model == "text_encoder_2"
+    layer = _LAYER.match(local)
+    return family != "sd2" or layer is None or int(layer[1]) < _SD2_LAYERS

@@ -1,0 +1,55 @@
+"""PEFT's names as diffusers saves and loads them, with a PEFT configuration for each model.
+
+diffusers takes no tensor whose name lacks "lora", so that no alpha can stand among them: ranks and
+alphas are in `lora_adapter_metadata`, which becomes a `peft.LoraConfig` per model (0.34 and later).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from .formats import LoraFormat, Tensors, commonest
+from .layers import Layer
+from .pairs import Pair
+
+METADATA_KEY = "lora_adapter_metadata"
+# transformers >= 5.6 has a CLIPTextModel without this part, and diffusers takes it off the names of
+# tensors, but not off those of the configuration; where it is there, PEFT finds a module by its end.
+_TEXT_MODEL = "text_model."
+
+
+class Peft(LoraFormat):
+    """The same for every family."""
+
+    def pair_key(self, layer: Layer) -> str | None:
+        return f"{layer.model}.{layer.path}"
+
+    def tensors(self, key: str, pair: Pair) -> Tensors:
+        return {f"{key}.lora_A.weight": pair.down, f"{key}.lora_B.weight": pair.up}
+
+    def metadata(self, pairs: Mapping[str, Pair]) -> dict[str, str]:
+        ranks: dict[str, dict[str, int]] = {}
+        for key, pair in pairs.items():
+            model, _, path = key.partition(".")
+            ranks.setdefault(model, {})[path.removeprefix(_TEXT_MODEL)] = pair.rank
+        document = {
+            f"{model}.{field}": value
+            for model, of_model in sorted(ranks.items())
+            for field, value in _configuration(of_model).items()
+        }
+        return {METADATA_KEY: json.dumps(document, sort_keys=True)}
+
+
+def _configuration(ranks: Mapping[str, int]) -> dict[str, object]:
+    """The arguments of `peft.LoraConfig` for modules of these ranks, each alpha being the rank."""
+    usual = commonest(ranks.values())
+    others = {path: rank for path, rank in sorted(ranks.items()) if rank != usual}
+    return {
+        "r": usual,
+        "lora_alpha": usual,
+        "rank_pattern": others,
+        "alpha_pattern": others,
+        "target_modules": sorted(ranks),
+        "lora_dropout": 0.0,
+    }

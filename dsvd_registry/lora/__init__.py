@@ -1,0 +1,32 @@
+"""LoRA files: what they change in a base, found without a weight being built.
+
+    from dsvd_registry.lora import Configuration, is_lora, place_changes, read_adapter
+    if is_lora(checkpoint.tensors):
+        adapter = read_adapter(checkpoint, Configuration.of_header(checkpoint))
+
+Names, dtypes and shapes are looked at, and the numbers of alphas read. Importing this imports neither
+torch nor diffusers; of the functions only `place_changes` does, and only for a file in other words
+than its base.
+"""
+
+from .adapter import Adapter, Change, FactorChange, FullChange, Refused, read_adapter
+from .alpha import Configuration
+from .keys import is_lora
+from .layer_names import is_from_peft
+from .merging import Merge, Placed, check_whole, place_changes
+
+__all__ = [
+    "Adapter",
+    "Change",
+    "Configuration",
+    "FactorChange",
+    "FullChange",
+    "Merge",
+    "Placed",
+    "Refused",
+    "check_whole",
+    "is_from_peft",
+    "is_lora",
+    "place_changes",
+    "read_adapter",
+]

@@ -1,0 +1,105 @@
+"""By how much the product of a layer's factors is multiplied: alpha over rank.
+
+Alpha stands beside the factors (`.alpha`), or in PEFT's configuration, which diffusers keeps in the
+header of the file and PEFT in a file of its own. Where it stands nowhere it is the rank, as for
+diffusers and for kohya.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..checkpoint import Checkpoint, TensorInfo
+from ..checkpoint.safetensors_file import parse_header
+from ..errors import CheckpointError
+from .layer_names import LayerName
+
+METADATA_KEY = "lora_adapter_metadata"
+CONFIG_FILE = "adapter_config.json"
+MAX_CONFIG_BYTES = 1 << 24
+
+_FORMATS = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
+_PLAIN_PATTERN = re.compile(r"[\w.]+")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """PEFT's configuration of one file: fields by name, those of a sub-model after its name."""
+
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of_header(cls, checkpoint: Checkpoint) -> Configuration:
+        """The one that diffusers puts into a safetensors header. Raises `CheckpointError`."""
+        metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
+        text = (metadata or {}).get(METADATA_KEY)
+        return cls() if text is None else cls.parse(text, f"{METADATA_KEY} in {checkpoint.path}")
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Configuration:
+        """Raises `CheckpointError` for anything but a JSON object."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{where} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{where} is not an object")
+        return cls(value)
+
+    def scale(self, layer: LayerName, rank: int) -> float:
+        """alpha / rank of a layer, 1 if nothing is said of it.
+
+        Raises `CheckpointError` for an alpha that is no number, and for a pattern that is more than
+        a name: it would be a program that comes with the file.
+        """
+        alpha: object = self._field(layer, "lora_alpha")
+        patterns = self._field(layer, "alpha_pattern")
+        for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
+            if _is_named(layer.path, pattern):
+                alpha = value
+                break
+        if alpha is None:
+            return 1.0
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not _is_finite(alpha):
+            raise CheckpointError(f"the alpha of {layer.path!r} is not a number")
+        rooted = self._field(layer, "use_rslora") is True
+        return float(alpha) / (math.sqrt(rank) if rooted else rank)
+
+    def _field(self, layer: LayerName, name: str) -> object:
+        for key in (*(f"{model}.{name}" for model in layer.models), name):
+            if key in self.fields:
+                return self.fields[key]
+        return None
+
+
+def read_alpha(checkpoint: Checkpoint, info: TensorInfo) -> float:
+    """The number in an `.alpha` tensor. Raises `CheckpointError` if it is not one finite number."""
+    if info.elements == 1 and (info.dtype in _FORMATS or info.dtype == "BF16"):
+        data = bytes(checkpoint.read(info.name))
+        if info.dtype == "BF16":  # the upper half of a float32
+            found = struct.unpack("<f", b"\0\0" + data)[0]
+        else:
+            found = struct.unpack(_FORMATS[info.dtype], data)[0]
+        if math.isfinite(found):
+            return float(found)
+    raise CheckpointError(f"{checkpoint.path}: {info.name!r} is not one finite number")
+
+
+def _is_finite(value: int | float) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 53
+
+
+def _is_named(path: str, pattern: str) -> bool:
+    """Whether PEFT's `pattern` is the path, or what it ends with after a dot."""
+    name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
+    if not _PLAIN_PATTERN.fullmatch(name):
+        raise CheckpointError(
+            f"the alpha pattern {pattern[:100]!r} is a regular expression",
+            "Save the adapter with the names of its layers in alpha_pattern.",
+        )
+    return path == name or path.endswith("." + name)

@@ -1,0 +1,66 @@
+"""The layer that a LoRA file names: of which sub-model, and by which path in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+UNETS = ("unet", "transformer")
+ANY: tuple[str, ...] = ()
+
+_KOHYA: dict[str, tuple[str, ...]] = {
+    "lora_unet_": UNETS,
+    "lora_transformer_": UNETS,
+    "lora_te_": ("text_encoder",),
+    "lora_te1_": ("text_encoder",),
+    "lora_te2_": ("text_encoder_2",),
+    "lora_te3_": ("text_encoder_3",),
+    "lycoris_": ANY,
+}
+_PEFT = "base_model.model."
+_FOLDERS: dict[str, tuple[str, ...]] = {
+    "unet.": UNETS,
+    "transformer.": UNETS,
+    "model.diffusion_model.": UNETS,
+    "diffusion_model.": UNETS,  # as ComfyUI has it
+    "text_encoder.": ("text_encoder",),
+    "text_encoder_2.": ("text_encoder_2",),
+    "text_encoder_3.": ("text_encoder_3",),
+}
+# diffusers before PEFT named the layers after its attention processors.
+_OLD_TEXT = re.compile(r"(self_attn\.)to_(q|k|v|out)$")
+
+
+@dataclass(frozen=True)
+class LayerName:
+    """`path`: with its dots, or `flat`, with underscores for them. `models`: one of them has it; a
+    file that does not say which (`ANY`) is of any."""
+
+    models: tuple[str, ...]
+    path: str
+    flat: bool
+
+
+def parse_layer(spelled: str) -> LayerName:
+    """What the layer `spelled` in a LoRA file is called inside its sub-model."""
+    if "." not in spelled:
+        for prefix, models in _KOHYA.items():
+            if spelled.startswith(prefix):
+                return LayerName(models, spelled.removeprefix(prefix), flat=True)
+    path = spelled.removeprefix(_PEFT)
+    models = ANY
+    for prefix, of in _FOLDERS.items():
+        if path.startswith(prefix):
+            models, path = of, path.removeprefix(prefix)
+            break
+    path = path.removeprefix(_PEFT).replace(".processor.", ".")
+    path = _OLD_TEXT.sub(lambda found: f"{found[1]}{found[2]}_proj", path)
+    if path.endswith(".to_out"):
+        path += ".0"
+    return LayerName(models, path, flat=False)
+
+
+def is_from_peft(names: Iterable[str]) -> bool:
+    """Whether PEFT itself wrote a file of these names: it keeps the alphas in another file."""
+    return any(name.startswith(_PEFT) for name in names)

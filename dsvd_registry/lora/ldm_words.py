@@ -1,0 +1,88 @@
+"""The original (LDM) names of a U-Net in diffusers' words.
+
+Made by rule, and then held against diffusers' own conversion, which goes the other way: a name that
+it does not turn back into the one it was made of is not used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+
+from ..layouts.conversion import in_diffusers_names
+from ..layouts.view import Shape
+
+_ENDS = {
+    "time_embedding.linear_1.": "time_embed.0.",
+    "time_embedding.linear_2.": "time_embed.2.",
+    "add_embedding.linear_1.": "label_emb.0.0.",
+    "add_embedding.linear_2.": "label_emb.0.2.",
+    "conv_in.": "input_blocks.0.0.",
+    "conv_norm_out.": "out.0.",
+    "conv_out.": "out.2.",
+}
+_RESNET = {
+    "norm1.": "in_layers.0.",
+    "conv1.": "in_layers.2.",
+    "time_emb_proj.": "emb_layers.1.",
+    "norm2.": "out_layers.0.",
+    "conv2.": "out_layers.3.",
+    "conv_shortcut.": "skip_connection.",
+}
+_MIDDLE = {"resnets.0.": "0.", "attentions.0.": "1.", "resnets.1.": "2."}
+_BLOCK = re.compile(
+    r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\."
+)
+
+
+def ldm_words(shapes: Mapping[str, Shape]) -> dict[str, str]:
+    """By LDM's name, diffusers' name of each tensor of a U-Net that has one.
+
+    `shapes`: by diffusers' names inside the U-Net. Raises `CheckpointError` where diffusers' conversion
+    fails.
+    """
+    layers: dict[str, set[str]] = defaultdict(set)
+    for name in shapes:
+        if found := _BLOCK.match(name):
+            layers[f"{found[1]}.{found[2]}.{found[3]}"].add(found[4])
+    counts = {block: len(numbers) for block, numbers in layers.items()}
+    made = {}
+    for name in shapes:
+        theirs = _ldm_name(name, counts)
+        if theirs is not None:
+            made[theirs] = name
+    back = in_diffusers_names("unet", "ldm", {theirs: shapes[made[theirs]] for theirs in made})
+    return {source.name: name for name, source in back.items() if made[source.name] == name}
+
+
+def _ldm_name(name: str, counts: Mapping[str, int]) -> str | None:
+    """`counts`: how many there are of each kind of block, by side, level and kind."""
+    for ours, theirs in _ENDS.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    for ours, theirs in _MIDDLE.items():
+        if name.startswith("mid_block." + ours):
+            return f"middle_block.{theirs}{_inside(name.removeprefix('mid_block.' + ours))}"
+    found = _BLOCK.match(name)
+    if found is None:
+        return None
+    side, level, kind, number = found[1], int(found[2]), found[3], int(found[4])
+    rest = name[found.end() :]
+    layers = counts.get(f"{side}.{level}.resnets", 0)
+    place = int(kind == "attentions")
+    if kind == "downsamplers":
+        return f"input_blocks.{(layers + 1) * (level + 1)}.0.op.{rest.removeprefix('conv.')}"
+    if side == "down":
+        return f"input_blocks.{(layers + 1) * level + number + 1}.{place}.{_inside(rest)}"
+    if kind == "upsamplers":
+        after = 1 + (f"up.{level}.attentions" in counts)
+        return f"output_blocks.{layers * (level + 1) - 1}.{after}.{rest}"
+    return f"output_blocks.{layers * level + number}.{place}.{_inside(rest)}"
+
+
+def _inside(rest: str) -> str:
+    for ours, theirs in _RESNET.items():
+        if rest.startswith(ours):
+            return theirs + rest.removeprefix(ours)
+    return rest

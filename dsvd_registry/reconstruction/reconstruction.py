@@ -1,0 +1,275 @@
+"""A container and its base back into tensors, and tensors into the bytes of the result.
+
+The exact rule: spec/dsvd-container-v1.md, section "Reconstruction". The unit of work is a run of
+rows: it stays in the cache, threads share a tensor, and memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..checkpoint.dtypes import BITS, tensor_bytes
+from ..checkpoint.layout import SafetensorsLayout
+from ..codec.exact import (
+    CPU,
+    Components,
+    DeltaProduct,
+    apply_delta,
+    apply_dense,
+    ieee_arithmetic,
+    row_tiles,
+)
+from ..codec.scratch import Memory, as_tensor, scratch
+from ..codec.tensors import TORCH_DTYPES, has_nan, is_finite, round_into
+from ..container.integers import Int32
+from ..container.reader import Container
+from ..container.records import (
+    BasedRecord,
+    DenseRecord,
+    Header,
+    LowRankRecord,
+    SameRecord,
+    TensorRecord,
+)
+from ..container.serving import check_served, served_rank
+from ..errors import ContainerError
+from ..fs import Bytes
+from ..progress import Meter, Progress, silent
+from .assembling import Place, Run, assembled, nowhere
+from .base_weights import BaseReader
+from .result_layout import checked_layout
+from .viewed_base import ViewedBase
+
+
+@dataclass(frozen=True)
+class ResultDigest:
+    """SHA-256 and size in bytes of a result file."""
+
+    sha256: str
+    size: int
+
+
+class Reconstruction:
+    """The result of `container` over `base` at `tau` (at most the stored one).
+
+    Raises `TauNotServed` for a tau that the container does not store, `BaseMismatch` for a base
+    that lacks a tensor that is needed.
+    """
+
+    def __init__(self, container: Container, base: BaseReader, tau: float) -> None:
+        header = container.header
+        check_served(container, tau)
+        base.check_suits(
+            (b for t in header.tensors if isinstance(t, BasedRecord) for b in t.base),
+            header.base_digest,
+        )
+        self._layout = checked_layout(container, tau)
+        self.tau = tau
+        self._container, self._base = container, base
+        self._index = {tensor.name: i for i, tensor in enumerate(header.tensors)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the result's tensors, sorted."""
+        return tuple(self._index)
+
+    @property
+    def header(self) -> Header:
+        """The container's header."""
+        return self._container.header
+
+    @property
+    def records(self) -> tuple[TensorRecord, ...]:
+        """The record of each tensor, by name."""
+        return self._container.header.tensors
+
+    def layout(self) -> SafetensorsLayout:
+        """Everything of the result file but its data (spec, section "Result files")."""
+        return self._layout
+
+    def chunks(self, place: Place = nowhere) -> Generator[Bytes, None, None]:
+        """The result file from first byte to last; close it if you stop early.
+
+        A chunk is in memory that a later one takes: it can be read until the next is asked for.
+        `place` has had it before, with its position in the file, perhaps in another thread.
+        """
+        prefix = self._layout.prefix
+        place(0, memoryview(prefix))
+        yield prefix
+        tensors = (self.result_tensor(name) for name in self._layout.order)
+        with assembled(tensors, len(prefix), place) as made:
+            yield from made
+
+    def digest(self, progress: Progress = silent, stage: str = "checking") -> ResultDigest:
+        """Digest of the result file, made without writing it."""
+        digest = hashlib.sha256()
+        meter = Meter(progress, stage, self._layout.size)
+        with contextlib.closing(self.chunks()) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+                meter.advance(len(chunk))
+        return ResultDigest(digest.hexdigest(), self._layout.size)
+
+    def tensor_bytes(self, name: str) -> memoryview:
+        """A tensor's little-endian C-order bytes. Raises `KeyError` for an unknown name."""
+        return self._whole(name).data
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A tensor in memory of its own. Raises `ContainerError` for a dtype that torch lacks."""
+        record = self._container.header.tensors[self._index[name]]
+        if record.dtype not in TORCH_DTYPES:
+            raise ContainerError(f"tensor {name!r} is of {record.dtype}, which torch lacks")
+        return as_tensor(self._whole(name), record.shape, TORCH_DTYPES[record.dtype])
+
+    def beside_base(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The viewed base and the common rows of a tensor, both flat, a run at a time.
+
+        Of a tensor of F32, F16 or BF16 with a base. Each pair is gone when the next is asked for.
+        """
+        record = self._container.header.tensors[self._index[name]]
+        assert isinstance(record, BasedRecord)
+        dtype, base_dtype = TORCH_DTYPES[record.dtype], TORCH_DTYPES[record.base[0].dtype]
+        width, base_width = dtype.itemsize, base_dtype.itemsize
+        first = 0
+        with self._prepared(name) as tensor:
+            for run in tensor.runs():
+                if run.is_stored:
+                    break
+                after = scratch.memory("after", run.nbytes)
+                tensor.fill(run, after)
+                before = scratch.memory("before", run.nbytes // width * base_width)
+                tensor.viewed.copy(first, before)
+                first += len(before)
+                yield as_tensor(before, (-1,), base_dtype), as_tensor(after, (-1,), dtype)
+
+    def viewed_base(self, record: BasedRecord) -> torch.Tensor:
+        """The base's part of a tensor that takes a delta, of the common rows' shape."""
+        dtype = record.base[0].dtype
+        memory = np.empty(tensor_bytes(dtype, record.common_shape), np.uint8)
+        ViewedBase(record.base, record.view, self._base).copy(0, memory)
+        return as_tensor(memory, record.common_shape, TORCH_DTYPES[dtype])
+
+    def _whole(self, name: str) -> Memory:
+        record = self._container.header.tensors[self._index[name]]
+        memory = np.empty(record.nbytes, np.uint8)
+        first = 0
+        with self._prepared(name) as tensor:
+            for run in tensor.runs():
+                tensor.fill(run, memory[first : first + run.nbytes])
+                first += run.nbytes
+        return memory
+
+    @contextlib.contextmanager
+    def _prepared(self, name: str) -> Iterator[ResultTensor]:
+        tensor = self.result_tensor(name)
+        tensor.prepare()
+        try:
+            yield tensor
+        finally:
+            tensor.release()
+
+    def result_tensor(self, name: str) -> ResultTensor:
+        """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
+        return ResultTensor(self._container, self._base, self._index[name], self.tau)
+
+
+class ResultTensor:
+    """One tensor of the result, made a run at a time: once it is prepared, in any thread."""
+
+    viewed: ViewedBase
+    _product: DeltaProduct
+    _values: Int32
+
+    def __init__(self, container: Container, base: BaseReader, index: int, tau: float) -> None:
+        self._container, self._base, self._index, self._tau = container, base, index, tau
+        self.record = container.header.tensors[index]
+
+    def prepare(self) -> None:
+        """Find the base's part, and decode the delta."""
+        record = self.record
+        if isinstance(record, BasedRecord):
+            self.viewed = ViewedBase(record.base, record.view, self._base)
+        if isinstance(record, LowRankRecord):
+            table = self._container.table(self._index)
+            stored = self._container.header.encoding.tau
+            rank = served_rank(record, table, stored, self._tau)
+            a, b = self._container.components(self._index, rank)
+            self._product = DeltaProduct(Components(a, b, table.exponents[:rank]))
+        elif isinstance(record, DenseRecord):
+            self._values = self._container.elements(self._index)
+
+    def runs(self) -> Iterator[Run]:
+        """All of it, in order: the common rows, then what is stored as bytes."""
+        record = self.record
+        if isinstance(record, BasedRecord):
+            columns, width = _columns(record), _width(record.dtype)
+            rows = tensor_bytes(record.dtype, record.common_shape) // (columns * width)
+            for first, end in row_tiles(rows, columns):
+                yield Run(first, end, (end - first) * columns * width)
+        for number, size in enumerate(self._container.raw_sizes(self._index)):
+            yield Run(number, number + 1, size, is_stored=True)
+
+    def fill(self, run: Run, memory: Memory) -> None:
+        """Write the run's bytes over `memory`. Raises `ContainerError` where the rule forbids them."""
+        record = self.record
+        if run.is_stored:
+            memory[:] = np.frombuffer(self._container.raw_run(self._index, run.first), np.uint8)
+            return
+        assert isinstance(record, BasedRecord)
+        if _is_copied(record):
+            self.viewed.copy(run.first * _width(record.dtype), memory)
+        else:
+            self._compute(record, run, memory)
+
+    def stored(self) -> bytes:
+        """All bytes of it that are stored as they are."""
+        return self._container.raw(self._index)
+
+    def release(self) -> None:
+        """Let the system have the base's memory back."""
+        if isinstance(self.record, BasedRecord):
+            self.viewed.release()
+
+    def _compute(self, record: BasedRecord, run: Run, memory: Memory) -> None:
+        shape = run.end - run.first, _columns(record)
+        base_dtype, dtype = TORCH_DTYPES[record.base[0].dtype], TORCH_DTYPES[record.dtype]
+        row = shape[1] * base_dtype.itemsize
+        held = scratch.memory("base", shape[0] * row)
+        self.viewed.copy(run.first * row, held)
+        base, result = as_tensor(held, shape, base_dtype), as_tensor(memory, shape, dtype)
+        match record:
+            case LowRankRecord():
+                apply_delta(base, self._product.run(run.first, run.end), dtype, result)
+            case DenseRecord():
+                values = self._values[run.first : run.end]
+                result.copy_(apply_dense(base, values, record.exponent, dtype))
+            case _:
+                with ieee_arithmetic(CPU):
+                    round_into(base, result)
+                if has_nan(result):
+                    raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
+                return
+        if not is_finite(result):
+            raise ContainerError(
+                f"{self._container.path}: tensor {record.name!r} would hold NaN or infinity"
+            )
+
+
+def _columns(record: BasedRecord) -> int:
+    """Elements in what counts as a row of the common rows where they are cut into runs."""
+    return record.matrix_shape[1] if isinstance(record, LowRankRecord) else 1
+
+
+def _width(dtype: str) -> int:
+    """Bytes of an element; of one that is smaller than a byte, the byte that it is in."""
+    return max(1, BITS[dtype] // 8)
+
+
+def _is_copied(record: BasedRecord) -> bool:
+    return isinstance(record, SameRecord) and record.base[0].dtype == record.dtype

@@ -1,0 +1,19 @@
+"""What a version is made of, open, for the packages that stand on a registry (export, runtime)."""
+
+from __future__ import annotations
+
+from ..catalog import VersionRecord
+from ..container.reader import Container
+from ..reconstruction.base_weights import BaseWeights
+from .opening import base_of, open_base, open_container
+from .registry import Registry
+
+
+def container_of(version: VersionRecord, registry: Registry) -> Container:
+    """Its container; close it. Raises `ContainerError`, `RegistryError`, `StorageError`."""
+    return open_container(version, registry._objects)
+
+
+def base_weights_of(version: VersionRecord, registry: Registry) -> BaseWeights:
+    """The base that it needs; close it. Raises `BaseMismatch`, `RegistryError`, `StorageError`."""
+    return open_base(base_of(version, registry._catalog), registry._objects)

@@ -1,0 +1,72 @@
+"""A version as a file in a cache: by what is in it, whole or not there, and never written again.
+
+Two processes that want the same file may both make it; each finds a whole one.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from .. import canonical
+from ..catalog import Catalog, VersionRecord
+from ..container.reader import Container
+from ..fs import make_folder, renew_time, storage_errors
+from ..progress import Progress
+from ..reconstruction.result_layout import checked_layout
+from ..store import ObjectStore
+from .cache import Cache
+from .opening import open_container, open_version
+
+
+def cached_file(
+    version: VersionRecord,
+    tau: float | None,
+    cache: Cache,
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> Path:
+    """The file of a version at `tau` (default: the stored one), made unless it is there.
+
+    Raises `BaseMismatch`, `ContainerError`, `TauNotServed`, `ResultMismatch`, `StorageError`.
+    """
+    with open_container(version, objects) as container:
+        tau = container.header.encoding.tau if tau is None else tau
+        path, size = _place(container, version, tau, cache)
+    make_folder(cache.folder)
+    renew_time(path)  # so that it does not go; another user's may not be renewed, and is used
+    if _size(path) != size:
+        from ..reconstruction.cached_result import (
+            write_cached,  # imports torch, which a file that is there spares
+        )
+
+        with open_version(version, catalog, objects) as (container, weights):
+            cache.remove_abandoned()
+            cache.make_room(path, size)
+            write_cached(container, weights, tau, path, progress)
+    cache.make_room(path)
+    return path
+
+
+def _place(
+    container: Container, version: VersionRecord, tau: float, cache: Cache
+) -> tuple[Path, int]:
+    """Where the file is to be, and how large."""
+    header = container.header
+    if tau == header.encoding.tau:
+        result = header.results[0]
+        return cache.path_of(result.sha256), result.size
+    # What a lower tau gives has no recorded SHA-256.
+    path = cache.path_of(version.container, canonical.encode(tau).decode())
+    return path, checked_layout(container, tau).size
+
+
+def _size(path: Path) -> int | None:
+    """The size of a plain file; None if there is none."""
+    with storage_errors(path):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

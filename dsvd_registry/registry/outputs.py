@@ -1,0 +1,153 @@
+"""What can be made of a version: a checkpoint, its tensors, a LoRA file, a portable container."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..encoding.asked import checked_tau
+from ..progress import Meter, Progress, silent
+from .opened import OpenRegistry
+
+if TYPE_CHECKING:
+    from ..export import Dtype, ExportedLora, Format
+    from ..reconstruction.casting import CastDtype
+    from ..reconstruction.materializing import Materialized
+    from ..reconstruction.tensors import LazyTensors
+    from .portable import Exported
+
+
+class Outputs(OpenRegistry):
+    """Versions written out."""
+
+    def materialize(
+        self,
+        ref: str,
+        output: str | Path,
+        *,
+        tau: float | None = None,
+        dtype: CastDtype | None = None,
+        replace: bool = False,
+        progress: Progress = silent,
+    ) -> Materialized:
+        """Write the full checkpoint of a version as a safetensors file, checked before it is named.
+
+        `tau`: a lower one than stored. `dtype`: "fp32", "fp16" or "bf16", to which the exact result
+        is cast. Raises `InvalidArgument` for a number that this has no room for, `Conflict`,
+        `BaseMismatch`, `ContainerError`, `TauNotServed`, `ResultMismatch`.
+        """
+        from ..reconstruction.materializing import write_result
+        from .opening import open_version
+
+        tau = None if tau is None else checked_tau(tau)
+        opened = open_version(self.version(ref), self._catalog, self._objects)
+        with opened as (container, weights):
+            self._check_not_a_base(Path(output))
+            return write_result(
+                container,
+                weights,
+                Path(output),
+                tau=tau,
+                dtype=dtype,
+                replace=replace,
+                progress=progress,
+            )
+
+    def tensors(self, ref: str, *, tau: float | None = None) -> LazyTensors:
+        """The full checkpoint as a lazy mapping: each tensor is made when it is looked up.
+
+        The mapping is a context manager too, and holds two files open until it is closed.
+        """
+        from ..reconstruction.tensors import LazyTensors
+        from .opening import base_of, open_base, open_container
+
+        tau = None if tau is None else checked_tau(tau)
+        version = self.version(ref)
+        base = base_of(version, self._catalog)
+        with contextlib.ExitStack() as on_error:
+            container = on_error.enter_context(open_container(version, self._objects))
+            weights = on_error.enter_context(open_base(base, self._objects))
+            tensors = LazyTensors(container, weights, tau)
+            on_error.pop_all()
+        return tensors
+
+    def file(
+        self,
+        ref: str,
+        *,
+        tau: float | None = None,
+        cache: str | Path | None = None,
+        limit: int | None = None,
+        progress: Progress = silent,
+    ) -> Path:
+        """The path of a version as a read-only safetensors file in a cache, made unless it is there.
+
+        (`path` is the registry's own folder.) Files in `cache` (default: DSVD_CACHE, or a folder in
+        the user's cache) add up to `limit` bytes (default: DSVD_CACHE_LIMIT, or 50 GB): the least
+        recently asked for go first, never this one; copy a file that is to stay. Any number of
+        processes may share a cache. Raises as `materialize`.
+        """
+        from .cache import find_cache
+        from .cached_file import cached_file
+
+        place = find_cache(cache, limit, os.environ)
+        tau = None if tau is None else checked_tau(tau)
+        version = self.version(ref)
+        return cached_file(version, tau, place, self._catalog, self._objects, progress)
+
+    def export_lora(
+        self,
+        ref: str,
+        output: str | Path,
+        *,
+        format: Format,
+        rank_limit: int | None = None,
+        dtype: Dtype = "fp16",
+        replace: bool = False,
+        progress: Progress = silent,
+    ) -> ExportedLora:
+        """Write the delta of a version as a LoRA file: "kohya", "peft" or "comfyui".
+
+        `rank_limit`: the most components of a module. The answer tells what the format cannot hold,
+        and the error that this, cut ranks and rounding cost. Raises `InvalidArgument` for a family
+        that is not exported or where nothing can be, `Conflict`, `BaseMismatch`, `ContainerError`.
+        """
+        from ..export.exporting import export_lora
+        from .opening import open_version
+
+        version = self.version(ref)
+        with open_version(version, self._catalog, self._objects) as (container, weights):
+            self._check_not_a_base(Path(output))
+            total = sum(tensor.nbytes for tensor in container.header.tensors)
+            return export_lora(
+                container,
+                weights,
+                Path(output),
+                format=format,
+                rank_limit=rank_limit,
+                dtype=dtype,
+                replace=replace,
+                advance=Meter(progress, "exporting", total).advance,
+            )
+
+    def export_container(
+        self,
+        ref: str,
+        output: str | Path,
+        *,
+        replace: bool = False,
+        progress: Progress = silent,
+    ) -> Exported:
+        """Write a version's container as a file of its own, for `import_container` elsewhere.
+
+        Raises `Conflict` if the file exists and `replace` is false, `InvalidArgument`.
+        """
+        from .portable import export_container
+
+        version = self.version(ref)
+        self._check_not_a_base(Path(output))
+        return export_container(
+            version, self._objects, Path(output), replace=replace, progress=progress
+        )

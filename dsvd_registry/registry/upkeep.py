@@ -1,0 +1,50 @@
+"""What keeps a registry sound and small."""
+
+from __future__ import annotations
+
+from dataclasses import replace as replaced
+from typing import TYPE_CHECKING
+
+from ..progress import Progress, silent
+from . import cleaning
+from .bases import Bases
+from .cleaning import Collected, Usage
+from .versions import Versions
+
+if TYPE_CHECKING:
+    from .verifying import Verified
+
+
+class Upkeep(Bases, Versions):
+    """Damage looked for, and space given back."""
+
+    def verify(
+        self, ref: str | None = None, *, deep: bool = False, progress: Progress = silent
+    ) -> Verified:
+        """Look for damage in one version and its base, or in all; `deep` materialises in memory.
+
+        Damage is no exception here: it stands in the findings.
+        """
+        from .verifying import verify, verify_log
+
+        if ref is None:
+            versions, bases = self.versions(), self.bases()
+        else:
+            versions = [self.version(ref)]
+            bases = [base for base in self.bases() if base.digest == versions[0].base]
+        found = verify(versions, bases, self._catalog, self._objects, deep=deep, progress=progress)
+        if ref is None:
+            found = replaced(found, findings=(*verify_log(self._catalog), *found.findings))
+        return found
+
+    def usage(self) -> Usage:
+        """Bytes by model and by base, shared and reclaimable."""
+        return cleaning.usage(self._catalog, self._objects)
+
+    def collect(
+        self, *, grace_days: float = cleaning.DEFAULT_GRACE_DAYS, dry_run: bool = False
+    ) -> Collected:
+        """Remove objects that nothing needs and temporary files, older than the grace time."""
+        return cleaning.collect(
+            self._catalog, self._objects, grace_days=grace_days, dry_run=dry_run
+        )

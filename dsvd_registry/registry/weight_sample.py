@@ -1,0 +1,89 @@
+"""How far a checkpoint's weights are from a base's, judged by a sample of them. No torch is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checkpoint import Checkpoint
+from ..checkpoint.dtypes import BITS, DELTA_DTYPES
+from ..container.records import BaseTensor
+from ..layouts import Correspondence
+from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.viewed_base import ViewedBase
+
+TENSORS = 16
+ELEMENTS = 1 << 15  # of each tensor
+RUNS = 8  # that these are read in: the first rows alone may be such as no training changes
+
+Values = npt.NDArray[np.float32]
+
+
+def spread(names: Iterable[str]) -> list[str]:
+    """At most `TENSORS` of the names, from all parts of a model: evenly among them when sorted."""
+    ordered = sorted(names)
+    last, count = len(ordered) - 1, min(TENSORS, len(ordered))
+    return [ordered[round(last * number / max(1, count - 1))] for number in range(count)]
+
+
+def can_be_sampled(dtype: str, base: Sequence[BaseTensor]) -> bool:
+    """Whether a sample can be taken of a tensor of this dtype against those of a base."""
+    dtypes = {tensor.dtype for tensor in base}
+    return dtype in DELTA_DTYPES and len(dtypes) == 1 and dtypes <= set(DELTA_DTYPES)
+
+
+def relative_change(
+    checkpoint: Checkpoint, base: BaseWeights, sampled: Iterable[Correspondence]
+) -> float:
+    """Frobenius norm of (checkpoint - base) over that of the base, of some elements of each tensor.
+
+    Non-finite elements are passed over. Raises `BaseMismatch` for a base that is damaged,
+    `CheckpointError`.
+    """
+    moved = norm = 0.0
+    for names in sampled:
+        for before, after in _pairs(checkpoint, base, names):
+            finite = np.isfinite(before) & np.isfinite(after)
+            before, after = before[finite].astype(np.float64), after[finite].astype(np.float64)
+            moved += float(np.square(after - before).sum())
+            norm += float(np.square(before).sum())
+    if not norm:
+        return math.inf if moved else 0.0
+    return math.sqrt(moved / norm)
+
+
+def _pairs(
+    checkpoint: Checkpoint, base: BaseWeights, names: Correspondence
+) -> Iterator[tuple[Values, Values]]:
+    """Runs of a tensor's elements in the base and in the checkpoint."""
+    tensors = [base.tensors[name] for name in names.base]
+    base_dtype, dtype = tensors[0].dtype, checkpoint.tensors[names.tensor].dtype
+    base_width, width = BITS[base_dtype] // 8, BITS[dtype] // 8
+    viewed, data = ViewedBase(tensors, names.view, base), checkpoint.read(names.tensor)
+    for first, end in _runs(math.prod(names.view.shape([tensor.shape for tensor in tensors]))):
+        held = np.empty((end - first) * base_width, np.uint8)
+        viewed.copy(first * base_width, held)
+        yield _values(held.data, base_dtype), _values(data[first * width : end * width], dtype)
+    viewed.release()
+    checkpoint.release(names.tensor)
+
+
+def _runs(elements: int) -> Iterator[tuple[int, int]]:
+    """Where each run begins and ends; one for all of them where they are few."""
+    if elements <= ELEMENTS:
+        yield 0, elements
+        return
+    length = ELEMENTS // RUNS
+    for number in range(RUNS):
+        first = (elements - length) * number // (RUNS - 1)
+        yield first, first + length
+
+
+def _values(data: memoryview, dtype: str) -> Values:
+    """Little-endian elements of one of `DELTA_DTYPES` as float32, which holds all of them."""
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
+    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)

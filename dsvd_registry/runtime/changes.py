@@ -1,0 +1,69 @@
+"""What a version changes of a pipeline, told from its header alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ..checkpoint import TensorInfo
+from ..checkpoint.dtypes import DELTA_DTYPES
+from ..container.records import Header, SameRecord, TensorRecord
+from ..errors import InvalidArgument
+from ..layouts import Correspondence
+from .content import Content, composed
+from .fitting import check_taken
+from .pipeline_base import PipelineBase
+from .sources import find_sources
+
+
+@dataclass(frozen=True)
+class Changes:
+    """`changed`: by name of a pipeline's tensor, the version's tensors that it becomes.
+
+    `named`: all of the pipeline's tensors that the version has, changed or not.
+    """
+
+    changed: Mapping[str, Correspondence]
+    named: Collection[str]
+
+
+def find_changes(ref: str, header: Header, base: PipelineBase) -> Changes:
+    """Compare what each of the pipeline's tensors is in the version with what it is in the base.
+
+    Raises `InvalidArgument` if the pipeline lacks a tensor that the version changes, or the base
+    one that would have to be put back; `BaseMismatch` for a version of another family.
+    """
+    records = {record.name: record for record in header.tensors}
+    there = {r.name: TensorInfo(r.name, r.dtype, r.shape) for r in records.values()}
+    sources = find_sources(there, base.pipeline, ref)
+    check_taken(ref, header, {name for one in sources.values() for name in one.base})
+    changed = {}
+    for name, source in sources.items():
+        content = base.content(name)
+        if content is None:
+            raise InvalidArgument(
+                f"{ref} has {name!r} and its base {base.weights.name!r} has not, so that it could "
+                "not be put back",
+                "Materialise the version and load the file.",
+            )
+        of_version = [records[one] for one in source.base]
+        if not _is_kept(of_version, source, content, base.pipeline[name].dtype):
+            changed[name] = source
+    return Changes(changed, sources.keys())
+
+
+def _is_kept(
+    records: list[TensorRecord], source: Correspondence, content: Content, dtype: str
+) -> bool:
+    """Whether a tensor of `dtype` has the same bits of the version and of the base's `content`."""
+    record = records[0]
+    if len(records) > 1 or not isinstance(record, SameRecord):
+        return False
+    return composed(record, source.view) == content and _is_lossless(
+        record.base[0].dtype, record.dtype, dtype
+    )
+
+
+def _is_lossless(base: str, result: str, pipeline: str) -> bool:
+    """Whether a number of dtype `base` becomes the same in `pipeline` by way of `result`."""
+    return result in (base, pipeline) or (result == "F32" and base in DELTA_DTYPES)

@@ -1,0 +1,67 @@
+"""An open base as the tensors of a pipeline: the exact bits that each has where it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from ..checkpoint import TensorInfo
+from ..checkpoint.dtypes import tensor_bytes
+from ..closing import Closing
+from ..codec.exact import ieee_arithmetic
+from ..codec.scratch import as_tensor
+from ..codec.tensors import TORCH_DTYPES
+from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.viewed_base import ViewedBase
+from .content import Content, content_of
+from .sources import find_sources
+
+
+class PipelineBase(Closing):
+    """The base `weights`, for a pipeline whose tensors look like `pipeline`.
+
+    Every tensor is read from the base's file whenever it is asked for, and compared with its
+    SHA-256. Takes `weights` over. Raises `BaseMismatch` if they are of another family.
+    """
+
+    def __init__(self, weights: BaseWeights, pipeline: Mapping[str, TensorInfo]) -> None:
+        self.weights, self.pipeline = weights, pipeline
+        there = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in weights.tensors.values()}
+        try:
+            self.sources = find_sources(there, pipeline, f"the base {weights.name!r}")
+        except BaseException:
+            weights.close()
+            raise
+
+    def close(self) -> None:
+        self.weights.close()
+
+    def content(self, name: str) -> Content | None:
+        """What the pipeline's tensor `name` is in the base; None if the base has nothing for it."""
+        source = self.sources.get(name)
+        if source is None:
+            return None
+        return content_of([self.weights.tensors[one] for one in source.base], source.view)
+
+    def bits(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        """What a loader of the base would put into the pipeline's tensor `name`, which is `like`.
+
+        Raises `BaseMismatch` if the base is damaged, `KeyError` if it has nothing for it.
+        """
+        source = self.sources[name]
+        tensors = [self.weights.tensors[one] for one in source.base]
+        dtype, shape = tensors[0].dtype, tuple(like.shape)
+        memory = np.empty(tensor_bytes(dtype, shape), np.uint8)
+        viewed = ViewedBase(tensors, source.view, self.weights)
+        viewed.copy(0, memory)
+        viewed.release()
+        return cast(as_tensor(memory, shape, TORCH_DTYPES[dtype]), like)
+
+
+def cast(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The values in the dtype and on the device of `like`, rounded as a loader rounds them."""
+    # On the device of `like`, where it is quicker; the caller's flushing of subnormal numbers aside.
+    with ieee_arithmetic(like.device):
+        return values.to(like.device).to(like.dtype)

@@ -1,0 +1,49 @@
+"""The LoRA files that tools write, from the layers of a trained one.
+
+Keys of kohya: from the names that sd-scripts' `networks/lora.py` gives (prefix, module path with
+underscores, `lora_up`, `lora_down`, `alpha`), SDXL's U-Net in the original words.
+"""
+
+from __future__ import annotations
+
+import torch
+from layouts.original import State, original_unet
+from layouts.pipelines import LAYERS
+
+from .training import Trained
+
+KOHYA_PREFIX = {
+    "unet": "lora_unet_",
+    "text_encoder": "lora_te1_",
+    "text_encoder_2": "lora_te2_",
+}
+
+
+def kohya(trained: Trained, *, original_words: bool = False) -> State:
+    """`original_words`: the U-Net's layers as the original layout names them."""
+    found: State = {}
+    for model, state in trained.layers.items():
+        prefix = KOHYA_PREFIX[model]
+        if "text_encoder_2" not in trained.layers:
+            prefix = prefix.replace("te1", "te")
+        for name in state:
+            layer, end = name.split(".lora_")
+            if end == "A.weight":
+                spelled = prefix + _kohya_path(model, layer, original_words).replace(".", "_")
+                down, up = state[name], state[f"{layer}.lora_B.weight"]
+                found[f"{spelled}.lora_down.weight"] = down
+                found[f"{spelled}.lora_up.weight"] = up
+                alpha = trained.scale(model, layer) * down.shape[0]
+                found[f"{spelled}.alpha"] = torch.tensor(alpha)
+    return found
+
+
+def _kohya_path(model: str, layer: str, original_words: bool) -> str:
+    if model != "unet":
+        return layer if layer.startswith("text_model.") else f"text_model.{layer}"
+    if not original_words:
+        return layer
+    # A level that attends is told by its attentions: they are named, though they may not change.
+    attends = {f"up_blocks.{level}.attentions.0.norm.weight": 0 for level in (0, 1)}
+    (name, *_) = original_unet({f"{layer}.weight": 0, **attends}, LAYERS)
+    return name.removesuffix(".weight")

@@ -1,0 +1,77 @@
+"""A LoRA file as a version: what comes back is what diffusers gives when it merges the same LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from layouts.original import State
+from safetensors.torch import load_file
+
+from dsvd_registry import Registry
+
+from .files import kohya
+from .training import LAYOUTS, Trained, save
+
+FAMILIES = ("sd1", "sd2", "sdxl")
+ROUNDING = 2.0**-23  # of fp32 weights, on both sides
+
+
+def close(result: State, merged: State, base: State, error: float) -> None:
+    """Every tensor: as far from diffusers' own as `error` of the change and fp32's rounding allow."""
+    assert result.keys() == base.keys() == merged.keys()
+    for name, before in base.items():
+        off = float((result[name].double() - merged[name].double()).norm())
+        change = float((merged[name].double() - before.double()).norm())
+        assert off <= error * change + ROUNDING * float(before.double().norm()), name
+        assert (off == 0) or change
+
+
+def weights(registry: Registry, ref: str) -> State:
+    with registry.tensors(ref) as tensors:
+        return dict(tensors)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_file_of_diffusers(
+    family: str, layout: str, lora_of: Callable[[str], Trained], registry: Registry, tmp_path: Path
+) -> None:
+    trained = lora_of(family)
+    registry.base_add("base", trained.base.files[layout])
+    added = registry.add(trained.file, base="base", name="lora")
+    base = load_file(trained.base.files[layout])
+    made = registry.materialize("lora", tmp_path / "merged.safetensors")
+    close(load_file(made.path), trained.merged[layout], base, 1e-5)
+    assert all(
+        torch.equal(t, load_file(made.path)[name]) for name, t in weights(registry, "lora").items()
+    )
+    report = registry.report(added.ref)
+    assert report.tau == 1
+    assert report.left_out == ()
+    changed = {n for n, t in base.items() if not torch.equal(t, trained.merged[layout][n])}
+    assert {row.name for row in report.tensors if row.kind == "low_rank"} == changed
+    assert {row.name for row in report.tensors if row.kind == "same"} == base.keys() - changed
+    assert registry.verify("lora", deep=True).is_well
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("family", "words"), [("sd1", "diffusers"), ("sd2", "diffusers"), ("sdxl", "original")]
+)
+def test_a_file_of_kohya(
+    family: str,
+    words: str,
+    layout: str,
+    lora_of: Callable[[str], Trained],
+    registry: Registry,
+    tmp_path: Path,
+) -> None:
+    trained = lora_of(family)
+    file = save(kohya(trained, original_words=words == "original"), tmp_path / "lora.safetensors")
+    registry.base_add("base", trained.base.files[layout])
+    registry.add(file, base="base", name="lora")
+    base = load_file(trained.base.files[layout])
+    close(weights(registry, "lora"), trained.merged[layout], base, 1e-5)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from trained_pair import one_thread
+
+from .studio import Studio, studio
+
+FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
+# Family, layouts and dtypes of the base and of the subjects.
+STUDIOS = {
+    "sd1": ("sd1", "original", "diffusers", (FP32, FP32)),
+    "sd1 in half precision": ("sd1", "diffusers", "diffusers", (FP16, BF16)),
+    "sd2": ("sd2", "diffusers", "original", (FP32, FP32)),
+    "sdxl": ("sdxl", "original", "original", (FP32, FP16)),
+}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def studio_of(tmp_path_factory) -> Callable[[str], Studio]:
+    made: dict[str, Studio] = {}
+
+    def get(key: str) -> Studio:
+        if key not in made:
+            family, base, tuned, dtypes = STUDIOS[key]
+            with one_thread():
+                made[key] = studio(family, base, tuned, dtypes, tmp_path_factory.mktemp("studio"))
+        return made[key]
+
+    return get
+
+
+@pytest.fixture
+def sd1(studio_of) -> Studio:
+    return studio_of("sd1")
