@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoints, measure
+from . import checkpoints, folders, measure
 from .commands import DemoError, Dsvd
 from .measure import TAUS
+from .training import ModelConfig
 
 MARK = ".dsvd-demo"
 CURVE = "curve.png"
@@ -48,6 +49,8 @@ def main() -> int:
             _look(dsvd)
         with _timed("materialising"):
             _materialize(dsvd)
+        with _timed("other tools"):
+            _share(dsvd, out, recipe.model)
         with _timed("painting and measuring"):
             results = measure.measure(out, recipe.model, dsvd)
     except DemoError as error:
@@ -107,6 +110,23 @@ def _materialize(dsvd: Dsvd) -> None:
         dsvd.show("materialize", measure.name_at(tau), "-o", measure.file_at(tau))
     for tau in TAUS[1:]:
         dsvd.show("materialize", "subject-42", "-o", measure.prefix_file_at(tau), "--tau", tau)
+
+
+def _share(dsvd: Dsvd, out: Path, model: ModelConfig) -> None:
+    """Folders of diffusers, a file for other tools, LoRA out and in, a container to send."""
+    folders.save_folder(out / "base", out / checkpoints.BASE, model)
+    folders.save_folder(out / "subject", out / checkpoints.FULL, model)
+    dsvd.show("base", "add", "sd15-folder", "base")
+    dsvd.show("add", "subject", "--name", "subject-folder")
+    dsvd.show("materialize", "subject-folder", "-o", "again")
+    single = ("--layout", "single-file", "--dtype", "fp16")
+    dsvd.show("materialize", "subject-42", "-o", "for-comfyui.safetensors", *single)
+    limit = ("--rank-limit", "16")
+    dsvd.show("export", "subject-42", "--format", "kohya", "-o", "lora.safetensors", *limit)
+    dsvd.show("export", "subject-42", "--format", "comfyui", "-o", "lora-comfyui.safetensors")
+    dsvd.show("add", "lora.safetensors", "--base", "sd15", "--name", "subject-lora")
+    dsvd.show("export", "subject-42", "--format", "dsvd", "-o", "subject-42.dsvd")
+    dsvd.show("import", "subject-42.dsvd", "--name", "subject-43")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Iterator
@@ -101,10 +102,7 @@ class NewFile:
 @contextlib.contextmanager
 def new_file(folder: Path) -> Iterator[NewFile]:
     """A `NewFile` in `folder`; what was not published is removed on leaving. Raises `StorageError`."""
-    with storage_errors(folder):
-        is_folder = folder.is_dir()
-    if not is_folder:
-        raise StorageError(f"there is no folder {folder}", "Create it, or give another path.")
+    _check_folder(folder)
     path = folder / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     with storage_errors(folder):
         handle = path.open("xb")
@@ -114,6 +112,61 @@ def new_file(folder: Path) -> Iterator[NewFile]:
         with contextlib.suppress(OSError):
             handle.close()
         path.unlink(missing_ok=True)
+
+
+class NewFolder:
+    """A folder being filled; it has no lasting name until `publish`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def new_file(self, name: str) -> Iterator[NewFile]:
+        """A file of it, at the path `name` from it on; it stays if the body ends without an error."""
+        target = self.path / name
+        make_folder(target.parent)
+        with new_file(target.parent) as file:
+            yield file
+            file.publish(target)
+
+    def publish(self, target: Path, *, replace: bool = False) -> None:
+        """Give the folder, whose files are durable, the name `target`, on the same filesystem.
+
+        With `replace` a folder that is there is removed. A crash between leaves it under a temporary
+        name. Raises `Conflict` if `target` exists and `replace` is false, `StorageError`.
+        """
+        aside = target.parent / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
+        with storage_errors(target):
+            if replace and target.is_dir():
+                target.rename(aside)
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+            try:
+                self.path.rename(target)
+            except OSError:
+                if aside.exists():
+                    aside.rename(target)
+                raise
+            sync_folder(target.parent)
+        if aside.exists():
+            with storage_errors(aside):
+                shutil.rmtree(aside)
+
+
+@contextlib.contextmanager
+def new_folder(parent: Path) -> Iterator[NewFolder]:
+    """A `NewFolder` in `parent`; what was not published is removed on leaving.
+
+    Raises `StorageError`.
+    """
+    _check_folder(parent)
+    path = parent / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
+    with storage_errors(parent):
+        path.mkdir()
+    try:
+        yield NewFolder(path)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -189,6 +242,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_folder(folder: Path) -> None:
+    with storage_errors(folder):
+        is_folder = folder.is_dir()
+    if not is_folder:
+        raise StorageError(f"there is no folder {folder}", "Create it, or give another path.")
 
 
 def _rename_without_replacing(path: Path, target: Path) -> None:

@@ -3,7 +3,9 @@
 Written from `dsvd-container-v1.md` alone, to be read beside it: the sections stand in its order and
 have its names. It favours plainness over speed and holds container, base and result in memory.
 
-    python reference_decoder.py CONTAINER BASE.safetensors OUTPUT [--tau X]
+    python reference_decoder.py CONTAINER BASE OUTPUT [--tau X]
+
+BASE is a safetensors file or a folder; OUTPUT becomes a folder where the container has a tree.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import math
 import re
 import struct
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from itertools import accumulate, chain, pairwise
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +29,12 @@ import numpy.typing as npt
 import zstandard
 
 Base = Mapping[str, tuple[str, tuple[int, ...], bytes]]  # name -> dtype, shape, bytes
+Files = Mapping[str, bytes]  # path -> bytes
 Json = dict[str, Any]  # an object of the header, once it is checked
-Parts = dict[int, list[tuple[int, bytes]]]  # tensor -> count and bytes of its parts in file order
+Parts = dict[int, list[bytes]]  # place of a tensor or file -> its parts in file order
+Head = tuple[bytes, dict[str, Json]]  # of a safetensors file, and its entries
 Array = npt.NDArray[Any]
+Sides = dict[tuple[int, int], list[Array]]  # tensor and side -> its rows in file order
 
 
 class InvalidContainer(ValueError):
@@ -114,8 +120,8 @@ class Rule(NamedTuple):
 
 
 def integer(least: int, most: int = 2**53 - 1) -> Rule:
-    rule = f"an integer from {least} to {most}"
-    return Rule(rule, lambda v: type(v) is int and least <= v <= most)  # Python's True is an int
+    # Python's True is an int, too.
+    return Rule(f"an integer, {least} to {most}", lambda v: type(v) is int and least <= v <= most)
 
 
 def real(least: float = 0.0, most: float = sys.float_info.max) -> Rule:
@@ -169,8 +175,8 @@ def check_kind(value: Any, rules: Mapping[str, Json], what: str) -> None:
 # Header
 
 RESULT = "model.safetensors"
-CONTENTS = ("tables", "elements", "bytes", "source_header", "components")
-FEATURES = ("fidelity", "packed")
+CONTENTS = ("tables", "elements", "bytes", "source_header", "files", "components")
+FEATURES = ("fidelity", "packed", "tree")
 FRAME = {
     "content": one_of(CONTENTS),
     "parts": [[integer(0), 2, 2], 0, 2**20],
@@ -186,9 +192,10 @@ HEADER = {
     "left_out": [{"name": text(), "reason": text()}, 0, 2**17],
     "payload_sha256": digits(64),
     "requires": [one_of(FEATURES), 0, 2**53 - 1],
-    "results": [{"path": one_of([RESULT]), "sha256": digits(64), "size": integer(0)}, 1, 1],
+    "results": [{"path": ANYTHING, "sha256": digits(64), "size": integer(0)}, 1, 2**14],
     "source": {"format": text(1, 64), "sha256": digits(64), "size": integer(0)},
     "tensors": [ANYTHING, 0, 2**17],
+    "tree?": [ANYTHING, 1, 2**14],
 }
 
 
@@ -199,12 +206,12 @@ def read_header(data: bytes) -> Json:
     for feature in requires if isinstance(requires, list) else []:
         need(feature in FEATURES, f"the file requires {feature!r}, which this reader does not know")
     check(header, HEADER, "header")
-    ascending = all(a < b for a, b in pairwise(header["requires"]))
-    need(ascending, "the features in requires must ascend, none twice")
+    need(requires == sorted({*header["requires"]}), "features in requires must ascend, none twice")
     for i, record in enumerate(header["tensors"]):
         check_record(record, f"tensors[{i}]")
-    names = [record["name"].encode() for record in header["tensors"]]
-    need(all(a < b for a, b in pairwise(names)), "the names of tensors must ascend, none twice")
+    names = [record["name"] for record in header["tensors"]]  # Python sorts them as their UTF-8
+    need(names == sorted({*names}), "the names of tensors must ascend, none twice")
+    check_tree(header)
     check_frames(header)
     return dict(header)
 
@@ -216,14 +223,9 @@ def content_digest(header: Json) -> str:
 
 # Records
 
-DTYPES = {
-    64: "F64 I64 U64 C64",
-    32: "F32 I32 U32",
-    16: "F16 BF16 I16 U16",
-    8: "BOOL U8 I8 F8_E5M2 F8_E5M2FNUZ F8_E4M3 F8_E4M3FNUZ F8_E8M0",
-    6: "F6_E2M3 F6_E3M2",
-    4: "F4",
-}
+DTYPES = {64: "F64 I64 U64 C64", 32: "F32 I32 U32", 16: "F16 BF16 I16 U16"}
+DTYPES |= {8: "BOOL U8 I8 F8_E5M2 F8_E5M2FNUZ F8_E4M3 F8_E4M3FNUZ F8_E8M0"}
+DTYPES |= {6: "F6_E2M3 F6_E3M2", 4: "F4"}
 BITS = {name: bits for bits, names in DTYPES.items() for name in names.split()}
 REASONS = ("new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "smaller", "range")
 NAME = Rule(
@@ -337,21 +339,13 @@ def viewed_base(record: Json, held: Mapping[tuple[str, str], bytes]) -> bytes:
 # Frames
 
 
-def units(record: Json, content: str) -> int:
-    """How many units of a content a tensor has in all."""
-    (m, n), kind = matrix(record), record["kind"]
-    if content in ("tables", "components"):
-        return int(record["rank"]) if kind == "low_rank" else 0
-    if content == "elements":
-        return m * n if kind == "dense" else 0
-    return size_of(record) - (0 if kind == "raw" else m * n * BITS[record["dtype"]] // 8)
-
-
 def check_frames(header: Json) -> None:
     frames, tensors = header["frames"], header["tensors"]
     order = [CONTENTS.index(frame["content"]) for frame in frames]
     need(order == sorted(order), "the frames must stand in the order of their contents")
-    need(order.count(3) <= 1, "source_header must occur at most once")
+    count, tree = order.count(CONTENTS.index("source_header")), "tree" in header
+    right = count == len(header["results"]) if tree else count <= 1
+    need(right, "source_header must occur at most once, or in a tree once for every result")
     need(sum(len(f["parts"]) for f in frames) <= 2**20, "the frames have too many parts")
     components = sum(t["rank"] for t in tensors if t["kind"] == "low_rank")
     need(components <= 2**22, "the tensors have too many components")
@@ -360,57 +354,49 @@ def check_frames(header: Json) -> None:
         content, parts = frame["content"], frame["parts"]
         need((content == "source_header") == (not parts), "only source_header has no parts")
         if content == "source_header":
-            need(header["source"]["format"] == "safetensors", "a source_header of no safetensors")
+            fits = tree or header["source"]["format"] == "safetensors"
+            need(fits, "a source_header of no safetensors")
             need(frame["raw"] <= 2**24, "the source_header is over its size limit")
-        for tensor, count in parts:
-            need(tensor < len(tensors) and count >= 1, "a part must be something of a tensor")
-            counts[content, tensor] += count
-    for tensor, record in enumerate(tensors):
-        for content in ("tables", "elements", "bytes", "components"):
-            whole = counts[content, tensor] == units(record, content)
-            need(whole, f"{record['name']!r}: the parts of {content} must be all of it, once")
+        for place, count in parts:
+            need(count >= 1, "a part must be something")
+            counts[content, place] += count
+    whole: Counter[tuple[str, int]] = Counter()
+    for place, t in enumerate(tensors):
+        m, n = matrix(t)
+        whole["tables", place] = whole["components", place] = t.get("rank", 0)
+        whole["elements", place] = m * n if t["kind"] == "dense" else 0
+        common = 0 if t["kind"] == "raw" else m * n * BITS[t["dtype"]] // 8
+        whole["bytes", place] = size_of(t) - common
+    for place, file in enumerate(tree_of(header)):
+        whole["files", place] = file["size"] if file["kind"] == "stored" else 0
+    need(counts == whole, "parts must be all of each tensor and stored file, once")
 
 
-def part_size(record: Json, content: str, table: Table | None, first: int, count: int) -> int:
-    if table is not None:  # of components
-        (m, n), c = matrix(record), slice(first, first + count)
-        return m * sum(map(width, table.max_a[c])) + n * sum(map(width, table.max_b[c]))
-    each = {"tables": 13, "elements": width(record.get("maximum", 1)), "bytes": 1}
-    return count * each[content]
-
-
-def read_parts(
-    header: Json, payload: bytes, content: str, tables: Mapping[int, Table] | None = None
-) -> Parts:
-    """All parts of a content. The size of every frame is checked before its memory is taken."""
-    result: Parts = {}
-    before: Counter[int] = Counter()
-    packed = "packed" in header["requires"] and content in ("elements", "components")
+def frames_of(header: Json, payload: bytes, content: str) -> Iterator[tuple[Json, bytes]]:
+    """Those of a content, and the zstd frame of each."""
     ends = accumulate(frame["stored"] for frame in header["frames"])
     for frame, end in zip(header["frames"], ends, strict=True):
-        if frame["content"] != content:
-            continue
-        sizes: list[int] = []
-        rows: list[list[Row]] = []  # of each part
-        for tensor, count in frame["parts"]:
-            table = tables[tensor] if tables else None
-            record, first = header["tensors"][tensor], before[tensor]
-            sizes.append(part_size(record, content, table, first, count))
-            rows.append(rows_of(record, table, first, count) if packed else [])
-            before[tensor] += count
-        raw = sum(sum(string_sizes(row)) for row in chain(*rows)) if packed else sum(sizes)
-        whole = content == "source_header" or raw == frame["raw"]
-        need(whole, f"a frame of {content} must be the sum of its parts")
-        stored = payload[end - frame["stored"] : end]
-        need(f"{xxh3_64(stored):016x}" == frame["xxh3"], f"a frame of {content} is damaged: XXH3")
-        data = decompress(stored, frame["raw"], f"a frame of {content}")
-        if content == "source_header":
-            result[0] = [(1, data)]
-        if packed:
-            data = unpacked(data, rows)
-        stops = accumulate(sizes)
-        for (tensor, count), size, stop in zip(frame["parts"], sizes, stops, strict=True):
-            result.setdefault(tensor, []).append((count, data[stop - size : stop]))
+        if frame["content"] == content:
+            yield frame, payload[end - frame["stored"] : end]
+
+
+def open_frame(frame: Json, stored: bytes, raw: int) -> bytes:
+    """`raw` is the sum of its parts; it is compared before memory is taken."""
+    what = f"a frame of {frame['content']}"
+    need(raw == frame["raw"], f"{what} must be the sum of its parts")
+    need(f"{xxh3_64(stored):016x}" == frame["xxh3"], f"{what} is damaged: XXH3")
+    return decompress(stored, raw, what)
+
+
+def read_parts(header: Json, payload: bytes, content: str) -> Parts:
+    """Of a content whose parts are as large as the header says."""
+    result: Parts = {}
+    each = 13 if content == "tables" else 1
+    for frame, stored in frames_of(header, payload, content):
+        sizes = [count * each for _, count in frame["parts"]]
+        data = open_frame(frame, stored, sum(sizes))
+        for (place, _), size, stop in zip(frame["parts"], sizes, accumulate(sizes), strict=True):
+            result.setdefault(place, []).append(data[stop - size : stop])
     return result
 
 
@@ -421,12 +407,10 @@ def width(maximum: int) -> int:
     return max(1, -(-(2 * maximum).bit_length() // 8))
 
 
-def from_planes(planes: list[bytes], count: int) -> Array:
+def from_planes(planes: Sequence[Array]) -> Array:
     """One u32 for each element: first the lowest bytes of all, then their second bytes, ..."""
-    result = np.zeros(count, np.uint32)
-    for p, plane in enumerate(planes):
-        result |= np.frombuffer(plane, np.uint8).astype(np.uint32) << np.uint32(8 * p)
-    return result
+    shifted = (plane.astype(np.uint32) << np.uint32(8 * p) for p, plane in enumerate(planes))
+    return np.asarray(sum(shifted), np.uint32)
 
 
 def from_zigzag(u: Array) -> Array:
@@ -434,28 +418,19 @@ def from_zigzag(u: Array) -> Array:
     return np.where(u & np.uint32(1), -half - 1, half)
 
 
-def cut(data: bytes, size: int) -> list[bytes]:
-    return [data[i : i + size] for i in range(0, len(data), size)]
-
-
 # Parts
 
 
-class Table(NamedTuple):
-    """The component tables of one tensor, all parts together."""
-
+class Table(NamedTuple):  # of one tensor, all parts together
     e: Array
-    max_a: list[int]
-    max_b: list[int]
+    maxima: tuple[list[int], list[int]]  # max|a| and max|b|
     singular: list[float]
 
 
-def read_table(parts: list[tuple[int, bytes]], what: str) -> Table:
-    e = np.concatenate([np.frombuffer(part, np.int8, k) for k, part in parts]).astype(np.int64)
-    columns = []
-    for i in (1, 5, 9):
-        words = [from_planes(cut(part[i * k : (i + 4) * k], k), k) for k, part in parts]
-        columns.append(np.concatenate(words))
+def read_table(parts: list[bytes], what: str) -> Table:
+    rows = [np.frombuffer(part, np.uint8).reshape(13, -1) for part in parts]
+    e = np.concatenate([row[0].view(np.int8) for row in rows]).astype(np.int64)
+    columns = [np.concatenate([from_planes([*row[i : i + 4]]) for row in rows]) for i in (1, 5, 9)]
     s = columns[2].view(np.float32)
     need(np.isfinite(s).all() and (s > 0).all(), f"{what}: singular values are finite, above 0")
     need((s[1:] <= s[:-1]).all(), f"{what}: singular values never rise")
@@ -468,39 +443,53 @@ def read_table(parts: list[tuple[int, bytes]], what: str) -> Table:
         need(top <= 126, f"{what}: a component is too large")
         bound += a * b << (exponent - e_min)  # Python's integers are exact
     need(bound < 2**53, f"{what}: M must be less than 2^53")
-    return Table(e, max_a, max_b, s.astype(np.float64).tolist())
+    return Table(e, (max_a, max_b), s.astype(np.float64).tolist())
 
 
-def read_components(
-    record: Json, table: Table, parts: list[tuple[int, bytes]]
-) -> tuple[Array, Array]:
-    """All a, an array of (rank, m), and all b, one of (rank, n)."""
-    sides: tuple[list[Array], list[Array]] = [], []
-    first = 0
-    for k, part in parts:
-        offset = 0
-        maxima = table.max_a[first : first + k], table.max_b[first : first + k]
-        for side, size, largest in zip(sides, matrix(record), maxima, strict=True):
-            planes: list[list[bytes]] = [[] for _ in range(k)]
-            for p in range(4):
-                for c in range(k):
-                    if width(largest[c]) > p:
-                        planes[c].append(part[offset : offset + size])
-                        offset += size
-            for c in range(k):
-                x = from_zigzag(from_planes(planes[c], size))
-                same = abs(x).max() == largest[c]
-                need(same, f"{record['name']!r}: a component has not the maximum of its table")
-                side.append(x.astype(np.int32))
-        first += k
-    return np.stack(sides[0]), np.stack(sides[1])
+class Row(NamedTuple):  # integers of one maximum: a or b of a component, or a part of elements
+    tensor: int
+    part: int  # its part's place in the frame
+    side: int  # 1 for b, else 0
+    length: int  # L
+    maximum: int  # M
 
 
-def read_elements(record: Json, parts: list[tuple[int, bytes]]) -> Array:
-    x = np.concatenate([from_zigzag(from_planes(cut(part, k), k)) for k, part in parts])
-    same = abs(x).max() == record["maximum"]
-    need(same, f"{record['name']!r}: the elements have not the stated maximum")
-    return x
+def rows_of(header: Json, frame: Json, maxima: Mapping[tuple[int, int], Any]) -> Iterator[Row]:
+    """Those of a frame, in order. `maxima`: what is left for each side of a low-rank tensor."""
+    for part, (tensor, count) in enumerate(frame["parts"]):
+        record = header["tensors"][tensor]
+        if frame["content"] == "elements":
+            yield Row(tensor, part, 0, count, record["maximum"])
+        for side, length in enumerate(matrix(record)):
+            for maximum in islice(maxima.get((tensor, side), ()), count):
+                yield Row(tensor, part, side, length, maximum)
+
+
+def read_rows(data: bytes, rows: list[Row], packed: bool) -> list[Array]:
+    """The integers of each row, out of planes or (feature `packed`) strings."""
+    planes: list[list[Array]] = [[] for _ in rows]
+    sizes, offset = [string_sizes(row, packed) for row in rows], 0
+    strings = [(i, p) for i in range(len(rows)) for p in range(len(sizes[i]))]
+    for i, p in sorted(strings, key=lambda s: (order_of(rows[s[0]], s[1], packed), s[0])):
+        string = np.frombuffer(data, np.uint8, sizes[i][p], offset)
+        planes[i].append(from_string(string, rows[i], packed))
+        offset += sizes[i][p]
+    return [from_zigzag(from_planes(of_row)) for of_row in planes]
+
+
+def read_integers(header: Json, payload: bytes, content: str, tables: Mapping[int, Table]) -> Sides:
+    """Each row is of a component or of a part of elements."""
+    result: Sides = {}
+    maxima = {(i, side): iter(t.maxima[side]) for i, t in tables.items() for side in (0, 1)}
+    packed = "packed" in header["requires"]
+    for frame, stored in frames_of(header, payload, content):
+        rows = [*rows_of(header, frame, maxima)]
+        data = open_frame(frame, stored, sum(sum(string_sizes(row, packed)) for row in rows))
+        for row, x in zip(rows, read_rows(data, rows, packed), strict=True):
+            right = content == "elements" or abs(x).max() == row.maximum
+            need(right, "a component has not the maximum of its table")
+            result.setdefault((row.tensor, row.side), []).append(x.astype(np.int32))
+    return result
 
 
 # Reconstruction
@@ -525,10 +514,8 @@ def round_to(x: Array, dtype: str) -> bytes:
 
 
 def low_rank_delta(e: Array, a: Array, b: Array) -> Array:
-    """The exact sum of components, in whatever order the product adds them.
-
-    Every partial sum is an integer times 2^e_min and at most M 2^e_min in magnitude. As M < 2^53,
-    binary64 has each of them without rounding. Adding +0.0 turns a -0.0 of the product into +0.0.
+    """The exact sum of components, in whatever order the product adds them: as M < 2^53, binary64
+    has every partial sum without rounding. Adding +0.0 turns a -0.0 of the product into +0.0.
     """
     product = np.ldexp(a.astype(np.float64), e[:, None]).T @ b.astype(np.float64)
     return np.asarray(product + 0.0).reshape(-1)
@@ -575,6 +562,7 @@ def safetensors_header(data: bytes, what: str) -> tuple[dict[str, str], dict[str
     strings = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
     need(strings, f"{what}: __metadata__ must be an object of strings")
     for name, entry in entries.items():
+        check(name, NAME, f"{what}: a name")
         check(entry, ENTRY, f"{what}: {name!r}")
         check_size(entry, f"{what}: {name!r}")
         begin, end = entry["data_offsets"]
@@ -585,24 +573,27 @@ def safetensors_header(data: bytes, what: str) -> tuple[dict[str, str], dict[str
     return metadata, entries
 
 
-def result_head(header: Json, tau: float, source: bytes | None) -> tuple[bytes, dict[str, Json]]:
-    """All that comes before the data, and the entries of the tensors."""
+def result_head(header: Json, tau: float, prefix: str, source: bytes | None) -> Head:
+    """All that comes before the data of a result, and the entries of its tensors."""
     own = {"dsvd.base": header["base"]["digest"], "dsvd.container": content_digest(header)}
     own["dsvd.tau"] = repr(tau)
     if source is None:
         metadata, entries, end = {**own, "format": "pt"}, {}, 0
-        tensors = header["tensors"]
-        for t in sorted(tensors, key=lambda t: (-BITS[t["dtype"]], t["name"].encode())):
+        for t in sorted(header["tensors"], key=lambda t: (-BITS[t["dtype"]], t["name"])):
             begin, end = end, end + size_of(t)
             entries[t["name"]] = {**t, "data_offsets": [begin, end]}
     else:
         theirs, entries = safetensors_header(source, "source_header")
-        given = {name: (entry["dtype"], entry["shape"]) for name, entry in entries.items()}
-        records = {t["name"]: (t["dtype"], t["shape"]) for t in header["tensors"]}
-        need(given == records, "source_header must have the tensors of the records")
-        if all(record["kind"] in ("same", "raw") for record in header["tensors"]):
-            result, file = header["results"][0], header["source"]
-            again = all(result[key] == file[key] for key in ("sha256", "size"))
+        records = {t["name"]: t for t in header["tensors"]}
+        kinds = set()
+        for name, entry in entries.items():
+            record = records.get(prefix + name, {})
+            fits = all(entry[key] == record.get(key) for key in ("dtype", "shape"))
+            need(fits, f"source_header: {name!r} is in no record of this dtype and shape")
+            kinds.add(record["kind"])
+        if kinds <= {"same", "raw"}:
+            file, given = header["source"], header["results"][0]
+            again = "tree" in header or {**file, **given} == {**given, **file}
             need(again, "the result must be the source file again")
             return struct.pack("<Q", len(source)) + source, entries
         kept = {k: v for k, v in theirs.items() if k not in STALE and not k.startswith("dsvd.")}
@@ -615,12 +606,13 @@ def result_head(header: Json, tau: float, source: bytes | None) -> tuple[bytes, 
     return struct.pack("<Q", len(text)) + text, entries
 
 
-def decode(container: bytes, base: Base, tau: float | None = None) -> bytes:
-    """The bytes of the result file, `model.safetensors`."""
+def decode(
+    container: bytes, base: Base, tau: float | None = None, base_files: Files | None = None
+) -> bytes | dict[str, bytes]:
+    """The bytes of `model.safetensors`, or by path those of all files of a tree."""
     stored, size = read_prologue(container)
     header = read_header(decompress(container[32 : 32 + stored], size, "the header"))
     tensors, stored_tau = header["tensors"], header["encoding"]["tau"]
-    stated = header["results"][0]
     x = stored_tau if tau is None else float(tau)
     need(0 < x <= stored_tau, f"tau {x!r} is not served: that of the container is {stored_tau!r}")
     payload = container[32 + stored :]
@@ -629,40 +621,48 @@ def decode(container: bytes, base: Base, tau: float | None = None) -> bytes:
     check_fidelity(header, len(container))
     payload_sha256 = hashlib.sha256(payload).hexdigest()
     need(payload_sha256 == header["payload_sha256"], "the payload has another SHA-256")
-
-    # The size of the result is known before any tensor's memory is taken.
-    source_parts = read_parts(header, payload, "source_header")
-    source = source_parts[0][0][1] if source_parts else None
-    head, entries = result_head(header, stored_tau, source)
-    total = len(head) + sum(size_of(record) for record in tensors)
-    need(total == stated["size"], "the result has another size")
+    # The sizes of the results are known before any tensor's memory is taken.
+    sources = [open_frame(*f, f[0]["raw"]) for f in frames_of(header, payload, "source_header")]
+    prefixes = [file["prefix"] for file in tree_of(header) if file["kind"] == "tensors"]
+    headers = sources if sources else [None]
+    results = list(zip(header["results"], prefixes, headers, strict=True))
+    names = []
+    for stated, prefix, source in results:
+        head, entries = result_head(header, stored_tau, prefix, source)
+        names += [prefix + name for name in entries]
+        total = len(head) + sum(size_of(entry) for entry in entries.values())
+        need(total == stated["size"], "the result has another size")
+    need(sorted(names) == [t["name"] for t in tensors], "the files must have each record once")
     held = find_base_tensors(header, base)
-
+    given = kept_files(header, read_parts(header, payload, "files"), base_files or {})
     parts = read_parts(header, payload, "tables")
     tables = {i: read_table(parts[i], repr(tensors[i]["name"])) for i in parts}
     ranks = {i: rank_at(tensors[i], t.singular, x, stored_tau) for i, t in tables.items()}
-    elements, raw = (read_parts(header, payload, content) for content in ("elements", "bytes"))
-    components = read_parts(header, payload, "components", tables)
+    raw = read_parts(header, payload, "bytes")
+    elements = read_integers(header, payload, "elements", tables)
+    components = read_integers(header, payload, "components", tables)
     data = {}
     for i, record in enumerate(tensors):
         rows, delta = b"", None
         if record["kind"] == "low_rank":
-            a, b = read_components(record, tables[i], components.pop(i))
-            rank = ranks[i]
-            delta = low_rank_delta(tables[i].e[:rank], a[:rank], b[:rank])
+            a, b = (np.stack(components.pop((i, side))[: ranks[i]]) for side in (0, 1))
+            delta = low_rank_delta(tables[i].e[: ranks[i]], a, b)
         if record["kind"] == "dense":
-            x_i = read_elements(record, elements.pop(i))
-            delta = np.ldexp(x_i.astype(np.float64), record["exponent"])
+            integers = np.concatenate(elements.pop((i, 0))).astype(np.int64)
+            right = abs(integers).max() == record["maximum"]
+            need(right, f"{record['name']!r}: the elements have not the stated maximum")
+            delta = np.ldexp(integers.astype(np.float64), record["exponent"])
         if record["kind"] != "raw":
             rows = add(record, viewed_base(record, held), delta)
-        data[record["name"]] = rows + b"".join(part for _, part in raw.pop(i, ()))
-
-    head, _ = result_head(header, x, source)
-    in_order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
-    result = b"".join([head, *(data[name] for name in in_order)])
-    same = hashlib.sha256(result).hexdigest() == stated["sha256"]
-    need(same or x < stored_tau, "the result has another SHA-256")
-    return result
+        data[record["name"]] = rows + b"".join(raw.pop(i, ()))
+    for stated, prefix, source in results:
+        head, entries = result_head(header, x, prefix, source)
+        in_order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
+        result = b"".join([head, *(data[prefix + name] for name in in_order)])
+        same = hashlib.sha256(result).hexdigest() == stated["sha256"]
+        need(same or x < stored_tau, f"{stated['path']}: the result has another SHA-256")
+        given[stated["path"]] = result
+    return given if "tree" in header else given[RESULT]
 
 
 # Digest of a base
@@ -685,8 +685,7 @@ def check_fidelity(header: Json, size: int) -> None:
     """`size`: that of the whole file."""
     encoding, named = header["encoding"], "fidelity" in header["requires"]
     fidelity = encoding.get("fidelity")
-    need(fidelity or not named, "the file requires fidelity, and encoding has no such field")
-    need(named or not fidelity, "encoding has fidelity, and the file does not require it")
+    need(named == bool(fidelity), "requires must hold fidelity exactly if encoding has it")
     if not fidelity:
         return
     need(len(fidelity) == 2, "fidelity must have exactly one of max_error and budget")
@@ -694,9 +693,9 @@ def check_fidelity(header: Json, size: int) -> None:
     need(reached, "error must be at most max_error")
     need(size <= fidelity.get("budget", size), "the file is larger than its budget")
     need(encoding["grid_noise"] == 0, "grid_noise must be 0.0 beside fidelity")
-    for record in header["tensors"]:
-        promised = record["kind"] != "low_rank" or record["tau_rank"] <= record["rank"]
-        need(promised, f"{record['name']!r}: tau_rank must be at most rank beside fidelity")
+    low = (record for record in header["tensors"] if record["kind"] == "low_rank")
+    kept = all(record["tau_rank"] <= record["rank"] for record in low)
+    need(kept, "tau_rank must be at most rank beside fidelity")
 
 
 # Feature: packed
@@ -704,62 +703,74 @@ def check_fidelity(header: Json, size: int) -> None:
 DIGITS = {1: 5, 2: 3, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2}  # M: D
 
 
-class Row(NamedTuple):
-    length: int  # L
-    maximum: int  # M
-
-
-def rows_of(record: Json, table: Table | None, first: int, count: int) -> list[Row]:
-    """The rows of a part."""
-    if table is None:  # of elements
-        return [Row(count, record["maximum"])]
-    (m, n), c = matrix(record), slice(first, first + count)
-    return [*(Row(m, a) for a in table.max_a[c]), *(Row(n, b) for b in table.max_b[c])]
-
-
-def class_of(maximum: int) -> int:
-    """M without all but its four leading bits."""
-    low = max(0, maximum.bit_length() - 4)
-    return maximum >> low << low
-
-
-def string_sizes(row: Row) -> list[int]:
-    """The sizes of the strings 0, 1, ... of a row."""
-    if row.maximum <= 7:
+def string_sizes(row: Row, packed: bool) -> list[int]:
+    """The sizes of the strings 0, 1, ... of a row; without the feature, those of its planes."""
+    if packed and row.maximum <= 7:
         return [-(-row.length // DIGITS[row.maximum])]
     return [row.length] * width(row.maximum)
 
 
-def from_digits(string: bytes, row: Row) -> bytes:
-    """The only plane of a row with M <= 7."""
-    base, count = 2 * row.maximum + 1, DIGITS[row.maximum]
-    data = np.frombuffer(string, np.uint8).astype(np.int64)
+def order_of(row: Row, p: int, packed: bool) -> tuple[int, ...]:
+    """Where string p of a row stands; without the feature, planes go part by part, side by side."""
+    if not packed:
+        return row.part, row.side, p
+    low = max(0, row.maximum.bit_length() - 4)  # the class has but the four leading bits
+    return p, row.maximum >> low << low
+
+
+def from_string(string: Array, row: Row, packed: bool) -> Array:
+    """The plane that a string is, or that its digits are."""
+    if not packed or row.maximum > 7:
+        return string
+    base, count, data = 2 * row.maximum + 1, DIGITS[row.maximum], string.astype(np.int64)
     need((data < base**count).all(), f"a byte of {count} digits must be less than {base**count}")
     u = np.stack([data // base**i % base for i in range(count)], axis=1).reshape(-1)
     need(not u[row.length :].any(), "a digit behind the end of its row must be 0")
-    return u[: row.length].astype(np.uint8).tobytes()
+    return u[: row.length]
 
 
-def unpacked(data: bytes, parts: list[list[Row]]) -> bytes:
-    """The frame as it would be without the feature: the parts one after another, in planes."""
-    rows = list(chain(*parts))
-    sizes = [string_sizes(row) for row in rows]
-    strings = (
-        (p, class_of(row.maximum), i) for i, row in enumerate(rows) for p in range(len(sizes[i]))
-    )
-    planes: list[list[bytes]] = [[] for _ in rows]
-    offset = 0
-    for p, _, i in sorted(strings):
-        string = data[offset : offset + sizes[i][p]]
-        planes[i].append(from_digits(string, rows[i]) if rows[i].maximum <= 7 else string)
-        offset += len(string)
-    result, left = [], iter(planes)
-    for part in parts:
-        of_part = [next(left) for _ in part]
-        half = (len(part) + 1) // 2  # all a before all b; the one row of elements is a first half
-        for side in of_part[:half], of_part[half:]:
-            result += [row[p] for p in range(4) for row in side if len(row) > p]
-    return b"".join(result)
+# Feature: tree
+
+PART = r"(?!\.dsvd-tmp-)[^/OTHERS]*[^/OTHERS. ]".replace("OTHERS", r'\x00-\x1f\x7f\\:*?"<>|')
+PATH = Rule("a safe path", lambda v: text().holds(v) and bool(re.fullmatch(f"{PART}(/{PART})*", v)))
+FILE = {"path": PATH, "sha256": digits(64), "size": integer(0)}
+TREE = {"tensors": {"path": PATH, "prefix": text(0)}, "stored": FILE, "base": FILE}
+
+
+def tree_of(header: Json) -> list[Json]:
+    """Without the feature, the single result."""
+    return list(header.get("tree", [{"kind": "tensors", "path": RESULT, "prefix": ""}]))
+
+
+def check_tree(header: Json) -> None:
+    named = "tree" in header["requires"]
+    need(named == ("tree" in header), "requires must hold tree exactly if the header has a tree")
+    tree = tree_of(header)
+    for i, file in enumerate(tree):
+        check_kind(file, TREE, f"tree[{i}]")
+    paths = [file["path"] for file in tree]
+    need(paths == sorted({*paths}), "the paths of the tree must ascend, none twice")
+    folders = {path[: end.start()] for path in paths for end in re.finditer("/", path)}
+    need(folders.isdisjoint(paths), "no path of the tree may be another's folder")
+    results = [file["path"] for file in tree if file["kind"] == "tensors"]
+    need(results == [r["path"] for r in header["results"]], "results must be these files, in order")
+
+
+def kept_files(header: Json, parts: Parts, base_files: Files) -> dict[str, bytes]:
+    """The files of the tree that hold no tensors, by path."""
+    held = {hashlib.sha256(data).hexdigest(): data for data in base_files.values()}
+    result = {}
+    for i, file in enumerate(tree_of(header)):
+        path, kind = file["path"], file["kind"]
+        if kind != "tensors":
+            data = held.get(file["sha256"]) if kind == "base" else b"".join(parts.get(i, ()))
+            need(data is not None, f"the base lacks the file that is {path!r} in the tree")
+            result[path] = data or b""
+            same = hashlib.sha256(result[path]).hexdigest() == file["sha256"]
+            need(
+                same and len(result[path]) == file["size"], f"{path!r} has another SHA-256 or size"
+            )
+    return result
 
 
 # Appendix: XXH3-64 with seed 0 and the default secret
@@ -768,12 +779,11 @@ P32_1, P32_2, P32_3 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D
 P64_1, P64_2, P64_3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 P64_4, P64_5, ONES = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5, 2**64 - 1
 SECRET = bytes.fromhex(
-    "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671f"
-    "cb79e64eccc0e578825ad07dccff7221b8084674f743248ee03590e6813a264c"
-    "3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9deacd8"
-    "a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364"
-    "eac5ac8334d3ebc3c581a0fffa1363eb170ddd51b7f0da49d316552629d4689e"
-    "2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e"
+    "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671fcb79e64eccc0e578825ad07dccff72"
+    "21b8084674f743248ee03590e6813a264c3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9de"
+    "acd8a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364eac5ac8334d3ebc3c581a0fffa"
+    "1363eb170ddd51b7f0da49d316552629d4689e2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbca"
+    "bb4b407e"
 )
 KEYS = np.stack([np.frombuffer(SECRET, "<u8", 8, 8 * i) for i in range(17)])
 
@@ -826,10 +836,9 @@ def xxh3_long(data: bytes) -> int:
     """Blocks of 16 stripes of 64 bytes; the last block, which may be shorter, is not scrambled."""
     n, blocks = len(data), (len(data) - 1) // 1024
     acc = np.array([P32_3, P64_1, P64_2, P64_3, P64_4, P32_2, P64_5, P32_1], np.uint64)
-    for first in range(0, blocks, 4096):
-        for added in lanes(data[1024 * first : 1024 * min(first + 4096, blocks)], KEYS[:16]):
-            acc += added
-            acc = (acc ^ acc >> np.uint64(47) ^ KEYS[16]) * np.uint64(P32_1)
+    for added in lanes(data[: 1024 * blocks], KEYS[:16]):
+        acc += added
+        acc = (acc ^ acc >> np.uint64(47) ^ KEYS[16]) * np.uint64(P32_1)
     stripes = (n - 1 - 1024 * blocks) // 64
     if stripes:
         acc += lanes(data[1024 * blocks :][: 64 * stripes], KEYS[:stripes])[0]
@@ -854,23 +863,36 @@ def read_safetensors(data: bytes) -> Base:
     return tensors
 
 
+def read_base(place: Path) -> tuple[Base, Files]:
+    """The tensors of a file, or those of a folder and its files; their names count for nothing."""
+    if place.is_file():
+        return read_safetensors(place.read_bytes()), {}
+    found = sorted(path for path in place.rglob("*") if path.is_file())
+    files = {path.relative_to(place).as_posix(): path.read_bytes() for path in found}
+    own = {path: files.pop(path) for path in list(files) if path.endswith(".safetensors")}
+    held = {path: read_safetensors(data) for path, data in own.items()}
+    return {f"{path}: {name}": t for path in held for name, t in held[path].items()}, files
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Decode a .dsvd container of format version 1.")
-    parser.add_argument("container", type=Path)
-    parser.add_argument("base", type=Path, metavar="BASE.safetensors")
-    parser.add_argument("output", type=Path)
+    for name in ("container", "base", "output"):
+        parser.add_argument(name, type=Path)
     parser.add_argument("--tau", type=float, help="a tau below the stored one")
     options = parser.parse_args()
-    partial = options.output.with_name(options.output.name + ".part")
     try:
-        base = read_safetensors(options.base.read_bytes())
-        result = decode(options.container.read_bytes(), base, options.tau)
-        partial.write_bytes(result)
-        partial.replace(options.output)
+        base, files = read_base(options.base)
+        result = decode(options.container.read_bytes(), base, options.tau, files)
+        with tempfile.TemporaryDirectory(dir=options.output.parent) as folder:
+            for path, data in (result if isinstance(result, dict) else {"": result}).items():
+                place = Path(folder, "whole", path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with place.open("xb") as file:  # never in the place of another
+                    file.write(data)
+                print(f"{options.output / path}: {hashlib.sha256(data).hexdigest()}")
+            Path(folder, "whole").replace(options.output)  # of folders, an empty one only
     except (InvalidContainer, OSError) as error:
-        partial.unlink(missing_ok=True)
         sys.exit(f"{type(error).__name__}: {error}")
-    print(f"{options.output}: {len(result)} bytes, {hashlib.sha256(result).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ class BaseRecord:
     link: Path | None
     added: datetime
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, of which `file` is the listing, and not a single file."""
+        return self.format == "diffusers"
+
 
 @dataclass(frozen=True)
 class Source:

@@ -1,4 +1,4 @@
-"""Reading checkpoints of one file, and laying out the files that are made from them.
+"""Reading checkpoints, of one file or a folder, and laying out the files that are made from them.
 
 Nothing here imports torch, and nothing in a checkpoint is ever run.
 """

@@ -17,6 +17,7 @@ GROUPS = (
     "up",
     "conv_out",
     "time embedding",
+    "transformer",
     "text encoder",
     "VAE",
     OTHER,
@@ -30,11 +31,16 @@ _PARTS: tuple[tuple[re.Pattern[str], str | None], ...] = tuple(
     for pattern, group in (
         (r"model_ema\.", OTHER),
         (
-            r"(cond_stage_model|conditioner|text_encoder(s|_\d+)?|text_model|text_projection)\.",
+            r"(cond_stage_model|conditioner|text_encoder(s|_\d+)?|text_model|text_projection)[./]",
             "text encoder",
         ),
-        (r"(first_stage_model|vae|encoder|decoder|quant_conv|post_quant_conv)\.", "VAE"),
-        (r"(unet|model\.diffusion_model)\.", None),
+        (r"(first_stage_model|vae|encoder|decoder|quant_conv|post_quant_conv)[./]", "VAE"),
+        (
+            r"(model\.diffusion_model\.)?(single_transformer|transformer|double|single|joint)_blocks\.",
+            "transformer",
+        ),
+        (r"transformer[./]", "transformer"),
+        (r"(unet|model\.diffusion_model)[./]", None),
     )
 )
 _UNET: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -55,7 +61,7 @@ _UNET: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 def layer_group(name: str) -> str:
     """The group of the tensor `name`: "conv_in", "down", "mid", "up", "conv_out",
-    "time embedding", "text encoder", "VAE" or "other"."""
+    "time embedding", "transformer", "text encoder", "VAE" or "other"."""
     rest = name
     for pattern, part in _PARTS:
         match = pattern.match(name)

@@ -30,7 +30,8 @@ class MappedFile:
             mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise CheckpointError(
-                f"{path} is a folder: a checkpoint here is one file", "Name one file inside it."
+                f"{path} is a folder, and not one that diffusers saves",
+                "Name a file inside it, or a folder with model_index.json, or config.json and weights.",
             )
         if not stat.S_ISREG(mode):
             raise CheckpointError(f"{path} is not a regular file")

@@ -19,6 +19,7 @@ from ..hashing import Fingerprint, sha256
 from ..threads import in_order, threads
 from .dtypes import tensor_bytes
 from .mapping import MappedFile
+from .tree import Tree
 
 MAX_TENSORS = 2**20
 MAX_NAME_BYTES = 4096
@@ -60,20 +61,19 @@ class LeftOut:
 
 
 class Checkpoint(Closing):
-    """An open checkpoint: a context manager over one mapped file.
+    """An open checkpoint: a context manager over a file, or over a folder.
 
     `tensors` has every tensor of the state dict in the file's order; `header` is the JSON of a
-    safetensors file exactly as it stands (without its 8-byte length), None for a pickle.
+    safetensors file exactly as it stands (without its 8-byte length), None for others; `tree` has
+    the files of a folder, None for a single file.
     """
 
-    format: Literal["safetensors", "pickle"]
+    format: Literal["safetensors", "pickle", "diffusers"]
     tensors: Mapping[str, TensorInfo]
     header: bytes | None
     left_out: tuple[LeftOut, ...]
-
-    def __init__(self, file: MappedFile) -> None:
-        self._file = file
-        self.path: Path = file.path
+    tree: Tree | None
+    path: Path
 
     @abc.abstractmethod
     def read(self, name: str) -> memoryview:
@@ -122,8 +122,22 @@ class Checkpoint(Closing):
         self.release(info.name)
         return Fingerprint(info.name, info.dtype, info.shape, digest)
 
+    @abc.abstractmethod
     def close(self) -> None:
-        """Close the file. Views that `read` gave stay valid until they are dropped."""
+        """Close it. Views that `read` gave stay valid until they are dropped."""
+
+
+class CheckpointFile(Checkpoint):
+    """A checkpoint that is one mapped file."""
+
+    format: Literal["safetensors", "pickle"]
+    tree = None
+
+    def __init__(self, file: MappedFile) -> None:
+        self._file = file
+        self.path = file.path
+
+    def close(self) -> None:
         self._file.close()
 
 

@@ -1,10 +1,11 @@
-"""Which kind of checkpoint a file is, by its content."""
+"""Which kind of checkpoint lies at a path: a folder, or a file, by its content."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ..errors import CheckpointError
+from .folder import FolderCheckpoint, files_below, is_checkpoint_folder
 from .mapping import MappedFile
 from .model import Checkpoint
 from .pickle_file import ZIP_MAGIC, PickleFile
@@ -17,11 +18,13 @@ HEAD_BYTES = 512
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a safetensors file or a file of `torch.save`, whatever its name says.
+    """Open a safetensors file, a file of `torch.save`, whatever its name says, or diffusers' folder.
 
     Raises `StorageError` if it cannot be read, and `CheckpointError` if it is not a checkpoint or
     breaks a rule of its format.
     """
+    if is_checkpoint_folder(path):
+        return FolderCheckpoint(path, *files_below(path))
     file = MappedFile(path)
     try:
         return _kind(file)(file)

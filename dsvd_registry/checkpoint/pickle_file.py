@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ..errors import CheckpointError
 from .mapping import MappedFile
-from .model import Checkpoint, Copier, TensorInfo, check_count, check_shape, naming, shown
+from .model import CheckpointFile, Copier, TensorInfo, check_count, check_shape, naming, shown
 from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle
 from .pickle_values import StorageRef, TensorRef
 from .state_dict import select_state_dict
@@ -19,7 +19,7 @@ from .torch_storages import Extent
 ZIP_MAGIC = b"PK\x03\x04"
 
 
-class PickleFile(Checkpoint):
+class PickleFile(CheckpointFile):
     """An open checkpoint of torch, as a zip archive (since 1.6) or in the legacy format.
 
     Raises `CheckpointError` for a file that is not one, is damaged, or has no clear state dict.

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from ..errors import CheckpointError
 from .mapping import MappedFile
 from .model import (
-    Checkpoint,
+    CheckpointFile,
     Copier,
     TensorInfo,
     check_count,
@@ -41,10 +41,11 @@ class Entry:
     end: int
 
 
-class SafetensorsFile(Checkpoint):
+class SafetensorsFile(CheckpointFile):
     """An open safetensors file. Raises `CheckpointError` for every rule that it breaks."""
 
     format = "safetensors"
+    header: bytes
     left_out = ()
 
     def __init__(self, file: MappedFile) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from ..encoding.asked_of_lora import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
 from . import figures
 from .printable import color, printable
@@ -23,6 +24,8 @@ def print_account(report: Report) -> None:
         f"{figures.size(report.stored_bytes)} for {figures.size(report.source_bytes)}"
         f" ({figures.ratio(report.stored_bytes, report.source_bytes)}){_asked(report)}"
     )
+    if _is_lora(report):
+        print_line(_lora(report))
     print_line(
         f"relative error of the whole delta {figures.relative(report.error)};"
         f" the delta is {figures.relative(report.change)} of the weights it changes"
@@ -43,6 +46,23 @@ def print_account(report: Report) -> None:
     _print_some(
         "left out of the source", [f"{entry.name}: {entry.reason}" for entry in report.left_out]
     )
+
+
+def _is_lora(report: Report) -> bool:
+    return report.source_format == SOURCE_FORMAT
+
+
+def _lora(report: Report) -> str:
+    """What the file is: "a LoRA of 24 tensors of the base, ranks 4 to 8"."""
+    # Its own ranks, whatever tau has left of them.
+    ranks = sorted(row.noise_rank for row in report.tensors if row.noise_rank is not None)
+    changed = sum(row.kind != "same" for row in report.tensors)
+    words = [f"a LoRA of {figures.counted(changed, 'tensor')} of the base"]
+    if ranks:
+        words.append(
+            f"rank {ranks[0]}" if ranks[0] == ranks[-1] else f"ranks {ranks[0]} to {ranks[-1]}"
+        )
+    return ", ".join(words)
 
 
 def _asked(report: Report) -> str:
@@ -69,20 +89,20 @@ def kind_name(kind: str) -> str:
 
 
 def _print_kinds(report: Report) -> None:
-    rest_before = report.source_bytes - sum(row.source_bytes for row in report.kinds)
+    before = sum(row.source_bytes for row in report.kinds)
+    # A LoRA file has none of these tensors: they are those of the base that it is merged into.
+    rest_before = "" if _is_lora(report) else figures.size(report.source_bytes - before)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
     rows = [_kind_cells(row) for row in report.kinds]
     # Headers and padding; negative before, where tensors share storage in the source.
-    rows.append(
-        ("rest of the file", "", "", "", figures.size(rest_before), figures.size(rest_after))
-    )
+    rows.append(("rest of the file", "", "", "", rest_before, figures.size(rest_after)))
     total = (
         "total",
         figures.count(report.total),
         figures.count(report.parameters),
         figures.count(sum(row.stored_parameters for row in report.kinds)),
-        figures.size(report.source_bytes),
+        figures.size(before if _is_lora(report) else report.source_bytes),
         figures.size(report.stored_bytes),
     )
     outside = (

@@ -9,9 +9,11 @@ import click
 
 from ..encoding.asked import DEFAULT_GRID_NOISE, DEFAULT_TAU
 from ..errors import InvalidArgument
-from ..registry.many_files import is_folder
+from ..registry import AddedMany, StoppedMany
+from ..registry.many_files import is_one_checkpoint
 from .account import print_account, warn
 from .documents import print_document, version_document
+from .failures import INTERRUPTED
 from .listing import listed
 from .many import many_document, print_many, warn_of_many
 from .matches import print_match
@@ -94,9 +96,12 @@ def add(
     diffusers) stands for the base with it merged in, and is stored whole unless --tau says less.
 
     Several FILEs, or a folder of them, become a model each, named by their stems. One that is refused
-    does not stop the others, and the same command again goes on after a stop.
+    does not stop the others: the summary says why, and the exit code is 0 if every file is in,
+    otherwise that of the first refusal. The same command again goes on after a stop.
+
+    Without --base, each FILE is compared with the bases by names, shapes and a sample of weights.
     """
-    if listing is None and len(files) == 1 and not is_folder(files[0]):
+    if listing is None and len(files) == 1 and is_one_checkpoint(files[0]):
         _add_one(files[0], base, name, settings, as_json=as_json)
         return
     if name is not None:
@@ -104,14 +109,22 @@ def add(
             "--name is given, and not one file alone", "Leave it out: stems are the names."
         )
     paths = (*files, *(() if listing is None else listed(listing)))
-    with open_registry() as registry, shown_progress() as progress:
-        found = registry.add_many(paths, base=base, progress=progress, **settings)
+    try:
+        with open_registry() as registry, shown_progress() as progress:
+            found = registry.add_many(paths, base=base, progress=progress, **settings)
+    except StoppedMany as stopped:
+        _tell_many(stopped.found, INTERRUPTED, as_json=as_json)
+        raise
+    _tell_many(found, found.exit_code, as_json=as_json)
+    ctx.exit(found.exit_code)
+
+
+def _tell_many(found: AddedMany, exit_code: int, *, as_json: bool) -> None:
     warn_of_many(found)
     if as_json:
-        print_document(many_document(found))
+        print_document(many_document(found, exit_code))
     else:
         print_many(found)
-    ctx.exit(found.exit_code)
 
 
 def _add_one(

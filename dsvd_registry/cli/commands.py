@@ -29,7 +29,7 @@ COMMANDS = {
     "verify": "Look for damage.",
     "materialize": "Write the full checkpoint of a version.",
     "import": "Take in a version from a .dsvd file.",
-    "export": "Write a version as a LoRA file.",
+    "export": "Write a version as a LoRA file or a .dsvd file.",
     "alias": "Set and remove names for versions.",
     "tag": "Put tags on versions and take them off.",
     "note": "Replace a version's note.",

@@ -53,9 +53,9 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a version as a LoRA file, or as a .dsvd file for another registry.
+    """Write a version as a LoRA file or a .dsvd file.
 
-    Says what the LoRA cannot hold, and what that costs.
+    Says what a LoRA cannot hold, and what that costs. A .dsvd file is for `import` elsewhere.
     """
     with open_registry() as registry, shown_progress() as progress:
         version = registry.version(ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ MAX_BYTES = 1 << 24
 
 
 def listed(listing: Path) -> tuple[Path, ...]:
-    """The paths that stand in `listing`, one a line; empty lines are passed over.
+    """The paths that stand in `listing` (- is the standard input), one a line; empty ones are none.
 
     They are taken from the current folder on. Raises `InvalidArgument` for what is no such list,
     `StorageError`.
@@ -29,5 +30,6 @@ def listed(listing: Path) -> tuple[Path, ...]:
         raise InvalidArgument(
             f"{listing} is not a list of paths", "Give a text file with a path on each line."
         )
-    lines = (os.fsdecode(line.strip()) for line in data.split(b"\n"))
-    return tuple(Path(line) for line in lines if line)
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    # A name may begin or end in spaces; a list from Windows has its own ends of lines.
+    return tuple(Path(os.fsdecode(line.rstrip(b"\r"))) for line in lines if line.strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from ..registry import AddedFile, AddedMany
 from . import figures
 from .documents import plain
+from .matches import how_sure
 from .printable import color, printable
 from .tables import figure, print_line, print_table, text
 
@@ -18,32 +20,20 @@ OUTCOMES = {"added": "added", "there": "already there", "refused": "refused"}
 
 def print_many(found: AddedMany) -> None:
     """Print the summary of all files."""
-    print_table(
-        [
-            text("outcome"),
-            text("version", optional=True),
-            text("base", optional=True),
-            figure("before", optional=True),
-            figure("after", optional=True),
-            text("file"),
-        ],
-        [_cells(file) for file in found.files],
-    )
+    if found.files:
+        _print_files(found)
     for warning in _warnings(found):
         click.echo(click.style(f"warning: {warning}", fg="yellow"), color=color())
-    if found.refused:
-        print_line()
-        print_line(f"refused ({figures.count(len(found.refused))}):")
-    for file in found.refused:
-        assert file.refusal is not None
-        print_line(f"  {file.path}: {file.refusal.message}")
-        if file.refusal.hint:
-            print_line(f"    hint: {file.refusal.hint}")
+    _print_refused(found)
+    _print_paths(
+        "given by two paths, and taken once",
+        [f"{repeat.path}: the same file as {repeat.first}" for repeat in found.repeats],
+    )
+    _print_paths("not reached", list(map(str, found.not_reached)))
     print_line()
     print_line(
-        f"{figures.counted(len(found.files), 'file')}: {figures.count(len(found.added))} added, "
-        f"{figures.count(len(found.there))} already there, "
-        f"{figures.count(len(found.refused))} refused"
+        f"{figures.counted(len(found.files) + len(found.not_reached), 'file')}: "
+        + ", ".join(f"{figures.count(count)} {what}" for what, count in _counts(found))
     )
     if found.stored_bytes:
         print_line(
@@ -61,31 +51,87 @@ def warn_of_many(found: AddedMany) -> None:
         click.echo(click.style(f"warning: {warning}", fg="yellow"), err=True, color=color())
 
 
-def many_document(found: AddedMany) -> dict[str, Any]:
+def many_document(found: AddedMany, exit_code: int) -> dict[str, Any]:
     """All of it for programs."""
-    sums: dict[str, Any] = {
+    return {
+        "files": plain(found.files),
+        "repeats": plain(found.repeats),
+        "not_reached": plain(found.not_reached),
         "added": len(found.added),
         "there": len(found.there),
         "refused": len(found.refused),
         "source_bytes": found.source_bytes,
         "stored_bytes": found.stored_bytes,
         "safe_to_delete": plain(found.safe_to_delete),
-        "exit_code": found.exit_code,
+        "exit_code": exit_code,
     }
-    return {"files": plain(found.files)} | sums
+
+
+def _print_files(found: AddedMany) -> None:
+    print_table(
+        [
+            text("outcome"),
+            text("version", optional=True),
+            text("base", optional=True),
+            text("change to it", optional=True),
+            figure("left out", optional=True),
+            figure("before", optional=True),
+            figure("after", optional=True),
+            text("file"),
+        ],
+        [_cells(file) for file in found.files],
+    )
 
 
 def _cells(file: AddedFile) -> tuple[str, ...]:
-    if file.ref is None:
-        return (OUTCOMES[file.outcome], "", "", "", "", str(file.path))
+    is_in = file.ref is not None
     return (
         OUTCOMES[file.outcome],
-        file.ref,
+        file.ref or "",
         file.base or "",
-        figures.size(file.source_bytes),
-        figures.size(file.stored_bytes),
+        _base_found(file),
+        figures.count(len(file.left_out)) if file.left_out else "",
+        figures.size(file.source_bytes) if is_in else "",
+        figures.size(file.stored_bytes) if is_in else "",
         str(file.path),
     )
+
+
+def _base_found(file: AddedFile) -> str:
+    """By what, where none was named."""
+    if file.match is None:
+        return ""
+    change = file.match.best.change
+    return ", ".join(filter(None, (figures.relative(change), how_sure(file.match))))
+
+
+def _print_refused(found: AddedMany) -> None:
+    refused = [(file.path, file.refusal) for file in found.refused if file.refusal is not None]
+    lines = []
+    for path, refusal in refused:
+        # Most messages name the file, and all should be seen to be of one.
+        said = str(path) in refusal.message
+        lines.append(refusal.message if said else f"{path}: {refusal.message}")
+        if refusal.hint:
+            lines.append(f"  hint: {refusal.hint}")
+    _print_paths("refused", lines, len(refused))
+
+
+def _print_paths(title: str, lines: Sequence[str], number: int | None = None) -> None:
+    if not lines:
+        return
+    print_line()
+    print_line(f"{title} ({figures.count(len(lines) if number is None else number)}):")
+    for line in lines:
+        print_line(f"  {line}")
+
+
+def _counts(found: AddedMany) -> Iterator[tuple[str, int]]:
+    yield "added", len(found.added)
+    yield "already there", len(found.there)
+    yield "refused", len(found.refused)
+    if found.not_reached:
+        yield "not reached", len(found.not_reached)
 
 
 def _warnings(found: AddedMany) -> list[str]:

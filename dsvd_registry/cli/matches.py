@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..registry import BaseMatch
 from . import figures
 from .tables import print_line
@@ -10,19 +12,17 @@ from .tables import print_line
 def print_match(match: BaseMatch) -> None:
     """Say which base it is, and by what."""
     best = match.best
+    changed = "" if best.change is None else f", changed by {figures.relative(best.change)}"
     print_line(
-        f"its base is {best.name}: {_percent(best.matched)} of its tensors, "
-        f"changed by {figures.relative(best.change)} in a sample; {_next(match)}"
+        f"its base is {best.name}: {math.floor(100 * best.matched)} % of its tensors{changed}"
+        f"{' in a sample' if changed else ''}; {how_sure(match)}"
     )
 
 
-def _next(match: BaseMatch) -> str:
+def how_sure(match: BaseMatch) -> str:
+    """How far the next base is: "no other fits", "3.1 times as much from sd14"."""
     if match.rival is None:
         return "no other base fits"
     if match.best.change == 0:
-        return f"the next, {match.rival}, has other weights"
-    return f"of the next, {match.rival}, {match.margin:.1f} times as much"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+        return f"not so from {match.rival}"
+    return f"{match.margin:.1f} times as much from {match.rival}"

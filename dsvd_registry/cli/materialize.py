@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,6 +15,10 @@ from .tables import print_line
 
 if TYPE_CHECKING:
     from ..reconstruction.casting import CastDtype
+    from ..reconstruction.target import LayoutName
+
+
+SHOWN = 8  # of the tensors that are left out
 
 
 @click.command()
@@ -22,9 +26,9 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    metavar="FILE",
+    metavar="PATH",
     type=click.Path(path_type=Path),
-    help="The file to write. Default: NAME.safetensors in the current folder.",
+    help="Where to write. Default: NAME.safetensors, or the folder NAME, in the current folder.",
 )
 @click.option("--tau", type=float, help="A lower tau than the version was stored with.")
 @click.option(
@@ -32,25 +36,48 @@ if TYPE_CHECKING:
     type=click.Choice(["fp32", "fp16", "bf16"]),
     help="Cast the exact result. Default: the dtypes of the fine-tune.",
 )
-@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option(
+    "--layout",
+    type=click.Choice(["as-added", "diffusers", "single-file"]),
+    default="as-added",
+    show_default=True,
+    help="A folder of diffusers, or one file in the original layout (A1111, ComfyUI).",
+)
+@click.option(
+    "--like",
+    metavar="BASE",
+    help="The base, a folder, whose configurations a folder gets.  [default: the version's base]",
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
 @common_options
 def materialize(
     ref: str,
     output: Path | None,
     tau: float | None,
     dtype: CastDtype | None,
+    layout: LayoutName | Literal["as-added"],
+    like: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Write the full checkpoint of a version.
 
-    The result is a safetensors file, the same bytes on every machine.
+    The result is a safetensors file, or the folder of diffusers that was added: the same bytes on
+    every machine.
     """
     with open_registry() as registry, shown_progress() as progress:
         version = registry.version(ref)
-        target = output or Path(f"{version.model}.safetensors")
+        wanted = None if layout == "as-added" else layout
+        target = output or registry.default_output(version.ref, wanted)
         written = registry.materialize(
-            version.ref, target, tau=tau, dtype=dtype, replace=force, progress=progress
+            version.ref,
+            target,
+            tau=tau,
+            dtype=dtype,
+            layout=wanted,
+            like=like,
+            replace=force,
+            progress=progress,
         )
     if as_json:
         print_document({"ref": version.ref, "written": written})
@@ -58,6 +85,11 @@ def materialize(
     print_line(
         f"wrote {written.path}: {version.ref} at tau {written.tau:g}, {figures.size(written.size)}"
     )
-    what = "dtype" if dtype else "tau"
+    if written.left_out:
+        some = ", ".join(written.left_out[:SHOWN])
+        others = len(written.left_out) - SHOWN
+        more = f" and {others} others (--json has all)" if others > 0 else ""
+        print_line(f"left out, as this layout has no place for it: {some}{more}")
+    what = "layout" if wanted else "dtype" if dtype else "tau"
     origin = "as recorded" if written.recorded else f"none is recorded for this {what}"
     print_line(f"SHA-256 {written.sha256} ({origin})")

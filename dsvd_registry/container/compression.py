@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import zstandard
 
 from ..errors import ContainerError
@@ -21,6 +23,18 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 def compress(data: Bytes, parameters: zstandard.ZstdCompressionParameters) -> bytes:
     """A single zstd frame with its content size, without dictionary or checksum."""
     return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+
+def compress_blocks(
+    blocks: Sequence[bytes], parameters: zstandard.ZstdCompressionParameters
+) -> bytes:
+    """The same frame of all `blocks` together, each of which is a block of zstd, or several."""
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    frame = compressor.compressobj(size=sum(map(len, blocks)))
+    written = []
+    for block in blocks:
+        written += [frame.compress(block), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
+    return b"".join([*written, frame.flush()])
 
 
 def decompress(data: Bytes, size: int, where: str) -> bytes:

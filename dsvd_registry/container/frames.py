@@ -95,10 +95,13 @@ class Frames:
         return stored
 
     def _holds(self, frame: Frame) -> str:
-        """The tensors of a frame, for a message."""
+        """What is in a frame, for a message."""
         if not frame.parts:
             return "the header of the source"
-        tensors = self._header.tensors
-        names = list(dict.fromkeys(tensors[part.tensor].name for part in frame.parts))
-        others = f" and {len(names) - 3} other tensors" if len(names) > 3 else ""
+        if frame.content == "files":
+            what, names = "files", [file.path for file in self._header.tree or ()]
+        else:
+            what, names = "tensors", [tensor.name for tensor in self._header.tensors]
+        names = list(dict.fromkeys(names[part.tensor] for part in frame.parts))
+        others = f" and {len(names) - 3} other {what}" if len(names) > 3 else ""
         return f"{frame.content} of " + ", ".join(map(repr, names[:3])) + others

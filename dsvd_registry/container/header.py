@@ -30,6 +30,7 @@ from .records import (
     View,
     ViewKind,
 )
+from .tree import parse_tree, tree_object
 
 REALS = ("energy", "nuclear_norm", "base_norm", "norm", "error")
 
@@ -84,9 +85,12 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
         payload_sha256=fields.hexadecimal("payload_sha256", 64),
         results=tuple(
             _result(entry, f"results[{i}]")
-            for i, entry in enumerate(fields.array("results", 1, least=1))
+            for i, entry in enumerate(
+                fields.array("results", limits.MAX_FILES if "tree" in requires else 1, least=1)
+            )
         ),
         packed="packed" in requires,
+        tree=parse_tree(fields, is_named="tree" in requires),
     )
     for part in (fields, base, source):
         part.end()
@@ -150,6 +154,7 @@ def _header_object(header: Header) -> dict[str, Any]:
             "size": header.source.size,
         },
         "tensors": [_tensor_object(tensor) for tensor in header.tensors],
+        **({} if header.tree is None else {"tree": tree_object(header.tree)}),
     }
 
 

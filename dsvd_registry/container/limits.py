@@ -27,9 +27,10 @@ MAX_WINDOW = 1 << 27
 MAX_BASE_TENSORS_PER_RECORD = 64
 MAX_DIMENSIONS = 32
 MAX_NAME_BYTES = 4096
+MAX_FILES = 1 << 14
 MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: what JSON readers keep exactly
 
-FEATURES = frozenset({"fidelity", "packed"})  # names that `requires` may hold
+FEATURES = frozenset({"fidelity", "packed", "tree"})  # names that `requires` may hold
 
 
 def shape_fits(shape: Iterable[int]) -> bool:

@@ -62,7 +62,7 @@ class Container(Closing):
             self._groups: dict[int, list[Rows]] = {}
             self._rows: dict[int, FrameRows] = {}
             self._tables: dict[int, ComponentTable] = {}
-            self._find_parts(("tables", "elements", "bytes"))
+            self._find_parts(("tables", "elements", "bytes", "files"))
             self._read_tables()
             self._find_parts(("components",))
         except BaseException:
@@ -121,16 +121,23 @@ class Container(Closing):
         """One of them, in order."""
         return self._part(self._places_of("bytes", tensor)[number])
 
-    def source_header(self) -> bytes | None:
-        """The JSON header of the safetensors file that was the source, if it was one."""
-        for index, frame in enumerate(self.header.frames):
-            if frame.content == "source_header":
-                return self._frames.content(index)
-        return None
+    def source_headers(self) -> tuple[bytes, ...]:
+        """The JSON headers of the safetensors files that were the source: one, several or none."""
+        return tuple(
+            self._frames.content(index)
+            for index, frame in enumerate(self.header.frames)
+            if frame.content == "source_header"
+        )
+
+    def stored_file(self, file: int) -> Iterator[memoryview]:
+        """The bytes of file number `file` of the tree, a run at a time; none of one not stored here."""
+        yield from (self._part(place) for place in self._places_of("files", file))
 
     def part_sizes(self) -> Iterator[tuple[Frame, Part, int]]:
-        """Every part with its frame and its bytes in the decompressed frame."""
-        for (_, tensor), places in self._places.items():
+        """Every part of a tensor with its frame and its bytes in the decompressed frame."""
+        for (content, tensor), places in self._places.items():
+            if content == "files":
+                continue
             for place in places:
                 frame = self.header.frames[place.frame]
                 yield frame, Part(tensor, place.count), place.nbytes
@@ -203,10 +210,10 @@ class Container(Closing):
                 )
 
     def _part_rows(self, frame: Frame, part: Part, first: int) -> list[Rows]:
-        """The groups of rows of a part; none of tables and bytes."""
-        record = self.header.tensors[part.tensor]
+        """The groups of rows of a part; none of tables, bytes and files."""
         match frame.content:
             case "elements":
+                record = self.header.tensors[part.tensor]
                 assert isinstance(record, DenseRecord)
                 return element_rows(record, part)
             case "components":

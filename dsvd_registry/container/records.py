@@ -13,12 +13,13 @@ from ..checkpoint.dtypes import tensor_bytes
 from ..layouts.view import View as View
 from ..layouts.view import ViewKind as ViewKind
 
-FrameContent = Literal["tables", "elements", "bytes", "source_header", "components"]
+FrameContent = Literal["tables", "elements", "bytes", "source_header", "files", "components"]
 FRAME_ORDER: tuple[FrameContent, ...] = (
     "tables",
     "elements",
     "bytes",
     "source_header",
+    "files",
     "components",
 )
 RESULT_PATH = "model.safetensors"
@@ -205,10 +206,32 @@ class Omission:
 
 
 @dataclass(frozen=True)
+class TensorFile:
+    """A file of a folder that holds tensors: those whose names begin with `prefix`, or some of them."""
+
+    path: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """Another file of a folder: stored here or, if `of_base`, one that the base has, too."""
+
+    path: str
+    sha256: str
+    size: int
+    of_base: bool
+
+
+TreeFile = TensorFile | KeptFile
+
+
+@dataclass(frozen=True)
 class Header:
     """All of the JSON header. `tensors` are sorted by the UTF-8 bytes of their names.
 
-    `packed`: rows of integers are laid out by the feature of this name.
+    `packed`: rows of integers are laid out by the feature of this name. `tree`: the files of a
+    result that is a folder, sorted by the UTF-8 bytes of their paths; None for a single file.
     """
 
     base_digest: str
@@ -221,11 +244,16 @@ class Header:
     payload_sha256: str
     results: tuple[Result, ...]
     packed: bool = False
+    tree: tuple[TreeFile, ...] | None = None
 
     @property
     def requires(self) -> tuple[str, ...]:
         """The features that a reader must have, ascending. They follow from the rest."""
-        used = {"fidelity": self.encoding.fidelity is not None, "packed": self.packed}
+        used = {
+            "fidelity": self.encoding.fidelity is not None,
+            "packed": self.packed,
+            "tree": self.tree is not None,
+        }
         return tuple(name for name, is_used in used.items() if is_used)
 
     @property
@@ -235,6 +263,6 @@ class Header:
 
     @property
     def keeps_source(self) -> bool:
-        """Whether the result is the source file again, to the byte."""
+        """Whether the result is the source, a single file, again to the byte."""
         has_header = any(frame.content == "source_header" for frame in self.frames)
-        return has_header and not self.is_lossy
+        return has_header and not self.is_lossy and self.tree is None

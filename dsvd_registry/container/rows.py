@@ -7,6 +7,7 @@ packed.py that of its feature `packed`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,6 +19,10 @@ import numpy.typing as npt
 from .integers import Int32
 
 Int64 = npt.NDArray[np.int64]
+
+LEAST_BLOCK, MOST_BLOCK = 2 << 10, 32 << 10  # bytes; of a block of zstd, which may have 128 KiB
+
+_key = attrgetter("key")
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,20 @@ class Layout(Protocol):
         """A frame of these groups, in the order of its parts."""
 
 
-def joined(runs: Iterable[Run]) -> bytes:
-    """A frame's bytes."""
-    return b"".join(run.data for run in sorted(runs, key=attrgetter("key")))
+def blocks(runs: Iterable[Run]) -> Iterator[bytes]:
+    """A frame's bytes, cut so that each block may have a code of its own.
+
+    Where another class begins, unless the block is still too short to be worth the code's bytes,
+    and where it grows long.
+    """
+    held = b""
+    for _, of_class in itertools.groupby(sorted(runs, key=_key), _key):
+        if len(held) >= LEAST_BLOCK:
+            yield held
+            held = b""
+        held += b"".join(run.data for run in of_class)
+        for _ in range((len(held) - 1) // MOST_BLOCK):
+            yield held[:MOST_BLOCK]
+            held = held[MOST_BLOCK:]
+    if held:
+        yield held

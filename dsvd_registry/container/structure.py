@@ -24,6 +24,7 @@ from .records import (
     TensorRecord,
 )
 from .table import TABLE_ENTRY_SIZE
+from .tree import check_tree, stored_files
 
 
 def check_structure(header: Header) -> None:
@@ -120,11 +121,12 @@ def _check_frames(header: Header) -> None:
     order = [FRAME_ORDER.index(frame.content) for frame in header.frames]
     if order != sorted(order):
         raise ContainerError("the frames are not in the order of their contents")
-    if order.count(FRAME_ORDER.index("source_header")) > 1:
+    headers = order.count(FRAME_ORDER.index("source_header"))
+    if header.tree is None and headers > 1:
         raise ContainerError("more than one frame holds the source's header")
     for frame in header.frames:
         if frame.content == "source_header":
-            if header.source.format != "safetensors":
+            if header.source.format != "safetensors" and header.tree is None:
                 raise ContainerError("a header of a source that is not a safetensors file")
             if frame.raw > limits.MAX_SOURCE_HEADER:
                 raise ContainerError("the source's header is over its limit")
@@ -137,9 +139,12 @@ def _check_frames(header: Header) -> None:
     for i, frame in enumerate(header.frames):
         if (frame.content == "source_header") == bool(frame.parts):
             raise ContainerError(f"frames[{i}] has no parts, or parts that it must not have")
+        of_files = frame.content == "files"
+        there = len(header.tree or ()) if of_files else len(header.tensors)
         for part in frame.parts:
-            if part.tensor >= len(header.tensors):
-                raise ContainerError(f"frames[{i}] names tensor {part.tensor}, which there is not")
+            if part.tensor >= there:
+                what = "file" if of_files else "tensor"
+                raise ContainerError(f"frames[{i}] names {what} {part.tensor}, which there is not")
             key = frame.content, part.tensor
             counts[key] = counts.get(key, 0) + part.count
         expected = frame_size(header, frame)
@@ -149,7 +154,12 @@ def _check_frames(header: Header) -> None:
         if counts.pop((content, index), 0) != expected:
             name = header.tensors[index].name
             raise ContainerError(f"tensor {name!r}: the frames hold not all of its {content}")
-    if counts:
+    for index, file in stored_files(header.tree or ()):
+        if counts.pop(("files", index), 0) != file.size:
+            raise ContainerError(f"file {file.path!r}: the frames hold not all of it")
+    for content, _ in counts:
+        if content == "files":
+            raise ContainerError("a frame holds bytes of a file that is not stored, or is empty")
         raise ContainerError("a frame holds numbers of a tensor that has none of that kind")
 
 
@@ -158,7 +168,7 @@ def frame_size(header: Header, frame: Frame) -> int | None:
     match frame.content:
         case "tables":
             return sum(TABLE_ENTRY_SIZE * part.count for part in frame.parts)
-        case "bytes":
+        case "bytes" | "files":
             return sum(part.count for part in frame.parts)
         case "elements":
             layout = layout_of(header)
@@ -181,6 +191,9 @@ def _expected_units(header: Header) -> Iterator[tuple[FrameContent, int, int]]:
 
 
 def _check_result(header: Header) -> None:
+    if header.tree is not None:
+        check_tree(header)
+        return
     result, source = header.results[0], header.source
     if result.path != RESULT_PATH:
         raise ContainerError(f"the result's path is {result.path!r}, not {RESULT_PATH!r}")

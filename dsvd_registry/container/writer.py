@@ -17,11 +17,11 @@ from ..errors import ContainerError
 from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
-from .compression import BYTES, NUMBERS, TEXT, compress
+from .compression import BYTES, NUMBERS, TEXT, compress, compress_blocks
 from .fidelity import check_budget
 from .header import header_json
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
-from .rows import Run, joined
+from .rows import Run, blocks
 from .structure import check_structure
 
 # A frame is closed once it holds this much: of more rows, more are alike.
@@ -31,6 +31,7 @@ PARAMETERS = {
     "elements": NUMBERS,
     "bytes": BYTES,
     "source_header": TEXT,
+    "files": BYTES,
     "components": NUMBERS,
 }
 
@@ -97,7 +98,7 @@ class PayloadWriter:
 
     def _close_frame(self, content: FrameContent, band: int) -> None:
         frame = self._open.pop((content, band))
-        stored = compress(joined(frame.runs), PARAMETERS[content])
+        stored = compress_blocks(list(blocks(frame.runs)), PARAMETERS[content])
         position = self._scratch.seek(0, 2)
         self._scratch.write(stored)
         entry = Frame(content, tuple(frame.parts), frame.size, len(stored), xxh3(stored))

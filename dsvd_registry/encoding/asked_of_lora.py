@@ -8,7 +8,7 @@ from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, InvalidArgument
 from ..fs import storage_errors
 from ..hashing import sha256
-from ..lora import Configuration, is_from_peft
+from ..lora import Configuration, keeps_alphas_apart
 from ..lora.alpha import CONFIG_FILE, MAX_CONFIG_BYTES
 from ..store import canonical
 from .asked import Asked, ByTau
@@ -56,13 +56,20 @@ class AskedOfLora:
 def _configuration(checkpoint: Checkpoint) -> tuple[Configuration, str | None]:
     """PEFT's configuration, and the SHA-256 of its file where it has one.
 
-    PEFT writes alphas into a file beside the weights alone, and without it they would be wrong.
+    PEFT writes alphas into a file beside the weights alone. Raises `CheckpointError` where it is not
+    there: without it the weights would be wrong, and nothing would show it.
     """
     found = Configuration.of_header(checkpoint)
-    path = checkpoint.path.parent / CONFIG_FILE
-    if found.fields or not is_from_peft(checkpoint.tensors) or not path.is_file():
+    if found.fields or not keeps_alphas_apart(checkpoint.tensors):
         return found, None
+    path = checkpoint.path.parent / CONFIG_FILE
     with storage_errors(path):
+        if not path.is_file():
+            raise CheckpointError(
+                f"{checkpoint.path} was saved by PEFT, and {CONFIG_FILE} is not beside it: it has the "
+                "alphas that the factors are to be scaled by",
+                f"Put PEFT's {CONFIG_FILE} into its folder; one with {{}} in it scales by 1.",
+            )
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise CheckpointError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
         data = path.read_bytes()

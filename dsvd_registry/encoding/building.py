@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from ..codec.in_order import in_order
 from ..container import limits
 from ..container.reader import Container
 from ..container.records import (
-    RESULT_PATH,
     Encoding,
     Header,
     Omission,
@@ -26,15 +25,15 @@ from ..container.records import (
     Result,
     TensorRecord,
 )
-from ..container.rows import Run
 from ..container.writer import PayloadWriter, write_container
 from ..errors import CheckpointError
 from ..fs import storage_errors
 from ..progress import Meter, Progress
 from ..reconstruction.reconstruction import Reconstruction
-from ..reconstruction.result_layout import result_layout
+from ..reconstruction.result_layout import result_files
 from ..store import ObjectStore, StoredObject
 from .fine import Fine
+from .folders import add_files, add_source_headers, source_headers, tree_of
 from .one_tensor import Codec, PackedTensor, pack_tensor
 
 # Where the result's digest will stand, which depends on all the rest; it compresses as badly.
@@ -94,8 +93,11 @@ def closed(
 ) -> Header:
     """The header over a payload that has the parts of all `tensors`; the result's digest is to come."""
     checkpoint = fine.checkpoint
-    if checkpoint.header is not None:
-        payload.add("source_header", None, Run.alone(checkpoint.header))
+    headers = source_headers(checkpoint)
+    add_source_headers(payload, headers)
+    tree = tree_of(checkpoint, fine.base)
+    if tree is not None and checkpoint.tree is not None:
+        add_files(payload, tree, checkpoint.tree)
     frames, payload_sha256 = payload.finish()
     header = Header(
         base_digest=fine.base.digest,
@@ -108,8 +110,9 @@ def closed(
         payload_sha256=payload_sha256,
         results=(),
         packed=True,
+        tree=tree,
     )
-    return replace(header, results=(_undigested(header, checkpoint.header),))
+    return replace(header, results=undigested(header, headers))
 
 
 def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObject:
@@ -119,10 +122,13 @@ def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObjec
         file.flush()
         with Container(file.path) as container:
             tau = draft.header.encoding.tau
-            found = Reconstruction(container, draft.fine.base, tau).digest(progress, "checking")
-    result = Result(RESULT_PATH, found.sha256, found.size)
+            found = Reconstruction(container, draft.fine.base, tau).digests(progress, "checking")
+    results = tuple(
+        Result(result.path, digest.sha256, digest.size)
+        for result, digest in zip(draft.header.results, found, strict=True)
+    )
     with objects.new_object() as writer:
-        write_container(replace(draft.header, results=(result,)), draft.payload.chunks(), writer)
+        write_container(replace(draft.header, results=results), draft.payload.chunks(), writer)
         return writer.commit()
 
 
@@ -139,7 +145,10 @@ def check_storable(checkpoint: Checkpoint) -> None:
 
 def data_order(checkpoint: Checkpoint) -> Iterator[str]:
     """The order of the result's data, so that materialising reads every frame once."""
-    if checkpoint.header is not None:
+    if checkpoint.tree is not None:
+        for file in checkpoint.tree.tensors:
+            yield from (file.prefix + name for name in kept_layout(file.header).order)
+    elif checkpoint.header is not None:
         yield from kept_layout(checkpoint.header).order
     else:
         yield from canonical_layout(checkpoint.tensors.values(), {}).order
@@ -151,7 +160,8 @@ def omission(entry: LeftOut) -> Omission:
     return Omission(entry.name[:most] or "''", entry.reason[:most] or "''")
 
 
-def _undigested(header: Header, source_header: bytes | None) -> Result:
-    size = result_layout(header, source_header, header.encoding.tau).size
+def undigested(header: Header, headers: Sequence[bytes]) -> tuple[Result, ...]:
+    """The results of a header, but for what only making them tells."""
     digest = header.source.sha256 if header.keeps_source else NOT_YET
-    return Result(RESULT_PATH, digest, size)
+    files = result_files(header, headers, header.encoding.tau)
+    return tuple(Result(file.path, digest, file.size) for file in files)

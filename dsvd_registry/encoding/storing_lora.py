@@ -10,17 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..checkpoint import Checkpoint, TensorInfo
+from ..checkpoint import Checkpoint, LeftOut, TensorInfo
 from ..checkpoint.layout import canonical_layout
 from ..checkpoint.safetensors_file import parse_header
 from ..codec.encode import Settings
 from ..codec.in_order import in_order
 from ..container.records import (
-    RESULT_PATH,
     Encoding,
     Header,
-    Omission,
-    Result,
     SameRecord,
     Source,
     TensorRecord,
@@ -31,12 +28,12 @@ from ..fs import storage_errors
 from ..lora import Merge, check_whole, place_changes, read_adapter
 from ..progress import Meter, Progress
 from ..reconstruction.base_weights import BaseWeights
-from ..reconstruction.result_layout import result_layout
 from ..store import ObjectStore, StoredObject
 from .asked_of_lora import AskedOfLora
-from .building import NOT_YET, Draft, add_parts, check_storable, omission, store
+from .building import Draft, add_parts, check_storable, omission, store, undigested
 from .counterparts import Counterparts
 from .fine import Fine
+from .folders import add_source_headers, source_headers, tree_of
 from .merged_weights import pack_merged
 from .one_tensor import PackedTensor
 
@@ -62,12 +59,15 @@ def store_lora(
     merge = place_changes(adapter, infos, checkpoint.path, base.name, metadata or {})
     refused = (*adapter.refused, *merge.refused)
     if not asked.skip_unsupported or not merge.changes:
-        check_whole(checkpoint.path, refused)
+        check_whole(checkpoint.path, refused, is_all=not merge.changes)
     settings = Settings(asked.tau, asked.grid_noise, device=device)
     order = canonical_layout(infos.values(), {}).order
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         payload = PayloadWriter(scratch)
         records = _encode(checkpoint, merge, order, base, settings, payload, progress)
+        # Of a base that is a folder the result is one, too.
+        headers = source_headers(base.checkpoint) if base.checkpoint.tree is not None else []
+        add_source_headers(payload, headers)
         frames, payload_sha256 = payload.finish()
         header = Header(
             base_digest=base.digest,
@@ -75,7 +75,7 @@ def store_lora(
             encoding=Encoding(asked.tau, asked.grid_noise),
             source=source,
             left_out=(
-                *(Omission(one.tensor, one.reason) for one in refused),
+                *(omission(LeftOut(one.tensor, one.reason)) for one in refused),
                 *map(omission, checkpoint.left_out),
             ),
             tensors=tuple(records[name] for name in sorted(records, key=str.encode)),
@@ -83,9 +83,9 @@ def store_lora(
             payload_sha256=payload_sha256,
             results=(),
             packed=True,
+            tree=tree_of(base.checkpoint, base),
         )
-        size = result_layout(header, None, asked.tau).size
-        header = replace(header, results=(Result(RESULT_PATH, NOT_YET, size),))
+        header = replace(header, results=undigested(header, headers))
         fine = Fine(checkpoint, source, base, Counterparts({}, {}))
         return store(Draft(fine, header, payload), objects, progress)
 

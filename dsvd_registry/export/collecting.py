@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 import torch
 
 from ..codec.compare import Delta, Factors
-from ..container.records import BasedRecord, Header, LowRankRecord, TensorRecord
+from ..container.records import (
+    BasedRecord,
+    Header,
+    LowRankRecord,
+    RawRecord,
+    SameRecord,
+    TensorRecord,
+)
+from ..layouts.view import Shape
 from .deltas import Deltas, missing_delta, square_norm, viewed_delta
 from .exported import LeftOut, Module
 from .folding import decomposed, enough
@@ -17,8 +25,8 @@ from .formats import ATTENTION_END, LoraFormat
 from .layers import Layer, Layers, Piece
 from .pairs import Loss, Pair, cast, empty_pair, make_pair
 
-DENSE_ENERGY = 0.999
-_NO_LAYER = "no layer that a LoRA changes"
+_NEW_ROWS = "rows that the base lacks"
+_NO_LAYER = "no layer that a LoRA of this family changes"
 _NO_MODULE = "the format has no such module"
 _NO_VECTOR = "the format holds low-rank pairs only"
 
@@ -56,12 +64,14 @@ class Collected:
 
 
 def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator[int]:
-    """The ranks of the modules of low-rank tensors, as far as they follow from the header."""
+    """The ranks of the modules, as far as they follow from the header: a dense matrix will have that
+    of the limit, or one that only its numbers tell."""
     for record in header.tensors:
-        if isinstance(record, LowRankRecord):
+        stored = record.rank if isinstance(record, LowRankRecord) else limit
+        if stored is not None and not isinstance(record, SameRecord | RawRecord):
             for piece in layers.pieces.get(record.name, ()):
                 if piece.layer.is_matrix:
-                    yield _limited(record.rank, limit)
+                    yield min(_limited(stored, limit), *_sides(piece.layer.shape))
 
 
 def collect(
@@ -95,7 +105,7 @@ class Collector:
         """One tensor, and its delta if it has one."""
         omitted = self.collected.omitted
         if isinstance(record, BasedRecord) and record.new_rows:
-            omitted.append((record.name, f"{record.new_rows} rows that the base lacks", None))
+            omitted.append((record.name, _NEW_ROWS, None))
         if delta is None:
             reason = missing_delta(record)
             if reason is not None:
@@ -147,7 +157,7 @@ class Collector:
             if key is None:
                 return _NO_MODULE
             factors, values = decomposed(delta.reshape(layer.shape[0], -1))
-            self._pair(key, layer, factors, enough(values, DENSE_ENERGY))
+            self._pair(key, layer, factors, enough(values, self._dtype))
         return None
 
     def _pair(self, key: str, layer: Layer, factors: Factors, stored: int) -> None:
@@ -166,6 +176,11 @@ class Collector:
         self.collected.whole[key] = values
         lost = square_norm(values.to(torch.float64) - delta)
         self.collected.losses.append(Loss(square_norm(delta), lost, rounded=lost))
+
+
+def _sides(shape: Shape) -> tuple[int, int]:
+    """Of a weight as a matrix."""
+    return shape[0], math.prod(shape[1:])
 
 
 def _limited(rank: int, limit: int | None) -> int:

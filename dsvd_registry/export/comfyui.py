@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from ..layouts.families import Family
+from ..layouts.original_unet import original_unet_names
 from .formats import LoraFormat, Tensors, is_encoder_linear, kohya_tensors, text_encoder_prefix
 from .layers import Layer
-from .original_names import original_unet_names
 from .pairs import Pair
 
 _CLIPS: dict[tuple[Family, str], str] = {

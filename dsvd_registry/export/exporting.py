@@ -16,13 +16,14 @@ from ..codec.tensors import tensor_to_bytes
 from ..container.reader import Container
 from ..errors import InvalidArgument
 from ..fs import new_file, storage_errors
+from ..layouts.families import family_name
 from .collecting import Collected, collect, planned_ranks
 from .comfyui import ComfyUI
 from .deltas import Base, Deltas
 from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format
 from .formats import LoraFormat, Tensors
 from .kohya import Kohya
-from .layers import Layers, find_layers
+from .layers import MODELS, Layers, find_layers
 from .peft import Peft
 
 _TORCH_DTYPES: dict[Dtype, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
@@ -43,8 +44,8 @@ def export_lora(
     """Write the delta of `container` to `output` as a LoRA file of `format`.
 
     `rank_limit`: the most components of a module; the first ones are the largest. A matrix that is
-    stored dense is decomposed, to this rank or to what keeps 99.9 % of its energy. `advance` is
-    called with the bytes of each of the version's tensors as it is done.
+    stored dense is decomposed, to this rank or to all that `dtype` can tell from nothing. `advance`
+    is called with the bytes of each of the version's tensors as it is done.
 
     Raises `InvalidArgument` for a family that is not exported and where nothing can be, `Conflict`
     if `output` exists and `replace` is false, `ContainerError`, `BaseMismatch`, `StorageError`;
@@ -83,6 +84,12 @@ def _check_asked(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
 
 
 def _format(format: Format, layers: Layers, ranks: tuple[int, ...]) -> LoraFormat:
+    """Raises `InvalidArgument` for a format that has no names for the family."""
+    if format != "peft" and "unet" not in MODELS[layers.family]:
+        raise InvalidArgument(
+            f"a LoRA of {family_name(layers.family)} is not written in the format {format}",
+            "Take --format peft, which diffusers loads.",
+        )
     unet = {layer.path for layer in layers.of("unet")}
     match format:
         case "kohya":

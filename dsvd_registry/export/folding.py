@@ -33,7 +33,8 @@ def decomposed(matrix: torch.Tensor) -> tuple[Factors, torch.Tensor]:
     return Factors(u.T * root, v * root), s
 
 
-def enough(singular_values: torch.Tensor, share: float) -> int:
-    """The smallest rank, at least 1, that keeps this share of the sum of squares."""
-    sums = singular_values.square().cumsum(0)
-    return min(len(sums), int((sums < share * sums[-1]).sum()) + 1)
+def enough(singular_values: torch.Tensor, dtype: torch.dtype) -> int:
+    """The smallest rank, at least 1, that lacks no more (in norm) than a rounding to `dtype` does."""
+    lacking = singular_values.square().flip(0).cumsum(0).flip(0)
+    rounding = torch.finfo(dtype).eps / 2
+    return max(1, int((lacking > rounding**2 * lacking[0]).sum()))

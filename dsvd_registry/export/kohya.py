@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from ..layouts.families import Family
+from ..layouts.original_unet import original_unet_names
 from .formats import LoraFormat, Tensors, commonest, is_encoder_linear, kohya_tensors
 from .formats import text_encoder_prefix as prefix
 from .layers import Layer
-from .original_names import original_unet_names
 from .pairs import Pair
 
 _VERSIONS: dict[Family, str] = {

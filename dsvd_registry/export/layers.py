@@ -17,7 +17,15 @@ from ..layouts.families import Family
 from ..layouts.parts import Part, is_text_encoder, split
 from ..layouts.view import Shape
 
-FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl", "sdxl-refiner")
+# Of each family the sub-models that a LoRA is loaded into. T5, of SD 3 and FLUX, is in no loader.
+MODELS: dict[Family, tuple[str, ...]] = {
+    "sd1": ("unet", "text_encoder"),
+    "sd2": ("unet", "text_encoder"),
+    "sdxl": ("unet", "text_encoder", "text_encoder_2"),
+    "sdxl-refiner": ("unet", "text_encoder_2"),
+    "sd3": ("transformer", "text_encoder", "text_encoder_2"),
+    "flux": ("transformer", "text_encoder"),
+}
 # The last of the 24 layers of SD 2's text encoder, and its projection, are in the original file
 # alone: no pipeline runs them, and diffusers has no module for them.
 _SD2_LAYERS = 23
@@ -68,20 +76,21 @@ class Layers:
 
 
 def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
-    """From names and shapes alone. Raises `InvalidArgument` for a family that has no LoRA names here.
+    """From names and shapes alone. Raises `InvalidArgument` for a family that has no LoRA names here,
+    and for an SD 3 or FLUX in the original layout.
 
     May raise `CheckpointError` where diffusers cannot convert the names.
     """
     described = describe(tensors)
-    if described.family not in FAMILIES:
+    if described.family not in MODELS:
         raise InvalidArgument(
             f"the version looks like {described}, which LoRA files are not written of",
-            "Stable Diffusion 1.x, 2.x and XL are exported; `dsvd materialize` writes any version.",
+            "SD 1.x, 2.x, XL, 3 and FLUX are exported; `dsvd materialize` writes any version.",
         )
     found: dict[str, list[Piece]] = {}
     for part in split(tensors).parts:
         model = _model(part.model, described.family)
-        if model == "unet" or is_text_encoder(model):
+        if model in MODELS[described.family]:
             for name, view, local in _named(part, tensors):
                 if _is_run(local, model, described.family):
                     path, _, parameter = local.rpartition(".")
@@ -97,8 +106,13 @@ def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str,
         for local, name in part.names.items():
             yield name, View(), local
         return
-    from ..layouts.conversion import in_diffusers_names
+    from ..layouts.conversion import converts, in_diffusers_names
 
+    if not converts(part.model, part.naming):
+        raise InvalidArgument(
+            f"the {part.model} is in the original layout, whose names are not those of LoRA files",
+            "Add the fine-tune as a diffusers folder, or use `dsvd materialize`.",
+        )
     shapes = {local: tensors[name].shape for local, name in part.names.items()}
     for local, source in in_diffusers_names(part.model, part.naming, shapes).items():
         yield part.names[source.name], source.view, local
@@ -118,6 +132,6 @@ def _is_run(local: str, model: str, family: Family) -> bool:
         other = "class_embedding." if family.startswith("sdxl") else "add_embedding."
         return not local.startswith(other)
     if local == _PROJECTION:
-        return model == "text_encoder_2"
+        return model == "text_encoder_2" or family == "sd3"
     layer = _LAYER.match(local)
     return family != "sd2" or layer is None or int(layer[1]) < _SD2_LAYERS

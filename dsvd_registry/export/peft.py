@@ -7,7 +7,7 @@ alphas are in `lora_adapter_metadata`, which becomes a `peft.LoraConfig` per mod
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .formats import LoraFormat, Tensors, commonest
 from .layers import Layer
@@ -44,7 +44,7 @@ class Peft(LoraFormat):
 def _configuration(ranks: Mapping[str, int]) -> dict[str, object]:
     """The arguments of `peft.LoraConfig` for modules of these ranks, each alpha being the rank."""
     usual = commonest(ranks.values())
-    others = {path: rank for path, rank in sorted(ranks.items()) if rank != usual}
+    others = {_pattern(path, ranks): r for path, r in sorted(ranks.items()) if r != usual}
     return {
         "r": usual,
         "lora_alpha": usual,
@@ -53,3 +53,12 @@ def _configuration(ranks: Mapping[str, int]) -> dict[str, object]:
         "target_modules": sorted(ranks),
         "lora_dropout": 0.0,
     }
+
+
+def _pattern(path: str, paths: Iterable[str]) -> str:
+    """What PEFT finds this module by, and none of the others: it looks at the end of their paths.
+
+    FLUX has a `proj_out` besides those of its blocks. (`^` wants the whole path, which a text encoder
+    has not.)
+    """
+    return f"^{path}" if any(other.endswith(f".{path}") for other in paths) else path

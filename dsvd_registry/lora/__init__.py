@@ -12,7 +12,7 @@ than its base.
 from .adapter import Adapter, Change, FactorChange, FullChange, Refused, read_adapter
 from .alpha import Configuration
 from .keys import is_lora
-from .layer_names import is_from_peft
+from .layer_names import keeps_alphas_apart
 from .merging import Merge, Placed, check_whole, place_changes
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "Placed",
     "Refused",
     "check_whole",
-    "is_from_peft",
     "is_lora",
+    "keeps_alphas_apart",
     "place_changes",
     "read_adapter",
 ]

@@ -24,6 +24,8 @@ CONFIG_FILE = "adapter_config.json"
 MAX_CONFIG_BYTES = 1 << 24
 
 _FORMATS = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
+# With these PEFT takes something out of the base's weights before it trains the factors.
+_OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PLAIN_PATTERN = re.compile(r"[\w.]+")
 
 
@@ -54,9 +56,17 @@ class Configuration:
     def scale(self, layer: LayerName, rank: int) -> float:
         """alpha / rank of a layer, 1 if nothing is said of it.
 
-        Raises `CheckpointError` for an alpha that is no number, and for a pattern that is more than
-        a name: it would be a program that comes with the file.
+        Raises `CheckpointError` for an alpha that is no number, for a pattern that is more than a
+        name (it would be a program that comes with the file), and for factors that are not to be
+        added to the weights of the base itself.
         """
+        start = self._field(layer, "init_lora_weights")
+        if isinstance(start, str) and start.lower().startswith(_OTHER_BASE):
+            raise CheckpointError(
+                f"the factors of {layer.path!r} began as {start[:100]!r}: they belong to weights that "
+                "PEFT changed first, and not to the base",
+                "Let PEFT convert it: save_pretrained(path_initial_model_for_weight_conversion=...).",
+            )
         alpha: object = self._field(layer, "lora_alpha")
         patterns = self._field(layer, "alpha_pattern")
         for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
@@ -95,11 +105,13 @@ def _is_finite(value: int | float) -> bool:
 
 
 def _is_named(path: str, pattern: str) -> bool:
-    """Whether PEFT's `pattern` is the path, or what it ends with after a dot."""
+    """Whether PEFT's `pattern` is the path or, without a `^`, what it ends with after a dot."""
     name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
     if not _PLAIN_PATTERN.fullmatch(name):
         raise CheckpointError(
             f"the alpha pattern {pattern[:100]!r} is a regular expression",
             "Save the adapter with the names of its layers in alpha_pattern.",
         )
+    if pattern.startswith("^"):
+        return path == name
     return path == name or path.endswith("." + name)

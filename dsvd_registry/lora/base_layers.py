@@ -1,8 +1,10 @@
 """Where in a base each layer stands, by any of the words that LoRA files call it.
 
 The words are those of the base's own file, those of diffusers, and for a U-Net in diffusers' words
-the original (LDM) ones, which kohya uses for SDXL. A file that flattens the dots to underscores is
-resolved against the names that there are: `to_out_0` could be `to.out.0` by itself.
+the original (LDM) ones, which kohya uses for SDXL. (A FLUX or SD 3 transformer in diffusers' words
+has these alone: an original layer would be spread over several of its own.) A file that flattens the
+dots to underscores is resolved against the names that there are: `to_out_0` could be `to.out.0` by
+itself.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from ..layouts import View
 from ..layouts.parts import Part, is_text_encoder, split
 from ..layouts.view import Shape
 from .layer_names import UNETS, LayerName
+from .transformer_words import transformer_words
 
 Tensors = Mapping[str, TensorInfo]
 Words = Mapping[str, "Place"]
@@ -119,6 +122,11 @@ class _Words:
             return {
                 theirs: self._place(part.names[ours], View())
                 for theirs, ours in ldm_words(self._shapes()).items()
+            }
+        if part.model == "transformer":
+            return {
+                theirs: self._place(part.names[ours], view)
+                for theirs, (ours, view) in transformer_words(self._shapes()).items()
             }
         from ..layouts.conversion import converts, in_diffusers_names
 

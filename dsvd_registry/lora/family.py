@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from ..layouts.families import Family
+from .adapter import Adapter, FactorChange
 
 # What trainers write into the header: kohya's own key, and that of the modelspec.
 _METADATA = ("modelspec.architecture", "ss_base_model_version")
@@ -27,15 +28,21 @@ _NAMED: tuple[tuple[str, Family], ...] = (
     (r"attentions[._]\d+[._]transformer_blocks[._][1-9]", "sdxl"),
     (r"(?:input|output)_blocks[._]\d+[._]1[._]transformer_blocks[._][1-9]", "sdxl"),
 )
+# As wide as a family's published text encoders: what cross attention takes in.
+_CROSS_ATTENTION = re.compile(r"(?:down_|mid_|up_|input_|middle_|output_)block.*attn2[._]to_[kv]$")
+_WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}
 
 
-def family_of(layers: Collection[str], metadata: Mapping[str, str]) -> Family:
-    """From what its header says, or from the names of its layers; "unknown" where neither tells."""
+def family_of(adapter: Adapter, metadata: Mapping[str, str]) -> Family:
+    """From what its header says, the names of its layers, or their width; "unknown" where none tells."""
     for key in _METADATA:
         for pattern, family in _WRITTEN:
             if re.search(pattern, metadata.get(key, "")):
                 return family
     for pattern, family in _NAMED:
-        if any(re.search(pattern, layer) for layer in layers):
+        if any(re.search(pattern, layer) for layer in adapter.layers):
             return family
+    for change in adapter.changes:
+        if isinstance(change, FactorChange) and _CROSS_ATTENTION.search(change.layer.path):
+            return _WIDTHS.get(change.down.shape[1], "unknown")
     return "unknown"

@@ -58,6 +58,7 @@ _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"\.lora_E(?:\..+)?|\.ranknum(?:\..+)?", "AdaLoRA: singular values of their own"),
     (r"\.lora_embedding_[AB](?:\..+)?", "a LoRA of an embedding"),
     (r"\.vera_lambda_[bd](?:\..+)?", "VeRA: its random matrices are not in the file"),
+    (r"\.(?:qkv|proj)_lora[12]\.(?:up|down)\.weight", "XLabs' layout of FLUX"),
 )
 _UNSUPPORTED_BESIDE: tuple[tuple[str, str], ...] = (
     (r"\.(?:w_norm|b_norm)", "a norm's own weights"),

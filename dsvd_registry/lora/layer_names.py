@@ -9,13 +9,15 @@ from dataclasses import dataclass
 UNETS = ("unet", "transformer")
 ANY: tuple[str, ...] = ()
 
+_T5 = ("text_encoder_3", "text_encoder_2")  # SD 3's third, FLUX's second
+
 _KOHYA: dict[str, tuple[str, ...]] = {
     "lora_unet_": UNETS,
     "lora_transformer_": UNETS,
     "lora_te_": ("text_encoder",),
     "lora_te1_": ("text_encoder",),
     "lora_te2_": ("text_encoder_2",),
-    "lora_te3_": ("text_encoder_3",),
+    "lora_te3_": _T5,
     "lycoris_": ANY,
 }
 _PEFT = "base_model.model."
@@ -27,6 +29,10 @@ _FOLDERS: dict[str, tuple[str, ...]] = {
     "text_encoder.": ("text_encoder",),
     "text_encoder_2.": ("text_encoder_2",),
     "text_encoder_3.": ("text_encoder_3",),
+    "text_encoders.clip_l.transformer.": ("text_encoder",),  # as ComfyUI has them
+    "text_encoders.clip_h.transformer.": ("text_encoder",),
+    "text_encoders.clip_g.transformer.": ("text_encoder_2",),
+    "text_encoders.t5xxl.transformer.": _T5,
 }
 # diffusers before PEFT named the layers after its attention processors.
 _OLD_TEXT = re.compile(r"(self_attn\.)to_(q|k|v|out)$")
@@ -61,6 +67,7 @@ def parse_layer(spelled: str) -> LayerName:
     return LayerName(models, path, flat=False)
 
 
-def is_from_peft(names: Iterable[str]) -> bool:
-    """Whether PEFT itself wrote a file of these names: it keeps the alphas in another file."""
-    return any(name.startswith(_PEFT) for name in names)
+def keeps_alphas_apart(names: Iterable[str]) -> bool:
+    """Whether PEFT itself wrote a file of these names, which keeps the alphas in another file."""
+    known = list(names)
+    return any(_PEFT in name for name in known) and not any(n.endswith(".alpha") for n in known)

@@ -49,6 +49,7 @@ def place_changes(
 
     Raises `BaseMismatch` for another family's LoRA, and for one that shares no layer with the base.
     """
+    _check_family(adapter, base, path, base_name, metadata)
     layers = BaseLayers(base)
     placed: dict[str, list[Placed]] = {}
     refused: list[Refused] = []
@@ -59,8 +60,6 @@ def place_changes(
             refused += [Refused(tensor, str(reason)) for tensor in change.tensors]
         else:
             placed.setdefault(found.tensor, []).append(Placed(change, found))
-    if refused:
-        _check_family(adapter, base, path, base_name, metadata)
     if refused and not placed:
         raise BaseMismatch(
             f"{path} changes no layer of the base {base_name!r} ({describe(base)}): "
@@ -70,13 +69,18 @@ def place_changes(
     return Merge({name: tuple(of) for name, of in placed.items()}, tuple(refused))
 
 
-def check_whole(path: Path, refused: Iterable[Refused]) -> None:
-    """Raises `CheckpointError` that names every kind of what is refused, if anything is."""
+def check_whole(path: Path, refused: Iterable[Refused], *, is_all: bool = False) -> None:
+    """Raises `CheckpointError` that names every kind of what is refused, if anything is.
+
+    `is_all`: nothing is left of the file without it.
+    """
     known = list(refused)
     if known:
         raise CheckpointError(
             f"{path}: {len(known)} of its tensors cannot be merged into a weight: {_counted(known)}",
-            "`--skip-unsupported` adds the rest of the file, and lists what is left out.",
+            "Merge it into its base with the tool that made it, and add the result."
+            if is_all
+            else "`--skip-unsupported` adds the rest of the file, and lists what is left out.",
         )
 
 
@@ -142,7 +146,7 @@ def _check_family(
     base_name: str,
     metadata: Mapping[str, str],
 ) -> None:
-    theirs, ours = family_of(adapter.layers, metadata), describe(base)
+    theirs, ours = family_of(adapter, metadata), describe(base)
     if "unknown" not in (theirs, ours.family) and theirs != ours.family:
         raise BaseMismatch(
             f"{path} looks like a LoRA of {family_name(theirs)}; the base {base_name!r} is {ours}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,9 @@ import numpy as np
 from ..codec.blas_threads import one_blas_thread
 from ..codec.scratch import Memory
 from ..codec.torch_settings import one_thread_each
+from ..fs import Bytes
 from ..threads import in_order, threads
+from .result_layout import Place
 
 BYTES_AT_ONCE = 48 << 20  # of runs under way, so that memory does not grow with a checkpoint
 LEAST_BYTES = 4 << 20  # of memory for a run, however small it is
@@ -50,8 +52,18 @@ class RunsOfTensor(Protocol):
         """No run is needed any more."""
 
 
-Place = Callable[[int, memoryview], None]
-"""What takes bytes to a position, in any thread and any order."""
+def file_bytes(
+    prefix: bytes, tensors: Iterable[RunsOfTensor], place: Place
+) -> Generator[Bytes, None, None]:
+    """A file that begins with `prefix` and goes on with `tensors`, from first byte to last.
+
+    Close it if you stop early. A chunk is in memory that a later one takes: it can be read until the
+    next is asked for. `place` has had it before, perhaps in another thread.
+    """
+    place(0, memoryview(prefix))
+    yield prefix
+    with assembled(tensors, len(prefix), place) as made:
+        yield from made
 
 
 def nowhere(_position: int, _data: memoryview) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..checkpoint import open_checkpoint
+from ..checkpoint import Checkpoint
 from ..checkpoint.dtypes import tensor_bytes
 from ..checkpoint.model import Copier
 from ..closing import Closing
 from ..container.records import BaseTensor
-from ..errors import BaseMismatch, ContainerError, DsvdError, RegistryError
+from ..errors import BaseMismatch, ContainerError, RegistryError
 from ..hashing import Fingerprint, sha256, weights_digest, xxh3
 from ..store import canonical
 
@@ -81,6 +81,9 @@ class BaseReader(Protocol):
     def release(self, tensor: BaseTensor) -> None:
         """Let the system have the memory of a tensor back."""
 
+    def kept_file(self, sha256: str) -> Path | None:
+        """Where a file lies that is not of tensors; None if the base has none of that SHA-256."""
+
 
 class BaseWeights(Closing):
     """An open base. Every tensor read is compared with the SHA-256 that is asked for; one that was,
@@ -90,7 +93,8 @@ class BaseWeights(Closing):
     tensors of it, and its name, do not matter.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, name: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, manifest: Manifest, name: str) -> None:
+        self.checkpoint = checkpoint
         self.name = name
         self.digest = manifest.digest
         self.tensors = {
@@ -98,16 +102,13 @@ class BaseWeights(Closing):
         }
         self._by_content = {(t.sha256, t.dtype): t.name for t in manifest.tensors}
         self._proven: dict[str, str] = {}  # from SHA-256 to XXH3 of the same bytes, once compared
-        try:
-            self._checkpoint = open_checkpoint(path)
-        except DsvdError as error:
-            raise BaseMismatch(
-                f"the base {name!r} cannot be read: {error}",
-                "Put its file back, or add the base again with `dsvd base add`.",
-            ) from error
+        tree = checkpoint.tree
+        self._kept = (
+            {f.sha256: tree.places[f.path] for f in tree.others} if tree is not None else {}
+        )
 
     def close(self) -> None:
-        self._checkpoint.close()
+        self.checkpoint.close()
 
     def unproven(self) -> UnprovenBase:
         """The same base, of which nothing is compared as it is read."""
@@ -143,7 +144,7 @@ class BaseWeights(Closing):
         if data is None or seen is None or found != tensor.sha256:
             raise BaseMismatch(
                 f"the base {self.name!r} ({self.digest}) is damaged: tensor {tensor.name!r} of "
-                f"{self._checkpoint.path} has the SHA-256 {found}, where {tensor.sha256} is needed",
+                f"{self.checkpoint.path} has the SHA-256 {found}, where {tensor.sha256} is needed",
                 "Restore that file, or add the base again with `dsvd base add`.",
             )
         self._proven[tensor.sha256] = seen
@@ -151,27 +152,30 @@ class BaseWeights(Closing):
 
     def copier(self, tensor: BaseTensor) -> Copier:
         self.read(tensor)
-        return self._checkpoint.copier(self._by_content[tensor.sha256, tensor.dtype])
+        return self.checkpoint.copier(self._by_content[tensor.sha256, tensor.dtype])
 
     def read_unproven(self, tensor: BaseTensor) -> memoryview | None:
         """The bytes that stand in the tensor's place now, as many as they are; None for no tensor."""
         name = self._name_found(tensor)
-        return None if name is None else self._checkpoint.read(name)
+        return None if name is None else self.checkpoint.read(name)
 
     def copier_unproven(self, tensor: BaseTensor) -> Copier | None:
         """What copies those bytes; None if they are not as many as the tensor's."""
         name = self._name_found(tensor)
-        if name is None or self._checkpoint.tensors[name].nbytes != _size(tensor):
+        if name is None or self.checkpoint.tensors[name].nbytes != _size(tensor):
             return None
-        return self._checkpoint.copier(name)
+        return self.checkpoint.copier(name)
 
     def _name_found(self, tensor: BaseTensor) -> str | None:
         """What a tensor is called in this base, if its file still has one of that name."""
         name = self._by_content.get((tensor.sha256, tensor.dtype))
-        return name if name in self._checkpoint.tensors else None
+        return name if name in self.checkpoint.tensors else None
 
     def release(self, tensor: BaseTensor) -> None:
-        self._checkpoint.release(self._by_content[tensor.sha256, tensor.dtype])
+        self.checkpoint.release(self._by_content[tensor.sha256, tensor.dtype])
+
+    def kept_file(self, sha256: str) -> Path | None:
+        return self._kept.get(sha256)
 
 
 class UnprovenBase:
@@ -198,6 +202,9 @@ class UnprovenBase:
 
     def release(self, tensor: BaseTensor) -> None:
         self._weights.release(tensor)
+
+    def kept_file(self, sha256: str) -> Path | None:
+        return self._weights.kept_file(sha256)
 
 
 def _size(tensor: BaseTensor) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from pathlib import Path
 
 from ..container.reader import Container
 from ..fs import NewFile, new_file
 from ..progress import Meter, Progress
 from .base_weights import BaseWeights
+from .materializing import fill
 from .proving import check_recorded, proven_by_digest
 from .reconstruction import Reconstruction, ResultDigest
 
@@ -25,20 +24,14 @@ def write_cached(
     with new_file(path.parent) as file:
         if tau == container.header.encoding.tau:
             with proven_by_digest(container, base) as reconstruction:
-                check_recorded(container, _fill(file, reconstruction, progress))
+                check_recorded(container, [_filled(file, reconstruction, progress)])
         else:
             reconstruction = Reconstruction(container, base, tau)
             container.check_payload()  # no digest of the result is recorded
-            _fill(file, reconstruction, progress)
+            _filled(file, reconstruction, progress)
         file.publish(path, replace=True, read_only=True)
 
 
-def _fill(file: NewFile, reconstruction: Reconstruction, progress: Progress) -> ResultDigest:
-    digest = hashlib.sha256()
-    size = reconstruction.layout().size
-    meter = Meter(progress, "materializing", size)
-    with contextlib.closing(reconstruction.chunks(file.write_at)) as chunks:
-        for chunk in chunks:  # written already, by the thread that made it
-            digest.update(chunk)
-            meter.advance(len(chunk))
-    return ResultDigest(digest.hexdigest(), size)
+def _filled(file: NewFile, reconstruction: Reconstruction, progress: Progress) -> ResultDigest:
+    (only,) = reconstruction.files
+    return fill(file, reconstruction, only, Meter(progress, "materializing", only.size))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -14,57 +14,69 @@ from ..checkpoint.model import TensorInfo
 from ..codec.exact import CPU, ieee_arithmetic
 from ..codec.scratch import Memory, as_tensor, scratch
 from ..codec.tensors import TORCH_DTYPES, has_nan, is_finite, round_into
-from ..container.records import TensorRecord
 from ..errors import InvalidArgument
 from ..fs import Bytes
-from .assembling import Place, Run, RunsOfTensor, assembled, nowhere
-from .reconstruction import Reconstruction, ResultTensor
-from .result_layout import own_metadata
+from .assembling import Run, RunsOfTensor, file_bytes, nowhere
+from .result_layout import Files, Place, ResultFile
 
 CastDtype = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[CastDtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
 
+class Uncast(Files, Protocol):
+    """A result, each tensor of which can be had by itself."""
+
+    @property
+    def infos(self) -> Mapping[str, TensorInfo]: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+    def result_tensor(self, name: str) -> UncastTensor: ...
+
+
+class UncastTensor(RunsOfTensor, Protocol):
+    """A tensor made in runs, all of what is stored of which can be had at once."""
+
+    def stored(self) -> bytes: ...
+
+
 class CastResult:
-    """The result of `reconstruction` cast to `dtype`: F32, F16 and BF16 tensors; others as they are.
+    """`result` cast to `dtype`: F32, F16 and BF16 tensors; others as they are.
 
     Raises `InvalidArgument`, as it is made, for a number that `dtype` has no room for and for a NaN.
     """
 
-    def __init__(self, reconstruction: Reconstruction, dtype: CastDtype) -> None:
-        self._reconstruction, self._dtype = reconstruction, DTYPES[dtype]
-        infos = (TensorInfo(t.name, self._cast(t), t.shape) for t in reconstruction.records)
-        metadata = own_metadata(reconstruction.header, reconstruction.tau)
-        self._layout = canonical_layout(infos, {"format": "pt", "dsvd.dtype": dtype, **metadata})
+    def __init__(self, result: Uncast, dtype: CastDtype) -> None:
+        self._result, self._dtype, self._infos = result, DTYPES[dtype], result.infos
+        metadata = {"format": "pt", "dsvd.dtype": dtype, **result.metadata}
+        self.files = tuple(
+            replace(file, layout=self._layout(file, metadata)) for file in result.files
+        )
 
-    def layout(self) -> SafetensorsLayout:
-        """Everything of the file but its data."""
-        return self._layout
+    def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
+        """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
+        return file_bytes(file.layout.prefix, map(self._tensor, file.order), place)
 
-    def chunks(self, place: Place = nowhere) -> Generator[Bytes, None, None]:
-        """The file from first byte to last, as `Reconstruction.chunks` gives the exact one."""
-        prefix = self._layout.prefix
-        place(0, memoryview(prefix))
-        yield prefix
-        tensors = map(self._tensor, self._layout.order)
-        with assembled(tensors, len(prefix), place) as made:
-            yield from made
+    def _layout(self, file: ResultFile, metadata: Mapping[str, str]) -> SafetensorsLayout:
+        own = {name: self._infos[file.prefix + name] for name in file.layout.order}
+        infos = (TensorInfo(name, self._cast(t), t.shape) for name, t in own.items())
+        return canonical_layout(infos, metadata)
 
-    def _cast(self, record: TensorRecord) -> str:
-        return self._dtype if record.dtype in DELTA_DTYPES else record.dtype
+    def _cast(self, info: TensorInfo) -> str:
+        return self._dtype if info.dtype in DELTA_DTYPES else info.dtype
 
     def _tensor(self, name: str) -> RunsOfTensor:
-        tensor = self._reconstruction.result_tensor(name)
-        dtype = self._cast(tensor.record)
-        return tensor if dtype == tensor.record.dtype else _CastTensor(tensor, dtype)
+        tensor, info = self._result.result_tensor(name), self._infos[name]
+        dtype = self._cast(info)
+        return tensor if dtype == info.dtype else _CastTensor(tensor, info, dtype)
 
 
 class _CastTensor:
     """A tensor of the result, each run of which is cast as soon as it is made."""
 
-    def __init__(self, tensor: ResultTensor, dtype: str) -> None:
-        self._tensor = tensor
-        self._before, self._after = TORCH_DTYPES[tensor.record.dtype], TORCH_DTYPES[dtype]
+    def __init__(self, tensor: UncastTensor, info: TensorInfo, dtype: str) -> None:
+        self._tensor, self._name = tensor, info.name
+        self._before, self._after = TORCH_DTYPES[info.dtype], TORCH_DTYPES[dtype]
         self._dtype = dtype
 
     def prepare(self) -> None:
@@ -93,13 +105,12 @@ class _CastTensor:
             round_into(values, result)
             if has_nan(values):
                 raise InvalidArgument(
-                    f"tensor {self._tensor.record.name!r} holds a NaN, whose bits no cast defines",
+                    f"tensor {self._name!r} holds a NaN, whose bits no cast defines",
                     "Leave --dtype out.",
                 )
             if not is_finite(result) and is_finite(values):
                 raise InvalidArgument(
-                    f"tensor {self._tensor.record.name!r} has numbers beyond the range of "
-                    f"{self._dtype}",
+                    f"tensor {self._name!r} has numbers beyond the range of {self._dtype}",
                     "Take bf16 or fp32, or leave --dtype out.",
                 )
 

@@ -1,32 +1,38 @@
-"""A version as a file: written beside its place, checked, and only then given its name."""
+"""A version as a file or a folder: written beside its place, checked, and only then given its name."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from ..checkpoint.layout import SafetensorsLayout
+from ..checkpoint.folder import is_checkpoint_folder
+from ..checkpoint.listing import listing_digest
+from ..checkpoint.tree import ListedFile
 from ..container.reader import Container
 from ..errors import InvalidArgument
-from ..fs import Bytes, NewFile, new_file, storage_errors
+from ..fs import Bytes, NewFile, new_file, new_folder, storage_errors
 from ..progress import Meter, Progress
-from .assembling import Place
 from .base_weights import BaseWeights
-from .casting import CastDtype, CastResult
+from .casting import CastDtype, CastResult, Uncast
+from .kept_files import file_chunks, kept_chunks, kept_files
 from .proving import check_recorded, proven_by_digest
 from .reconstruction import Reconstruction, ResultDigest
+from .relaid import RelaidResult
+from .result_layout import Files, ResultFile
+from .target import Target
 
 
 @dataclass(frozen=True)
 class Materialized:
-    """A file that was written. `recorded`: its SHA-256 was compared with the one in the container.
+    """What was written. `recorded`: its SHA-256 was compared with the one in the container.
 
-    `recorded` is False for a tau below the stored one and for a cast: the container keeps no digest
-    of these.
+    Of a folder `sha256` is that of its listing, and `size` the sum of its files. `recorded` is False
+    for a tau below the stored one, a cast and another layout: the container keeps no digest of these.
+    `left_out`: the tensors that another layout has no place for.
     """
 
     path: Path
@@ -34,67 +40,151 @@ class Materialized:
     size: int
     tau: float
     recorded: bool
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a result is to be written: at which tau, in which dtype and as which files.
+
+    None stands for what was stored and added.
+    """
+
+    tau: float | None = None
+    dtype: CastDtype | None = None
+    target: Target | None = None
 
 
 def write_result(
     container: Container,
     base: BaseWeights,
     output: Path,
+    wish: Wish,
     *,
-    tau: float | None,
-    dtype: CastDtype | None = None,
     replace: bool,
     progress: Progress,
 ) -> Materialized:
-    """Write the result at `tau` (default: the stored one), cast to `dtype` if one is given.
+    """Write the result as is wished.
 
-    Raises `InvalidArgument` for what `dtype` has no room for, `Conflict` if `output` exists and
-    `replace` is false, `ResultMismatch`, `BaseMismatch`, `ContainerError`, `TauNotServed`,
-    `StorageError`; then nothing is left behind.
+    Raises `InvalidArgument` for what a dtype has no room for and a layout no weights, `Conflict` if
+    `output` exists and `replace` is false, `ResultMismatch`, `BaseMismatch`, `ContainerError`,
+    `TauNotServed`, `StorageError`; then nothing is left behind.
     """
-    stored = container.header.encoding.tau
-    if dtype is None and (tau is None or tau == stored):
+    tau = container.header.encoding.tau if wish.tau is None else wish.tau
+    with _made(container, base, tau, wish) as result:
+        write = _write_folder if result.is_folder else _write_file
+        written = write(result, container, output, replace, progress)
+    return Materialized(output, written.sha256, written.size, tau, result.recorded, result.left_out)
+
+
+@dataclass(frozen=True)
+class _Other:
+    """A file without tensors, and what gives its bytes."""
+
+    file: ListedFile
+    chunks: Callable[[], Iterator[Bytes]]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Files to be written. `recorded`: their digests stand in the container."""
+
+    made: Files
+    others: tuple[_Other, ...]
+    is_folder: bool
+    recorded: bool
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.made.files)
+
+
+@contextlib.contextmanager
+def _made(container: Container, base: BaseWeights, tau: float, wish: Wish) -> Iterator[_Result]:
+    is_folder = container.header.tree is not None
+    others = tuple(_kept(container, base))
+    if wish.dtype is None and wish.target is None and tau == container.header.encoding.tau:
         with proven_by_digest(container, base) as reconstruction:
-            _check_place(output, replace)
-            with new_file(output.parent) as file:
-                found = _write(reconstruction, file, progress)
-                check_recorded(container, found)
-                file.publish(output, replace=replace)
-        return Materialized(output, found.sha256, found.size, stored, recorded=True)
-    tau = stored if tau is None else tau
-    result: Result = Reconstruction(container, base, tau)
-    if dtype is not None:
-        result = CastResult(Reconstruction(container, base, tau), dtype)
-    _check_place(output, replace)
-    container.check_payload()  # no digest of this result is recorded
-    with new_file(output.parent) as file:
-        found = _write(result, file, progress)
-        file.publish(output, replace=replace)
-    return Materialized(output, found.sha256, found.size, tau, recorded=False)
+            yield _Result(reconstruction, others, is_folder, recorded=True)
+        return
+    made: Uncast = Reconstruction(container, base, tau)
+    left_out: tuple[str, ...] = ()
+    if wish.target is not None:
+        relaid = RelaidResult(Reconstruction(container, base, tau), wish.target)
+        made, left_out, is_folder = relaid, relaid.left_out, wish.target.is_folder
+        others = tuple(_of_pattern(wish.target))
+    files = made if wish.dtype is None else CastResult(made, wish.dtype)
+    yield _Result(files, others, is_folder, recorded=False, left_out=left_out)
 
 
-def _check_place(output: Path, replace: bool) -> None:
+def _kept(container: Container, base: BaseWeights) -> Iterator[_Other]:
+    for kept in kept_files(container):
+        chunks = partial(kept_chunks, kept, container, base)
+        yield _Other(ListedFile(kept.path, kept.sha256, kept.size), chunks)
+
+
+def _of_pattern(target: Target) -> Iterator[_Other]:
+    for file in target.others:
+        yield _Other(file, partial(file_chunks, file, (target.places or {})[file.path]))
+
+
+def _write_file(
+    result: _Result, container: Container, output: Path, replace: bool, progress: Progress
+) -> ResultDigest:
     with storage_errors(output):
         if output.exists() and not replace:
             raise FileExistsError(output)
         if output.exists() and not output.is_file():
             raise InvalidArgument(f"{output} is not a plain file", "Give the path of a file.")
+    if not result.recorded:
+        container.check_payload()
+    (only,) = result.made.files
+    with new_file(output.parent) as file:
+        found = fill(file, result.made, only, Meter(progress, "materializing", only.size))
+        if result.recorded:
+            check_recorded(container, [found])
+        file.publish(output, replace=replace)
+    return found
 
 
-class Result(Protocol):
-    """A file that is made from first byte to last."""
+def _write_folder(
+    result: _Result, container: Container, output: Path, replace: bool, progress: Progress
+) -> ResultDigest:
+    with storage_errors(output):
+        if output.exists() and not replace:
+            raise FileExistsError(output)
+        is_empty = output.is_dir() and not any(output.iterdir())
+    if output.exists() and not is_empty and not is_checkpoint_folder(output):
+        raise InvalidArgument(
+            f"{output} is not a folder that diffusers saves, and is not replaced",
+            "Give another path, or remove it yourself.",
+        )
+    if not result.recorded:
+        container.check_payload()
+    meter = Meter(progress, "materializing", result.size)
+    found, listed = [], []
+    with new_folder(output.parent) as folder:
+        for tensors in result.made.files:
+            with folder.new_file(tensors.path) as file:
+                found.append(fill(file, result.made, tensors, meter))
+            listed.append(ListedFile(tensors.path, found[-1].sha256, found[-1].size))
+        for other in result.others:
+            with folder.new_file(other.file.path) as file:
+                for chunk in other.chunks():
+                    file.write(chunk)
+            listed.append(other.file)
+        if result.recorded:
+            check_recorded(container, found)
+        folder.publish(output, replace=replace)
+    return ResultDigest(listing_digest(listed), sum(file.size for file in listed))
 
-    def layout(self) -> SafetensorsLayout: ...
 
-    def chunks(self, place: Place) -> Generator[Bytes, None, None]: ...
-
-
-def _write(result: Result, file: NewFile, progress: Progress) -> ResultDigest:
+def fill(file: NewFile, made: Files, which: ResultFile, meter: Meter) -> ResultDigest:
+    """Write one of the files that are `made`, and give its digest."""
     digest = hashlib.sha256()
-    size = result.layout().size
-    meter = Meter(progress, "materializing", size)
-    with contextlib.closing(result.chunks(file.write_at)) as chunks:
+    with contextlib.closing(made.chunks(which, file.write_at)) as chunks:
         for chunk in chunks:  # written already, by the thread that made it
             digest.update(chunk)
             meter.advance(len(chunk))
-    return ResultDigest(digest.hexdigest(), size)
+    return ResultDigest(digest.hexdigest(), which.size)

@@ -7,7 +7,7 @@ another are the base's tensors hashed as well, to tell which of them is damaged.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..container.reader import Container
 from ..container.records import BasedRecord
@@ -32,10 +32,11 @@ def proven_by_digest(container: Container, base: BaseWeights) -> Iterator[Recons
         raise
 
 
-def check_recorded(container: Container, found: ResultDigest) -> None:
-    """Raises `ResultMismatch` unless `found` is the digest that the container records."""
-    expected = container.header.results[0]
-    if (found.sha256, found.size) != (expected.sha256, expected.size):
-        raise ResultMismatch(
-            f"the result has the SHA-256 {found.sha256}, where {expected.sha256} is recorded"
-        )
+def check_recorded(container: Container, found: Sequence[ResultDigest]) -> None:
+    """Raises `ResultMismatch` unless `found` are the digests that the container records."""
+    for own, expected in zip(found, container.header.results, strict=True):
+        if (own.sha256, own.size) != (expected.sha256, expected.size):
+            raise ResultMismatch(
+                f"the result {expected.path} has the SHA-256 {own.sha256}, where "
+                f"{expected.sha256} is recorded"
+            )

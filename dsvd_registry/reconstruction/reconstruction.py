@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import BITS, tensor_bytes
-from ..checkpoint.layout import SafetensorsLayout
 from ..codec.exact import (
     CPU,
     Components,
@@ -33,6 +33,7 @@ from ..container.records import (
     BasedRecord,
     DenseRecord,
     Header,
+    KeptFile,
     LowRankRecord,
     SameRecord,
     TensorRecord,
@@ -41,9 +42,10 @@ from ..container.serving import check_served, served_rank
 from ..errors import ContainerError
 from ..fs import Bytes
 from ..progress import Meter, Progress, silent
-from .assembling import Place, Run, assembled, nowhere
+from .assembling import Run, file_bytes, nowhere
 from .base_weights import BaseReader
-from .result_layout import checked_layout
+from .kept_files import check_base_has, kept_chunks, kept_files
+from .result_layout import Place, ResultFile, checked_files, own_metadata
 from .viewed_base import ViewedBase
 
 
@@ -69,7 +71,9 @@ class Reconstruction:
             (b for t in header.tensors if isinstance(t, BasedRecord) for b in t.base),
             header.base_digest,
         )
-        self._layout = checked_layout(container, tau)
+        check_base_has(container, base)
+        self.files = checked_files(container, tau)
+        self.kept_files = kept_files(container)
         self.tau = tau
         self._container, self._base = container, base
         self._index = {tensor.name: i for i, tensor in enumerate(header.tensors)}
@@ -85,36 +89,52 @@ class Reconstruction:
         return self._container.header
 
     @property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """Name, dtype and shape of each tensor, by name."""
+        records = self._container.header.tensors
+        return {
+            record.name: TensorInfo(record.name, record.dtype, record.shape) for record in records
+        }
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What a file of the result says of where it came from."""
+        return own_metadata(self.header, self.tau)
+
+    @property
     def records(self) -> tuple[TensorRecord, ...]:
         """The record of each tensor, by name."""
         return self._container.header.tensors
 
-    def layout(self) -> SafetensorsLayout:
-        """Everything of the result file but its data (spec, section "Result files")."""
-        return self._layout
-
-    def chunks(self, place: Place = nowhere) -> Generator[Bytes, None, None]:
-        """The result file from first byte to last; close it if you stop early.
+    def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
+        """One of `files` from first byte to last; close it if you stop early.
 
         A chunk is in memory that a later one takes: it can be read until the next is asked for.
         `place` has had it before, with its position in the file, perhaps in another thread.
         """
-        prefix = self._layout.prefix
-        place(0, memoryview(prefix))
-        yield prefix
-        tensors = (self.result_tensor(name) for name in self._layout.order)
-        with assembled(tensors, len(prefix), place) as made:
-            yield from made
+        return file_bytes(file.layout.prefix, map(self.result_tensor, file.order), place)
 
-    def digest(self, progress: Progress = silent, stage: str = "checking") -> ResultDigest:
-        """Digest of the result file, made without writing it."""
-        digest = hashlib.sha256()
-        meter = Meter(progress, stage, self._layout.size)
-        with contextlib.closing(self.chunks()) as chunks:
-            for chunk in chunks:
-                digest.update(chunk)
-                meter.advance(len(chunk))
-        return ResultDigest(digest.hexdigest(), self._layout.size)
+    def kept_chunks(self, file: KeptFile) -> Iterator[Bytes]:
+        """One of `kept_files`, from first byte to last. Raises `ContainerError`, `BaseMismatch`."""
+        return kept_chunks(file, self._container, self._base)
+
+    def digests(
+        self, progress: Progress = silent, stage: str = "checking"
+    ) -> tuple[ResultDigest, ...]:
+        """Digests of `files`, made without writing them; `kept_files` are read, and so checked."""
+        for kept in self.kept_files:
+            for _ in self.kept_chunks(kept):
+                pass
+        meter = Meter(progress, stage, sum(file.size for file in self.files))
+        found = []
+        for file in self.files:
+            digest = hashlib.sha256()
+            with contextlib.closing(self.chunks(file)) as chunks:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    meter.advance(len(chunk))
+            found.append(ResultDigest(digest.hexdigest(), file.size))
+        return tuple(found)
 
     def tensor_bytes(self, name: str) -> memoryview:
         """A tensor's little-endian C-order bytes. Raises `KeyError` for an unknown name."""

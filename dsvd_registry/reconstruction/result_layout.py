@@ -1,6 +1,10 @@
-"""Everything of a result file but its data (spec, section "Result files")."""
+"""Everything of the result files but their data (spec, "Result files" and "Feature: tree")."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from .. import canonical
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
@@ -8,43 +12,86 @@ from ..checkpoint.model import TensorInfo
 from ..checkpoint.safetensors_file import parse_header
 from ..container.header import content_digest
 from ..container.reader import Container
-from ..container.records import Header
+from ..container.records import (
+    RESULT_PATH,
+    DenseRecord,
+    Header,
+    LowRankRecord,
+    TensorFile,
+    TensorRecord,
+)
 from ..errors import CheckpointError, ContainerError
+from ..fs import Bytes
+
+Place = Callable[[int, memoryview], None]
+"""What takes bytes to a position in a file, in any thread and any order."""
 
 
-def checked_layout(container: Container, tau: float) -> SafetensorsLayout:
-    """The layout of the result at `tau`.
+@dataclass(frozen=True)
+class ResultFile:
+    """A file of the result that holds tensors: those whose names begin with `prefix`, or some of them.
 
-    Raises `ContainerError` where the source's header is not of the container's tensors, or the
-    result at the stored tau has another size than is recorded.
+    `layout`: its bytes but for the data; the names in it are without the prefix.
     """
-    header, source_header = container.header, container.source_header()
+
+    path: str
+    prefix: str
+    layout: SafetensorsLayout
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.layout.size
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names of its tensors' records, as their data lies in it."""
+        return tuple(self.prefix + name for name in self.layout.order)
+
+
+class Files(Protocol):
+    """Files that are made from first byte to last."""
+
+    @property
+    def files(self) -> tuple[ResultFile, ...]: ...
+
+    def chunks(self, file: ResultFile, place: Place) -> Generator[Bytes, None, None]: ...
+
+
+def checked_files(container: Container, tau: float) -> tuple[ResultFile, ...]:
+    """The files of the result at `tau`, one or those of a folder.
+
+    Raises `ContainerError` where the source's headers are not of the container's tensors, or a
+    file at the stored tau has another size than is recorded.
+    """
+    header, source_headers = container.header, container.source_headers()
     try:
-        layout = result_layout(header, source_header, header.encoding.tau)
+        files = result_files(header, source_headers, header.encoding.tau)
     except ContainerError as error:
         raise ContainerError(f"{container.path}: {error}") from error
-    if layout.size != header.results[0].size:
-        raise ContainerError(
-            f"{container.path}: the result has {layout.size} bytes, where {header.results[0].size} "
-            "are recorded"
-        )
-    return layout if tau == header.encoding.tau else result_layout(header, source_header, tau)
+    for file, result in zip(files, header.results, strict=True):
+        if file.size != result.size:
+            raise ContainerError(
+                f"{container.path}: the result has {file.size} bytes, where {result.size} are recorded"
+            )
+    return files if tau == header.encoding.tau else result_files(header, source_headers, tau)
 
 
-def result_layout(header: Header, source_header: bytes | None, tau: float) -> SafetensorsLayout:
-    """The header of the result file and the order of its data (spec, section "Result files").
-
-    Raises `ContainerError` if `source_header` is not one for the header's tensors.
-    """
-    if source_header is not None:
-        _check_source_header(source_header, header)
-        if not header.is_lossy:
-            return kept_layout(source_header)
-    metadata = own_metadata(header, tau)
-    if source_header is not None:
-        return derived_layout(source_header, metadata)
-    tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
-    return canonical_layout(tensors, {"format": "pt", **metadata})
+def result_files(
+    header: Header, source_headers: Sequence[bytes], tau: float
+) -> tuple[ResultFile, ...]:
+    """What `checked_files` gives, whatever stands in `header.results`."""
+    if header.tree is not None:
+        return _files_of_tree(header, source_headers, tau)
+    if not source_headers:
+        tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
+        layout = canonical_layout(tensors, {"format": "pt", **own_metadata(header, tau)})
+        return (ResultFile(RESULT_PATH, "", layout),)
+    (source_header,) = source_headers
+    taken = _taken(source_header, "", {tensor.name: tensor for tensor in header.tensors})
+    if len(taken) != len(header.tensors):
+        raise ContainerError(_STRANGE)
+    return (ResultFile(RESULT_PATH, "", _layout(source_header, taken, header, tau)),)
 
 
 def own_metadata(header: Header, tau: float) -> dict[str, str]:
@@ -56,11 +103,45 @@ def own_metadata(header: Header, tau: float) -> dict[str, str]:
     }
 
 
-def _check_source_header(source_header: bytes, header: Header) -> None:
+_STRANGE = "the source's header is not of the container's tensors"
+
+
+def _files_of_tree(
+    header: Header, source_headers: Sequence[bytes], tau: float
+) -> tuple[ResultFile, ...]:
+    left = {tensor.name: tensor for tensor in header.tensors}
+    files = []
+    own = [file for file in header.tree or () if isinstance(file, TensorFile)]
+    for file, source_header in zip(own, source_headers, strict=True):
+        taken = _taken(source_header, file.prefix, left)
+        for tensor in taken:
+            del left[tensor.name]
+        layout = _layout(source_header, taken, header, tau)
+        files.append(ResultFile(file.path, file.prefix, layout))
+    if left:
+        raise ContainerError(f"tensor {next(iter(left))!r} is in no file of the tree")
+    return tuple(files)
+
+
+def _taken(source_header: bytes, prefix: str, there: dict[str, TensorRecord]) -> list[TensorRecord]:
+    """The records of a source header's tensors. Raises `ContainerError` if it has others."""
     try:
         _, entries = parse_header(source_header)
     except CheckpointError as error:
         raise ContainerError(f"the source's header is not a safetensors header: {error}") from error
-    infos = {name: (entry.info.dtype, entry.info.shape) for name, entry in entries.items()}
-    if infos != {tensor.name: (tensor.dtype, tensor.shape) for tensor in header.tensors}:
-        raise ContainerError("the source's header is not of the container's tensors")
+    taken = []
+    for name, entry in entries.items():
+        record = there.get(prefix + name)
+        if record is None or (record.dtype, record.shape) != (entry.info.dtype, entry.info.shape):
+            raise ContainerError(_STRANGE)
+        taken.append(record)
+    return taken
+
+
+def _layout(
+    source_header: bytes, taken: Sequence[TensorRecord], header: Header, tau: float
+) -> SafetensorsLayout:
+    """A file whose tensors are all as they were is the source's again, to the byte."""
+    if not any(isinstance(tensor, LowRankRecord | DenseRecord) for tensor in taken):
+        return kept_layout(source_header)
+    return derived_layout(source_header, own_metadata(header, tau))

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from .adding_many import AddedFile as AddedFile
     from .adding_many import AddedMany as AddedMany
     from .adding_many import Refusal as Refusal
+    from .adding_many import StoppedMany as StoppedMany
+    from .base_candidates import Candidate as Candidate
     from .best_base import BaseMatch as BaseMatch
-    from .best_base import Candidate as Candidate
     from .cleaning import BaseUsage as BaseUsage
     from .cleaning import Collected as Collected
     from .cleaning import ModelUsage as ModelUsage
@@ -43,7 +44,7 @@ _HOMES = {
     "BaseDifference": ".comparing",
     "BaseMatch": ".best_base",
     "BaseUsage": ".cleaning",
-    "Candidate": ".best_base",
+    "Candidate": ".base_candidates",
     "Collected": ".cleaning",
     "Curve": ".curve",
     "Difference": ".comparing",
@@ -59,6 +60,7 @@ _HOMES = {
     "Refusal": ".adding_many",
     "Registry": ".registry",
     "Report": ".report",
+    "StoppedMany": ".adding_many",
     "TensorDifference": ".comparing",
     "TensorRow": ".report",
     "Usage": ".cleaning",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,20 @@ from pathlib import Path
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..catalog import Source as CatalogSource
 from ..checkpoint import Checkpoint, open_checkpoint
+from ..checkpoint.listing import listing_bytes
+from ..checkpoint.tree import ListedFile
 from ..container.records import Source
 from ..encoding.asked import Asked
 from ..encoding.asked_of_lora import SOURCE_FORMAT, AskedOfLora
 from ..errors import Conflict, InvalidArgument
+from ..fs import storage_errors
 from ..lora import is_lora
 from ..progress import Meter, Progress
 from ..store import ObjectStore, names
 from ..store.fields import MAX_TEXT
-from .opening import file_sha256, fingerprint_checkpoint, open_base, unchanging
+from .identity import fingerprint_checkpoint, source_of, unchanging
+from .many_files import own_name
+from .opening import open_base
 from .summary import summary_of
 
 
@@ -43,31 +49,56 @@ def add_base(
 ) -> BaseRecord:
     """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies."""
     names.check_name("base", name)
-    with unchanging(path):
-        manifest, format, size = fingerprint_checkpoint(path, progress)
+    with unchanging(path), open_checkpoint(path) as checkpoint:
+        manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, catalog)
-        if link:
-            file = file_sha256(path, catalog, progress)
-        else:
-            file = objects.put_file(path, Meter(progress, "copying", size).advance).sha256
+        held = _held(checkpoint, link, catalog, objects, progress)
+        format = checkpoint.format
     stored = objects.put(manifest.to_bytes()).sha256
 
     def confirm() -> None:
-        objects.path(stored)
-        if not link:
-            objects.path(file)
+        for sha256 in (stored, *held.objects):
+            objects.path(sha256)
 
     return catalog.add_base(
         name,
         digest=manifest.digest,
         manifest=stored,
-        file=file,
-        size=size,
+        file=held.sha256,
+        size=held.size,
         format=format,
         link=path.absolute() if link else None,
         replace=True,
         confirm=confirm,
     )
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a base's file, or its folder's listing, is; `objects`: those that it takes in the store."""
+
+    sha256: str
+    size: int
+    objects: tuple[str, ...]
+
+
+def _held(
+    checkpoint: Checkpoint, link: bool, catalog: Catalog, objects: ObjectStore, progress: Progress
+) -> _Held:
+    """Left where it is, or copied into the store."""
+    if link:
+        return _Held(*source_of(checkpoint, catalog, progress), objects=())
+    if checkpoint.tree is None:
+        size = checkpoint.path.stat().st_size
+        file = objects.put_file(checkpoint.path, Meter(progress, "copying", size).advance).sha256
+        return _Held(file, size, (file,))
+    places = checkpoint.tree.places
+    meter = Meter(progress, "copying", sum(place.stat().st_size for place in places.values()))
+    stored = {path: objects.put_file(place, meter.advance) for path, place in places.items()}
+    listed = tuple(ListedFile(path, file.sha256, file.size) for path, file in stored.items())
+    listing = objects.put(listing_bytes(listed)).sha256
+    size = sum(file.size for file in listed)
+    return _Held(listing, size, (listing, *(file.sha256 for file in listed)))
 
 
 def add_version(
@@ -101,8 +132,8 @@ def add_version(
             wish = AskedOfLora.of(checkpoint, asked, skip_unsupported)
         settings = wish.settings()
         format = SOURCE_FORMAT if isinstance(wish, AskedOfLora) else checkpoint.format
-        digest = file_sha256(path, catalog, progress)
-        source = Source(format, digest, path.stat().st_size)
+        digest, size = source_of(checkpoint, catalog, progress)
+        source = Source(format, digest, size)
         known = catalog.find_version(digest, base.digest, settings, model)
         if known is not None and objects.is_whole(known.container):
             return Addition(labelled(known, note, tags, catalog), created=False)
@@ -129,10 +160,15 @@ def add_version(
 
 
 def name_of(path: Path) -> str:
-    """The model's name where none is given: the file's stem. Raises `InvalidArgument`."""
+    """The model's name where none is given: the path's own.
+
+    Raises `InvalidArgument`, and `StorageError` where nothing is there.
+    """
     try:
-        return names.check_name("model", path.stem)
+        return names.check_name("model", own_name(path))
     except InvalidArgument as error:
+        with contextlib.suppress(ValueError), storage_errors(path):
+            path.stat()  # of a pattern that matched no file, the name is not what is wrong
         raise InvalidArgument(str(error), "Give the model another name with --name.") from error
 
 

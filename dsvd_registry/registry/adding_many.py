@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..catalog import BaseRecord, Catalog, VersionRecord
+from ..catalog import BaseRecord, Catalog
+from ..container.records import Omission
 from ..encoding.asked import Asked
-from ..errors import DsvdError, InvalidArgument
+from ..errors import DsvdError, InvalidArgument, StorageError
 from ..progress import FILES, Progress
 from ..store import ObjectStore
 from .adding import add_version, checked_labels, name_of
-from .best_base import BaseMatch, best_base
-from .many_files import check_stems, checkpoints_in, each_once, is_folder
+from .best_base import BaseMatch, best_base, check_some
+from .many_files import Repeat, check_names, checkpoints_in, each_once, is_one_checkpoint
 from .opening import open_container, read_manifest
 from .report import report
 
 Outcome = Literal["added", "there", "refused"]
+BUG = 70  # the program's exit code for one
 
 
 @dataclass(frozen=True)
@@ -39,26 +41,33 @@ class Refusal:
 class AddedFile:
     """What became of one file. `ref` and `base` (its name) are None where it was refused.
 
-    `match`: how the base was found, where none was named. `warnings` are those of its report.
+    `match`: how the base was found, where none was named. `warnings`, `left_out`: of its report.
     """
 
     path: Path
     outcome: Outcome
-    ref: str | None
-    base: str | None
-    container: str | None
-    source_bytes: int
-    stored_bytes: int
-    match: BaseMatch | None
-    warnings: tuple[str, ...]
-    refusal: Refusal | None
+    ref: str | None = None
+    base: str | None = None
+    container: str | None = None
+    source_bytes: int = 0
+    stored_bytes: int = 0
+    match: BaseMatch | None = None
+    warnings: tuple[str, ...] = ()
+    left_out: tuple[Omission, ...] = ()
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True)
 class AddedMany:
-    """What became of each file, in the order in which they were given."""
+    """What became of each file, in the order in which they were given.
+
+    `repeats`: other paths of these files, for which nothing was done. `not_reached`: files whose
+    turn did not come, after an interrupt; the one that it fell into is their first.
+    """
 
     files: tuple[AddedFile, ...]
+    repeats: tuple[Repeat, ...] = ()
+    not_reached: tuple[Path, ...] = ()
 
     @property
     def added(self) -> tuple[AddedFile, ...]:
@@ -91,10 +100,18 @@ class AddedMany:
     @property
     def exit_code(self) -> int:
         """0 if every file was added or there; otherwise that of the first refusal."""
-        return next((file.refusal.exit_code for file in self.refused if file.refusal), 0)
+        return next((file.refusal.exit_code for file in self.files if file.refusal), 0)
 
     def _of(self, outcome: Outcome) -> tuple[AddedFile, ...]:
         return tuple(file for file in self.files if file.outcome == outcome)
+
+
+class StoppedMany(KeyboardInterrupt):
+    """An interrupt on the way. `found`: what was done until then; it stays."""
+
+    def __init__(self, found: AddedMany) -> None:
+        super().__init__()
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -118,38 +135,59 @@ def add_many(
 ) -> AddedMany:
     """Add each file, and the checkpoints in each folder.
 
-    Raises `InvalidArgument` for no file at all, `Conflict` for two files of one stem, and what is
-    wrong with the only path that was given, before anything is computed.
+    Raises before anything is computed: `InvalidArgument` for no file at all and what is wrong with
+    the settings, `Conflict` for two files of one name, `NotFound` for a registry without a base, and
+    what is wrong with the only path that was given. Afterwards `StoppedMany` alone.
     """
     checked_labels(manner.tags, manner.note)
+    if manner.device != "cpu":
+        from ..codec.devices import check_device
+
+        check_device(manner.device)
+    if manner.base is None:
+        check_some(catalog.bases())
     refused: dict[Path, AddedFile] = {}
-    files = _files(each_once(paths), refused)
-    check_stems([path for path in files if path not in refused])
-    outcomes = []
-    for number, path in enumerate(files):
-        progress(FILES, number, len(files))
-        try:
-            outcomes.append(refused.get(path) or _added(path, manner, catalog, objects, progress))
-        except DsvdError as error:
-            outcomes.append(_refused(path, error))
-    progress(FILES, len(files), len(files))
-    return AddedMany(tuple(outcomes))
+    files, repeats = _files(list(paths), refused)
+    check_names([path for path in files if path not in refused])
+    outcomes: list[AddedFile] = []
+    try:
+        for number, path in enumerate(files):
+            progress(FILES, number, len(files))
+            outcomes.append(refused.get(path) or _outcome(path, manner, catalog, objects, progress))
+        progress(FILES, len(files), len(files))
+    except KeyboardInterrupt as error:
+        rest = tuple(files[len(outcomes) :])
+        raise StoppedMany(AddedMany(tuple(outcomes), tuple(repeats), rest)) from error
+    return AddedMany(tuple(outcomes), tuple(repeats))
 
 
-def _files(paths: Sequence[Path], refused: dict[Path, AddedFile]) -> list[Path]:
+def _files(
+    paths: Sequence[Path], refused: dict[Path, AddedFile]
+) -> tuple[list[Path], list[Repeat]]:
     """The files to add, in order; paths that lead to none stand among them, and in `refused`."""
     if not paths:
         raise InvalidArgument("no file is given", "Give the paths of checkpoints, or of a folder.")
     files: list[Path] = []
     for path in paths:
         try:
-            files += checkpoints_in(path) if is_folder(path) else [path]
+            files += [path] if is_one_checkpoint(path) else checkpoints_in(path)
         except DsvdError as error:
             if len(paths) == 1:
                 raise
             files.append(path)
             refused[path] = _refused(path, error)
     return each_once(files)
+
+
+def _outcome(
+    path: Path, manner: Manner, catalog: Catalog, objects: ObjectStore, progress: Progress
+) -> AddedFile:
+    try:
+        return _added(path, manner, catalog, objects, progress)
+    except DsvdError as error:
+        return _refused(path, error)
+    except Exception as error:  # whatever one file brings about, the others shall have their turn
+        return _unforeseen(path, error)
 
 
 def _added(
@@ -173,6 +211,8 @@ def _added(
         skip_unsupported=manner.skip_unsupported,
     )
     version = addition.version
+    with open_container(version, objects) as container:
+        account = report(container, (t.name for t in read_manifest(base, objects).tensors))
     return AddedFile(
         path,
         outcome="added" if addition.created else "there",
@@ -182,16 +222,24 @@ def _added(
         source_bytes=version.source.size,
         stored_bytes=version.size,
         match=match,
-        warnings=_warnings(version, base, objects),
-        refusal=None,
+        warnings=account.warnings,
+        left_out=account.left_out,
     )
-
-
-def _warnings(version: VersionRecord, base: BaseRecord, objects: ObjectStore) -> tuple[str, ...]:
-    with open_container(version, objects) as container:
-        return report(container, (t.name for t in read_manifest(base, objects).tensors)).warnings
 
 
 def _refused(path: Path, error: DsvdError) -> AddedFile:
     refusal = Refusal(type(error).__name__, str(error), error.hint, error.exit_code)
-    return AddedFile(path, "refused", None, None, None, 0, 0, None, (), refusal)
+    return AddedFile(path, "refused", refusal=refusal)
+
+
+def _unforeseen(path: Path, error: Exception) -> AddedFile:
+    if isinstance(error, OSError | MemoryError):
+        reason = getattr(error, "strerror", None) or "out of memory"
+        return _refused(path, StorageError(f"{path}: {reason}"))
+    refusal = Refusal(
+        type(error).__name__,
+        f"{path}: this is a bug in dsvd: {type(error).__name__}: {error}",
+        "Add it by itself with DSVD_DEBUG=1 to see where, and report it with what that prints.",
+        BUG,
+    )
+    return AddedFile(path, "refused", refusal=refusal)

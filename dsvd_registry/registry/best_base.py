@@ -1,53 +1,32 @@
 """Which base of the registry a checkpoint was fine-tuned from, where nobody says it.
 
-Names and shapes tell which bases it may be, from their manifests alone. Among those, the weights
-decide: of the right base a fine-tune is a small change, of its siblings a larger one.
+Names and shapes tell which bases it may be. Among those the weights decide: of the right base a
+fine-tune is a small change, of its siblings a larger one. A LoRA file has no weights to compare: it
+is sure of its base only where no other one has its layers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..catalog import BaseRecord
-from ..checkpoint import Checkpoint, TensorInfo, open_checkpoint
-from ..container.records import BaseTensor, View
-from ..errors import BaseMismatch, CheckpointError, NotFound, UnsureBase
-from ..layouts import Correspondence, describe, map_names
+from ..checkpoint import Checkpoint, open_checkpoint
+from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
+from ..layouts import describe
+from ..lora import is_lora
 from ..store import ObjectStore
-from .opening import open_base, read_manifest
+from .base_candidates import Beside, Candidate, candidates
+from .opening import open_base
 from .report import WRONG_BASE_CHANGE
 from .weight_sample import can_be_sampled, relative_change, spread
 
 FITS = 0.5  # of the checkpoint's tensors: two bases that fit then share some of them
 SURE_MATCHED = 0.8
 SURE_MARGIN = 1.2  # times the change: far above what the choice of the sample makes of one base
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A base beside a checkpoint. `matched`: the share of the checkpoint's tensors it has, in [0, 1].
-
-    `change`: Frobenius norm of (checkpoint - base) over that of the base, of a sample of weights;
-    None where none was taken. `problem`: what kept the base from being compared, or "".
-    """
-
-    name: str
-    digest: str
-    matched: float
-    change: float | None = None
-    problem: str = ""
-
-    def __str__(self) -> str:
-        """For people: "sd15 (100 % of the tensors, change 0.0123)"."""
-        words = [f"{self.matched:.0%} of the tensors".replace("%", " %")]
-        if self.change is not None:
-            words.append(f"change {self.change:.3g}")
-        if self.problem:
-            words.append(self.problem)
-        return f"{self.name} ({', '.join(words)})"
+NAMED = 5  # candidates that a message has room for
 
 
 @dataclass(frozen=True)
@@ -55,7 +34,8 @@ class BaseMatch:
     """The base that fits best is the first of `candidates`; the others follow, the nearest first.
 
     `rival`: the name of the next that fits and holds other weights, None where there is none;
-    `margin`: the change to it over the change to the best, then infinite.
+    `margin`: the change to it over the change to the best, 1 where it is not known, infinite
+    without a rival.
     """
 
     path: Path
@@ -73,39 +53,9 @@ class BaseMatch:
         if self.is_sure:
             return self.best.name
         raise UnsureBase(
-            f"which base {self.path} was fine-tuned from is not sure: "
-            + "; ".join(map(str, self.candidates)),
+            f"which base {self.path} was made from is not sure: {_listed(self.candidates)}",
             f"Name it: --base {self.best.name}, if that is the one.",
         )
-
-
-@dataclass(frozen=True)
-class _Beside:
-    """A base, and which of its tensors correspond to those of the checkpoint."""
-
-    base: BaseRecord
-    tensors: Mapping[str, BaseTensor]
-    found: Mapping[str, Correspondence]
-    candidate: Candidate
-
-    def content(self, name: str) -> tuple[View, tuple[tuple[str, str], ...]]:
-        """What the checkpoint's tensor `name` would be taken against: equal for equal weights."""
-        names = self.found[name]
-        return names.view, tuple(
-            (self.tensors[one].sha256, self.tensors[one].dtype) for one in names.base
-        )
-
-    def differs(self, other: _Beside) -> bool:
-        """Whether they have other weights where both correspond to the checkpoint."""
-        both = self.found.keys() & other.found.keys()
-        return not both or any(self.content(name) != other.content(name) for name in both)
-
-    @property
-    def order(self) -> tuple[float, float, int, str]:
-        """Where it comes among others that fit: the first is the best."""
-        change = self.candidate.change
-        known = math.inf if change is None else change
-        return known, -self.candidate.matched, len(self.tensors), self.base.name
 
 
 def best_base(path: Path, bases: Sequence[BaseRecord], objects: ObjectStore) -> BaseMatch:
@@ -114,84 +64,108 @@ def best_base(path: Path, bases: Sequence[BaseRecord], objects: ObjectStore) -> 
     Raises `NotFound` where there is no base, `BaseMismatch` where none fits, `CheckpointError`,
     `RegistryError`, `StorageError`.
     """
-    if not bases:
-        raise NotFound("the registry has no base", "Add one with `dsvd base add NAME FILE`.")
+    check_some(bases)
     with open_checkpoint(path) as checkpoint:
-        beside = [_beside(checkpoint, base, objects) for base in bases]
-        fitting = [one for one in beside if one.candidate.matched >= FITS]
+        beside = candidates(checkpoint, bases, objects)
         others = [one for one in beside if one.candidate.matched < FITS]
+        fitting = [one for one in beside if one.candidate.matched >= FITS]
         if not fitting:
+            known = "a LoRA file" if is_lora(checkpoint.tensors) else describe(checkpoint.tensors)
             raise BaseMismatch(
-                f"{path} ({describe(checkpoint.tensors)}) is a fine-tune of no base here: "
-                + "; ".join(str(one.candidate) for one in _by_matched(beside)),
+                f"{path} ({known}) is a fine-tune of no base here: "
+                + _listed([one.candidate for one in _by_matched(beside)]),
                 "Add its base with `dsvd base add NAME FILE`, or name one with --base.",
             )
+        if is_lora(checkpoint.tensors):
+            return _by_names(path, fitting, others)
         names = spread(_telling(checkpoint, fitting))
         compared = [_compared(checkpoint, one, names, objects) for one in fitting]
-    best, *rest = sorted(compared, key=lambda one: one.order)
+    return _by_weights(path, compared, others)
+
+
+def check_some(bases: Sequence[BaseRecord]) -> None:
+    """Raises `NotFound` where there is no base."""
+    if not bases:
+        raise NotFound("the registry has no base", "Add one with `dsvd base add NAME FILE`.")
+
+
+def _by_names(path: Path, fitting: Sequence[Beside], others: Sequence[Beside]) -> BaseMatch:
+    """A base that lacks a layer is no rival of one that has all of them."""
+    best, *rest = sorted(fitting, key=_order)
+    matched = best.candidate.matched
+    rivals = [one for one in rest if one.candidate.matched == matched and one.differs(best)]
+    return _match(path, best, rest, others, rivals, is_sure=matched == 1 and not rivals)
+
+
+def _by_weights(path: Path, compared: Sequence[Beside], others: Sequence[Beside]) -> BaseMatch:
+    best, *rest = sorted(compared, key=_order)
     rivals = [one for one in rest if one.differs(best)]
-    margin = _margin(best, rivals[0]) if rivals else math.inf
     change = best.candidate.change
     is_sure = (
         change is not None
         and change < WRONG_BASE_CHANGE
         and best.candidate.matched >= SURE_MATCHED
-        and margin >= SURE_MARGIN
+        and (not rivals or _margin(best, rivals[0]) >= SURE_MARGIN)
         and all(one.candidate.change is not None for one in rivals)
     )
+    return _match(path, best, rest, others, rivals, is_sure=is_sure)
+
+
+def _match(
+    path: Path,
+    best: Beside,
+    rest: Sequence[Beside],
+    others: Sequence[Beside],
+    rivals: Sequence[Beside],
+    *,
+    is_sure: bool,
+) -> BaseMatch:
     ordered = [best, *rest, *_by_matched(others)]
-    rival = rivals[0].base.name if rivals else None
+    rival, margin = None, math.inf
+    if rivals:
+        rival, margin = rivals[0].base.name, _margin(best, rivals[0])
     return BaseMatch(path, rival, margin, is_sure, tuple(one.candidate for one in ordered))
 
 
-def _beside(checkpoint: Checkpoint, base: BaseRecord, objects: ObjectStore) -> _Beside:
-    """What names and shapes tell."""
-    manifest = read_manifest(base, objects)
-    tensors = {t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors}
-    infos = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in manifest.tensors}
-    found: dict[str, Correspondence] = {}
-    problem = ""
-    try:
-        names = map_names(infos, checkpoint.tensors)
-        found = {one.tensor: one for one in names.correspondences}
-    except BaseMismatch:
-        problem = str(describe(infos))
-    except CheckpointError as error:
-        problem = str(error)
-    matched = len(found) / max(1, len(checkpoint.tensors))
-    return _Beside(base, tensors, found, Candidate(base.name, base.digest, matched, None, problem))
+def _order(one: Beside) -> tuple[float, float, int, int, str]:
+    """The first is the best. Of bases of the same weights: that in the checkpoint's own words."""
+    change = one.candidate.change
+    known = math.inf if change is None else change
+    return known, -one.candidate.matched, one.other_words, one.size, one.base.name
 
 
-def _telling(checkpoint: Checkpoint, fitting: Sequence[_Beside]) -> list[str]:
+def _telling(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> list[str]:
     """Tensors whose weights tell the bases apart; matrices, where there are any, say the most."""
     names = [
         name
         for name, info in checkpoint.tensors.items()
         if info.elements
         and all(
-            name in one.found
-            and can_be_sampled(info.dtype, [one.tensors[n] for n in one.found[name].base])
+            name in one.found and can_be_sampled(info.dtype, one.found[name].base)
             for one in fitting
         )
     ]
-    names = [name for name in names if len({one.content(name) for one in fitting}) > 1] or names
+    names = [
+        name for name in names if len({one.found[name].content for one in fitting}) > 1
+    ] or names
     return [name for name in names if len(checkpoint.tensors[name].shape) > 1] or names
 
 
 def _compared(
-    checkpoint: Checkpoint, one: _Beside, names: Sequence[str], objects: ObjectStore
-) -> _Beside:
+    checkpoint: Checkpoint, one: Beside, names: Sequence[str], objects: ObjectStore
+) -> Beside:
     """With the change of the sample, or why it could not be taken."""
     try:
         with open_base(one.base, objects) as weights:
-            sampled = [one.found[name] for name in names]
-            change = relative_change(checkpoint, weights, sampled) if sampled else None
-    except BaseMismatch as error:  # gone or damaged: others may do
+            # To prove a tensor it is read whole; `add` does that of the base that is chosen.
+            sampled = {name: one.found[name] for name in names}
+            change = relative_change(checkpoint, weights.unproven(), sampled) if names else None
+    except (BaseMismatch, RegistryError) as error:  # gone or damaged: others may do
         return replace(one, candidate=replace(one.candidate, problem=str(error)))
     return replace(one, candidate=replace(one.candidate, change=change))
 
 
-def _margin(best: _Beside, rival: _Beside) -> float:
+def _margin(best: Beside, rival: Beside) -> float:
     nearest, next_nearest = best.candidate.change, rival.candidate.change
     if nearest is None or next_nearest is None:
         return 1.0
@@ -200,5 +174,10 @@ def _margin(best: _Beside, rival: _Beside) -> float:
     return next_nearest / nearest
 
 
-def _by_matched(some: Sequence[_Beside]) -> list[_Beside]:
+def _by_matched(some: Sequence[Beside]) -> list[Beside]:
     return sorted(some, key=lambda one: (-one.candidate.matched, one.base.name))
+
+
+def _listed(some: Sequence[Candidate]) -> str:
+    more = f"; and {len(some) - NAMED} more" if len(some) > NAMED else ""
+    return "; ".join(map(str, some[:NAMED])) + more

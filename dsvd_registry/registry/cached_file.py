@@ -11,9 +11,10 @@ from pathlib import Path
 from .. import canonical
 from ..catalog import Catalog, VersionRecord
 from ..container.reader import Container
+from ..errors import InvalidArgument
 from ..fs import make_folder, renew_time, storage_errors
 from ..progress import Progress
-from ..reconstruction.result_layout import checked_layout
+from ..reconstruction.result_layout import checked_files
 from ..store import ObjectStore
 from .cache import Cache
 from .opening import open_container, open_version
@@ -54,12 +55,18 @@ def _place(
 ) -> tuple[Path, int]:
     """Where the file is to be, and how large."""
     header = container.header
+    if header.tree is not None:
+        raise InvalidArgument(
+            f"{version.ref} is a folder, and the cache is one of files",
+            "Write it with `dsvd materialize`, or use `dsvd_registry.runtime`.",
+        )
     if tau == header.encoding.tau:
         result = header.results[0]
         return cache.path_of(result.sha256), result.size
     # What a lower tau gives has no recorded SHA-256.
     path = cache.path_of(version.container, canonical.encode(tau).decode())
-    return path, checked_layout(container, tau).size
+    (file,) = checked_files(container, tau)
+    return path, file.size
 
 
 def _size(path: Path) -> int | None:

@@ -74,7 +74,7 @@ def usage(catalog: Catalog, objects: ObjectStore) -> Usage:
         BaseUsage(base.name, 0 if base.link else base.size, base.size, base.link is not None)
         for base in catalog.bases()
     )
-    needed = catalog.referenced_objects()
+    needed = catalog.referenced_objects() | _in_folders(catalog, objects)
     listed = list(objects.all())
     return Usage(
         models=tuple(models),
@@ -93,7 +93,8 @@ def collect(
     """
     oldest = time.time() - grace_days * 86400
     # Who adds meanwhile waits, and then sees what was removed.
-    with catalog.undisturbed() as needed:
+    with catalog.undisturbed() as referenced:
+        needed = referenced | _in_folders(catalog, objects)
         unneeded = [entry for entry in objects.all() if entry.sha256 not in needed]
         doomed = [entry for entry in unneeded if entry.mtime <= oldest]
         leftovers = _older(objects.leftovers(), oldest)
@@ -104,6 +105,16 @@ def collect(
             for path in leftovers:
                 fs.remove_file(path)
     return Collected(len(doomed), len(leftovers), size, len(unneeded) - len(doomed), dry_run)
+
+
+def _in_folders(catalog: Catalog, objects: ObjectStore) -> set[str]:
+    """The files of bases that are folders. Raises `RegistryError` where a listing is damaged."""
+    folders = [base for base in catalog.bases() if base.is_folder and base.link is None]
+    if not folders:
+        return set()
+    from .opening import stored_listing  # imports numpy, which listing sizes need not wait for
+
+    return {file.sha256 for base in folders for file in stored_listing(base, objects)}
 
 
 def _older(paths: list[Path], oldest: float) -> dict[Path, int]:

@@ -30,11 +30,14 @@ from ..encoding.building import (
 )
 from ..encoding.fine import Fine
 from ..encoding.one_tensor import PackedTensor, pack_each
+from ..errors import InvalidArgument
 from ..fs import Bytes
+from ..lora import is_lora
 from ..progress import Meter, Progress
 from ..store import ObjectStore
 from .curve import Curve, Point, point
-from .opening import open_base, unchanging
+from .identity import unchanging
+from .opening import open_base
 from .spectra import TensorSpectrum, group_spectra
 
 
@@ -58,6 +61,11 @@ def curve_of_file(
         open_checkpoint(path) as checkpoint,
         open_base(base, objects) as weights,
     ):
+        if is_lora(checkpoint.tensors):
+            raise InvalidArgument(
+                f"{path} is a LoRA file, whose curve is that of the version it becomes",
+                "Add it, whole as it is by default; `dsvd curve REF` tells what each lower tau reads.",
+            )
         # The digest of the file would be read for nothing: none is as large.
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)
         fine = Fine.of(checkpoint, source, weights)

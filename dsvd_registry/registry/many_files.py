@@ -2,60 +2,107 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CheckpointError, Conflict
+from ..checkpoint.folder import is_checkpoint_folder
+from ..errors import CheckpointError, Conflict, StorageError
 from ..fs import storage_errors
 from ..store.names import folded
 from .file_or_ref import ENDINGS
 
-PIPELINE = "model_index.json"  # what makes a folder one checkpoint of diffusers
+CLASHES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Two paths of one file: it is taken once, by the path that came first."""
+
+    path: Path
+    first: Path
+
+
+def is_one_checkpoint(path: Path) -> bool:
+    """Whether a path is to become one version: a file, there or not, or a folder that is a checkpoint.
+
+    Any other folder is one of checkpoints. Raises `StorageError`.
+    """
+    with storage_errors(path):
+        is_folder = path.is_dir()
+    return not is_folder or is_checkpoint_folder(path)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints that lie in a folder itself, by name.
+    """The checkpoints that lie in a folder itself, by name: files, and folders that are one each.
 
-    Raises `CheckpointError` where there are none, and for a folder that is one checkpoint.
+    Raises `CheckpointError` where there are none, `StorageError`.
     """
     with storage_errors(folder):
-        if (folder / PIPELINE).exists():
-            raise CheckpointError(
-                f"{folder} is a folder of diffusers (it has {PIPELINE}), which cannot be added yet",
-                "Save its pipeline as one safetensors file, and add that.",
-            )
-        found = sorted(path for path in folder.iterdir() if _is_checkpoint(path))
+        found = [path for path in folder.iterdir() if _is_checkpoint(path)]
+        # Links last: of a file and a link to it here (last.ckpt), the file gives the name.
+        found.sort(key=lambda path: (path.is_symlink(), path))
     if not found:
         raise CheckpointError(
             f"{folder} is a folder without a checkpoint in it",
-            f"Checkpoints are files that end in {', '.join(ENDINGS)}.",
+            f"Checkpoints are files that end in {', '.join(ENDINGS)}, and folders of diffusers; "
+            "those in folders further down are not looked for.",
         )
     return found
 
 
-def is_folder(path: Path) -> bool:
-    """Whether a path leads to a folder. Raises `StorageError`."""
-    with storage_errors(path):
-        return path.is_dir()
-
-
-def each_once(paths: Iterable[Path]) -> list[Path]:
-    """The paths less those that lead to a place that an earlier one led to."""
-    return list({path.absolute(): path for path in reversed(list(paths))}.values())[::-1]
-
-
-def check_stems(paths: Sequence[Path]) -> None:
-    """Raises `Conflict` for two files that would become versions of one model."""
-    seen: dict[str, Path] = {}
+def each_once(paths: Iterable[Path]) -> tuple[list[Path], list[Repeat]]:
+    """The paths less those of a file that an earlier one led to, through links or otherwise."""
+    first: dict[object, Path] = {}
+    repeats = []
     for path in paths:
-        other = seen.setdefault(folded(path.stem), path)
-        if other is not path:
-            raise Conflict(
-                f"{other} and {path} would both be the model {path.stem}",
-                "Rename one of them, or add it by itself with --name.",
+        other = first.setdefault(_place(path), path)
+        if other.absolute() != path.absolute():
+            repeats.append(Repeat(path, other))
+    return list(first.values()), repeats
+
+
+def own_name(path: Path) -> str:
+    """What a path is called: a file without its ending, a folder in full. Raises `StorageError`."""
+    with storage_errors(path):
+        return path.resolve().name if path.is_dir() else path.stem
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Raises `Conflict` for files that would become versions of one model."""
+    by_name: dict[str, list[Path]] = {}
+    for path in paths:
+        by_name.setdefault(folded(own_name(path)), []).append(path)
+    clashes = [clash for clash in by_name.values() if len(clash) > 1]
+    if clashes:
+        more = f"; and {len(clashes) - CLASHES_SHOWN} more" if len(clashes) > CLASHES_SHOWN else ""
+        raise Conflict(
+            "; ".join(
+                f"{' and '.join(map(str, clash))} would all be the model {own_name(clash[0])}"
+                if len(clash) > 2
+                else f"{clash[0]} and {clash[1]} would both be the model {own_name(clash[0])}"
+                for clash in clashes[:CLASHES_SHOWN]
             )
+            + more,
+            "Nothing was added. Rename one of them, or add it by itself with --name.",
+        )
 
 
 def _is_checkpoint(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return path.name.lower().endswith(ENDINGS) and not hidden and path.is_file()
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        with contextlib.suppress(StorageError):  # such as lost+found, which is not ours to read
+            return is_checkpoint_folder(path)
+        return False
+    return path.name.lower().endswith(ENDINGS) and path.is_file()
+
+
+def _place(path: Path) -> object:
+    """What is equal for two paths of one file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # what cannot be found is refused when its turn comes
+        return path.absolute()
+    return status.st_dev, status.st_ino

@@ -7,13 +7,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..catalog import BaseRecord, CachedFingerprint, Catalog, FileState, VersionRecord
-from ..checkpoint import open_checkpoint
+from ..catalog import BaseRecord, Catalog, VersionRecord
+from ..checkpoint import Checkpoint, open_checkpoint
+from ..checkpoint.folder import FolderCheckpoint
+from ..checkpoint.listing import parse_listing
+from ..checkpoint.tree import ListedFile
 from ..container.reader import Container
-from ..errors import BaseMismatch, NotFound, RegistryError, StorageError
+from ..errors import (
+    BaseMismatch,
+    CheckpointError,
+    DsvdError,
+    NotFound,
+    RegistryError,
+)
 from ..fs import storage_errors
-from ..hashing import sha256_file
-from ..progress import Meter, Progress, silent
 from ..reconstruction.base_weights import BaseWeights, Manifest
 from ..store import ObjectStore
 
@@ -48,8 +55,46 @@ def base_file(base: BaseRecord, objects: ObjectStore) -> Path:
 
 
 def open_base(base: BaseRecord, objects: ObjectStore) -> BaseWeights:
-    """The weights of a base, each tensor of which is compared with its SHA-256 as it is read."""
-    return BaseWeights(base_file(base, objects), read_manifest(base, objects), base.name)
+    """The weights of a base, each tensor of which is compared with its SHA-256 as it is read.
+
+    Raises `BaseMismatch` if they cannot be read, `RegistryError`.
+    """
+    manifest = read_manifest(base, objects)
+    try:
+        checkpoint = open_base_checkpoint(base, objects)
+    except DsvdError as error:
+        raise BaseMismatch(
+            f"the base {base.name!r} cannot be read: {error}",
+            "Put its file back, or add the base again with `dsvd base add`.",
+        ) from error
+    return BaseWeights(checkpoint, manifest, base.name)
+
+
+def open_base_checkpoint(base: BaseRecord, objects: ObjectStore) -> Checkpoint:
+    """The file or folder of a base. Raises `BaseMismatch` if it is gone, `CheckpointError`."""
+    place = base_file(base, objects)
+    if base.is_folder and base.link is None:
+        return FolderCheckpoint(place, stored_folder(base, objects))
+    return open_checkpoint(place)
+
+
+def stored_folder(base: BaseRecord, objects: ObjectStore) -> dict[str, Path]:
+    """Where each file lies of a base that is a folder in the store, by its path in that folder.
+
+    Raises `RegistryError` if its listing is damaged.
+    """
+    return {file.path: objects.path(file.sha256) for file in stored_listing(base, objects)}
+
+
+def stored_listing(base: BaseRecord, objects: ObjectStore) -> tuple[ListedFile, ...]:
+    """The files of a base that is a folder in the store. Raises `RegistryError` for damage."""
+    objects.check(base.file)
+    path = objects.path(base.file)
+    try:
+        with storage_errors(path):
+            return parse_listing(path.read_bytes())
+    except CheckpointError as error:
+        raise RegistryError(f"the listing of the base {base.name!r}: {error}") from error
 
 
 def base_of(version: VersionRecord, catalog: Catalog) -> BaseRecord:
@@ -72,34 +117,3 @@ def open_version(
     base = base_of(version, catalog)
     with open_container(version, objects) as container, open_base(base, objects) as weights:
         yield container, weights
-
-
-@contextlib.contextmanager
-def unchanging(path: Path) -> Iterator[None]:
-    """Raises `StorageError` if another program changes the file while it is read here, in parts."""
-    before = FileState.of(path)
-    yield
-    if FileState.of(path) != before:
-        raise StorageError(
-            f"{path} was changed while it was read", "Run it again when the file is complete."
-        )
-
-
-def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> str:
-    """SHA-256 of a file, remembered by path, size, time and inode. Raises `StorageError`."""
-    state = FileState.of(path)
-    known = catalog.cached_fingerprint(state)
-    if known is not None:
-        return known.sha256
-    found = sha256_file(path, Meter(progress, "hashing", state.size).advance)
-    catalog.remember_fingerprint(state, CachedFingerprint(found, None))
-    return found
-
-
-def fingerprint_checkpoint(path: Path, progress: Progress) -> tuple[Manifest, str, int]:
-    """The manifest, format and size of a checkpoint to be a base. Raises `CheckpointError`."""
-    with open_checkpoint(path) as checkpoint:
-        total = sum(info.nbytes for info in checkpoint.tensors.values())
-        meter = Meter(progress, "hashing tensors", total)
-        manifest = Manifest(tuple(checkpoint.fingerprints(meter.advance)))
-        return manifest, checkpoint.format, FileState.of(path).size

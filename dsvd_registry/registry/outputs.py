@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..encoding.asked import checked_tau
+from ..errors import InvalidArgument
 from ..progress import Meter, Progress, silent
 from .opened import OpenRegistry
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..export import Dtype, ExportedLora, Format
     from ..reconstruction.casting import CastDtype
     from ..reconstruction.materializing import Materialized
+    from ..reconstruction.target import LayoutName
     from ..reconstruction.tensors import LazyTensors
     from .portable import Exported
 
@@ -29,31 +31,51 @@ class Outputs(OpenRegistry):
         *,
         tau: float | None = None,
         dtype: CastDtype | None = None,
+        layout: LayoutName | None = None,
+        like: str | None = None,
         replace: bool = False,
         progress: Progress = silent,
     ) -> Materialized:
-        """Write the full checkpoint of a version as a safetensors file, checked before it is named.
+        """Write the full checkpoint of a version, a file or a folder, checked before it has its name.
 
         `tau`: a lower one than stored. `dtype`: "fp32", "fp16" or "bf16", to which the exact result
-        is cast. Raises `InvalidArgument` for a number that this has no room for, `Conflict`,
-        `BaseMismatch`, `ContainerError`, `TauNotServed`, `ResultMismatch`.
+        is cast. `layout`: "diffusers", a folder, or "single-file", in the original layout; default:
+        as added. `like`: the base whose folder has the configurations for that; default: the
+        version's own base. Raises `InvalidArgument` for a number that a dtype has no room for and a
+        layout that cannot be had, `Conflict`, `BaseMismatch`, `ContainerError`, `TauNotServed`,
+        `ResultMismatch`.
         """
-        from ..reconstruction.materializing import write_result
+        from ..reconstruction.materializing import Wish, write_result
+        from .layouts_out import open_target
         from .opening import open_version
 
         tau = None if tau is None else checked_tau(tau)
+        if like is not None and layout != "diffusers":
+            raise InvalidArgument("like is for the layout diffusers alone", "Leave --like out.")
+        pattern = None if like is None else self._catalog.base(like)
         opened = open_version(self.version(ref), self._catalog, self._objects)
         with opened as (container, weights):
             self._check_not_a_base(Path(output))
-            return write_result(
-                container,
-                weights,
-                Path(output),
-                tau=tau,
-                dtype=dtype,
-                replace=replace,
-                progress=progress,
-            )
+            with open_target(layout, container, weights, pattern, self._objects) as target:
+                return write_result(
+                    container,
+                    weights,
+                    Path(output),
+                    Wish(tau, dtype, target),
+                    replace=replace,
+                    progress=progress,
+                )
+
+    def default_output(self, ref: str, layout: LayoutName | None = None) -> Path:
+        """Where `dsvd materialize` writes: the model's name, with `.safetensors` for a single file."""
+        from .opening import open_container
+
+        version = self.version(ref)
+        with open_container(version, self._objects) as container:
+            is_folder = container.header.tree is not None
+        if layout is not None:
+            is_folder = layout == "diffusers"
+        return Path(version.model if is_folder else f"{version.model}.safetensors")
 
     def tensors(self, ref: str, *, tau: float | None = None) -> LazyTensors:
         """The full checkpoint as a lazy mapping: each tensor is made when it is looked up.

@@ -24,7 +24,8 @@ from ..progress import Meter, Progress
 from ..store import ObjectStore, fields
 from ..store.objects import COPY_CHUNK
 from .adding import Addition, check_model, checked_labels, labelled
-from .opening import open_base, unchanging
+from .identity import unchanging
+from .opening import open_base
 from .summary import Summary, summary_of_open
 
 
@@ -140,7 +141,7 @@ def _check_result(
         open_base(base, objects) as weights,
         proven_by_digest(container, weights) as reconstruction,
     ):
-        check_recorded(container, reconstruction.digest(progress))
+        check_recorded(container, reconstruction.digests(progress))
 
 
 def _check_recordable(container: Container, summary: Summary) -> None:

@@ -27,6 +27,7 @@ from ..container.totals import (
     total_error,
     uncapped_parameters,
 )
+from ..encoding.asked_of_lora import SOURCE_FORMAT as LORA
 
 WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
 
@@ -111,6 +112,7 @@ class Report:
     stored_parameters: int
     uncapped_parameters: int
     capped: tuple[str, ...]
+    source_format: str
     source_bytes: int
     stored_bytes: int
     tau: float
@@ -143,6 +145,7 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         stored_parameters=sum(map(stored_parameters, header.tensors)),
         uncapped_parameters=sum(map(uncapped_parameters, header.tensors)),
         capped=tuple(tensor.name for tensor in header.tensors if is_capped(tensor)),
+        source_format=header.source.format,
         source_bytes=header.source.size,
         stored_bytes=container.size,
         tau=header.encoding.tau,
@@ -150,7 +153,7 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         fidelity=header.encoding.fidelity,
         error=total_error(header.tensors),
         change=total_change(header.tensors),
-        warnings=tuple(_warnings(header.tensors)),
+        warnings=tuple(_warnings(header)),
     )
 
 
@@ -211,9 +214,11 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
     )
 
 
-def _warnings(tensors: tuple[TensorRecord, ...]) -> Iterable[str]:
+def _warnings(header: Header) -> Iterable[str]:
+    tensors = header.tensors
     change = total_change(tensors)
-    if change >= WRONG_BASE_CHANGE:
+    # Of a LoRA the change says how strong it is, whatever it was trained over.
+    if change >= WRONG_BASE_CHANGE and header.source.format != LORA:
         yield (
             f"the delta is {change:.0%} as large as the weights: "
             "this is probably not the base that the checkpoint was fine-tuned from"

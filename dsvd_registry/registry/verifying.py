@@ -9,11 +9,18 @@ from typing import ParamSpec
 
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..container.reader import Container
-from ..errors import DsvdError, ResultMismatch
+from ..errors import DsvdError
 from ..progress import Meter, Progress, silent
 from ..store import ObjectStore
 from ..threads import threads
-from .opening import base_file, base_of, fingerprint_checkpoint, open_version, read_manifest
+from .identity import fingerprint_checkpoint
+from .opening import (
+    base_of,
+    open_base_checkpoint,
+    open_version,
+    read_manifest,
+    stored_listing,
+)
 
 P = ParamSpec("P")
 
@@ -107,8 +114,12 @@ def _base_problems(base: BaseRecord, objects: ObjectStore) -> Iterator[str]:
     manifest = read_manifest(base, objects)
     if base.link is None:
         objects.check(base.file)
+        if base.is_folder:
+            for file in stored_listing(base, objects):
+                objects.check(file.sha256)
         return
-    found, _, _ = fingerprint_checkpoint(base_file(base, objects), silent)
+    with open_base_checkpoint(base, objects) as checkpoint:
+        found = fingerprint_checkpoint(checkpoint, silent)
     was = {tensor.name: tensor for tensor in manifest.tensors}
     now = {tensor.name: tensor for tensor in found.tensors}
     for name in sorted(was.keys() | now.keys()):
@@ -136,15 +147,11 @@ def _result_problems(
     version: VersionRecord, catalog: Catalog, objects: ObjectStore
 ) -> Iterable[str]:
     # Only here are tensors needed, and torch with them.
-    from ..reconstruction.proving import proven_by_digest
+    from ..reconstruction.proving import check_recorded, proven_by_digest
 
     with (
         open_version(version, catalog, objects) as (container, weights),
         proven_by_digest(container, weights) as reconstruction,
     ):
-        found, expected = reconstruction.digest(), container.header.results[0]
-        if (found.sha256, found.size) != (expected.sha256, expected.size):
-            raise ResultMismatch(
-                f"materialising gives SHA-256 {found.sha256}, not {expected.sha256}"
-            )
+        check_recorded(container, reconstruction.digests())
     return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from ..checkpoint import Checkpoint
 from ..checkpoint.dtypes import BITS, DELTA_DTYPES
 from ..container.records import BaseTensor
-from ..layouts import Correspondence
-from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.base_weights import BaseReader
 from ..reconstruction.viewed_base import ViewedBase
+from .base_candidates import Against
 
 TENSORS = 16
 ELEMENTS = 1 << 15  # of each tensor
@@ -29,6 +29,20 @@ def spread(names: Iterable[str]) -> list[str]:
     return [ordered[round(last * number / max(1, count - 1))] for number in range(count)]
 
 
+def runs(elements: int) -> Iterator[tuple[int, int]]:
+    """Where each run of a tensor begins and ends: one of all elements, or `RUNS` from end to end.
+
+    They have `ELEMENTS` elements at most together, and do not overlap.
+    """
+    if elements <= ELEMENTS:
+        yield 0, elements
+        return
+    length = ELEMENTS // RUNS
+    for number in range(RUNS):
+        first = (elements - length) * number // (RUNS - 1)
+        yield first, first + length
+
+
 def can_be_sampled(dtype: str, base: Sequence[BaseTensor]) -> bool:
     """Whether a sample can be taken of a tensor of this dtype against those of a base."""
     dtypes = {tensor.dtype for tensor in base}
@@ -36,16 +50,16 @@ def can_be_sampled(dtype: str, base: Sequence[BaseTensor]) -> bool:
 
 
 def relative_change(
-    checkpoint: Checkpoint, base: BaseWeights, sampled: Iterable[Correspondence]
+    checkpoint: Checkpoint, base: BaseReader, sampled: Mapping[str, Against]
 ) -> float:
     """Frobenius norm of (checkpoint - base) over that of the base, of some elements of each tensor.
 
-    Non-finite elements are passed over. Raises `BaseMismatch` for a base that is damaged,
-    `CheckpointError`.
+    `sampled`: by the name in the checkpoint, what the tensor is compared with. Non-finite elements
+    are passed over. Raises `BaseMismatch` for a base that lacks the bytes, `CheckpointError`.
     """
     moved = norm = 0.0
-    for names in sampled:
-        for before, after in _pairs(checkpoint, base, names):
+    for name, against in sampled.items():
+        for before, after in _pairs(checkpoint, name, base, against):
             finite = np.isfinite(before) & np.isfinite(after)
             before, after = before[finite].astype(np.float64), after[finite].astype(np.float64)
             moved += float(np.square(after - before).sum())
@@ -56,30 +70,19 @@ def relative_change(
 
 
 def _pairs(
-    checkpoint: Checkpoint, base: BaseWeights, names: Correspondence
+    checkpoint: Checkpoint, name: str, base: BaseReader, against: Against
 ) -> Iterator[tuple[Values, Values]]:
     """Runs of a tensor's elements in the base and in the checkpoint."""
-    tensors = [base.tensors[name] for name in names.base]
-    base_dtype, dtype = tensors[0].dtype, checkpoint.tensors[names.tensor].dtype
+    base_dtype, dtype = against.base[0].dtype, checkpoint.tensors[name].dtype
     base_width, width = BITS[base_dtype] // 8, BITS[dtype] // 8
-    viewed, data = ViewedBase(tensors, names.view, base), checkpoint.read(names.tensor)
-    for first, end in _runs(math.prod(names.view.shape([tensor.shape for tensor in tensors]))):
+    viewed, data = ViewedBase(against.base, against.view, base), checkpoint.read(name)
+    # Rows that the base lacks (added tokens) stand at the end.
+    for first, end in runs(math.prod(against.shape)):
         held = np.empty((end - first) * base_width, np.uint8)
         viewed.copy(first * base_width, held)
         yield _values(held.data, base_dtype), _values(data[first * width : end * width], dtype)
     viewed.release()
-    checkpoint.release(names.tensor)
-
-
-def _runs(elements: int) -> Iterator[tuple[int, int]]:
-    """Where each run begins and ends; one for all of them where they are few."""
-    if elements <= ELEMENTS:
-        yield 0, elements
-        return
-    length = ELEMENTS // RUNS
-    for number in range(RUNS):
-        first = (elements - length) * number // (RUNS - 1)
-        yield first, first + length
+    checkpoint.release(name)
 
 
 def _values(data: memoryview, dtype: str) -> Values:

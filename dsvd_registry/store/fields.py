@@ -22,7 +22,7 @@ MAX_NUMBER = 999_999_999
 MAX_TEXT = 65_536
 MAX_SUMMARY = 64
 
-BASE_FORMATS = ("safetensors", "pickle")
+BASE_FORMATS = ("safetensors", "pickle", "diffusers")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")

@@ -11,6 +11,7 @@ CASES = {
     "down": [
         "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight",
         "unet.down_blocks.3.resnets.0.conv1.weight",
+        "unet/down_blocks.0.resnets.0.conv1.weight",
         "model.diffusion_model.input_blocks.1.0.in_layers.2.weight",
         "model.diffusion_model.input_blocks.10.0.emb_layers.1.weight",
     ],
@@ -30,7 +31,15 @@ CASES = {
         "model.diffusion_model.time_embed.0.weight",
         "model.diffusion_model.label_emb.0.0.weight",
     ],
+    "transformer": [
+        "transformer/transformer_blocks.0.attn.to_q.weight",
+        "transformer/x_embedder.weight",
+        "single_transformer_blocks.3.proj_out.weight",
+        "model.diffusion_model.double_blocks.0.img_attn.qkv.weight",
+        "joint_blocks.1.x_block.attn.qkv.weight",
+    ],
     "text encoder": [
+        "text_encoder_2/text_model.final_layer_norm.weight",
         "text_encoder.text_model.embeddings.token_embedding.weight",
         "text_encoder_2.text_projection.weight",
         "text_model.encoder.layers.0.self_attn.k_proj.weight",

@@ -35,7 +35,7 @@ def read(tmp_path: Path) -> Read:
         path.write_bytes(data)
         with Container(path) as container:
             container.check_payload()
-            container.source_header()
+            container.source_headers()
             for index, record in enumerate(container.header.tensors):
                 container.raw(index)
                 if isinstance(record, LowRankRecord):

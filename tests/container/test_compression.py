@@ -7,10 +7,17 @@ import struct
 import tracemalloc
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import zstandard
 
-from dsvd_registry.container.compression import NUMBERS, TEXT, compress, decompress
+from dsvd_registry.container.compression import (
+    NUMBERS,
+    TEXT,
+    compress,
+    compress_blocks,
+    decompress,
+)
 from dsvd_registry.errors import ContainerError
 
 DATA = b"a delta, and another delta, and so on"
@@ -97,3 +104,16 @@ def test_memory_is_what_was_asked_for() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2**20
+
+
+def test_blocks_are_one_frame() -> None:
+    """However the bytes are cut, they come back whole; each block has a code of its own."""
+    low, high = bytes(range(4)) * 3000, bytes(range(200, 204)) * 3000
+    apart = compress_blocks([low, high], NUMBERS)
+    assert decompress(apart, len(low + high), "the frame") == low + high
+    shuffled = np.random.default_rng(0)
+    low, high = (shuffled.permutation(np.frombuffer(x, np.uint8)).tobytes() for x in (low, high))
+    assert len(compress_blocks([low, high], NUMBERS)) < 0.9 * len(
+        compress_blocks([low + high], NUMBERS)
+    )
+    assert decompress(compress_blocks([], NUMBERS), 0, "nothing") == b""

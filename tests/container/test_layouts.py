@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dsvd_registry.container.integers import width
 from dsvd_registry.container.packed import DIGITS, PACKED
 from dsvd_registry.container.planes import PLANES
-from dsvd_registry.container.rows import Layout, Rows, joined
+from dsvd_registry.container.rows import Layout, Rows, blocks
 from dsvd_registry.errors import ContainerError
 
 MOST = 2**31 - 1
@@ -31,7 +31,8 @@ def rows_of(group: Group) -> Rows:
 
 
 def frame_of(layout: Layout, groups: Sequence[Group]) -> bytes:
-    return joined(run for group in groups for run in layout.pack(array(group), rows_of(group)))
+    runs = (run for group in groups for run in layout.pack(array(group), rows_of(group)))
+    return b"".join(blocks(runs))
 
 
 def read(layout: Layout, data: bytes, groups: Sequence[Rows], number: int) -> tuple[Any, Any]:
@@ -103,7 +104,7 @@ def test_digits_fill_a_byte() -> None:
 def test_a_magnitude_that_is_not_reached(layout: Layout, row: list[int], told: int) -> None:
     """It is seen by whoever compares what was found with what was told."""
     rows = Rows.one(len(row), told)
-    data = joined(layout.pack(array([row]), rows))
+    data = b"".join(blocks(layout.pack(array([row]), rows)))
     assert read(layout, data, [rows], 0) == ([row], [max(row)])
 
 

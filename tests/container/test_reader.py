@@ -74,7 +74,7 @@ def test_what_it_holds(tmp_path: Path) -> None:
             assert container.elements(number + 1).tolist() == [300 - 30 * k for k in range(20)]
             assert container.raw(number + 2) == b"123456789"
             assert container.raw(number) == b""
-        assert container.source_header() is None
+        assert container.source_headers() == ()
         sizes = [(frame.content, part.tensor, size) for frame, part, size in container.part_sizes()]
         assert sum(size for _, _, size in sizes) == sum(f.raw for f in container.header.frames)
         assert ("bytes", 2, 4) in sizes
@@ -85,11 +85,11 @@ def test_source_header_and_nothing(tmp_path: Path) -> None:
     built = source_again().build()
     path.write_bytes(built.file)
     with Container(path) as container:
-        assert container.source_header() == built.source_header
+        assert container.source_headers() == (built.source_header,)
     path.write_bytes(no_tensor().build().file)
     with Container(path) as container:
         assert container.header.tensors == ()
-        assert container.source_header() is None
+        assert container.source_headers() == ()
         container.check_payload()
 
 

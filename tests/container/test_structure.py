@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from spec.building import Built
 from spec.exact import canonical
-from spec.valid_vectors import fidelity_budget
+from spec.valid_vectors import fidelity_budget, tree_small
 
 from dsvd_registry.container.fidelity import check_budget
 from dsvd_registry.container.header import parse_header
@@ -228,6 +228,120 @@ def test_rules_of_fidelity_alone(faithful: Header) -> None:
     plain = with_encoding(with_tensor(faithful, FEW, tau_rank=2), fidelity=None, grid_noise=0.1)
     check_structure(plain)
     check_budget(plain, 2**60)
+
+
+# Files of `tree`, by their place in it: those of tensors, of the base, and stored ones.
+ROOT, MODEL_INDEX, TEXT, EMPTY, MERGES, VOCABULARY, CONFIG, FIRST, SECOND = range(9)
+FILES, MORE_FILES = 7, 8  # its frames of files
+
+
+@pytest.fixture(scope="module")
+def tree() -> Header:
+    return parse_header(canonical(tree_small().build().header), 32)
+
+
+def with_file(header: Header, index: int, **fields: Any) -> Header:
+    assert header.tree is not None
+    files = list(header.tree)
+    files[index] = replace(files[index], **fields)
+    return replace(header, tree=tuple(files))
+
+
+def test_tree(tree: Header) -> None:
+    check_structure(tree)
+    assert tree.requires == ("tree",) and not tree.keeps_source
+    assert [frame.content for frame in tree.frames] == [
+        *("tables", "elements", "bytes"),
+        *["source_header"] * 4,
+        *("files", "files", "components"),
+    ]
+    check_structure(with_file(tree, SECOND, prefix=""))  # what the headers say is another's
+    check_structure(with_file(tree, MODEL_INDEX, size=0))
+    check_structure(replace(tree, source=Source("pickle", "0" * 64, 6)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(
+            (lambda h, path=path: with_file(h, ROOT, path=path), f"tree: .*{message}")
+            for path, message in (
+                ("../a", "cannot be a file's name"),
+                ("/a", "cannot be a file's name"),
+                ("a.", "cannot be a file's name"),
+                (".dsvd-tmp-", "cannot be a file's name"),
+                ("a\\b", "not every system takes"),
+                ("a\n", "not every system takes"),
+                ("x", "not sorted"),
+                ("model_index.json", "stands twice"),
+                ("", "0 bytes"),
+            )
+        ),
+        (lambda h: with_file(h, EMPTY, path="text/model.safetensors/a"), "leads through a file"),
+        (lambda h: with_file(h, ROOT, path="a"), "the results are not the files of the tree"),
+        (
+            lambda h: replace(h, results=h.results[::-1]),
+            "the results are not the files of the tree",
+        ),
+        (lambda h: replace(h, results=h.results[1:]), "the results are not the files of the tree"),
+        (lambda h: replace(h, results=()), "the results are not the files of the tree"),
+        (lambda h: replace(h, results=h.results * 2), "the results are not the files of the tree"),
+        (
+            lambda h: replace(h, frames=(*h.frames[:3], *h.frames[4:])),
+            "3 headers for 4 files that hold tensors",
+        ),
+        (
+            lambda h: replace(h, frames=(*h.frames[:3], SOURCE_FRAME, *h.frames[3:])),
+            "5 headers for 4 files that hold tensors",
+        ),
+        (
+            lambda h: replace(h, tree=None, results=h.results[:1]),
+            "more than one frame holds the source's header",
+        ),
+        (lambda h: with_frame(h, 3, raw=2**24 + 1), "over its limit"),
+        (lambda h: with_frame(h, 3, parts=(Part(0, 1),)), "must not have"),
+        (lambda h: with_frame(h, FILES, parts=()), "has no parts"),
+        (lambda h: with_frame(h, FILES, raw=20), "declares 20 bytes for 21"),
+        (lambda h: with_frame(h, FILES, parts=(Part(9, 21),)), "names file 9, which there is not"),
+        (lambda h: with_frame(h, FILES, parts=(Part(MERGES, 21),)), "merges.txt'.* not all of it"),
+        (lambda h: with_frame(h, FILES, parts=(Part(CONFIG, 21),)), "not all of it"),
+        (lambda h: replace(h, frames=(*h.frames[:7], *h.frames[8:])), "not all of it"),
+        (lambda h: replace(h, frames=(*h.frames[:9], *h.frames[8:])), "not all of it"),
+        (lambda h: with_file(h, CONFIG, size=17), "unet/config.json'.* not all of it"),
+        (lambda h: with_file(h, CONFIG, size=0), "of a file that is not stored, or is empty"),
+        (lambda h: with_file(h, CONFIG, of_base=True), "of a file that is not stored, or is empty"),
+        (lambda h: with_file(h, EMPTY, size=1), "tokenizer/2/empty'.* not all of it"),
+        *(
+            (
+                lambda h, place=place: with_frame(
+                    h, MORE_FILES, parts=(*h.frames[MORE_FILES].parts, Part(place, 1)), raw=6
+                ),
+                "of a file that is not stored, or is empty",
+            )
+            for place in (ROOT, MODEL_INDEX, EMPTY, SECOND)
+        ),
+        (
+            lambda h: replace(h, frames=(*h.frames[:7], h.frames[9], *h.frames[7:9])),
+            "not in the order of their contents",
+        ),
+    ],
+)
+def test_tree_refused(tree: Header, change: Callable[[Header], Header], message: str) -> None:
+    with pytest.raises(ContainerError, match=message):
+        check_structure(change(tree))
+
+
+def test_files_without_a_tree(header: Header) -> None:
+    frame = Frame("files", (Part(0, 2),), 2, 11, "0" * 16)
+    with pytest.raises(ContainerError, match="names file 0, which there is not"):
+        check_structure(inserted(header, frame))
+
+
+def test_too_many_files(tree: Header) -> None:
+    assert tree.tree is not None
+    files = [replace(tree.tree[MODEL_INDEX], path=f"{i:05d}") for i in range(2**14 + 1)]
+    with pytest.raises(ContainerError, match="16385 files, more than 16384"):
+        check_structure(replace(tree, tree=(*files,), frames=(*tree.frames[:7], tree.frames[9])))
 
 
 def test_budget(faithful: Header) -> None:

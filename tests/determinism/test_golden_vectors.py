@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from spec.readers import golden_digests
 
 from .test_same_bytes_everywhere import SETTINGS, TWO_THREADS
 
@@ -17,14 +18,13 @@ VECTORS = ROOT / "spec" / "vectors"
 PROGRAM = """
 import hashlib, json, sys
 from pathlib import Path
-from tests.spec.readers import package_gives
-folder = Path(sys.argv[1])
+from tests.spec.readers import golden_digests, package_gives_files, valid_files
 found = {}
-for vector in json.loads((folder.parent / "vectors.json").read_text())["valid"]:
+for vector in json.loads(Path(sys.argv[1]).read_text())["valid"]:
     name = vector["name"]
-    files = folder / f"{name}.dsvd", folder / f"{name}.base.safetensors"
-    for tau in [vector["tau"], *(lower["tau"] for lower in vector["lower"])]:
-        found[f"{name} {tau}"] = hashlib.sha256(package_gives(*files, tau)).hexdigest()
+    for tau, _ in golden_digests(vector):
+        for path, data in package_gives_files(*valid_files(name), tau).items():
+            found[f"{name} {tau} {path}"] = hashlib.sha256(data).hexdigest()
 print(json.dumps(found))
 """
 
@@ -43,11 +43,11 @@ print(json.dumps(found))
 def test_golden_digests(setting: dict[str, str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     environment |= {"PYTHONPATH": str(ROOT), **setting}
-    command = [sys.executable, "-c", PROGRAM, str(VECTORS / "valid")]
+    command = [sys.executable, "-c", PROGRAM, str(VECTORS / "vectors.json")]
     ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True)
     expected = {}
     for vector in json.loads((VECTORS / "vectors.json").read_text())["valid"]:
-        expected[f"{vector['name']} {vector['tau']}"] = vector["result"]["sha256"]
-        for lower in vector["lower"]:
-            expected[f"{vector['name']} {lower['tau']}"] = lower["sha256"]
+        for tau, digests in golden_digests(vector):
+            for path, digest in digests.items():
+                expected[f"{vector['name']} {tau} {path}"] = digest
     assert json.loads(ended.stdout) == expected

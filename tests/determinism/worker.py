@@ -85,9 +85,9 @@ CALLERS: dict[str, Callable[[], AbstractContextManager[None]]] = {
 
 
 def one_by_one(result: Reconstruction) -> str:
-    layout = result.layout()
-    digest = hashlib.sha256(layout.prefix)
-    for name in layout.order:
+    (file,) = result.files
+    digest = hashlib.sha256(file.layout.prefix)
+    for name in file.order:
         digest.update(result.tensor_bytes(name))
     return digest.hexdigest()
 
@@ -129,12 +129,12 @@ def main() -> None:
     exact = {}
     with (
         Container(options.container) as container,
-        BaseWeights(options.base, manifest, "golden") as base,
+        BaseWeights(open_checkpoint(options.base), manifest, "golden") as base,
     ):
         result = Reconstruction(container, base, container.header.encoding.tau)
         for name, caller in callers.items():
             with caller():
-                exact[name] = [result.digest().sha256, one_by_one(result)]
+                exact[name] = [result.digests()[0].sha256, one_by_one(result)]
         products = (
             DeltaProduct(Components(a, b, exponents))
             for a, b, exponents, _ in low_rank_tensors(result, container)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from layouts.original import State, original_unet
-from layouts.pipelines import LAYERS
 
+from .pipelines import LAYERS
 from .training import Trained
 
 KOHYA_PREFIX = {
@@ -19,8 +19,9 @@ KOHYA_PREFIX = {
 }
 
 
-def kohya(trained: Trained, *, original_words: bool = False) -> State:
-    """`original_words`: the U-Net's layers as the original layout names them."""
+def kohya(trained: Trained, *, original_words: bool = False, alpha: float | None = None) -> State:
+    """`original_words`: the U-Net's layers as the original layout names them. `alpha`: of all layers,
+    instead of their own."""
     found: State = {}
     for model, state in trained.layers.items():
         prefix = KOHYA_PREFIX[model]
@@ -33,8 +34,8 @@ def kohya(trained: Trained, *, original_words: bool = False) -> State:
                 down, up = state[name], state[f"{layer}.lora_B.weight"]
                 found[f"{spelled}.lora_down.weight"] = down
                 found[f"{spelled}.lora_up.weight"] = up
-                alpha = trained.scale(model, layer) * down.shape[0]
-                found[f"{spelled}.alpha"] = torch.tensor(alpha)
+                own = trained.scale(model, layer) * down.shape[0]
+                found[f"{spelled}.alpha"] = torch.tensor(own if alpha is None else alpha)
     return found
 
 
@@ -44,6 +45,6 @@ def _kohya_path(model: str, layer: str, original_words: bool) -> str:
     if not original_words:
         return layer
     # A level that attends is told by its attentions: they are named, though they may not change.
-    attends = {f"up_blocks.{level}.attentions.0.norm.weight": 0 for level in (0, 1)}
+    attends = {f"up_blocks.{level}.attentions.0.norm.weight": 0 for level in (0,)}
     (name, *_) = original_unet({f"{layer}.weight": 0, **attends}, LAYERS)
     return name.removesuffix(".weight")

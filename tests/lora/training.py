@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from layouts.original import State
-from layouts.pipelines import PIPELINES, models, randomised, single_file
+from layouts.pipelines import models, randomised, single_file
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
+
+from .pipelines import LAYERS, PIPELINES
 
 LAYOUTS = ("diffusers", "original")
 UNET_TARGETS = [
@@ -39,18 +41,14 @@ class Base:
 
 @dataclass(frozen=True)
 class Trained:
-    """A LoRA: its PEFT layers and configurations by sub-model, and the weights as diffusers merges
-    them, in both layouts.
-
-    `file`: as `save_lora_weights` writes it. `unet_file`: the U-Net's alone, by `save_lora_adapter`.
-    """
+    """A LoRA: its PEFT layers and configurations by sub-model; its `file`, by `save_lora_weights`; and
+    the weights as diffusers merges that file, in both layouts."""
 
     base: Base
     layers: dict[str, State]
     configs: dict[str, LoraConfig]
     merged: dict[str, State]
     file: Path
-    unet_file: Path
 
     def scale(self, model: str, layer: str) -> float:
         """alpha / rank of a layer, as PEFT takes it."""
@@ -63,7 +61,7 @@ class Trained:
 def in_layouts(family: str, states: dict[str, State]) -> dict[str, State]:
     """Sub-models as one state dict in each layout."""
     named = {f"{part}.{name}": t for part, state in states.items() for name, t in state.items()}
-    return {"diffusers": named, "original": single_file(family, states)}
+    return {"diffusers": named, "original": single_file(family, states, LAYERS)}
 
 
 def made_base(family: str, folder: Path) -> Base:
@@ -83,6 +81,7 @@ def made_base(family: str, folder: Path) -> Base:
 
 
 def save(state: State, path: Path, metadata: dict[str, str] | None = None) -> Path:
+    path.parent.mkdir(exist_ok=True)
     save_file({n: t.detach().contiguous().clone() for n, t in state.items()}, path, metadata)
     return path
 
@@ -116,21 +115,27 @@ def trained_lora(base: Base, folder: Path) -> Trained:
         }
         for name in configs
     }
-    pipeline.unet.save_lora_adapter(folder / "unet")
     arguments = {}
     for name in configs:
         arguments[f"{name}_lora_layers"] = layers[name]
         arguments[f"{name}_lora_adapter_metadata"] = _plain(configs[name])
     pipeline.save_lora_weights(folder, **arguments)
-    pipeline.fuse_lora(components=list(configs))
+    file = folder / "pytorch_lora_weights.safetensors"
+    merged = merged_by_diffusers(base, file, list(configs))
+    return Trained(base, layers, configs, merged, file)
+
+
+def merged_by_diffusers(base: Base, file: Path, components: list[str]) -> dict[str, State]:
+    """The base's weights with the LoRA `file` fused into them by diffusers, in both layouts."""
+    pipeline = base.pipeline()
+    pipeline.load_lora_weights(file.parent, weight_name=file.name)
+    pipeline.fuse_lora(components=components)
     pipeline.unload_lora_weights()
-    merged = {
+    states = {
         name: {key: tensor.clone() for key, tensor in model.state_dict().items()}
         for name, model in models(pipeline).items()
     }
-    name = "pytorch_lora_weights.safetensors"
-    both = in_layouts(base.family, merged)
-    return Trained(base, layers, configs, both, folder / name, folder / "unet" / name)
+    return in_layouts(base.family, states)
 
 
 def _plain(config: LoraConfig) -> dict[str, object]:

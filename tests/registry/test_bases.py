@@ -165,7 +165,7 @@ def test_a_base_with_more_tensors_and_other_names_suits(
         Container(object_path(registry.path, version.container)) as container,
         open_base(base, objects) as weights,
     ):
-        found = Reconstruction(container, weights, TAU).digest()
+        (found,) = Reconstruction(container, weights, TAU).digests()
         assert found.sha256 == container.header.results[0].sha256
 
 

@@ -62,7 +62,7 @@ def read_all(path: Path, *, checksums: bool = True) -> None:
     with Container(path) as opened:
         if checksums:
             opened.check_payload()
-        opened.source_header()
+        opened.source_headers()
         list(opened.part_sizes())
         for index, record in enumerate(opened.header.tensors):
             opened.raw(index)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from spec.readers import package_gives
+from spec.readers import golden_digests, package_gives_files, valid_files
 
 from dsvd_registry import Registry
 from dsvd_registry.checkpoint.model import Copier, Memory
@@ -41,13 +41,10 @@ def test_golden_results_do_not_show_their_runs(
 ) -> None:
     """Every kind, dtype and view, new rows, scalars and what is empty."""
     cut_into(monkeypatch, elements, 16, 64)
-    name = vector["name"]
-    files = VECTORS / f"valid/{name}.dsvd", VECTORS / f"valid/{name}.base.safetensors"
-    for tau, digest in [
-        (vector["tau"], vector["result"]["sha256"]),
-        *((lower["tau"], lower["sha256"]) for lower in vector["lower"]),
-    ]:
-        assert hashlib.sha256(package_gives(*files, tau)).hexdigest() == digest
+    for tau, digests in golden_digests(vector):
+        made = package_gives_files(*valid_files(vector["name"]), tau)
+        found = {path: hashlib.sha256(data).hexdigest() for path, data in made.items()}
+        assert found == digests
 
 
 @pytest.mark.parametrize("elements", [1, 31, 400, 1 << 20])

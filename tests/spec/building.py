@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
+import math
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from dsvd_registry.checkpoint.dtypes import BITS
 from dsvd_registry.container.header import header_json
 from dsvd_registry.container.integers import Int32
 from dsvd_registry.container.packed import PACKED
@@ -24,6 +27,7 @@ from dsvd_registry.container.records import (
     Fidelity,
     FrameContent,
     Header,
+    KeptFile,
     LowRankRecord,
     Omission,
     Part,
@@ -32,7 +36,9 @@ from dsvd_registry.container.records import (
     Result,
     SameRecord,
     Source,
+    TensorFile,
     TensorRecord,
+    TreeFile,
     View,
 )
 from dsvd_registry.container.rows import Layout, Rows, Run
@@ -56,6 +62,9 @@ class Built:
     header: Json
     source_header: bytes | None
     data_at: Callable[[float], dict[str, bytes] | None]
+    source_headers: tuple[bytes, ...] = ()  # of the files of a tree
+    kept: Mapping[str, bytes] = field(default_factory=dict)  # its other files, by path
+    base_files: Mapping[str, bytes] = field(default_factory=dict)  # if the base is a folder
 
     @property
     def tau(self) -> float:
@@ -68,6 +77,15 @@ class Built:
         if data is None:
             return None
         return exact.result_file(self.header, data, tau, self.source_header)
+
+    def files(self, x: float | None = None) -> dict[str, bytes] | None:
+        """The files of a tree at x, by path; None if it is not served."""
+        tau = self.tau if x is None else x
+        data = self.data_at(tau)
+        if data is None:
+            return None
+        made = tree_results(self.header, data, tau, self.source_headers)
+        return dict(sorted({**made, **self.kept}.items()))
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,11 @@ class Recipe:
         self.left_out: tuple[Omission, ...] = ()
         self.base: dict[str, Tensor] = {}
         self.base_name = "base"
+        self.base_files: dict[str, bytes] = {}  # with these the base is a folder
+        self._tree: dict[str, TreeFile] = {}  # by path; none for a single file
+        self._headers: dict[str, bytes] = {}  # of the files of tensors
+        self._kept: dict[str, bytes] = {}  # the bytes of the others
+        self._file_runs: dict[str, Runs] = {}
         self._records: dict[str, TensorRecord] = {}
         self._parts: dict[str, list[_Part]] = {}
         self._stored: dict[str, bytes] = {}
@@ -100,6 +123,22 @@ class Recipe:
         """Put a tensor into the base."""
         self.base[name] = dtype, tuple(shape), data
         return BaseTensor(name, dtype, tuple(shape), sha256(data))
+
+    def tensors(self, path: str, prefix: str, header: bytes) -> None:
+        """A file of the tree that holds tensors. `header`: see `file_header`."""
+        self._tree[path] = TensorFile(path, prefix)
+        self._headers[path] = header
+
+    def stored(self, path: str, data: bytes, runs: Runs = ()) -> None:
+        """A file of the tree whose bytes stand in the payload."""
+        self._tree[path] = KeptFile(path, sha256(data), len(data), of_base=False)
+        self._kept[path], self._file_runs[path] = data, runs
+
+    def of_base(self, path: str, held: str) -> None:
+        """A file of the tree that is the base's file `held`."""
+        data = self.base_files[held]
+        self._tree[path] = KeptFile(path, sha256(data), len(data), of_base=True)
+        self._kept[path] = data
 
     def raw(
         self,
@@ -212,6 +251,12 @@ class Recipe:
             self._parts[name].append(_Part("components", end - first, runs_in, band))
         self._bytes(name, new[1], ())
 
+    def plain(self) -> Recipe:
+        """The same tensors, and no tree."""
+        other = copy.copy(self)
+        other._tree, other._headers, other._kept = {}, {}, {}
+        return other
+
     def build(self) -> Built:
         names = sorted(self._records, key=str.encode)
         records = [self._records[name] for name in names]
@@ -222,6 +267,15 @@ class Recipe:
                 payload.add(part.content, Part(number, part.count), runs, part.band)
         if self.source_header is not None:
             payload.add("source_header", None, Run.alone(self.source_header))
+        paths = sorted(self._tree, key=str.encode)
+        tree = tuple(self._tree[path] for path in paths) or None
+        headers = tuple(self._headers[path] for path in paths if path in self._headers)
+        for number, source_header in enumerate(headers):
+            payload.add("source_header", None, Run.alone(source_header), band=number)
+        for number, path in enumerate(paths):
+            data = self._kept[path] if path in self._file_runs else b""
+            for first, end, band in _ends(self._file_runs.get(path, ()), len(data)):
+                payload.add("files", Part(number, end - first), Run.alone(data[first:end]), band)
         frames, payload_sha256 = payload.finish()
         fingerprints = [Fingerprint(name, *t[:2], sha256(t[2])) for name, t in self.base.items()]
         header = Header(
@@ -232,16 +286,25 @@ class Recipe:
                 grid_noise=0.015 if self.fidelity is None else 0.0,
                 fidelity=self.fidelity,
             ),
-            source=Source(self.source_format, sha256(b"source"), 6),
+            source=Source("diffusers" if tree else self.source_format, sha256(b"source"), 6),
             left_out=self.left_out,
             tensors=tuple(records),
             frames=frames,
             payload_sha256=payload_sha256,
-            results=(Result("model.safetensors", "0" * 64, 0),),
+            results=tuple(
+                Result(file.path, "0" * 64, 0)
+                for file in tree or (TensorFile("model.safetensors", ""),)
+                if isinstance(file, TensorFile)
+            ),
             packed=self.packed,
+            tree=tree,
         )
         data = self._data_at(json.loads(header_json(header)), self.tau)
         assert data is not None
+        if tree is not None:
+            made = tree_results(json.loads(header_json(header)), data, self.tau, headers)
+            results = tuple(Result(path, sha256(file), len(file)) for path, file in made.items())
+            return self._written(replace(header, results=results), payload, headers)
         if header.keeps_source:  # the source file is the result
             assert self.source_header is not None
             file = exact.result_file(
@@ -256,6 +319,11 @@ class Recipe:
             header,
             results=(Result("model.safetensors", hashlib.sha256(file).hexdigest(), len(file)),),
         )
+        return self._written(header, payload)
+
+    def _written(
+        self, header: Header, payload: PayloadWriter, source_headers: tuple[bytes, ...] = ()
+    ) -> Built:
         out = io.BytesIO()
         write_container(header, payload.chunks(), out)
         stated = json.loads(header_json(header))
@@ -265,6 +333,9 @@ class Recipe:
             stated,
             self.source_header,
             lambda x: self._data_at(stated, x),
+            source_headers,
+            dict(self._kept),
+            dict(self.base_files),
         )
 
     def _data_at(self, header: Json, x: float) -> dict[str, bytes] | None:
@@ -316,6 +387,40 @@ def _ends(runs: Runs, total: int) -> list[tuple[int, int, int]]:
         first += count
     assert first == total
     return result
+
+
+def tree_results(
+    header: Json, data: Mapping[str, bytes], x: float, source_headers: Sequence[bytes]
+) -> dict[str, bytes]:
+    """The files of a tree that hold tensors, by path."""
+    files = [file for file in header["tree"] if file["kind"] == "tensors"]
+    return {
+        file["path"]: exact.result_file(header, data, x, source_header, file["prefix"])
+        for file, source_header in zip(files, source_headers, strict=True)
+    }
+
+
+def file_header(
+    tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """The JSON of a safetensors file that holds tensors of these dtypes and shapes, in their order."""
+    document: Json = {} if metadata is None else {"__metadata__": metadata}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        first, end = end, end + math.prod(shape) * BITS[dtype] // 8
+        document[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [first, end]}
+    return json.dumps(document).encode()
+
+
+def base_files(built: Built) -> dict[str, bytes]:
+    """The files of the base by path: those of its folder, or one of the path "" that is all of it."""
+    if not built.base_files:
+        return {"": safetensors(built.base)}
+    models: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in built.base.items():
+        folder, _, own = name.rpartition("/")
+        models.setdefault(f"{folder}/model.safetensors".lstrip("/"), {})[own] = tensor
+    return {**built.base_files, **{path: safetensors(held) for path, held in models.items()}}
 
 
 def safetensors(tensors: dict[str, Tensor]) -> bytes:

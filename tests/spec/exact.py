@@ -134,9 +134,13 @@ def canonical(value: object) -> bytes:
 
 
 def result_file(
-    header: Json, data: Mapping[str, bytes], x: float, source_header: bytes | None
+    header: Json,
+    data: Mapping[str, bytes],
+    x: float,
+    source_header: bytes | None,
+    prefix: str = "",
 ) -> bytes:
-    """The file that holds these tensors at the tau x."""
+    """The file that holds these tensors at the tau x; of a tree, those of one prefix and header."""
     without = {key: value for key, value in header.items() if key != "results"}
     own = {
         "dsvd.base": header["base"]["digest"],
@@ -147,8 +151,10 @@ def result_file(
         entries = json.loads(source_header)
         kept = entries.pop("__metadata__", {})
         order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
-        body = b"".join(data[name] for name in order)
-        if not {"low_rank", "dense"} & {record["kind"] for record in header["tensors"]}:
+        body = b"".join(data[prefix + name] for name in order)
+        own_names = {prefix + name for name in entries}
+        kinds = {record["kind"] for record in header["tensors"] if record["name"] in own_names}
+        if not {"low_rank", "dense"} & kinds:
             return struct.pack("<Q", len(source_header)) + source_header + body
         metadata = {k: v for k, v in kept.items() if k not in STALE and k[:5] != "dsvd."} | own
     else:

@@ -608,7 +608,7 @@ header(
 ALL_ONCE = "Taking the parts of one tensor in file order, they MUST be all of it, once: "
 
 
-def _drop(kind: str) -> Callable[[Json, list[bytes]], None]:
+def dropped(kind: str) -> Callable[[Json, list[bytes]], None]:
     def change(value: Json, contents: list[bytes]) -> None:
         number = place(value, kind)
         del value["frames"][number], contents[number]
@@ -616,7 +616,7 @@ def _drop(kind: str) -> Callable[[Json, list[bytes]], None]:
     return change
 
 
-def _twice(kind: str) -> Callable[[Json, list[bytes]], None]:
+def doubled(kind: str) -> Callable[[Json, list[bytes]], None]:
     def change(value: Json, contents: list[bytes]) -> None:
         number = place(value, kind)
         value["frames"].insert(number, copy.deepcopy(value["frames"][number]))
@@ -626,8 +626,8 @@ def _twice(kind: str) -> Callable[[Json, list[bytes]], None]:
 
 
 for kind in ("tables", "elements", "bytes", "components"):
-    frames(f"no-{kind}", ALL_ONCE + f"no {kind}", _drop(kind))
-    frames(f"{kind}-twice", ALL_ONCE + f"{kind} twice", _twice(kind))
+    frames(f"no-{kind}", ALL_ONCE + f"no {kind}", dropped(kind))
+    frames(f"{kind}-twice", ALL_ONCE + f"{kind} twice", doubled(kind))
 
 
 def _foreign(value: Json, contents: list[bytes]) -> None:
@@ -640,24 +640,24 @@ def _foreign(value: Json, contents: list[bytes]) -> None:
 frames("elements-of-raw", ALL_ONCE + "`elements` are of every `dense`", _foreign)
 
 
-def _one_more_byte(kind: str) -> Callable[[Json, list[bytes]], None]:
+def one_more_byte(kind: str) -> Callable[[Json, list[bytes]], None]:
     return content(kind, lambda data: data + b"\0")
 
 
 for kind in ("tables", "elements", "bytes", "components"):
     frames(
-        f"{kind}-raw", "A frame's `raw` MUST be the sum of its parts' sizes", _one_more_byte(kind)
+        f"{kind}-raw", "A frame's `raw` MUST be the sum of its parts' sizes", one_more_byte(kind)
     )
 
 
-def _source_header_of(change: Callable[[bytes], bytes]) -> Callable[[Json, list[bytes]], None]:
+def source_header_of(change: Callable[[bytes], bytes]) -> Callable[[Json, list[bytes]], None]:
     return content("source_header", change)
 
 
 frames(
     "source-header-twice",
     "`source_header` occurs at most once",
-    _twice("source_header"),
+    doubled("source_header"),
     of="source-lossy",
 )
 header(
@@ -674,7 +674,7 @@ header(
 )
 frames(
     "source-header-over-limit", "`raw` of a `source_header` is at most 2^24",
-    _source_header_of(lambda data: data + b" " * (2**24 + 1 - len(data))), of="source-lossy",
+    source_header_of(lambda data: data + b" " * (2**24 + 1 - len(data))), of="source-lossy",
 )  # fmt: skip
 
 # Parts: tables of the tensor `low`, two components
@@ -811,7 +811,7 @@ def source(name: str, rule: str, old: bytes, new: bytes) -> None:
         assert old in data
         return data.replace(old, new, 1)
 
-    frames(f"source-{name}", SOURCE + rule, _source_header_of(change), of="source-lossy")
+    frames(f"source-{name}", SOURCE + rule, source_header_of(change), of="source-lossy")
 
 
 source("no-brace", "it begins with `{`", b"{", b" {")

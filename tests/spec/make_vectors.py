@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .building import Built, safetensors
-from .invalid_vectors import INVALID
+from .building import Built, base_files
+from .invalid_trees import INVALID
 from .readers import SPEC
 from .sealing import text_of, with_budget, with_frames, with_zstd, zstd
 from .valid_vectors import VALID
@@ -67,15 +67,20 @@ def files() -> dict[str, bytes]:
     for name, one in built.items():
         make, taus = (DERIVED[name][0], DERIVED[name][2]) if name in DERIVED else VALID[name]
         found[f"valid/{name}.dsvd"] = one.file
-        found[f"valid/{name}.base.safetensors"] = safetensors(one.base)
-        told = {x: _told(one.result(x)) for x in taus}
+        for path, data in base_files(one).items():
+            found[f"valid/{name}.base/{path}" if path else f"valid/{name}.base.safetensors"] = data
+        told = {x: _told(one, x) for x in taus}
         listing["valid"].append(
             {
                 "name": name,
                 "about": (make.__doc__ or "").strip(),
                 "tau": one.tau,
-                "result": _told(one.result()),
-                "lower": [{"tau": x, **result} for x, result in told.items() if result],
+                **({"files": _told(one)} if one.source_headers else {"result": _told(one)}),
+                "lower": [
+                    {"tau": x, **({"files": result} if one.source_headers else result)}
+                    for x, result in told.items()
+                    if result
+                ],
                 "not_served": [x for x, result in told.items() if not result],
             }
         )
@@ -90,10 +95,17 @@ def files() -> dict[str, bytes]:
     return found
 
 
-def _told(result: bytes | None) -> dict[str, Any] | None:
-    if result is None:
-        return None
-    return {"sha256": hashlib.sha256(result).hexdigest(), "size": len(result)}
+def _told(built: Built, x: float | None = None) -> dict[str, Any] | None:
+    """Of the result; of a tree, by path of every file."""
+    if built.source_headers:
+        files = built.files(x)
+        return None if files is None else {path: _digest(data) for path, data in files.items()}
+    result = built.result(x)
+    return None if result is None else _digest(result)
+
+
+def _digest(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
 def main(folder: Path) -> None:

@@ -22,6 +22,9 @@ NAMES = st.text(
 )
 
 
+FILES = st.sampled_from(["a-b", "a0", "\uffff", "\U0001f600", ".x", "w.safetensors", "a.b"])
+
+
 @st.composite
 def containers(draw: st.DrawFn) -> Built:
     recipe = Recipe(draw(st.floats(0.05, 1.0)), draw(st.sampled_from(["safetensors", "pickle"])))
@@ -36,8 +39,11 @@ def containers(draw: st.DrawFn) -> Built:
             kind(draw, recipe, name)
         except exact.NotFinite:
             assume(False)
-    if recipe.source_format == "safetensors" and draw(st.booleans()):
-        recipe.source_header = _source_header(draw, recipe)
+    match draw(st.sampled_from(["none", "header", "tree"])):
+        case "tree":
+            _tree(draw, recipe)
+        case "header" if recipe.source_format == "safetensors":
+            recipe.source_header = _source_header(draw, recipe, names)
     return recipe.build()
 
 
@@ -50,16 +56,41 @@ def _fidelity(draw: st.DrawFn) -> Fidelity:
     return Fidelity(error, budget=draw(st.sampled_from([2**16, 2**53 - 1])))
 
 
-def _source_header(draw: st.DrawFn, recipe: Recipe) -> bytes:
+def _tree(draw: st.DrawFn, recipe: Recipe) -> None:
+    """Files that share the tensors, by prefixes that each name is cut after; stored and base's."""
+    folders = st.lists(st.sampled_from(["a", "b.x", "\u00e9", "-"]), max_size=2)
+    drawn = draw(st.lists(st.tuples(folders, FILES), min_size=4, max_size=9))
+    paths = list(dict.fromkeys("/".join([*above, name]) for above, name in drawn))
+    paths = [p for p in paths if not any(other.startswith(f"{p}/") for other in paths)]
+    models: dict[tuple[str, int], list[str]] = {}
+    for name in (record["name"] for record in recipe.build().header["tensors"]):
+        prefix = name[: draw(st.integers(0, len(name) - 1))]
+        models.setdefault((prefix, draw(st.integers(0, 1))), []).append(name)
+    models = models or {("", 0): []}
+    assume(len(models) <= len(paths))
+    for path, ((prefix, _), names) in zip(paths, models.items(), strict=False):
+        recipe.tensors(path, prefix, _source_header(draw, recipe, names, prefix))
+    for path in paths[len(models) :]:
+        data = draw(st.binary(max_size=9))
+        if draw(st.booleans()):
+            recipe.stored(path, data, _runs(draw, len(data)) if data else ())
+        else:
+            held = f"held/{len(recipe.base_files)}"
+            recipe.base_files[held] = data
+            recipe.of_base(path, held)
+
+
+def _source_header(draw: st.DrawFn, recipe: Recipe, names: list[str], prefix: str = "") -> bytes:
     """Entries in one order, data in another, white space, metadata."""
-    built = recipe.build()
+    built = recipe.plain().build()
     data = built.data_at(built.tau)
     assert data is not None
     entries: dict[str, Any] = {}
     position = 0
-    for record in draw(st.permutations(built.header["tensors"])):
+    records = [record for record in built.header["tensors"] if record["name"] in names]
+    for record in draw(st.permutations(records)):
         end = position + len(data[record["name"]])
-        entries[record["name"]] = {
+        entries[record["name"].removeprefix(prefix)] = {
             "shape": record["shape"],
             "dtype": record["dtype"],
             "data_offsets": [position, end],

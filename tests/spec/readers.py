@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from dsvd_registry.checkpoint import open_checkpoint
 from dsvd_registry.container.reader import Container
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.base_weights import BaseWeights
-from dsvd_registry.reconstruction.materializing import write_result
+from dsvd_registry.reconstruction.kept_files import kept_chunks, kept_files
+from dsvd_registry.reconstruction.materializing import Wish, write_result
 from dsvd_registry.reconstruction.reconstruction import Reconstruction
-from dsvd_registry.registry.opening import fingerprint_checkpoint
+from dsvd_registry.registry.identity import fingerprint_checkpoint
 
 SPEC = Path(__file__).parents[2] / "spec"
 
@@ -33,27 +36,50 @@ decoder = _load(SPEC / "reference_decoder.py")
 
 @contextmanager
 def base_weights(path: Path) -> Iterator[BaseWeights]:
-    """The base that a safetensors file holds."""
-    manifest, _, _ = fingerprint_checkpoint(path, silent)
-    with BaseWeights(path, manifest, path.name) as base:
-        yield base
+    """The base that a safetensors file or a folder holds."""
+    with open_checkpoint(path) as checkpoint:
+        manifest = fingerprint_checkpoint(checkpoint, silent)
+        yield BaseWeights(checkpoint, manifest, path.name)
+
+
+def valid_files(name: str) -> tuple[Path, Path]:
+    """A valid golden container, and its base: a file or a folder."""
+    file, folder = SPEC / f"vectors/valid/{name}.dsvd", SPEC / f"vectors/valid/{name}.base"
+    return file, folder if folder.is_dir() else folder.with_suffix(".base.safetensors")
+
+
+def golden_digests(vector: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
+    """Each tau that is told of a valid vector, and the SHA-256 of every file at it, by path."""
+    for told in ({"tau": vector["tau"], **vector.get("result", vector)}, *vector["lower"]):
+        files = told.get("files", {"model.safetensors": told})
+        yield told["tau"], {path: file["sha256"] for path, file in files.items()}
 
 
 def package_writes(file: Path, base: Path, output: Path, tau: float | None = None) -> None:
     """As `dsvd materialize` does, with the payload's digest compared as `dsvd verify` does."""
     with base_weights(base) as weights, Container(file) as container:
         container.check_payload()
-        write_result(container, weights, output, tau=tau, replace=False, progress=silent)
+        write_result(container, weights, output, Wish(tau), replace=False, progress=silent)
 
 
-def package_gives(file: Path, base: Path, tau: float) -> bytes:
-    """The result, in memory and without a comparison with the recorded one."""
+def package_gives_files(file: Path, base: Path, tau: float) -> dict[str, bytes]:
+    """The result or the files of a tree, by path. Those that hold no tensors are compared."""
     with base_weights(base) as weights, Container(file) as container:
         container.check_payload()
-        return b"".join(bytes(chunk) for chunk in Reconstruction(container, weights, tau).chunks())
+        result = Reconstruction(container, weights, tau)
+        made = {one.path: b"".join(map(bytes, result.chunks(one))) for one in result.files}
+        for kept in kept_files(container):
+            made[kept.path] = b"".join(map(bytes, kept_chunks(kept, container, weights)))
+        return made
 
 
-def decoder_gives(file: Path, base: Path, tau: float | None = None) -> bytes:
-    tensors = decoder.read_safetensors(base.read_bytes())
-    result: bytes = decoder.decode(file.read_bytes(), tensors, tau)
-    return result
+def decoder_gives(file: Path, base: Path, tau: float | None = None) -> Any:
+    """The bytes of the single result, or those of the files of a tree by path."""
+    tensors, files = decoder.read_base(base)
+    return decoder.decode(file.read_bytes(), tensors, tau, files)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, by path."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import xxhash
 import zstandard
 
 from . import exact
-from .building import Built
+from .building import Built, tree_results
 from .exact import Json
 
 MAGIC = b"\x89DSVD\r\n\x1a"
@@ -75,7 +75,7 @@ def with_header(built: Built, change: Callable[[Json], object], *, refit: bool =
     header = json.loads(text_of(built.file))
     change(header)
     if refit:
-        _refit(built, header)
+        _refit(built, header, built.source_headers)
     return sealed(exact.canonical(header), payload_of(built.file))
 
 
@@ -121,18 +121,28 @@ def _filled(built: Built, header: Json, frames: list[bytes], contents: list[byte
         entry["xxh3"] = xxhash.xxh3_64_hexdigest(frame)
     payload = b"".join(frames)
     header["payload_sha256"] = hashlib.sha256(payload).hexdigest()
-    _refit(built, header)
+    filled = zip(header["frames"], contents, strict=True)
+    _refit(built, header, [held for entry, held in filled if entry["content"] == "source_header"])
     return sealed(exact.canonical(header), payload)
 
 
-def _refit(built: Built, header: Json) -> None:
-    """The recorded result of a changed header, if there can be one at all."""
+def _refit(built: Built, header: Json, source_headers: Sequence[bytes]) -> None:
+    """The recorded results of a changed header, if there can be any at all.
+
+    `source_headers`: those of a tree.
+    """
     data = built.data_at(built.tau)
     assert data is not None
     try:
+        if built.source_headers:
+            made = tree_results(header, data, header["encoding"]["tau"], source_headers)
+            for result in header["results"]:
+                file = made[result["path"]]
+                result["sha256"], result["size"] = hashlib.sha256(file).hexdigest(), len(file)
+            return
         tau = header["encoding"]["tau"]
         file = exact.result_file(header, data, tau, built.source_header)
         result = header["results"][0]
         result["sha256"], result["size"] = hashlib.sha256(file).hexdigest(), len(file)
-    except (KeyError, TypeError, IndexError, AttributeError):
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
         return

@@ -15,6 +15,7 @@ def test_no_golden_file_was_altered() -> None:
     found = {
         path.relative_to(VECTORS).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in ("valid", "invalid")
-        for path in (VECTORS / folder).iterdir()
+        for path in (VECTORS / folder).rglob("*")
+        if path.is_file()
     }
     assert found == recorded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dsvd_registry.errors import TauNotServed
 
 from .building import Built, safetensors
 from .random_recipes import containers
-from .readers import decoder, decoder_gives, package_gives
+from .readers import decoder, decoder_gives, package_gives_files
 
 
 @settings(
@@ -27,15 +28,28 @@ def test_readers_agree(tmp_path: Path, built: Built, lower: float) -> None:
     file, base = tmp_path / "random.dsvd", tmp_path / "base.safetensors"
     file.write_bytes(built.file)
     base.write_bytes(safetensors(built.base))
+    if built.base_files:
+        base = folder_of(built, tmp_path / "base")
     with one_thread():
         for tau in (built.tau, lower * built.tau):
-            expected = built.result(tau)
+            expected = built.files(tau) if "tree" in built.header else built.result(tau)
             if expected is None:
                 assert "fidelity" not in built.header["requires"]  # with it, every x is served
                 with pytest.raises(TauNotServed):
-                    package_gives(file, base, tau)
+                    package_gives_files(file, base, tau)
                 with pytest.raises(decoder.InvalidContainer):
                     decoder_gives(file, base, tau)
             else:
                 assert decoder_gives(file, base, tau) == expected
-                assert package_gives(file, base, tau) == expected
+                made = package_gives_files(file, base, tau)
+                assert (made if "tree" in built.header else made["model.safetensors"]) == expected
+
+
+def folder_of(built: Built, folder: Path) -> Path:
+    """The base as a folder, whatever another example left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    files = {"model_index.json": b"{}", "x.safetensors": safetensors(built.base)}
+    for path, data in {**files, **built.base_files}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder

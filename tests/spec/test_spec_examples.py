@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -14,14 +15,22 @@ import pytest
 
 from dsvd_registry import canonical
 from dsvd_registry.checkpoint.dtypes import BITS, DELTA_DTYPES
+from dsvd_registry.checkpoint.listing import (
+    check_paths,
+    listing_bytes,
+    listing_digest,
+    parse_listing,
+)
+from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.container import limits, packed
 from dsvd_registry.container.integers import width
 from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH, Fidelity
-from dsvd_registry.container.rows import Rows, joined
+from dsvd_registry.container.rows import Rows, blocks
+from dsvd_registry.errors import CheckpointError
 from dsvd_registry.hashing import Fingerprint, sha256, weights_digest, xxh3
 
 from .readers import SPEC, decoder
-from .valid_vectors import small
+from .valid_vectors import small, tree_small
 
 TEXT = (SPEC / "dsvd-container-v1.md").read_text()
 
@@ -79,7 +88,8 @@ def test_limits() -> None:
         "parts, all frames together": limits.MAX_PARTS,
         "components, all tensors together": limits.MAX_COMPONENTS,
         "a `source_header`": limits.MAX_SOURCE_HEADER,
-        "results": 1,
+        "results, without the feature `tree`": 1,
+        "results, files of a tree": limits.MAX_FILES,
         "base tensors of a record": limits.MAX_BASE_TENSORS_PER_RECORD,
         "dimensions": limits.MAX_DIMENSIONS,
         "a name, a reason of `left_out`": limits.MAX_NAME_BYTES,
@@ -113,7 +123,7 @@ def test_digits_of_packed() -> None:
     for maximum in range(1, 12):
         size = -(-100 // told.get(maximum, 1))
         assert packed.PACKED.size(Rows.one(100, maximum)) == size
-        assert decoder.string_sizes(decoder.Row(100, maximum)) == [size]
+        assert decoder.string_sizes(decoder.Row(0, 0, 0, 100, maximum), packed=True) == [size]
 
 
 def _table_of_packed() -> list[list[str]]:
@@ -141,19 +151,48 @@ def test_example_of_packed() -> None:
         for array, group in zip(arrays, groups, strict=True)
         for run in packed.PACKED.pack(array, group)
     ]
-    assert joined(runs) == frame
-    rows = [decoder.Row(len(x), most) for x, most in zip(tensors, maxima, strict=True)]
-    planes = decoder.unpacked(frame, [[row] for row in rows])
+    assert b"".join(blocks(runs)) == frame
+    rows = [
+        decoder.Row(i, i, 0, len(x), most)
+        for i, (x, most) in enumerate(zip(tensors, maxima, strict=True))
+    ]
     reading = packed.PACKED.frame(groups)
     for number, (array, row) in enumerate(zip(arrays, rows, strict=True)):
         out = np.empty_like(array)
         largest = reading.read(memoryview(frame), number, out)
         assert largest.tolist() == [row.maximum] and (out == array).all()
-        size = row.length * decoder.width(row.maximum)
-        coded = decoder.from_planes(decoder.cut(planes[:size], row.length), row.length)
-        assert (decoder.from_zigzag(coded) == array).all()
-        planes = planes[size:]
-    assert planes == b""
+    found = decoder.read_rows(frame, rows, packed=True)
+    assert [x.tolist() for x in found] == tensors
+
+
+def test_example_of_tree() -> None:
+    text = section("Feature: tree")
+    block = re.search(r"```json\n(.*)\n```", text)
+    digest = re.search(r"whose SHA-256 is `([0-9a-f]{64})`", text)
+    assert block is not None and digest is not None
+    file = ListedFile("config.json", sha256(b"{}"), 2)
+    assert listing_bytes([file]) == block[1].encode()
+    assert listing_digest([file]) == digest[1] == sha256(block[1].encode())
+    assert parse_listing(block[1].encode()) == (file,)
+
+
+def test_kinds_of_tree() -> None:
+    """The table's kinds and fields are those of both readers, and each has its own."""
+    told = {words(kind)[0]: set(words(fields)) for kind, fields, _ in rows("Feature: tree")}
+    assert told == {kind: set(fields) for kind, fields in decoder.TREE.items()}
+    written = {file["kind"]: set(file) - {"kind"} for file in tree_small().build().header["tree"]}
+    assert told == written
+
+
+@pytest.mark.parametrize("character", [*'\\:*?"<>|\x00\x1f\x7f', "a/b", "\x80", "~"])
+def test_characters_of_paths(character: str) -> None:
+    told = re.search(r"none of `(.*?)`; no part", section("Feature: tree"))
+    assert told is not None
+    for path in (character, f"a/{character}b"):
+        refused = character in told[1].split() or ord(character[0]) < 0x20 or character == "\x7f"
+        assert decoder.PATH.holds(path) == (not refused)
+        with pytest.raises(CheckpointError) if refused else contextlib.nullcontext():
+            check_paths([path])
 
 
 def test_prologue() -> None:
@@ -199,8 +238,8 @@ def test_words() -> None:
     reasons = re.search(r"\* `reason`: (.*?): why", section("Records"), re.DOTALL)
     assert reasons is not None and set(words(reasons[1])) == set(RAW_REASONS)
     assert f"`{RESULT_PATH}`" in section("Header")
-    fields = {row[0].strip("`") for row in rows("Header")}
-    assert fields == set(small().build().header)
+    fields = {words(row[0])[0] for row in rows("Header")}
+    assert fields == set(tree_small().build().header) == {*small().build().header, "tree"}
 
 
 @pytest.mark.parametrize(

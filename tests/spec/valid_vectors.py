@@ -15,7 +15,7 @@ from itertools import product
 from dsvd_registry.checkpoint.dtypes import BITS
 from dsvd_registry.container.records import RAW_REASONS, Fidelity, Omission, View
 
-from .building import Recipe
+from .building import Recipe, file_header
 from .exact import Component, encoded
 
 DELTA = ("F32", "F16", "BF16")
@@ -778,4 +778,106 @@ def packed_not_used() -> Recipe:
     """Feature `packed`, named though no frame has components or elements."""
     recipe = source_again()
     recipe.packed = True
+    return recipe
+
+
+SHARDS = "unet/model-00001-of-00002.safetensors", "unet/model-00002-of-00002.safetensors"
+
+
+@vector(0.5, 0.25, 0.05)
+def tree_small() -> Recipe:
+    """Feature `tree`: shards of one prefix, a root file, one kept to the byte beside changed ones.
+
+    Files that are stored (an empty one, one in two parts and frames) and files of the base, one of
+    them under another path.
+    """
+    recipe = Recipe(0.75)
+    recipe.base_files = {
+        "model_index.json": b'{"_class_name": "StableDiffusionPipeline"}\n',
+        "tokenizer/vocab.json": b'{"a": 0, "b": 1}',
+        "scheduler/config.json": b"{}",
+    }
+    base = recipe.hold("unet/low", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.low_rank("unet/low", "F16", (3, 2), [base], two())
+    recipe.raw("unet/raw", "I16", (2,), b"\1\2\3\4")
+    recipe.tensors(SHARDS[0], "unet/", file_header({"raw": ("I16", [2]), "low": ("F16", [3, 2])}))
+    base = recipe.hold("unet/dense", "F16", (6,), encoded(SIX, "F16"))
+    recipe.dense("unet/dense", "F32", (6,), [base], -12, (1, 0, -130, 0, 4, 129))
+    metadata = {"format": "pt", "modelspec.hash_sha256": "0x12", "dsvd.tau": "0.3"}
+    recipe.tensors(SHARDS[1], "unet/", file_header({"dense": ("F32", [6])}, metadata))
+    base = recipe.hold("text/copy", "BF16", (3, 2), encoded(SIX, "BF16"))
+    recipe.same("text/copy", "BF16", (2, 3), [base])
+    recipe.raw("text/raw", "U8", (3,), b"xyz")
+    kept = {"copy": ("BF16", [2, 3]), "raw": ("U8", [3])}
+    recipe.tensors("text/model.safetensors", "text/", file_header(kept, metadata) + b" \n")
+    base = recipe.hold("rows", "U8", (2, 2), b"abcd")
+    recipe.same("rows", "U8", (3, 2), [base], new=(1, b"ef"))
+    recipe.low_rank("root", "F32", (3, 2), [recipe.hold("root", "F32", (6,), bytes(24))], two())
+    root = {"root": ("F32", [3, 2]), "rows": ("U8", [3, 2])}
+    recipe.tensors("model.safetensors", "", file_header(root))
+    recipe.of_base("model_index.json", "model_index.json")
+    recipe.of_base("tokenizer/2/vocab.json", "tokenizer/vocab.json")
+    recipe.stored("tokenizer/2/merges.txt", b"a b\nc d\n", runs=((3, 0), (5, 1)))
+    recipe.stored("tokenizer/2/empty", b"")
+    recipe.stored("unet/config.json", b'{"sample_size": 8}')
+    return recipe
+
+
+@vector(0.25)
+def tree_of_one() -> Recipe:
+    """Feature `tree`: a single file that holds tensors, and a base that is a file, too."""
+    recipe = Recipe(0.75)
+    base = recipe.hold("called otherwise", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.low_rank("low", "F32", (3, 2), [base], two())
+    recipe.tensors("deep/er/a.safetensors", "", file_header({"low": ("F32", [3, 2])}))
+    return recipe
+
+
+@vector(0.25)
+def tree_kept() -> Recipe:
+    """Feature `tree` with nothing but `same` and `raw`, and files without a tensor."""
+    recipe = Recipe()
+    base = recipe.hold("copy", "F32", (3, 2), encoded(SIX, "F32"))
+    recipe.same("b.copy", "F32", (6,), [base])
+    recipe.raw("b.raw", "U8", (3,), b"xyz")
+    recipe.raw("b.nothing", "I64", (0,), b"")
+    recipe.tensors("model.safetensors", "b.", source_header(lossy=False))
+    recipe.tensors("no/tensor", "", b"{}")
+    recipe.tensors("no/tensor.2", "any", b'{"__metadata__":{"a":"b"}} ')
+    return recipe
+
+
+@vector()
+def tree_names() -> Recipe:
+    """Feature `tree`: odd paths and their order; prefixes that are no folder, or begin another."""
+    recipe = Recipe()
+    held = recipe.hold("w", "F32", (2,), encoded((1.0, 2.0), "F32"))
+    for path, prefix, name in (
+        ("u", "", "/"),
+        ("un", "/", "/"),
+        ("un.safetensors", "//", "\u00e9"),
+        ("\uffff.d/\U0001f600", "//\u00e9", "\U0001f600"),
+        ("\U0001f600", "__", "metadata_"),
+    ):
+        recipe.dense(prefix + name, "F32", (2,), [held], -4, (1, -3))
+        recipe.tensors(path, prefix, file_header({name: ("F32", [2])}))
+    for path in (
+        *("a-b", "a/b", "a0", ".hidden/.x", "..a", "a..b", ".dsvd", "x.dsvd-tmp-", "~"),
+        *(" a", "a b/ c", "-", "'$`!#%&()+,;=@[]^{}", "\x80\u00a0", "e\u0301", "\u202e"),
+        *("long/" + "p" * 255, "d/" * 99 + "d"),
+    ):
+        recipe.stored(path, path.encode()[:9])
+    return recipe
+
+
+@vector(0.5, 0.25)
+def tree_packed_fidelity() -> Recipe:
+    """All three features in one container."""
+    recipe = fidelity_max_error()
+    recipe.packed = True
+    first = {"dense": ("F32", [6]), "low": ("F16", [3, 2])}
+    second = {"raw": ("I16", [2]), "rows": ("U8", [3, 2])}
+    recipe.tensors("a.safetensors", "", file_header(first))
+    recipe.tensors("b.safetensors", "", file_header(second, {"format": "pt"}))
+    recipe.stored("config.json", b"{}")
     return recipe

@@ -1,0 +1,142 @@
+"""A result in another layout: the same numbers under other names, cut or joined where that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..checkpoint import TensorInfo
+from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.layout import canonical_layout
+from ..checkpoint.model import Copier, Memory
+from ..codec.exact import row_tiles
+from ..container.records import BaseTensor
+from ..errors import InvalidArgument
+from ..fs import Bytes
+from ..layouts import Correspondence, map_names
+from .assembling import Run, file_bytes, nowhere
+from .reconstruction import Reconstruction, ResultTensor
+from .result_layout import Place, ResultFile
+from .target import Target, TargetFile
+from .viewed_base import ViewedBase
+
+
+class RelaidResult:
+    """The result of `reconstruction` as `target` has it.
+
+    `left_out`: its tensors that `target` has no place for. Raises `InvalidArgument` where `target`
+    wants weights that it has not, `BaseMismatch` for another family.
+    """
+
+    def __init__(self, reconstruction: Reconstruction, target: Target) -> None:
+        self._reconstruction = reconstruction
+        there = reconstruction.infos
+        wanted = dict(target.tensors())
+        names = map_names(there, wanted)
+        self._sources = {one.tensor: one for one in names.correspondences}
+        used = {name for one in names.correspondences for name in one.base}
+        self.left_out = tuple(name for name in there if name not in used)
+        self._infos = {
+            name: TensorInfo(name, there[one.base[0]].dtype, wanted[name].shape)
+            for name, one in self._sources.items()
+        }
+        self.metadata = {"dsvd.layout": target.layout, **reconstruction.metadata}
+        self.files = tuple(self._files(target, {"format": "pt", **self.metadata}))
+
+    @property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """The tensors of all files, by their names in the whole checkpoint."""
+        return self._infos
+
+    def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
+        """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
+        return file_bytes(file.layout.prefix, map(self.result_tensor, file.order), place)
+
+    def result_tensor(self, name: str) -> ResultTensor | _ViewedTensor:
+        """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
+        source = self._sources[name]
+        if source.view.kind == "reshape":
+            return self._reconstruction.result_tensor(source.base[0])
+        return _ViewedTensor(self._reconstruction, source, self._infos[name])
+
+    def _files(self, target: Target, metadata: Mapping[str, str]) -> Iterator[ResultFile]:
+        for file in target.files:
+            own = [name for name in file.tensors if file.prefix + name in self._sources]
+            if not own:
+                continue
+            if target.is_folder:
+                self._check_whole(file)
+            infos = (replace(self._infos[file.prefix + name], name=name) for name in own)
+            yield ResultFile(file.path, file.prefix, canonical_layout(infos, metadata))
+
+    def _check_whole(self, file: TargetFile) -> None:
+        """A sub-model is there with all its weights, or not at all; counters and such may lack."""
+        for name, info in file.tensors.items():
+            if file.prefix + name not in self._sources and info.dtype in DELTA_DTYPES:
+                raise InvalidArgument(
+                    f"the version has nothing for the tensor {name!r} of {file.path}",
+                    "Name a folder that fits it with --like, or leave --layout out.",
+                )
+
+
+class _ViewedTensor:
+    """A tensor that is made of others, which are made whole first."""
+
+    def __init__(
+        self, reconstruction: Reconstruction, source: Correspondence, info: TensorInfo
+    ) -> None:
+        self._info = info
+        self._reconstruction, self._source = reconstruction, source
+        self._copy: Copier | None = None
+
+    def prepare(self) -> None:
+        records = {record.name: record for record in self._reconstruction.records}
+        parts = [records[name] for name in self._source.base]
+        tensors = [BaseTensor(part.name, part.dtype, part.shape, "") for part in parts]
+        made = _MadeTensors(self._reconstruction)
+        self._copy = ViewedBase(tensors, self._source.view, made).copy
+
+    def runs(self) -> Iterator[Run]:
+        width = self._info.nbytes // max(1, self._info.elements)
+        for first, end in row_tiles(self._info.elements, 1):
+            yield Run(first, end, (end - first) * width)
+
+    def fill(self, run: Run, memory: Memory) -> None:
+        assert self._copy is not None
+        self._copy(run.first * (run.nbytes // (run.end - run.first)), memory)
+
+    def stored(self) -> bytes:
+        """All bytes of it that are stored as they are: none."""
+        return b""
+
+    def release(self) -> None:
+        self._copy = None
+
+
+class _MadeTensors:
+    """Tensors of a result where those of a base are wanted."""
+
+    def __init__(self, reconstruction: Reconstruction) -> None:
+        self._reconstruction = reconstruction
+
+    def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
+        """They are the result's own."""
+
+    def read(self, tensor: BaseTensor) -> memoryview:
+        return self._reconstruction.tensor_bytes(tensor.name)
+
+    def copier(self, tensor: BaseTensor) -> Copier:
+        data = np.frombuffer(self.read(tensor), np.uint8)
+
+        def copy(first: int, memory: Memory) -> None:
+            memory[:] = data[first : first + len(memory)]
+
+        return copy
+
+    def release(self, tensor: BaseTensor) -> None:
+        """They go with who holds them."""
+
+    def kept_file(self, sha256: str) -> None:
+        """There are none."""

@@ -1,0 +1,155 @@
+"""What names and shapes tell of each base beside a checkpoint: from their manifests alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..catalog import BaseRecord
+from ..checkpoint import Checkpoint, TensorInfo
+from ..checkpoint.safetensors_file import parse_header
+from ..container.records import BaseTensor
+from ..errors import BaseMismatch, CheckpointError
+from ..layouts import View, describe, map_names
+from ..lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
+from ..store import ObjectStore
+from .opening import read_manifest
+
+Tensors = Mapping[str, TensorInfo]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A base beside a checkpoint. `matched`: the share of the checkpoint's tensors it has, in [0, 1].
+
+    `change`: Frobenius norm of (checkpoint - base) over that of the base, of a sample of weights;
+    None where none was taken. `problem`: what kept the base from being compared, or "".
+    """
+
+    name: str
+    digest: str
+    matched: float
+    change: float | None = None
+    problem: str = ""
+
+    def __str__(self) -> str:
+        """For people: "sd15 (100 % of the tensors, change 0.0123)"."""
+        words = [f"{int(100 * self.matched)} % of the tensors"]
+        if self.change is not None:
+            words.append(f"change {self.change:.3g}")
+        if self.problem:
+            words.append(self.problem)
+        return f"{self.name} ({', '.join(words)})"
+
+
+@dataclass(frozen=True)
+class Against:
+    """What one tensor of a checkpoint would be taken against: tensors of a base, through a view."""
+
+    base: tuple[BaseTensor, ...]
+    view: View
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what the view makes of them: the tensor's own may have 1s and rows besides."""
+        return self.view.shape([tensor.shape for tensor in self.base])
+
+    @property
+    def content(self) -> tuple[tuple[str, str], ...]:
+        """Equal for equal weights under one view."""
+        return tuple((tensor.sha256, tensor.dtype) for tensor in self.base)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A base, and by the names of a checkpoint's tensors what it has of them."""
+
+    base: BaseRecord
+    size: int  # how many tensors it has
+    found: Mapping[str, Against]
+    candidate: Candidate
+
+    @property
+    def other_words(self) -> int:
+        """How many tensors are called otherwise in the base: in its own layout, none is."""
+        return sum(
+            name not in {tensor.name for tensor in against.base}
+            for name, against in self.found.items()
+        )
+
+    def differs(self, other: Beside) -> bool:
+        """Whether they hold other weights where both correspond to the checkpoint.
+
+        Of weights that only one of them keeps fused, the digests say nothing; the change does.
+        """
+        both = self.found.keys() & other.found.keys()
+        alike = [name for name in both if self.found[name].view == other.found[name].view]
+        if any(self.found[name].content != other.found[name].content for name in alike):
+            return True
+        if len(alike) == len(both):
+            return not both
+        change = self.candidate.change
+        return change is None or change != other.candidate.change
+
+
+def candidates(
+    checkpoint: Checkpoint, bases: Sequence[BaseRecord], objects: ObjectStore
+) -> list[Beside]:
+    """Every base beside the checkpoint; of a LoRA file's tensors, those that it has a layer for.
+
+    Raises `CheckpointError`, also for a LoRA file of which nothing can be merged; `RegistryError`.
+    """
+    adapter = None
+    if is_lora(checkpoint.tensors):
+        adapter = read_adapter(checkpoint, Configuration.of_header(checkpoint))
+        if not adapter.changes:
+            check_whole(checkpoint.path, adapter.refused, is_all=True)
+    return [_beside(checkpoint, adapter, base, objects) for base in bases]
+
+
+def _beside(
+    checkpoint: Checkpoint, adapter: Adapter | None, base: BaseRecord, objects: ObjectStore
+) -> Beside:
+    fingerprints = read_manifest(base, objects).tensors
+    tensors = {t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in fingerprints}
+    infos = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in fingerprints}
+    found: dict[str, Against] = {}
+    problem = ""
+    try:
+        if adapter is None:
+            found = dict(_of_weights(checkpoint, infos, tensors))
+        else:
+            found = dict(_of_lora(checkpoint, adapter, infos, tensors, base.name))
+    except BaseMismatch:
+        problem = str(describe(infos))
+    except CheckpointError as error:  # this base's names cannot be converted: others' may
+        problem = str(error)
+    total = len(checkpoint.tensors)
+    if adapter is not None:  # what no base could take says nothing of this one
+        total = sum(len(change.tensors) for change in adapter.changes)
+    matched = len(found) / max(1, total)
+    return Beside(
+        base, len(tensors), found, Candidate(base.name, base.digest, matched, None, problem)
+    )
+
+
+def _of_weights(
+    checkpoint: Checkpoint, infos: Tensors, tensors: Mapping[str, BaseTensor]
+) -> Iterator[tuple[str, Against]]:
+    for one in map_names(infos, checkpoint.tensors).correspondences:
+        yield one.tensor, Against(tuple(tensors[name] for name in one.base), one.view)
+
+
+def _of_lora(
+    checkpoint: Checkpoint,
+    adapter: Adapter,
+    infos: Tensors,
+    tensors: Mapping[str, BaseTensor],
+    base_name: str,
+) -> Iterator[tuple[str, Against]]:
+    metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
+    merge = place_changes(adapter, infos, checkpoint.path, base_name, metadata or {})
+    for placed in merge.changes.values():
+        for one in placed:
+            for name in one.change.tensors:
+                yield name, Against((tensors[one.place.tensor],), one.place.view)

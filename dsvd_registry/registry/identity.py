@@ -1,0 +1,78 @@
+"""What a checkpoint is, by its bytes: the SHA-256 of its file, its folder, its tensors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..catalog import CachedFingerprint, Catalog, FileState
+from ..checkpoint import Checkpoint
+from ..checkpoint.listing import listing_digest
+from ..checkpoint.tree import ListedFile, Tree
+from ..errors import StorageError
+from ..fs import storage_errors
+from ..hashing import sha256_file
+from ..progress import Meter, Progress, silent
+from ..reconstruction.base_weights import Manifest
+
+
+@contextlib.contextmanager
+def unchanging(path: Path) -> Iterator[None]:
+    """Raises `StorageError` if another program changes it while it is read here, in parts.
+
+    A file, or all of a folder.
+    """
+    before = _states(path)
+    yield
+    if _states(path) != before:
+        raise StorageError(
+            f"{path} was changed while it was read", "Run it again when the file is complete."
+        )
+
+
+def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> str:
+    """SHA-256 of a file, remembered by path, size, time and inode. Raises `StorageError`."""
+    state = FileState.of(path)
+    known = catalog.cached_fingerprint(state)
+    if known is not None:
+        return known.sha256
+    found = sha256_file(path, Meter(progress, "hashing", state.size).advance)
+    catalog.remember_fingerprint(state, CachedFingerprint(found, None))
+    return found
+
+
+def source_of(checkpoint: Checkpoint, catalog: Catalog, progress: Progress) -> tuple[str, int]:
+    """SHA-256 and size of what a checkpoint was read from: a file's, or a folder's listing's.
+
+    Raises `StorageError`.
+    """
+    if checkpoint.tree is None:
+        return file_sha256(checkpoint.path, catalog, progress), checkpoint.path.stat().st_size
+    listed = listed_files(checkpoint.tree, catalog, progress)
+    return listing_digest(listed), sum(file.size for file in listed)
+
+
+def listed_files(tree: Tree, catalog: Catalog, progress: Progress) -> tuple[ListedFile, ...]:
+    """Every file of a folder. Raises `StorageError`."""
+    listed = list(tree.others)
+    for file in tree.tensors:
+        place = tree.places[file.path]
+        listed.append(
+            ListedFile(file.path, file_sha256(place, catalog, progress), place.stat().st_size)
+        )
+    return tuple(listed)
+
+
+def _states(path: Path) -> dict[Path, FileState]:
+    with storage_errors(path):
+        if not path.is_dir():
+            return {path: FileState.of(path)}
+        return {place: FileState.of(place) for place in path.rglob("*") if place.is_file()}
+
+
+def fingerprint_checkpoint(checkpoint: Checkpoint, progress: Progress) -> Manifest:
+    """The manifest of a checkpoint that is, or is to be, a base. Raises `CheckpointError`."""
+    total = sum(info.nbytes for info in checkpoint.tensors.values())
+    meter = Meter(progress, "hashing tensors", total)
+    return Manifest(tuple(checkpoint.fingerprints(meter.advance)))

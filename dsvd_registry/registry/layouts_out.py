@@ -1,0 +1,61 @@
+"""As which files a version is to be written: those that were added, or those of another layout."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ..catalog import BaseRecord
+from ..checkpoint import TensorInfo
+from ..container.reader import Container
+from ..errors import InvalidArgument
+from ..layouts import describe
+from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.target import LayoutName, Target, file_like, folder_like, original_file
+from ..store import ObjectStore
+from .opening import open_base_checkpoint
+
+
+@contextlib.contextmanager
+def open_target(
+    layout: LayoutName | None,
+    container: Container,
+    base: BaseWeights,
+    pattern: BaseRecord | None,
+    objects: ObjectStore,
+) -> Iterator[Target | None]:
+    """What `layout` means for a version over `base`; None for as it was added.
+
+    A folder's files and configurations are those of `pattern`, or of the base itself. A single file
+    has the names of the base, where that is one in the original layout. Raises `InvalidArgument`
+    where there is nothing to go by, `BaseMismatch`, `CheckpointError`.
+    """
+    is_folder = container.header.tree is not None
+    if layout == "diffusers" and pattern is not None:
+        with open_base_checkpoint(pattern, objects) as checkpoint:
+            if checkpoint.tree is None:
+                raise InvalidArgument(
+                    f"the base {pattern.name!r} is a single file, without configurations",
+                    "Name a base that was added as a folder of diffusers.",
+                )
+            yield folder_like(checkpoint)
+        return
+    if layout is None or (layout == "diffusers" and is_folder):
+        yield None
+        return
+    if layout == "diffusers":
+        if base.checkpoint.tree is None:
+            raise InvalidArgument(
+                f"a folder of diffusers has configurations, and the base {base.name!r} has none",
+                "Add a folder of the family with `dsvd base add NAME FOLDER`, and name it with --like.",
+            )
+        yield folder_like(base.checkpoint)
+        return
+    records = container.header.tensors
+    own = {record.name: TensorInfo(record.name, record.dtype, record.shape) for record in records}
+    if not is_folder and describe(own).layout != "diffusers":
+        yield None
+    elif describe(base.checkpoint.tensors).layout == "ldm" and base.checkpoint.tree is None:
+        yield file_like(base.checkpoint.tensors)
+    else:
+        yield original_file(own)

@@ -1,0 +1,90 @@
+"""Folders of diffusers, and other layouts, on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from .conftest import Dsvd
+
+
+@pytest.fixture
+def folders(here: Path) -> Path:
+    """Two folders of a sub-model's form, with a configuration; the second one is changed."""
+    numbers = torch.Generator().manual_seed(3)
+    weights = {f"layer{n}.weight": torch.randn(24, 32, generator=numbers) for n in range(3)}
+    for name, change in (("base", 0.0), ("tuned", 0.01)):
+        (here / name).mkdir()
+        (here / name / "config.json").write_text('{"_class_name": "Something"}')
+        weights["layer1.weight"] += change * torch.ones(24, 1) @ torch.ones(1, 32)
+        save_file(weights, here / name / "model.safetensors")
+    (here / "tuned" / "notes.txt").write_text("by hand\n")
+    return here
+
+
+def test_in_and_out(dsvd: Dsvd, folders: Path) -> None:
+    assert dsvd("init", ".dsvd").code == 0
+    assert dsvd("base", "add", "some", folders / "base").code == 0
+    added = dsvd("add", folders / "tuned", "--base=some", "--name=subject-42")
+    assert added.code == 0, added.err
+    assert "added subject-42@1" in added.out
+    done = dsvd("materialize", "subject-42")
+    assert done.code == 0, done.err
+    assert "wrote subject-42:" in done.out
+    assert "(as recorded)" in done.out
+    made = folders / "subject-42"
+    assert (made / "notes.txt").read_text() == "by hand\n"
+    assert (
+        load_file(made / "model.safetensors").keys()
+        == load_file(folders / "tuned" / "model.safetensors").keys()
+    )
+    again = dsvd("materialize", "subject-42")
+    assert again.code == 6 or "exists already" in again.err
+    document = json.loads(dsvd("materialize", "subject-42", "--force", "--json").out)
+    assert document["written"]["recorded"] is True
+    assert document["written"]["left_out"] == []
+    assert "diffusers" in dsvd("show", "subject-42").out
+    assert dsvd("verify", "--deep").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--layout=single-file",), "not written as a single file"),
+        (("--like=some",), "like is for the layout diffusers alone"),
+        (("--layout=diffusers", "--like=none"), "none"),
+        (("--layout=ldm",), "ldm"),
+    ],
+)
+def test_layouts_that_cannot_be_had(
+    dsvd: Dsvd, folders: Path, words: tuple[str, ...], message: str
+) -> None:
+    dsvd("init", ".dsvd")
+    dsvd("base", "add", "some", folders / "base")
+    dsvd("add", folders / "tuned", "--base=some", "--name=subject-42")
+    refused = dsvd("materialize", "subject-42", *words)
+    assert refused.code != 0
+    assert message in refused.err
+    assert not (folders / "subject-42").exists()
+
+
+def test_a_folder_without_configurations(dsvd: Dsvd, folders: Path) -> None:
+    dsvd("init", ".dsvd")
+    dsvd("base", "add", "file", folders / "base" / "model.safetensors")
+    dsvd("add", folders / "tuned" / "model.safetensors", "--base=file", "--name=subject-42")
+    refused = dsvd("materialize", "subject-42", "--layout=diffusers")
+    assert refused.code == 2
+    assert "has none" in refused.err
+    assert "--like" in refused.err
+
+
+def test_a_folder_that_is_none_of_diffusers(dsvd: Dsvd, here: Path) -> None:
+    dsvd("init", ".dsvd")
+    (here / "empty").mkdir()
+    refused = dsvd("base", "add", "some", here / "empty")
+    assert refused.code != 0
+    assert "not one that diffusers saves" in refused.err

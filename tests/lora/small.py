@@ -1,0 +1,180 @@
+"""A base of a few layers of Stable Diffusion 1, and LoRA files of it made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from layouts.original import State
+
+from dsvd_registry import Registry
+from dsvd_registry.codec.exact import Components, DeltaProduct
+from dsvd_registry.container.reader import Container
+from dsvd_registry.container.records import LowRankRecord
+
+BLOCK = "down_blocks.0.attentions.0"
+ATTENTION = f"{BLOCK}.transformer_blocks.0"
+TEXT = "text_model.encoder.layers.0"
+
+# Layers by sub-model. In each dimension another length, so that nothing fits by chance.
+LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
+    "unet": {
+        "conv_in": (8, 4, 3, 3),
+        "time_embedding.linear_1": (20, 8),
+        "down_blocks.0.resnets.0.conv1": (8, 10, 3, 3),
+        f"{BLOCK}.proj_in": (14, 8, 1, 1),
+        f"{ATTENTION}.attn1.to_q": (16, 14),
+        f"{ATTENTION}.attn1.to_out.0": (14, 16),
+        f"{ATTENTION}.attn2.to_k": (16, 12),
+        "conv_out": (4, 8, 3, 3),
+    },
+    "text_encoder": {f"{TEXT}.self_attn.q_proj": (12, 12), f"{TEXT}.mlp.fc1": (24, 12)},
+}
+NORMS = {f"unet.{ATTENTION}.norm1": 14, f"text_encoder.{TEXT}.layer_norm1": 12}
+RANKS = (2, 3, 1, 4)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a LoRA has of a layer: up (out, r), down (r, in ...), and what their product is times."""
+
+    up: torch.Tensor
+    down: torch.Tensor
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        return len(self.down)
+
+    @property
+    def alpha(self) -> float:
+        return self.scale * self.rank
+
+    @property
+    def product(self) -> torch.Tensor:
+        """As a matrix, float64."""
+        return self.scale * (self.up.double().flatten(1) @ self.down.double().flatten(1))
+
+
+Layers = Mapping[tuple[str, str], Pair]
+"""By sub-model and path."""
+
+
+def base_weights(dtype: torch.dtype = torch.float32) -> State:
+    numbers = torch.Generator().manual_seed(1)
+    found = {}
+    for model, layers in LAYERS.items():
+        for path, shape in layers.items():
+            found[f"{model}.{path}.weight"] = 0.05 * torch.randn(shape, generator=numbers)
+            found[f"{model}.{path}.bias"] = 0.05 * torch.randn(shape[0], generator=numbers)
+    for name, length in NORMS.items():
+        found[f"{name}.weight"] = 1 + 0.05 * torch.randn(length, generator=numbers)
+        found[f"{name}.bias"] = 0.05 * torch.randn(length, generator=numbers)
+    found["vae.encoder.conv_in.weight"] = torch.randn(4, 3, 3, 3, generator=numbers)
+    return {name: tensor.to(dtype) for name, tensor in found.items()}
+
+
+def pairs(dtype: torch.dtype = torch.float32, *, scale: float | None = None) -> Layers:
+    """Of every layer, of mixed ranks and alphas; `scale`: the same for all."""
+    numbers = torch.Generator().manual_seed(2)
+    found = {}
+    for model, layers in LAYERS.items():
+        for path, (rows, columns, *kernel) in layers.items():
+            rank = RANKS[len(found) % len(RANKS)]
+            up = 0.1 * torch.randn(rows, rank, *(1 for _ in kernel), generator=numbers)
+            down = 0.1 * torch.randn(rank, columns, *kernel, generator=numbers)
+            own = (1 + len(found)) / 8 if scale is None else scale
+            found[model, path] = Pair(up.to(dtype), down.to(dtype), own)
+    return found
+
+
+def kohya_name(model: str, path: str) -> str:
+    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[model]
+    return prefix + path.replace(".", "_")
+
+
+def kohya(layers: Layers, *, alpha: bool = True) -> State:
+    found = {}
+    for (model, path), pair in layers.items():
+        name = kohya_name(model, path)
+        found[f"{name}.lora_up.weight"] = pair.up
+        found[f"{name}.lora_down.weight"] = pair.down
+        if alpha:
+            found[f"{name}.alpha"] = torch.tensor(pair.alpha)
+    return found
+
+
+def peft(layers: Layers, prefix: str = "{}.") -> State:
+    """`prefix`: of the sub-model's name."""
+    found = {}
+    for (model, path), pair in layers.items():
+        found[f"{prefix.format(model)}{path}.lora_A.weight"] = pair.down
+        found[f"{prefix.format(model)}{path}.lora_B.weight"] = pair.up
+    return found
+
+
+def exact(base: State, layers: Layers) -> State:
+    """The base with the LoRA in it, float64."""
+    found = {name: tensor.double() for name, tensor in base.items()}
+    for (model, path), pair in layers.items():
+        name = f"{model}.{path}.weight"
+        found[name] = found[name] + pair.product.reshape(found[name].shape)
+    return found
+
+
+def weights(registry: Registry, ref: str) -> State:
+    with registry.tensors(ref) as tensors:
+        return dict(tensors)
+
+
+def stored_products(registry: Registry, ref: str) -> State:
+    """What a container adds to each tensor, float64, from its integers alone."""
+    version = registry.version(ref)
+    found = {}
+    path = registry.path / "objects" / version.container[:2] / version.container
+    with Container(path) as container:
+        for index, record in enumerate(container.header.tensors):
+            if isinstance(record, LowRankRecord):
+                a, b = container.components(index, record.rank)
+                exponents = container.table(index).exponents[: record.rank]
+                product = DeltaProduct(Components(a, b, exponents))
+                found[record.name] = product.tile(0, a.shape[1]).double()
+    return found
+
+
+def check_products(registry: Registry, ref: str, layers: Layers, error: float = 1e-5) -> None:
+    """Of every layer, and of no other tensor: what is stored is the product of its factors."""
+    stored = stored_products(registry, ref)
+    assert stored.keys() == {f"{model}.{path}.weight" for model, path in layers}
+    for (model, path), pair in layers.items():
+        off = stored[f"{model}.{path}.weight"] - pair.product
+        assert float(off.norm()) <= error * float(pair.product.norm()), path
+
+
+def check_result(registry: Registry, ref: str, base: State, layers: Layers) -> None:
+    """The result is base + scale up down, in float64 and then rounded, but for the grid's error."""
+    result, sums = weights(registry, ref), exact(base, layers)
+    assert {name: (t.dtype, t.shape) for name, t in result.items()} == {
+        name: (t.dtype, t.shape) for name, t in base.items()
+    }
+    for name, tensor in result.items():
+        rounded = sums[name].float().to(tensor.dtype).double()
+        grid = 1e-5 * float((sums[name] - base[name].double()).norm())
+        # An element that the grid moves over a tie of the rounding is one step of its dtype off.
+        step = torch.finfo(tensor.dtype).eps * sums[name].abs()
+        off = (tensor.double() - rounded).abs()
+        assert bool((off <= grid + (step if grid else 0)).all()), name
+        if grid and tensor.dtype != torch.float32:
+            assert float((off > 0).double().mean()) < 0.05, name
+
+
+def registry_of(path: Path, base: State) -> Registry:
+    """A new registry with the base `sd15`."""
+    from safetensors.torch import save_file
+
+    save_file(base, path / "base.safetensors")
+    registry = Registry.init(path / "registry")
+    registry.base_add("sd15", path / "base.safetensors")
+    return registry
