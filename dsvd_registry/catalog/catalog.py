@@ -12,6 +12,7 @@ from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
 from . import edits, fingerprints, labels, lookup, queries, refs, search
 from .connecting import connect
+from .faults import database_errors
 from .ledger import Ledger
 from .migrate import upgrade
 from .records import (
@@ -22,6 +23,7 @@ from .records import (
     Source,
     VersionRecord,
 )
+from .sqlite import copy_sqlite
 
 
 def _nothing() -> None:
@@ -59,6 +61,21 @@ class Catalog(Closing):
     def close(self) -> None:
         """Close the database's connections."""
         self._database.close()
+
+    def backup(self, copy: Path, *, replace: bool) -> None:
+        """Copy the database, while it is used, to the file `copy`.
+
+        Raises `Conflict` if it exists and `replace` is false, `InvalidArgument` for a database that
+        is no file.
+        """
+        path = self._database.path
+        if path is None:
+            raise InvalidArgument(
+                f"{self._database.where} is no file, which could be copied",
+                "Use what that database has for its own backups.",
+            )
+        with database_errors(self._database.where):
+            copy_sqlite(path, copy, copy.parent, replace=replace)
 
     def add_base(
         self,

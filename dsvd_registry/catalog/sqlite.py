@@ -88,11 +88,12 @@ def check_integrity(connection: Connection, where: str) -> None:
         raise DamagedCatalogError(f"{where} is damaged: {found}")
 
 
-def copy_sqlite(path: Path, copy: Path, tmp: Path) -> None:
-    """Copy what is committed in a database, replacing `copy`; written through the folder `tmp`.
+def copy_sqlite(path: Path, copy: Path, tmp: Path, *, replace: bool = True) -> None:
+    """Copy what is committed in a database to `copy`; written through the folder `tmp`.
 
     It is SQLite's own online copy: one of the file alone would miss what is still in the WAL.
-    Raises `StorageError`, and the errors of `sqlite3`.
+    Raises `Conflict` if `copy` exists and `replace` is false, `StorageError`, and the errors of
+    `sqlite3`.
     """
     fs.make_folder(tmp)
     with fs.new_file(tmp) as file:
@@ -101,7 +102,7 @@ def copy_sqlite(path: Path, copy: Path, tmp: Path) -> None:
             contextlib.closing(sqlite3.connect(file.path)) as target,
         ):
             source.backup(target)
-        file.publish(copy, replace=True)
+        file.publish(copy, replace=replace)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -1,6 +1,8 @@
-"""`dsvd catalog rebuild`."""
+"""`dsvd catalog rebuild`, `dsvd catalog backup`."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -8,7 +10,7 @@ from ..registry import Registry
 from . import figures
 from .commands import CommandGroup
 from .documents import print_document
-from .options import common_options, registry_path
+from .options import common_options, open_registry, registry_path
 from .tables import print_line
 
 
@@ -34,3 +36,20 @@ def rebuild(as_json: bool) -> None:
         figures.counted(found.aliases, "alias", "aliases"),
     ]
     print_line(f"rebuilt from {figures.counted(found.events, 'event')}: {', '.join(parts)}")
+
+
+@catalog.command("backup")
+@click.argument("output", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@common_options
+def backup(output: Path | None, force: bool, as_json: bool) -> None:
+    """Copy the catalog while it is used.
+
+    To FILE, or to catalog.sqlite.backup in the registry in the place of the copy before.
+    """
+    with open_registry() as registry:
+        copy = registry.backup_catalog(output, replace=force)
+    if as_json:
+        print_document({"path": copy})
+        return
+    print_line(f"copied the catalog to {copy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace as replaced
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..progress import Progress, silent
@@ -36,6 +37,19 @@ class Upkeep(Bases, Versions):
         if ref is None:
             found = replaced(found, findings=(*verify_log(self._catalog), *found.findings))
         return found
+
+    def backup_catalog(self, output: str | Path | None = None, *, replace: bool = False) -> Path:
+        """Copy the catalog, while it is used: SQLite's online backup. Gives where it stands.
+
+        `output`: default `catalog.sqlite.backup` in the registry's folder, where it takes the place
+        of the one before. Raises `Conflict` if another `output` exists and `replace` is false.
+        """
+        if output is None:
+            copy, replace = self.path / "catalog.sqlite.backup", True
+        else:
+            copy = Path(output)
+        self._catalog.backup(copy, replace=replace)
+        return copy
 
     def usage(self) -> Usage:
         """Bytes by model and by base, shared and reclaimable."""

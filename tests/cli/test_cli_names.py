@@ -238,3 +238,14 @@ def test_catalog_rebuild_gives_everything_back(dsvd: Dsvd, filled: Path) -> None
 def test_a_registry_can_be_moved(dsvd: Dsvd, filled: Path, here: Path) -> None:
     shutil.move(filled, here / "moved")
     assert dsvd("--registry", here / "moved", "verify").code == 0
+
+
+def test_catalog_backup(dsvd: Dsvd, filled: Path, here: Path) -> None:
+    assert dsvd("catalog", "backup").out == f"copied the catalog to {filled}/catalog.sqlite.backup\n"
+    assert dsvd("catalog", "backup", "copy.sqlite").code == 0
+    assert dsvd("catalog", "backup", "copy.sqlite").code == 4
+    forced = dsvd("catalog", "backup", "copy.sqlite", "--force", "--json")
+    assert forced.document["path"] == "copy.sqlite"
+    (filled / "catalog.sqlite").unlink()
+    (here / "copy.sqlite").rename(filled / "catalog.sqlite")
+    assert "subject-42@2" in dsvd("ls").out

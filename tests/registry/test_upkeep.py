@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -173,3 +175,37 @@ def test_a_lost_catalog_comes_back_whole(full: Registry, template: Path, loss: s
     with Registry.open(root) as again:
         assert everything(again) == before
         assert again.verify(deep=True).is_well
+
+
+def test_a_backup_of_the_catalog(full: Registry, tmp_path: Path) -> None:
+    """Row by row what is in use, what stands in the WAL too; and it can be put back."""
+
+    def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return {
+                name: sorted(database.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
+                for (name,) in names.fetchall()
+            }
+
+    copy = full.backup_catalog(tmp_path / "copy.sqlite")
+    assert rows(copy) == rows(full.path / "catalog.sqlite")
+    with pytest.raises(Conflict):
+        full.backup_catalog(copy)
+    full.tag("subject@1", "after")
+    assert rows(copy) != rows(full.path / "catalog.sqlite")
+    full.backup_catalog(copy, replace=True)
+    assert rows(copy) == rows(full.path / "catalog.sqlite")
+    own = full.backup_catalog()
+    assert own.parent == full.path
+    full.tag("subject@1", "later")
+    assert full.backup_catalog() == own
+    assert rows(own) == rows(full.path / "catalog.sqlite")
+    before = [(v.ref, v.tags, v.note, v.added) for v in full.versions()]
+    full.close()
+    for file in full.path.glob("catalog.sqlite*"):
+        if file != own:
+            file.unlink()
+    own.rename(full.path / "catalog.sqlite")
+    with Registry.open(full.path) as again:
+        assert [(v.ref, v.tags, v.note, v.added) for v in again.versions()] == before
