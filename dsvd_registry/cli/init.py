@@ -26,7 +26,7 @@ def init(path: Path | None, as_json: bool) -> None:
     if path is not None and named is not None:
         raise InvalidArgument("both --registry and PATH name the new registry", "Give one of them.")
     with Registry.init(path or named) as registry:
-        made = registry.path
+        made = registry.folder
     if as_json:
         print_document({"path": made})
         return

@@ -49,8 +49,8 @@ class OpenRegistry(Closing):
         return rebuild(store.folder.open(store.folder.find(explicit, os.environ, Path.cwd())))
 
     @property
-    def path(self) -> Path:
-        """The registry's folder."""
+    def folder(self) -> Path:
+        """Where the registry lies."""
         return self._folder.root
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ class Outputs(OpenRegistry):
             on_error.pop_all()
         return tensors
 
-    def file(
+    def path(
         self,
         ref: str,
         *,
@@ -106,10 +106,10 @@ class Outputs(OpenRegistry):
     ) -> Path:
         """The path of a version as a read-only safetensors file in a cache, made unless it is there.
 
-        (`path` is the registry's own folder.) Files in `cache` (default: DSVD_CACHE, or a folder in
-        the user's cache) add up to `limit` bytes (default: DSVD_CACHE_LIMIT, or 50 GB): the least
-        recently asked for go first, never this one; copy a file that is to stay. Any number of
-        processes may share a cache. Raises as `materialize`.
+        Files in `cache` (default: DSVD_CACHE, or a folder in the user's cache) add up to `limit`
+        bytes (default: DSVD_CACHE_LIMIT, or 50 GB): the least recently asked for go first, never
+        this one; copy a file that is to stay. Any number of processes may share a cache. Raises as
+        `materialize`, and `InvalidArgument` for a version that is a folder.
         """
         from .cache import find_cache
         from .cached_file import cached_file

@@ -45,7 +45,7 @@ class Upkeep(Bases, Versions):
         of the one before. Raises `Conflict` if another `output` exists and `replace` is false.
         """
         if output is None:
-            copy, replace = self.path / "catalog.sqlite.backup", True
+            copy, replace = self.folder / "catalog.sqlite.backup", True
         else:
             copy = Path(output)
         self._catalog.backup(copy, replace=replace)

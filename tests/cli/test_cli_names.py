@@ -241,7 +241,9 @@ def test_a_registry_can_be_moved(dsvd: Dsvd, filled: Path, here: Path) -> None:
 
 
 def test_catalog_backup(dsvd: Dsvd, filled: Path, here: Path) -> None:
-    assert dsvd("catalog", "backup").out == f"copied the catalog to {filled}/catalog.sqlite.backup\n"
+    assert (
+        dsvd("catalog", "backup").out == f"copied the catalog to {filled}/catalog.sqlite.backup\n"
+    )
     assert dsvd("catalog", "backup", "copy.sqlite").code == 0
     assert dsvd("catalog", "backup", "copy.sqlite").code == 4
     forced = dsvd("catalog", "backup", "copy.sqlite", "--force", "--json")

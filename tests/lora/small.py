@@ -133,7 +133,7 @@ def stored_products(registry: Registry, ref: str) -> State:
     """What a container adds to each tensor, float64, from its integers alone."""
     version = registry.version(ref)
     found = {}
-    path = registry.path / "objects" / version.container[:2] / version.container
+    path = registry.folder / "objects" / version.container[:2] / version.container
     with Container(path) as container:
         for index, record in enumerate(container.header.tensors):
             if isinstance(record, LowRankRecord):

@@ -19,7 +19,7 @@ def ask(
     torch.set_num_threads(1)
     with Registry.open(root) as registry:
         for ref, tau in asked:
-            path = registry.file(ref, tau=tau, cache=cache, limit=limit)
+            path = registry.path(ref, tau=tau, cache=cache, limit=limit)
             reports.send((str(path), sha256(path)))
 
 
@@ -30,5 +30,5 @@ def ask_only(
     torch.set_num_threads(1)
     with Registry.open(root) as registry:
         for _ in range(times):
-            registry.file("subject", tau=tau, cache=cache, limit=limit)
+            registry.path("subject", tau=tau, cache=cache, limit=limit)
     reports.send(("asked", times))

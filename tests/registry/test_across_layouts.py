@@ -113,7 +113,7 @@ def test_reading_needs_no_diffusers(pair: Tuned, registry: Registry, tmp_path: P
     registry.add(pair.tuned["diffusers"], base="base", name="subject")
     script = (
         "import sys; from dsvd_registry import Registry\n"
-        f"Registry.open({str(registry.path)!r}).materialize('subject', {str(tmp_path / 'm')!r})\n"
+        f"Registry.open({str(registry.folder)!r}).materialize('subject', {str(tmp_path / 'm')!r})\n"
         "assert 'torch' in sys.modules and 'diffusers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -117,14 +117,14 @@ def test_a_folder(registry: Registry, folder: Path) -> None:
 
 def test_again_all_is_there(registry: Registry, folder: Path) -> None:
     first = registry.add_many([folder], base="base")
-    before = files_in(registry.path / "objects")
+    before = files_in(registry.folder / "objects")
     told = set()
     again = registry.add_many([folder], base="base", progress=lambda *said: told.add(said[0]))
     assert [file.outcome for file in again.files] == ["there"] * NUMBER
     assert (again.stored_bytes, again.source_bytes) == (first.stored_bytes, first.source_bytes)
     assert (len(again.there), again.added, again.exit_code) == (NUMBER, (), 0)
     assert told == {FILES}  # nothing is hashed or computed
-    assert files_in(registry.path / "objects") == before
+    assert files_in(registry.folder / "objects") == before
     write_safetensors(tuned(77), folder / "ft-0.safetensors")
     more = registry.add_many([folder], base="base")
     assert [file.outcome for file in more.files] == ["added"] + ["there"] * NUMBER
@@ -226,7 +226,7 @@ def test_paths_that_lead_nowhere_are_left_as_they_are() -> None:
 def test_two_files_of_one_name(registry: Registry, folder: Path) -> None:
     write_pickle(tuned(8), folder / "FT-2.ckpt")
     write_pickle(tuned(9), folder / "ft-1.pt")
-    before = files_in(registry.path / "objects")
+    before = files_in(registry.folder / "objects")
     told = []
     with pytest.raises(Conflict, match="both be the model") as caught:
         registry.add_many([folder], base="base", progress=lambda *said: told.append(said))
@@ -234,7 +234,7 @@ def test_two_files_of_one_name(registry: Registry, folder: Path) -> None:
         assert name in str(caught.value)
     assert "--name" in caught.value.hint
     assert (told, registry.versions()) == ([], [])
-    assert files_in(registry.path / "objects") == before
+    assert files_in(registry.folder / "objects") == before
 
 
 def test_what_is_wrong_at_once(registry: Registry, folder: Path, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_folder_that_is_one_checkpoint(folder: Path, tmp_path: Path) -> None:
 def test_killed_and_run_again(
     registry: Registry, folder: Path, file: int, stage: str, half: bool
 ) -> None:
-    root, paths = registry.path, [folder]
+    root, paths = registry.folder, [folder]
     killed = Child(many_child.add_many, root, paths, file, stage, half)
     assert killed.reports() == []
     assert killed.process.exitcode == -signal.SIGKILL

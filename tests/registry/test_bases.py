@@ -47,7 +47,7 @@ def linked(tmp_path: Path, link: Path, pair: Pair) -> Iterator[Registry]:
 
 def assert_refused(registry: Registry, *words: str) -> None:
     """Materialising gives a `BaseMismatch` that holds `words`, and no file."""
-    out = registry.path.parent / "out"
+    out = registry.folder.parent / "out"
     out.mkdir(exist_ok=True)
     with pytest.raises(BaseMismatch) as caught:
         registry.materialize("subject", out / "out.safetensors")
@@ -64,7 +64,7 @@ def test_a_copied_base_needs_its_file_no_more(tmp_path: Path, pair: Pair) -> Non
         base = registry.base_add("sd15", file)
         file.unlink()
         assert base.link is None
-        stored = object_path(registry.path, base.file)
+        stored = object_path(registry.folder, base.file)
         assert stored.read_bytes() == pair.base_file.read_bytes()
         registry.add(pair.tuned_file, base="sd15", name="subject")
         registry.materialize("subject", tmp_path / "out.safetensors")
@@ -73,7 +73,7 @@ def test_a_copied_base_needs_its_file_no_more(tmp_path: Path, pair: Pair) -> Non
 def test_a_linked_base_stays_where_it_is(linked: Registry, link: Path, tmp_path: Path) -> None:
     base = linked.base("sd15")
     assert base.link == link
-    assert not object_path(linked.path, base.file).exists()
+    assert not object_path(linked.folder, base.file).exists()
     assert linked.materialize("subject", tmp_path / "out.safetensors").recorded
     assert linked.verify(deep=True).is_well
 
@@ -139,9 +139,9 @@ def test_the_needed_digest_and_the_one_that_is_there(
     other = dict(pair.base, tied=pair.base["tied"] + 1)
     base = registry.base_add("other", write_safetensors(other, tmp_path / "o.safetensors"))
     version = registry.version("subject")
-    objects = ObjectStore(RegistryFolder(registry.path))
+    objects = ObjectStore(RegistryFolder(registry.folder))
     with (
-        Container(object_path(registry.path, version.container)) as container,
+        Container(object_path(registry.folder, version.container)) as container,
         open_base(base, objects) as weights,
         pytest.raises(BaseMismatch) as caught,
     ):
@@ -160,9 +160,9 @@ def test_a_base_with_more_tensors_and_other_names_suits(
     base = registry.base_add("more", write_safetensors(renamed, tmp_path / "m.safetensors"))
     version = registry.version("subject")
     assert base.digest != version.base
-    objects = ObjectStore(RegistryFolder(registry.path))
+    objects = ObjectStore(RegistryFolder(registry.folder))
     with (
-        Container(object_path(registry.path, version.container)) as container,
+        Container(object_path(registry.folder, version.container)) as container,
         open_base(base, objects) as weights,
     ):
         (found,) = Reconstruction(container, weights, TAU).digests()
@@ -172,7 +172,7 @@ def test_a_base_with_more_tensors_and_other_names_suits(
 def test_a_base_that_is_needed_stays(registry: Registry) -> None:
     with pytest.raises(Conflict, match="subject@1"):
         registry.base_remove("sd15")
-    registry.materialize("subject", registry.path.parent / "out.safetensors")
+    registry.materialize("subject", registry.folder.parent / "out.safetensors")
     registry.remove("subject@1")
     assert registry.base_remove("sd15").name == "sd15"
     assert registry.bases() == []
@@ -181,7 +181,7 @@ def test_a_base_that_is_needed_stays(registry: Registry) -> None:
 @pytest.mark.parametrize("which", ["file", "manifest"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_a_damaged_base_object(registry: Registry, which: str, damage: str) -> None:
-    path = object_path(registry.path, getattr(registry.base("sd15"), which))
+    path = object_path(registry.folder, getattr(registry.base("sd15"), which))
     if damage == "flip" and which == "file":
         flip_tensor(path, "tied")
     elif damage == "flip":
@@ -191,7 +191,7 @@ def test_a_damaged_base_object(registry: Registry, which: str, damage: str) -> N
         path.write_bytes(path.read_bytes()[:-9])
     else:
         path.unlink()
-    out = registry.path.parent / "out"
+    out = registry.folder.parent / "out"
     out.mkdir()
     with pytest.raises(DsvdError) as caught:
         registry.materialize("subject", out / "out.safetensors")
@@ -201,24 +201,24 @@ def test_a_damaged_base_object(registry: Registry, which: str, damage: str) -> N
 
 
 def test_a_name_that_holds_other_weights(registry: Registry, pair: Pair) -> None:
-    before = files_in(registry.path / "objects"), registry.bases()
+    before = files_in(registry.folder / "objects"), registry.bases()
     for name in ("sd15", "SD15"):
         with pytest.raises(Conflict, match="sd15 is taken"):
             registry.base_add(name, pair.tuned_file)
-    assert (files_in(registry.path / "objects"), registry.bases()) == before
+    assert (files_in(registry.folder / "objects"), registry.bases()) == before
 
 
 def test_weights_that_have_a_name(registry: Registry, pair: Pair, tmp_path: Path) -> None:
-    before = files_in(registry.path / "objects"), registry.bases()
+    before = files_in(registry.folder / "objects"), registry.bases()
     for file in (pair.base_file, write_pickle(pair.base, tmp_path / "base.ckpt")):
         with pytest.raises(Conflict, match="these weights are the base sd15 already"):
             registry.base_add("again", file)
-    assert (files_in(registry.path / "objects"), registry.bases()) == before
+    assert (files_in(registry.folder / "objects"), registry.bases()) == before
 
 
 @pytest.mark.parametrize("which", ["file", "manifest"])
 def test_adding_a_damaged_base_again_repairs_it(registry: Registry, pair: Pair, which: str) -> None:
-    flip(object_path(registry.path, getattr(registry.base("sd15"), which)), -20)
+    flip(object_path(registry.folder, getattr(registry.base("sd15"), which)), -20)
     assert not registry.verify().is_well
     registry.base_add("sd15", pair.base_file)
     assert registry.verify(deep=True).is_well
@@ -240,9 +240,9 @@ def test_a_checkpoint_that_shares_nothing(registry: Registry, tmp_path: Path) ->
 def test_a_file_that_is_no_checkpoint(registry: Registry, tmp_path: Path, content: bytes) -> None:
     source = tmp_path / "x.safetensors"
     source.write_bytes(content)
-    before = files_in(registry.path / "objects")
+    before = files_in(registry.folder / "objects")
     with pytest.raises(CheckpointError, match=str(source)):
         registry.add(source, base="sd15", name="other")
     with pytest.raises(CheckpointError, match=str(source)):
         registry.base_add("other", source)
-    assert files_in(registry.path / "objects") == before
+    assert files_in(registry.folder / "objects") == before

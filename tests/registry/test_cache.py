@@ -42,7 +42,7 @@ def made(registry: Registry, tmp_path: Path, tau: float | None = None) -> bytes:
 def test_it_is_what_is_materialised(
     registry: Registry, cache: Path, tmp_path: Path, tau: float | None
 ) -> None:
-    path = registry.file("subject", tau=tau, cache=cache)
+    path = registry.path("subject", tau=tau, cache=cache)
     assert path.parent == cache
     assert path.suffix == ".safetensors"
     assert path.read_bytes() == made(registry, tmp_path, tau)
@@ -50,41 +50,41 @@ def test_it_is_what_is_materialised(
     if tau is None:
         assert path.stem == sha256(path)
     else:
-        assert path == registry.file("subject@1", tau=tau, cache=cache)
+        assert path == registry.path("subject@1", tau=tau, cache=cache)
 
 
 def test_what_is_there_is_not_made_again(
     registry: Registry, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = registry.file("subject", cache=cache)
+    path = registry.path("subject", cache=cache)
     age(path, 1000)
     before = path.stat()
     monkeypatch.delattr(cached_result, "write_cached")
-    assert registry.file("subject", cache=cache) == path
+    assert registry.path("subject", cache=cache) == path
     after = path.stat()
     assert after.st_ino == before.st_ino
     assert after.st_mtime > before.st_mtime + 900
 
 
 def test_a_file_of_another_size_is_made_again(registry: Registry, cache: Path) -> None:
-    path = registry.file("subject", cache=cache)
+    path = registry.path("subject", cache=cache)
     whole = path.read_bytes()
     replace_bytes(path, whole[:-1])
-    assert registry.file("subject", cache=cache) == path
+    assert registry.path("subject", cache=cache) == path
     assert path.read_bytes() == whole
 
 
 def test_the_least_recently_used_goes_first(registry: Registry, cache: Path) -> None:
-    paths = [registry.file("subject", tau=tau, cache=cache) for tau in TAUS]
+    paths = [registry.path("subject", tau=tau, cache=cache) for tau in TAUS]
     for seconds, path in zip((300, 200, 100), paths, strict=True):
         age(path, seconds)
-    registry.file("subject", tau=TAUS[0], cache=cache)  # now the one used last
+    registry.path("subject", tau=TAUS[0], cache=cache)  # now the one used last
     size = sum(path.stat().st_size for path in paths)
-    last = registry.file("subject", cache=cache, limit=size)
+    last = registry.path("subject", cache=cache, limit=size)
     assert {path for path in paths if path.exists()} == {paths[0], paths[2]}
     assert sum(path.stat().st_size for path in cache.iterdir()) <= size
     # A hit makes room too, and is never what goes.
-    assert registry.file("subject", tau=TAUS[2], cache=cache, limit=1) == paths[2]
+    assert registry.path("subject", tau=TAUS[2], cache=cache, limit=1) == paths[2]
     assert list(cache.iterdir()) == [paths[2]]
     assert not last.exists()
 
@@ -98,25 +98,25 @@ def test_nothing_else_in_the_folder_is_removed(registry: Registry, cache: Path) 
     under_way = cache / f"{TEMPORARY_PREFIX}new"
     under_way.write_bytes(b"half")
     age(crashed, 100_000)
-    path = registry.file("subject", cache=cache, limit=0)
+    path = registry.path("subject", cache=cache, limit=0)
     assert set(cache.iterdir()) == {theirs, under_way, path}
 
 
 def test_what_fails_leaves_nothing(registry: Registry, root: Path, cache: Path) -> None:
     with pytest.raises(NotFound):
-        registry.file("nobody", cache=cache)
-    path = registry.file("subject", tau=0.3, cache=cache)
+        registry.path("nobody", cache=cache)
+    path = registry.path("subject", tau=0.3, cache=cache)
     flip_tensor(object_path(root, registry.base("sd15").file), "vae.same")
     for tau in (None, 0.5):
         with pytest.raises(BaseMismatch):
-            registry.file("subject", tau=tau, cache=cache, limit=10**9)
+            registry.path("subject", tau=tau, cache=cache, limit=10**9)
     assert list(cache.iterdir()) == [path]
 
 
 def test_a_folder_that_cannot_be_made(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
-        registry.file("subject", cache=tmp_path / "file" / "cache")
+        registry.path("subject", cache=tmp_path / "file" / "cache")
 
 
 def test_where_the_cache_is(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_the_users_cache(
 
 
 def test_a_file_that_is_there_needs_no_torch(root: Path, cache: Path) -> None:
-    code = OPEN + "registry.file('subject', cache=sys.argv[2])"
+    code = OPEN + "registry.path('subject', cache=sys.argv[2])"
     assert imported(code, root, cache) == {"torch"}
     assert imported(code, root, cache) == set()
 
@@ -172,5 +172,5 @@ def test_processes_that_take_room_from_each_other(root: Path, cache: Path) -> No
     assert [child.reports() for child in children] == [[("asked", 8)]] * 3
     assert len(files_in(cache)) <= 3
     with Registry.open(root) as registry:
-        path = registry.file("subject", cache=cache, limit=0)
+        path = registry.path("subject", cache=cache, limit=0)
     assert list(cache.iterdir()) == [path]

@@ -51,10 +51,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, part: Pair) -> Iterator[R
 @pytest.fixture(scope="module")
 def curve(workshop: Registry, part: Pair) -> Curve:
     """Of `part`; that it is made without a trace."""
-    before = kept_in(workshop.path)
+    before = kept_in(workshop.folder)
     with one_thread():
         made = workshop.curve(part.tuned_file, base="tiny", taus=TAUS)
-    assert kept_in(workshop.path) == before
+    assert kept_in(workshop.folder) == before
     return made
 
 
@@ -144,9 +144,9 @@ def test_its_spectra_are_those_of_the_deltas(part: Pair, curve: Curve) -> None:
 def test_of_a_version_it_is_what_materialize_gives(
     trained_registry: Registry, trained: Pair, tmp_path: Path
 ) -> None:
-    before = kept_in(trained_registry.path)
+    before = kept_in(trained_registry.folder)
     curve = trained_registry.curve("subject")
-    assert kept_in(trained_registry.path) == before
+    assert kept_in(trained_registry.folder) == before
     assert (curve.source, curve.base, curve.stored_tau) == ("subject@1", "tiny", TAU)
     assert [point.tau for point in curve.points] == [tau for tau in DEFAULT_TAUS if tau <= TAU]
     version, report = trained_registry.version("subject"), trained_registry.report("subject")
@@ -220,7 +220,7 @@ def test_files_that_cannot_be(registry: Registry, pair: Pair, tmp_path: Path) ->
     text = tmp_path / "text.safetensors"
     text.write_text("no checkpoint")
     stranger = write_safetensors({"x": torch.ones(3)}, tmp_path / "stranger.safetensors")
-    before = kept_in(registry.path)
+    before = kept_in(registry.folder)
     with pytest.raises(CheckpointError):
         registry.curve(text, base="sd15")
     with pytest.raises(BaseMismatch):
@@ -233,7 +233,7 @@ def test_files_that_cannot_be(registry: Registry, pair: Pair, tmp_path: Path) ->
         registry.curve(pair.tuned_file)
     with pytest.raises(InvalidArgument, match="nowhere"):
         registry.curve(pair.tuned_file, base="sd15", device="nowhere")
-    assert kept_in(registry.path) == before
+    assert kept_in(registry.folder) == before
 
 
 def test_words_that_may_be_both(

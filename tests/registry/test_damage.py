@@ -52,7 +52,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory, small: Pair) -> Registry:
 def good(victim: Registry, tmp_path: Path) -> Path:
     """A copy of the container, valid so far."""
     path = tmp_path / "good.dsvd"
-    path.write_bytes(object_path(victim.path, victim.version("subject").container).read_bytes())
+    path.write_bytes(object_path(victim.folder, victim.version("subject").container).read_bytes())
     read_all(path)
     return path
 
@@ -338,7 +338,7 @@ def test_numbers_that_miss_their_maximum(good: Path, tmp_path: Path, content: st
 
 def refuse_to_materialize(victim: Registry, data: bytes, out: Path) -> DsvdError:
     """Materialise with `data` in the container's place; it must fail and leave nothing."""
-    path = object_path(victim.path, victim.version("subject").container)
+    path = object_path(victim.folder, victim.version("subject").container)
     before = path.read_bytes()
     out.mkdir()
     try:

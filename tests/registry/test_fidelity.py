@@ -44,7 +44,7 @@ class Shelf:
         return float(off.norm() / size.norm())
 
     def fidelity(self, version: VersionRecord) -> Fidelity:
-        with Container(object_path(self.registry.path, version.container)) as container:
+        with Container(object_path(self.registry.folder, version.container)) as container:
             assert container.header.requires == ("fidelity", "packed")
             found = container.header.encoding.fidelity
         assert found is not None
@@ -90,7 +90,7 @@ def test_a_budget_is_met_and_never_exceeded(shelf: Shelf, share: float) -> None:
     fidelity = shelf.fidelity(version)
     assert fidelity.budget == budget and fidelity.max_error is None
     assert version.size <= budget
-    assert object_path(shelf.registry.path, version.container).stat().st_size == version.size
+    assert object_path(shelf.registry.folder, version.container).stat().st_size == version.size
     output = shelf.file.parent / "out.safetensors"
     shelf.registry.materialize(version.ref, output, replace=True)
     assert shelf.relative_error(output) <= fidelity.error * (1 + 1e-5)
@@ -138,7 +138,7 @@ def test_the_same_error_takes_fewer_bytes_than_a_tau_that_reaches_it(shelf: Shel
 
 def test_the_tau_of_the_header_is_one_that_is_served(shelf: Shelf) -> None:
     version = shelf.registry.add(shelf.file, base="base", name="m", max_error=0.3).version
-    with Container(object_path(shelf.registry.path, version.container)) as container:
+    with Container(object_path(shelf.registry.folder, version.container)) as container:
         tau = container.header.encoding.tau
         low_rank = [r for r in container.header.tensors if isinstance(r, LowRankRecord)]
     assert low_rank and all(record.tau_rank <= record.rank for record in low_rank)

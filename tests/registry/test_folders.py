@@ -278,7 +278,7 @@ def test_upkeep(one: Tuned, stored: Registry, tmp_path: Path) -> None:
     assert stored.verify(deep=True).is_well
     vocabulary = next(
         path
-        for path in (stored.path / "objects").rglob("*")
+        for path in (stored.folder / "objects").rglob("*")
         if path.is_file() and path.read_bytes() == VOCABULARY.encode()
     )
     vocabulary.chmod(0o644)
@@ -321,7 +321,7 @@ def test_what_is_there_is_kept(stored: Registry, tmp_path: Path) -> None:
         stored.materialize("subject", tmp_path / "notes", replace=True)
     assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
     with pytest.raises(InvalidArgument, match="folder"):
-        stored.file("subject", cache=tmp_path / "cache")
+        stored.path("subject", cache=tmp_path / "cache")
 
 
 def flux() -> FluxTransformer2DModel:

@@ -50,7 +50,7 @@ def test_the_error_falls_as_tau_rises(
 def test_the_ranks_are_those_of_the_spectrum(trained_registry: Registry, trained: Pair) -> None:
     version = trained_registry.version("subject")
     compared = 0
-    with Container(object_path(trained_registry.path, version.container)) as container:
+    with Container(object_path(trained_registry.folder, version.container)) as container:
         for index, record in enumerate(container.header.tensors):
             if not isinstance(record, LowRankRecord):
                 continue

@@ -166,7 +166,7 @@ def test_a_ref_that_does_not_exist(registry: Registry, out: Path) -> None:
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.6, 0.8, 0.999])
 def test_a_damaged_container(registry: Registry, out: Path, part: float) -> None:
-    path = object_path(registry.path, registry.version("subject").container)
+    path = object_path(registry.folder, registry.version("subject").container)
     flip(path, int(part * path.stat().st_size))
     with pytest.raises(ContainerError, match=str(path)):
         registry.materialize("subject", out / "model.safetensors")
@@ -175,14 +175,14 @@ def test_a_damaged_container(registry: Registry, out: Path, part: float) -> None
 
 def test_a_missing_container(registry: Registry, out: Path) -> None:
     digest = registry.version("subject").container
-    object_path(registry.path, digest).unlink()
+    object_path(registry.folder, digest).unlink()
     with pytest.raises(RegistryError, match=digest):
         registry.materialize("subject", out / "model.safetensors")
     assert files_in(out) == {}
 
 
 def test_a_result_that_is_not_the_recorded_one(registry: Registry, out: Path) -> None:
-    path = object_path(registry.path, registry.version("subject").container)
+    path = object_path(registry.folder, registry.version("subject").container)
     lie = rewritten(path, lambda header: header["results"][0].update(sha256="0" * 64))
     replace_bytes(path, lie)
     with pytest.raises(ResultMismatch, match="0" * 64):
@@ -193,7 +193,7 @@ def test_a_result_that_is_not_the_recorded_one(registry: Registry, out: Path) ->
 
 
 def test_a_result_of_another_size(registry: Registry, out: Path) -> None:
-    path = object_path(registry.path, registry.version("subject").container)
+    path = object_path(registry.folder, registry.version("subject").container)
     replace_bytes(path, rewritten(path, lambda header: header["results"][0].update(size=7)))
     with pytest.raises(ContainerError, match="where 7 are recorded"):
         registry.materialize("subject", out / "model.safetensors")

@@ -49,7 +49,7 @@ def pair(kind: str, folder: Path) -> tuple[Path, Path]:
 def peak(verb: str, registry: Registry, file: Path) -> float:
     """In MiB."""
     done = subprocess.run(
-        [sys.executable, CHILD, verb, registry.path, file],
+        [sys.executable, CHILD, verb, registry.folder, file],
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         stdout=subprocess.PIPE,
         check=True,

@@ -31,7 +31,7 @@ def name_of(dtype: torch.dtype) -> str:
 
 
 def stored(registry: Registry, dtype: torch.dtype, keep_noise: bool) -> str:
-    file = registry.path.parent / f"{name_of(dtype)}.safetensors"
+    file = registry.folder.parent / f"{name_of(dtype)}.safetensors"
     return registry.add(file, base="base", tau=0.5, keep_noise=keep_noise).ref
 
 

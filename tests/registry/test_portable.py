@@ -70,7 +70,7 @@ def bare(bare_template: Path, tmp_path: Path) -> Iterator[Registry]:
 
 def held(registry: Registry) -> tuple[dict[str, bytes], ...]:
     """All that an import could leave behind."""
-    return tuple(files_in(registry.path / folder) for folder in ("objects", "events", "tmp"))
+    return tuple(files_in(registry.folder / folder) for folder in ("objects", "events", "tmp"))
 
 
 def assert_refused(registry: Registry, file: Path, *kinds: type[DsvdError]) -> DsvdError:
@@ -87,7 +87,7 @@ def test_there_and_back(trained_registry: Registry, trained: Pair, tmp_path: Pat
     written = trained_registry.export_container("subject", file)
     was = trained_registry.version("subject")
     assert (written.path, written.sha256, written.size) == (file, was.container, was.size)
-    assert file.read_bytes() == object_path(trained_registry.path, was.container).read_bytes()
+    assert file.read_bytes() == object_path(trained_registry.folder, was.container).read_bytes()
     with Registry.init(tmp_path / "elsewhere") as registry:
         registry.base_add("its-name-here", trained.base_file)
         added = registry.import_container(file, note="from there", tags=["good"])
@@ -102,7 +102,7 @@ def test_there_and_back(trained_registry: Registry, trained: Pair, tmp_path: Pat
         registry.materialize("travelling", here)
         trained_registry.materialize("subject", there)
         assert sha256(here) == sha256(there)
-        Registry.rebuild_catalog(registry.path)
+        Registry.rebuild_catalog(registry.folder)
         assert registry.version("travelling") == now
 
 
@@ -144,10 +144,10 @@ def test_after_a_removal_and_after_a_loss(bare: Registry, exported: Path) -> Non
     bare.remove("subject@1")
     again = bare.import_container(exported)
     assert (again.created, again.ref) == (True, "subject@2")
-    object_path(bare.path, again.version.container).unlink()
+    object_path(bare.folder, again.version.container).unlink()
     back = bare.import_container(exported)
     assert (back.created, back.ref) == (False, "subject@2")
-    flip(object_path(bare.path, again.version.container))
+    flip(object_path(bare.folder, again.version.container))
     assert not bare.import_container(exported).created
     assert bare.verify(deep=True).is_well
 
@@ -182,7 +182,7 @@ def test_the_missing_base_is_named_by_its_digest(
 
 
 def test_a_damaged_base(bare: Registry, exported: Path) -> None:
-    flip_tensor(object_path(bare.path, bare.base("other-name").file), "tied")
+    flip_tensor(object_path(bare.folder, bare.base("other-name").file), "tied")
     assert "'tied'" in str(assert_refused(bare, exported, BaseMismatch))
 
 
@@ -323,7 +323,7 @@ def test_export_replaces_only_when_told(registry: Registry, tmp_path: Path) -> N
 
 
 def test_export_of_a_damaged_object(registry: Registry, tmp_path: Path) -> None:
-    flip(object_path(registry.path, registry.version("subject").container))
+    flip(object_path(registry.folder, registry.version("subject").container))
     (tmp_path / "out").mkdir()
     with pytest.raises(RegistryError, match="damaged"):
         registry.export_container("subject", tmp_path / "out" / "out.dsvd")

@@ -165,7 +165,7 @@ def test_a_base_is_hashed_where_nothing_else_proves_it(
 def test_a_lie_of_the_container_over_a_base_that_is_whole(
     linked: Registry, out: Path, hashed: list[int]
 ) -> None:
-    path = object_path(linked.path, linked.version("subject").container)
+    path = object_path(linked.folder, linked.version("subject").container)
     replace_bytes(path, rewritten(path, lambda h: h["results"][0].update(sha256="0" * 64)))
     with pytest.raises(ResultMismatch, match="0" * 64):
         linked.materialize("subject", out / "out.safetensors")
@@ -174,7 +174,7 @@ def test_a_lie_of_the_container_over_a_base_that_is_whole(
 
 
 def test_damage_of_the_container_over_a_base_that_is_whole(linked: Registry, out: Path) -> None:
-    path = object_path(linked.path, linked.version("subject").container)
+    path = object_path(linked.folder, linked.version("subject").container)
     flip(path, -1)
     with pytest.raises(ContainerError, match=str(path)):
         linked.materialize("subject", out / "out.safetensors")

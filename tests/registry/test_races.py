@@ -28,7 +28,7 @@ def test_gc_of_what_an_addition_has_just_found(
         registry.collect(grace_days=-1)
         return original(catalog, *arguments, **values)
 
-    with Registry.open(registry.path) as other, monkeypatch.context() as patch:
+    with Registry.open(registry.folder) as other, monkeypatch.context() as patch:
         patch.setattr(Catalog, "add_version", add_version)
         with pytest.raises(RegistryError, match="missing"):
             other.add(pair.tuned_file, base="sd15", name="subject", tau=0.3)
@@ -56,7 +56,7 @@ def test_a_file_that_changes_while_it_is_read(
 
 def test_a_damaged_event_is_found(registry: Registry) -> None:
     registry.note("subject", "irreplaceable")
-    event = max((registry.path / "events").rglob("*.json"))
+    event = max((registry.folder / "events").rglob("*.json"))
     event.chmod(0o644)
     event.write_bytes(event.read_bytes().replace(b"irreplaceable", b"irreplaceabel"))
     (finding,) = registry.verify().findings

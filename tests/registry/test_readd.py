@@ -83,7 +83,7 @@ def test_a_removed_version_is_computed_or_found_again(registry: Registry, pair: 
 
 def test_a_lost_container_is_made_again(registry: Registry, pair: Pair) -> None:
     lost = registry.version("subject").container
-    (registry.path / "objects" / lost[:2] / lost).unlink()
+    (registry.folder / "objects" / lost[:2] / lost).unlink()
     added = registry.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
     assert (added.created, added.ref) == (False, "subject@1")
     assert registry.verify(deep=True).is_well
@@ -100,9 +100,9 @@ def test_one_base_in_every_file_format(registry: Registry, pair: Pair, tmp_path:
 
 
 def test_settings_are_judged_before_anything_is_stored(registry: Registry, pair: Pair) -> None:
-    before = files_in(registry.path / "objects"), registry.versions()
+    before = files_in(registry.folder / "objects"), registry.versions()
     for wrong in ({"tags": ["no tag"]}, {"name": "no name"}, {"grid_noise": 0.0}):
         arguments = {"name": "other", "tau": 0.3, **wrong}
         with pytest.raises(InvalidArgument):
             registry.add(pair.tuned_file, base="sd15", **arguments)
-    assert (files_in(registry.path / "objects"), registry.versions()) == before
+    assert (files_in(registry.folder / "objects"), registry.versions()) == before

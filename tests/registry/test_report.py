@@ -48,7 +48,7 @@ def assert_adds_up(registry: Registry, ref: str, tuned: Weights) -> Report:
         assert by_group == sum(getattr(kind, name) for kind in report.kinds), name
     assert len({group.group for group in report.groups}) == len(report.groups)
 
-    path = object_path(registry.path, version.container)
+    path = object_path(registry.folder, version.container)
     with Container(path) as container:
         header = container.header
         frames = sum(frame.stored for frame in header.frames if frame.parts)
@@ -134,7 +134,7 @@ def test_numbers_that_are_not_finite(registry: Registry, pair: Pair) -> None:
     assert any("NaN or infinity" in warning for warning in warnings)
     # The others are of a pair without such a tensor, and have no such warning.
     clean = {name: w for name, w in pair.tuned.items() if name.startswith("unet.")}
-    source = write_safetensors(clean, registry.path.parent / "clean.safetensors")
+    source = write_safetensors(clean, registry.folder.parent / "clean.safetensors")
     registry.add(source, base="sd15", name="clean")
     assert registry.report("clean").warnings == ()
 

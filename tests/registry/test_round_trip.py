@@ -63,7 +63,7 @@ def test_every_kind_of_tensor(registry: Registry, pair: Pair, tmp_path: Path, fo
 
     assert made.recorded
     assert (made.sha256, made.size) == (sha256(made.path), made.path.stat().st_size)
-    with Container(object_path(registry.path, version.container)) as container:
+    with Container(object_path(registry.folder, version.container)) as container:
         (recorded,) = container.header.results
     assert (recorded.sha256, recorded.size) == (made.sha256, made.size)
     assert version.source.sha256 == sha256(source)
@@ -256,12 +256,12 @@ def test_a_copied_container_gives_the_same_file_elsewhere(
 ) -> None:
     here = registry.materialize("subject", tmp_path / "here.safetensors")
     digest = registry.version("subject").container
-    copy = shutil.copy(object_path(registry.path, digest), tmp_path / "copy.dsvd")
+    copy = shutil.copy(object_path(registry.folder, digest), tmp_path / "copy.dsvd")
     with Registry.init(tmp_path / "elsewhere") as other:
         # Another name, file format and order of tensors: the same weights.
         weights = dict(reversed(pair.base.items()))
         base = other.base_add("other", write_pickle(weights, tmp_path / "base.ckpt"))
-        objects = ObjectStore(RegistryFolder(other.path))
+        objects = ObjectStore(RegistryFolder(other.folder))
         with Container(Path(copy)) as container, open_base(base, objects) as opened:
             there = write_result(
                 container,

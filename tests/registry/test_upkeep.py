@@ -33,7 +33,7 @@ def full(registry: Registry, pair: Pair) -> Registry:
 
 
 def on_disk(registry: Registry) -> int:
-    return sum(map(len, files_in(registry.path / "objects").values()))
+    return sum(map(len, files_in(registry.folder / "objects").values()))
 
 
 def test_usage_adds_up_to_the_files(full: Registry, pair: Pair) -> None:
@@ -52,7 +52,7 @@ def test_usage_adds_up_to_the_files(full: Registry, pair: Pair) -> None:
     assert bases["sd15"].bytes == pair.base_file.stat().st_size
     assert bases["tuned"].bytes == pair.tuned_file.stat().st_size
     manifests = sum(
-        object_path(full.path, full.base(name).manifest).stat().st_size for name in bases
+        object_path(full.folder, full.base(name).manifest).stat().st_size for name in bases
     )
     containers = sum(model.bytes for model in usage.models) - shared
     parts = containers + sum(base.bytes for base in usage.bases) + manifests
@@ -61,15 +61,15 @@ def test_usage_adds_up_to_the_files(full: Registry, pair: Pair) -> None:
 
 
 def test_gc_frees_what_was_removed(full: Registry) -> None:
-    usage, before = full.usage(), files_in(full.path / "objects")
+    usage, before = full.usage(), files_in(full.folder / "objects")
     would = full.collect(grace_days=0, dry_run=True)
     assert would.dry_run
     assert (would.objects, would.bytes) == (1, usage.reclaimable)
-    assert files_in(full.path / "objects") == before
+    assert files_in(full.folder / "objects") == before
 
     young = full.collect()
     assert (young.objects, young.kept_young, young.bytes) == (0, 1, 0)
-    assert files_in(full.path / "objects") == before
+    assert files_in(full.folder / "objects") == before
 
     done = full.collect(grace_days=0)
     assert (done.objects, done.bytes, done.kept_young) == (1, usage.reclaimable, 0)
@@ -83,20 +83,20 @@ def test_rm_then_gc(full: Registry) -> None:
     shared = full.version("twin@1").container
     full.remove("twin")
     assert full.collect(grace_days=0).objects == 1  # of the one that was removed before
-    assert object_path(full.path, shared).exists()  # subject@1 has it too
+    assert object_path(full.folder, shared).exists()  # subject@1 has it too
     with pytest.raises(Conflict, match="subject@old"):
         full.remove("subject@1")
     full.alias_remove("subject", "old")
     full.remove("subject@1")
     assert full.collect(grace_days=0).objects == 1
-    assert not object_path(full.path, shared).exists()
+    assert not object_path(full.folder, shared).exists()
     full.base_remove("tuned")
     assert full.collect(grace_days=0).objects == 2  # its file and its manifest
     assert full.verify(deep=True).is_well
 
 
 def test_gc_removes_old_temporary_files(full: Registry) -> None:
-    old, young = (full.path / "tmp" / f".dsvd-tmp-{name}" for name in ("old", "young"))
+    old, young = (full.folder / "tmp" / f".dsvd-tmp-{name}" for name in ("old", "young"))
     for path in (old, young):
         path.write_bytes(bytes(100))
     month_ago = time.time() - 30 * 86400
@@ -162,7 +162,7 @@ def everything(registry: Registry) -> dict[str, object]:
 
 @pytest.mark.parametrize("loss", ["deleted", "overwritten", "old"])
 def test_a_lost_catalog_comes_back_whole(full: Registry, template: Path, loss: str) -> None:
-    before, root = everything(full), full.path
+    before, root = everything(full), full.folder
     full.close()
     for path in root.glob("catalog.sqlite*"):
         path.unlink()
@@ -189,23 +189,23 @@ def test_a_backup_of_the_catalog(full: Registry, tmp_path: Path) -> None:
             }
 
     copy = full.backup_catalog(tmp_path / "copy.sqlite")
-    assert rows(copy) == rows(full.path / "catalog.sqlite")
+    assert rows(copy) == rows(full.folder / "catalog.sqlite")
     with pytest.raises(Conflict):
         full.backup_catalog(copy)
     full.tag("subject@1", "after")
-    assert rows(copy) != rows(full.path / "catalog.sqlite")
+    assert rows(copy) != rows(full.folder / "catalog.sqlite")
     full.backup_catalog(copy, replace=True)
-    assert rows(copy) == rows(full.path / "catalog.sqlite")
+    assert rows(copy) == rows(full.folder / "catalog.sqlite")
     own = full.backup_catalog()
-    assert own.parent == full.path
+    assert own.parent == full.folder
     full.tag("subject@1", "later")
     assert full.backup_catalog() == own
-    assert rows(own) == rows(full.path / "catalog.sqlite")
+    assert rows(own) == rows(full.folder / "catalog.sqlite")
     before = [(v.ref, v.tags, v.note, v.added) for v in full.versions()]
     full.close()
-    for file in full.path.glob("catalog.sqlite*"):
+    for file in full.folder.glob("catalog.sqlite*"):
         if file != own:
             file.unlink()
-    own.rename(full.path / "catalog.sqlite")
-    with Registry.open(full.path) as again:
+    own.rename(full.folder / "catalog.sqlite")
+    with Registry.open(full.folder) as again:
         assert [(v.ref, v.tags, v.note, v.added) for v in again.versions()] == before

@@ -25,7 +25,7 @@ def full(registry: Registry, pair: Pair) -> Registry:
 
 
 def container(registry: Registry, ref: str) -> Path:
-    return object_path(registry.path, registry.version(ref).container)
+    return object_path(registry.folder, registry.version(ref).container)
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -62,7 +62,7 @@ def test_a_container_that_versions_share(full: Registry) -> None:
 @pytest.mark.parametrize("lose", [Path.unlink, lambda path: replace_bytes(path, b"")])
 def test_a_container_that_is_gone(full: Registry, lose: Callable[[Path], None]) -> None:
     digest = full.version("other").container
-    lose(object_path(full.path, digest))
+    lose(object_path(full.folder, digest))
     (finding,) = full.verify(deep=True).findings
     assert finding.subjects == ("other@1",)
     assert digest in finding.problem
@@ -83,7 +83,7 @@ def test_one_damaged_version_hides_no_other(full: Registry) -> None:
 @pytest.mark.parametrize("which", ["file", "manifest"])
 def test_a_damaged_base(full: Registry, which: str) -> None:
     digest = getattr(full.base("sd15"), which)
-    path = object_path(full.path, digest)
+    path = object_path(full.folder, digest)
     flip_tensor(path, "tied") if which == "file" else flip(path)
     (finding,) = full.verify().findings
     assert finding.subjects == ("base sd15", "subject@1", "subject@2", "other@1", "twin@1")
@@ -99,7 +99,7 @@ def test_a_damaged_base(full: Registry, which: str) -> None:
 
 def test_a_base_that_is_gone(full: Registry) -> None:
     digest = full.base("sd15").file
-    object_path(full.path, digest).unlink()
+    object_path(full.folder, digest).unlink()
     assert [found.subjects for found in full.verify().findings] == [
         ("base sd15", "subject@1", "subject@2", "other@1", "twin@1")
     ]
@@ -126,7 +126,7 @@ def test_a_linked_base_that_changed(tmp_path: Path, pair: Pair) -> None:
 def add_as_it_is(registry: Registry, model: str, data: bytes) -> None:
     """A version of `model` whose container is `data`; all else is that of `subject`."""
     version = registry.version("subject")
-    stored = ObjectStore(RegistryFolder(registry.path)).put(data)
+    stored = ObjectStore(RegistryFolder(registry.folder)).put(data)
     registry._catalog.add_version(
         model,
         container=stored.sha256,
@@ -143,7 +143,7 @@ def test_a_result_that_is_a_lie_is_found_by_deep_alone(registry: Registry, field
     wrong = {"sha256": "0" * 64, "size": 7}[field]
     version = registry.version("subject")
     lie = rewritten(
-        object_path(registry.path, version.container),
+        object_path(registry.folder, version.container),
         lambda header: header["results"][0].update({field: wrong}),
     )
     add_as_it_is(registry, "liar", lie)
@@ -158,7 +158,7 @@ def test_a_container_that_is_another_than_the_catalog_says(registry: Registry, f
     version = registry.version("subject")
     key = "digest" if field == "base" else "sha256"
     changed = rewritten(
-        object_path(registry.path, version.container),
+        object_path(registry.folder, version.container),
         lambda header: header[field].update({key: "0" * 64}),
     )
     add_as_it_is(registry, "other", changed)

@@ -31,7 +31,7 @@ from .test_switching import writes
 def own(sd1: Studio, tmp_path: Path):
     """A studio whose registry and base file the test may change."""
     root = tmp_path / "own"
-    shutil.copytree(sd1.registry.path, root / "registry")
+    shutil.copytree(sd1.registry.folder, root / "registry")
     with Registry.open(root / "registry") as registry:
         yield Studio(sd1.family, sd1.folder, registry)
 
@@ -200,7 +200,7 @@ def test_numbers_that_no_pipeline_reads_are_passed_over(own: Studio, tmp_path: P
 
 def test_a_damaged_container(own: Studio) -> None:
     """Its last frame is read when much is in the pipeline already: all of it goes again."""
-    flip(object_path(own.registry.path, own.registry.version("one").container))
+    flip(object_path(own.registry.folder, own.registry.version("one").container))
     pipeline = own.pipeline()
     base = weights_of(pipeline)
     switcher = SubjectSwitcher(pipeline, own.registry)
@@ -214,7 +214,7 @@ def test_a_damaged_container(own: Studio) -> None:
 
 
 def test_a_base_that_is_damaged_meanwhile(own: Studio) -> None:
-    file = object_path(own.registry.path, own.registry.base("base").file)
+    file = object_path(own.registry.folder, own.registry.base("base").file)
     whole = file.read_bytes()
     pipeline = own.pipeline()
     base = weights_of(pipeline)
