@@ -103,3 +103,10 @@ class ResultMismatch(DsvdError):
     default_hint = (
         "Nothing was left behind. Run `dsvd verify --deep` and report this with its output."
     )
+
+
+class SignatureError(DsvdError):
+    """A signature that is damaged, not valid, or of another container."""
+
+    exit_code = 12
+    default_hint = "Get it again from where it came from; until then trust nothing that it signs."

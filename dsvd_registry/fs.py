@@ -212,6 +212,16 @@ def remove_file(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def remove_temporary(path: Path) -> None:
+    """Remove what a writer left, a file or a folder with all that is in it. Raises `StorageError`."""
+    if path.is_dir() and not path.is_symlink():
+        with storage_errors(path):
+            shutil.rmtree(path)
+            sync_folder(path.parent)
+    else:
+        remove_file(path)
+
+
 def rename(path: Path, target: Path) -> None:
     """Give a file another name on the same filesystem, durably, never over an existing one."""
     with storage_errors(target):

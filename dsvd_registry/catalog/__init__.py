@@ -10,6 +10,7 @@ from .records import (
     FileState,
     ModelRecord,
     Rebuilt,
+    SignatureRecord,
     Source,
     VersionRecord,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "ModelRecord",
     "Rebuilt",
     "Ref",
+    "SignatureRecord",
     "Source",
     "VersionRecord",
     "rebuild",

@@ -20,6 +20,7 @@ from .records import (
     CachedFingerprint,
     FileState,
     ModelRecord,
+    SignatureRecord,
     Source,
     VersionRecord,
 )
@@ -180,6 +181,23 @@ class Catalog(Closing):
         with self._ledger.transaction() as transaction:
             return labels.set_note(transaction, model, number, text)
 
+    def add_signature(
+        self,
+        model: str,
+        number: int,
+        *,
+        signer: str,
+        signature: str,
+        confirm: Callable[[], object] = _nothing,
+    ) -> bool:
+        """Put the signature, an object, on a version, in place of a former one by the same signer.
+
+        Gives whether it was not there yet. `confirm` is as in `add_version`. Raises `NotFound`.
+        """
+        with self._ledger.transaction() as transaction:
+            confirm()
+            return labels.add_signature(transaction, model, number, signer, signature)
+
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""
         with self._database.reading() as connection:
@@ -214,6 +232,15 @@ class Catalog(Closing):
         with self._database.reading() as connection:
             return search.versions(connection, pattern, base, tag, since)
 
+    def signatures(self, ref: str | None = None) -> list[SignatureRecord]:
+        """The signatures of the live version that a ref means, or of all. Raises as `version`."""
+        with self._database.reading() as connection:
+            if ref is None:
+                return queries.signatures(connection, queries.LIVE)
+            found = lookup.version(connection, refs.parse(ref))
+            this = "models.name = :model AND versions.number = :number"
+            return queries.signatures(connection, this, model=found.model, number=found.number)
+
     def version(self, ref: str) -> VersionRecord:
         """The live version that a ref means. Raises `InvalidArgument`, `NotFound`."""
         with self._database.reading() as connection:
@@ -247,8 +274,14 @@ class Catalog(Closing):
             yield queries.referenced_objects(transaction.connection)
 
     def check_log(self) -> int:
-        """Read the whole event log; gives the number of events. Raises `RegistryError` for damage."""
-        return sum(1 for _ in self._ledger.log.after(0))
+        """Read the whole event log; gives the number of events.
+
+        Raises `RegistryError` for damage, and where it lacks what the catalog shows.
+        """
+        events = sum(1 for _ in self._ledger.log.after(0))
+        with self._database.reading() as connection:
+            self._ledger.check_shown(connection)
+        return events
 
     def cached_fingerprint(self, state: FileState) -> CachedFingerprint | None:
         """What a file in this state holds, if it was remembered."""

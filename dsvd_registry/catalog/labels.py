@@ -1,4 +1,4 @@
-"""Writes to what can change about a version: aliases, tags, the note.
+"""Writes to what can change about a version: aliases, tags, the note, signatures.
 
 As in `edits`; what already is as asked for is no event.
 """
@@ -6,9 +6,9 @@ As in `edits`; what already is as asked for is no event.
 from __future__ import annotations
 
 from ..errors import Conflict, NotFound
-from ..store import AliasRemoved, AliasSet, NoteSet, TagAdded, TagRemoved
+from ..store import AliasRemoved, AliasSet, NoteSet, SignatureAdded, TagAdded, TagRemoved
 from ..store.names import check_alias, check_name, folded
-from . import lookup
+from . import lookup, queries
 from .ledger import Transaction
 from .records import VersionRecord
 from .refs import Ref
@@ -69,3 +69,21 @@ def set_note(transaction: Transaction, model: str, number: int, text: str) -> Ve
     if found.note != text:
         transaction.record(NoteSet(**transaction.stamp, model=model, number=number, text=text))
     return lookup.version(connection, Ref(model, number))
+
+
+def add_signature(
+    transaction: Transaction, model: str, number: int, signer: str, signature: str
+) -> bool:
+    """Whether it was not there yet."""
+    connection = transaction.connection
+    lookup.version(connection, Ref(model, number))
+    this = ("models.name = :model AND versions.number = :number", "signatures.signer = :signer")
+    known = queries.signatures(connection, *this, model=model, number=number, signer=signer)
+    if known and known[0].signature == signature:
+        return False
+    transaction.record(
+        SignatureAdded(
+            **transaction.stamp, model=model, number=number, signer=signer, signature=signature
+        )
+    )
+    return True

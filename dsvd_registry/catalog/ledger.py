@@ -82,6 +82,17 @@ class Ledger:
         position, sha256 = _position(connection)
         return position == 0 or self.log.digest(position) == sha256
 
+    def check_shown(self, connection: Connection) -> None:
+        """Raises `RegistryError` unless `shows_the_log`."""
+        if not self.shows_the_log(connection):
+            position, _ = _position(connection)
+            raise RegistryError(
+                f"{self.database.where} does not show this event log: they differ at event "
+                f"{position}",
+                "If the folder `events` was restored from an older copy, restore a newer one, or "
+                "run `dsvd catalog rebuild` to go on from what it has.",
+            )
+
     def replay_all(self, connection: Connection) -> int:
         """Apply the whole log to empty tables; returns the number of events."""
         _set_position(connection, 0, "")
@@ -91,13 +102,7 @@ class Ledger:
         # Databases other than SQLite have no lock yet: this update waits for it.
         connection.execute("UPDATE log_position SET position = position")
         position, _ = _position(connection)
-        if not self.shows_the_log(connection):
-            raise RegistryError(
-                f"{self.database.where} does not show this event log: they differ at event "
-                f"{position}",
-                "If the folder `events` was restored from an older copy, restore a newer one, or "
-                "run `dsvd catalog rebuild` to go on from what it has.",
-            )
+        self.check_shown(connection)
         last = position
         for event in self.log.after(position):
             replay.apply(connection, event)

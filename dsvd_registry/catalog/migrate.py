@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def migrations_folder() -> Path:

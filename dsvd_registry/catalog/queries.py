@@ -16,7 +16,7 @@ from typing import Any
 
 from ..store.names import LATEST
 from .database import Connection
-from .records import BaseRecord, ModelRecord, Source, VersionRecord
+from .records import BaseRecord, ModelRecord, SignatureRecord, Source, VersionRecord
 
 LIVE = "versions.removed IS NULL"
 
@@ -94,6 +94,27 @@ def versions(connection: Connection, *conditions: str, **values: str | int) -> l
     return [_version(row, summary, beside) for row, summary in zip(rows, summaries, strict=True)]
 
 
+def signatures(
+    connection: Connection, *conditions: str, **values: str | int
+) -> list[SignatureRecord]:
+    """The signatures of the versions that meet the conditions, by version, oldest first."""
+    rows = connection.execute(
+        f"""
+        SELECT models.name, versions.number, signatures.signer, signatures.signature,
+            signatures.added
+        FROM signatures JOIN versions ON versions.id = signatures.version_id
+            JOIN models ON models.id = versions.model_id
+        WHERE {_all(conditions)}
+        ORDER BY versions.id, signatures.added, signatures.signer
+        """,
+        values,
+    )
+    return [
+        SignatureRecord(model, number, signer, signature, datetime.fromisoformat(added))
+        for model, number, signer, signature, added in rows
+    ]
+
+
 def version_numbers(connection: Connection, model_id: int) -> list[int]:
     """The numbers of a model's live versions, ascending."""
     statement = f"SELECT number FROM versions WHERE model_id = :model AND {LIVE} ORDER BY number"
@@ -107,6 +128,8 @@ def referenced_objects(connection: Connection) -> set[str]:
         SELECT container FROM versions WHERE {LIVE}
         UNION SELECT manifest FROM bases
         UNION SELECT file FROM bases WHERE link IS NULL
+        UNION SELECT signatures.signature
+        FROM signatures JOIN versions ON versions.id = signatures.version_id WHERE {LIVE}
         """
     )
     return {sha256 for (sha256,) in rows}

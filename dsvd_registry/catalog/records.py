@@ -68,6 +68,20 @@ class VersionRecord:
 
 
 @dataclass(frozen=True)
+class SignatureRecord:
+    """A signature of a version, as it was taken in: nothing here says that it is valid.
+
+    `signer` is the SHA-256 of a public key; `signature` names an object.
+    """
+
+    model: str
+    number: int
+    signer: str
+    signature: str
+    added: datetime
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """A model; `latest` is None when all its versions were removed."""
 

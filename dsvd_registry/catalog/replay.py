@@ -16,6 +16,7 @@ from ..store import (
     BaseRemoved,
     Event,
     NoteSet,
+    SignatureAdded,
     TagAdded,
     TagRemoved,
     VersionAdded,
@@ -26,7 +27,7 @@ from ..store.names import folded
 from .database import Connection
 
 # The tables that events make, in the order in which they can be emptied.
-TABLES = ("tags", "aliases", "versions", "models", "bases")
+TABLES = ("signatures", "tags", "aliases", "versions", "models", "bases")
 
 
 def apply(connection: Connection, event: Event) -> None:
@@ -202,6 +203,26 @@ def _note_set(event: NoteSet, connection: Connection) -> None:
     connection.execute(
         "UPDATE versions SET note = :note WHERE id = :version", {**version, "note": event.text}
     )
+
+
+@_apply.register
+def _signature_added(event: SignatureAdded, connection: Connection) -> None:
+    version = _live(connection, event, event.model, event.number)
+    signature = {
+        "version_id": version["version"],
+        "signer": event.signer,
+        "signature": event.signature,
+        "added": event.time,
+    }
+    replaced = connection.execute(
+        """
+        UPDATE signatures SET signature = :signature, added = :added
+        WHERE version_id = :version_id AND signer = :signer
+        """,
+        signature,
+    )
+    if replaced.rowcount == 0:
+        _insert(connection, "signatures", signature)
 
 
 def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:

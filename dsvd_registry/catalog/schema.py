@@ -112,6 +112,17 @@ class TagRow(Table):
     name: Mapped[str] = mapped_column(NAME)
 
 
+class SignatureRow(Table):
+    """A signature of a version, an object; `signer` is the SHA-256 of a public key."""
+
+    __tablename__ = "signatures"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    signer: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    signature: Mapped[str] = mapped_column(DIGEST)
+    added: Mapped[str] = mapped_column(TIME)
+
+
 class FingerprintRow(Table):
     """A cache, no part of the log: what a file held when it had this size, time and inode."""
 

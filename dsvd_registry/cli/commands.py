@@ -27,6 +27,7 @@ COMMANDS = {
     "log": "Show every version that a model ever had.",
     "diff": "Compare two versions, or one with its base.",
     "verify": "Look for damage.",
+    "sign": "Sign a version.",
     "materialize": "Write the full checkpoint of a version.",
     "import": "Take in a version from a .dsvd file.",
     "export": "Write a version as a LoRA file or a .dsvd file.",

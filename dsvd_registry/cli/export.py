@@ -69,6 +69,8 @@ def export(
             else:
                 print_line(f"wrote {written.path}: {version.ref}, {figures.size(written.size)}")
                 print_line(f"SHA-256 {written.sha256}")
+                if written.signatures is not None:
+                    print_line(f"wrote {written.signatures}: its signatures")
             return
         lora = registry.export_lora(
             version.ref,

@@ -23,20 +23,23 @@ def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_j
     """Take in a version from a .dsvd file.
 
     Its base must be here. Everything that `verify --deep` looks at is checked before anything is
-    stored. The same file again is recognised.
+    stored, and the signatures in FILE.sig, if that is there. The same file again is recognised.
     """
     with open_registry() as registry, shown_progress() as progress:
         addition = registry.import_container(
             file, name=name, note=note, tags=tags, progress=progress
         )
         report = registry.report(addition.ref)
+        signers = registry.signers(addition.ref)
     warn(report)
     if as_json:
-        found = {"created": addition.created, "report": report}
+        found = {"created": addition.created, "signers": signers, "report": report}
         print_document(version_document(addition.version) | found)
         return
     if addition.created:
         print_line(f"imported {addition.ref}, against the base {addition.version.base_name}")
     else:
         print_line(f"{addition.ref} was there already: the same container")
+    for signer in signers:
+        print_line(f"signed by {signer.fingerprint}")
     print_account(report)

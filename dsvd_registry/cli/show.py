@@ -21,10 +21,11 @@ def show(ref: str, tensors: bool, as_json: bool) -> None:
     """Show a version and the account of its tensors."""
     with open_registry() as registry:
         version, report = registry.version(ref), registry.report(ref)
+        signers = registry.signers(version.ref)
     if as_json:
-        print_document(version_document(version) | {"report": report})
+        print_document(version_document(version) | {"signers": signers, "report": report})
         return
-    print_version(version)
+    print_version(version, [signer.fingerprint for signer in signers])
     print_line()
     print_account(report)
     if tensors:

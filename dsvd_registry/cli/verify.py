@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ..errors import DamageFound, InvalidArgument
@@ -17,20 +19,32 @@ from .tables import print_line
 @click.argument("ref", required=False)
 @click.option("--all", "everything", is_flag=True, help="All versions and bases: the default.")
 @click.option("--deep", is_flag=True, help="Make every full checkpoint in memory too.")
+@click.option(
+    "--signer",
+    metavar="PUBLICKEY",
+    type=click.Path(path_type=Path),
+    help="A file with an Ed25519 public key, of which each version must have a valid signature.",
+)
 @common_options
 @click.pass_context
 def verify(
-    ctx: click.Context, ref: str | None, everything: bool, deep: bool, as_json: bool
+    ctx: click.Context,
+    ref: str | None,
+    everything: bool,
+    deep: bool,
+    signer: Path | None,
+    as_json: bool,
 ) -> None:
     """Look for damage.
 
     Checks every object against its hash, every container and its checksums; with --deep also that
-    each version still gives the checkpoint that is on record. The exit code is 0 only if all is well.
+    each version still gives the checkpoint that is on record, and with --signer that each was signed
+    by that key. The exit code is 0 only if all is well.
     """
     if everything and ref is not None:
         raise InvalidArgument("--all and a ref were both given", "Give one of them.")
     with open_registry() as registry, shown_progress() as progress:
-        found = registry.verify(ref, deep=deep, progress=progress)
+        found = registry.verify(ref, deep=deep, signer=signer, progress=progress)
     if as_json:
         print_document(plain(found) | {"is_well": found.is_well})
     else:

@@ -30,7 +30,7 @@ def print_versions(versions: Sequence[VersionRecord]) -> None:
     print_table(columns, map(_cells, versions))
 
 
-def print_version(version: VersionRecord) -> None:
+def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
     """All that the catalog knows of a version."""
     source = version.source
     print_fields(
@@ -43,6 +43,7 @@ def print_version(version: VersionRecord) -> None:
             ("added", figures.moment(version.added)),
             ("tags", ", ".join(version.tags)),
             ("note", version.note),
+            ("signed by", ", ".join(signers)),
         )
     )
 

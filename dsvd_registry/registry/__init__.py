@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .report import KindRow as KindRow
     from .report import Report as Report
     from .report import TensorRow as TensorRow
+    from .signed import Signed as Signed
+    from .signed import Signer as Signer
     from .spectra import GroupSpectrum as GroupSpectrum
     from .verifying import Finding as Finding
     from .verifying import Verified as Verified
@@ -60,6 +62,8 @@ _HOMES = {
     "Refusal": ".adding_many",
     "Registry": ".registry",
     "Report": ".report",
+    "Signed": ".signed",
+    "Signer": ".signed",
     "StoppedMany": ".adding_many",
     "TensorDifference": ".comparing",
     "TensorRow": ".report",

@@ -103,7 +103,7 @@ def collect(
             for entry in doomed:
                 objects.remove(entry.sha256)
             for path in leftovers:
-                fs.remove_file(path)
+                fs.remove_temporary(path)
     return Collected(len(doomed), len(leftovers), size, len(unneeded) - len(doomed), dry_run)
 
 

@@ -138,7 +138,9 @@ class Intake(Bases):
         """Store a container as the next version of the model `name` (default: the file's stem).
 
         All that a deep `verify` looks at is checked before. The same container again is recognised.
+        The signatures in the file beside it, whose name ends with `.sig`, are kept with the version.
         Raises `ContainerError`, `BaseMismatch` where its base is not here, `ResultMismatch`,
+        `SignatureError` for one that is not valid or of another container, `MissingExtra`,
         `InvalidArgument`, `Conflict`; then nothing is left behind.
         """
         from .adding import name_of

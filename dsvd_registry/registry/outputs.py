@@ -164,12 +164,19 @@ class Outputs(OpenRegistry):
     ) -> Exported:
         """Write a version's container as a file of its own, for `import_container` elsewhere.
 
-        Raises `Conflict` if the file exists and `replace` is false, `InvalidArgument`.
+        Its signatures, if it has any, go into a file beside it, whose name ends with `.sig`.
+        Raises `Conflict` if a file exists and `replace` is false, `InvalidArgument`.
         """
         from .portable import export_container
+        from .signed import signatures_of
 
         version = self.version(ref)
         self._check_not_a_base(Path(output))
         return export_container(
-            version, self._objects, Path(output), replace=replace, progress=progress
+            version,
+            signatures_of(self._catalog.signatures(version.ref), self._objects),
+            self._objects,
+            Path(output),
+            replace=replace,
+            progress=progress,
         )

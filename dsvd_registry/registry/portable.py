@@ -1,14 +1,14 @@
-"""A version as one file that travels: its container goes out as it is, and comes in when it is proven.
+"""A version as a file that travels: its container goes out as it is, and comes in when it is proven.
 
 What comes in may be from anywhere. It is read strictly, its result is made once in memory over the
 base that is here, and only then is anything of it stored: what `verify --deep` would find is an
-error here.
+error here. Signatures lie in a second file beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -21,38 +21,46 @@ from ..encoding.asked import Asked, ByBudget, ByError, ByTau
 from ..errors import BaseMismatch, ContainerError, InvalidArgument, RegistryError, StorageError
 from ..fs import Bytes, new_file, storage_errors
 from ..progress import Meter, Progress
+from ..signing import Signature, statement_of
 from ..store import ObjectStore, fields
 from ..store.objects import COPY_CHUNK
 from .adding import Addition, check_model, checked_labels, labelled
 from .identity import unchanging
 from .opening import open_base
+from .signed import attach, beside, read_beside, write_beside
 from .summary import Summary, summary_of_open
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A container that was written as a file of its own. `sha256` is what names its object, too."""
+    """A container that was written as a file of its own. `sha256` is what names its object, too.
+
+    `signatures` is where its signatures lie, None where it has none.
+    """
 
     path: Path
     sha256: str
     size: int
+    signatures: Path | None
 
 
 def export_container(
     version: VersionRecord,
+    signatures: Sequence[Signature],
     objects: ObjectStore,
     output: Path,
     *,
     replace: bool,
     progress: Progress,
 ) -> Exported:
-    """Write a copy of a version's container to `output`; it is hashed as it is copied.
+    """Write a copy of a version's container to `output`, hashed as it is copied; then its signatures.
 
-    Raises `Conflict` if `output` exists and `replace` is false, `InvalidArgument` for what is no
+    Raises `Conflict` if one of the files exists and `replace` is false, `InvalidArgument` for what is no
     plain file, `RegistryError` for a damaged object, `StorageError`; then nothing is left behind.
     """
     stored = objects.path(version.container)
     _check_place(output, replace)
+    _check_place(beside(output), replace)
     meter = Meter(progress, "copying", version.size)
     with new_file(output.parent) as file:
         found = _copy(stored, file.write, meter)
@@ -63,7 +71,7 @@ def export_container(
                 "Restore it from a copy, or add its source again.",
             )
         file.publish(output, replace=replace)
-    return Exported(output, found, version.size)
+    return Exported(output, found, version.size, write_beside(output, signatures, replace=replace))
 
 
 def import_container(
@@ -78,24 +86,31 @@ def import_container(
     """Store a container as the next version of `model`, or find it there already.
 
     Raises `ContainerError` for damage and for what breaks a rule of the format, `BaseMismatch` for a
-    base that is not here or is damaged, `ResultMismatch`, `InvalidArgument`, `Conflict`,
-    `StorageError`; then nothing is left behind.
+    base that is not here or is damaged, `ResultMismatch`, `SignatureError`, `InvalidArgument`,
+    `Conflict`, `StorageError`; then nothing is left behind.
     """
     check_model(model, catalog)
     tags = checked_labels(tags, note)
+
+    def taken_in(version: VersionRecord, *, created: bool) -> Addition:
+        for signature in signatures:
+            attach(version, signature, catalog, objects)
+        return Addition(labelled(version, note, tags, catalog), created=created)
+
     with unchanging(file), Container(file) as container:
         header, size = container.header, container.size
         sha256 = container.check_file()
+        signatures = read_beside(file, statement_of(header, sha256))
         known = _known(model, sha256, catalog)
         if known is not None and objects.is_whole(sha256):
-            return Addition(labelled(known, note, tags, catalog), created=False)
+            return taken_in(known, created=False)
         base = _base_of(container, catalog)
         summary = summary_of_open(container, base, objects)
         _check_recordable(container, summary)
         _check_result(container, base, objects, progress)
         _store(file, sha256, size, objects, progress)
     if known is not None:  # its object was lost, and is back
-        return Addition(labelled(known, note, tags, catalog), created=False)
+        return taken_in(known, created=False)
     source = header.source
     version = catalog.add_version(
         model,
@@ -108,7 +123,7 @@ def import_container(
         note=note,
         confirm=lambda: objects.path(sha256),
     )
-    return Addition(labelled(version, note, tags, catalog), created=True)
+    return taken_in(version, created=True)
 
 
 def _known(model: str, sha256: str, catalog: Catalog) -> VersionRecord | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from .intake import Intake
 from .labels import Labels
 from .outputs import Outputs
+from .signatures import Signatures
 from .upkeep import Upkeep
 
 
-class Registry(Intake, Outputs, Labels, Upkeep):
+class Registry(Intake, Outputs, Labels, Signatures, Upkeep):
     """An open registry. Use it as a context manager, or call `close`.
 
     Besides what each method names, all raise `RegistryError` (the registry is damaged),

@@ -20,23 +20,37 @@ class Upkeep(Bases, Versions):
     """Damage looked for, and space given back."""
 
     def verify(
-        self, ref: str | None = None, *, deep: bool = False, progress: Progress = silent
+        self,
+        ref: str | None = None,
+        *,
+        deep: bool = False,
+        signer: str | Path | None = None,
+        progress: Progress = silent,
     ) -> Verified:
         """Look for damage in one version and its base, or in all; `deep` materialises in memory.
 
-        Damage is no exception here: it stands in the findings.
+        `signer`: the file of an Ed25519 public key, of which each version must have a signature.
+        Damage is no exception here: it stands in the findings. Raises `InvalidArgument` for what is
+        no such key, `MissingExtra` with a `signer` where `cryptography` is not installed.
         """
+        from .signed import signature_findings
         from .verifying import verify, verify_log
 
+        key = None
+        if signer is not None:
+            from ..signing.ed25519 import read_public_key
+
+            key = read_public_key(Path(signer))
         if ref is None:
             versions, bases = self.versions(), self.bases()
         else:
             versions = [self.version(ref)]
             bases = [base for base in self.bases() if base.digest == versions[0].base]
         found = verify(versions, bases, self._catalog, self._objects, deep=deep, progress=progress)
-        if ref is None:
-            found = replaced(found, findings=(*verify_log(self._catalog), *found.findings))
-        return found
+        records = self._catalog.signatures(None if ref is None else versions[0].ref)
+        signatures = tuple(signature_findings(versions, records, key, self._objects))
+        of_log = verify_log(self._catalog) if ref is None else ()
+        return replaced(found, findings=(*of_log, *found.findings, *signatures))
 
     def backup_catalog(self, output: str | Path | None = None, *, replace: bool = False) -> Path:
         """Copy the catalog, while it is used: SQLite's online backup. Gives where it stands.

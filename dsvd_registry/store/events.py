@@ -134,6 +134,19 @@ class NoteSet(Event):
     text: Text
 
 
+@dataclass(frozen=True, kw_only=True)
+class SignatureAdded(Event):
+    """A version got a signature, an object; a former one by the same key no longer counts.
+
+    `signer` is the SHA-256 of the public key as OpenSSH writes it.
+    """
+
+    model: Name
+    number: Number
+    signer: Digest
+    signature: Digest
+
+
 KINDS: dict[str, type[Event]] = {
     "base-added": BaseAdded,
     "base-removed": BaseRemoved,
@@ -144,6 +157,7 @@ KINDS: dict[str, type[Event]] = {
     "tag-added": TagAdded,
     "tag-removed": TagRemoved,
     "note-set": NoteSet,
+    "signature-added": SignatureAdded,
 }
 _WORDS = {kind: word for word, kind in KINDS.items()}
 

@@ -36,7 +36,8 @@ class EventLog:
         Raises `RegistryError` if its number is taken, `StorageError`.
         """
         data = events.encode(event)
-        if event.sequence in self._shard(event.sequence):
+        shard = self._shard(event.sequence)
+        if event.sequence in shard:
             raise RegistryError(
                 f"event {event.sequence} is in {self._folder.events} already: "
                 "something writes there without the catalog",
@@ -44,6 +45,8 @@ class EventLog:
             )
         target = self._path(event.sequence, hashing.sha256(data))
         fs.make_folder(target.parent)
+        if not shard:
+            self._sync_shard_names()  # who made the folder may have died before it was durable
         fs.make_folder(self._folder.tmp)
         with fs.new_file(self._folder.tmp) as file:
             file.write(data)
@@ -79,6 +82,7 @@ class EventLog:
             folder = self._folder.events / f"{shard:06}"
             with fs.storage_errors(folder):
                 fs.sync_folder(folder)
+        self._sync_shard_names()
 
     def digest(self, sequence: int) -> str | None:
         """The SHA-256 in the name of one event's file, None if there is none. Raises as `after`."""
@@ -114,6 +118,10 @@ class EventLog:
                     )
                 found[number] = match[2]
         return found
+
+    def _sync_shard_names(self) -> None:
+        with fs.storage_errors(self._folder.events):
+            fs.sync_folder(self._folder.events)
 
     def _has_shard_above(self, number: int) -> bool:
         if not self._folder.events.exists():

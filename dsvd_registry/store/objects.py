@@ -71,6 +71,7 @@ class ObjectWriter:
             fs.make_folder(target.parent)
             # Replacing is safe, the bytes are the same, and it repairs an object cut short.
             self._file.publish(target, replace=True, read_only=True)
+            self._store._sync_shard_names()
         return stored
 
 
@@ -201,7 +202,16 @@ class ObjectStore:
         place = self._place(stored.sha256)
         if self._status(place) != stored.size or hashing.sha256_file(place) != stored.sha256:
             return False
+        # Its writer may be about to make the name durable, or may have died before it did.
+        with fs.storage_errors(place.parent):
+            fs.sync_folder(place.parent)
+        self._sync_shard_names()
         return fs.renew_time(place)
+
+    def _sync_shard_names(self) -> None:
+        """Make the names of the shards durable: another writer may have made one a moment ago."""
+        with fs.storage_errors(self._folder.objects):
+            fs.sync_folder(self._folder.objects)
 
 
 def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

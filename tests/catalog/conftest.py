@@ -89,6 +89,8 @@ def fill(catalog: Catalog) -> None:
     for tag in ("x", "Y"):
         catalog.add_tag("b", 1, tag)
     catalog.remove_tag("b", 1, "x")
+    for signer, signature in (("6", "7"), ("8", "9"), ("6", "a")):
+        catalog.add_signature("b", 1, signer=signer * 64, signature=signature * 64)
     catalog.set_note("b", 1, "new note")
 
 

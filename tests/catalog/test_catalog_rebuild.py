@@ -25,7 +25,7 @@ def filled(catalog: Catalog) -> Catalog:
     return catalog
 
 
-COUNTS = Rebuilt(events=19, bases=1, models=2, versions=3, aliases=1, set_aside=None)
+COUNTS = Rebuilt(events=22, bases=1, models=2, versions=3, aliases=1, set_aside=None)
 
 
 def test_rebuilt_is_equal_row_by_row(
@@ -125,26 +125,26 @@ def test_a_damaged_log_changes_nothing(filled: Catalog, registry: RegistryFolder
 
 def test_a_log_shorter_than_the_catalog(filled: Catalog, registry: RegistryFolder) -> None:
     sorted(registry.events.glob("*/*"))[-1].unlink()
-    with pytest.raises(RegistryError, match="differ at event 19") as caught:
+    with pytest.raises(RegistryError, match="differ at event 22") as caught:
         filled.set_note("a", 1, "x")
     assert "dsvd catalog rebuild" in caught.value.hint
     found = rebuild(registry)
-    assert found.events == 18
+    assert found.events == 21
     assert found.set_aside is not None
     with closing(sqlite3.connect(found.set_aside)) as connection:
         notes = connection.execute("SELECT note FROM versions").fetchall()
     assert ("new note",) in notes
     assert filled.version("b").note == "note d"
     filled.set_note("a", 1, "x")
-    assert len(list(EventLog(registry).after(0))) == 19
+    assert len(list(EventLog(registry).after(0))) == 22
 
 
 def test_an_event_that_does_not_fit(filled: Catalog, registry: RegistryFolder) -> None:
     time = "2026-01-02T03:04:05.000006Z"
-    EventLog(registry).append(NoteSet(sequence=20, time=time, model="zebra", number=1, text=""))
-    with pytest.raises(RegistryError, match="event 20 does not fit"):
+    EventLog(registry).append(NoteSet(sequence=23, time=time, model="zebra", number=1, text=""))
+    with pytest.raises(RegistryError, match="event 23 does not fit"):
         filled.set_note("a", 1, "x")
-    with pytest.raises(RegistryError, match="event 20 does not fit"):
+    with pytest.raises(RegistryError, match="event 23 does not fit"):
         Catalog.open(registry)
 
 
@@ -158,5 +158,5 @@ def test_rows_that_the_database_refuses_leave_no_event(
         connection.commit()
     with pytest.raises(RegistryError):
         filled.add_tag("a", 1, "x")
-    assert len(list(EventLog(registry).after(0))) == 19
+    assert len(list(EventLog(registry).after(0))) == 22
     assert add("a").number == 4

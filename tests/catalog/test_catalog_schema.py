@@ -22,13 +22,13 @@ from dsvd_registry.catalog.schema import Table
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.store import RegistryFolder
 
-from .conftest import ROOT, dump
+from .conftest import ROOT, add_to, dump
 
 NEXT = """
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 def upgrade():
     op.execute("ALTER TABLE bases ADD COLUMN colour TEXT")
@@ -124,7 +124,7 @@ def test_tables_of_a_newer_version(registry: RegistryFolder) -> None:
 def with_next(tmp_path: Path, more: str = "") -> Path:
     scripts = tmp_path / "100% scripts"
     shutil.copytree(migrate.migrations_folder(), scripts)
-    (scripts / "versions" / "0002_next.py").write_text(NEXT.format(more=more))
+    (scripts / "versions" / "0003_next.py").write_text(NEXT.format(more=more))
     return scripts
 
 
@@ -135,13 +135,13 @@ def test_an_older_catalog_is_copied_then_upgraded(
     before = dump(registry)
     database = connect(registry.catalog)
     # Open elsewhere meanwhile, so that the last rows are in the WAL alone.
-    migrate.upgrade(database, registry.tmp, head="0002", scripts=with_next(tmp_path))
+    migrate.upgrade(database, registry.tmp, head="0003", scripts=with_next(tmp_path))
     database.close()
     after = dump(registry)
-    assert after["alembic_version"] == [("0002",)]
+    assert after["alembic_version"] == [("0003",)]
     assert after["versions"] == before["versions"]
     assert len(after["bases"][0]) == len(before["bases"][0]) + 1
-    copy = registry.root / "catalog.sqlite.backup-0001"
+    copy = registry.root / "catalog.sqlite.backup-0002"
     assert list(registry.tmp.iterdir()) == []
     catalog.close()
     for path in registry.root.glob("catalog.sqlite-*"):
@@ -152,6 +152,23 @@ def test_an_older_catalog_is_copied_then_upgraded(
         assert again.version("subject").number == 1
 
 
+def test_a_catalog_from_before_signatures(
+    registry: RegistryFolder, with_base: RegistryFolder
+) -> None:
+    shutil.copytree(with_base.events, registry.events, dirs_exist_ok=True)
+    database = connect(registry.catalog)
+    migrate.upgrade(database, registry.tmp, head="0001")
+    database.close()
+    assert "signatures" not in dump(registry)
+    with Catalog.open(registry) as opened:
+        assert (registry.root / "catalog.sqlite.backup-0001").exists()
+        version = add_to(opened, "subject")
+        assert opened.add_signature("subject", 1, signer="1" * 64, signature="2" * 64)
+        assert not opened.add_signature("subject", 1, signer="1" * 64, signature="2" * 64)
+        (signature,) = opened.signatures(version.ref)
+        assert (signature.signer, signature.signature) == ("1" * 64, "2" * 64)
+
+
 def test_an_upgrade_that_fails_changes_nothing(
     catalog: Catalog, registry: RegistryFolder, tmp_path: Path
 ) -> None:
@@ -159,7 +176,7 @@ def test_an_upgrade_that_fails_changes_nothing(
     database = connect(registry.catalog)
     scripts = with_next(tmp_path, more='op.execute("SELECT nonsense FROM nowhere")')
     with pytest.raises(RegistryError):
-        migrate.upgrade(database, registry.tmp, head="0002", scripts=scripts)
+        migrate.upgrade(database, registry.tmp, head="0003", scripts=scripts)
     database.close()
     assert dump(registry) == before
 

@@ -193,7 +193,12 @@ def test_a_container_goes_out(dsvd: Dsvd, filled: Path, here: Path) -> None:
     words = ("export", "subject-42@1", "--format", "dsvd", "-o", "again.dsvd", "--json")
     assert dsvd(*words).document == {
         "ref": "subject-42@1",
-        "written": {"path": "again.dsvd", "sha256": shown["container"], "size": len(data)},
+        "written": {
+            "path": "again.dsvd",
+            "sha256": shown["container"],
+            "size": len(data),
+            "signatures": None,
+        },
     }
 
 

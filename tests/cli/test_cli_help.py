@@ -37,8 +37,8 @@ def test_every_command_of_the_design_is_there() -> None:
         for words in (
             *("init", "add", "ls", "show", "log", "diff", "verify", "materialize", "note", "rm"),
             *("base add", "base ls", "base show", "base rm", "alias set", "alias rm"),
-            *("tag add", "tag rm", "gc", "du", "catalog rebuild"),
-            *("catalog backup", "curve", "import", "export"),
+            *("tag add", "tag rm", "gc", "du", "catalog rebuild", "catalog backup", "curve"),
+            *("import", "export", "sign"),
         )
     }
 

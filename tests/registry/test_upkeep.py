@@ -209,3 +209,11 @@ def test_a_backup_of_the_catalog(full: Registry, tmp_path: Path) -> None:
     own.rename(full.folder / "catalog.sqlite")
     with Registry.open(full.folder) as again:
         assert [(v.ref, v.tags, v.note, v.added) for v in again.versions()] == before
+
+
+def test_a_folder_that_a_writer_left_is_collected(full: Registry) -> None:
+    left = full.folder / "tmp" / ".dsvd-tmp-0123456789abcdef"
+    (left / "unet").mkdir(parents=True)
+    (left / "unet" / "weights").write_bytes(b"half")
+    assert full.collect(grace_days=0).temporary_files == 1
+    assert not left.exists()

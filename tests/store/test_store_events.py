@@ -19,6 +19,7 @@ from dsvd_registry.store import (
     EventLog,
     NoteSet,
     RegistryFolder,
+    SignatureAdded,
     TagAdded,
     TagRemoved,
     VersionAdded,
@@ -77,6 +78,7 @@ EVERY = [
     TagAdded(sequence=1, time=TIME, model="m", number=1, tag="anime"),
     TagRemoved(sequence=1, time=TIME, model="m", number=1, tag="anime"),
     note(1, "text"),
+    SignatureAdded(sequence=1, time=TIME, model="m", number=1, signer=A, signature=B),
 ]
 
 

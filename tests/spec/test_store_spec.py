@@ -1,0 +1,485 @@
+"""What the text of the store's spec says, held against the code and against what is really written.
+
+Every operation on the disk is recorded by an audit hook of the interpreter, which sees whoever makes
+it. A copy of the folder taken before an operation is what a program killed there leaves behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from safetensors.torch import save_file
+
+from dsvd_registry import Registry
+from dsvd_registry.catalog import rebuild, replay
+from dsvd_registry.catalog.faults import BUSY_SECONDS
+from dsvd_registry.checkpoint import listing
+from dsvd_registry.errors import RegistryError
+from dsvd_registry.hashing import sha256
+from dsvd_registry.reconstruction.base_weights import Manifest
+from dsvd_registry.signing import signature, statement
+from dsvd_registry.store import EventLog, canonical, events, fields, folder, log, names
+
+from .readers import SPEC
+from .test_spec_examples import number, words
+
+ROOT = SPEC.parent
+TEXT = (SPEC / "dsvd-store-v1.md").read_text()
+RULES = {
+    "sequence": fields.Sequence,
+    "number": fields.Number,
+    "size": fields.Size,
+    "time": fields.Time,
+    "digest": fields.Digest,
+    "name": fields.Name,
+    "alias": fields.Alias,
+    "word": fields.Word,
+    "format": fields.BaseFormat,
+    "text": fields.Text,
+    "link": fields.Link,
+    "settings": fields.Settings,
+    "summary": fields.Summary,
+}
+
+
+def section(title: str) -> str:
+    """A section's text, without those below it."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert found is not None, title
+    return found[1]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The rows of a section's table, without its head."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def block(title: str) -> str:
+    found = re.search(r"```\w+\n(.*?)\n```", section(title), re.DOTALL)
+    assert found is not None, title
+    return found[1]
+
+
+def test_kinds_and_fields() -> None:
+    told: dict[str, dict[str, Any]] = {}
+    for kind, field, rule, _ in rows("Kinds"):
+        told.setdefault(kind.strip("`"), {})[field.strip("`")] = RULES[rule]
+    common = {name: RULES[rule] for name, rule in re.findall(r"`(\w+)`\s+\(rule:\s+(\w+)\)", TEXT)}
+    assert {kind: common | of_kind for kind, of_kind in told.items()} == {
+        word: get_type_hints(kind, include_extras=True) for word, kind in events.KINDS.items()
+    }
+
+
+def test_rules() -> None:
+    """Each example of a rule is a value in JSON, which the rule's check takes or refuses."""
+    told = {row[0]: row[2:] for row in rows("Rules of fields")}
+    assert told.keys() == RULES.keys()
+    for rule, (taken, refused) in told.items():
+        check = get_args(RULES[rule])[1]
+        assert words(taken) and words(refused)
+        assert [check.holds(json.loads(one)) for one in words(taken)] == [True] * len(words(taken))
+        assert not any(check.holds(json.loads(one)) for one in words(refused)), rule
+    assert tuple(map(json.loads, words(told["format"][0]))) == fields.BASE_FORMATS
+    for device in names._WINDOWS_DEVICES:
+        assert re.fullmatch(r"con|prn|aux|nul|(com|lpt)\d", device)
+
+
+def test_limits() -> None:
+    told = {row[0]: number(row[1].split()[0]) for row in rows("Limits")}
+    long = "a" * told["a name"]
+    assert names.check_name("model", long) == long
+    assert get_args(fields.Word)[1].holds("a" * told.pop("a word"))
+    assert not get_args(fields.Name)[1].holds(long + "a") and told.pop("a name")
+    assert signature.MAX_BYTES == canonical.LIMIT
+    assert told == {
+        "events; sequence": fields.MAX_SEQUENCE,
+        "versions of a model; number": fields.MAX_NUMBER,
+        "events in one folder": log.SHARD,
+        "`registry.json`, an event, a manifest, a signature": canonical.LIMIT,
+        "a text": fields.MAX_TEXT,
+        "fields of a summary": fields.MAX_SUMMARY,
+        "files of a folder that is a base": listing.MAX_FILES,
+        "a path in a listing": listing.MAX_PATH_BYTES,
+        "waiting for the write lock": BUSY_SECONDS,
+    }
+
+
+def test_registry_json(tmp_path: Path) -> None:
+    example = block("Layout")
+    folder.create(tmp_path / "made")
+    assert (tmp_path / "made/registry.json").read_text() == example
+    other = example.replace('"version":1', '"version":2')
+    (tmp_path / "made/registry.json").write_text(other)
+    with pytest.raises(RegistryError, match="registry format 2"):
+        folder.open(tmp_path / "made")
+
+
+def test_manifest() -> None:
+    (digest,) = re.findall(r"`([0-9a-f]{64})`", section("Manifests"))
+    data = block("Manifests").encode()
+    manifest = Manifest.from_bytes(data, "the example")
+    assert manifest.digest == digest and manifest.to_bytes() == data
+
+
+def test_signature() -> None:
+    data = block("Signatures").encode()
+    found = signature.decode(data, "the example")
+    assert found.encode() == data
+    found.check(found.statement, "the example")
+    said = json.loads(found.statement)
+    assert said["purpose"] == statement.PURPOSE
+    text = " ".join(section("Signatures").split())
+    told = re.search(r"A statement has the fields (.*?)\. A signature", text)
+    assert told is not None and said.keys() <= set(words(told[1]))
+    (event,) = [one for one in block("Example").splitlines() if "signature-added" in one]
+    assert json.loads(event)["signer"] == found.key.sha256
+    assert json.loads(event)["signature"] == sha256(data)
+    assert f"1 to {signature.MAX_SIGNATURES}," in text
+
+
+def test_example_of_events(tmp_path: Path) -> None:
+    """The log is read as it stands, and a catalog is made of it."""
+    lines = block("Example").splitlines()
+    place = folder.create(tmp_path / "registry")
+    for name, line in zip(lines[::2], lines[1::2], strict=True):
+        assert sha256(line.encode()) in name
+        path = place.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(line.encode())
+    found = list(EventLog(place).after(0))
+    assert {type(event) for event in found} == set(events.KINDS.values())
+    assert [events.encode(event).decode() for event in found] == lines[1::2]
+    made = rebuild(place)
+    assert (made.events, made.bases, made.models, made.versions, made.aliases) == (
+        len(found), 0, 0, 0, 0,
+    )  # fmt: skip
+    with closing(sqlite3.connect(place.catalog)) as database:
+        assert database.execute("SELECT name, last_number, latest FROM models").fetchall() == [
+            ("subject", 2, None)
+        ]
+
+
+def test_log_cut_at_its_end(tmp_path: Path) -> None:
+    """Verify and the next write say so, as "Limits" tells. Seen to fail before verify compared them."""
+    save_file({"w": torch.zeros(2)}, tmp_path / "base.safetensors")
+    with Registry.init(tmp_path / "registry") as registry:
+        registry.base_add("sd15", tmp_path / "base.safetensors")
+        (event,) = (tmp_path / "registry/events").rglob("*.json")
+        kept = event.read_bytes()
+        event.unlink()
+        (finding,) = registry.verify().findings
+        assert "differ at event 1" in finding.problem
+        with pytest.raises(RegistryError, match="differ at event 1"):
+            registry.base_remove("sd15")
+        event.write_bytes(kept)
+        assert registry.verify().is_well
+
+
+def test_tables(tmp_path: Path) -> None:
+    Registry.init(tmp_path / "registry").close()
+    told = {words(row[0])[0]: row[2] == "yes" for row in rows("The catalog")}
+    with closing(sqlite3.connect(tmp_path / "registry/catalog.sqlite")) as database:
+        found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    assert told.keys() == {name for (name,) in found}
+    assert {name for name, of_log in told.items() if of_log} == {*replay.TABLES, "log_position"}
+
+
+def test_marks() -> None:
+    marks = re.findall(r"^\* \*\*(.*?)\*\*:", TEXT, re.MULTILINE)
+    assert len(marks) == 2
+    for title in ("Writing", "Reading"):
+        for _, mark in rows(title):
+            assert mark.startswith(tuple(marks))
+
+
+def test_links() -> None:
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text()
+        assert "(spec/dsvd-store-v1.md)" in text and "(SECURITY.md)" in text
+    for page in (ROOT / "SECURITY.md", SPEC / "dsvd-store-v1.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).is_file(), target
+
+
+class Recorder:
+    """The operations on disk and database, named as in the text; a copy of the folder before each."""
+
+    def __init__(self, registry: Path, copies: Path) -> None:
+        self.registry, self.copies = registry, copies
+        self.steps: list[str] = []
+        self.on = False
+        self._fsync, self._connect = os.fsync, sqlite3.connect
+
+    def step(self, name: str) -> None:
+        if not self.on:
+            return
+        self.on = False  # what copying does is not to be recorded
+        if not (self.steps and self.steps[-1].startswith("sync")):  # which changes nothing to copy
+            without_locks = shutil.ignore_patterns("*-shm")
+            shutil.copytree(self.registry, self.copies / f"{len(self.steps)}", ignore=without_locks)
+        self.steps.append(name)
+        self.on = True
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.on:
+            return
+        if event == "open" and isinstance(arguments[0], str) and arguments[2] & os.O_CREAT:
+            self.step(f"create {self.shown(arguments[0])}")
+        elif event == "os.remove" and os.path.lexists(arguments[0]):
+            self.step(f"unlink {self.shown(arguments[0])}")
+        elif event in ("os.mkdir", "os.chmod", "os.utime"):
+            self.step(f"{event[3:]} {self.shown(arguments[0])}")
+        elif event in ("os.link", "os.rename"):
+            self.step(f"{event[3:]} {self.shown(arguments[0])} {self.shown(arguments[1])}")
+
+    def shown(self, path: str | Path) -> str:
+        path = Path(path)
+        root = self.registry if path.is_relative_to(self.registry) else self.registry.parent
+        text = path.relative_to(root).as_posix()
+        text = re.sub(r"\.dsvd-tmp-[0-9a-f]{16}", "T", text)
+        text = re.sub(r"objects/[0-9a-f]{2}", "objects/ab", text)
+        text = re.sub(r"[0-9a-f]{64}$", "A", text)
+        text = re.sub(r"X\.sig$", "X", text)
+        return re.sub(r"\d{9}-[0-9a-f]{64}\.json", "E", text)
+
+    def fsync(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        above = self.registry.parent
+        paths = (above, *above.glob("*"), *self.registry.rglob("*"))
+        same = [path for path in paths if os.path.samestat(path.stat(), status)]
+        self.step(f"sync {self.shown(same[0])}")
+        self._fsync(descriptor)
+
+    def connect(self, *arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = self._connect(*arguments, **named)
+        state = {"writes": False, "rows": False}
+
+        def trace(statement: str) -> None:
+            if statement == "BEGIN IMMEDIATE":
+                state.update(writes=True, rows=False)
+                self.step("lock")
+            elif re.match(rf"\s*(INSERT INTO|UPDATE|DELETE FROM) ({_LOGGED})\b", statement):
+                if not state["rows"]:
+                    self.step("rows")
+                state["rows"] = True
+            elif (
+                statement.startswith("UPDATE log_position SET position = ")
+                and "sha256" in statement
+            ):
+                # Emptied by a rebuild, it counts from 0 again.
+                if " = 0," not in statement:
+                    self.step("position")
+            elif statement == "COMMIT" and state["writes"]:
+                state["writes"] = False
+                self.step("commit")
+
+        connection.set_trace_callback(trace)
+        return connection
+
+
+_LOGGED = "|".join(replay.TABLES)
+_RECORDERS: list[Recorder] = []  # at most one; a hook cannot be taken out again
+
+
+@pytest.fixture(scope="module")
+def _hook() -> None:
+    sys.addaudithook(lambda event, arguments: [one.audit(event, arguments) for one in _RECORDERS])
+
+
+@contextmanager
+def recording(registry: Path, copies: Path) -> Iterator[Recorder]:
+    recorder = Recorder(registry, copies)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", recorder.fsync)
+        patch.setattr(sqlite3, "connect", recorder.connect)
+        _RECORDERS.append(recorder)
+        try:
+            yield recorder
+        finally:
+            _RECORDERS.remove(recorder)
+
+
+TABLES_OF_STEPS = {
+    "object": "Steps of an object",
+    "known": "Steps of an object that is there",
+    "event": "Steps of an event",
+    "output": "Steps of a file outside",
+}
+Step = tuple[str, bool]
+
+
+def expanded(cell: str) -> list[Step]:
+    """The operations of a cell of the table of commands, and whether each may be left out."""
+    found: list[Step] = []
+    for word in words(cell):
+        if word == "cache":
+            found += [("lock", False), ("commit", False)]
+        elif word.split()[0] in TABLES_OF_STEPS:
+            table = rows(TABLES_OF_STEPS[word.split()[0]])
+            found += [(words(row[0])[0], row[0].startswith("[")) for row in table]
+        else:
+            found.append((word, False))
+    return found
+
+
+def matches(steps: list[str], told: list[Step]) -> bool:
+    left = list(steps)
+    for name, optional in told:
+        if left and left[0] == name:
+            del left[0]
+        elif not optional:
+            return False
+    return not left
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+)
+Do = Callable[[Registry, Path], object]
+
+COMMANDS: dict[str, Do] = {
+    "`dsvd base add` of a file": lambda r, at: r.base_add("sd15", at / "base.safetensors"),
+    "`dsvd base add` of it again": lambda r, at: r.base_add("sd15", at / "base.safetensors"),
+    "`dsvd base add --link` of it": lambda r, at: r.base_add(
+        "sd15", at / "base.safetensors", link=True
+    ),
+    "`dsvd add` of a new fine-tune": lambda r, at: r.add(
+        at / "tuned.safetensors", base="sd15", name="one", tau=0.5
+    ),
+    "`dsvd add --tag --note` of it again": lambda r, at: r.add(
+        at / "tuned.safetensors", base="sd15", name="one", tau=0.5, note="good", tags=["dog"]
+    ),
+    "`dsvd add` of it to another model": lambda r, at: r.add(
+        at / "tuned.safetensors", base="sd15", name="two", tau=0.5
+    ),
+    "`dsvd alias set`": lambda r, _: r.alias_set("prod", "one@1"),
+    "`dsvd materialize -o X`": lambda r, at: r.materialize("one", at / "X"),
+    "`dsvd verify`": lambda r, _: r.verify(deep=True),
+    "`dsvd sign`": lambda r, at: r.sign("one@1", at / "key"),
+    "`dsvd alias rm`": lambda r, _: r.alias_remove("one", "prod"),
+    "`dsvd tag rm`": lambda r, _: r.untag("one@1", "dog"),
+    "`dsvd export -o X` of a signed version": lambda r, at: r.export_container("one", at / "X"),
+    "`dsvd rm`": lambda r, _: r.remove("one@1"),
+    "`dsvd gc` of two objects and a temporary file": lambda r, _: r.collect(grace_days=0),
+    "`dsvd import` of a signed version": lambda r, at: r.import_container(
+        at / "kept.dsvd", name="three"
+    ),
+    "`dsvd catalog rebuild`": lambda _, at: Registry.rebuild_catalog(at / "registry"),
+}
+
+
+def prepare(command: str, registry: Registry, at: Path) -> None:
+    """What a command needs that the one before it in `COMMANDS` does not leave."""
+    for name in ("X", "X.sig"):
+        (at / name).unlink(missing_ok=True)
+    if command == "`dsvd rm`":
+        registry.export_container("one", at / "kept.dsvd")
+    if command.startswith("`dsvd gc`"):  # removed by now, it shared the container of the other
+        registry.remove("two@1")
+        registry.base_add("sd15", at / "base.safetensors")
+        (at / "registry/tmp/.dsvd-tmp-0123456789abcdef").write_bytes(b"left by a crash")
+
+
+@pytest.mark.usefixtures("_hook")
+def test_steps(tmp_path: Path) -> None:
+    """Every command takes the steps that its row tells; killed at any, the registry is whole.
+
+    An event has happened from the step on that gives it its name, and not before. Seen to fail
+    with each sync taken out of `objects`, `EventLog.sync` and `publish`, and with the event written
+    before the rows.
+    """
+    told = {row[0]: expanded(row[1]) for row in rows("Steps of commands")}
+    assert told.keys() == COMMANDS.keys()
+    torch.manual_seed(1)
+    base = {"w": torch.randn(24, 16), "b": torch.randn(24)}
+    save_file(base, tmp_path / "base.safetensors")
+    save_file({name: w + 0.01 * torch.randn(w.shape) for name, w in base.items()},
+              tmp_path / "tuned.safetensors")  # fmt: skip
+    (tmp_path / "key").write_bytes(KEY)
+    Registry.init(tmp_path / "registry").close()
+    killed = 0
+    for command, do in COMMANDS.items():
+        copies = tmp_path.parent / f"{tmp_path.name}-copies"
+        with Registry.open(tmp_path / "registry") as registry:
+            prepare(command, registry, tmp_path)
+            had = happened(tmp_path / "registry")
+        recorded = recording(tmp_path / "registry", copies)
+        with recorded as recorder, Registry.open(tmp_path / "registry") as registry:
+            recorder.on = True
+            do(registry, tmp_path)
+            recorder.on = False
+        assert matches(recorder.steps, told[command]), (command, recorder.steps)
+        for copy in copies.glob("*"):
+            done = recorder.steps[: int(copy.name)]
+            named = sum("/E" in step for step in done)
+            check_whole(copy, had + named, (command, done))
+            killed += 1
+        shutil.rmtree(copies, ignore_errors=True)
+    assert killed > 100
+
+
+@pytest.mark.usefixtures("_hook")
+def test_folder_of_a_killed_writer(tmp_path: Path) -> None:
+    """A folder of events that is there, but perhaps not durable, is made durable before its first event.
+
+    Seen to fail with that sync taken out of `append`.
+    """
+    save_file({"w": torch.zeros(2)}, tmp_path / "base.safetensors")
+    recorded = recording(tmp_path / "registry", tmp_path / "copies")
+    with recorded as recorder, Registry.init(tmp_path / "registry") as registry:
+        (tmp_path / "registry/events/000000").mkdir()
+        recorder.on = True
+        registry.base_add("sd15", tmp_path / "base.safetensors")
+        recorder.on = False
+    before = recorder.steps[: recorder.steps.index("link tmp/T events/000000/E")]
+    assert "sync events" in before and "mkdir events/000000" not in before
+
+
+def check_whole(copy: Path, events: int, where: object) -> None:
+    """The copy opens, is well, shows this many events, and gc takes all that was left in it."""
+    with Registry.open(copy) as registry:
+        assert happened(copy) == events, where
+        registry.collect(grace_days=0)
+        assert registry.verify().findings == (), where
+    assert list((copy / "tmp").iterdir()) == [], where
+
+
+def happened(registry: Path) -> int:
+    """The number of events that the catalog shows."""
+    with closing(sqlite3.connect(registry / "catalog.sqlite")) as database:
+        (position,) = database.execute("SELECT position FROM log_position").fetchone()
+    return int(position)
+
+
+def test_folder_is_told(tmp_path: Path) -> None:
+    """Whatever is in a registry that was used has its place in the layout."""
+    with Registry.init(tmp_path / "registry") as registry:
+        save_file({"w": torch.zeros(2)}, tmp_path / "base.safetensors")
+        registry.base_add("sd15", tmp_path / "base.safetensors")
+        found = {path.name for path in (tmp_path / "registry").iterdir()}
+    told = re.findall(r"^ {4}(\S+?)(?:/\S*|, -wal, -shm)? {2,}", section("Layout"), re.MULTILINE)
+    assert found - {"catalog.sqlite-wal", "catalog.sqlite-shm"} <= set(told)
+    assert {"registry.json", "objects", "events", "tmp", "catalog.sqlite"} <= set(told)
+
+
+def test_fields_are_all_written() -> None:
+    """Every kind has all of its fields, always."""
+    for line in block("Example").splitlines()[1::2]:
+        value = json.loads(line)
+        kind = events.KINDS[value.pop("event")]
+        assert value.keys() == {field.name for field in dataclasses.fields(kind)}
