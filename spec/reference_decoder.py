@@ -82,6 +82,11 @@ def decompress(frame: bytes, size: int, what: str) -> bytes:
 # Canonical JSON
 
 
+def weight(data: bytes) -> int:
+    wide = not data.isascii() or b"\\u" in data
+    return (4 if wide else 1) * len(data) + 64 * sum(map(data.count, (b"[", b"{", b",")))
+
+
 def strict_json(data: bytes, what: str) -> Any:
     """JSON in UTF-8 with one spelling for an integer, each key once, no half of a surrogate pair."""
 
@@ -93,6 +98,7 @@ def strict_json(data: bytes, what: str) -> Any:
         need(str(int(digits)) == digits, f"{digits} is no spelling of an integer")
         return int(digits)
 
+    need(weight(data) <= 2**24, f"{what} weighs more than the limit")
     try:
         value = json.loads(
             data.decode(),

@@ -6,6 +6,7 @@ The rules, and the digest that follows: spec/dsvd-container-v1.md, section "Feat
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 
 from .. import canonical
@@ -17,6 +18,8 @@ from .tree import ListedFile
 
 MAX_PATH_BYTES = 4096
 MAX_FILES = 1 << 14
+MAX_SIZE = (1 << 53) - 1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def listing_bytes(files: Iterable[ListedFile]) -> bytes:
@@ -26,9 +29,12 @@ def listing_bytes(files: Iterable[ListedFile]) -> bytes:
     """
     found = sorted(files, key=lambda file: file.path)  # as by its bytes, if it has any
     check_paths([file.path for file in found])
-    return canonical.encode(
-        [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in found]
-    )
+    try:
+        return canonical.encode(
+            [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in found]
+        )
+    except canonical.NotCanonical as error:
+        raise CheckpointError(f"its list of files is {error}") from error
 
 
 def listing_digest(files: Iterable[ListedFile]) -> str:
@@ -43,7 +49,8 @@ def parse_listing(data: bytes) -> tuple[ListedFile, ...]:
             ListedFile(str(entry["path"]), str(entry["sha256"]), int(entry["size"]))
             for entry in canonical.decode(data)
         )
-        if listing_bytes(files) == data:
+        fits = all(_DIGEST.fullmatch(file.sha256) and 0 <= file.size <= MAX_SIZE for file in files)
+        if fits and listing_bytes(files) == data:
             return files
     except (canonical.NotCanonical, KeyError, TypeError, ValueError):
         pass

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ..errors import CheckpointError
 from .mapping import MappedFile
 from .model import CheckpointFile, Copier, TensorInfo, check_count, check_shape, naming, shown
-from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle
+from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle, steps_allowed
 from .pickle_values import StorageRef, TensorRef
 from .state_dict import select_state_dict
 from .strided import check_strided, gather, is_contiguous
@@ -33,7 +33,7 @@ class PickleFile(CheckpointFile):
         self._sound: set[Extent] = set()
         with naming(file.path):
             pickled, self._storages = _open(file)
-            state_dict = select_state_dict(pickled)
+            state_dict = select_state_dict(pickled, steps_allowed(file.size))
             self._refs, self.left_out = state_dict.tensors, state_dict.left_out
             check_count(len(self._refs))
             self.tensors = MappingProxyType(
@@ -88,7 +88,9 @@ def _open(file: MappedFile) -> tuple[Pickled, dict[str, Extent]]:
         if extent.size > MAX_PICKLE_BYTES:
             raise CheckpointError(f"its data.pkl has {extent.size} bytes")
         extent.check(file)
-        pickled = read_pickle(io.BytesIO(file.view(extent.start, extent.end)))
+        pickled = read_pickle(
+            io.BytesIO(file.view(extent.start, extent.end)), steps_allowed(file.size)
+        )
         sizes = _sizes(pickled)
         extents = {key: archive.storage(key) for key in sizes}
     else:

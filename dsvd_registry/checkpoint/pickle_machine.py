@@ -20,6 +20,8 @@ from .pickle_values import Global, Placeholder, StorageRef, TensorRef, Unreadabl
 
 MAX_PICKLE_BYTES = 256 << 20
 MAX_STEPS = 2**24
+STEPS_OF_ANY_FILE = 2**18
+BYTES_OF_A_STEP = 64
 MAX_INTEGER_BITS = 8192
 MAX_GLOBAL_NAME = 512
 MAX_KEY_PARTS = 256
@@ -47,13 +49,22 @@ class Pickled:
     unknown: tuple[str, ...]
 
 
-def read_pickle(stream: IO[bytes]) -> Pickled:
+def steps_allowed(file_size: int) -> int:
+    """The steps that the pickles of a file may take.
+
+    A step of one byte may make 130 bytes of objects: a small file must not fill the memory, and of a
+    large one the tensors take most.
+    """
+    return min(MAX_STEPS, STEPS_OF_ANY_FILE + file_size // BYTES_OF_A_STEP)
+
+
+def read_pickle(stream: IO[bytes], most_steps: int = MAX_STEPS) -> Pickled:
     """Read one pickle; the stream is left behind its STOP.
 
     Raises `CheckpointError` for anything that is not a whole and well-formed pickle, and over the
     limits on its steps (opcodes, and items that one opcode copies).
     """
-    machine = _Machine()
+    machine = _Machine(most_steps)
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             machine.step(opcode.name, argument)
@@ -64,7 +75,8 @@ def read_pickle(stream: IO[bytes]) -> Pickled:
 
 
 class _Machine:
-    def __init__(self) -> None:
+    def __init__(self, most_steps: int) -> None:
+        self._most_steps = most_steps
         stack = self._stack = Stack()
         self._memo: dict[object, object] = {}
         self._storages: list[StorageRef] = []
@@ -138,8 +150,8 @@ class _Machine:
 
     def _spend(self, steps: int) -> None:
         self._steps += steps
-        if self._steps > MAX_STEPS:
-            raise CheckpointError(f"its pickle takes more than {MAX_STEPS} steps")
+        if self._steps > self._most_steps:
+            raise CheckpointError(f"its pickle takes more than {self._most_steps} steps")
 
     def _put(self, slot: object) -> None:
         self._memo[slot] = self._stack.top()

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ..canonical import MAX_WEIGHT, weight
 from ..errors import CheckpointError
 from .mapping import MappedFile
 from .model import (
@@ -81,6 +82,8 @@ def parse_header(
     """
     if len(header) > MAX_HEADER_BYTES:
         raise CheckpointError(f"its header has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
+    if weight(header) > MAX_WEIGHT:
+        raise CheckpointError(f"its header holds too much: it weighs {weight(header)}")
     if not header.startswith(b"{"):
         raise CheckpointError("its header does not begin with '{'")
     document = _load_json(header)
@@ -150,7 +153,9 @@ def _metadata(value: object) -> dict[str, str]:
         if not isinstance(text, str):
             raise CheckpointError(f"{METADATA_KEY} has a value that is not a string: {shown(key)}")
         try:
-            (key + text).encode()
+            # A copy of a long text would take its size in memory.
+            _ = key.isascii() or key.encode()
+            _ = text.isascii() or text.encode()
         except UnicodeEncodeError as error:
             raise CheckpointError(f"{METADATA_KEY} is not valid Unicode: {shown(key)}") from error
     return value

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError
-from .model import MAX_NAME_BYTES, MAX_TENSORS, LeftOut, check_name, shown
+from .model import MAX_NAME_BYTES, LeftOut, check_name, shown
 from .pickle_machine import Pickled
 from .pickle_values import Global, TensorRef, UnreadableTensor
 
 MAX_DEPTH = 64
-MAX_VALUES = 2 * MAX_TENSORS
+STEPS_OF_A_VALUE = 4  # in which a pickle makes about as many bytes
+NAME_OF_A_STEP = 64
 LABEL_LENGTH = 200
 UNCLEAR_HINT = "Save the state dict alone with torch.save, or as safetensors."
 
@@ -32,11 +33,12 @@ class StateDict:
     left_out: tuple[LeftOut, ...]
 
 
-def select_state_dict(pickled: Pickled) -> StateDict:
+def select_state_dict(pickled: Pickled, most_steps: int) -> StateDict:
     """The state dict of a pickled value.
 
     Raises `CheckpointError` if there is none or several, for two tensors of one name, for names
     over the limits, and for values that nest more than 64 deep (so also for ones in themselves).
+    `most_steps`: of names, of which a small pickle may make many; see `steps_allowed`.
     """
     root = pickled.value
     if not isinstance(root, dict):
@@ -44,7 +46,7 @@ def select_state_dict(pickled: Pickled) -> StateDict:
     tensors: dict[str, TensorRef] = {}
     left_out: list[LeftOut] = []
     reached = set()
-    for name, value in _flatten(_choose(root)):
+    for name, value in _flatten(_choose(root), most_steps):
         if isinstance(value, Tensor):
             reached.add(id(value))
         if isinstance(value, TensorRef):
@@ -103,7 +105,7 @@ def _holds_tensors(mapping: dict[object, object]) -> bool:
     return False
 
 
-def _flatten(mapping: dict[object, object]) -> Iterator[tuple[str, object]]:
+def _flatten(mapping: dict[object, object], most_steps: int) -> Iterator[tuple[str, object]]:
     """The values below `mapping` with their joined names, in order.
 
     One mapping may stand under several names (tied modules), so what was seen is not skipped; the
@@ -114,9 +116,11 @@ def _flatten(mapping: dict[object, object]) -> Iterator[tuple[str, object]]:
     while levels:
         prefix, items = levels[-1]
         for key, value in items:
-            steps += 1
-            if steps > MAX_VALUES:
-                raise CheckpointError(f"its state dict has more than {MAX_VALUES} values")
+            steps += STEPS_OF_A_VALUE
+            if isinstance(key, str):
+                steps += (len(prefix) + len(key)) // NAME_OF_A_STEP
+            if steps > most_steps:
+                raise CheckpointError(f"its state dict takes more than {most_steps} steps")
             if not isinstance(key, str):
                 # Its tensors are found again by `_tensors_of`, and reported.
                 continue

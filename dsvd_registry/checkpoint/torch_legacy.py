@@ -13,7 +13,7 @@ from typing import IO, cast
 from ..errors import CheckpointError
 from .mapping import MappedFile, Window
 from .model import MAX_TENSORS, shown
-from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle
+from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle, steps_allowed
 from .torch_storages import Extent
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -78,6 +78,6 @@ class LegacyFile:
     def _next(self) -> Pickled:
         end = min(self._file.size, self._position + MAX_PICKLE_BYTES)
         window = Window(self._file, self._position, end, MAX_PICKLE_BYTES)
-        pickled = read_pickle(cast(IO[bytes], window))
+        pickled = read_pickle(cast(IO[bytes], window), steps_allowed(self._file.size))
         self._position += window.tell()
         return pickled

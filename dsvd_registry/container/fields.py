@@ -10,9 +10,9 @@ from ..errors import ContainerError
 
 
 def decode(data: bytes) -> Any:
-    """The value of a canonical text. Raises `ContainerError` for any other text."""
+    """The value of a canonical text, weighed before. Raises `ContainerError` for any other text."""
     try:
-        return canonical.decode(data)
+        return canonical.decode(data, weighed=True)
     except canonical.NotCanonical as error:
         raise ContainerError(f"the header is {error}") from error
 

@@ -36,8 +36,11 @@ REALS = ("energy", "nuclear_norm", "base_norm", "norm", "error")
 
 
 def header_json(header: Header) -> bytes:
-    """The canonical JSON of `header`."""
-    return canonical.encode(_header_object(header))
+    """The canonical JSON of `header`. Raises `ContainerError` for more than a reader would take."""
+    try:
+        return canonical.encode(_header_object(header))
+    except canonical.NotCanonical as error:
+        raise ContainerError(f"the header would be {error}") from error
 
 
 def content_digest(header: Header) -> str:
@@ -55,7 +58,8 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
     """The header of canonical JSON `data`; frames start at `payload_offset`.
 
     Raises `ContainerError` for a field that breaks its own rule, `UnsupportedFeature` for an
-    unknown name in `requires`. Rules across fields are `structure.check_structure`'s.
+    unknown name in `requires`. Rules across fields are `structure.check_structure`'s; how much
+    memory the text takes is its reader's to ask first.
     """
     value = decode(data)
     if isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ..canonical import MAX_WEIGHT as MAX_WEIGHT
 from ..codec.bound import MAX_EXPONENT as MAX_EXPONENT
 from ..codec.bound import MAX_MAGNITUDE as MAX_MAGNITUDE
 from ..codec.bound import MIN_EXPONENT as MIN_EXPONENT

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from ..canonical import weight
 from ..closing import Closing
 from ..errors import ContainerError, UnsupportedFeature
 from . import limits
@@ -174,7 +175,10 @@ class Container(Closing):
         if expected.intdigest() != checksum:
             raise ContainerError(f"{self.path}: the header does not match its checksum")
         try:
-            header = parse_header(decompress(stored, json_size, "the header"), payload_offset)
+            text = decompress(stored, json_size, "the header")
+            if weight(text) > limits.MAX_WEIGHT:
+                raise ContainerError(f"the header holds too much: it weighs {weight(text)}")
+            header = parse_header(text, payload_offset)
             check_structure(header)
             end = payload_offset + sum(frame.stored for frame in header.frames)
             check_budget(header, end)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -134,6 +135,10 @@ def _header_size(size: int) -> Make:
 
 
 add("json-over-limit", "J is at most 2^24 bytes", _header_size(2**24 + 1))
+header(
+    "header-weight", "The weight of the header is at most 2^24",
+    lambda h: h.update(left_out=[{"name": "x", "reason": "y"}] * 80_000),
+)  # fmt: skip
 add("json-size", "The header's zstd frame states the content size J", _header_size(1000))
 add("cut", "The file ends with the last frame", lambda b: b.file[:-1])
 add("cut-in-header", "The file has 32 + S bytes", lambda b: b.file[:200])
@@ -654,6 +659,13 @@ def source_header_of(change: Callable[[bytes], bytes]) -> Callable[[Json, list[b
     return content("source_header", change)
 
 
+frames(
+    "source-header-weight", "The weight of a `source_header` is at most 2^24",
+    source_header_of(
+        lambda data: re.sub(rb'"__metadata__":\s*{', rb'\g<0>"x":"%b",' % (b"," * 2**18), data)
+    ),
+    of="source-lossy",
+)  # fmt: skip
 frames(
     "source-header-twice",
     "`source_header` occurs at most once",

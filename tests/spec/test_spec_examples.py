@@ -81,6 +81,7 @@ def test_limits() -> None:
     assert {name: number(limit.split(" bytes")[0]) for name, limit in told.items()} == {
         "J, header JSON": limits.MAX_HEADER_JSON,
         "S, stored header": limits.MAX_HEADER_STORED,
+        'weight of the header, and of each `source_header` (see "Canonical JSON")': limits.MAX_WEIGHT,
         "`raw` of a frame": limits.MAX_FRAME_RAW,
         "`stored` of a frame": limits.MAX_FRAME_STORED,
         "tensors; entries of `left_out`": limits.MAX_TENSORS,

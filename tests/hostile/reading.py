@@ -1,0 +1,75 @@
+"""Each reader of bytes that may come from anywhere, as a function that reads all that there is."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dsvd_registry.checkpoint import open_checkpoint
+from dsvd_registry.checkpoint.listing import parse_listing
+from dsvd_registry.container.reader import Container
+from dsvd_registry.container.records import DenseRecord, LowRankRecord
+from dsvd_registry.lora import Configuration, read_adapter
+from dsvd_registry.store import EventLog
+from dsvd_registry.store.folder import RegistryFolder
+
+Read = Callable[[bytes, Path], None]
+
+
+def read_container(data: bytes, folder: Path) -> None:
+    path = folder / "hostile.dsvd"
+    path.write_bytes(data)
+    with Container(path) as container:
+        container.check_payload()
+        container.source_headers()
+        for number in range(len(container.header.tree or ())):
+            for _ in container.stored_file(number):
+                pass
+        for number, record in enumerate(container.header.tensors):
+            container.raw(number)
+            if isinstance(record, LowRankRecord):
+                container.components(number, record.rank)
+            if isinstance(record, DenseRecord):
+                container.elements(number)
+
+
+def read_checkpoint(data: bytes, folder: Path) -> None:
+    """Safetensors or a pickle, by what the bytes say."""
+    path = folder / "hostile.ckpt"
+    path.write_bytes(data)
+    with open_checkpoint(path) as checkpoint:
+        for name, info in checkpoint.tensors.items():
+            assert len(checkpoint.read(name)) == info.nbytes
+
+
+def read_lora(data: bytes, folder: Path) -> None:
+    path = folder / "hostile.safetensors"
+    path.write_bytes(data)
+    with open_checkpoint(path) as checkpoint:
+        read_adapter(checkpoint, Configuration.of_header(checkpoint))
+
+
+def read_listing(data: bytes, folder: Path) -> None:
+    parse_listing(data)
+
+
+def read_log(data: bytes, folder: Path) -> None:
+    """As event 1 of a log, under its right digest: who writes there can name a file as well."""
+    root = folder / "log"
+    shutil.rmtree(root, ignore_errors=True)
+    log = RegistryFolder(root)
+    shard = log.events / "000000"
+    shard.mkdir(parents=True)
+    (shard / f"{1:09}-{hashlib.sha256(data).hexdigest()}.json").write_bytes(data)
+    list(EventLog(log).after(0))
+
+
+READERS: dict[str, Read] = {
+    "container": read_container,
+    "checkpoint": read_checkpoint,
+    "lora": read_lora,
+    "listing": read_listing,
+    "log": read_log,
+}
