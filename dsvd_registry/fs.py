@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import Conflict, StorageError
+from .errors import Conflict, InvalidArgument, StorageError
 
 TEMPORARY_PREFIX = ".dsvd-tmp-"
 
@@ -97,6 +97,19 @@ class NewFile:
             else:
                 _rename_without_replacing(self.path, target)
             sync_folder(target.parent)
+
+
+def check_place(path: Path, *, replace: bool) -> None:
+    """Say before the work what `publish` would say after it: whether a file may have this name.
+
+    Raises `Conflict` if it exists and `replace` is false, `InvalidArgument` for what is no plain
+    file, `StorageError`.
+    """
+    with storage_errors(path):
+        if path.exists() and not replace:
+            raise FileExistsError(path)
+        if path.exists() and not path.is_file():
+            raise InvalidArgument(f"{path} is not a plain file", "Give the path of a file.")
 
 
 @contextlib.contextmanager

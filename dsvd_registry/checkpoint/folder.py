@@ -19,7 +19,7 @@ from ..hashing import sha256_file
 from .listing import check_paths
 from .mapping import MappedFile
 from .model import Checkpoint, Copier, LeftOut, TensorInfo, check_count, check_name, naming, shown
-from .safetensors_file import SafetensorsFile, parse_header
+from .safetensors_file import SafetensorsFile
 from .tree import ListedFile, TensorFile, Tree
 
 PIPELINE = "model_index.json"
@@ -109,24 +109,21 @@ class FolderCheckpoint(Checkpoint):
         if not own:
             raise CheckpointError(f"{self.path} is a folder without a safetensors file in it")
         prefixes = _prefixes(own)
-        tensors = []
+        tensors: list[TensorFile] = []
+        homes: dict[str, str] = {}
         for path in own:
             with _opened_tensors(files[path]) as file:
                 self._opened.callback(file.close)
             with naming(self.path):
                 self._take(file, prefixes[path], path)
             tensors.append(TensorFile(path, prefixes[path], file.header))
+            homes |= {prefixes[path] + name: path for name in file.tensors}
         others = []
         for path, place in files.items():
             if path not in prefixes:
                 with storage_errors(place):
                     size = place.stat().st_size
                 others.append(ListedFile(path, sha256_file(place), size))
-        homes = {
-            file.prefix + name: file.path
-            for file in tensors
-            for name in parse_header(file.header)[1]
-        }
         return Tree(tuple(tensors), tuple(others), files, homes)
 
     def _take(self, file: SafetensorsFile, prefix: str, path: str) -> None:

@@ -68,9 +68,9 @@ def curve(
     """
     if plot is not None:
         # Before the work: what would stop the picture should be known at once.
-        from .plot import check_place
+        from .plot import check_picture
 
-        check_place(plot, replace=force)
+        check_picture(plot, replace=force)
     with open_registry() as registry, shown_progress() as progress:
         found = registry.curve(
             source, base=base, taus=taus, keep_noise=keep_noise, device=device, progress=progress

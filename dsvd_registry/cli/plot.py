@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgument, MissingExtra
-from ..fs import new_file, storage_errors, write_file
+from ..fs import check_place, new_file, write_file
 from ..registry import Curve, GroupSpectrum
 from . import figures
 
@@ -44,15 +44,11 @@ LEAST_VALUE = 1e-4  # of a singular value that is drawn
 POINTS: dict[str, Any] = {"markersize": 5, "linewidth": 1.6}
 
 
-def check_place(path: Path, *, replace: bool) -> None:
+def check_picture(path: Path, *, replace: bool) -> None:
     """Raises what `write_plot` would, before there is something to draw."""
     if path.suffix.lower() != ".png":
         raise InvalidArgument(f"{path} does not end with .png", "The picture is a PNG file.")
-    with storage_errors(path):
-        if path.exists() and not replace:
-            raise FileExistsError(path)
-        if path.exists() and not path.is_file():
-            raise InvalidArgument(f"{path} is not a plain file", "Give the path of a file.")
+    check_place(path, replace=replace)
     with new_file(path.parent):
         pass
 

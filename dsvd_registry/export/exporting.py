@@ -15,7 +15,7 @@ from ..codec.exact import CPU, ieee_arithmetic
 from ..codec.tensors import tensor_to_bytes
 from ..container.reader import Container
 from ..errors import InvalidArgument
-from ..fs import new_file, storage_errors
+from ..fs import check_place, new_file
 from ..layouts.families import family_name
 from .collecting import Collected, collect, planned_ranks
 from .comfyui import ComfyUI
@@ -55,11 +55,7 @@ def export_lora(
     header = container.header
     tensors = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors}
     layers = find_layers(tensors)
-    with storage_errors(output):
-        if output.exists() and not replace:
-            raise FileExistsError(output)
-        if output.exists() and not output.is_file():
-            raise InvalidArgument(f"{output} is not a plain file", "Give the path of a file.")
+    check_place(output, replace=replace)
     lora = _format(format, layers, tuple(planned_ranks(header, layers, rank_limit)))
     with ieee_arithmetic(CPU):
         deltas = Deltas(container, base)

@@ -14,7 +14,7 @@ from ..checkpoint.listing import listing_digest
 from ..checkpoint.tree import ListedFile
 from ..container.reader import Container
 from ..errors import InvalidArgument
-from ..fs import Bytes, NewFile, new_file, new_folder, storage_errors
+from ..fs import Bytes, NewFile, check_place, new_file, new_folder, storage_errors
 from ..progress import Meter, Progress
 from .base_weights import BaseWeights
 from .casting import CastDtype, CastResult, Uncast
@@ -108,10 +108,11 @@ def _made(container: Container, base: BaseWeights, tau: float, wish: Wish) -> It
         with proven_by_digest(container, base) as reconstruction:
             yield _Result(reconstruction, others, is_folder, recorded=True)
         return
-    made: Uncast = Reconstruction(container, base, tau)
+    exact = Reconstruction(container, base, tau)
+    made: Uncast = exact
     left_out: tuple[str, ...] = ()
     if wish.target is not None:
-        relaid = RelaidResult(Reconstruction(container, base, tau), wish.target)
+        relaid = RelaidResult(exact, wish.target)
         made, left_out, is_folder = relaid, relaid.left_out, wish.target.is_folder
         others = tuple(_of_pattern(wish.target))
     files = made if wish.dtype is None else CastResult(made, wish.dtype)
@@ -132,11 +133,7 @@ def _of_pattern(target: Target) -> Iterator[_Other]:
 def _write_file(
     result: _Result, container: Container, output: Path, replace: bool, progress: Progress
 ) -> ResultDigest:
-    with storage_errors(output):
-        if output.exists() and not replace:
-            raise FileExistsError(output)
-        if output.exists() and not output.is_file():
-            raise InvalidArgument(f"{output} is not a plain file", "Give the path of a file.")
+    check_place(output, replace=replace)
     if not result.recorded:
         container.check_payload()
     (only,) = result.made.files

@@ -18,8 +18,8 @@ from ..catalog import Source as CatalogSource
 from ..container.reader import Container
 from ..container.records import Header, LowRankRecord
 from ..encoding.asked import Asked, ByBudget, ByError, ByTau
-from ..errors import BaseMismatch, ContainerError, InvalidArgument, RegistryError, StorageError
-from ..fs import Bytes, new_file, storage_errors
+from ..errors import BaseMismatch, ContainerError, RegistryError, StorageError
+from ..fs import Bytes, check_place, new_file, storage_errors
 from ..progress import Meter, Progress
 from ..signing import Signature, statement_of
 from ..store import ObjectStore, fields
@@ -59,8 +59,8 @@ def export_container(
     plain file, `RegistryError` for a damaged object, `StorageError`; then nothing is left behind.
     """
     stored = objects.path(version.container)
-    _check_place(output, replace)
-    _check_place(beside(output), replace)
+    check_place(output, replace=replace)
+    check_place(beside(output), replace=replace)
     meter = Meter(progress, "copying", version.size)
     with new_file(output.parent) as file:
         found = _copy(stored, file.write, meter)
@@ -208,11 +208,3 @@ def _copy(file: Path, write: Callable[[Bytes], None], meter: Meter) -> str:
             digest.update(chunk)
             meter.advance(len(chunk))
     return digest.hexdigest()
-
-
-def _check_place(output: Path, replace: bool) -> None:
-    with storage_errors(output):
-        if output.exists() and not replace:
-            raise FileExistsError(output)
-        if output.exists() and not output.is_file():
-            raise InvalidArgument(f"{output} is not a plain file", "Give the path of a file.")
