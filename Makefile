@@ -1,11 +1,12 @@
 # `make demo` sets up and runs the main job; `make test` sets up and passes the tests.
+# `make fuzz` reads hostile input for FUZZ_SECONDS (300) in all.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install test lint demo bench clean
+.PHONY: install test lint fuzz demo bench clean
 
 install: $(INSTALLED)
 
@@ -25,6 +26,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m fuzz.run
 
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m demo

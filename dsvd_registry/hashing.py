@@ -13,10 +13,13 @@ from pathlib import Path
 
 import xxhash
 
+from .errors import StorageError
 from .fs import Bytes, storage_errors
 
 READ_CHUNK = 4 << 20
 WEIGHTS_DOMAIN = b"dsvd weights v1\n"
+
+_COMPLETE = "Run it again when the file is complete."
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def sha256(data: Bytes) -> str:
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a file's bytes. Raises `StorageError`.
+    """SHA-256 of a file's bytes. Raises `StorageError`, also if it becomes shorter meanwhile.
 
     `progress` is called with the number of bytes hashed since the last call.
     """
@@ -59,12 +62,16 @@ def _chunks(file: io.FileIO) -> Generator[memoryview, None, None]:
     from concurrent.futures import ThreadPoolExecutor
 
     this, other = (memoryview(bytearray(min(READ_CHUNK, size + 1))) for _ in range(2))
+    done = 0
     with ThreadPoolExecutor(1) as reader:
         read = file.readinto(this)
         while read:
+            done += read
             ahead = reader.submit(file.readinto, other)
             yield this[:read]
             this, other, read = other, this, ahead.result()
+    if done < size:
+        raise StorageError(f"{file.name} has become shorter while it is read", _COMPLETE)
 
 
 def xxh3(data: Bytes) -> str:

@@ -48,10 +48,12 @@ def need(holds: object, rule: str) -> None:
 
 # Prologue
 
+MAGIC = b"\x89DSVD\r\n\x1a"
 
-def read_prologue(file: bytes) -> tuple[int, int]:
+
+def read_prologue(file: bytes, magic: bytes = MAGIC) -> tuple[int, int]:
     """S and J, the stored size of the header and the size of its JSON."""
-    need(file[:8] == b"\x89DSVD\r\n\x1a", "not a container: the magic is not there")
+    need(file[:8] == magic, f"not a file of this kind: the magic {magic!r} is not there")
     need(len(file) >= 32, "the file ends within the prologue")
     version, zero, stored, size, zero2, checksum = struct.unpack_from("<HHIIIQ", file, 8)
     need(version == 1, f"format version {version} is not known to this reader")
@@ -355,14 +357,17 @@ def check_frames(header: Json) -> None:
     need(sum(len(f["parts"]) for f in frames) <= 2**20, "the frames have too many parts")
     components = sum(t["rank"] for t in tensors if t["kind"] == "low_rank")
     need(components <= 2**22, "the tensors have too many components")
+    sources = sum(frame["raw"] for frame in frames if frame["content"] == "source_header")
+    need(sources <= 2**24, "the source_headers are over their size limit")
     counts: Counter[tuple[str, int]] = Counter()
     for frame in frames:
+        loose = frame["raw"] > 5 * 2**22 and frame["raw"] > 16 * frame["stored"]
+        need(not loose, "a frame is over the limit of what so few bytes may become")
         content, parts = frame["content"], frame["parts"]
         need((content == "source_header") == (not parts), "only source_header has no parts")
         if content == "source_header":
             fits = tree or header["source"]["format"] == "safetensors"
             need(fits, "a source_header of no safetensors")
-            need(frame["raw"] <= 2**24, "the source_header is over its size limit")
         for place, count in parts:
             need(count >= 1, "a part must be something")
             counts[content, place] += count
@@ -388,7 +393,7 @@ def frames_of(header: Json, payload: bytes, content: str) -> Iterator[tuple[Json
 
 def open_frame(frame: Json, stored: bytes, raw: int) -> bytes:
     """`raw` is the sum of its parts; it is compared before memory is taken."""
-    what = f"a frame of {frame['content']}"
+    what = f"a frame of {frame.get('content', 'a residual')}"
     need(raw == frame["raw"], f"{what} must be the sum of its parts")
     need(f"{xxh3_64(stored):016x}" == frame["xxh3"], f"{what} is damaged: XXH3")
     return decompress(stored, raw, what)
@@ -579,71 +584,105 @@ def safetensors_header(data: bytes, what: str) -> tuple[dict[str, str], dict[str
     return metadata, entries
 
 
+def own_entries(header: Json) -> dict[str, Json]:
+    """Those of a result without a `source_header`."""
+    entries, end = {}, 0
+    for t in sorted(header["tensors"], key=lambda t: (-BITS[t["dtype"]], t["name"])):
+        begin, end = end, end + size_of(t)
+        entries[t["name"]] = {**t, "data_offsets": [begin, end]}
+    return entries
+
+
+def source_entries(
+    header: Json, prefix: str, source: bytes
+) -> tuple[dict[str, str], dict[str, Json], bool]:
+    """Metadata and entries of a `source_header`, and whether one has a delta."""
+    metadata, entries = safetensors_header(source, "source_header")
+    records = {t["name"]: t for t in header["tensors"]}
+    kinds = set()
+    for name, entry in entries.items():
+        record = records.get(prefix + name, {})
+        fits = all(entry[key] == record.get(key) for key in ("dtype", "shape"))
+        need(fits, f"source_header: {name!r} is in no record of this dtype and shape")
+        kinds.add(record["kind"])
+    return metadata, entries, not kinds <= {"same", "raw"}
+
+
+def written_head(metadata: Mapping[str, str], entries: Mapping[str, Json]) -> bytes:
+    value: Json = {"__metadata__": metadata}
+    for name, entry in entries.items():
+        value[name] = {key: entry[key] for key in ("dtype", "shape", "data_offsets")}
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return kept_head(text + b" " * (-len(text) % 8))
+
+
+def kept_head(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
 def result_head(header: Json, tau: float, prefix: str, source: bytes | None) -> Head:
     """All that comes before the data of a result, and the entries of its tensors."""
     own = {"dsvd.base": header["base"]["digest"], "dsvd.container": content_digest(header)}
     own["dsvd.tau"] = repr(tau)
     if source is None:
-        metadata, entries, end = {**own, "format": "pt"}, {}, 0
-        for t in sorted(header["tensors"], key=lambda t: (-BITS[t["dtype"]], t["name"])):
-            begin, end = end, end + size_of(t)
-            entries[t["name"]] = {**t, "data_offsets": [begin, end]}
-    else:
-        theirs, entries = safetensors_header(source, "source_header")
-        records = {t["name"]: t for t in header["tensors"]}
-        kinds = set()
-        for name, entry in entries.items():
-            record = records.get(prefix + name, {})
-            fits = all(entry[key] == record.get(key) for key in ("dtype", "shape"))
-            need(fits, f"source_header: {name!r} is in no record of this dtype and shape")
-            kinds.add(record["kind"])
-        if kinds <= {"same", "raw"}:
-            file, given = header["source"], header["results"][0]
-            again = "tree" in header or {**file, **given} == {**given, **file}
-            need(again, "the result must be the source file again")
-            return struct.pack("<Q", len(source)) + source, entries
-        kept = {k: v for k, v in theirs.items() if k not in STALE and not k.startswith("dsvd.")}
-        metadata = {**kept, **own}
-    value: Json = {"__metadata__": metadata}
-    for name, entry in entries.items():
-        value[name] = {key: entry[key] for key in ("dtype", "shape", "data_offsets")}
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text, entries
+        entries = own_entries(header)
+        return written_head({**own, "format": "pt"}, entries), entries
+    theirs, entries, delta = source_entries(header, prefix, source)
+    if not delta:
+        file, given = header["source"], header["results"][0]
+        again = "tree" in header or {**file, **given} == {**given, **file}
+        need(again, "the result must be the source file again")
+        return kept_head(source), entries
+    kept = {k: v for k, v in theirs.items() if k not in STALE and not k.startswith("dsvd.")}
+    return written_head({**kept, **own}, entries), entries
 
 
-def decode(
-    container: bytes, base: Base, tau: float | None = None, base_files: Files | None = None
-) -> bytes | dict[str, bytes]:
-    """The bytes of `model.safetensors`, or by path those of all files of a tree."""
+class Opened(NamedTuple):
+    """A container whose rules are checked as far as that goes without a base."""
+
+    header: Json
+    payload: bytes
+    files: list[tuple[str, bytes | None]]  # of each result: its prefix, its `source_header`
+
+
+def open_container(container: bytes) -> Opened:
     stored, size = read_prologue(container)
     header = read_header(decompress(container[32 : 32 + stored], size, "the header"))
-    tensors, stored_tau = header["tensors"], header["encoding"]["tau"]
-    x = stored_tau if tau is None else float(tau)
-    need(0 < x <= stored_tau, f"tau {x!r} is not served: that of the container is {stored_tau!r}")
     payload = container[32 + stored :]
     frames_size = sum(frame["stored"] for frame in header["frames"])
     need(len(payload) == frames_size, "the file must end with its last frame")
     check_fidelity(header, len(container))
+    components = sum(record.get("rank", 0) for record in header["tensors"])
+    need(components <= 2**16 + len(container) // 4, "too many components for so small a file")
     payload_sha256 = hashlib.sha256(payload).hexdigest()
     need(payload_sha256 == header["payload_sha256"], "the payload has another SHA-256")
-    # The sizes of the results are known before any tensor's memory is taken.
     sources = [open_frame(*f, f[0]["raw"]) for f in frames_of(header, payload, "source_header")]
     prefixes = [file["prefix"] for file in tree_of(header) if file["kind"] == "tensors"]
-    headers = sources if sources else [None]
-    results = list(zip(header["results"], prefixes, headers, strict=True))
-    names = []
-    for stated, prefix, source in results:
-        head, entries = result_head(header, stored_tau, prefix, source)
-        names += [prefix + name for name in entries]
+    headers: list[bytes | None] = [*sources] or [None]
+    opened = Opened(header, payload, list(zip(prefixes, headers, strict=True)))
+    # The sizes of the results are known before any tensor's memory is taken.
+    heads = [result_head(header, header["encoding"]["tau"], *file) for file in opened.files]
+    check_sizes(heads, header["results"])
+    named = zip(prefixes, heads, strict=True)
+    names = sorted(prefix + name for prefix, (_, entries) in named for name in entries)
+    need(names == [t["name"] for t in header["tensors"]], "the files must have each record once")
+    return opened
+
+
+def check_sizes(heads: list[Head], results: list[Json]) -> None:
+    for (head, entries), stated in zip(heads, results, strict=True):
         total = len(head) + sum(size_of(entry) for entry in entries.values())
-        need(total == stated["size"], "the result has another size")
-    need(sorted(names) == [t["name"] for t in tensors], "the files must have each record once")
+        need(total == stated["size"], f"{stated['path']}: the result has another size")
+
+
+def tensors_at(opened: Opened, base: Base, x: float) -> dict[str, bytes]:
+    """The bytes of every tensor of the result at the tau x."""
+    header, payload, tensors = opened.header, opened.payload, opened.header["tensors"]
     held = find_base_tensors(header, base)
-    given = kept_files(header, read_parts(header, payload, "files"), base_files or {})
     parts = read_parts(header, payload, "tables")
     tables = {i: read_table(parts[i], repr(tensors[i]["name"])) for i in parts}
-    ranks = {i: rank_at(tensors[i], t.singular, x, stored_tau) for i, t in tables.items()}
+    tau = header["encoding"]["tau"]
+    ranks = {i: rank_at(tensors[i], t.singular, x, tau) for i, t in tables.items()}
     raw = read_parts(header, payload, "bytes")
     elements = read_integers(header, payload, "elements", tables)
     components = read_integers(header, payload, "components", tables)
@@ -661,10 +700,27 @@ def decode(
         if record["kind"] != "raw":
             rows = add(record, viewed_base(record, held), delta)
         data[record["name"]] = rows + b"".join(raw.pop(i, ()))
-    for stated, prefix, source in results:
-        head, entries = result_head(header, x, prefix, source)
-        in_order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
-        result = b"".join([head, *(data[prefix + name] for name in in_order)])
+    return data
+
+
+def whole_file(head: Head, prefix: str, data: Mapping[str, bytes]) -> bytes:
+    start, entries = head
+    in_order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
+    return b"".join([start, *(data[prefix + name] for name in in_order)])
+
+
+def decode(
+    container: bytes, base: Base, tau: float | None = None, base_files: Files | None = None
+) -> bytes | dict[str, bytes]:
+    """The bytes of `model.safetensors`, or by path those of all files of a tree."""
+    opened = open_container(container)
+    header, stored_tau = opened.header, opened.header["encoding"]["tau"]
+    x = stored_tau if tau is None else float(tau)
+    need(0 < x <= stored_tau, f"tau {x!r} is not served: that of the container is {stored_tau!r}")
+    given = kept_files(header, read_parts(header, opened.payload, "files"), base_files or {})
+    data = tensors_at(opened, base, x)
+    for stated, (prefix, source) in zip(header["results"], opened.files, strict=True):
+        result = whole_file(result_head(header, x, prefix, source), prefix, data)
         same = hashlib.sha256(result).hexdigest() == stated["sha256"]
         need(same or x < stored_tau, f"{stated['path']}: the result has another SHA-256")
         given[stated["path"]] = result
@@ -880,6 +936,18 @@ def read_base(place: Path) -> tuple[Base, Files]:
     return {f"{path}: {name}": t for path in held for name, t in held[path].items()}, files
 
 
+def write_result(result: bytes | Files, output: Path) -> None:
+    """All of it or nothing, and never in the place of another."""
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        for path, data in ({"": result} if isinstance(result, bytes) else result).items():
+            place = Path(folder, "whole", path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("xb") as file:  # two paths may be one file here
+                file.write(data)
+            print(f"{output / path}: {hashlib.sha256(data).hexdigest()}")
+        Path(folder, "whole").replace(output)  # of folders, an empty one only
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Decode a .dsvd container of format version 1.")
     for name in ("container", "base", "output"):
@@ -889,14 +957,7 @@ def main() -> None:
     try:
         base, files = read_base(options.base)
         result = decode(options.container.read_bytes(), base, options.tau, files)
-        with tempfile.TemporaryDirectory(dir=options.output.parent) as folder:
-            for path, data in (result if isinstance(result, dict) else {"": result}).items():
-                place = Path(folder, "whole", path)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with place.open("xb") as file:  # never in the place of another
-                    file.write(data)
-                print(f"{options.output / path}: {hashlib.sha256(data).hexdigest()}")
-            Path(folder, "whole").replace(options.output)  # of folders, an empty one only
+        write_result(result, options.output)
     except (InvalidContainer, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dsvd_registry"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+DISK = PACKAGE / "fs" / "disk.py"
 
 # Methods and functions that create, rename, remove or alter a file.
 CHANGES = {
@@ -20,9 +21,12 @@ CHANGES = {
     "mkdir",
     "makedirs",
     "mkstemp",
+    "pwrite",
     "rename",
+    "renames",
     "rmdir",
     "rmtree",
+    "symlink",
     "symlink_to",
     "touch",
     "truncate",
@@ -31,6 +35,7 @@ CHANGES = {
     "write_bytes",
     "write_text",
 }
+OURS = {"fs", "names", "disk"}  # modules of `fs`, whose functions have such names too
 
 
 def changes(module: ast.AST) -> list[str]:
@@ -40,7 +45,7 @@ def changes(module: ast.AST) -> list[str]:
             continue
         name = node.func.attr
         owner = node.func.value
-        if name in CHANGES and not (isinstance(owner, ast.Name) and owner.id == "fs"):
+        if name in CHANGES and not (isinstance(owner, ast.Name) and owner.id in OURS):
             found.append(f"{name} in line {node.lineno}")
         modes = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
         if name == "open" and any(set(str(mode)) & set("wax+") for mode in modes):
@@ -48,14 +53,15 @@ def changes(module: ast.AST) -> list[str]:
     return found
 
 
-def test_the_check_sees_what_fs_does() -> None:
-    assert len(changes(ast.parse((PACKAGE / "fs.py").read_text()))) >= 5
+def test_the_check_sees_what_the_disk_module_does() -> None:
+    assert len(changes(ast.parse(DISK.read_text()))) >= 5
 
 
 @pytest.mark.parametrize(
-    "module", [m for m in MODULES if m.name != "fs.py"], ids=lambda m: str(m.relative_to(PACKAGE))
+    "module", [m for m in MODULES if m != DISK], ids=lambda m: str(m.relative_to(PACKAGE))
 )
-def test_only_fs_changes_files(module: Path) -> None:
+def test_only_the_disk_module_changes_files(module: Path) -> None:
+    """All that writes passes a few calls, which tests record and refuse (tests/faults)."""
     assert changes(ast.parse(module.read_text())) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .catalog import Catalog
+from .connecting import check_database
 from .rebuild import rebuild
 from .records import (
     BaseRecord,
@@ -10,6 +11,7 @@ from .records import (
     FileState,
     ModelRecord,
     Rebuilt,
+    ResidualRecord,
     SignatureRecord,
     Source,
     VersionRecord,
@@ -24,8 +26,10 @@ __all__ = [
     "ModelRecord",
     "Rebuilt",
     "Ref",
+    "ResidualRecord",
     "SignatureRecord",
     "Source",
     "VersionRecord",
+    "check_database",
     "rebuild",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
-from . import edits, fingerprints, labels, lookup, queries, refs, search
+from . import checking, edits, fingerprints, labels, lookup, queries, refs, search, snapshot
 from .connecting import connect
 from .faults import database_errors
 from .ledger import Ledger
@@ -24,6 +24,7 @@ from .records import (
     Source,
     VersionRecord,
 )
+from .snapshot import SnapshotDatabase
 from .sqlite import copy_sqlite
 
 
@@ -47,12 +48,14 @@ class Catalog(Closing):
     def open(cls, folder: RegistryFolder, url: str | None = None) -> Catalog:
         """The catalog of a registry, in its folder or at `url`.
 
-        Makes or upgrades the tables where that is needed, and applies events they do not show.
+        Makes or upgrades the tables where that is needed, and applies events they do not show. Where
+        the folder may only be read, and no `url` is given, all of that happens in memory.
         """
-        database = connect(folder.catalog, url)
+        may_write = url is not None or snapshot.may_write(folder)
+        database = connect(folder.catalog, url) if may_write else SnapshotDatabase.of(folder)
         try:
             upgrade(database, folder.tmp)
-            ledger = Ledger(database, EventLog(folder))
+            ledger = Ledger(database, EventLog(folder), may_write)
             ledger.catch_up()
         except BaseException:
             database.close()
@@ -69,6 +72,7 @@ class Catalog(Closing):
         Raises `Conflict` if it exists and `replace` is false, `InvalidArgument` for a database that
         is no file.
         """
+        self._ledger.check_may_write()
         path = self._database.path
         if path is None:
             raise InvalidArgument(
@@ -198,6 +202,28 @@ class Catalog(Closing):
             confirm()
             return labels.add_signature(transaction, model, number, signer, signature)
 
+    def set_residual(
+        self,
+        model: str,
+        number: int,
+        *,
+        residual: str,
+        size: int,
+        confirm: Callable[[], object] = _nothing,
+    ) -> VersionRecord:
+        """Let a version be lossless by the residual, an object. `confirm` is as in `add_version`.
+
+        Raises `NotFound`.
+        """
+        with self._ledger.transaction() as transaction:
+            confirm()
+            return labels.set_residual(transaction, model, number, residual, size)
+
+    def remove_residual(self, model: str, number: int) -> VersionRecord:
+        """Let a version be lossy again. Raises `NotFound`, also where it has no residual."""
+        with self._ledger.transaction() as transaction:
+            return labels.remove_residual(transaction, model, number)
+
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""
         with self._database.reading() as connection:
@@ -254,9 +280,12 @@ class Catalog(Closing):
             return search.history(connection, model)
 
     def find_version(
-        self, source_sha256: str, base: str, settings: str, model: str | None = None
+        self, source_sha256: str, base: str, settings: str | None, model: str | None = None
     ) -> VersionRecord | None:
-        """The newest live version made of this source, base (digest) and settings, if any."""
+        """The newest live version made of this source, base (digest) and settings, if any.
+
+        Settings of None are any.
+        """
         with self._database.reading() as connection:
             return search.same(connection, source_sha256, base, settings, model)
 
@@ -274,14 +303,11 @@ class Catalog(Closing):
             yield queries.referenced_objects(transaction.connection)
 
     def check_log(self) -> int:
-        """Read the whole event log; gives the number of events.
+        """Read the whole event log, and compare each row with it; gives the number of events.
 
-        Raises `RegistryError` for damage, and where it lacks what the catalog shows.
+        Raises `RegistryError` for damage, and where the log lacks what the catalog shows.
         """
-        events = sum(1 for _ in self._ledger.log.after(0))
-        with self._database.reading() as connection:
-            self._ledger.check_shown(connection)
-        return events
+        return checking.check_rows(self._ledger)
 
     def cached_fingerprint(self, state: FileState) -> CachedFingerprint | None:
         """What a file in this state holds, if it was remembered."""

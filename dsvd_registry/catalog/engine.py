@@ -15,7 +15,7 @@ from sqlalchemy import URL, TextClause, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from ..errors import InvalidArgument, RegistryError
-from . import sqlite
+from . import checkpointing, sqlite
 from .database import Connection, Database, Rows
 from .faults import database_errors, of_sqlite
 
@@ -50,13 +50,14 @@ class EngineDatabase(Database):
     @classmethod
     def at(cls, url: str) -> EngineDatabase:
         """The database at `url`. Raises `InvalidArgument`."""
+        hint = "Write it as SQLAlchemy does, and install the database's driver."
         try:
             return cls(make_url(url))
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise InvalidArgument(
-                f"the catalog's URL cannot be used: {error}",
-                "Write it as SQLAlchemy does, and install the database's driver.",
-            ) from error
+        except (NoSuchModuleError, ImportError) as error:
+            raise InvalidArgument(f"the catalog's URL cannot be used: {error}", hint) from error
+        except (ArgumentError, TypeError, ValueError):
+            # What these say may have a part of the URL in it, and that be the password.
+            raise InvalidArgument("the catalog's URL cannot be used: it is none", hint) from None
 
     @classmethod
     def of_sqlite(cls, path: Path) -> EngineDatabase:
@@ -73,6 +74,8 @@ class EngineDatabase(Database):
         engine = self._engine.execution_options(**{_WRITES: True})
         with _engine_errors(self.where), engine.begin() as connection:
             yield EngineConnection(connection)
+        if self.path is not None:
+            checkpointing.shorten(self.path)
 
     def tables(self, connection: Connection) -> set[str]:
         assert isinstance(connection, EngineConnection)

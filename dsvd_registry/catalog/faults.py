@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from ..errors import DsvdError, InvalidArgument, RegistryError, StorageError
 
 REBUILD = "Run `dsvd catalog rebuild`: it makes the catalog anew from the event log."
+NEEDS_URL = (
+    "Give the URL of a database with --catalog or DSVD_CATALOG, or keep the registry on a disk of this "
+    "machine."
+)
 BUSY_SECONDS = 60
 
 

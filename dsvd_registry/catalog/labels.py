@@ -1,4 +1,4 @@
-"""Writes to what can change about a version: aliases, tags, the note, signatures.
+"""Writes to what can change about a version: aliases, tags, the note, signatures, its residual.
 
 As in `edits`; what already is as asked for is no event.
 """
@@ -6,7 +6,16 @@ As in `edits`; what already is as asked for is no event.
 from __future__ import annotations
 
 from ..errors import Conflict, NotFound
-from ..store import AliasRemoved, AliasSet, NoteSet, SignatureAdded, TagAdded, TagRemoved
+from ..store import (
+    AliasRemoved,
+    AliasSet,
+    NoteSet,
+    ResidualAdded,
+    ResidualRemoved,
+    SignatureAdded,
+    TagAdded,
+    TagRemoved,
+)
 from ..store.names import check_alias, check_name, folded
 from . import lookup, queries
 from .ledger import Transaction
@@ -87,3 +96,29 @@ def add_signature(
         )
     )
     return True
+
+
+def set_residual(
+    transaction: Transaction, model: str, number: int, residual: str, size: int
+) -> VersionRecord:
+    connection = transaction.connection
+    found = lookup.version(connection, Ref(model, number))
+    if found.residual is None or found.residual.sha256 != residual:
+        transaction.record(
+            ResidualAdded(
+                **transaction.stamp, model=model, number=number, residual=residual, size=size
+            )
+        )
+    return lookup.version(connection, Ref(model, number))
+
+
+def remove_residual(transaction: Transaction, model: str, number: int) -> VersionRecord:
+    connection = transaction.connection
+    found = lookup.version(connection, Ref(model, number))
+    if found.residual is None:
+        raise NotFound(
+            f"{found.ref} has no residual: it is lossy already",
+            "Add its source again with --lossless to have it exact.",
+        )
+    transaction.record(ResidualRemoved(**transaction.stamp, model=model, number=number))
+    return lookup.version(connection, Ref(model, number))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
-from ..errors import RegistryError
+from ..errors import RegistryError, StorageError
 from ..store import Event, EventLog
 from ..store.fields import MAX_SEQUENCE, utc_now
 from . import replay
@@ -53,13 +53,16 @@ class Ledger:
 
     database: Database
     log: EventLog
+    may_write: bool = True
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """The write lock, after catching up; committed on leaving without an error.
 
-        Raises `RegistryError` if log and tables do not belong together, and as `database_errors`.
+        Raises `RegistryError` if log and tables do not belong together, `StorageError` for a registry
+        that may only be read, and as `database_errors`.
         """
+        self.check_may_write()
         with self.database.writing() as connection:
             position = self._catch_up(connection)
             if position >= MAX_SEQUENCE:
@@ -69,9 +72,10 @@ class Ledger:
     def catch_up(self) -> None:
         """Apply events that the tables do not show; cheap and without a lock where there are none.
 
-        Raises as `transaction`.
+        Raises as `transaction`; that a registry may only be read does not matter.
         """
         with self.database.reading() as connection:
+            self.check_shown(connection)
             position, _ = _position(connection)
         if self.log.pending(position):
             with self.database.writing() as connection:
@@ -80,7 +84,16 @@ class Ledger:
     def shows_the_log(self, connection: Connection) -> bool:
         """Whether the log has the last event that the tables show; if not, they may know more."""
         position, sha256 = _position(connection)
-        return position == 0 or self.log.digest(position) == sha256
+        return position == 0 or self.log.has(position, sha256)
+
+    def check_may_write(self) -> None:
+        """Raises `StorageError` for a registry that may only be read."""
+        if not self.may_write:
+            raise StorageError(
+                f"{self.database.where} can only be read by this user",
+                "Check the permissions of the folder and of what is in it, and whether its filesystem "
+                "is mounted read-only.",
+            )
 
     def check_shown(self, connection: Connection) -> None:
         """Raises `RegistryError` unless `shows_the_log`."""
@@ -108,7 +121,8 @@ class Ledger:
             replay.apply(connection, event)
             last = event.sequence
         if last > position:
-            self.log.sync(position + 1, last)
+            if self.may_write:
+                self.log.sync(position + 1, last)
             _set_position(connection, last, self.log.digest(last))
         return last
 

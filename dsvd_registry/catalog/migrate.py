@@ -7,6 +7,7 @@ than most commands.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 
 
 def migrations_folder() -> Path:
@@ -51,6 +52,22 @@ def upgrade(
             copy = database.path.with_name(f"{database.path.name}.backup-{found}")
             copy_sqlite(database.path, copy, tmp)
         _run(connection.through, scripts or migrations_folder(), head)
+
+
+def is_at_head(database: Database) -> bool:
+    """Whether there is nothing to do for `upgrade`. Raises as it does for what is no catalog."""
+    with database.reading() as connection:
+        return _revision(database, connection) == HEAD
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty database in memory, which stays open."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    with engine.begin() as through:
+        _run(through, migrations_folder(), HEAD)
 
 
 def _revision(database: Database, connection: Connection) -> str | None:

@@ -6,9 +6,10 @@ passed by name. They are written in this package alone: what a user wrote is alw
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 
 from ..store.names import LATEST
 from .database import Connection
-from .records import BaseRecord, ModelRecord, SignatureRecord, Source, VersionRecord
+from .faults import DamagedCatalogError
+from .records import BaseRecord, ModelRecord, ResidualRecord, SignatureRecord, Source, VersionRecord
 
 LIVE = "versions.removed IS NULL"
 
@@ -24,7 +26,7 @@ _VERSIONS = """
     SELECT versions.id, models.name, versions.number, versions.container, versions.size,
         versions.base, versions.source_format, versions.source_sha256, versions.source_size,
         versions.settings, versions.note, models.latest, versions.added, versions.removed,
-        versions.summary
+        versions.residual, versions.residual_size, versions.summary
     FROM versions JOIN models ON models.id = versions.model_id
     WHERE {conditions}
     ORDER BY versions.id
@@ -38,6 +40,18 @@ _LABELS = """
 """
 
 
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Where rows become records: one that cannot is damage, which SQLite does not see."""
+    try:
+        yield
+    except UnicodeEncodeError:
+        raise  # of what was asked for, not of a row
+    except (TypeError, ValueError) as error:
+        raise DamagedCatalogError(f"a row of the catalog cannot be read: {error}") from error
+
+
+@_readable()
 def bases(connection: Connection, *conditions: str, **values: str) -> list[BaseRecord]:
     """The bases that meet the conditions, by name."""
     rows = connection.execute(
@@ -75,6 +89,7 @@ def models(connection: Connection) -> list[ModelRecord]:
     return [ModelRecord(*row) for row in rows]
 
 
+@_readable()
 def versions(connection: Connection, *conditions: str, **values: str | int) -> list[VersionRecord]:
     """The versions that meet the conditions (on versions and models), removed ones too, in the
     order in which they were added.
@@ -94,6 +109,7 @@ def versions(connection: Connection, *conditions: str, **values: str | int) -> l
     return [_version(row, summary, beside) for row, summary in zip(rows, summaries, strict=True)]
 
 
+@_readable()
 def signatures(
     connection: Connection, *conditions: str, **values: str | int
 ) -> list[SignatureRecord]:
@@ -126,6 +142,7 @@ def referenced_objects(connection: Connection) -> set[str]:
     rows = connection.execute(
         f"""
         SELECT container FROM versions WHERE {LIVE}
+        UNION SELECT residual FROM versions WHERE {LIVE} AND residual IS NOT NULL
         UNION SELECT manifest FROM bases
         UNION SELECT file FROM bases WHERE link IS NULL
         UNION SELECT signatures.signature
@@ -180,6 +197,8 @@ def _version(row: Any, summary: dict[str, int | float | str], beside: _Beside) -
         latest,
         added,
         removed,
+        residual,
+        residual_size,
         _,
     ) = row
     aliases = beside.aliases.get(id, ())
@@ -198,4 +217,5 @@ def _version(row: Any, summary: dict[str, int | float | str], beside: _Beside) -
         aliases=(LATEST, *aliases) if number == latest else tuple(aliases),
         added=datetime.fromisoformat(added),
         removed=None if removed is None else datetime.fromisoformat(removed),
+        residual=None if residual is None else ResidualRecord(residual, residual_size),
     )

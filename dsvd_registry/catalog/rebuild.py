@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import fs
+from ..errors import RegistryError
 from ..store import EventLog, RegistryFolder
 from .connecting import connect
 from .database import Connection, Database
@@ -17,12 +18,13 @@ from .replay import TABLES
 from .sqlite import copy_sqlite
 
 
-def rebuild(folder: RegistryFolder, url: str | None = None) -> Rebuilt:
+def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool = False) -> Rebuilt:
     """Empty the tables and replay the whole log into them, in one transaction.
 
     An SQLite file that cannot be read is moved aside, never deleted. Nothing else may write to the
     registry then: it would go on writing to the moved file. One that shows more than the log has is
-    copied before. The fingerprint cache is kept where the database can be read.
+    copied before. The fingerprint cache is kept where the database can be read. With `set_aside` an
+    SQLite file is moved in any case.
 
     Raises `RegistryError` for a damaged log or tables of a newer version (a database that can be
     read is then as it was), and as `database_errors`.
@@ -30,10 +32,13 @@ def rebuild(folder: RegistryFolder, url: str | None = None) -> Rebuilt:
     database = connect(folder.catalog, url)
     try:
         try:
-            return _rebuild(database, folder)
-        except DamagedCatalogError:
+            if not set_aside or database.path is None or not database.path.exists():
+                return _rebuild(database, folder)
+        except DamagedCatalogError as error:
             if database.path is None:
-                raise
+                raise RegistryError(
+                    str(error), "Empty that database, or give another one, and run this again."
+                ) from error
         database.close()
         moved = _aside(database.path)
         _move(database.path, moved)

@@ -40,10 +40,19 @@ class Source:
 
 
 @dataclass(frozen=True)
+class ResidualRecord:
+    """The object that makes a version lossless, and its bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class VersionRecord:
     """A version. `base` is a weights digest; `base_name` is None once that base was removed.
 
     `aliases` has "latest" first, where it stands here. `removed` is set in a model's history only.
+    Without a `residual` it is lossy: what its container alone gives.
     """
 
     model: str
@@ -60,6 +69,18 @@ class VersionRecord:
     aliases: tuple[str, ...]
     added: datetime
     removed: datetime | None = None
+    residual: ResidualRecord | None = None
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of its objects, signatures apart."""
+        return sum(self.objects.values())
+
+    @property
+    def objects(self) -> Mapping[str, int]:
+        """The sizes of the objects that it is made of, signatures and base apart, by SHA-256."""
+        residual = {self.residual.sha256: self.residual.size} if self.residual else {}
+        return {self.container: self.size, **residual}
 
     @property
     def ref(self) -> str:

@@ -16,6 +16,8 @@ from ..store import (
     BaseRemoved,
     Event,
     NoteSet,
+    ResidualAdded,
+    ResidualRemoved,
     SignatureAdded,
     TagAdded,
     TagRemoved,
@@ -99,6 +101,8 @@ def _version_added(event: VersionAdded, connection: Connection) -> None:
         "note": event.note,
         "added": event.time,
         "removed": None,
+        "residual": None,
+        "residual_size": None,
     }
     _insert(connection, "versions", version)
 
@@ -223,6 +227,29 @@ def _signature_added(event: SignatureAdded, connection: Connection) -> None:
     )
     if replaced.rowcount == 0:
         _insert(connection, "signatures", signature)
+
+
+@_apply.register
+def _residual_added(event: ResidualAdded, connection: Connection) -> None:
+    version = _live(connection, event, event.model, event.number)
+    connection.execute(
+        "UPDATE versions SET residual = :residual, residual_size = :size WHERE id = :version",
+        {**version, "residual": event.residual, "size": event.size},
+    )
+
+
+@_apply.register
+def _residual_removed(event: ResidualRemoved, connection: Connection) -> None:
+    version = _live(connection, event, event.model, event.number)
+    found = connection.execute(
+        """
+        UPDATE versions SET residual = NULL, residual_size = NULL
+        WHERE id = :version AND residual IS NOT NULL
+        """,
+        version,
+    )
+    if found.rowcount != 1:
+        raise _misfit(event, f"{event.model}@{event.number} has no residual")
 
 
 def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:

@@ -63,7 +63,7 @@ class ModelRow(Table):
 
 
 class VersionRow(Table):
-    """A version, kept after its removal for `log`. `base` is a weights digest."""
+    """A version, kept after its removal for `log`. `base` is a weights digest, `residual` an object."""
 
     __tablename__ = "versions"
     __table_args__ = (
@@ -87,6 +87,8 @@ class VersionRow(Table):
     note: Mapped[str] = mapped_column(Text)
     added: Mapped[str] = mapped_column(TIME)
     removed: Mapped[str | None] = mapped_column(TIME)
+    residual: Mapped[str | None] = mapped_column(DIGEST)
+    residual_size: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class AliasRow(Table):

@@ -52,16 +52,14 @@ def history(connection: Connection, model: str) -> list[VersionRecord]:
 
 
 def same(
-    connection: Connection, source_sha256: str, base: str, settings: str, model: str | None
+    connection: Connection, source_sha256: str, base: str, settings: str | None, model: str | None
 ) -> VersionRecord | None:
-    """The newest live version made of the same source, base and settings."""
-    conditions = [
-        queries.LIVE,
-        "versions.source_sha256 = :source",
-        "versions.base = :base",
-        "versions.settings = :settings",
-    ]
-    values = {"source": source_sha256, "base": base, "settings": settings}
+    """The newest live version made of the same source, base and, unless None, settings."""
+    conditions = [queries.LIVE, "versions.source_sha256 = :source", "versions.base = :base"]
+    values = {"source": source_sha256, "base": base}
+    if settings is not None:
+        conditions.append("versions.settings = :settings")
+        values["settings"] = settings
     if model is not None:
         conditions.append("models.name = :model")
         values["model"] = model

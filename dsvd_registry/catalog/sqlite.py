@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import fs
+from ..errors import RegistryError
+from . import checkpointing
 from .database import Connection, Database
-from .faults import BUSY_SECONDS, DamagedCatalogError, database_errors
+from .faults import BUSY_SECONDS, NEEDS_URL, DamagedCatalogError, database_errors
 
 
 class SqliteDatabase(Database):
@@ -31,9 +33,10 @@ class SqliteDatabase(Database):
         # A transaction that reads first and writes later fails where another one wrote in between.
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+        checkpointing.shorten(self.path)
 
     def tables(self, connection: Connection) -> set[str]:
-        return {name for (name,) in connection.execute(_TABLES)}
+        return {name for (name,) in connection.execute(TABLES_THERE)}
 
     def check(self, connection: Connection) -> None:
         check_integrity(connection, self.where)
@@ -68,15 +71,23 @@ class SqliteDatabase(Database):
         return connection
 
 
-_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+TABLES_THERE = "SELECT name FROM sqlite_master WHERE type = 'table'"
 
 
 def set_up(connection: sqlite3.Connection) -> None:
-    """What every new connection to SQLite needs. Raises as `sqlite3`."""
+    """What every new connection to SQLite needs.
+
+    Raises as `sqlite3`, and `RegistryError` where SQLite cannot take the WAL mode.
+    """
     # The driver would start transactions by itself, too late and only before some statements.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    # A commit that a loss of power takes would be caught up from the log, which is synced itself;
+    # with FULL it need not be. On macOS a plain sync does not reach the disk.
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
+    for pragma in checkpointing.SWITCHED_OFF:
+        connection.execute(pragma)
     connection.execute("PRAGMA foreign_keys = ON")
     _use_write_ahead_log(connection)
 
@@ -108,10 +119,16 @@ def copy_sqlite(path: Path, copy: Path, tmp: Path, *, replace: bool = True) -> N
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
     """Switch once per file. SQLite does not wait for the lock this needs, so we do."""
     deadline = time.monotonic() + BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             # Where the filesystem cannot do it, this is no error and the mode stays as it is.
-            connection.execute("PRAGMA journal_mode = WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise RegistryError(
+                    f"SQLite cannot use its write-ahead log here (it keeps to {mode!r}): the "
+                    "filesystem lacks the locks or the shared memory that it needs",
+                    NEEDS_URL,
+                )
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:

@@ -63,7 +63,10 @@ class MappedFile:
             while len(memory):
                 size = os.preadv(self._descriptor, [memory.data], start)
                 if not size:
-                    raise StorageError(f"{self.path} has become shorter while it is read")
+                    raise StorageError(
+                        f"{self.path} has become shorter while it is read",
+                        "Run it again when the file is complete.",
+                    )
                 memory, start = memory[size:], start + size
 
     def find(self, byte: bytes, start: int, end: int) -> int:

@@ -17,6 +17,9 @@ from .torch_legacy import LegacyFile
 from .torch_storages import Extent
 
 ZIP_MAGIC = b"PK\x03\x04"
+# Tensors may share storages: a small file could have as many bytes of tensors as it likes.
+FREE_BYTES = 64 << 20
+MAX_BYTES_OF_A_BYTE = 16  # of the file, where its tensors take over FREE_BYTES
 
 
 class PickleFile(CheckpointFile):
@@ -39,6 +42,7 @@ class PickleFile(CheckpointFile):
             self.tensors = MappingProxyType(
                 {name: self._describe(name, ref) for name, ref in self._refs.items()}
             )
+            self._check_total()
 
     def read(self, name: str) -> memoryview:
         ref = self._refs[name]
@@ -59,6 +63,11 @@ class PickleFile(CheckpointFile):
     def release(self, name: str) -> None:
         extent = self._storages[self._refs[name].storage.key]
         self._file.release(extent.start, extent.end)
+
+    def _check_total(self) -> None:
+        total = sum(info.nbytes for info in self.tensors.values())
+        if total > FREE_BYTES + MAX_BYTES_OF_A_BYTE * self._file.size:
+            raise CheckpointError(f"its tensors take {total} bytes, far more than the file has")
 
     def _sound_part(self, ref: TensorRef) -> Extent:
         """The storage of a tensor, or its view of it; the file's checksum of it has been compared."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 
-MAX_SPREAD_BYTES = 256 << 20
+MAX_SPREAD_BYTES = 4 << 20
 """How many bytes a tensor may take that repeats elements of a smaller storage."""
 
 

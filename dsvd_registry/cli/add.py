@@ -21,6 +21,7 @@ from .options import common_options, open_registry
 from .progress import shown_progress
 from .sizes import SIZE
 from .tables import print_line
+from .versions import print_lossless
 
 
 @click.command()
@@ -65,6 +66,12 @@ from .tables import print_line
     help="Store tau's ranks also where they hold only the rounding of half-precision weights.",
 )
 @click.option(
+    "--lossless",
+    is_flag=True,
+    help="Keep all of FILE: it comes back to the bit. Ranks are those that take the least in all,"
+    " unless a fidelity is given too.",
+)
+@click.option(
     "--device",
     default="cpu",
     show_default=True,
@@ -94,6 +101,8 @@ def add(
     FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run. The same
     file, base and settings again are recognised, and nothing is computed. A LoRA file (kohya, PEFT,
     diffusers) stands for the base with it merged in, and is stored whole unless --tau says less.
+
+    With --lossless a version that is there already, made of the same file, is made lossless.
 
     Several FILEs, or a folder of them, become a model each, named by their stems. One that is refused
     does not stop the others: the summary says why, and the exit code is 0 if every file is in,
@@ -139,7 +148,7 @@ def _add_one(
         report = registry.report(addition.ref)
     warn(report)
     if as_json:
-        found = {"created": addition.created, "report": report}
+        found = {"created": addition.created, "upgraded": addition.upgraded, "report": report}
         how = {} if match is None else {"match": match}
         print_document(version_document(addition.version) | found | how)
         return
@@ -147,6 +156,9 @@ def _add_one(
         print_match(match)
     if addition.created:
         print_line(f"added {addition.ref}")
+    elif addition.upgraded:
+        print_line(f"{addition.ref} was there already, and is lossless now")
     else:
         print_line(f"{addition.ref} was there already: the same file, base and settings")
+    print_lossless(addition.version)
     print_account(report)

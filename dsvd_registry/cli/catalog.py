@@ -10,7 +10,7 @@ from ..registry import Registry
 from . import figures
 from .commands import CommandGroup
 from .documents import print_document
-from .options import common_options, open_registry, registry_path
+from .options import catalog_url, common_options, open_registry, registry_path
 from .tables import print_line
 
 
@@ -23,7 +23,7 @@ def catalog() -> None:
 @common_options
 def rebuild(as_json: bool) -> None:
     """Make the catalog anew from the store, where it was lost or damaged."""
-    found = Registry.rebuild_catalog(registry_path())
+    found = Registry.rebuild_catalog(registry_path(), catalog=catalog_url())
     if as_json:
         print_document(found)
         return

@@ -34,6 +34,7 @@ COMMANDS = {
     "alias": "Set and remove names for versions.",
     "tag": "Put tags on versions and take them off.",
     "note": "Replace a version's note.",
+    "thin": "Drop what makes a version lossless.",
     "rm": "Remove a version.",
     "gc": "Give back the bytes that nothing needs.",
     "du": "Show what takes how many bytes.",
@@ -95,8 +96,13 @@ class LazyGroup(CommandGroup):
     type=click.Path(path_type=Path),
     help="The registry's folder. Else: DSVD_REGISTRY, a .dsvd folder here or above, the user's own.",
 )
+@click.option(
+    "--catalog",
+    metavar="URL",
+    help="The database that holds the catalog. Else: DSVD_CATALOG, SQLite in the registry's folder.",
+)
 @click.version_option(__version__, message="dsvd %(version)s")
-def dsvd(registry: Path | None) -> None:
+def dsvd(registry: Path | None, catalog: str | None) -> None:
     """A versioned registry for fine-tuned diffusion checkpoints.
 
     Each fine-tune is kept as a small delta against its base. A version is written as NAME (the

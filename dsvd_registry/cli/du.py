@@ -54,3 +54,5 @@ def du(as_json: bool) -> None:
         )
         print_line()
     print_line(f"{figures.size(found.total)} in all, {figures.size(found.reclaimable)} reclaimable")
+    if found.quarantined:
+        print_line(f"{figures.size(found.quarantined)} set aside as damaged, in `quarantine`")

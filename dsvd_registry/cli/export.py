@@ -71,6 +71,8 @@ def export(
                 print_line(f"SHA-256 {written.sha256}")
                 if written.signatures is not None:
                     print_line(f"wrote {written.signatures}: its signatures")
+                if written.residual is not None:
+                    print_line(f"wrote {written.residual}: what makes it lossless")
             return
         lora = registry.export_lora(
             version.ref,

@@ -11,6 +11,7 @@ from .documents import print_document, version_document
 from .options import common_options, open_registry
 from .progress import shown_progress
 from .tables import print_line
+from .versions import print_lossless
 
 
 @click.command("import")
@@ -23,7 +24,8 @@ def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_j
     """Take in a version from a .dsvd file.
 
     Its base must be here. Everything that `verify --deep` looks at is checked before anything is
-    stored, and the signatures in FILE.sig, if that is there. The same file again is recognised.
+    stored, and the signatures in FILE.sig and the residual in the .dsvdr file beside it, if these
+    are there. The same file again is recognised.
     """
     with open_registry() as registry, shown_progress() as progress:
         addition = registry.import_container(
@@ -40,6 +42,7 @@ def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_j
         print_line(f"imported {addition.ref}, against the base {addition.version.base_name}")
     else:
         print_line(f"{addition.ref} was there already: the same container")
+    print_lossless(addition.version)
     for signer in signers:
         print_line(f"signed by {signer.fingerprint}")
     print_account(report)

@@ -9,7 +9,7 @@ import click
 from ..errors import InvalidArgument
 from ..registry import Registry
 from .documents import print_document
-from .options import common_options, registry_path
+from .options import catalog_url, common_options, registry_path
 from .tables import print_line
 
 
@@ -25,7 +25,7 @@ def init(path: Path | None, as_json: bool) -> None:
     named = registry_path()
     if path is not None and named is not None:
         raise InvalidArgument("both --registry and PATH name the new registry", "Give one of them.")
-    with Registry.init(path or named) as registry:
+    with Registry.init(path or named, catalog=catalog_url()) as registry:
         made = registry.folder
     if as_json:
         print_document({"path": made})

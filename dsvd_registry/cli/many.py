@@ -15,7 +15,12 @@ from .matches import how_sure
 from .printable import color, printable
 from .tables import figure, print_line, print_table, text
 
-OUTCOMES = {"added": "added", "there": "already there", "refused": "refused"}
+OUTCOMES = {
+    "added": "added",
+    "there": "already there",
+    "upgraded": "made lossless",
+    "refused": "refused",
+}
 
 
 def print_many(found: AddedMany) -> None:
@@ -59,6 +64,7 @@ def many_document(found: AddedMany, exit_code: int) -> dict[str, Any]:
         "not_reached": plain(found.not_reached),
         "added": len(found.added),
         "there": len(found.there),
+        "upgraded": len(found.upgraded),
         "refused": len(found.refused),
         "source_bytes": found.source_bytes,
         "stored_bytes": found.stored_bytes,
@@ -129,6 +135,8 @@ def _print_paths(title: str, lines: Sequence[str], number: int | None = None) ->
 def _counts(found: AddedMany) -> Iterator[tuple[str, int]]:
     yield "added", len(found.added)
     yield "already there", len(found.there)
+    if found.upgraded:
+        yield "made lossless", len(found.upgraded)
     yield "refused", len(found.refused)
     if found.not_reached:
         yield "not reached", len(found.not_reached)
@@ -143,4 +151,4 @@ def _warnings(found: AddedMany) -> list[str]:
 def _deletable(found: AddedMany) -> str:
     if found.safe_to_delete:
         return ", ".join(map(str, found.safe_to_delete))
-    return "none (deltas lose something of them; a version that loses nothing cannot be made yet)"
+    return "none (deltas lose something of them; with --lossless they lose nothing)"

@@ -30,7 +30,11 @@ SHOWN = 8  # of the tensors that are left out
     type=click.Path(path_type=Path),
     help="Where to write. Default: NAME.safetensors, or the folder NAME, in the current folder.",
 )
-@click.option("--tau", type=float, help="A lower tau than the version was stored with.")
+@click.option(
+    "--tau",
+    type=float,
+    help="A lower tau than the version was stored with; of a lossless one, what is lossy of it.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["fp32", "fp16", "bf16"]),
@@ -63,7 +67,8 @@ def materialize(
     """Write the full checkpoint of a version.
 
     The result is a safetensors file, or the folder of diffusers that was added: the same bytes on
-    every machine.
+    every machine. Of a lossless version it is the file that was added, to the byte (of a .ckpt, a
+    safetensors file of the same tensors to the bit).
     """
     with open_registry() as registry, shown_progress() as progress:
         version = registry.version(ref)
@@ -82,9 +87,8 @@ def materialize(
     if as_json:
         print_document({"ref": version.ref, "written": written})
         return
-    print_line(
-        f"wrote {written.path}: {version.ref} at tau {written.tau:g}, {figures.size(written.size)}"
-    )
+    what = "lossless" if written.lossless else f"at tau {written.tau:g}"
+    print_line(f"wrote {written.path}: {version.ref} {what}, {figures.size(written.size)}")
     if written.left_out:
         some = ", ".join(written.left_out[:SHOWN])
         others = len(written.left_out) - SHOWN

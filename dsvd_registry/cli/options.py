@@ -1,4 +1,4 @@
-"""What commands take alike: --json, --registry, points in time."""
+"""What commands take alike: --json, --registry, --catalog, points in time."""
 
 from __future__ import annotations
 
@@ -18,20 +18,27 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 
 def common_options(command: Command) -> Command:
-    """--json and --registry, which every command takes; the latter also stands before the command."""
+    """--json, --registry and --catalog, which every command takes; the last two also before it."""
+    command = click.option(
+        "--catalog",
+        metavar="URL",
+        expose_value=False,
+        callback=_keep,
+        help="The database that holds the catalog.",
+    )(command)
     command = click.option(
         "--registry",
         type=click.Path(path_type=Path),
         expose_value=False,
-        callback=_keep_registry,
+        callback=_keep,
         help="The registry's folder.",
     )(command)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
 
 
-def _keep_registry(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+def _keep(ctx: click.Context, param: click.Parameter, value: Path | str | None) -> None:
     if value is not None:
-        ctx.find_root().params["registry"] = value
+        ctx.find_root().params[str(param.name)] = value
 
 
 def registry_path() -> Path | None:
@@ -41,9 +48,16 @@ def registry_path() -> Path | None:
     return path
 
 
+def catalog_url() -> str | None:
+    """The value of --catalog."""
+    url = click.get_current_context().find_root().params["catalog"]
+    assert url is None or isinstance(url, str)
+    return url
+
+
 def open_registry() -> Registry:
     """The registry that the command works on. Raises `NotFound`, `RegistryError`."""
-    return Registry.open(registry_path())
+    return Registry.open(registry_path(), catalog=catalog_url())
 
 
 def since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:

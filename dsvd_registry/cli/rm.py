@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from ..errors import InvalidArgument
+from .confirming import is_confirmed
 from .documents import print_document, version_document
 from .options import common_options, open_registry
 from .tables import print_line
@@ -23,7 +21,7 @@ def rm(ref: str, yes: bool, as_json: bool) -> None:
     """
     with open_registry() as registry:
         version = registry.version(ref)
-        if not yes and not _is_confirmed(version.ref):
+        if not yes and not is_confirmed(f"Remove {version.ref}?"):
             click.echo("nothing was removed", err=True)
             return
         version = registry.remove(version.ref)
@@ -31,12 +29,3 @@ def rm(ref: str, yes: bool, as_json: bool) -> None:
         print_document(version_document(version))
         return
     print_line(f"removed {version.ref}")
-
-
-def _is_confirmed(ref: str) -> bool:
-    if not sys.stdin.isatty():
-        raise InvalidArgument(
-            f"{ref} is not removed unasked, and there is no terminal to ask on",
-            "Give --yes to remove it.",
-        )
-    return click.confirm(f"Remove {ref}?", err=True)

@@ -7,12 +7,20 @@ from pathlib import Path
 import click
 
 from ..errors import DamageFound, InvalidArgument
-from ..registry import Verified
+from ..registry import Registry, Repaired, Verified
 from . import figures
 from .documents import plain, print_document
-from .options import common_options, open_registry
+from .options import catalog_url, common_options, open_registry, registry_path
+from .printable import color
 from .progress import shown_progress
-from .tables import print_line
+from .tables import print_line, print_table, text
+
+HINT = "`dsvd verify --all --repair` puts right what can be, and sets aside and names what cannot."
+
+BRING_BACK = (
+    "what is lost comes back with --from PATH (a file with its bytes, or a folder that has one), or "
+    "with `dsvd import`, `dsvd base add` or `dsvd add` of the same."
+)
 
 
 @click.command()
@@ -25,6 +33,17 @@ from .tables import print_line
     type=click.Path(path_type=Path),
     help="A file with an Ed25519 public key, of which each version must have a valid signature.",
 )
+@click.option(
+    "--repair", is_flag=True, help="Put damage right where that can be done; needs --all."
+)
+@click.option(
+    "--from",
+    "sources",
+    metavar="PATH",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With --repair: a file or folder in which good bytes may be; may be given again.",
+)
 @common_options
 @click.pass_context
 def verify(
@@ -33,16 +52,32 @@ def verify(
     everything: bool,
     deep: bool,
     signer: Path | None,
+    repair: bool,
+    sources: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Look for damage.
 
-    Checks every object against its hash, every container and its checksums; with --deep also that
-    each version still gives the checkpoint that is on record, and with --signer that each was signed
-    by that key. The exit code is 0 only if all is well.
+    Checks every object against its hash, every container and its checksums, every event, and the
+    catalog against the events; with --deep also that each version still gives the checkpoint that is
+    on record, and with --signer that each was signed by that key. The exit code is 0 only if all is
+    well.
+
+    With --repair, the catalog is made anew where it differs, and damaged or missing objects are
+    restored from what --from names and from linked bases, by SHA-256 alone. Of what cannot be
+    restored, damaged bytes are moved to the registry's folder `quarantine`, and every version and
+    base that it hits is named. `dsvd import`, `dsvd base add` and `dsvd add` of the same also bring
+    an object back.
     """
     if everything and ref is not None:
         raise InvalidArgument("--all and a ref were both given", "Give one of them.")
+    if repair and not everything:
+        raise InvalidArgument("--repair is of the whole registry", "Give --all too.")
+    if sources and not repair:
+        raise InvalidArgument("--from is for --repair", "Give --all and --repair too.")
+    if repair:
+        _repair(ctx, deep, signer, sources, as_json)
+        return
     with open_registry() as registry, shown_progress() as progress:
         found = registry.verify(ref, deep=deep, signer=signer, progress=progress)
     if as_json:
@@ -50,7 +85,55 @@ def verify(
     else:
         _print_findings(found)
     if not found.is_well:
+        if signer is None and not as_json:
+            _hint(HINT)
         ctx.exit(DamageFound.exit_code)
+
+
+def _repair(
+    ctx: click.Context, deep: bool, signer: Path | None, sources: tuple[Path, ...], as_json: bool
+) -> None:
+    with shown_progress() as progress:
+        done = Registry.repair(
+            registry_path(),
+            sources=sources,
+            deep=deep,
+            signer=signer,
+            catalog=catalog_url(),
+            progress=progress,
+        )
+    if as_json:
+        print_document(plain(done) | {"is_well": done.is_well})
+    else:
+        _print_repaired(done)
+        _print_findings(done.verified)
+        if done.lost:
+            _hint(BRING_BACK)
+    if not done.is_well:
+        ctx.exit(DamageFound.exit_code)
+
+
+def _print_repaired(done: Repaired) -> None:
+    if done.catalog is not None:
+        events = figures.counted(done.catalog.events, "event")
+        kept = done.catalog.set_aside
+        aside = "" if kept is None else f"; the former one is kept as {kept}"
+        print_line(f"catalog made anew from {events}{aside}")
+    rows = [
+        ("restored", one.what, one.sha256[:12], one.origin, ", ".join(one.subjects))
+        for one in done.restored
+    ]
+    for lost in done.lost:
+        place = "" if lost.quarantined is None else str(lost.quarantined)
+        rows.append(("lost", lost.what, lost.sha256[:12], place, ", ".join(lost.subjects)))
+    if rows:
+        print_table([*map(text, ("", "object", "SHA-256", "from, or now", "needed by"))], rows)
+    if rows or done.catalog is not None:
+        print_line()
+
+
+def _hint(text: str) -> None:
+    click.echo(f"{click.style('hint:', bold=True)} {text}", err=True, color=color())
 
 
 def _print_findings(found: Verified) -> None:

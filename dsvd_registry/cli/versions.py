@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from ..catalog.records import VersionRecord
 from . import figures
 from .documents import settings
-from .tables import figure, print_fields, print_table, text
+from .tables import figure, print_fields, print_line, print_table, text
 
 DIGEST_SHOWN = 12
+SHORT_FORM = 10  # digits
 
 
 def print_versions(versions: Sequence[VersionRecord]) -> None:
@@ -33,18 +34,42 @@ def print_versions(versions: Sequence[VersionRecord]) -> None:
 def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
     """All that the catalog knows of a version."""
     source = version.source
+    is_file = source.format != "diffusers"
     print_fields(
         (
             ("version", version.ref),
             ("aliases", ", ".join(version.aliases)),
             ("base", f"{base_name(version)} ({version.base})"),
             ("source", f"{source.format}, {figures.size(source.size)}, SHA-256 {source.sha256}"),
+            ("AutoV2", short_form(source.sha256) if is_file else ""),
             ("container", f"{figures.size(version.size)}, SHA-256 {version.container}"),
+            ("lossless", _residual(version)),
             ("added", figures.moment(version.added)),
             ("tags", ", ".join(version.tags)),
             ("note", version.note),
             ("signed by", ", ".join(signers)),
         )
+    )
+
+
+def print_lossless(version: VersionRecord) -> None:
+    """What a lossless version takes in all; nothing of a lossy one."""
+    if version.residual is not None:
+        print_line(f"lossless: {_residual(version)}")
+
+
+def short_form(sha256: str) -> str:
+    """The digest as model sites and user interfaces show it, called AutoV2."""
+    return sha256[:SHORT_FORM].upper()
+
+
+def _residual(version: VersionRecord) -> str:
+    if version.residual is None:
+        return ""
+    whole, source = version.stored_size, version.source.size
+    return (
+        f"residual {figures.size(version.residual.size)}, in all {figures.size(whole)}"
+        f" ({figures.ratio(whole, source)})"
     )
 
 
@@ -54,16 +79,15 @@ def base_name(version: VersionRecord) -> str:
 
 
 def _cells(version: VersionRecord) -> tuple[str, ...]:
-    error = version.summary.get("error")
     first, *rest = version.note.splitlines() or [""]
     return (
         version.ref,
         ", ".join(version.aliases),
         base_name(version),
         _asked(version),
-        figures.size(version.size),
+        figures.size(version.stored_size),
         figures.size(version.source.size),
-        figures.relative(float(error)) if error is not None else "",
+        _error(version),
         figures.moment(version.added),
         figures.moment(version.removed) if version.removed else "",
         ", ".join(version.tags),
@@ -71,9 +95,18 @@ def _cells(version: VersionRecord) -> tuple[str, ...]:
     )
 
 
+def _error(version: VersionRecord) -> str:
+    if version.residual is not None:
+        return figures.relative(0.0)
+    error = version.summary.get("error")
+    return figures.relative(float(error)) if error is not None else ""
+
+
 def _asked(version: VersionRecord) -> str:
     """What it was stored with: "tau 0.5", "error 0.3", "20.0 MB"; nothing for what is not known."""
     wishes = settings(version)
+    if "lossless" in wishes:
+        return "lossless"
     if "tau" in wishes:
         return f"tau {wishes['tau']:g}"
     if "max_error" in wishes:

@@ -17,7 +17,7 @@ from .grid import OutsideGrid, component_grid
 from .pair import Pair, is_same, pair
 from .rank import mean_square_ulp
 from .spectrum import Spectrum, spectrum
-from .water_level import Survey, Target, rank_at_level
+from .water_level import Survey, Target, kept_at_level
 
 TOLERANCE = 1.03  # of a tensor's error: half a step less would cost more than it is off
 FOR_ENERGY = 0.5  # how well a spectrum is known: as the energies of this tau ask
@@ -91,7 +91,7 @@ def _within(
     shape = pair.delta.shape[0], pair.delta.shape[1]
     distortion = target.distortion
     while True:
-        rank = rank_at_level(found.singular_values, shape, distortion)
+        rank = kept_at_level(found.singular_values, shape, distortion).rank
         components = component_grid(*found.factors(matrix, rank), distortion)
         reached = distance(pair, DeltaProduct(components))
         if reached.delta <= TOLERANCE * target.allowed:

@@ -78,3 +78,40 @@ def _of_ratio(ratio: float) -> torch.Tensor:
     square = (integers**2 * shares).sum()
     error = ratio**2 - 2 * ratio * (integers * means).sum() + square
     return torch.stack([-torch.xlogy(shares, shares).sum() / math.log(2), error, square])
+
+
+def dithered_entropy(log_ratio: torch.Tensor) -> torch.Tensor:
+    """Bits of the difference of two numbers that are rounded to one grid, of any shape; float64.
+
+    They are a normal variable of 2^`log_ratio` steps apart, and lie anywhere between the grid's points.
+    """
+    place = ((log_ratio - _DITHERED[0]) * _DITHERED[2]).clamp(0, len(_dithered_table()) - 1.001)
+    below = place.long()
+    table = _dithered_table()
+    bits = torch.lerp(table[below], table[below + 1], place - below)
+    fine = log_ratio + 0.5 * math.log2(2 * math.pi * math.e)
+    return torch.where(log_ratio >= _DITHERED[1], fine, bits)
+
+
+_DITHERED = (
+    -16,
+    5,
+    4,
+)  # least and greatest tabulated log2 of a ratio, and entries for each of them
+
+
+@functools.cache
+def _dithered_table() -> torch.Tensor:
+    least, greatest, entries = _DITHERED
+    steps = range(least * entries, greatest * entries + 1)
+    return torch.tensor([_dithered(2.0 ** (step / entries)) for step in steps], dtype=torch.float64)
+
+
+def _dithered(ratio: float) -> float:
+    reach = math.ceil(9 * ratio) + 2
+    points = torch.arange(-reach - 1, reach + 2, dtype=torch.float64, device="cpu") / ratio
+    density = torch.exp(-torch.square(points) / 2) / math.sqrt(2 * math.pi)
+    # The mean of how far the variable is above each point; its second differences are the shares.
+    above = ratio * (density - points * 0.5 * torch.erfc(points / math.sqrt(2)))
+    shares = (above[:-2] - 2 * above[1:-1] + above[2:]).clamp_min(0)
+    return float(-torch.xlogy(shares, shares).sum()) / math.log(2)

@@ -168,11 +168,25 @@ class Plan:
         return torch.zeros_like(self._raw_bits), RAW_SHARE * self._raw_bits
 
 
-def rank_at_level(singular_values: torch.Tensor, shape: tuple[int, int], distortion: float) -> int:
-    """How many components are worth their bits, at least one."""
+@dataclass(frozen=True)
+class Kept:
+    """The first components of a delta, as many as are worth their bits at a level.
+
+    `error`: the square of what the grid adds to what is left out; `bits`: what they take.
+    """
+
+    rank: int
+    error: float
+    bits: float
+
+
+def kept_at_level(singular_values: torch.Tensor, shape: tuple[int, int], distortion: float) -> Kept:
+    """At least one component of falling float64 `singular_values`, of a delta of this shape."""
     values = singular_values.clamp_min(1e-300)[None]
     costs = _component_costs(values, shape, distortion)
-    return int(_kept(values, costs, distortion)[0])
+    rank = int(_kept(values, costs, distortion)[0])
+    error, bits = (float(cost[0, :rank].sum()) for cost in costs)
+    return Kept(rank, error, bits)
 
 
 def _component_costs(

@@ -16,6 +16,7 @@ from .compression import decompress
 from .records import Frame, Header
 
 HELD_BYTES = 64 << 20  # of decompressed frames kept while tensors are read in order
+HELD_OF_A_BYTE = 16  # of those of a small file, for each byte of it
 
 
 class ContainerFile(Closing):
@@ -48,6 +49,7 @@ class Frames:
         self._file, self._header = file, header
         self._lock = threading.Lock()
         self._held: OrderedDict[int, bytes] = OrderedDict()
+        self._room = min(HELD_BYTES, HELD_OF_A_BYTE * file.size)
 
     def content(self, index: int) -> bytes:
         """A frame, decompressed; those last asked for are kept."""
@@ -78,10 +80,10 @@ class Frames:
             self._held.move_to_end(index)
             return self._held[index]
         where = f"{self._file.path}: frames[{index}]"
-        content = decompress(self._stored(index), self._header.frames[index].raw, where)
-        self._held[index] = content
-        while len(self._held) > 1 and sum(map(len, self._held.values())) > HELD_BYTES:
+        raw, stored = self._header.frames[index].raw, self._stored(index)
+        while self._held and raw + sum(map(len, self._held.values())) > self._room:
             self._held.popitem(last=False)
+        content = self._held[index] = decompress(stored, raw, where)
         return content
 
     def _stored(self, index: int) -> bytes:

@@ -23,13 +23,13 @@ from .records import (
     Omission,
     Part,
     RawRecord,
-    Result,
     SameRecord,
     Source,
     TensorRecord,
     View,
     ViewKind,
 )
+from .shared_fields import parse_result, parse_shape, result_object
 from .tree import parse_tree, tree_object
 
 REALS = ("energy", "nuclear_norm", "base_norm", "norm", "error")
@@ -88,7 +88,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
         frames=_frames(fields.array("frames", limits.MAX_FRAMES), payload_offset),
         payload_sha256=fields.hexadecimal("payload_sha256", 64),
         results=tuple(
-            _result(entry, f"results[{i}]")
+            parse_result(entry, f"results[{i}]")
             for i, entry in enumerate(
                 fields.array("results", limits.MAX_FILES if "tree" in requires else 1, least=1)
             )
@@ -148,10 +148,7 @@ def _header_object(header: Header) -> dict[str, Any]:
         "left_out": [{"name": entry.name, "reason": entry.reason} for entry in header.left_out],
         "payload_sha256": header.payload_sha256,
         "requires": list(header.requires),
-        "results": [
-            {"path": result.path, "sha256": result.sha256, "size": result.size}
-            for result in header.results
-        ],
+        "results": [result_object(result) for result in header.results],
         "source": {
             "format": header.source.format,
             "sha256": header.source.sha256,
@@ -215,7 +212,7 @@ def _tensor(value: Any, where: str) -> TensorRecord:
     fields = Fields(value, where)
     name = fields.text("name", limits.MAX_NAME_BYTES)
     dtype = fields.text("dtype", 32)
-    shape = _shape(fields, where)
+    shape = parse_shape(fields, where)
     kind = fields.text("kind", 32)
     tensor: TensorRecord
     if kind == "raw":
@@ -276,21 +273,12 @@ def _low_rank(
     return tensor
 
 
-def _shape(fields: Fields, where: str) -> tuple[int, ...]:
-    shape = fields.array("shape", limits.MAX_DIMENSIONS)
-    if not all(type(size) is int and 0 <= size <= limits.MAX_SIZE for size in shape):
-        raise ContainerError(f"{where}: shape holds something else than sizes")
-    if not limits.shape_fits(shape):
-        raise ContainerError(f"{where}: the shape has too many elements")
-    return tuple(shape)
-
-
 def _base_tensor(value: Any, where: str) -> BaseTensor:
     fields = Fields(value, where)
     tensor = BaseTensor(
         name=fields.text("name", limits.MAX_NAME_BYTES),
         dtype=fields.text("dtype", 32),
-        shape=_shape(fields, where),
+        shape=parse_shape(fields, where),
         sha256=fields.hexadecimal("sha256", 64),
     )
     fields.end()
@@ -350,17 +338,6 @@ def _part(value: Any, where: str) -> Part:
     ):
         raise ContainerError(f"{where}: a part is not [tensor, count]")
     return Part(*value)
-
-
-def _result(value: Any, where: str) -> Result:
-    fields = Fields(value, where)
-    result = Result(
-        path=fields.text("path", limits.MAX_NAME_BYTES),
-        sha256=fields.hexadecimal("sha256", 64),
-        size=fields.integer("size", 0, limits.MAX_SIZE),
-    )
-    fields.end()
-    return result
 
 
 def _omission(value: Any, where: str) -> Omission:

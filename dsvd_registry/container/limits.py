@@ -19,11 +19,16 @@ MAX_HEADER_JSON = 1 << 24
 MAX_HEADER_STORED = MAX_HEADER_JSON + (1 << 16)
 MAX_FRAME_RAW = 1 << 26
 MAX_FRAME_STORED = MAX_FRAME_RAW + (1 << 20)
+# A small file must not fill the memory: what it may claim grows with what it has.
+FREE_FRAME_RAW = 5 << 22
+MAX_RAW_OF_STORED = 16  # bytes for each stored one, of a frame of over FREE_FRAME_RAW
+FREE_COMPONENTS = 1 << 16
+BYTES_OF_A_COMPONENT = 4  # of the file, for each component of over FREE_COMPONENTS
 MAX_TENSORS = 1 << 17
 MAX_FRAMES = 1 << 18
 MAX_PARTS = 1 << 20
 MAX_COMPONENTS = 1 << 22  # of all tensors together: their tables are read on opening
-MAX_SOURCE_HEADER = 1 << 24
+MAX_SOURCE_HEADER = 1 << 24  # also of all those of a tree together
 MAX_WINDOW = 1 << 27
 MAX_BASE_TENSORS_PER_RECORD = 64
 MAX_DIMENSIONS = 32

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
-from ..canonical import weight
 from ..closing import Closing
-from ..errors import ContainerError, UnsupportedFeature
-from . import limits
-from .compression import decompress
+from ..errors import ContainerError
 from .fidelity import check_budget
 from .frames import ContainerFile, Frames
 from .header import parse_header
 from .integers import Int32
 from .part_rows import component_rows, element_rows, layout_of
+from .prologue import CONTAINER, read_header
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
 from .rows import FrameRows, Int64, Rows
-from .structure import check_structure
+from .structure import check_size, check_structure
 from .table import TABLE_ENTRY_SIZE, ComponentTable, unpack_table
 
 FRAMES_PLACED = 64  # of which it is remembered where each row stands
+MOST_BYTES = 4 << 20  # that are handed out at once, of what is stored as bytes
 
 
 @dataclass(frozen=True)
@@ -152,36 +149,13 @@ class Container(Closing):
         return self._frames.check()
 
     def _read_header(self) -> Header:
-        prologue = self._file.read(0, limits.PROLOGUE_SIZE)
-        if not prologue.startswith(limits.MAGIC):
-            raise ContainerError(f"{self.path} is not a .dsvd container")
-        if len(prologue) < limits.PROLOGUE_SIZE:
-            raise ContainerError(f"{self.path} ends inside its prologue")
-        version, zero, stored_size, json_size, zero_too, checksum = struct.unpack_from(
-            "<HHIIIQ", prologue, len(limits.MAGIC)
-        )
-        if version != limits.VERSION:
-            raise UnsupportedFeature(f"{self.path} is of format version {version}")
-        if zero or zero_too:
-            raise ContainerError(f"{self.path}: a reserved field of the prologue is not zero")
-        if json_size > limits.MAX_HEADER_JSON or stored_size > limits.MAX_HEADER_STORED:
-            raise ContainerError(f"{self.path}: the header is over its limit")
-        payload_offset = limits.PROLOGUE_SIZE + stored_size
-        if payload_offset > self.size:
-            raise ContainerError(f"{self.path} ends inside its header")
-        stored = self._file.read(limits.PROLOGUE_SIZE, stored_size)
-        expected = xxhash.xxh3_64(prologue[: limits.CHECKED_PROLOGUE_SIZE])
-        expected.update(stored)
-        if expected.intdigest() != checksum:
-            raise ContainerError(f"{self.path}: the header does not match its checksum")
+        text, payload_offset = read_header(self._file, CONTAINER)
         try:
-            text = decompress(stored, json_size, "the header")
-            if weight(text) > limits.MAX_WEIGHT:
-                raise ContainerError(f"the header holds too much: it weighs {weight(text)}")
             header = parse_header(text, payload_offset)
             check_structure(header)
             end = payload_offset + sum(frame.stored for frame in header.frames)
             check_budget(header, end)
+            check_size(header, end)
         except ContainerError as error:
             raise type(error)(f"{self.path}: {error}") from error
         if end != self.size:
@@ -205,7 +179,8 @@ class Container(Closing):
                 rows = self._part_rows(frame, part, first)
                 start = len(groups) if rows else size
                 nbytes = sum(map(layout.size, rows)) if rows else _part_size(frame, part)
-                places.append(_Place(index, first, part.count, start, nbytes))
+                whole = _Place(index, first, part.count, start, nbytes)
+                places += _runs(whole) if frame.content in ("bytes", "files") else [whole]
                 groups += rows
                 size += nbytes
             if size != frame.raw:
@@ -281,6 +256,13 @@ class Container(Closing):
     def _of(self, tensor: int, what: str) -> ContainerError:
         """An error of one tensor, with the file and its name in front."""
         return ContainerError(f"{self.path}: tensor {self.header.tensors[tensor].name!r}: {what}")
+
+
+def _runs(place: _Place) -> Iterator[_Place]:
+    """A part of bytes, cut so that no reader needs memory for all of a frame once more."""
+    for at in range(0, place.count, MOST_BYTES):
+        count = min(MOST_BYTES, place.count - at)
+        yield _Place(place.frame, place.first + at, count, place.start + at, count)
 
 
 def _part_size(frame: Frame, part: Part) -> int:

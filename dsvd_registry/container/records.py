@@ -264,5 +264,9 @@ class Header:
     @property
     def keeps_source(self) -> bool:
         """Whether the result is the source, a single file, again to the byte."""
-        has_header = any(frame.content == "source_header" for frame in self.frames)
-        return has_header and not self.is_lossy and self.tree is None
+        return self.keeps_files and not self.is_lossy and self.tree is None
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether the source's files come back to the byte where all of its tensors do."""
+        return any(frame.content == "source_header" for frame in self.frames)

@@ -39,6 +39,20 @@ def check_structure(header: Header) -> None:
     check_fidelity(header)
 
 
+def check_size(header: Header, size: int) -> None:
+    """Raises `ContainerError` for more components than a file of `size` bytes may have.
+
+    Their tables are read on opening, and equal ones take next to nothing in the file.
+    """
+    most = limits.FREE_COMPONENTS + size // limits.BYTES_OF_A_COMPONENT
+    if (count := _components(header)) > most:
+        raise ContainerError(f"{count} components are too many for a file of {size} bytes")
+
+
+def _components(header: Header) -> int:
+    return sum(tensor.rank for tensor in header.tensors if isinstance(tensor, LowRankRecord))
+
+
 def raw_bytes(tensor: TensorRecord) -> int:
     """How many bytes of the tensor are stored as they are: all, those of new rows, or none."""
     if isinstance(tensor, RawRecord):
@@ -124,17 +138,21 @@ def _check_frames(header: Header) -> None:
     headers = order.count(FRAME_ORDER.index("source_header"))
     if header.tree is None and headers > 1:
         raise ContainerError("more than one frame holds the source's header")
-    for frame in header.frames:
-        if frame.content == "source_header":
-            if header.source.format != "safetensors" and header.tree is None:
-                raise ContainerError("a header of a source that is not a safetensors file")
-            if frame.raw > limits.MAX_SOURCE_HEADER:
-                raise ContainerError("the source's header is over its limit")
+    for i, frame in enumerate(header.frames):
+        loose = frame.raw > limits.FREE_FRAME_RAW
+        if loose and frame.raw > limits.MAX_RAW_OF_STORED * frame.stored:
+            raise ContainerError(
+                f"frames[{i}] would become {frame.raw} bytes of {frame.stored}, over the limit"
+            )
+    if headers and header.source.format != "safetensors" and header.tree is None:
+        raise ContainerError("a header of a source that is not a safetensors file")
+    source_headers = (frame.raw for frame in header.frames if frame.content == "source_header")
+    if sum(source_headers) > limits.MAX_SOURCE_HEADER:
+        raise ContainerError("the source's header is over its limit")
     if sum(len(frame.parts) for frame in header.frames) > limits.MAX_PARTS:
         raise ContainerError(f"more than {limits.MAX_PARTS} parts")
-    components = sum(t.rank for t in header.tensors if isinstance(t, LowRankRecord))
-    if components > limits.MAX_COMPONENTS:
-        raise ContainerError(f"{components} components are more than {limits.MAX_COMPONENTS}")
+    if (count := _components(header)) > limits.MAX_COMPONENTS:
+        raise ContainerError(f"{count} components are more than {limits.MAX_COMPONENTS}")
     counts: dict[tuple[FrameContent, int], int] = {}
     for i, frame in enumerate(header.frames):
         if (frame.content == "source_header") == bool(frame.parts):

@@ -14,6 +14,7 @@ from . import limits
 from .integers import join_planes, split_planes
 
 TABLE_ENTRY_SIZE = 13
+CHECKED = 1 << 14  # components that are Python's own numbers at once
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,20 @@ class ComponentTable:
                 raise ContainerError(f"a component's {name} is all zero")
             if (maxima > limits.MAX_MAGNITUDE).any():
                 raise ContainerError(f"a component's {name} is over {limits.MAX_MAGNITUDE}")
-        exponents, max_a, max_b = self.exponents.tolist(), self.max_a.tolist(), self.max_b.tolist()
-        for e, a, b in zip(exponents, max_a, max_b, strict=True):
-            if e < limits.MIN_EXPONENT or e + a.bit_length() + b.bit_length() > limits.MAX_EXPONENT:
-                raise ContainerError(f"a component's exponent {e} is outside the limits")
-        if magnitude_bound(exponents, max_a, max_b) >= EXACT_FP64:
+        bound, least = 0, int(self.exponents.min())
+        for first in range(0, self.rank, CHECKED):
+            part = self.rows(first, first + CHECKED)
+            exponents, max_a, max_b = (
+                part.exponents.tolist(),
+                part.max_a.tolist(),
+                part.max_b.tolist(),
+            )
+            for e, a, b in zip(exponents, max_a, max_b, strict=True):
+                bits = a.bit_length() + b.bit_length()
+                if e < limits.MIN_EXPONENT or e + bits > limits.MAX_EXPONENT:
+                    raise ContainerError(f"a component's exponent {e} is outside the limits")
+            bound += magnitude_bound(exponents, max_a, max_b) << (min(exponents) - least)
+        if bound >= EXACT_FP64:
             raise ContainerError("the exactness bound is 2^53 or more")
 
     def rank_at(self, tau: float, nuclear_norm: float) -> int:

@@ -6,23 +6,20 @@ The output is a pure function of what is given: no time, no name of a machine, o
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-import xxhash
-
-from ..errors import ContainerError
 from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
 from .compression import BYTES, NUMBERS, TEXT, compress, compress_blocks
 from .fidelity import check_budget
 from .header import header_json
+from .prologue import CONTAINER, packed_header
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
 from .rows import Run, blocks
-from .structure import check_structure
+from .structure import check_size, check_structure
 
 # A frame is closed once it holds this much: of more rows, more are alike.
 FRAME_TARGET = 4 << 20
@@ -70,7 +67,7 @@ class PayloadWriter:
     def add(
         self, content: FrameContent, part: Part | None, runs: Iterable[Run], band: int = 0
     ) -> None:
-        """Append one part, of at most `limits.MAX_FRAME_RAW - FRAME_TARGET` bytes."""
+        """Append one part, of at most `limits.FREE_FRAME_RAW - FRAME_TARGET` bytes."""
         frame = self._open.setdefault((content, band), _OpenFrame())
         if part is not None:
             frame.parts.append(part)
@@ -118,18 +115,10 @@ def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> 
     file would be over its budget is such a header.
     """
     check_structure(header)
-    data = header_json(header)
-    if len(data) > limits.MAX_HEADER_JSON:
-        raise ContainerError(
-            f"the header would have {len(data)} bytes of JSON; {limits.MAX_HEADER_JSON} is the limit"
-        )
-    stored = compress(data, TEXT)
-    payload_size = sum(frame.stored for frame in header.frames)
-    check_budget(header, limits.PROLOGUE_SIZE + len(stored) + payload_size)
-    start = limits.MAGIC + struct.pack("<HHIII", limits.VERSION, 0, len(stored), len(data), 0)
-    checksum = xxhash.xxh3_64(start)
-    checksum.update(stored)
-    out.write(start + struct.pack("<Q", checksum.intdigest()))
-    out.write(stored)
+    start = packed_header(CONTAINER, header_json(header))
+    size = len(start) + sum(frame.stored for frame in header.frames)
+    check_budget(header, size)
+    check_size(header, size)
+    out.write(start)
     for chunk in payload:
         out.write(chunk)

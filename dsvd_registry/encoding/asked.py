@@ -56,7 +56,16 @@ class ByBudget:
         return canonical.dump({"budget": self.budget}).decode()
 
 
-Asked = ByTau | ByError | ByBudget
+@dataclass(frozen=True)
+class ForLossless:
+    """The least bytes of container and residual together: what the container alone gives follows."""
+
+    def settings(self) -> str:
+        """Canonical JSON by which the same wish is recognised."""
+        return canonical.dump({"lossless": True}).decode()
+
+
+Asked = ByTau | ByError | ByBudget | ForLossless
 
 
 def asked(
@@ -66,8 +75,9 @@ def asked(
     budget: int | None,
     grid_noise: float | None,
     keep_noise: bool,
+    lossless: bool = False,
 ) -> Asked:
-    """The wish in these arguments; nothing asked for is `DEFAULT_TAU`.
+    """The wish in these arguments; nothing asked for is `DEFAULT_TAU`, or what `lossless` takes.
 
     Raises `InvalidArgument` for values out of range, and for two wishes at once.
     """
@@ -82,6 +92,12 @@ def asked(
                 "An error or a budget decides ranks and grid by itself: leave them out.",
             )
         return ByError(checked_error(max_error)) if max_error is not None else _budget(budget or 0)
+    if lossless and tau is None and max_error is None and budget is None:
+        if grid_noise is not None or keep_noise:
+            raise InvalidArgument(
+                "grid_noise and keep_noise belong to tau", "Give a tau too, or leave them out."
+            )
+        return ForLossless()
     noise = DEFAULT_GRID_NOISE if grid_noise is None else grid_noise
     if not 0 < noise <= 1:
         raise InvalidArgument(

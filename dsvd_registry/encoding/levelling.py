@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-
-import numpy as np
 
 from ..checkpoint import TensorInfo
 from ..codec.encode_level import encode_at, survey
 from ..codec.in_order import in_order
 from ..codec.water_level import Plan, Survey, Target
-from ..container.records import Encoding, Fidelity, LowRankRecord, RawRecord, TensorRecord
-from ..container.table import rank_at
+from ..container.records import Encoding, Fidelity, RawRecord, TensorRecord
 from ..container.totals import total_error
 from ..container.writer import container_size
 from ..errors import InvalidArgument
@@ -23,6 +19,7 @@ from .asked import ByBudget, ByError
 from .building import Draft, data_order, encoded, store
 from .fine import Fine
 from .one_tensor import Codec, PackedTensor, sides_of
+from .stored_tau import stored_tau, with_tau_rank
 
 # Shares of a budget that are aimed at, one after another: each time it is known better what the
 # bits take, and less is hoped for. Nothing is left to hope for at 0: the smallest there is.
@@ -127,8 +124,8 @@ class _Levels:
         self, made: Mapping[str, PackedTensor]
     ) -> tuple[Encoding, Mapping[str, TensorRecord]]:
         """The largest tau that every tensor stores, and with it the records."""
-        tau = _stored_tau(made)
-        records = {name: _with_tau_rank(packed, tau) for name, packed in made.items()}
+        tau = stored_tau(made)
+        records = {name: with_tau_rank(packed, tau) for name, packed in made.items()}
         error = total_error(records.values())
         return Encoding(tau, 0.0, replace(self._fidelity, error=error)), records
 
@@ -138,24 +135,3 @@ class _Levels:
         fidelity = draft.header.encoding.fidelity
         assert fidelity is not None
         return fidelity.error
-
-
-def _stored_tau(made: Mapping[str, PackedTensor]) -> float:
-    """Rounded down to four digits, so that no reader's sums fall short of it; 1 if all is stored."""
-    shares = [
-        float(packed.singular_values.astype(np.float64).sum()) / packed.record.nuclear_norm
-        for packed in made.values()
-        if isinstance(packed.record, LowRankRecord) and packed.singular_values is not None
-    ]
-    if not shares:
-        return 1.0
-    least = min(shares) * (1 - 1e-9)
-    digit = 10.0 ** (math.floor(math.log10(least)) - 3)
-    return min(1.0, float(f"{math.floor(least / digit) * digit:.4g}"))
-
-
-def _with_tau_rank(packed: PackedTensor, tau: float) -> TensorRecord:
-    record, values = packed.record, packed.singular_values
-    if not isinstance(record, LowRankRecord) or values is None:
-        return record
-    return replace(record, tau_rank=rank_at(values, tau, record.nuclear_norm))

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 
 from ..checkpoint import TensorInfo
 from ..codec.encode import Settings, encode
+from ..codec.least_total import encode_for_lossless
 from ..container.records import Encoding, TensorRecord
 from ..progress import Progress
 from ..store import ObjectStore, StoredObject
-from .asked import Asked, ByBudget, ByError, ByTau
+from .asked import Asked, ByBudget, ByError, ByTau, ForLossless
 from .building import check_storable, encoded, store
 from .fine import Fine
 from .levelling import store_by_budget, store_by_error
 from .one_tensor import Codec, PackedTensor
+from .stored_tau import stored_tau, with_tau_rank
 
 
 def store_fine_tune(
@@ -32,6 +34,8 @@ def store_fine_tune(
             return store_by_error(fine, asked, device, objects, progress)
         case ByBudget():
             return store_by_budget(fine, asked, device, objects, progress)
+        case ForLossless():
+            return _store_for_lossless(fine, device, objects, progress)
 
 
 def _store_by_tau(
@@ -45,6 +49,20 @@ def _store_by_tau(
     def finish(made: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
         encoding = Encoding(asked.tau, asked.grid_noise)
         return encoding, {name: packed.record for name, packed in made.items()}
+
+    with encoded(fine, codec_of, finish, objects, progress) as draft:
+        return store(draft, objects, progress)
+
+
+def _store_for_lossless(
+    fine: Fine, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    def codec_of(_: TensorInfo) -> Codec:
+        return lambda base, source, size_of: encode_for_lossless(base, source, device, size_of)
+
+    def finish(made: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+        tau = stored_tau(made)
+        return Encoding(tau, 0.0), {n: with_tau_rank(packed, tau) for n, packed in made.items()}
 
     with encoded(fine, codec_of, finish, objects, progress) as draft:
         return store(draft, objects, progress)

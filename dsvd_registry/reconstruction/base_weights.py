@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.dtypes import tensor_bytes
-from ..checkpoint.model import Copier
+from ..checkpoint.model import Copier, check_name, check_shape, shown
 from ..closing import Closing
 from ..container.records import BaseTensor
-from ..errors import BaseMismatch, ContainerError, RegistryError
-from ..hashing import Fingerprint, sha256, weights_digest, xxh3
+from ..errors import BaseMismatch, CheckpointError, ContainerError, RegistryError
+from ..hashing import Fingerprint, sha256, weights_digest
 from ..store import canonical
 
 
@@ -44,23 +45,38 @@ class Manifest:
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
         """Raises `RegistryError` for anything but a manifest."""
         value = canonical.parse(data, where)
-        entries = value.get("tensors") if isinstance(value, dict) else None
-        if not isinstance(entries, list):
-            raise RegistryError(f"{where} is not the manifest of a base")
         try:
-            return cls(
-                tuple(
-                    Fingerprint(
-                        str(entry["name"]),
-                        str(entry["dtype"]),
-                        tuple(int(size) for size in entry["shape"]),
-                        str(entry["sha256"]),
-                    )
-                    for entry in entries
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise RegistryError(f"{where} is not the manifest of a base") from error
+            manifest = cls(tuple(map(_fingerprint, _field(value, {"tensors"}, list))))
+        except CheckpointError as error:
+            raise RegistryError(f"{where} is not the manifest of a base: {error}") from error
+        if len({tensor.name for tensor in manifest.tensors}) < len(manifest.tensors):
+            raise RegistryError(f"{where} is not the manifest of a base: a name stands twice")
+        return manifest
+
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def _fingerprint(entry: Any) -> Fingerprint:
+    """A tensor of a manifest. Raises `CheckpointError` for every rule that it breaks."""
+    names = {"name", "dtype", "shape", "sha256"}
+    shape = _field(entry, names, list, "shape")
+    name, dtype, digest = (_field(entry, names, str, key) for key in ("name", "dtype", "sha256"))
+    check_name(name)
+    found = Fingerprint(name, dtype, check_shape(name, tuple(shape)), digest)
+    tensor_bytes(found.dtype, found.shape)
+    if not _DIGEST.fullmatch(digest):
+        raise CheckpointError(f"tensor {shown(name)} has no SHA-256")
+    return found
+
+
+def _field(value: Any, names: set[str], kind: type, name: str = "tensors") -> Any:
+    """The field `name` of an object that has exactly the fields `names`."""
+    if not isinstance(value, dict) or value.keys() != names:
+        raise CheckpointError(f"it is not an object of {', '.join(sorted(names))} alone")
+    if type(value[name]) is not kind:
+        raise CheckpointError(f"its field {name!r} is of another type")
+    return value[name]
 
 
 class BaseReader(Protocol):
@@ -86,8 +102,7 @@ class BaseReader(Protocol):
 
 
 class BaseWeights(Closing):
-    """An open base. Every tensor read is compared with the SHA-256 that is asked for; one that was,
-    with what it was then.
+    """An open base. Every tensor is compared with the SHA-256 that is asked for, whenever it is read.
 
     A base suits a container if it holds the tensors that the container names, by content: other
     tensors of it, and its name, do not matter.
@@ -101,7 +116,6 @@ class BaseWeights(Closing):
             t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors
         }
         self._by_content = {(t.sha256, t.dtype): t.name for t in manifest.tensors}
-        self._proven: dict[str, str] = {}  # from SHA-256 to XXH3 of the same bytes, once compared
         tree = checkpoint.tree
         self._kept = (
             {f.sha256: tree.places[f.path] for f in tree.others} if tree is not None else {}
@@ -135,19 +149,14 @@ class BaseWeights(Closing):
     def read(self, tensor: BaseTensor) -> memoryview:
         """The bytes of a tensor. Raises `BaseMismatch` if they are not the ones that are named."""
         data = self.read_unproven(tensor)
-        # Bytes that were proven once need only be seen not to have changed since. XXH3 goes first:
-        # of what changes between the two, it is then the one that will not be found again.
-        seen = None if data is None else xxh3(data)
-        if data is not None and self._proven.get(tensor.sha256) == seen:
-            return data
+        # Each time anew: the file may have been changed since, and by somebody who can forge XXH3.
         found = "nothing" if data is None else sha256(data)
-        if data is None or seen is None or found != tensor.sha256:
+        if data is None or found != tensor.sha256:
             raise BaseMismatch(
                 f"the base {self.name!r} ({self.digest}) is damaged: tensor {tensor.name!r} of "
                 f"{self.checkpoint.path} has the SHA-256 {found}, where {tensor.sha256} is needed",
                 "Restore that file, or add the base again with `dsvd base add`.",
             )
-        self._proven[tensor.sha256] = seen
         return data
 
     def copier(self, tensor: BaseTensor) -> Copier:

@@ -8,23 +8,31 @@ from ..container.reader import Container
 from ..fs import NewFile, new_file
 from ..progress import Meter, Progress
 from .base_weights import BaseWeights
+from .lossless import Lossless
 from .materializing import fill
-from .proving import check_recorded, proven_by_digest
+from .proving import proven_by_digest
 from .reconstruction import Reconstruction, ResultDigest
 
 
 def write_cached(
-    container: Container, base: BaseWeights, tau: float, path: Path, progress: Progress
+    container: Container,
+    base: BaseWeights,
+    tau: float | None,
+    lossless: Lossless | None,
+    path: Path,
+    progress: Progress,
 ) -> None:
-    """Write the result at `tau` to `path`, read-only, in the place of what is there.
+    """Write the result at `tau` (None: as it is on record) to `path`, read-only.
+
+    It takes the place of what is there.
 
     What a quicker process has put there is the same, and whoever has that open keeps it.
     Raises as `write_result` in materializing.py; then `path` is as it was.
     """
     with new_file(path.parent) as file:
-        if tau == container.header.encoding.tau:
-            with proven_by_digest(container, base) as reconstruction:
-                check_recorded(container, [_filled(file, reconstruction, progress)])
+        if tau is None:
+            with proven_by_digest(container, base, lossless) as recorded:
+                recorded.check([_filled(file, recorded.made, progress)])
         else:
             reconstruction = Reconstruction(container, base, tau)
             container.check_payload()  # no digest of the result is recorded

@@ -19,7 +19,8 @@ from ..progress import Meter, Progress
 from .base_weights import BaseWeights
 from .casting import CastDtype, CastResult, Uncast
 from .kept_files import file_chunks, kept_chunks, kept_files
-from .proving import check_recorded, proven_by_digest
+from .lossless import Lossless, LosslessReconstruction
+from .proving import Recorded, proven_by_digest
 from .reconstruction import Reconstruction, ResultDigest
 from .relaid import RelaidResult
 from .result_layout import Files, ResultFile
@@ -32,7 +33,8 @@ class Materialized:
 
     Of a folder `sha256` is that of its listing, and `size` the sum of its files. `recorded` is False
     for a tau below the stored one, a cast and another layout: the container keeps no digest of these.
-    `left_out`: the tensors that another layout has no place for.
+    `lossless`: the source itself, or a form of it. `left_out`: the tensors that another layout has no
+    place for.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Materialized:
     size: int
     tau: float
     recorded: bool
+    lossless: bool = False
     left_out: tuple[str, ...] = ()
 
 
@@ -47,12 +50,14 @@ class Materialized:
 class Wish:
     """How a result is to be written: at which tau, in which dtype and as which files.
 
-    None stands for what was stored and added.
+    None stands for what was stored and added. `lossless`: what makes it the source; None for what
+    the container alone gives, and with a `tau`.
     """
 
     tau: float | None = None
     dtype: CastDtype | None = None
     target: Target | None = None
+    lossless: Lossless | None = None
 
 
 def write_result(
@@ -74,7 +79,15 @@ def write_result(
     with _made(container, base, tau, wish) as result:
         write = _write_folder if result.is_folder else _write_file
         written = write(result, container, output, replace, progress)
-    return Materialized(output, written.sha256, written.size, tau, result.recorded, result.left_out)
+    return Materialized(
+        output,
+        written.sha256,
+        written.size,
+        tau,
+        recorded=result.recorded is not None,
+        lossless=wish.lossless is not None,
+        left_out=result.left_out,
+    )
 
 
 @dataclass(frozen=True)
@@ -87,12 +100,12 @@ class _Other:
 
 @dataclass(frozen=True)
 class _Result:
-    """Files to be written. `recorded`: their digests stand in the container."""
+    """Files to be written. `recorded`: those whose digests are on record, None if there are none."""
 
     made: Files
     others: tuple[_Other, ...]
     is_folder: bool
-    recorded: bool
+    recorded: Recorded | None
     left_out: tuple[str, ...] = ()
 
     @property
@@ -105,10 +118,12 @@ def _made(container: Container, base: BaseWeights, tau: float, wish: Wish) -> It
     is_folder = container.header.tree is not None
     others = tuple(_kept(container, base))
     if wish.dtype is None and wish.target is None and tau == container.header.encoding.tau:
-        with proven_by_digest(container, base) as reconstruction:
-            yield _Result(reconstruction, others, is_folder, recorded=True)
+        with proven_by_digest(container, base, wish.lossless) as recorded:
+            yield _Result(recorded.made, others, is_folder, recorded)
         return
     exact = Reconstruction(container, base, tau)
+    if wish.lossless is not None:
+        exact = LosslessReconstruction(container, base, wish.lossless)
     made: Uncast = exact
     left_out: tuple[str, ...] = ()
     if wish.target is not None:
@@ -116,7 +131,7 @@ def _made(container: Container, base: BaseWeights, tau: float, wish: Wish) -> It
         made, left_out, is_folder = relaid, relaid.left_out, wish.target.is_folder
         others = tuple(_of_pattern(wish.target))
     files = made if wish.dtype is None else CastResult(made, wish.dtype)
-    yield _Result(files, others, is_folder, recorded=False, left_out=left_out)
+    yield _Result(files, others, is_folder, None, left_out)
 
 
 def _kept(container: Container, base: BaseWeights) -> Iterator[_Other]:
@@ -134,13 +149,13 @@ def _write_file(
     result: _Result, container: Container, output: Path, replace: bool, progress: Progress
 ) -> ResultDigest:
     check_place(output, replace=replace)
-    if not result.recorded:
+    if result.recorded is None:
         container.check_payload()
     (only,) = result.made.files
     with new_file(output.parent) as file:
         found = fill(file, result.made, only, Meter(progress, "materializing", only.size))
-        if result.recorded:
-            check_recorded(container, [found])
+        if result.recorded is not None:
+            result.recorded.check([found])
         file.publish(output, replace=replace)
     return found
 
@@ -157,7 +172,7 @@ def _write_folder(
             f"{output} is not a folder that diffusers saves, and is not replaced",
             "Give another path, or remove it yourself.",
         )
-    if not result.recorded:
+    if result.recorded is None:
         container.check_payload()
     meter = Meter(progress, "materializing", result.size)
     found, listed = [], []
@@ -171,8 +186,8 @@ def _write_folder(
                 for chunk in other.chunks():
                     file.write(chunk)
             listed.append(other.file)
-        if result.recorded:
-            check_recorded(container, found)
+        if result.recorded is not None:
+            result.recorded.check(found)
         folder.publish(output, replace=replace)
     return ResultDigest(listing_digest(listed), sum(file.size for file in listed))
 

@@ -1,42 +1,61 @@
 """The recorded digest of a result proves the base's tensors, too: one hash instead of two.
 
-SHA-256 of everything that is made says whether container and base were whole. Only where it is
-another are the base's tensors hashed as well, to tell which of them is damaged.
+SHA-256 of everything that is made says whether container, residual and base were whole. Only where
+it is another are the base's tensors hashed as well, to tell which of them is damaged.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ..container.reader import Container
-from ..container.records import BasedRecord
+from ..container.records import BasedRecord, Result
 from ..errors import ContainerError, ResultMismatch
-from .base_weights import BaseWeights
+from .base_weights import BaseReader, BaseWeights
+from .lossless import Lossless, LosslessReconstruction
 from .reconstruction import Reconstruction, ResultDigest
 
 
-@contextlib.contextmanager
-def proven_by_digest(container: Container, base: BaseWeights) -> Iterator[Reconstruction]:
-    """A reconstruction at the stored tau over a base of which nothing is compared as it is read.
+@dataclass(frozen=True)
+class Recorded:
+    """What is made, and the digests on record of its files: `check` before anything is kept."""
 
-    Inside, `check_recorded` must have its digest before anything made is kept. Where that, or
-    making it, fails, and the base is damaged, raises `BaseMismatch` naming the tensor instead.
+    made: Reconstruction
+    results: tuple[Result, ...]
+
+    def check(self, found: Sequence[ResultDigest]) -> None:
+        """Raises `ResultMismatch` unless `found` are the digests on record."""
+        for own, expected in zip(found, self.results, strict=True):
+            if (own.sha256, own.size) != (expected.sha256, expected.size):
+                raise ResultMismatch(
+                    f"the result {expected.path} has the SHA-256 {own.sha256}, where "
+                    f"{expected.sha256} is recorded"
+                )
+
+
+@contextlib.contextmanager
+def proven_by_digest(
+    container: Container, base: BaseWeights, lossless: Lossless | None = None
+) -> Iterator[Recorded]:
+    """A result at the stored tau, or the source, over a base of which nothing is compared as it is
+    read.
+
+    Where its digest, or making it, fails, and the base is damaged, raises `BaseMismatch` naming the
+    tensor instead.
     """
     header = container.header
     try:
-        yield Reconstruction(container, base.unproven(), header.encoding.tau)
+        yield _recorded(container, base.unproven(), lossless)
     except (ContainerError, ResultMismatch):
         named = (b for t in header.tensors if isinstance(t, BasedRecord) for b in t.base)
         base.check(dict.fromkeys(named))
         raise
 
 
-def check_recorded(container: Container, found: Sequence[ResultDigest]) -> None:
-    """Raises `ResultMismatch` unless `found` are the digests that the container records."""
-    for own, expected in zip(found, container.header.results, strict=True):
-        if (own.sha256, own.size) != (expected.sha256, expected.size):
-            raise ResultMismatch(
-                f"the result {expected.path} has the SHA-256 {own.sha256}, where "
-                f"{expected.sha256} is recorded"
-            )
+def _recorded(container: Container, base: BaseReader, lossless: Lossless | None) -> Recorded:
+    if lossless is None:
+        header = container.header
+        return Recorded(Reconstruction(container, base, header.encoding.tau), header.results)
+    return Recorded(LosslessReconstruction(container, base, lossless), lossless.results)

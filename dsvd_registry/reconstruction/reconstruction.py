@@ -228,7 +228,7 @@ class ResultTensor:
         """All of it, in order: the common rows, then what is stored as bytes."""
         record = self.record
         if isinstance(record, BasedRecord):
-            columns, width = _columns(record), _width(record.dtype)
+            columns, width = columns_of(record), _width(record.dtype)
             rows = tensor_bytes(record.dtype, record.common_shape) // (columns * width)
             for first, end in row_tiles(rows, columns):
                 yield Run(first, end, (end - first) * columns * width)
@@ -257,7 +257,7 @@ class ResultTensor:
             self.viewed.release()
 
     def _compute(self, record: BasedRecord, run: Run, memory: Memory) -> None:
-        shape = run.end - run.first, _columns(record)
+        shape = run.end - run.first, columns_of(record)
         base_dtype, dtype = TORCH_DTYPES[record.base[0].dtype], TORCH_DTYPES[record.dtype]
         row = shape[1] * base_dtype.itemsize
         held = scratch.memory("base", shape[0] * row)
@@ -281,7 +281,7 @@ class ResultTensor:
             )
 
 
-def _columns(record: BasedRecord) -> int:
+def columns_of(record: BasedRecord) -> int:
     """Elements in what counts as a row of the common rows where they are cut into runs."""
     return record.matrix_shape[1] if isinstance(record, LowRankRecord) else 1
 

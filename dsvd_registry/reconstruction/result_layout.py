@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .. import canonical
@@ -92,6 +92,20 @@ def result_files(
     if len(taken) != len(header.tensors):
         raise ContainerError(_STRANGE)
     return (ResultFile(RESULT_PATH, "", _layout(source_header, taken, header, tau)),)
+
+
+def source_files(header: Header, source_headers: Sequence[bytes]) -> tuple[ResultFile, ...]:
+    """The files of the source, whose tensors are all as they were.
+
+    A source of another format than safetensors gets the canonical file of its tensors.
+    """
+    if header.tree is None and not source_headers:
+        tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
+        metadata = {"format": "pt", "dsvd.source": header.source.sha256}
+        return (ResultFile(RESULT_PATH, "", canonical_layout(tensors, metadata)),)
+    lossy = result_files(header, source_headers, header.encoding.tau)
+    layouts = map(kept_layout, source_headers)
+    return tuple(replace(file, layout=layout) for file, layout in zip(lossy, layouts, strict=True))
 
 
 def own_metadata(header: Header, tau: float) -> dict[str, str]:

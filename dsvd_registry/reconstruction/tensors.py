@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 
 import torch
 
 from ..closing import Closing
-from ..container.reader import Container
-from .base_weights import BaseWeights
 from .reconstruction import Reconstruction
 
 
@@ -18,10 +17,8 @@ class LazyTensors(Closing, Mapping[str, torch.Tensor]):
     A look-up raises `KeyError` for an unknown name, `ContainerError` or `BaseMismatch` for damage.
     """
 
-    def __init__(self, container: Container, base: BaseWeights, tau: float | None) -> None:
-        self._container, self._base = container, base
-        stored = container.header.encoding.tau
-        self._reconstruction = Reconstruction(container, base, stored if tau is None else tau)
+    def __init__(self, reconstruction: Reconstruction, opened: ExitStack) -> None:
+        self._reconstruction, self._opened = reconstruction, opened
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self._reconstruction.tensor(name)
@@ -33,6 +30,5 @@ class LazyTensors(Closing, Mapping[str, torch.Tensor]):
         return len(self._reconstruction.names)
 
     def close(self) -> None:
-        """Close the container and the base; no tensor can be looked up afterwards."""
-        self._container.close()
-        self._base.close()
+        """Close what it reads; no tensor can be looked up afterwards."""
+        self._opened.close()

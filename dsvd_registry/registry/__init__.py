@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .curve import Point as Point
     from .portable import Exported as Exported
     from .registry import Registry as Registry
+    from .repairing import Lost as Lost
+    from .repairing import Repaired as Repaired
+    from .repairing import Restored as Restored
     from .report import GroupRow as GroupRow
     from .report import KindRow as KindRow
     from .report import Report as Report
@@ -55,13 +58,16 @@ _HOMES = {
     "GroupRow": ".report",
     "GroupSpectrum": ".spectra",
     "KindRow": ".report",
+    "Lost": ".repairing",
     "Materialized": "..reconstruction.materializing",
     "ModelUsage": ".cleaning",
     "Point": ".curve",
     "Progress": "..progress",
     "Refusal": ".adding_many",
     "Registry": ".registry",
+    "Repaired": ".repairing",
     "Report": ".report",
+    "Restored": ".repairing",
     "Signed": ".signed",
     "Signer": ".signed",
     "StoppedMany": ".adding_many",

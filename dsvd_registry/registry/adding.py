@@ -13,7 +13,7 @@ from ..checkpoint import Checkpoint, open_checkpoint
 from ..checkpoint.listing import listing_bytes
 from ..checkpoint.tree import ListedFile
 from ..container.records import Source
-from ..encoding.asked import Asked
+from ..encoding.asked import Asked, ForLossless
 from ..encoding.asked_of_lora import SOURCE_FORMAT, AskedOfLora
 from ..errors import Conflict, InvalidArgument
 from ..fs import storage_errors
@@ -22,17 +22,22 @@ from ..progress import Meter, Progress
 from ..store import ObjectStore, names
 from ..store.fields import MAX_TEXT
 from .identity import fingerprint_checkpoint, source_of, unchanging
+from .lossless import attach_residual, residual_of
 from .many_files import own_name
 from .opening import open_base
-from .summary import summary_of
+from .summary import Summary, summary_of
 
 
 @dataclass(frozen=True)
 class Addition:
-    """What `add` did: `created` is False where the version was there already."""
+    """What `add` did: `created` is False where the version was there already.
+
+    `upgraded`: it was there, lossy, and is lossless now.
+    """
 
     version: VersionRecord
     created: bool
+    upgraded: bool = False
 
     @property
     def ref(self) -> str:
@@ -113,12 +118,15 @@ def add_version(
     objects: ObjectStore,
     progress: Progress,
     *,
+    lossless: bool = False,
     skip_unsupported: bool = False,
 ) -> Addition:
     """Store the checkpoint `path` as the next version of `model`, or find it there already.
 
     The same source, base and settings are recognised without computing anything; under another
     model's name they share its container. A LoRA file stands for the base with it merged in.
+
+    With `lossless` the version has a residual, too; one that was there without gets it.
     """
     check_model(model, catalog)
     tags = checked_labels(tags, note)
@@ -126,37 +134,77 @@ def add_version(
         from ..codec.devices import check_device
 
         check_device(device)
-    with unchanging(path), open_checkpoint(path) as checkpoint:
+    with unchanging(path) as check_unchanged, open_checkpoint(path) as checkpoint:
         wish: Asked | AskedOfLora = asked
         if is_lora(checkpoint.tensors):
+            if lossless:
+                raise InvalidArgument(
+                    f"{path} is a LoRA file, which stands for weights that are in no file",
+                    "Leave lossless out: what is stored of it by default is all of it.",
+                )
             wish = AskedOfLora.of(checkpoint, asked, skip_unsupported)
         settings = wish.settings()
         format = SOURCE_FORMAT if isinstance(wish, AskedOfLora) else checkpoint.format
         digest, size = source_of(checkpoint, catalog, progress)
         source = Source(format, digest, size)
-        known = catalog.find_version(digest, base.digest, settings, model)
+        known = _known(digest, base, wish, model, catalog)
         if known is not None and objects.is_whole(known.container):
-            return Addition(labelled(known, note, tags, catalog), created=False)
-        twin = catalog.find_version(digest, base.digest, settings)
-        if twin is not None and objects.is_whole(twin.container):
-            container, size, summary = twin.container, twin.size, dict(twin.summary)
+            version, created = known, False
         else:
-            container, size = _encode(checkpoint, source, base, wish, device, objects, progress)
-            summary = summary_of(container, base, objects)
-    if known is not None and known.container == container:  # its object was lost, and is back
-        return Addition(labelled(known, note, tags, catalog), created=False)
-    version = catalog.add_version(
-        model,
-        container=container,
-        size=size,
-        base=base.digest,
-        source=CatalogSource(source.format, source.sha256, source.size),
-        settings=settings,
-        summary=summary,
-        note=note,
-        confirm=lambda: objects.path(container),
-    )
-    return Addition(labelled(version, note, tags, catalog), created=True)
+            container, size, summary = _stored(
+                checkpoint, source, base, wish, device, catalog, objects, progress
+            )
+            check_unchanged()
+            if known is not None and known.container == container:  # it was lost, and is back
+                version, created = known, False
+            else:
+                created = True
+                version = catalog.add_version(
+                    model,
+                    container=container,
+                    size=size,
+                    base=base.digest,
+                    source=CatalogSource(source.format, source.sha256, source.size),
+                    settings=settings,
+                    summary=summary,
+                    note=note,
+                    confirm=lambda: objects.path(container),
+                )
+        upgraded = lossless and not created and version.residual is None
+        if lossless:
+            residual = residual_of(version, checkpoint, base, device, catalog, objects, progress)
+            check_unchanged()
+            version = attach_residual(version, residual, catalog, objects)
+    return Addition(labelled(version, note, tags, catalog), created, upgraded)
+
+
+def _known(
+    source: str, base: BaseRecord, wish: Asked | AskedOfLora, model: str, catalog: Catalog
+) -> VersionRecord | None:
+    """The newest version of the model that is this source, stored as it is wished.
+
+    Who wants it lossless and asks for no fidelity has it in any version of the source.
+    """
+    settings = None if isinstance(wish, ForLossless) else wish.settings()
+    return catalog.find_version(source, base.digest, settings, model)
+
+
+def _stored(
+    checkpoint: Checkpoint,
+    source: Source,
+    base: BaseRecord,
+    wish: Asked | AskedOfLora,
+    device: str,
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> tuple[str, int, Summary]:
+    """SHA-256, size and figures of a container: a new one, or that of another model."""
+    twin = catalog.find_version(source.sha256, base.digest, wish.settings())
+    if twin is not None and objects.is_whole(twin.container):
+        return twin.container, twin.size, dict(twin.summary)
+    container, size = _encode(checkpoint, source, base, wish, device, objects, progress)
+    return container, size, summary_of(container, base, objects)
 
 
 def name_of(path: Path) -> str:

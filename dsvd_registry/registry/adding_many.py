@@ -17,13 +17,13 @@ from ..encoding.asked import Asked
 from ..errors import DsvdError, InvalidArgument, StorageError
 from ..progress import FILES, Progress
 from ..store import ObjectStore
-from .adding import add_version, checked_labels, name_of
+from .adding import Addition, add_version, checked_labels, name_of
 from .best_base import BaseMatch, best_base, check_some
 from .many_files import Repeat, check_names, checkpoints_in, each_once, is_one_checkpoint
 from .opening import open_container, read_manifest
 from .report import report
 
-Outcome = Literal["added", "there", "refused"]
+Outcome = Literal["added", "there", "upgraded", "refused"]
 BUG = 70  # the program's exit code for one
 
 
@@ -41,6 +41,7 @@ class Refusal:
 class AddedFile:
     """What became of one file. `ref` and `base` (its name) are None where it was refused.
 
+    `given_back`: whether the registry gives the file, or folder, back to the byte.
     `match`: how the base was found, where none was named. `warnings`, `left_out`: of its report.
     """
 
@@ -51,6 +52,7 @@ class AddedFile:
     container: str | None = None
     source_bytes: int = 0
     stored_bytes: int = 0
+    given_back: bool = False
     match: BaseMatch | None = None
     warnings: tuple[str, ...] = ()
     left_out: tuple[Omission, ...] = ()
@@ -79,6 +81,11 @@ class AddedMany:
         return self._of("there")
 
     @property
+    def upgraded(self) -> tuple[AddedFile, ...]:
+        """Those that were there, lossy, and are lossless now."""
+        return self._of("upgraded")
+
+    @property
     def refused(self) -> tuple[AddedFile, ...]:
         return self._of("refused")
 
@@ -89,13 +96,13 @@ class AddedMany:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of their containers; one that several share counts once."""
+        """Bytes of their containers and residuals; one that several share counts once."""
         return sum({file.container: file.stored_bytes for file in self.files}.values())
 
     @property
     def safe_to_delete(self) -> tuple[Path, ...]:
-        """Originals that the registry gives back to the byte: none, until versions can be lossless."""
-        return ()
+        """Originals that the registry gives back to the byte: made once, and their digest compared."""
+        return tuple(file.path for file in self.files if file.given_back)
 
     @property
     def exit_code(self) -> int:
@@ -123,6 +130,7 @@ class Manner:
     device: str
     note: str
     tags: tuple[str, ...]
+    lossless: bool = False
     skip_unsupported: bool = False
 
 
@@ -208,23 +216,33 @@ def _added(
         catalog,
         objects,
         progress,
+        lossless=manner.lossless,
         skip_unsupported=manner.skip_unsupported,
     )
     version = addition.version
     with open_container(version, objects) as container:
+        header = container.header
         account = report(container, (t.name for t in read_manifest(base, objects).tensors))
     return AddedFile(
         path,
-        outcome="added" if addition.created else "there",
+        outcome=outcome_of(addition),
         ref=version.ref,
         base=base.name,
         container=version.container,
         source_bytes=version.source.size,
-        stored_bytes=version.size,
+        stored_bytes=version.stored_size,
+        given_back=header.keeps_source or (version.residual is not None and header.keeps_files),
         match=match,
         warnings=account.warnings,
         left_out=account.left_out,
     )
+
+
+def outcome_of(addition: Addition) -> Outcome:
+    """In a word."""
+    if addition.created:
+        return "added"
+    return "upgraded" if addition.upgraded else "there"
 
 
 def _refused(path: Path, error: DsvdError) -> AddedFile:

@@ -6,17 +6,20 @@ Two processes that want the same file may both make it; each finds a whole one.
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from .. import canonical
 from ..catalog import Catalog, VersionRecord
 from ..container.reader import Container
+from ..container.records import Result
 from ..errors import InvalidArgument
 from ..fs import make_folder, renew_time, storage_errors
 from ..progress import Progress
 from ..reconstruction.result_layout import checked_files
 from ..store import ObjectStore
 from .cache import Cache
+from .lossless import opened_lossless, opened_residual
 from .opening import open_container, open_version
 
 
@@ -28,13 +31,14 @@ def cached_file(
     objects: ObjectStore,
     progress: Progress,
 ) -> Path:
-    """The file of a version at `tau` (default: the stored one), made unless it is there.
+    """The file of a version at `tau` (default: as it is on record), made unless it is there.
 
     Raises `BaseMismatch`, `ContainerError`, `TauNotServed`, `ResultMismatch`, `StorageError`.
     """
     with open_container(version, objects) as container:
-        tau = container.header.encoding.tau if tau is None else tau
-        path, size = _place(container, version, tau, cache)
+        if tau == container.header.encoding.tau:
+            version, tau = replace(version, residual=None), None
+        path, size = _place(container, version, tau, cache, objects)
     make_folder(cache.folder)
     renew_time(path)  # so that it does not go; another user's may not be renewed, and is used
     if _size(path) != size:
@@ -42,16 +46,24 @@ def cached_file(
             write_cached,  # imports torch, which a file that is there spares
         )
 
-        with open_version(version, catalog, objects) as (container, weights):
+        recorded = version if tau is None else replace(version, residual=None)
+        with (
+            open_version(version, catalog, objects) as (container, weights),
+            opened_lossless(recorded, objects) as lossless,
+        ):
             cache.remove_abandoned()
             cache.make_room(path, size)
-            write_cached(container, weights, tau, path, progress)
+            write_cached(container, weights, tau, lossless, path, progress)
     cache.make_room(path)
     return path
 
 
 def _place(
-    container: Container, version: VersionRecord, tau: float, cache: Cache
+    container: Container,
+    version: VersionRecord,
+    tau: float | None,
+    cache: Cache,
+    objects: ObjectStore,
 ) -> tuple[Path, int]:
     """Where the file is to be, and how large."""
     header = container.header
@@ -60,13 +72,19 @@ def _place(
             f"{version.ref} is a folder, and the cache is one of files",
             "Write it with `dsvd materialize`, or use `dsvd_registry.runtime`.",
         )
-    if tau == header.encoding.tau:
-        result = header.results[0]
+    if tau is None:
+        (result,) = header.results if version.residual is None else _of_source(version, objects)
         return cache.path_of(result.sha256), result.size
     # What a lower tau gives has no recorded SHA-256.
     path = cache.path_of(version.container, canonical.encode(tau).decode())
     (file,) = checked_files(container, tau)
     return path, file.size
+
+
+def _of_source(version: VersionRecord, objects: ObjectStore) -> tuple[Result, ...]:
+    assert version.residual is not None
+    with opened_residual(version, version.residual, objects) as residual:
+        return residual.header.results
 
 
 def _size(path: Path) -> int | None:

@@ -17,7 +17,7 @@ DEFAULT_GRACE_DAYS = 14.0
 
 @dataclass(frozen=True)
 class ModelUsage:
-    """Bytes of a model's containers; `shared_bytes` of them are other models' containers too."""
+    """Bytes of a model's containers and residuals; `shared_bytes` of them are other models' too."""
 
     name: str
     versions: int
@@ -38,12 +38,16 @@ class BaseUsage:
 
 @dataclass(frozen=True)
 class Usage:
-    """All bytes of the store. `reclaimable`: of objects that nothing needs, whatever their age."""
+    """All bytes of the store. `reclaimable`: of objects that nothing needs, whatever their age.
+
+    `quarantined`: of damaged objects that `repair` set aside, which `gc` leaves alone; not in `total`.
+    """
 
     models: tuple[ModelUsage, ...]
     bases: tuple[BaseUsage, ...]
     total: int
     reclaimable: int
+    quarantined: int
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,12 @@ def usage(catalog: Catalog, objects: ObjectStore) -> Usage:
     users: dict[str, set[str]] = defaultdict(set)
     for version in catalog.versions():
         of_model[version.model].append(version)
-        users[version.container].add(version.model)
+        for sha256 in version.objects:
+            users[sha256].add(version.model)
     models = []
     for name, own in sorted(of_model.items()):
-        sizes = {version.container: version.size for version in own}
-        shared = sum(size for container, size in sizes.items() if len(users[container]) > 1)
+        sizes = {sha256: size for version in own for sha256, size in version.objects.items()}
+        shared = sum(size for sha256, size in sizes.items() if len(users[sha256]) > 1)
         source = sum(version.source.size for version in own)
         models.append(ModelUsage(name, len(own), sum(sizes.values()), shared, source))
     bases = tuple(
@@ -81,6 +86,7 @@ def usage(catalog: Catalog, objects: ObjectStore) -> Usage:
         bases=bases,
         total=sum(entry.size for entry in listed),
         reclaimable=sum(entry.size for entry in listed if entry.sha256 not in needed),
+        quarantined=objects.quarantine_size(),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..catalog import CachedFingerprint, Catalog, FileState
@@ -18,17 +18,21 @@ from ..reconstruction.base_weights import Manifest
 
 
 @contextlib.contextmanager
-def unchanging(path: Path) -> Iterator[None]:
+def unchanging(path: Path) -> Iterator[Callable[[], None]]:
     """Raises `StorageError` if another program changes it while it is read here, in parts.
 
-    A file, or all of a folder.
+    A file, or all of a folder. What it gives does the same at once: for who keeps something inside.
     """
     before = _states(path)
-    yield
-    if _states(path) != before:
-        raise StorageError(
-            f"{path} was changed while it was read", "Run it again when the file is complete."
-        )
+
+    def check() -> None:
+        if _states(path) != before:
+            raise StorageError(
+                f"{path} was changed while it was read", "Run it again when the file is complete."
+            )
+
+    yield check
+    check()
 
 
 def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> str:
@@ -64,11 +68,11 @@ def listed_files(tree: Tree, catalog: Catalog, progress: Progress) -> tuple[List
     return tuple(listed)
 
 
-def _states(path: Path) -> dict[Path, FileState]:
+def _states(path: Path) -> dict[Path, tuple[FileState, int]]:
+    """Each file's, with the time of its last change, which unlike that of its content nobody sets."""
     with storage_errors(path):
-        if not path.is_dir():
-            return {path: FileState.of(path)}
-        return {place: FileState.of(place) for place in path.rglob("*") if place.is_file()}
+        places = [path] if not path.is_dir() else filter(Path.is_file, path.rglob("*"))
+        return {place: (FileState.of(place), place.stat().st_ctime_ns) for place in places}
 
 
 def fingerprint_checkpoint(checkpoint: Checkpoint, progress: Progress) -> Manifest:

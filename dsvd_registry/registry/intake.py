@@ -33,6 +33,7 @@ class Intake(Bases):
         budget: int | None = None,
         grid_noise: float | None = None,
         keep_noise: bool = False,
+        lossless: bool = False,
         device: str = "cpu",
         skip_unsupported: bool = False,
         note: str = "",
@@ -48,8 +49,10 @@ class Intake(Bases):
         delta; `budget`, the least error in this many bytes. With tau: `grid_noise` (default 0.015),
         how much the integer grid may add to the error that truncation leaves; `keep_noise`, ranks
         that are but the rounding noise of half-precision weights too. `device`: a torch device for
-        the spectra ("cuda"). The same source, base and settings again are recognised, and nothing
-        is computed.
+        the spectra ("cuda"). `lossless`: keep a residual too, with which the source comes back to the
+        bit; without a fidelity beside it, ranks are those that take the least in all, and a version of
+        this source that is there gets the residual. The same source, base and settings again are
+        recognised, and nothing is computed.
 
         A LoRA file becomes a version too: the base with the LoRA merged in at weight 1. It takes tau
         alone, of its own spectrum and 1 by default; with `skip_unsupported`, what of it cannot be
@@ -71,6 +74,7 @@ class Intake(Bases):
                 budget=budget,
                 grid_noise=grid_noise,
                 keep_noise=keep_noise,
+                lossless=lossless,
             ),
             device,
             note,
@@ -78,6 +82,7 @@ class Intake(Bases):
             self._catalog,
             self._objects,
             progress,
+            lossless=lossless,
             skip_unsupported=skip_unsupported,
         )
 
@@ -91,6 +96,7 @@ class Intake(Bases):
         budget: int | None = None,
         grid_noise: float | None = None,
         keep_noise: bool = False,
+        lossless: bool = False,
         device: str = "cpu",
         skip_unsupported: bool = False,
         note: str = "",
@@ -111,9 +117,10 @@ class Intake(Bases):
             budget=budget,
             grid_noise=grid_noise,
             keep_noise=keep_noise,
+            lossless=lossless,
         )
         named = None if base is None else self.base(base)
-        manner = Manner(named, wish, device, note, tuple(tags), skip_unsupported)
+        manner = Manner(named, wish, device, note, tuple(tags), lossless, skip_unsupported)
         return add_many(map(Path, paths), manner, self._catalog, self._objects, progress)
 
     def best_base(self, path: str | Path) -> BaseMatch:
@@ -138,7 +145,8 @@ class Intake(Bases):
         """Store a container as the next version of the model `name` (default: the file's stem).
 
         All that a deep `verify` looks at is checked before. The same container again is recognised.
-        The signatures in the file beside it, whose name ends with `.sig`, are kept with the version.
+        The signatures in the file beside it, whose name ends with `.sig`, are kept with the version,
+        and the residual in the one whose name ends with `.dsvdr` in place of `.dsvd`.
         Raises `ContainerError`, `BaseMismatch` where its base is not here, `ResultMismatch`,
         `SignatureError` for one that is not valid or of another container, `MissingExtra`,
         `InvalidArgument`, `Conflict`; then nothing is left behind.

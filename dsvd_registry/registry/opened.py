@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Self
 
 from .. import store
-from ..catalog import Catalog, Rebuilt, VersionRecord, rebuild
+from ..catalog import Catalog, Rebuilt, VersionRecord, check_database, rebuild
 from ..closing import Closing
 from ..errors import Conflict
 from ..store import ObjectStore, RegistryFolder
+
+CATALOG_VARIABLE = "DSVD_CATALOG"
 
 
 class OpenRegistry(Closing):
@@ -23,30 +25,37 @@ class OpenRegistry(Closing):
         self._objects = ObjectStore(folder)
 
     @classmethod
-    def init(cls, path: str | Path | None = None) -> Self:
+    def init(cls, path: str | Path | None = None, *, catalog: str | None = None) -> Self:
         """Make a registry at `path` (default: DSVD_REGISTRY, or the user's data folder), and open it.
 
-        Raises `Conflict` if the folder holds something already.
+        `catalog` is as in `open`. Raises `Conflict` if the folder holds something already.
         """
         explicit = None if path is None else Path(path)
-        folder = store.folder.create(store.folder.place_to_create(explicit, os.environ, Path.cwd()))
-        return cls(folder, Catalog.open(folder))
+        place = store.folder.place_to_create(explicit, os.environ, Path.cwd())
+        url = catalog_url(catalog)
+        check_database(RegistryFolder(place).catalog, url)
+        folder = store.folder.create(place)
+        return cls(folder, Catalog.open(folder, url))
 
     @classmethod
-    def open(cls, path: str | Path | None = None) -> Self:
+    def open(cls, path: str | Path | None = None, *, catalog: str | None = None) -> Self:
         """The registry at `path`, or the one found from the environment and the current folder.
 
-        Raises `NotFound` if there is none.
+        `catalog`: the URL of the database that holds its catalog, as SQLAlchemy writes it (default:
+        DSVD_CATALOG, or SQLite in the registry's folder). All who write to a registry must give
+        the same. A folder that may only be read can be opened; then what writes raises
+        `StorageError`. Raises `NotFound` if there is no registry, `InvalidArgument` for the URL.
         """
-        explicit = None if path is None else Path(path)
-        folder = store.folder.open(store.folder.find(explicit, os.environ, Path.cwd()))
-        return cls(folder, Catalog.open(folder))
+        folder = found_folder(path)
+        return cls(folder, Catalog.open(folder, catalog_url(catalog)))
 
     @staticmethod
-    def rebuild_catalog(path: str | Path | None = None) -> Rebuilt:
-        """Make the catalog anew from the store's events, also where the old one cannot be opened."""
-        explicit = None if path is None else Path(path)
-        return rebuild(store.folder.open(store.folder.find(explicit, os.environ, Path.cwd())))
+    def rebuild_catalog(path: str | Path | None = None, *, catalog: str | None = None) -> Rebuilt:
+        """Make the catalog anew from the store's events, also where the old one cannot be opened.
+
+        `path` and `catalog` are as in `open`.
+        """
+        return rebuild(found_folder(path), catalog_url(catalog))
 
     @property
     def folder(self) -> Path:
@@ -67,3 +76,14 @@ class OpenRegistry(Closing):
                     raise Conflict(
                         f"{output} is the file of the base {base.name!r}", "Give another path."
                     )
+
+
+def found_folder(path: str | Path | None) -> RegistryFolder:
+    """The registry at `path`, or the one found. Raises as `OpenRegistry.open`."""
+    explicit = None if path is None else Path(path)
+    return store.folder.open(store.folder.find(explicit, os.environ, Path.cwd()))
+
+
+def catalog_url(given: str | None) -> str | None:
+    """Where the catalog is, None for the registry's folder."""
+    return given or os.environ.get(CATALOG_VARIABLE) or None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..catalog import VersionRecord
 from ..encoding.asked import checked_tau
 from ..errors import InvalidArgument
 from ..progress import Meter, Progress, silent
@@ -38,7 +40,9 @@ class Outputs(OpenRegistry):
     ) -> Materialized:
         """Write the full checkpoint of a version, a file or a folder, checked before it has its name.
 
-        `tau`: a lower one than stored. `dtype`: "fp32", "fp16" or "bf16", to which the exact result
+        Of a lossless version it is the source again: a safetensors file or a folder to the byte, of
+        others every tensor to the bit. `tau`: what the container alone gives, at the stored one or a
+        lower one. `dtype`: "fp32", "fp16" or "bf16", to which the exact result
         is cast. `layout`: "diffusers", a folder, or "single-file", in the original layout; default:
         as added. `like`: the base whose folder has the configurations for that; default: the
         version's own base. Raises `InvalidArgument` for a number that a dtype has no room for and a
@@ -47,21 +51,25 @@ class Outputs(OpenRegistry):
         """
         from ..reconstruction.materializing import Wish, write_result
         from .layouts_out import open_target
+        from .lossless import opened_lossless
         from .opening import open_version
 
         tau = None if tau is None else checked_tau(tau)
         if like is not None and layout != "diffusers":
             raise InvalidArgument("like is for the layout diffusers alone", "Leave --like out.")
         pattern = None if like is None else self._catalog.base(like)
-        opened = open_version(self.version(ref), self._catalog, self._objects)
-        with opened as (container, weights):
+        version = self.version(ref)
+        with (
+            open_version(version, self._catalog, self._objects) as (container, weights),
+            opened_lossless(_at(version, tau), self._objects) as lossless,
+        ):
             self._check_not_a_base(Path(output))
             with open_target(layout, container, weights, pattern, self._objects) as target:
                 return write_result(
                     container,
                     weights,
                     Path(output),
-                    Wish(tau, dtype, target),
+                    Wish(tau, dtype, target, lossless),
                     replace=replace,
                     progress=progress,
                 )
@@ -80,20 +88,28 @@ class Outputs(OpenRegistry):
     def tensors(self, ref: str, *, tau: float | None = None) -> LazyTensors:
         """The full checkpoint as a lazy mapping: each tensor is made when it is looked up.
 
-        The mapping is a context manager too, and holds two files open until it is closed.
+        Of a lossless version they are the source's, unless a `tau` is given. The mapping is a context
+        manager too, and holds files open until it is closed.
         """
+        from ..reconstruction.lossless import LosslessReconstruction
+        from ..reconstruction.reconstruction import Reconstruction
         from ..reconstruction.tensors import LazyTensors
-        from .opening import base_of, open_base, open_container
+        from .lossless import opened_lossless
+        from .opening import open_version
 
         tau = None if tau is None else checked_tau(tau)
         version = self.version(ref)
-        base = base_of(version, self._catalog)
-        with contextlib.ExitStack() as on_error:
-            container = on_error.enter_context(open_container(version, self._objects))
-            weights = on_error.enter_context(open_base(base, self._objects))
-            tensors = LazyTensors(container, weights, tau)
-            on_error.pop_all()
-        return tensors
+        with contextlib.ExitStack() as opened:
+            container, weights = opened.enter_context(
+                open_version(version, self._catalog, self._objects)
+            )
+            lossless = opened.enter_context(opened_lossless(_at(version, tau), self._objects))
+            if lossless is not None:
+                made: Reconstruction = LosslessReconstruction(container, weights, lossless)
+            else:
+                stored = container.header.encoding.tau
+                made = Reconstruction(container, weights, stored if tau is None else tau)
+            return LazyTensors(made, opened.pop_all())
 
     def path(
         self,
@@ -164,7 +180,8 @@ class Outputs(OpenRegistry):
     ) -> Exported:
         """Write a version's container as a file of its own, for `import_container` elsewhere.
 
-        Its signatures, if it has any, go into a file beside it, whose name ends with `.sig`.
+        Its signatures, if it has any, go into a file beside it, whose name ends with `.sig`; what makes
+        it lossless, into one whose name ends with `.dsvdr` in place of `.dsvd`.
         Raises `Conflict` if a file exists and `replace` is false, `InvalidArgument`.
         """
         from .portable import export_container
@@ -180,3 +197,8 @@ class Outputs(OpenRegistry):
             replace=replace,
             progress=progress,
         )
+
+
+def _at(version: VersionRecord, tau: float | None) -> VersionRecord:
+    """The version, for who asks for a `tau` as its container alone has it."""
+    return version if tau is None else dataclasses.replace(version, residual=None)

@@ -2,13 +2,12 @@
 
 What comes in may be from anywhere. It is read strictly, its result is made once in memory over the
 base that is here, and only then is anything of it stored: what `verify --deep` would find is an
-error here. Signatures lie in a second file beside it.
+error here. Signatures, and what makes it lossless, lie in files beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -18,14 +17,16 @@ from ..catalog import Source as CatalogSource
 from ..container.reader import Container
 from ..container.records import Header, LowRankRecord
 from ..encoding.asked import Asked, ByBudget, ByError, ByTau
-from ..errors import BaseMismatch, ContainerError, RegistryError, StorageError
-from ..fs import Bytes, check_place, new_file, storage_errors
+from ..errors import BaseMismatch, ContainerError
+from ..fs import check_place
 from ..progress import Meter, Progress
 from ..signing import Signature, statement_of
 from ..store import ObjectStore, fields
-from ..store.objects import COPY_CHUNK
+from . import residual_beside
 from .adding import Addition, check_model, checked_labels, labelled
+from .copying import copy_in, copy_out
 from .identity import unchanging
+from .lossless import attach_residual
 from .opening import open_base
 from .signed import attach, beside, read_beside, write_beside
 from .summary import Summary, summary_of_open
@@ -35,13 +36,14 @@ from .summary import Summary, summary_of_open
 class Exported:
     """A container that was written as a file of its own. `sha256` is what names its object, too.
 
-    `signatures` is where its signatures lie, None where it has none.
+    `signatures` and `residual` are where these lie, None where it has none.
     """
 
     path: Path
     sha256: str
     size: int
     signatures: Path | None
+    residual: Path | None
 
 
 def export_container(
@@ -53,25 +55,24 @@ def export_container(
     replace: bool,
     progress: Progress,
 ) -> Exported:
-    """Write a copy of a version's container to `output`, hashed as it is copied; then its signatures.
+    """Write a copy of a version's container to `output`, hashed as it is copied; then
+    what lies beside it.
 
     Raises `Conflict` if one of the files exists and `replace` is false, `InvalidArgument` for what is no
     plain file, `RegistryError` for a damaged object, `StorageError`; then nothing is left behind.
     """
-    stored = objects.path(version.container)
-    check_place(output, replace=replace)
-    check_place(beside(output), replace=replace)
+    for place in (output, beside(output), residual_beside.beside(output)):
+        check_place(place, replace=replace)
     meter = Meter(progress, "copying", version.size)
-    with new_file(output.parent) as file:
-        found = _copy(stored, file.write, meter)
-        if found != version.container:
-            raise RegistryError(
-                f"object {version.container}, the container of {version.ref}, is damaged: "
-                f"its bytes have the SHA-256 {found}",
-                "Restore it from a copy, or add its source again.",
-            )
-        file.publish(output, replace=replace)
-    return Exported(output, found, version.size, write_beside(output, signatures, replace=replace))
+    what = f"the container of {version.ref}"
+    copy_out(version.container, what, objects, output, meter, replace=replace)
+    return Exported(
+        output,
+        version.container,
+        version.size,
+        write_beside(output, signatures, replace=replace),
+        residual_beside.write_beside(version, objects, output, progress, replace=replace),
+    )
 
 
 def import_container(
@@ -95,6 +96,8 @@ def import_container(
     def taken_in(version: VersionRecord, *, created: bool) -> Addition:
         for signature in signatures:
             attach(version, signature, catalog, objects)
+        if residual is not None:
+            version = attach_residual(version, residual, catalog, objects)
         return Addition(labelled(version, note, tags, catalog), created=created)
 
     with unchanging(file), Container(file) as container:
@@ -102,13 +105,14 @@ def import_container(
         sha256 = container.check_file()
         signatures = read_beside(file, statement_of(header, sha256))
         known = _known(model, sha256, catalog)
+        base = _base_of(container, catalog)
+        residual = residual_beside.take_in_beside(file, container, sha256, base, objects, progress)
         if known is not None and objects.is_whole(sha256):
             return taken_in(known, created=False)
-        base = _base_of(container, catalog)
         summary = summary_of_open(container, base, objects)
         _check_recordable(container, summary)
         _check_result(container, base, objects, progress)
-        _store(file, sha256, size, objects, progress)
+        copy_in(file, sha256, objects, Meter(progress, "copying", size))
     if known is not None:  # its object was lost, and is back
         return taken_in(known, created=False)
     source = header.source
@@ -150,13 +154,13 @@ def _check_result(
     container: Container, base: BaseRecord, objects: ObjectStore, progress: Progress
 ) -> None:
     # Only here are tensors needed, and torch with them.
-    from ..reconstruction.proving import check_recorded, proven_by_digest
+    from ..reconstruction.proving import proven_by_digest
 
     with (
         open_base(base, objects) as weights,
-        proven_by_digest(container, weights) as reconstruction,
+        proven_by_digest(container, weights) as recorded,
     ):
-        check_recorded(container, reconstruction.digests(progress))
+        recorded.check(recorded.made.digests(progress))
 
 
 def _check_recordable(container: Container, summary: Summary) -> None:
@@ -187,24 +191,3 @@ def _asked(header: Header) -> Asked:
         return ByBudget(encoding.fidelity.budget)
     assert encoding.fidelity.max_error is not None  # one of the two is there: checked on opening
     return ByError(encoding.fidelity.max_error)
-
-
-def _store(file: Path, sha256: str, size: int, objects: ObjectStore, progress: Progress) -> None:
-    """Put the file into the store, if its bytes are still those that were checked."""
-    with objects.new_object() as writer:
-        if _copy(file, writer.write, Meter(progress, "copying", size)) != sha256:
-            raise StorageError(
-                f"{file} was changed while it was read", "Run it again when the file is complete."
-            )
-        writer.commit()
-
-
-def _copy(file: Path, write: Callable[[Bytes], None], meter: Meter) -> str:
-    """Hand all bytes of a file on; gives their SHA-256."""
-    digest = hashlib.sha256()
-    with storage_errors(file), file.open("rb") as opened:
-        while chunk := opened.read(COPY_CHUNK):
-            write(chunk)
-            digest.update(chunk)
-            meter.advance(len(chunk))
-    return digest.hexdigest()

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import ParamSpec
 
 from ..catalog import BaseRecord, Catalog, VersionRecord
+from ..catalog.faults import DamagedCatalogError
+from ..catalog.records import ResidualRecord
 from ..container.reader import Container
 from ..errors import DsvdError
 from ..progress import Meter, Progress, silent
-from ..store import ObjectStore
+from ..store import ObjectStore, RegistryFolder
+from ..store.damaged_events import damaged_events
 from ..threads import threads
 from .identity import fingerprint_checkpoint
+from .lossless import opened_lossless
 from .opening import (
     base_of,
     open_base_checkpoint,
@@ -23,6 +27,12 @@ from .opening import (
 )
 
 P = ParamSpec("P")
+
+CATALOG = ("catalog",)
+DAMAGED_EVENT = (
+    "is damaged: its bytes do not have that SHA-256. The catalog still shows what happened: keep it, "
+    "and do not rebuild it, until that file is put back from a copy of the registry"
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,16 @@ class Verified:
         return not self.findings
 
 
-def verify_log(catalog: Catalog) -> tuple[Finding, ...]:
-    """Read every event, which only a rebuild of the catalog would otherwise do."""
+def verify_log(catalog: Catalog, folder: RegistryFolder) -> tuple[Finding, ...]:
+    """Read every event, and compare each row of the catalog with what the events make."""
     try:
         catalog.check_log()
+    except DamagedCatalogError as error:
+        return (Finding(CATALOG, f"{error}; nothing else was looked at"),)
     except DsvdError as error:
-        return (Finding(("event log",), str(error)),)
+        damaged = damaged_events(folder).values()
+        problems = [f"{path} {DAMAGED_EVENT}" for path in damaged] or [f"{error}. {error.hint}"]
+        return tuple(Finding(("event log",), problem) for problem in problems)
     return ()
 
 
@@ -73,7 +87,12 @@ def verify(
     containers: dict[str, list[VersionRecord]] = defaultdict(list)
     for version in versions:
         containers[version.container].append(version)
+    residuals: dict[ResidualRecord, list[VersionRecord]] = defaultdict(list)
+    for version in versions:
+        if version.residual is not None:
+            residuals[version.residual].append(version)
     total = sum(hit[0].size for hit in containers.values()) + sum(base.size for base in bases)
+    total += sum(residual.size for residual in residuals)
     meter = Meter(progress, "verifying", total)
     findings: list[Finding] = []
     with threads() as pool:
@@ -81,6 +100,10 @@ def verify(
         of_containers = [
             pool.submit(_problems, _container_problems, sharing[0], objects)
             for sharing in containers.values()
+        ]
+        of_residuals = [
+            pool.submit(_problems, _residual_problems, having[0], objects)
+            for having in residuals.values()
         ]
         for base, found in zip(bases, of_bases, strict=True):
             needed_by = (version.ref for version in versions if version.base == base.digest)
@@ -92,6 +115,12 @@ def verify(
                 problems = _problems(_result_problems, sharing[0], catalog, objects)
             findings += _findings((version.ref for version in sharing), problems)
             meter.advance(sharing[0].size)
+        for (residual, having), found in zip(residuals.items(), of_residuals, strict=True):
+            problems = found.result()
+            if deep and not problems:
+                problems = _problems(_source_problems, having[0], catalog, objects)
+            findings += _findings((version.ref for version in having), problems)
+            meter.advance(residual.size)
     return Verified(len(versions), len(bases), total, deep, tuple(findings))
 
 
@@ -138,6 +167,18 @@ def _container_problems(version: VersionRecord, objects: ObjectStore) -> Iterato
         yield f"object {version.container} is damaged: its bytes have another SHA-256"
 
 
+def _residual_problems(version: VersionRecord, objects: ObjectStore) -> Iterator[str]:
+    """Of the residual of a version that has one."""
+    from ..residual.reader import Residual  # numpy, which listing versions need not wait for
+
+    assert version.residual is not None
+    sha256 = version.residual.sha256
+    objects.check(sha256)
+    with Residual(objects.path(sha256)) as residual:
+        if residual.header.container != version.container:
+            yield f"object {sha256}, its residual, goes with another container"
+
+
 def _lacking_base(version: VersionRecord, catalog: Catalog) -> Iterable[str]:
     base_of(version, catalog)
     return ()
@@ -147,11 +188,26 @@ def _result_problems(
     version: VersionRecord, catalog: Catalog, objects: ObjectStore
 ) -> Iterable[str]:
     # Only here are tensors needed, and torch with them.
-    from ..reconstruction.proving import check_recorded, proven_by_digest
+    from ..reconstruction.proving import proven_by_digest
 
     with (
         open_version(version, catalog, objects) as (container, weights),
-        proven_by_digest(container, weights) as reconstruction,
+        proven_by_digest(container, weights) as recorded,
     ):
-        check_recorded(container, reconstruction.digests())
+        recorded.check(recorded.made.digests())
+    return ()
+
+
+def _source_problems(
+    version: VersionRecord, catalog: Catalog, objects: ObjectStore
+) -> Iterable[str]:
+    """Whether a lossless version gives its source."""
+    from ..reconstruction.proving import proven_by_digest
+
+    with (
+        open_version(version, catalog, objects) as (container, weights),
+        opened_lossless(version, objects) as lossless,
+        proven_by_digest(container, weights, lossless) as recorded,
+    ):
+        recorded.check(recorded.made.digests())
     return ()

@@ -11,6 +11,7 @@ from .opened import OpenRegistry
 
 if TYPE_CHECKING:
     from .comparing import BaseDifference, Difference
+    from .lossless import Thinned
     from .report import Report
 
 
@@ -54,16 +55,32 @@ class Versions(OpenRegistry):
             return difference(one, other, progress)
 
     def diff_base(self, ref: str, *, progress: Progress = silent) -> list[BaseDifference]:
-        """How each tensor of a version differs from its base."""
+        """How each tensor of a version differs from its base; of a lossless one, as it was added."""
+        from ..reconstruction.lossless import LosslessReconstruction
         from ..reconstruction.reconstruction import Reconstruction
         from .comparing import base_differences
+        from .lossless import opened_lossless
         from .opening import open_version
 
-        opened = open_version(self.version(ref), self._catalog, self._objects)
-        with opened as (container, weights):
+        version = self.version(ref)
+        with (
+            open_version(version, self._catalog, self._objects) as (container, weights),
+            opened_lossless(version, self._objects) as lossless,
+        ):
             header = container.header
-            reconstruction = Reconstruction(container, weights, header.encoding.tau)
-            return list(base_differences(reconstruction, header, progress))
+            made = Reconstruction(container, weights, header.encoding.tau)
+            if lossless is not None:
+                made = LosslessReconstruction(container, weights, lossless)
+            return list(base_differences(made, header, progress))
+
+    def thin(self, ref: str) -> Thinned:
+        """Drop what makes a version lossless: what its container alone gives, remains for good.
+
+        Raises `NotFound` for a version that is lossy already.
+        """
+        from .lossless import thin
+
+        return thin(self.version(ref), self._catalog)
 
     def remove(self, ref: str) -> VersionRecord:
         """Remove a version; its number is not used again. Raises `Conflict` where an alias stands."""

@@ -7,6 +7,8 @@ from ..errors import InvalidArgument, RegistryError
 
 LIMIT = 16 << 20
 
+_RESTORE = "Restore it from a copy of the registry."
+
 
 def dump(value: object) -> bytes:
     """The canonical bytes of `value`. Raises `InvalidArgument` for what they cannot hold."""
@@ -22,9 +24,9 @@ def dump(value: object) -> bytes:
 def parse(data: bytes, where: str) -> object:
     """The value of canonical bytes; `where` names them in errors. Raises `RegistryError`."""
     if len(data) > LIMIT:
-        raise RegistryError(f"{where} has {len(data)} bytes, over the limit of {LIMIT}")
+        raise RegistryError(f"{where} has {len(data)} bytes, over the limit of {LIMIT}", _RESTORE)
     try:
         value: object = canonical.decode(data)
     except canonical.NotCanonical as error:
-        raise RegistryError(f"{where} is {error}") from error
+        raise RegistryError(f"{where} is {error}", _RESTORE) from error
     return value

@@ -147,6 +147,24 @@ class SignatureAdded(Event):
     signature: Digest
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResidualAdded(Event):
+    """A version got a residual, an object of `size` bytes: with it, it is its source to the bit."""
+
+    model: Name
+    number: Number
+    residual: Digest
+    size: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualRemoved(Event):
+    """A version lost its residual, and is lossy from then on."""
+
+    model: Name
+    number: Number
+
+
 KINDS: dict[str, type[Event]] = {
     "base-added": BaseAdded,
     "base-removed": BaseRemoved,
@@ -158,6 +176,8 @@ KINDS: dict[str, type[Event]] = {
     "tag-removed": TagRemoved,
     "note-set": NoteSet,
     "signature-added": SignatureAdded,
+    "residual-added": ResidualAdded,
+    "residual-removed": ResidualRemoved,
 }
 _WORDS = {kind: word for word, kind in KINDS.items()}
 

@@ -47,6 +47,11 @@ class RegistryFolder:
         return self.root / "events"
 
     @property
+    def quarantine(self) -> Path:
+        """Damaged objects that were set aside; made when the first one is."""
+        return self.root / "quarantine"
+
+    @property
     def tmp(self) -> Path:
         """Files being written, on the same filesystem as what they become."""
         return self.root / "tmp"
@@ -78,12 +83,15 @@ def create(root: Path) -> RegistryFolder:
 def open(root: Path) -> RegistryFolder:
     """The registry in `root`.
 
-    Raises `NotFound` if there is none, `RegistryError` if a newer version of the program made it
-    or `registry.json` is damaged, `StorageError`.
+    `root` itself may be a symbolic link, which is the user's choice; nothing in it may. Raises
+    `NotFound` if there is none, `RegistryError` if a newer version of the program made it,
+    `registry.json` is damaged or a folder is a link, `StorageError`.
     """
     folder = RegistryFolder(root.absolute())
     if not _is_registry(folder.root):
         raise _none_at(folder.root)
+    for place in (folder.objects, folder.events, folder.tmp, folder.quarantine):
+        _check_no_link(place)
     path = folder.description
     with fs.storage_errors(path), path.open("rb") as file:
         data = file.read(canonical.LIMIT + 1)
@@ -163,4 +171,14 @@ def _none_at(place: Path) -> NotFound:
 def _left_by_crashed_create(entry: Path) -> bool:
     if entry.name.startswith(fs.TEMPORARY_PREFIX):
         return True
-    return entry.name in _SUBFOLDERS and entry.is_dir() and not any(entry.iterdir())
+    is_folder = entry.is_dir() and not entry.is_symlink()
+    return entry.name in _SUBFOLDERS and is_folder and not any(entry.iterdir())
+
+
+def _check_no_link(place: Path) -> None:
+    with fs.storage_errors(place):
+        if place.is_symlink():
+            raise RegistryError(
+                f"{place} is a symbolic link",
+                "Put the folder itself there; the registry's own folder may be a link.",
+            )

@@ -19,7 +19,7 @@ from .folder import RegistryFolder
 
 SHARD = 1000
 
-_NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.json")
+NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.json")
 _SHARD_NAME = re.compile(r"\d{6}")
 _RESTORE = "Restore the folder `events` from a copy of the registry."
 
@@ -88,6 +88,12 @@ class EventLog:
         """The SHA-256 in the name of one event's file, None if there is none. Raises as `after`."""
         return self._shard(sequence).get(sequence)
 
+    def has(self, sequence: int, sha256: str) -> bool:
+        """Whether there is an event with that number and digest; it is not read. `StorageError`."""
+        path = self._path(sequence, sha256)
+        with fs.storage_errors(path):
+            return path.is_file() and not path.is_symlink()
+
     def _path(self, sequence: int, sha256: str) -> Path:
         return self._folder.events / f"{sequence // SHARD:06}" / f"{sequence:09}-{sha256}.json"
 
@@ -101,7 +107,7 @@ class EventLog:
             if not folder.exists():
                 return found
             for name in os.listdir(folder):  # noqa: PTH208 - paths would take twice as long
-                match = _NAME.fullmatch(name)
+                match = NAME.fullmatch(name)
                 if match is None or int(match[1]) // SHARD != sequence // SHARD:
                     if name[:1].isdigit():
                         # A copy that a sync program renamed would otherwise be overlooked.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import operator
 import os
 import re
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .. import fs, hashing
-from ..errors import InvalidArgument, RegistryError
+from ..errors import Conflict, InvalidArgument, RegistryError, StorageError
 from ..fs import Bytes
 from .folder import RegistryFolder
 
@@ -45,6 +46,20 @@ class ListedObject(NamedTuple):
     mtime: float
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What an object was found to be. `problem`: what is wrong with it, None for a whole one.
+
+    `damaged`: which file it is that has other bytes (device, inode, size, time), None where nothing
+    is there or it could not be read. `in_the_way`: it is no plain file, which no object can replace.
+    """
+
+    sha256: str
+    problem: str | None = None
+    damaged: tuple[int, ...] | None = None
+    in_the_way: bool = False
+
+
 class ObjectWriter:
     """An object being written, hashed on the way. It exists only from `commit` on."""
 
@@ -59,6 +74,11 @@ class ObjectWriter:
         self._file.write(data)
         self._digest.update(data)
         self._size += memoryview(data).nbytes
+
+    def readable(self) -> Path:
+        """Where what was written can be read back before it is an object. Raises `StorageError`."""
+        self._file.flush()
+        return self._file.path
 
     def commit(self) -> StoredObject:
         """Make the object durable under its hash; if it is there already, keep that one.
@@ -95,15 +115,22 @@ class ObjectStore:
             return writer.commit()
 
     def put_file(self, path: Path, progress: Callable[[int], None] | None = None) -> StoredObject:
-        """Store a copy of a file, streamed. Raises `StorageError`.
+        """Store a copy of a file, streamed. Raises `StorageError`, also if it becomes shorter.
 
         `progress` is called with the number of bytes copied since the last call.
         """
         with self.new_object() as writer, fs.storage_errors(path), path.open("rb") as file:
+            left = os.fstat(file.fileno()).st_size
             while chunk := file.read(COPY_CHUNK):
                 writer.write(chunk)
+                left -= len(chunk)
                 if progress is not None:
                     progress(len(chunk))
+            if left > 0:
+                raise StorageError(
+                    f"{path} has become shorter while it is read",
+                    "Run it again when the file is complete.",
+                )
             return writer.commit()
 
     def path(self, sha256: str) -> Path:
@@ -128,6 +155,61 @@ class ObjectStore:
             raise RegistryError(
                 f"object {sha256} is damaged: its bytes have the SHA-256 {actual}", _RESTORE
             )
+
+    def examine(self, sha256: str) -> Examined:
+        """Read an object whole, and say what is wrong with it. Damage is no exception here."""
+        place, damaged, in_the_way = None, None, False
+        try:
+            place = self._place(sha256)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = place.lstat()
+                damaged = _identity(status)
+                in_the_way = not stat.S_ISREG(status.st_mode)
+            self.check(sha256)
+        except RegistryError as error:
+            return Examined(sha256, str(error), damaged, in_the_way)
+        except (StorageError, OSError) as error:
+            return Examined(sha256, f"object {sha256} cannot be read: {error}")
+        return Examined(sha256)
+
+    def quarantine(self, found: Examined) -> Path | None:
+        """Move a damaged file out of the way, to a name of its own in `quarantine/`; gives where.
+
+        None where there is another file by now, or none. Whoever calls this keeps others from naming
+        the object meanwhile. Raises `StorageError`, `RegistryError` where a link stands in its place.
+        """
+        if found.damaged is None:
+            return None
+        place = self._place(found.sha256)
+        with contextlib.suppress(FileNotFoundError):
+            if _identity(place.lstat()) != found.damaged:
+                return None
+            if self._folder.quarantine.is_symlink():
+                raise RegistryError(f"{self._folder.quarantine} is a symbolic link", "Remove it.")
+            fs.make_folder(self._folder.quarantine)
+            for number in itertools.count():
+                suffix = f".{number}" if number else ""
+                target = self._folder.quarantine / f"{found.sha256}{suffix}"
+                with contextlib.suppress(Conflict):
+                    fs.move(place, target)
+                    return target
+        return None
+
+    @property
+    def quarantine_folder(self) -> Path:
+        """Where damaged files are set aside. It is there only when one was."""
+        return self._folder.quarantine
+
+    def quarantined(self, sha256: str) -> Path | None:
+        """Where the damaged bytes of an object lie that were set aside last."""
+        there = self._folder.quarantine.glob(f"{sha256}*")
+        return max(there, key=lambda path: (len(path.name), path.name), default=None)
+
+    def quarantine_size(self) -> int:
+        """Bytes of all that was set aside. Raises `StorageError`."""
+        with fs.storage_errors(self._folder.quarantine):
+            there = self._folder.quarantine.glob("*")
+            return sum(path.lstat().st_size for path in there)
 
     def all(self) -> Iterator[ListedObject]:
         """Every object, by hash, less those that go away meanwhile. Raises `StorageError`."""
@@ -200,7 +282,10 @@ class ObjectStore:
     def _renewed(self, stored: StoredObject) -> bool:
         """Whether the object is there already, whole; then its grace period before gc starts again."""
         place = self._place(stored.sha256)
-        if self._status(place) != stored.size or hashing.sha256_file(place) != stored.sha256:
+        try:
+            if self._status(place) != stored.size or hashing.sha256_file(place) != stored.sha256:
+                return False
+        except StorageError:  # it cannot be read, and here are its bytes
             return False
         # Its writer may be about to make the name durable, or may have died before it did.
         with fs.storage_errors(place.parent):
@@ -212,6 +297,10 @@ class ObjectStore:
         """Make the names of the shards durable: another writer may have made one a moment ago."""
         with fs.storage_errors(self._folder.objects):
             fs.sync_folder(self._folder.objects)
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

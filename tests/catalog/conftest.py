@@ -91,6 +91,9 @@ def fill(catalog: Catalog) -> None:
     catalog.remove_tag("b", 1, "x")
     for signer, signature in (("6", "7"), ("8", "9"), ("6", "a")):
         catalog.add_signature("b", 1, signer=signer * 64, signature=signature * 64)
+    catalog.set_residual("b", 1, residual="5" * 64, size=7)
+    catalog.set_residual("a", 2, residual="6" * 64, size=8)
+    catalog.remove_residual("b", 1)
     catalog.set_note("b", 1, "new note")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,3 +63,19 @@ def test_an_error_of_the_database(registry: RegistryFolder, elsewhere: Path) -> 
         Catalog.open(registry, f"sqlite:///{elsewhere}")
     assert "dsvd catalog rebuild" in caught.value.hint
     assert rebuild(registry, f"sqlite:///{elsewhere}").bases == 1
+
+
+def test_a_database_of_something_else_is_left_alone(
+    registry: RegistryFolder, elsewhere: Path
+) -> None:
+    """One that is no file cannot be set aside: it is for the user to say what becomes of it."""
+    with closing(sqlite3.connect(elsewhere)) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    url = f"sqlite:///file:{elsewhere}?uri=true"
+    with pytest.raises(RegistryError, match="not those of a catalog") as caught:
+        rebuild(registry, url)
+    assert caught.value.hint == "Empty that database, or give another one, and run this again."
+    with closing(sqlite3.connect(elsewhere)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("recipes",)]
+        connection.execute("DROP TABLE recipes")
+    assert rebuild(registry, url).bases == 1

@@ -71,7 +71,7 @@ def filled_template(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder; the user's data folder is beside it."""
-    for variable in ("DSVD_REGISTRY", "DSVD_DEBUG", "XDG_DATA_HOME"):
+    for variable in ("DSVD_REGISTRY", "DSVD_CATALOG", "DSVD_DEBUG", "XDG_DATA_HOME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     folder = tmp_path / "here"

@@ -198,6 +198,7 @@ def test_a_container_goes_out(dsvd: Dsvd, filled: Path, here: Path) -> None:
             "sha256": shown["container"],
             "size": len(data),
             "signatures": None,
+            "residual": None,
         },
     }
 

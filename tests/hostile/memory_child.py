@@ -1,12 +1,12 @@
-"""Opens a checkpoint in a process of its own and prints the bytes that it took at its most."""
+"""Reads a file in a process of its own: prints the bytes that it took at its most, and the error."""
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import sys
+import tempfile
 from pathlib import Path
 
-from dsvd_registry.checkpoint import open_checkpoint
 from dsvd_registry.errors import DsvdError
 
 STATUS = Path("/proc/self/status")  # Linux
@@ -17,8 +17,18 @@ def kilobytes(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
-if __name__ == "__main__":
+def main(target: str, path: str) -> None:
+    """`target`: one of fuzz/."""
+    read = importlib.import_module(f"fuzz.{target}").read
+    data, error = Path(path).read_bytes(), ""
     before = kilobytes("VmRSS")
-    with contextlib.suppress(DsvdError):
-        open_checkpoint(Path(sys.argv[1])).close()
-    sys.stdout.write(str((kilobytes("VmHWM") - before) << 10))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            read(data, Path(folder))
+        except DsvdError as raised:
+            error = str(raised)
+    sys.stdout.write(f"{(kilobytes('VmHWM') - before) << 10} {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

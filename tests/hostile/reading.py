@@ -12,6 +12,8 @@ from dsvd_registry.checkpoint.listing import parse_listing
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import DenseRecord, LowRankRecord
 from dsvd_registry.lora import Configuration, read_adapter
+from dsvd_registry.reconstruction.base_weights import Manifest
+from dsvd_registry.signing.signature import decode
 from dsvd_registry.store import EventLog
 from dsvd_registry.store.folder import RegistryFolder
 
@@ -55,6 +57,14 @@ def read_listing(data: bytes, folder: Path) -> None:
     parse_listing(data)
 
 
+def read_manifest(data: bytes, folder: Path) -> None:
+    Manifest.from_bytes(data, "the manifest")
+
+
+def read_signature(data: bytes, folder: Path) -> None:
+    decode(data, "the signature")
+
+
 def read_log(data: bytes, folder: Path) -> None:
     """As event 1 of a log, under its right digest: who writes there can name a file as well."""
     root = folder / "log"
@@ -71,5 +81,7 @@ READERS: dict[str, Read] = {
     "checkpoint": read_checkpoint,
     "lora": read_lora,
     "listing": read_listing,
+    "manifest": read_manifest,
+    "signature": read_signature,
     "log": read_log,
 }

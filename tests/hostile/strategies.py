@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import json
@@ -20,6 +21,8 @@ from spec.valid_vectors import packed_small, small, source_lossy, tree_small
 from dsvd_registry import canonical
 from dsvd_registry.checkpoint.listing import listing_bytes
 from dsvd_registry.checkpoint.tree import ListedFile
+from dsvd_registry.hashing import Fingerprint
+from dsvd_registry.reconstruction.base_weights import Manifest
 from dsvd_registry.store import AliasSet, NoteSet, events
 
 TIME = "2026-01-02T03:04:05.000006Z"
@@ -66,6 +69,19 @@ def logged_events() -> list[bytes]:
     kept = AliasSet(sequence=1, time=TIME, model="m", alias="prod", number=3)
     note = NoteSet(sequence=1, time=TIME, model="m", number=1, text="x")
     return [events.encode(kept), events.encode(note)]
+
+
+@functools.cache
+def manifests() -> list[bytes]:
+    tensors = (("a", "F32", (2, 3)), ("b", "F4", (4,)), ("c", "BF16", ()))
+    return [Manifest(tuple(Fingerprint(*tensor, "0" * 64) for tensor in tensors)).to_bytes()]
+
+
+@functools.cache
+def signatures() -> list[bytes]:
+    statement = {"purpose": "dsvd signature v1", "results": [{"path": "a", "size": 1}]}
+    value = {"key": "1" * 64, "signature": "2" * 128, "statement": statement}
+    return [canonical.encode(value)]
 
 
 @st.composite
@@ -116,7 +132,7 @@ def changed_json(draw: st.DrawFn, text: bytes) -> bytes:
         other, other_key = draw(st.sampled_from(places))
         match draw(st.sampled_from(("set", "set", "nudge", "take", "double", "exchange"))):
             case "set":
-                inner[key] = draw(st.sampled_from(HOSTILE))
+                inner[key] = copy.deepcopy(draw(st.sampled_from(HOSTILE)))
             case "nudge" if type(inner[key]) is int:
                 inner[key] += draw(st.sampled_from((-1, 1, 7, 2**32)))
             case "take":
@@ -187,5 +203,7 @@ INPUTS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "pickle": hostile_pickles,
     "listing": lambda: _json_of(listings),
     "event": lambda: _json_of(logged_events),
+    "manifest": lambda: _json_of(manifests),
+    "signature": lambda: _json_of(signatures),
 }
 """What each reader is sent."""

@@ -34,7 +34,7 @@ from dsvd_registry.store.names import check_name
 
 from .crafted_pickles import MACHINE, legacy
 from .reading import READERS
-from .strategies import containers, listings, logged_events, safetensors_files
+from .strategies import containers, listings, logged_events, manifests, safetensors_files
 
 SECONDS = 5
 
@@ -45,6 +45,7 @@ SEALED: dict[str, Callable[[bytes], bytes]] = {
     "lora": lambda text: struct.pack("<Q", len(text)) + text + bytes(26),
     "listing": lambda text: text,
     "log": lambda text: text,
+    "manifest": lambda text: text,
 }
 TEXTS: dict[str, Callable[[], bytes]] = {
     "container": lambda: text_of(containers()[0]),
@@ -52,6 +53,7 @@ TEXTS: dict[str, Callable[[], bytes]] = {
     "lora": lambda: _header(safetensors_files()[1]),
     "listing": lambda: listings()[0],
     "log": lambda: logged_events()[0],
+    "manifest": lambda: manifests()[0],
 }
 of_json = pytest.mark.parametrize("reader", SEALED)
 
@@ -72,7 +74,7 @@ def refused(reader: str, data: bytes, folder: Path) -> str:
 def with_number(reader: str, number: bytes) -> bytes:
     """The reader's text with `number` for its first integer."""
     field = {"container": b'"size":', "checkpoint": b'"shape":[', "lora": b'"shape":['}
-    field |= {"listing": b'"size":', "log": b'"number":'}
+    field |= {"listing": b'"size":', "log": b'"number":', "manifest": b'"shape":['}
     text = TEXTS[reader]()
     at = text.index(field[reader]) + len(field[reader])
     end = next(i for i in range(at, len(text)) if text[i : i + 1] not in b"0123456789")

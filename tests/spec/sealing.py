@@ -50,9 +50,9 @@ def frames_of(file: bytes) -> list[bytes]:
     return frames
 
 
-def prologue(stored: bytes, json_size: int, /, **fields: int) -> bytes:
+def prologue(stored: bytes, json_size: int, /, magic: bytes = MAGIC, **fields: int) -> bytes:
     """`fields`: version, zero, stored, zero2, checksum where they are to be other than right."""
-    start = MAGIC + struct.pack(
+    start = magic + struct.pack(
         "<HHIII",
         fields.get("version", 1),
         fields.get("zero", 0),
@@ -64,10 +64,10 @@ def prologue(stored: bytes, json_size: int, /, **fields: int) -> bytes:
     return start + struct.pack("<Q", checksum)
 
 
-def sealed(text: bytes, payload: bytes, **fields: int) -> bytes:
-    """A container with this header, whatever it says."""
+def sealed(text: bytes, payload: bytes, magic: bytes = MAGIC, **fields: int) -> bytes:
+    """A container (or what `magic` says) with this header, whatever it says."""
     stored = zstd(text, 19)
-    return prologue(stored, len(text), **fields) + stored + payload
+    return prologue(stored, len(text), magic, **fields) + stored + payload
 
 
 def with_header(built: Built, change: Callable[[Json], object], *, refit: bool = True) -> bytes:

@@ -78,17 +78,20 @@ def test_limits() -> None:
     exponents = [int(n) for n in told.pop("exponents").strip("[]").split(",")]
     assert exponents == [limits.MIN_EXPONENT, limits.MAX_EXPONENT]
     assert told.pop("M") == "less than 2^53"
+    assert (limits.MAX_RAW_OF_STORED, limits.BYTES_OF_A_COMPONENT) == (16, 4)
     assert {name: number(limit.split(" bytes")[0]) for name, limit in told.items()} == {
         "J, header JSON": limits.MAX_HEADER_JSON,
         "S, stored header": limits.MAX_HEADER_STORED,
         'weight of the header, and of each `source_header` (see "Canonical JSON")': limits.MAX_WEIGHT,
         "`raw` of a frame": limits.MAX_FRAME_RAW,
+        "`raw` of a frame that is over 16 times its `stored`": limits.FREE_FRAME_RAW,
         "`stored` of a frame": limits.MAX_FRAME_STORED,
         "tensors; entries of `left_out`": limits.MAX_TENSORS,
         "frames": limits.MAX_FRAMES,
         "parts, all frames together": limits.MAX_PARTS,
         "components, all tensors together": limits.MAX_COMPONENTS,
-        "a `source_header`": limits.MAX_SOURCE_HEADER,
+        "components, all tensors together, less a quarter of the file's bytes": limits.FREE_COMPONENTS,
+        "`raw` of all `source_header` frames together": limits.MAX_SOURCE_HEADER,
         "results, without the feature `tree`": 1,
         "results, files of a tree": limits.MAX_FILES,
         "base tensors of a record": limits.MAX_BASE_TENSORS_PER_RECORD,

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import sqlite3
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -35,6 +33,7 @@ from dsvd_registry.signing import signature, statement
 from dsvd_registry.store import EventLog, canonical, events, fields, folder, log, names
 
 from .readers import SPEC
+from .recording import install_hook, recording
 from .test_spec_examples import number, words
 
 ROOT = SPEC.parent
@@ -216,102 +215,9 @@ def test_links() -> None:
             assert (page.parent / target).is_file(), target
 
 
-class Recorder:
-    """The operations on disk and database, named as in the text; a copy of the folder before each."""
-
-    def __init__(self, registry: Path, copies: Path) -> None:
-        self.registry, self.copies = registry, copies
-        self.steps: list[str] = []
-        self.on = False
-        self._fsync, self._connect = os.fsync, sqlite3.connect
-
-    def step(self, name: str) -> None:
-        if not self.on:
-            return
-        self.on = False  # what copying does is not to be recorded
-        if not (self.steps and self.steps[-1].startswith("sync")):  # which changes nothing to copy
-            without_locks = shutil.ignore_patterns("*-shm")
-            shutil.copytree(self.registry, self.copies / f"{len(self.steps)}", ignore=without_locks)
-        self.steps.append(name)
-        self.on = True
-
-    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.on:
-            return
-        if event == "open" and isinstance(arguments[0], str) and arguments[2] & os.O_CREAT:
-            self.step(f"create {self.shown(arguments[0])}")
-        elif event == "os.remove" and os.path.lexists(arguments[0]):
-            self.step(f"unlink {self.shown(arguments[0])}")
-        elif event in ("os.mkdir", "os.chmod", "os.utime"):
-            self.step(f"{event[3:]} {self.shown(arguments[0])}")
-        elif event in ("os.link", "os.rename"):
-            self.step(f"{event[3:]} {self.shown(arguments[0])} {self.shown(arguments[1])}")
-
-    def shown(self, path: str | Path) -> str:
-        path = Path(path)
-        root = self.registry if path.is_relative_to(self.registry) else self.registry.parent
-        text = path.relative_to(root).as_posix()
-        text = re.sub(r"\.dsvd-tmp-[0-9a-f]{16}", "T", text)
-        text = re.sub(r"objects/[0-9a-f]{2}", "objects/ab", text)
-        text = re.sub(r"[0-9a-f]{64}$", "A", text)
-        text = re.sub(r"X\.sig$", "X", text)
-        return re.sub(r"\d{9}-[0-9a-f]{64}\.json", "E", text)
-
-    def fsync(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        above = self.registry.parent
-        paths = (above, *above.glob("*"), *self.registry.rglob("*"))
-        same = [path for path in paths if os.path.samestat(path.stat(), status)]
-        self.step(f"sync {self.shown(same[0])}")
-        self._fsync(descriptor)
-
-    def connect(self, *arguments: Any, **named: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = self._connect(*arguments, **named)
-        state = {"writes": False, "rows": False}
-
-        def trace(statement: str) -> None:
-            if statement == "BEGIN IMMEDIATE":
-                state.update(writes=True, rows=False)
-                self.step("lock")
-            elif re.match(rf"\s*(INSERT INTO|UPDATE|DELETE FROM) ({_LOGGED})\b", statement):
-                if not state["rows"]:
-                    self.step("rows")
-                state["rows"] = True
-            elif (
-                statement.startswith("UPDATE log_position SET position = ")
-                and "sha256" in statement
-            ):
-                # Emptied by a rebuild, it counts from 0 again.
-                if " = 0," not in statement:
-                    self.step("position")
-            elif statement == "COMMIT" and state["writes"]:
-                state["writes"] = False
-                self.step("commit")
-
-        connection.set_trace_callback(trace)
-        return connection
-
-
-_LOGGED = "|".join(replay.TABLES)
-_RECORDERS: list[Recorder] = []  # at most one; a hook cannot be taken out again
-
-
 @pytest.fixture(scope="module")
 def _hook() -> None:
-    sys.addaudithook(lambda event, arguments: [one.audit(event, arguments) for one in _RECORDERS])
-
-
-@contextmanager
-def recording(registry: Path, copies: Path) -> Iterator[Recorder]:
-    recorder = Recorder(registry, copies)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", recorder.fsync)
-        patch.setattr(sqlite3, "connect", recorder.connect)
-        _RECORDERS.append(recorder)
-        try:
-            yield recorder
-        finally:
-            _RECORDERS.remove(recorder)
+    install_hook()
 
 
 TABLES_OF_STEPS = {

@@ -174,7 +174,7 @@ def test_invalid(vector: Vector, tmp_path: Path) -> None:
 
 
 def test_every_file_is_listed() -> None:
-    there = set(files_in(VECTORS))
+    there = {path for path in files_in(VECTORS) if not path.startswith("residual/")}
     listed = {"README.md", "SHA256SUMS", "vectors.json"}
     listed |= {f"invalid/{vector['name']}.dsvd" for vector in INVALID}
     for vector in VALID:

@@ -19,6 +19,8 @@ from dsvd_registry.store import (
     EventLog,
     NoteSet,
     RegistryFolder,
+    ResidualAdded,
+    ResidualRemoved,
     SignatureAdded,
     TagAdded,
     TagRemoved,
@@ -78,6 +80,8 @@ EVERY = [
     TagAdded(sequence=1, time=TIME, model="m", number=1, tag="anime"),
     TagRemoved(sequence=1, time=TIME, model="m", number=1, tag="anime"),
     note(1, "text"),
+    ResidualAdded(sequence=1, time=TIME, model="m", number=1, residual=C, size=5),
+    ResidualRemoved(sequence=1, time=TIME, model="m", number=1),
     SignatureAdded(sequence=1, time=TIME, model="m", number=1, signer=A, signature=B),
 ]
 

@@ -1,0 +1,19 @@
+"""Asking before something is gone for good."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import InvalidArgument
+
+
+def is_confirmed(question: str) -> bool:
+    """Ask on the terminal. Raises `InvalidArgument` where there is none."""
+    if not sys.stdin.isatty():
+        raise InvalidArgument(
+            f"{question} There is no terminal to ask on, so nothing was done",
+            "Give --yes to do it.",
+        )
+    return click.confirm(question, err=True)

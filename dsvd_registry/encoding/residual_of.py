@@ -1,0 +1,166 @@
+"""What a container's result lacks to be its source, into an object of its own.
+
+source and result -> differences -> residual; then it is read back and the source made of it once, in
+memory, before it becomes an object: what is in the store has been seen to work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..checkpoint import Checkpoint
+from ..codec.encoded import LowRank
+from ..codec.least_total import components_on_top
+from ..codec.tensors import tensor_over
+from ..container.reader import Container
+from ..container.records import BasedRecord, DenseRecord, LowRankRecord, Result
+from ..errors import CheckpointError
+from ..fs import storage_errors
+from ..progress import Meter, Progress
+from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.lossless import Lossless, LosslessReconstruction
+from ..reconstruction.prediction import Prediction, whole
+from ..reconstruction.reconstruction import Reconstruction
+from ..reconstruction.result_layout import ResultFile, source_files
+from ..residual.ordered import FORMATS, Bits
+from ..residual.reader import Residual
+from ..residual.records import ResidualTensor
+from ..residual.run import ELEMENTS, encode_run
+from ..residual.writer import ResidualWriter, StoredFrame, component_frames, run_frame
+from ..store import ObjectStore, StoredObject
+from ..threads import in_order, threads
+from .packing import component_table
+
+ELEMENTS_AT_ONCE = (
+    1 << 25
+)  # of the tensors under way, so that memory does not grow with a checkpoint
+
+
+@dataclass(frozen=True)
+class Lossy:
+    """A version as its container alone has it: the object `sha256`, over `base`.
+
+    `is_for_lossless`: whether its ranks were chosen with the residual in view.
+    """
+
+    container: Container
+    sha256: str
+    base: BaseWeights
+    is_for_lossless: bool
+
+
+def store_residual(
+    checkpoint: Checkpoint, lossy: Lossy, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    """Encode what the result of `lossy` lacks to be `checkpoint`, which it was made from.
+
+    Raises `BaseMismatch` for a damaged base, `ContainerError`, `CheckpointError`, `StorageError`.
+    """
+    header = lossy.container.header
+    result = Reconstruction(lossy.container, lossy.base, header.encoding.tau)
+    deltas = [t for t in header.tensors if isinstance(t, LowRankRecord | DenseRecord)]
+    on_top = None if lossy.is_for_lossless else device
+    with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
+        writer = ResidualWriter(scratch)
+        meter = Meter(progress, "residual", sum(record.nbytes for record in deltas))
+
+        def encode(record: BasedRecord) -> tuple[ResidualTensor, list[StoredFrame]] | None:
+            return _encoded(checkpoint, result, record, on_top)
+
+        with (
+            threads() as pool,
+            contextlib.closing(
+                in_order(pool, encode, deltas, lambda record: record.elements, ELEMENTS_AT_ONCE)
+            ) as made,
+        ):
+            for record, encoded in zip(deltas, made, strict=True):
+                if encoded is not None:
+                    writer.add(*encoded)
+                meter.advance(record.nbytes)
+        files = source_files(header, lossy.container.source_headers())
+        results = tuple(_expected(file, checkpoint) for file in files)
+        with objects.new_object() as object_writer:
+            writer.write(lossy.sha256, results, object_writer)
+            with Residual(object_writer.readable()) as residual:
+                lossless = Lossless(residual, lossy.sha256)
+                again = LosslessReconstruction(lossy.container, lossy.base, lossless)
+                _check(again, results, checkpoint, progress)
+            return object_writer.commit()
+
+
+def _encoded(
+    checkpoint: Checkpoint, result: Reconstruction, record: BasedRecord, on_top: str | None
+) -> tuple[ResidualTensor, list[StoredFrame]] | None:
+    """One tensor's frames; None where the result is the source.
+
+    `on_top`: the device for components that the container lacks; None where they are not tried.
+    """
+    source = _bits(checkpoint, record)
+    tensor = ResidualTensor(record.name, record.dtype, record.common_shape, rank=0)
+    predicted = result.result_tensor(record.name)
+    predicted.prepare()
+    try:
+        frames: list[StoredFrame] = []
+        prediction = Prediction(predicted, tensor, None)
+        if on_top is not None:
+            found = _components(checkpoint, record, whole(prediction, tensor), on_top)
+            if found is not None:
+                own, table = found.components, component_table(found)
+                tensor = ResidualTensor(tensor.name, tensor.dtype, tensor.shape, table.rank)
+                frames += component_frames(tensor, own.a, own.b, table)
+                prediction = Prediction(predicted, tensor, own)
+        lacks = False
+        for number in range(tensor.runs):
+            bits = prediction.bits(number)
+            run = source[number * ELEMENTS :][: len(bits)]
+            lacks = lacks or not np.array_equal(run, bits)
+            frames.append(run_frame(encode_run(run, bits, tensor.of)))
+        return (tensor, frames) if lacks or tensor.rank else None
+    finally:
+        predicted.release()
+        checkpoint.release(record.name)
+
+
+def _components(
+    checkpoint: Checkpoint, record: BasedRecord, result: torch.Tensor, device: str
+) -> LowRank | None:
+    data = checkpoint.read(record.name)[: result.numel() * result.element_size()]
+    return components_on_top(result, tensor_over(data, record.dtype, record.common_shape), device)
+
+
+def _bits(checkpoint: Checkpoint, record: BasedRecord) -> Bits:
+    """Those of the part that has a counterpart in the base."""
+    bits: Bits = np.frombuffer(checkpoint.read(record.name), np.uint8)
+    width = FORMATS[record.dtype].width
+    elements = int(np.prod(record.common_shape, dtype=np.int64))
+    return bits[: elements * width].view(FORMATS[record.dtype].unsigned)
+
+
+def _expected(file: ResultFile, checkpoint: Checkpoint) -> Result:
+    """A file of the source, as its tensors tell."""
+    digest = hashlib.sha256(file.layout.prefix)
+    for name in file.order:
+        digest.update(checkpoint.read(name))
+        checkpoint.release(name)
+    return Result(file.path, digest.hexdigest(), file.size)
+
+
+def _check(
+    again: LosslessReconstruction,
+    results: Sequence[Result],
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> None:
+    found = [digest.sha256 for digest in again.digests(progress, "checking")]
+    if found != [result.sha256 for result in results]:
+        raise CheckpointError(
+            f"{checkpoint.path} cannot be given back to the byte",
+            "Leave lossless out, and report this with the file.",
+        )

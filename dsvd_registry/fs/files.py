@@ -1,0 +1,131 @@
+"""Files that are written beside their place: whole under their name, or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import InvalidArgument, StorageError
+from . import disk, names
+from .refusals import storage_errors
+
+Bytes = bytes | bytearray | memoryview
+
+
+class NewFile:
+    """A file being written; it has no lasting name until `publish`."""
+
+    def __init__(self, path: Path, handle: BinaryIO) -> None:
+        self.path = path
+        self._handle = handle
+        self._placing = threading.Lock()
+
+    def write(self, data: Bytes) -> None:
+        """Append `data`. Raises `StorageError`."""
+        with storage_errors(self.path.parent):
+            self._handle.write(data)
+
+    def write_at(self, position: int, data: Bytes) -> None:
+        """Put `data` at `position`, whatever else is written yet; several threads may at once.
+
+        Not to be mixed with `write`. Raises `StorageError`.
+        """
+        left = memoryview(data)
+        with storage_errors(self.path.parent):
+            while left:
+                size = self._put(position, left)
+                left, position = left[size:], position + size
+
+    def _put(self, position: int, data: memoryview) -> int:
+        if hasattr(os, "pwrite"):
+            return disk.write_at(self._handle.fileno(), data, position)
+        with self._placing:
+            self._handle.seek(position)
+            return self._handle.write(data)
+
+    def flush(self) -> None:
+        """Let a reader of `path` see all that was written. Raises `StorageError`."""
+        with storage_errors(self.path.parent):
+            self._handle.flush()
+
+    def publish(self, target: Path, *, replace: bool = False, read_only: bool = False) -> None:
+        """Make the bytes durable and give them the name `target`, on the same filesystem.
+
+        Raises `Conflict` if `target` exists and `replace` is false, `StorageError` otherwise.
+        """
+        with storage_errors(target):
+            self._handle.flush()
+            if read_only:
+                disk.make_read_only(self.path)
+            disk.sync(self._handle.fileno())
+            self._handle.close()
+            if replace:
+                names.replace(self.path, target)
+            else:
+                names.rename_without_replacing(self.path, target)
+            names.sync_folder(target.parent)
+
+
+def check_place(path: Path, *, replace: bool) -> None:
+    """Say before the work what `publish` would say after it: whether a file may have this name.
+
+    Raises `Conflict` if it exists and `replace` is false, `InvalidArgument` for what is no plain
+    file, `StorageError`.
+    """
+    with storage_errors(path):
+        if path.exists() and not replace:
+            raise FileExistsError(path)
+        if path.exists() and not path.is_file():
+            raise InvalidArgument(f"{path} is not a plain file", "Give the path of a file.")
+
+
+def check_folder(folder: Path) -> None:
+    """Raises `StorageError` if there is no such folder to write in."""
+    with storage_errors(folder):
+        is_folder = folder.is_dir()
+    if not is_folder:
+        raise StorageError(f"there is no folder {folder}", "Create it, or give another path.")
+
+
+@contextlib.contextmanager
+def new_file(folder: Path) -> Iterator[NewFile]:
+    """A `NewFile` in `folder`; what was not published is removed on leaving. Raises `StorageError`."""
+    check_folder(folder)
+    with _temporary(folder, readable=False) as (path, handle):
+        yield NewFile(path, handle)
+
+
+@contextlib.contextmanager
+def scratch_file(folder: Path) -> Iterator[BinaryIO]:
+    """A read-write file without a lasting name, gone on leaving. Raises `StorageError`."""
+    with _temporary(folder, readable=True) as (_, handle):
+        yield handle
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path, *, readable: bool) -> Iterator[tuple[Path, BinaryIO]]:
+    path = names.temporary_name(folder)
+    with contextlib.ExitStack() as leaving:  # from before the file is there: a signal may come then
+        leaving.callback(names.discard, path)
+        with storage_errors(folder):
+            handle = disk.create(path, readable=readable)
+        leaving.callback(_close, handle)
+        yield path, handle
+
+
+def _close(handle: BinaryIO) -> None:
+    with contextlib.suppress(OSError):  # what could not be written was an error before
+        handle.close()
+
+
+def write_file(
+    target: Path, data: Bytes, *, replace: bool = False, read_only: bool = False
+) -> None:
+    """Write a whole small file durably. Raises `Conflict`, `StorageError`."""
+    with new_file(target.parent) as file:
+        file.write(data)
+        file.publish(target, replace=replace, read_only=read_only)

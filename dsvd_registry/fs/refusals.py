@@ -1,0 +1,35 @@
+"""What the operating system says when it refuses, as one of our errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import Conflict, StorageError
+
+_HINTS = {
+    errno.ENOSPC: "Free some space there and run the same command again.",
+    errno.EDQUOT: "Free some space in your quota and run the same command again.",
+    errno.EACCES: "Check the permissions of the folder, or give another path.",
+    errno.EPERM: "Check the permissions of the folder, or give another path.",
+    errno.EROFS: "The filesystem is read-only: give another path.",
+    errno.ENOENT: "Check that the path is right.",
+}
+_OTHER_HINT = "Check the disk and its messages."
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` raised inside into a `StorageError` (or `Conflict`) that names `path`."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise Conflict(
+            f"{path} exists already", "Give another path, or --force to replace it."
+        ) from error
+    except OSError as error:
+        hint = _HINTS.get(error.errno or 0, _OTHER_HINT)
+        reason = error.strerror or str(error)
+        raise StorageError(f"{path}: {reason}", hint) from error

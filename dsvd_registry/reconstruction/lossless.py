@@ -1,0 +1,113 @@
+"""The source again, to the bit: the result of a container, and what its residual adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..codec.exact import Components
+from ..codec.scratch import Memory
+from ..container.reader import Container
+from ..container.records import Result
+from ..errors import ContainerError
+from ..residual.header import check_goes_with
+from ..residual.reader import Residual
+from ..residual.records import ResidualTensor
+from .assembling import Run
+from .base_weights import BaseReader
+from .prediction import Prediction
+from .reconstruction import Reconstruction, ResultTensor
+from .result_layout import source_files
+
+
+@dataclass(frozen=True)
+class Lossless:
+    """What makes a version lossless: an open residual, and the digest of its container's file."""
+
+    residual: Residual
+    container: str
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The digests on record of the source's files."""
+        return self.residual.header.results
+
+
+class LosslessReconstruction(Reconstruction):
+    """The source of `container` over `base`.
+
+    A file of safetensors is the source's to the byte; of other sources every tensor is. Raises
+    `ContainerError` for a residual of another container, and as `Reconstruction`.
+    """
+
+    def __init__(self, container: Container, base: BaseReader, lossless: Lossless) -> None:
+        super().__init__(container, base, container.header.encoding.tau)
+        residual = lossless.residual
+        try:
+            check_goes_with(residual.header, container.header, lossless.container)
+        except ContainerError as error:
+            raise ContainerError(f"{residual.path}: {error}") from error
+        self.files = source_files(container.header, container.source_headers())
+        for file, result in zip(self.files, residual.header.results, strict=True):
+            if file.size != result.size:
+                raise ContainerError(
+                    f"{residual.path}: the source has {file.size} bytes, where {result.size} are "
+                    "recorded"
+                )
+        self._residual = residual
+        self._lacking = {tensor.name: tensor for tensor in residual.header.tensors}
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What another form of the source says of where it came from."""
+        return {"dsvd.base": self.header.base_digest, "dsvd.source": self.header.source.sha256}
+
+    def result_tensor(self, name: str) -> ResultTensor:
+        """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
+        lacking = self._lacking.get(name)
+        if lacking is None:
+            return super().result_tensor(name)
+        index = self._index[name]
+        return LosslessTensor(self._container, self._base, index, self.tau, lacking, self._residual)
+
+
+class LosslessTensor(ResultTensor):
+    """One tensor of the source, made a run of its residual at a time."""
+
+    _prediction: Prediction
+
+    def __init__(
+        self,
+        container: Container,
+        base: BaseReader,
+        index: int,
+        tau: float,
+        lacking: ResidualTensor,
+        residual: Residual,
+    ) -> None:
+        super().__init__(container, base, index, tau)
+        self._lacking, self._residual = lacking, residual
+        self._predicted = ResultTensor(container, base, index, tau)
+
+    def prepare(self) -> None:
+        self._predicted.prepare()
+        self.viewed = self._predicted.viewed
+        own = None
+        if self._lacking.rank:
+            own = Components(*self._residual.components(self._lacking))
+        self._prediction = Prediction(self._predicted, self._lacking, own)
+
+    def runs(self) -> Iterator[Run]:
+        for number in range(self._lacking.runs):
+            nbytes = self._lacking.run_elements(number) * self._lacking.of.width
+            yield Run(number, number + 1, nbytes)
+        yield from (run for run in self._predicted.runs() if run.is_stored)
+
+    def fill(self, run: Run, memory: Memory) -> None:
+        if run.is_stored:
+            self._predicted.fill(run, memory)
+            return
+        prediction = self._prediction.bits(run.first)
+        memory[:] = self._residual.run(self._lacking, run.first, prediction).view(np.uint8)

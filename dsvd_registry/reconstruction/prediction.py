@@ -1,0 +1,66 @@
+"""What a residual is taken against: the result of the container, with the residual's own components.
+
+A run of elements is predicted at a time; threads share a tensor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..codec.exact import Components, DeltaProduct, apply_delta
+from ..codec.scratch import as_tensor, scratch
+from ..codec.tensors import TORCH_DTYPES, is_finite
+from ..container.records import BasedRecord, LowRankRecord
+from ..errors import ContainerError
+from ..residual.ordered import Bits
+from ..residual.records import ResidualTensor
+from ..residual.run import ELEMENTS
+from .assembling import Run
+from .reconstruction import ResultTensor, columns_of
+
+
+class Prediction:
+    """The prediction of `tensor` from `result`, its lossy result, which is prepared."""
+
+    def __init__(
+        self, result: ResultTensor, tensor: ResidualTensor, own: Components | None
+    ) -> None:
+        assert isinstance(result.record, BasedRecord)
+        self._result, self._tensor = result, tensor
+        self._product = None if own is None else DeltaProduct(own)
+        self._columns = columns_of(result.record)
+        by_rows = own is not None or isinstance(result.record, LowRankRecord)
+        self._row = tensor.matrix_shape[1] if by_rows else 1
+
+    def bits(self, number: int) -> Bits:
+        """The bits of run `number`, flat. They are gone when the thread asks for the next.
+
+        Raises `ContainerError` where the rule of reconstruction forbids them, `BaseMismatch`.
+        """
+        tensor, width = self._tensor, self._tensor.of.width
+        begin, count = number * ELEMENTS, tensor.run_elements(number)
+        first, end = begin // self._row, -(-(begin + count) // self._row)
+        memory = scratch.memory("predicted", (end - first) * self._row * width)
+        rows = self._row // self._columns
+        self._result.fill(Run(first * rows, end * rows, memory.nbytes), memory)
+        if self._product is not None:
+            dtype, shape = TORCH_DTYPES[tensor.dtype], (end - first, self._row)
+            below = as_tensor(memory, shape, dtype)
+            memory = scratch.memory("predicted on top", memory.nbytes)
+            on_top = as_tensor(memory, shape, dtype)
+            apply_delta(below, self._product.run(first, end), dtype, on_top)
+            if not is_finite(on_top):
+                raise ContainerError(f"tensor {tensor.name!r} would be predicted NaN or infinity")
+        skipped = (begin - first * self._row) * width
+        bits: Bits = memory[skipped : skipped + count * width].view(tensor.of.unsigned)
+        return bits
+
+
+def whole(prediction: Prediction, tensor: ResidualTensor) -> torch.Tensor:
+    """All of a prediction, of the tensor's shape, in memory of its own."""
+    memory = np.empty(tensor.elements, tensor.of.unsigned)
+    for number in range(tensor.runs):
+        bits = prediction.bits(number)
+        memory[number * ELEMENTS :][: len(bits)] = bits
+    return as_tensor(memory.view(np.uint8), tensor.shape, TORCH_DTYPES[tensor.dtype])

@@ -1,0 +1,132 @@
+"""Residuals of versions: opened, made for a version that lacks one, and dropped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..catalog import BaseRecord, Catalog, ResidualRecord, VersionRecord
+from ..checkpoint import Checkpoint
+from ..encoding.asked import ForLossless
+from ..errors import ContainerError, RegistryError, ResultMismatch
+from ..progress import Progress
+from ..store import ObjectStore
+from .opening import open_base, open_container
+
+if TYPE_CHECKING:
+    from ..reconstruction.lossless import Lossless
+    from ..residual.reader import Residual
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """A version whose residual was dropped, and the bytes that `gc` will give back for it."""
+
+    version: VersionRecord
+    freed_bytes: int
+
+
+def is_for_lossless(version: VersionRecord) -> bool:
+    """Whether nobody asked for a fidelity: its ranks take the least together with a residual."""
+    return version.settings == ForLossless().settings()
+
+
+@contextlib.contextmanager
+def opened_lossless(version: VersionRecord, objects: ObjectStore) -> Iterator[Lossless | None]:
+    """What makes a version lossless; None for a lossy one. Raises as `opened_residual`."""
+    if version.residual is None:
+        yield None
+        return
+    from ..reconstruction.lossless import Lossless
+
+    with opened_residual(version, version.residual, objects) as residual:
+        yield Lossless(residual, version.container)
+
+
+@contextlib.contextmanager
+def opened_residual(
+    version: VersionRecord, record: ResidualRecord, objects: ObjectStore
+) -> Iterator[Residual]:
+    """The residual of a version.
+
+    Where it is missing or damaged, also where that shows inside only, raises `RegistryError` that
+    says what can still be had.
+    """
+    from ..residual.reader import Residual
+
+    try:
+        with Residual(objects.path(record.sha256)) as residual:
+            yield residual
+    except (ContainerError, RegistryError, ResultMismatch) as error:
+        if objects.is_whole(record.sha256):
+            raise
+        what = "is damaged" if objects.contains(record.sha256) else "is missing"
+        raise RegistryError(
+            f"the residual of {version.ref}, object {record.sha256}, {what}: {error}", left(version)
+        ) from error
+
+
+def left(version: VersionRecord) -> str:
+    """What can be had of a version without its residual."""
+    tau = version.summary.get("tau")
+    return (
+        f"What its container alone gives can still be had: `dsvd materialize {version.ref} "
+        f"--tau {tau}`. Add its source again with --lossless to have all of it."
+    )
+
+
+def residual_of(
+    version: VersionRecord,
+    checkpoint: Checkpoint,
+    base: BaseRecord,
+    device: str,
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> ResidualRecord:
+    """The residual of a version, made from `checkpoint`, its source, unless it is there.
+
+    Raises `BaseMismatch`, `ContainerError`, `CheckpointError`, `StorageError`.
+    """
+    known = _known(version, catalog, objects)
+    if known is not None:
+        return known
+    from ..encoding.residual_of import Lossy, store_residual
+
+    with open_base(base, objects) as weights, open_container(version, objects) as container:
+        lossy = Lossy(container, version.container, weights, is_for_lossless(version))
+        stored = store_residual(checkpoint, lossy, device, objects, progress)
+    return ResidualRecord(stored.sha256, stored.size)
+
+
+def attach_residual(
+    version: VersionRecord, record: ResidualRecord, catalog: Catalog, objects: ObjectStore
+) -> VersionRecord:
+    """Let a version be lossless by a residual that is in the store."""
+    return catalog.set_residual(
+        version.model,
+        version.number,
+        residual=record.sha256,
+        size=record.size,
+        confirm=lambda: objects.path(record.sha256),
+    )
+
+
+def thin(version: VersionRecord, catalog: Catalog) -> Thinned:
+    """Drop a version's residual. Raises `NotFound` where it has none."""
+    thinned = catalog.remove_residual(version.model, version.number)
+    freed = version.residual
+    others = {v.residual.sha256 for v in catalog.versions() if v.residual is not None}
+    is_freed = freed is not None and freed.sha256 not in others
+    return Thinned(thinned, freed.size if freed is not None and is_freed else 0)
+
+
+def _known(version: VersionRecord, catalog: Catalog, objects: ObjectStore) -> ResidualRecord | None:
+    """The version's own, or that of another version with the same container, if it is whole."""
+    for other in (version, *catalog.versions()):
+        found = other.residual if other.container == version.container else None
+        if found is not None and objects.is_whole(found.sha256):
+            return found
+    return None

@@ -1,0 +1,219 @@
+"""Putting damage right: good bytes where they can be had, the rest set aside and named.
+
+First the event log, of which the catalog is made; then the catalog, which says what is needed; then
+the objects. Each step leaves what the next run goes on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..catalog import Catalog, Rebuilt, rebuild
+from ..catalog.faults import DamagedCatalogError
+from ..errors import RegistryError
+from ..fs import storage_errors
+from ..hashing import sha256
+from ..progress import Meter, Progress
+from ..store import EventLog, ObjectStore, RegistryFolder
+from ..store.damaged_events import damaged_events, restore_event
+from ..store.objects import Examined
+from ..threads import threads
+from .good_bytes import matching, proposals
+from .needs import Need, needs
+from .verifying import Verified
+
+
+@dataclass(frozen=True)
+class Restored:
+    """An object or event that has its bytes again. `origin`: where they are from."""
+
+    sha256: str
+    what: str
+    origin: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An object of which no good bytes were found. `subjects`: the versions and bases that it hits.
+
+    `quarantined`: where its damaged bytes lie, None where there are none or they cannot be read.
+    """
+
+    sha256: str
+    what: str
+    problem: str
+    quarantined: Path | None
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was put right, what could not be, and what `verify` finds after that.
+
+    `catalog`: what it was made anew of, None where there was no need.
+    """
+
+    catalog: Rebuilt | None
+    restored: tuple[Restored, ...]
+    lost: tuple[Lost, ...]
+    verified: Verified
+
+    @property
+    def is_well(self) -> bool:
+        return self.verified.is_well
+
+
+@dataclass(frozen=True)
+class _Bad:
+    need: Need
+    found: Examined
+
+
+def restore_events(
+    folder: RegistryFolder, sources: tuple[Path, ...], progress: Progress
+) -> list[Restored]:
+    """Put good bytes in the place of damaged events. None is ever made up. Raises `StorageError`."""
+    damaged = damaged_events(folder)
+    wanted = [Need(digest, f"event {int(path.name[:9])}", None) for digest, path in damaged.items()]
+    restored = []
+    for need, path in matching(sources, wanted, progress):
+        with storage_errors(path):
+            data = path.read_bytes()
+        restore_event(folder, damaged[need.sha256], need.sha256, data)
+        restored.append(Restored(need.sha256, need.what, str(path), ()))
+    return restored
+
+
+def repair_catalog(folder: RegistryFolder, url: str | None = None) -> Rebuilt | None:
+    """Make the catalog anew if it cannot be read, or has other rows than the event log makes.
+
+    Raises `RegistryError` where that would need events that are damaged; then nothing is touched.
+    """
+    damage = _damage(folder, url)
+    if damage is None:
+        return None
+    _check_readable(folder, damage)
+    # In its place where that does: another program may have it open.
+    rebuilt = rebuild(folder, url)
+    if _damage(folder, url) is not None:
+        rebuilt = rebuild(folder, url, set_aside=True)
+    return rebuilt
+
+
+def _damage(folder: RegistryFolder, url: str | None) -> DamagedCatalogError | None:
+    """What is wrong with the catalog; of a damaged log, `verify` tells."""
+    try:
+        with Catalog.open(folder, url) as catalog:
+            catalog.check_log()
+    except DamagedCatalogError as error:
+        return error
+    except RegistryError:
+        return None
+    return None
+
+
+def _check_readable(folder: RegistryFolder, catalog: DamagedCatalogError) -> None:
+    """Raises `RegistryError` unless the catalog can be made of the log, before that is tried."""
+    try:
+        for _ in EventLog(folder).after(0):
+            pass
+    except RegistryError as error:
+        raise RegistryError(
+            f"{catalog}; and so is the event log, of which it would be made: {error}",
+            "Nothing was changed. Put the folder `events` back from a copy of the registry; damaged "
+            "events are also found with `dsvd verify --all --repair --from COPY`.",
+        ) from error
+
+
+def repair_objects(
+    catalog: Catalog, objects: ObjectStore, sources: tuple[Path, ...], progress: Progress
+) -> tuple[list[Restored], list[Lost]]:
+    """Restore what can be, set aside what cannot. Raises `StorageError`."""
+    links = (base.link for base in catalog.bases())
+    places = (*sources, *(link for link in links if link is not None), objects.quarantine_folder)
+    whole: set[str] = set()
+    restored: list[Restored] = []
+    while True:
+        bad = _bad(catalog, objects, whole, progress)
+        once = {one.sha256 for one in restored}  # what does not stay whole is not tried for ever
+        left = {digest: one for digest, one in bad.items() if digest not in once}
+        found = list(_restored(left, places, catalog, objects, progress))
+        if not found:
+            whole_again = [one for one in restored if one.sha256 not in bad]
+            return whole_again, list(_set_aside(bad, catalog, objects))
+        restored += found  # with a listing it is known of which files its base is made
+
+
+def _bad(
+    catalog: Catalog, objects: ObjectStore, whole: set[str], progress: Progress
+) -> dict[str, _Bad]:
+    """The needed objects that are damaged or missing; the others are added to `whole`."""
+    needed = [need for need in needs(catalog, objects).values() if need.sha256 not in whole]
+    meter = Meter(progress, "examining", sum(need.size or 0 for need in needed))
+    bad = {}
+    with threads() as pool:
+        for need, found in zip(
+            needed, pool.map(objects.examine, (need.sha256 for need in needed)), strict=True
+        ):
+            if found.problem is None:
+                whole.add(need.sha256)
+            else:
+                bad[need.sha256] = _Bad(need, found)
+            meter.advance(need.size or 0)
+    return bad
+
+
+def _restored(
+    bad: dict[str, _Bad],
+    places: tuple[Path, ...],
+    catalog: Catalog,
+    objects: ObjectStore,
+    progress: Progress,
+) -> Iterator[Restored]:
+    left = {digest: one.need for digest, one in bad.items()}
+    if not left:
+        return
+
+    def done(need: Need, origin: str) -> Restored:
+        del left[need.sha256]
+        return Restored(need.sha256, need.what, origin, need.subjects)
+
+    for need, path in matching(places, tuple(left.values()), progress):
+        if _has_room(bad[need.sha256], catalog, objects):
+            meter = Meter(progress, "copying", path.stat().st_size)
+            if objects.put_file(path, meter.advance).sha256 == need.sha256:
+                yield done(need, str(path))
+    for proposal in proposals(places, left, catalog, objects):
+        found = left.get(sha256(proposal.data))
+        if found is not None and _has_room(bad[found.sha256], catalog, objects):
+            objects.put(proposal.data)
+            yield done(found, proposal.origin)
+
+
+def _has_room(bad: _Bad, catalog: Catalog, objects: ObjectStore) -> bool:
+    """Whether the object can be put in its place: a link or a folder there is moved away."""
+    if bad.found.in_the_way:
+        with catalog.undisturbed():
+            objects.quarantine(bad.found)
+    try:
+        objects.contains(bad.need.sha256)
+    except RegistryError:  # its folder is a link: `verify` says so
+        return False
+    return True
+
+
+def _set_aside(bad: dict[str, _Bad], catalog: Catalog, objects: ObjectStore) -> Iterator[Lost]:
+    if not bad:
+        return
+    # Who adds meanwhile waits, and then sees that the object is gone.
+    with catalog.undisturbed():
+        for digest, one in bad.items():
+            moved = objects.quarantine(one.found)
+            if moved is None and one.found.damaged is not None:
+                continue  # another program has put it right
+            place = moved or objects.quarantined(digest)
+            problem = one.found.problem or ""
+            yield Lost(digest, one.need.what, problem, place, one.need.subjects)

@@ -1,0 +1,70 @@
+"""Small integers as digits that share bytes (spec, "Digits").
+
+zstd gives each byte a code of whole bits: where most integers are the same, several of them must
+share one for that to come near their entropy.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ContainerError
+
+BASES = (2, 4, 6, 16, 256)
+
+Digits = npt.NDArray[np.uint8]
+
+
+@functools.cache
+def per_byte(base: int) -> int:
+    """How many digits of `base` a byte has room for."""
+    count = 1
+    while base ** (count + 1) <= 256:
+        count += 1
+    return count
+
+
+def digit_bytes(count: int, base: int) -> int:
+    """Bytes that `count` digits take."""
+    return -(-count // per_byte(base))
+
+
+def pack_digits(digits: Digits, base: int) -> Digits:
+    """Flat `digits`, each under `base`, as bytes: the first of a byte is its lowest."""
+    room = per_byte(base)
+    if room == 1:
+        return digits
+    padded = np.zeros(room * digit_bytes(len(digits), base), np.uint8)
+    padded[: len(digits)] = digits
+    columns = padded.reshape(-1, room)
+    total = columns[:, room - 1].copy()
+    for place in reversed(range(room - 1)):
+        total *= np.uint8(base)
+        total += columns[:, place]
+    return total
+
+
+def unpack_digits(data: memoryview, count: int, base: int) -> Digits:
+    """Inverse of `pack_digits`. Raises `ContainerError` for a byte that is no digits."""
+    held = np.frombuffer(data, np.uint8)
+    if per_byte(base) == 1:
+        return held
+    if base ** per_byte(base) < 256 and len(held) and int(held.max()) >= base ** per_byte(base):
+        raise ContainerError("a byte of a run is no digits")
+    digits: Digits = np.take(_table(base), held, axis=0).reshape(-1)
+    if digits[count:].any():
+        raise ContainerError("a run has digits behind its end")
+    return digits[:count]
+
+
+@functools.cache
+def _table(base: int) -> Digits:
+    """The digits of each byte, (256, digits)."""
+    left = np.arange(256)
+    table = np.empty((256, per_byte(base)), np.uint8)
+    for place in range(per_byte(base)):
+        left, table[:, place] = np.divmod(left, base)
+    return table

@@ -1,0 +1,158 @@
+"""Groups of elements by the exponent of their prediction (spec, "Groups").
+
+A number's neighbours are the farther apart the larger it is: the same error of a prediction is many
+steps of a small number and few of a large one. Within a group differences are alike, and one code
+suits them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ContainerError
+from .digits import BASES, per_byte
+from .ordered import Bits, Exponents, FloatFormat
+
+TILE = 1 << 16  # elements that stay in the cache while they are put in order
+LEAST_SHARE, LEAST_COUNT = 32, 2048  # of a run's elements, and of elements: what makes a group
+SAMPLE = 1 << 12  # elements of a group that its code is chosen by
+LEAST_SHIFTS = 8  # that are tried, below the one with which hardly any element is outside
+RARE = 2.0**-9  # share of a group that may be outside its digits
+ENTRY_SIZE = 3
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Elements whose prediction's exponent is at most `last`, and over that of the group before.
+
+    `shift`: how many lowest bits of a difference are stored apart. `base`: of the digit that stands
+    for the rest; the last digit says that the rest is stored elsewhere.
+    """
+
+    last: int
+    shift: int
+    base: int
+
+    @property
+    def low_planes(self) -> int:
+        """Bytes that the lowest bits take."""
+        return (self.shift + 7) // 8
+
+
+def pack_groups(groups: tuple[Group, ...]) -> bytes:
+    """Their number less one, then three bytes for each."""
+    entries = (bytes((group.last, group.shift, BASES.index(group.base))) for group in groups)
+    return bytes((len(groups) - 1,)) + b"".join(entries)
+
+
+def unpack_groups(content: memoryview, of: FloatFormat) -> tuple[Group, ...]:
+    """Inverse of `pack_groups`, of the start of a run. Raises `ContainerError`."""
+    count = content[0] + 1 if len(content) else 1
+    if len(content) < 1 + ENTRY_SIZE * count:
+        raise ContainerError("a run ends inside its groups")
+    entries = np.frombuffer(content[1 : 1 + ENTRY_SIZE * count], np.uint8).reshape(count, 3)
+    lasts = entries[:, 0].astype(int).tolist()
+    if any(left >= right for left, right in itertools.pairwise(lasts)):
+        raise ContainerError("the groups of a run are not in order")
+    if lasts[-1] != of.last_exponent:
+        raise ContainerError("the groups of a run do not have all exponents")
+    if (entries[:, 1] >= of.bits).any() or (entries[:, 2] >= len(BASES)).any():
+        raise ContainerError("a group of a run has a shift or a base that there is not")
+    return tuple(Group(last, shift, BASES[base]) for last, shift, base in entries.tolist())
+
+
+class Places:
+    """Where the elements of a run stand once they are in the order of their groups.
+
+    Groups in order; within one, elements as they came.
+    """
+
+    def __init__(self, of: Exponents, groups: tuple[Group, ...]) -> None:
+        self._group_of = np.zeros(len(of), np.uint8)
+        for group in groups[:-1]:
+            self._group_of += of > group.last
+        self._counts: Int64 = np.array(
+            [
+                [np.count_nonzero(tile == number) for number in range(len(groups))]
+                for tile in np.split(self._group_of, range(TILE, len(of), TILE))
+            ]
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """How many elements each group has."""
+        found: list[int] = self._counts.sum(axis=0).tolist()
+        return found
+
+    def in_order(self, values: Bits) -> Bits:
+        """`values`, which stand as the elements do, in the order of groups."""
+        ordered = np.empty_like(values)
+        for first, order, runs in self._tiles():
+            moved = values[first : first + len(order)][order]
+            taken = 0
+            for place, count in runs:
+                ordered[place : place + count] = moved[taken : taken + count]
+                taken += count
+        return ordered
+
+    def back(self, ordered: Bits) -> Bits:
+        """Inverse of `in_order`."""
+        values = np.empty_like(ordered)
+        for first, order, runs in self._tiles():
+            held = np.concatenate([ordered[place : place + count] for place, count in runs])
+            values[first : first + len(order)][order] = held
+        return values
+
+    def _tiles(self) -> Iterator[tuple[int, Int64, list[tuple[int, int]]]]:
+        """Of each tile its first element, the order of its elements, and where its groups go."""
+        starts = np.concatenate([[0], self._counts.sum(axis=0).cumsum()[:-1]])
+        places = starts + self._counts.cumsum(axis=0) - self._counts
+        for tile, (of_tile, counts) in enumerate(zip(places, self._counts, strict=True)):
+            first = tile * TILE
+            order = np.argsort(self._group_of[first : first + TILE], kind="stable")
+            yield first, order, list(zip(of_tile.tolist(), counts.tolist(), strict=True))
+
+
+def exponents_apart(of: Exponents, last_exponent: int) -> tuple[int, ...]:
+    """The last exponent of each group that is worth a code of its own, ascending."""
+    counts = np.bincount(of, minlength=last_exponent + 1)
+    least = max(LEAST_COUNT, len(of) // LEAST_SHARE)
+    lasts, held = [last_exponent], 0
+    for exponent in range(last_exponent, 0, -1):
+        held += int(counts[exponent])
+        if held >= least and counts[:exponent].sum() >= least:
+            lasts.append(exponent - 1)
+            held = 0
+    return tuple(reversed(lasts))
+
+
+def best_code(values: Bits, bits: int) -> tuple[int, int]:
+    """The shift and the base that take the fewest bytes for differences like these, by a sample."""
+    sample = values[:: max(1, len(values) // SAMPLE)]
+    if not len(sample):
+        return 0, BASES[0]
+    usual = int(np.quantile(sample, 1 - RARE, method="higher"))
+    shift = max(0, min(usual.bit_length() - 8, bits - 1))
+    if not shift:
+        return 0, min(BASES, key=lambda base: _cost(sample, 0, base, bits))
+    # Where a few are far larger than the others, it may be cheaper to have them outside.
+    shifts = range(max(0, shift - LEAST_SHIFTS), shift + 1)
+    return min(shifts, key=lambda tried: _cost(sample, tried, BASES[-1], bits)), BASES[-1]
+
+
+def _cost(sample: Bits, shift: int, base: int, bits: int) -> float:
+    """Bits expected of an element: a byte of digits takes no less than one."""
+    digits = np.minimum(sample >> shift, base - 1).astype(np.int64)
+    shares = np.bincount(digits, minlength=base) / len(sample)
+    present = shares[shares > 0]
+    entropy = -float(present @ np.log2(present))
+    outside = float(shares[-1]) * min(bits, math.log2(1 + (int(sample.max()) >> shift)) + 1)
+    return max(entropy, 1 / per_byte(base)) + shift + outside

@@ -1,0 +1,130 @@
+"""Reading a residual strictly, a frame at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..closing import Closing
+from ..container import limits
+from ..container.compression import decompress
+from ..container.frames import ContainerFile
+from ..container.integers import Int32
+from ..container.packed import PACKED
+from ..container.prologue import RESIDUAL, read_header
+from ..container.rows import Int64, Rows
+from ..container.table import ComponentTable, unpack_table
+from ..errors import ContainerError
+from ..hashing import xxh3
+from .header import parse_header
+from .ordered import Bits
+from .records import ResidualTensor
+from .run import decode_run
+
+
+class Residual(Closing):
+    """An open `.dsvdr` file whose header and size have been checked.
+
+    Several threads may read at once. What reads raises `ContainerError` and `StorageError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = ContainerFile(path)
+        try:
+            text, offset = read_header(self._file, RESIDUAL)
+            try:
+                self.header = parse_header(text, offset)
+            except ContainerError as error:
+                raise type(error)(f"{path}: {error}") from error
+            end = offset + sum(frame.stored for frame in self.header.frames)
+            if end != self._file.size:
+                raise ContainerError(
+                    f"{path} has {self._file.size} bytes where its header says {end}"
+                )
+            components = sum(tensor.rank for tensor in self.header.tensors)
+            most = limits.FREE_COMPONENTS + self._file.size // limits.BYTES_OF_A_COMPONENT
+            if components > most:
+                raise ContainerError(
+                    f"{path}: {components} components are too many for {self._file.size} bytes"
+                )
+            self._first_frame = {}
+            first = 0
+            for tensor in self.header.tensors:
+                self._first_frame[tensor.name] = first
+                first += tensor.frames
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._file.size
+
+    def components(self, tensor: ResidualTensor) -> tuple[Int32, Int32, Int64]:
+        """What comes on top of the container's components, of a tensor of rank 1 or more.
+
+        a, int32 (rank, m), b, int32 (rank, n), and the exponents, int64 (rank,).
+        """
+        first = self._first_frame[tensor.name]
+        table = unpack_table(memoryview(self._content(tensor, first)), tensor.rank)
+        try:
+            table.check()
+            return self._rows(tensor, table, first + 1)
+        except ContainerError as error:
+            raise ContainerError(f"{self.path}: tensor {tensor.name!r}: {error}") from error
+
+    def run(self, tensor: ResidualTensor, number: int, prediction: Bits) -> Bits:
+        """The bits of one run of the source, over those of its prediction; both flat."""
+        frame = self._first_frame[tensor.name] + tensor.frames - tensor.runs + number
+        content = memoryview(self._content(tensor, frame))
+        try:
+            return decode_run(content, prediction, tensor.of)
+        except ContainerError as error:
+            raise ContainerError(f"{self.path}: tensor {tensor.name!r}: {error}") from error
+
+    def check_frames(self) -> None:
+        """Compare every frame with its checksum; nothing is decompressed."""
+        for tensor in self.header.tensors:
+            first = self._first_frame[tensor.name]
+            for frame in range(first, first + tensor.frames):
+                self._stored(tensor, frame)
+
+    def _rows(
+        self, tensor: ResidualTensor, table: ComponentTable, frame: int
+    ) -> tuple[Int32, Int32, Int64]:
+        sides = tensor.matrix_shape
+        a, b = (np.empty((tensor.rank, length), np.int32) for length in sides)
+        first = 0
+        for count in tensor.component_counts:
+            part = table.rows(first, first + count)
+            groups = [Rows(sides[0], part.max_a), Rows(sides[1], part.max_b)]
+            content = self._content(tensor, frame)
+            if sum(map(PACKED.size, groups)) != len(content):
+                raise ContainerError("its components are not of the size in their table")
+            rows = PACKED.frame(groups)
+            for number, (side, maxima) in enumerate(((a, part.max_a), (b, part.max_b))):
+                found = rows.read(memoryview(content), number, side[first : first + count])
+                if (found != maxima).any():
+                    raise ContainerError("a component's magnitude is not the one in its table")
+            first, frame = first + count, frame + 1
+        return a, b, table.exponents
+
+    def _content(self, tensor: ResidualTensor, number: int) -> bytes:
+        where = f"{self.path}: frames[{number}]"
+        return decompress(self._stored(tensor, number), self.header.frames[number].raw, where)
+
+    def _stored(self, tensor: ResidualTensor, number: int) -> bytes:
+        frame = self.header.frames[number]
+        stored = self._file.read(frame.offset, frame.stored)
+        if len(stored) != frame.stored or xxh3(stored) != frame.xxh3:
+            raise ContainerError(
+                f"{self.path}: frames[{number}], of tensor {tensor.name!r}, "
+                "does not match its checksum"
+            )
+        return stored

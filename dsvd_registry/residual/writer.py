@@ -1,0 +1,79 @@
+"""Writing a residual: each tensor's frames as they are made, then header and payload in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ..container.compression import NUMBERS, TEXT, compress, compress_blocks
+from ..container.integers import Int32
+from ..container.packed import PACKED
+from ..container.prologue import RESIDUAL, packed_header
+from ..container.records import Result
+from ..container.rows import Rows, Run, blocks
+from ..container.table import ComponentTable, pack_table
+from ..container.writer import Writable
+from ..hashing import xxh3
+from .header import header_json
+from .records import ResidualFrame, ResidualHeader, ResidualTensor
+
+
+@dataclass(frozen=True)
+class StoredFrame:
+    """A frame's bytes as they will stand in the file, and its raw size."""
+
+    data: bytes
+    raw: int
+
+
+def run_frame(runs: Sequence[Run]) -> StoredFrame:
+    """The frame of one run of elements."""
+    pieces = list(blocks(runs))
+    return StoredFrame(compress_blocks(pieces, NUMBERS), sum(map(len, pieces)))
+
+
+def component_frames(
+    tensor: ResidualTensor, a: Int32, b: Int32, table: ComponentTable
+) -> list[StoredFrame]:
+    """The frames of a tensor's own components: their table, then their numbers."""
+    packed = pack_table(table)
+    frames = [StoredFrame(compress(packed, TEXT), len(packed))]
+    first = 0
+    for count in tensor.component_counts:
+        part = table.rows(first, first + count)
+        runs: list[Run] = []
+        for side, maxima in ((a, part.max_a), (b, part.max_b)):
+            runs += PACKED.pack(side[first : first + count], Rows(side.shape[1], maxima))
+        frames.append(run_frame(runs))
+        first += count
+    return frames
+
+
+class ResidualWriter:
+    """Takes the frames of all tensors, in any order; `scratch` holds them until the header is known."""
+
+    def __init__(self, scratch: BinaryIO) -> None:
+        self._scratch = scratch
+        self._tensors: dict[str, tuple[ResidualTensor, list[ResidualFrame]]] = {}
+
+    def add(self, tensor: ResidualTensor, frames: Iterable[StoredFrame]) -> None:
+        """All frames of one tensor. `offset` of what is kept is in the scratch file."""
+        kept = []
+        for frame in frames:
+            offset = self._scratch.seek(0, 2)
+            self._scratch.write(frame.data)
+            kept.append(ResidualFrame(frame.raw, len(frame.data), xxh3(frame.data), offset))
+        self._tensors[tensor.name] = tensor, kept
+
+    def write(self, container: str, results: tuple[Result, ...], out: Writable) -> None:
+        """The whole file. Raises `ContainerError` for more than a reader takes."""
+        ordered = [self._tensors[name] for name in sorted(self._tensors, key=str.encode)]
+        frames = [frame for _, own in ordered for frame in own]
+        header = ResidualHeader(
+            container, tuple(tensor for tensor, _ in ordered), tuple(frames), results
+        )
+        out.write(packed_header(RESIDUAL, header_json(header)))
+        for frame in frames:
+            self._scratch.seek(frame.offset)
+            out.write(self._scratch.read(frame.stored))

@@ -1,0 +1,24 @@
+"""The JSON of a container's header, which checksums and compression would hide from a fuzzer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dsvd_registry.container.header import header_json, parse_header
+from dsvd_registry.container.reader import Container
+from dsvd_registry.container.structure import check_structure
+
+from . import VALID
+
+
+def seeds() -> Iterator[bytes]:
+    for path in sorted(VALID.glob("*.dsvd")):
+        with Container(path) as container:
+            yield header_json(container.header)
+
+
+def read(data: bytes, folder: Path) -> None:
+    header = parse_header(data, 0)
+    check_structure(header)
+    assert header_json(header) == data, "a header has two spellings"

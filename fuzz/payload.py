@@ -1,0 +1,65 @@
+"""What one frame holds, under right checksums.
+
+The first byte says which container of spec/vectors it is put into, the second which frame of that it
+takes the place of.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dsvd_registry.container.compression import BYTES, compress
+from dsvd_registry.container.frames import ContainerFile, Frames
+from dsvd_registry.container.reader import Container
+from dsvd_registry.container.records import Header
+from dsvd_registry.container.writer import write_container
+from dsvd_registry.hashing import xxh3
+
+from . import VALID, container
+
+NAMES = ("small", "packed-small", "packed-many-frames", "tree-small", "source-lossy", "many-frames")
+
+
+@functools.cache
+def _opened() -> list[tuple[Header, list[bytes]]]:
+    """Header and frames (decompressed) of each container that has some."""
+    found = []
+    for path in sorted(VALID.glob("*.dsvd")):
+        with Container(path) as opened, ContainerFile(path) as file:
+            header = opened.header
+            frames = Frames(file, header)
+            if header.frames and path.stem in NAMES:
+                found.append((header, [frames.content(i) for i in range(len(header.frames))]))
+    return found
+
+
+def seeds() -> Iterator[bytes]:
+    for which, (_, contents) in enumerate(_opened()):
+        for number, content in enumerate(contents):
+            yield bytes([which, number]) + content
+
+
+def read(data: bytes, folder: Path) -> None:
+    if len(data) < 3:
+        return
+    header, contents = _opened()[data[0] % len(_opened())]
+    contents = list(contents)
+    contents[data[1] % len(contents)] = data[2:]
+    stored = [compress(content, BYTES) for content in contents]
+    filled = zip(header.frames, contents, stored, strict=True)
+    changed = replace(
+        header,
+        frames=tuple(
+            replace(frame, raw=len(content), stored=len(packed), xxh3=xxh3(packed))
+            for frame, content, packed in filled
+        ),
+        payload_sha256=hashlib.sha256(b"".join(stored)).hexdigest(),
+    )
+    file = io.BytesIO()
+    write_container(changed, iter(stored), file)
+    container.read(file.getvalue(), folder)

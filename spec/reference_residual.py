@@ -1,0 +1,395 @@
+"""An educational decoder of the `.dsvdr` residual, format version 1.
+
+Written from `dsvd-residual-v1.md` alone, to be read beside it: the sections stand in its order and
+have its names. What it shares with containers is in `reference_decoder.py`.
+
+    python reference_residual.py CONTAINER BASE RESIDUAL OUTPUT
+
+BASE is a safetensors file or a folder; OUTPUT becomes the source: a folder where the container has
+a tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import sys
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from reference_decoder import (
+    BITS,
+    NAME,
+    RESULT,
+    Array,
+    Base,
+    Files,
+    Head,
+    InvalidContainer,
+    Json,
+    Opened,
+    Row,
+    canonical_json,
+    check,
+    check_size,
+    check_sizes,
+    decompress,
+    digits,
+    from_planes,
+    integer,
+    kept_files,
+    kept_head,
+    low_rank_delta,
+    matrix,
+    need,
+    one_of,
+    open_container,
+    open_frame,
+    own_entries,
+    read_base,
+    read_parts,
+    read_prologue,
+    read_rows,
+    read_table,
+    round_to,
+    source_entries,
+    strict_json,
+    string_sizes,
+    tensors_at,
+    text,
+    whole_file,
+    widen,
+    write_result,
+    written_head,
+)
+
+# Overview
+
+MAGIC = b"\x89DSVR\r\n\x1a"
+
+
+class OpenedResidual(NamedTuple):
+    header: Json
+    frames: Iterator[tuple[Json, bytes]]  # what the header says of each, and its zstd frame
+
+
+def open_residual(file: bytes) -> OpenedResidual:
+    """All rules that need no container are checked, but those of what is in the frames."""
+    stored, size = read_prologue(file, MAGIC)
+    header = read_header(decompress(file[32 : 32 + stored], size, "the header"))
+    payload, frames = file[32 + stored :], header["frames"]
+    ends = list(accumulate(frame["stored"] for frame in frames))
+    need(len(payload) == (ends[-1] if ends else 0), "the file must end with its last frame")
+    components = sum(tensor["rank"] for tensor in header["tensors"])
+    need(components <= 2**16 + len(file) // 4, "too many components for so small a file")
+    pieces = ((f, payload[end - f["stored"] : end]) for f, end in zip(frames, ends, strict=True))
+    return OpenedResidual(header, pieces)
+
+
+# Header
+
+FRAME = {"raw": integer(1, 2**26), "stored": integer(1, 2**26 + 2**20), "xxh3": digits(16)}
+TENSOR = {
+    "dtype": one_of(("F32", "F16", "BF16")),
+    "name": NAME,
+    "rank": integer(0, 2**22),
+    "shape": [integer(0), 0, 32],
+}
+HEADER = {
+    "container": digits(64),
+    "frames": [FRAME, 0, 2**18],
+    "requires": [text(0, 2**24), 0, 2**24],
+    "results": [{"path": text(), "sha256": digits(64), "size": integer(0)}, 1, 2**14],
+    "tensors": [TENSOR, 0, 2**17],
+}
+
+
+def read_header(data: bytes) -> Json:
+    header = strict_json(data, "the header")
+    need(canonical_json(header) == data, "the header is not in the canonical spelling")
+    requires = header.get("requires") if isinstance(header, dict) else None
+    for feature in requires if isinstance(requires, list) else []:
+        need(False, f"the file requires {feature!r}, which this reader does not know")
+    check(header, HEADER, "header")
+    tensors = header["tensors"]
+    names = [tensor["name"] for tensor in tensors]  # Python sorts them as their UTF-8
+    need(names == sorted({*names}), "the names of tensors must ascend, none twice")
+    for tensor in tensors:
+        what, (m, n) = repr(tensor["name"]), matrix(tensor)
+        check_size(tensor, what)
+        need(m * n > 0, f"{what} has no element")
+        most = min(m, n) if len(tensor["shape"]) > 1 else 0
+        need(tensor["rank"] <= most, f"{what} can have no more than {most} own components")
+    need(sum(t["rank"] for t in tensors) <= 2**22, "the tensors have too many components")
+    check_frames(header)
+    return dict(header)
+
+
+def check_fits(header: Json, file: bytes, container: Json) -> None:
+    """The residual is of this container: `file`, whose header is `container`."""
+    same = hashlib.sha256(file).hexdigest() == header["container"]
+    need(same, "the residual goes with another container")
+    records = {record["name"]: record for record in container["tensors"]}
+    for tensor in header["tensors"]:
+        record = records.get(tensor["name"], {"kind": "none"})
+        fits = record["kind"] in ("low_rank", "dense") and record["dtype"] == tensor["dtype"]
+        fits = fits and common_shape(record) == tensor["shape"]
+        need(fits, f"{tensor['name']!r} is no low_rank or dense record of this dtype and shape")
+    paths = [[result["path"] for result in told["results"]] for told in (header, container)]
+    need(paths[0] == paths[1], "the results must have the paths of the container's, in order")
+
+
+def common_shape(record: Json) -> list[int]:
+    first, *others = record["shape"] or [0]
+    return [first - record.get("new_rows", 0), *others] if record["shape"] else []
+
+
+# Frames
+
+RUN = 2**20
+MANTISSA = {"F32": 23, "F16": 10, "BF16": 7}
+
+
+def split(count: int, most: int) -> list[int]:
+    """As many times `most` as there are in `count`, and what is left."""
+    return [min(most, count - first) for first in range(0, count, most)]
+
+
+def frames_of(tensor: Json) -> Iterator[tuple[str, int, int]]:
+    """What each of its frames holds, of how many components or elements, and the largest `raw`."""
+    rank, (m, n), dtype = tensor["rank"], matrix(tensor), tensor["dtype"]
+    if rank:
+        yield "table", rank, 13 * rank
+        for count in split(rank, max(1, 2**22 // (m + n))):
+            yield "components", count, count * 4 * (m + n)
+    exponents = 2 ** (BITS[dtype] - 1 - MANTISSA[dtype])
+    for count in split(m * n, RUN):
+        yield "run", count, count * (1 + 2 * BITS[dtype] // 8) + 1 + 3 * exponents
+
+
+def frame_count(tensor: Json) -> int:
+    rank, (m, n) = tensor["rank"], matrix(tensor)
+    own = 1 + -(-rank // max(1, 2**22 // (m + n))) if rank else 0
+    return own + -(-m * n // RUN)
+
+
+def check_frames(header: Json) -> None:
+    frames, tensors = header["frames"], header["tensors"]
+    # They are counted before they are gone through: a shape may claim any number of them.
+    need(len(frames) == sum(map(frame_count, tensors)), "the tensors have another number of frames")
+    held = (frame for tensor in tensors for frame in frames_of(tensor))
+    for frame, (content, _, most) in zip(frames, held, strict=True):
+        fits = frame["raw"] == most if content == "table" else frame["raw"] <= most
+        need(fits, f"a frame of a {content} is too large, or not of the table's size")
+        loose = frame["raw"] > 5 * 2**22 and frame["raw"] > 16 * frame["stored"]
+        need(not loose, "a frame is over the limit of what so few bytes may become")
+
+
+# Prediction
+
+
+def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
+    """Out of the result's common rows, and the tensor's frames that are no runs."""
+    rank, what = tensor["rank"], repr(tensor["name"])
+    if not rank:
+        return result
+    contents = [f[:2] for f in frames_of(tensor) if f[0] == "components"]
+    table = read_table([open_frame(*next(frames), 13 * rank)], what)
+    sides: tuple[list[Array], list[Array]] = ([], [])
+    first = 0
+    for _, count in contents:
+        rows = [
+            Row(0, 0, side, length, maximum)
+            for side, length in enumerate(matrix(tensor))
+            for maximum in table.maxima[side][first : first + count]
+        ]
+        raw = sum(sum(string_sizes(row, packed=True)) for row in rows)
+        data = open_frame(*next(frames), raw)
+        for row, x in zip(rows, read_rows(data, rows, packed=True), strict=True):
+            need(abs(x).max() == row.maximum, f"{what}: a component has not its table's maximum")
+            sides[row.side].append(x)
+        first += count
+    delta = low_rank_delta(table.e, np.stack(sides[0]), np.stack(sides[1]))
+    with np.errstate(all="ignore"):  # an overflow shows in the result
+        made = round_to(widen(result, tensor["dtype"]) + delta, tensor["dtype"])
+        good = np.isfinite(widen(made, tensor["dtype"]))
+    need(good.all(), f"{what}: the prediction has a NaN or an infinity")
+    return made
+
+
+# Differences
+
+
+def place(u: Array, bits: int) -> Array:
+    return np.asarray(np.where(u >> (bits - 1), 2**bits - 1 - u, u + 2 ** (bits - 1)))
+
+
+def bits_at(places: Array, bits: int) -> Array:
+    negative = places < 2 ** (bits - 1)
+    return np.asarray(np.where(negative, 2**bits - 1 - places, places - 2 ** (bits - 1)))
+
+
+def restored(p: Array, z: Array, bits: int) -> Array:
+    """The bits that are z away from the bits p, all as int64."""
+    d = np.where(z & 1, -(z >> 1) - 1, z >> 1)
+    return bits_at(place(p, bits) + d & 2**bits - 1, bits)
+
+
+# Runs
+
+DIGITS = {0: (2, 8), 1: (4, 4), 2: (6, 3), 3: (16, 2), 4: (256, 1)}  # code: B, D
+
+
+class Bytes:
+    """The bytes of a run, taken from its begin to its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.left = np.frombuffer(data, np.uint8)
+
+    def take(self, count: int) -> Array:
+        need(count <= len(self.left), "a run is shorter than its groups say")
+        taken, self.left = self.left[:count], self.left[count:]
+        return taken
+
+    def planes(self, count: int, width: int) -> Array:
+        planes = [self.take(count) for _ in range(width)]
+        return from_planes(planes).astype(np.int64) if planes else np.zeros(count, np.int64)
+
+
+def read_digits(data: Array, count: int, code: int) -> Array:
+    base, each = DIGITS[code]
+    packed = data.astype(np.int64)
+    need((packed < base**each).all(), f"a byte of {each} digits must be less than {base**each}")
+    found = np.stack([packed // base**i % base for i in range(each)], axis=1).reshape(-1)
+    need(not found[count:].any(), "a digit behind the end of its group must be 0")
+    return found[:count]
+
+
+def read_run(data: bytes, p: Array, dtype: str) -> Array:
+    """The bits of the source, as int64; `p` are those of the prediction."""
+    bits, mantissa, held = BITS[dtype], MANTISSA[dtype], Bytes(data)
+    top = 2 ** (bits - 1 - mantissa) - 1
+    lasts, shifts, codes = held.take(3 * (int(held.take(1)[0]) + 1)).reshape(-1, 3).T.astype(int)
+    need((np.diff(lasts) > 0).all(), "the groups must rise")
+    need(lasts[-1] == top, f"the last group must go up to {top}")
+    need((shifts < bits).all(), f"a shift must be less than {bits}")
+    need((codes <= 4).all(), "a code must be at most 4")
+    group_of = np.searchsorted(lasts, p >> mantissa & top)  # the first that is large enough
+    groups = []  # the elements of each, its shift, its code
+    for g, (shift, code) in enumerate(zip(shifts.tolist(), codes.tolist(), strict=True)):
+        groups.append((np.flatnonzero(group_of == g), shift, code))
+    high, low = np.zeros(len(p), np.int64), np.zeros(len(p), np.int64)
+    for at, shift, code in groups:
+        count, each = len(at), DIGITS[code][1]
+        high[at] = read_digits(held.take(-(-count // each)), count, code)
+        need((high[at] < 2 ** (bits - shift)).all(), "a digit is over the largest difference")
+    for at, shift, _ in groups:
+        low[at] = held.planes(len(at), -(-shift // 8))
+        need((low[at] < 2**shift).all(), "a low plane has a bit of the digits")
+    full = [at[high[at] == DIGITS[code][0] - 1] for at, _, code in groups]
+    rest = held.planes(sum(map(len, full)), bits // 8)
+    need(not len(held.left), "a run is longer than its groups say")
+    first = 0
+    for at, (_, shift, code) in zip(full, groups, strict=True):
+        more = rest[first : first + len(at)]
+        most = 2 ** (bits - shift) - DIGITS[code][0]
+        need((more <= most).all(), "a rest is over the largest difference")
+        high[at] += more
+        first += len(at)
+    shift_of = shifts.astype(np.int64)[group_of]
+    return restored(p, (high << shift_of) + low, bits)
+
+
+def source_rows(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
+    """The common rows of the source, out of those of the container's result."""
+    dtype = tensor["dtype"]
+    unsigned = np.dtype(f"<u{BITS[dtype] // 8}")
+    p = np.frombuffer(prediction(tensor, result, frames), unsigned).astype(np.int64)
+    rows = []
+    for first in range(0, len(p), RUN):
+        frame, stored = next(frames)
+        data = open_frame(frame, stored, frame["raw"])
+        rows.append(read_run(data, p[first : first + RUN], dtype).astype(unsigned).tobytes())
+    return b"".join(rows)
+
+
+# Result files
+
+
+def source_heads(opened: Opened) -> list[Head]:
+    header, heads = opened.header, []
+    for prefix, source in opened.files:
+        if source is None:
+            metadata = {"dsvd.source": header["source"]["sha256"], "format": "pt"}
+            entries = own_entries(header)
+            heads.append((written_head(metadata, entries), entries))
+        else:
+            heads.append((kept_head(source), source_entries(header, prefix, source)[1]))
+    return heads
+
+
+def check_results(header: Json, opened: Opened) -> list[Head]:
+    heads, results = source_heads(opened), header["results"]
+    check_sizes(heads, results)
+    if opened.files[0][1] is not None:
+        digest = results[0]["sha256"]
+        if "tree" in opened.header:
+            others = [file for file in opened.header["tree"] if file["kind"] != "tensors"]
+            digest = listing_digest(results + others)
+        need(digest == opened.header["source"]["sha256"], "the results must be the source")
+    return heads
+
+
+def listing_digest(files: list[Json]) -> str:
+    in_order = sorted(files, key=lambda file: file["path"])
+    listing = [{key: file[key] for key in ("path", "sha256", "size")} for file in in_order]
+    return hashlib.sha256(canonical_json(listing)).hexdigest()
+
+
+def decode(
+    container: bytes, base: Base, residual: bytes, base_files: Files | None = None
+) -> bytes | dict[str, bytes]:
+    """The source: the bytes of `model.safetensors`, or by path those of all files of a tree."""
+    header, frames = open_residual(residual)
+    opened = open_container(container)
+    check_fits(header, container, opened.header)
+    heads = check_results(header, opened)
+    given = kept_files(
+        opened.header, read_parts(opened.header, opened.payload, "files"), base_files or {}
+    )
+    data = tensors_at(opened, base, opened.header["encoding"]["tau"])
+    for tensor in header["tensors"]:
+        name, size = tensor["name"], math.prod(tensor["shape"]) * BITS[tensor["dtype"]] // 8
+        common, new = data[name][:size], data[name][size:]
+        data[name] = source_rows(tensor, common, frames) + new
+    for stated, head, (prefix, _) in zip(header["results"], heads, opened.files, strict=True):
+        result = whole_file(head, prefix, data)
+        same = hashlib.sha256(result).hexdigest() == stated["sha256"]
+        need(same, f"{stated['path']}: the result has another SHA-256")
+        given[stated["path"]] = result
+    return given if "tree" in opened.header else given[RESULT]
+
+
+# Command line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Decode a .dsvdr residual of format version 1.")
+    for name in ("container", "base", "residual", "output"):
+        parser.add_argument(name, type=Path)
+    options = parser.parse_args()
+    try:
+        base, files = read_base(options.base)
+        residual = options.residual.read_bytes()
+        result = decode(options.container.read_bytes(), base, residual, files)
+        write_result(result, options.output)
+    except (InvalidContainer, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""`dsvd` in a process of its own, forked from one that has imported what it needs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from dsvd_registry.cli import main
+from dsvd_registry.encoding import building
+from dsvd_registry.reconstruction import materializing, reconstruction
+
+IMPORTED = building, materializing, reconstruction
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def run_dsvd(started: Connection, at: Path, words: tuple[str, ...]) -> None:
+    """The command, in the folder `at`; it says when it starts, and ends with the exit code."""
+    torch.set_num_threads(1)
+    os.chdir(at)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    started.send(None)
+    sys.exit(main(["--registry", str(at / "registry"), *words]))
+
+
+def start(at: Path, words: tuple[str, ...]) -> BaseProcess:
+    """The process, once it has started with the command."""
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=run_dsvd, args=(theirs, at, words))
+    process.start()
+    theirs.close()
+    assert ours.poll(60)
+    ours.recv()
+    ours.close()
+    return process

@@ -1,0 +1,260 @@
+"""The commands that change a registry, each on the smallest registry that it needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from safetensors.torch import save_file
+
+from dsvd_registry import Registry
+
+TAU = 0.5
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+)
+
+Weights = dict[str, torch.Tensor]
+Step = Callable[[Registry, Path], object]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`before`: what is done first, to an empty registry. `words`: the same command of `dsvd`."""
+
+    name: str
+    before: tuple[Step, ...]
+    do: Step
+    words: tuple[str, ...]
+
+
+def weights(seed: int, size: float) -> Weights:
+    """A base (size 0), or a fine-tune of it with a tensor of its own."""
+    numbers = torch.Generator().manual_seed(3)
+    made = {
+        "w": torch.randn(24, 16, generator=numbers),
+        "b": torch.randn(24, generator=numbers),
+        "ids": torch.arange(4),
+    }
+    if size:
+        numbers.manual_seed(seed)
+        made["w"] += (
+            size * torch.randn(24, 2, generator=numbers) @ torch.randn(2, 16, generator=numbers)
+        )
+        made["b"] += size * torch.randn(24, generator=numbers)
+        made["new"] = torch.randn(5, generator=numbers)
+    return made
+
+
+def write_sources(at: Path) -> None:
+    """A base and two fine-tunes as files, a base and a fine-tune as folders, and a key."""
+    save_file(weights(0, 0), at / "base.safetensors")
+    save_file(weights(1, 0.01), at / "tuned.safetensors")
+    save_file(weights(2, 0.01), at / "other.safetensors")
+    for name, made in (("base-folder", weights(0, 0)), ("tuned-folder", weights(1, 0.01))):
+        (at / name).mkdir()
+        made["w"] = made["w"] + 1  # another base than that of the file
+        save_file(made, at / name / "diffusion_pytorch_model.safetensors")
+        (at / name / "config.json").write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
+    (at / "key").write_bytes(KEY)
+
+
+def base(r: Registry, at: Path) -> None:
+    r.base_add("sd15", at / "base.safetensors")
+
+
+def version(r: Registry, at: Path) -> None:
+    r.add(at / "tuned.safetensors", base="sd15", name="one", tau=TAU)
+
+
+def other_version(r: Registry, at: Path) -> None:
+    r.add(at / "other.safetensors", base="sd15", name="one", tau=TAU)
+
+
+def folder_base(r: Registry, at: Path) -> None:
+    r.base_add("folder", at / "base-folder")
+
+
+def folder_version(r: Registry, at: Path) -> None:
+    r.add(at / "tuned-folder", base="folder", name="one", tau=TAU)
+
+
+def removed(r: Registry, at: Path) -> None:
+    r.remove("one@1")
+
+
+def signed(r: Registry, at: Path) -> None:
+    r.sign("one@1", at / "key")
+
+
+def exported(r: Registry, at: Path) -> None:
+    r.export_container("one", at / "X", replace=True)
+
+
+def materialized(r: Registry, at: Path) -> None:
+    r.materialize("one", at / "X", replace=True)
+
+
+def labelled(r: Registry, at: Path) -> None:
+    r.alias_set("prod", "one@1")
+    r.tag("one@1", "dog")
+    r.note("one@1", "good")
+
+
+def leftover(r: Registry, at: Path) -> None:
+    (at / "registry/tmp/.dsvd-tmp-0123456789abcdef").write_bytes(b"left by a crash")
+
+
+def cut_catalog(r: Registry, at: Path) -> None:
+    """A catalog that cannot be read; a program that was killed left it with a write-ahead log."""
+    r.close()
+    (at / "registry/catalog.sqlite").write_bytes(b"overwritten" * 99)
+    (at / "registry/catalog.sqlite-wal").write_bytes(b"a log")
+
+
+REBUILD = "catalog rebuild of a damaged one"
+
+_ALL = [
+    Scenario("base add", (), base, ("base", "add", "sd15", "base.safetensors")),
+    Scenario("base add again", (base,), base, ("base", "add", "sd15", "base.safetensors")),
+    Scenario(
+        "base add --link", (base,),
+        lambda r, at: r.base_add("sd15", at / "base.safetensors", link=True),
+        ("base", "add", "sd15", "base.safetensors", "--link"),
+    ),
+    Scenario("base add of a folder", (), folder_base, ("base", "add", "folder", "base-folder")),
+    Scenario(
+        "base rm", (base,), lambda r, _: r.base_remove("sd15"), ("base", "rm", "sd15"),
+    ),
+    Scenario(
+        "add", (base,), version,
+        ("add", "tuned.safetensors", "--base=sd15", "--name=one", "--tau=0.5"),
+    ),
+    Scenario(
+        "add of a folder", (folder_base,), folder_version,
+        ("add", "tuned-folder", "--base=folder", "--name=one", "--tau=0.5"),
+    ),
+    Scenario(
+        "add again with labels", (base, version),
+        lambda r, at: r.add(
+            at / "tuned.safetensors", base="sd15", name="one", tau=TAU, note="good", tags=["dog"]
+        ),
+        ("add", "tuned.safetensors", "--base=sd15", "--name=one", "--tau=0.5", "--tag=dog",
+         "--note=good"),
+    ),
+    Scenario(
+        "add to another model", (base, version),
+        lambda r, at: r.add(at / "tuned.safetensors", base="sd15", name="two", tau=TAU),
+        ("add", "tuned.safetensors", "--base=sd15", "--name=two", "--tau=0.5"),
+    ),
+    Scenario(
+        "import", (base, version, signed, exported, removed, lambda r, _: r.collect(grace_days=0)),
+        lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
+    ),
+    Scenario("rm", (base, version, other_version), removed, ("rm", "one@1", "--yes")),
+    Scenario(
+        "gc", (base, version, other_version, removed, leftover),
+        lambda r, _: r.collect(grace_days=0), ("gc", "--grace=0"),
+    ),
+    Scenario(
+        "alias set", (base, version, other_version, labelled),
+        lambda r, _: r.alias_set("prod", "one@2"), ("alias", "set", "prod", "one@2"),
+    ),
+    Scenario(
+        "alias rm", (base, version, labelled), lambda r, _: r.alias_remove("one", "prod"),
+        ("alias", "rm", "one@prod"),
+    ),
+    Scenario(
+        "tag", (base, version), lambda r, _: r.tag("one@1", "dog"), ("tag", "add", "one@1", "dog"),
+    ),
+    Scenario(
+        "tag rm", (base, version, labelled), lambda r, _: r.untag("one@1", "dog"),
+        ("tag", "rm", "one@1", "dog"),
+    ),
+    Scenario(
+        "note", (base, version, labelled), lambda r, _: r.note("one@1", "better"),
+        ("note", "one@1", "better"),
+    ),
+    Scenario("sign", (base, version), signed, ("sign", "one@1", "--key=key")),
+    Scenario("materialize", (base, version), materialized, ("materialize", "one", "-o", "X")),
+    Scenario(
+        "materialize --force", (base, version, other_version,
+        lambda r, at: r.materialize("one@1", at / "X")),
+        materialized, ("materialize", "one", "-o", "X", "--force"),
+    ),
+    Scenario(
+        "materialize of a folder", (folder_base, folder_version), materialized,
+        ("materialize", "one", "-o", "X"),
+    ),
+    Scenario(
+        "materialize --force of a folder", (folder_base, folder_version, materialized),
+        materialized, ("materialize", "one", "-o", "X", "--force"),
+    ),
+    Scenario("export", (base, version, signed), exported, ("export", "one", "-o", "X", "--format=dsvd")),
+    Scenario(
+        "export --force", (base, version, signed, exported, other_version), exported,
+        ("export", "one", "-o", "X", "--format=dsvd", "--force"),
+    ),
+    Scenario(
+        "catalog rebuild", (base, version, labelled),
+        lambda _, at: Registry.rebuild_catalog(at / "registry"), ("catalog", "rebuild"),
+    ),
+    Scenario(
+        REBUILD, (base, version, labelled, cut_catalog),
+        lambda _, at: Registry.rebuild_catalog(at / "registry"), ("catalog", "rebuild"),
+    ),
+]  # fmt: skip
+SCENARIOS = {scenario.name: scenario for scenario in _ALL}
+# How many different states a crash may leave, at least. They are some more: the README says how many.
+STATES = {
+    "base add": 50,
+    "base add again": 28,
+    "base add --link": 20,
+    "base add of a folder": 95,
+    "base rm": 12,
+    "add": 54,
+    "add of a folder": 54,
+    "add again with labels": 37,
+    "add to another model": 12,
+    "import": 90,
+    "rm": 12,
+    "gc": 8,
+    "alias set": 12,
+    "alias rm": 12,
+    "tag": 12,
+    "tag rm": 12,
+    "note": 12,
+    "sign": 26,
+    "materialize": 9,
+    "materialize --force": 9,
+    "materialize of a folder": 18,
+    "materialize --force of a folder": 26,
+    "export": 13,
+    "export --force": 10,
+    "catalog rebuild": 5,
+    REBUILD: 8,
+}
+FILES_COME_IN = tuple(name for name in SCENARIOS if name.split()[0] in ("base", "add", "import"))
+FILES_GO_OUT = tuple(name for name in SCENARIOS if name.split()[0] in ("materialize", "export"))
+NAMES_CHANGE = tuple(name for name in SCENARIOS if name not in FILES_COME_IN + FILES_GO_OUT)
+
+
+def prepare(scenario: Scenario, at: Path) -> None:
+    """Make `at` what it is before the command."""
+    write_sources(at)
+    with Registry.init(at / "registry") as registry:
+        for step in scenario.before:
+            step(registry, at)
+
+
+def run(scenario: Scenario, at: Path) -> None:
+    if "rebuild" in scenario.name:  # of a catalog that may not open
+        Registry.rebuild_catalog(at / "registry")
+        return
+    with Registry.open(at / "registry") as registry:
+        scenario.do(registry, at)

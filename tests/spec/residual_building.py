@@ -1,0 +1,280 @@
+"""Residuals out of hand-chosen bits, groups and components; nothing of the package's encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xxhash
+
+from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.container.packed import PACKED
+from dsvd_registry.container.rows import Rows, blocks
+from dsvd_registry.container.table import ComponentTable, pack_table
+
+from . import exact
+from .building import Built, Recipe
+from .exact import Component, Json
+from .sealing import frames_of, payload_of, sealed, text_of, unzstd, with_header, zstd
+
+MAGIC = b"\x89DSVR\r\n\x1a"
+MANTISSA = {"F32": 23, "F16": 10, "BF16": 7}
+BASES = ((2, 8), (4, 4), (6, 3), (16, 2), (256, 1))  # B and D of each code
+
+Group = tuple[int, int, int]  # last, shift, code
+Bits = Sequence[int]
+
+
+def last_exponent(dtype: str) -> int:
+    return 2 ** (BITS[dtype] - 1 - MANTISSA[dtype]) - 1
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """What a residual has of a tensor: the bits of its source, and how they are to be coded.
+
+    `groups`: of its run; without them a single one of bytes as digits. `own`: components on top.
+    """
+
+    source: Bits
+    groups: tuple[Group, ...] = ()
+    own: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuiltResidual:
+    """A valid residual with all that a test compares it with."""
+
+    file: bytes
+    container: Built
+    predictions: Mapping[str, list[int]]  # the bits of each tensor in it
+    files: dict[str, bytes]  # the source, by path
+
+    @property
+    def header(self) -> Json:
+        return dict(json.loads(text_of(self.file)))
+
+
+def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
+    """The container of `recipe` with this source, and its residual."""
+    built = recipe.build()
+    data = built.data_at(built.tau)
+    assert data is not None
+    records = {record["name"]: record for record in built.header["tensors"]}
+    tensors: list[Json] = []
+    contents: list[bytes] = []
+    predictions = {}
+    for name in sorted(lacking, key=str.encode):
+        record, own = records[name], lacking[name].own
+        shape, dtype = list(record["shape"]), record["dtype"]
+        if shape:
+            shape[0] -= record.get("new_rows", 0)
+        size = math.prod(shape) * BITS[dtype] // 8
+        common, new = data[name][:size], data[name][size:]
+        if own:
+            delta = exact.low_rank_delta(own, shape[0], math.prod(shape[1:]))
+            common = exact.added(common, dtype, delta, dtype)
+            contents += component_contents(own)
+        predictions[name] = bits_of(common, dtype)
+        source = lacking[name].source
+        groups = lacking[name].groups or ((last_exponent(dtype), 0, 4),)
+        contents.append(run_bytes(source, predictions[name], dtype, groups))
+        data[name] = bytes_of(source, dtype) + new
+        tensors.append({"dtype": dtype, "name": name, "rank": len(own), "shape": shape})
+    made = source_files(built, data)
+    if built.source_headers or built.source_header is not None:
+        built = with_source(built, made | built.kept)
+    paths = [result["path"] for result in built.header["results"]]
+    results = [told(path, made[path]) for path in paths]
+    header = {
+        "container": hashlib.sha256(built.file).hexdigest(),
+        "frames": [],
+        "requires": [],
+        "results": results,
+        "tensors": tensors,
+    }
+    return BuiltResidual(with_contents(header, contents), built, predictions, made | built.kept)
+
+
+def with_source(built: Built, files: Mapping[str, bytes]) -> Built:
+    """A container that says that it was made from this file, or this folder."""
+    listing = [told(path, file) for path, file in sorted(files.items())]
+    digest = listing[0]["sha256"]
+    if "tree" in built.header:
+        digest = hashlib.sha256(exact.canonical(listing)).hexdigest()
+
+    def change(header: Json) -> None:
+        header["source"]["sha256"] = digest
+        header["source"]["size"] = sum(map(len, files.values()))
+
+    file = with_header(built, change)
+    return replace(built, file=file, header=json.loads(text_of(file)))
+
+
+def told(path: str, file: bytes) -> Json:
+    return {"path": path, "sha256": hashlib.sha256(file).hexdigest(), "size": len(file)}
+
+
+def source_files(built: Built, data: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of the source that hold tensors, by path."""
+    header = built.header
+    if built.source_headers:
+        files = [file for file in header["tree"] if file["kind"] == "tensors"]
+        return {
+            file["path"]: _kept(text, file["prefix"], data)
+            for file, text in zip(files, built.source_headers, strict=True)
+        }
+    if built.source_header is not None:
+        return {"model.safetensors": _kept(built.source_header, "", data)}
+    return {"model.safetensors": source_file(header, data)}
+
+
+def source_file(header: Json, data: Mapping[str, bytes]) -> bytes:
+    """The source of a container without a `source_header`."""
+    metadata = {"dsvd.source": header["source"]["sha256"], "format": "pt"}
+    document: Json = {"__metadata__": metadata}
+    body = b""
+    for record in sorted(header["tensors"], key=lambda t: (-BITS[t["dtype"]], t["name"].encode())):
+        own = data[record["name"]]
+        offsets = [len(body), len(body) + len(own)]
+        document[record["name"]] = {
+            "dtype": record["dtype"],
+            "shape": record["shape"],
+            "data_offsets": offsets,
+        }
+        body += own
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def _kept(source_header: bytes, prefix: str, data: Mapping[str, bytes]) -> bytes:
+    entries = json.loads(source_header)
+    entries.pop("__metadata__", None)
+    order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
+    body = b"".join(data[prefix + name] for name in order)
+    return struct.pack("<Q", len(source_header)) + source_header + body
+
+
+# Runs
+
+
+def bits_of(data: bytes, dtype: str) -> list[int]:
+    return np.frombuffer(data, f"<u{BITS[dtype] // 8}").tolist()
+
+
+def bytes_of(bits: Bits, dtype: str) -> bytes:
+    return np.array(bits, f"<u{BITS[dtype] // 8}").tobytes()
+
+
+def place(u: int, bits: int) -> int:
+    return 2**bits - 1 - u if u >> (bits - 1) else u + 2 ** (bits - 1)
+
+
+def zigzag(source: int, prediction: int, bits: int) -> int:
+    d = (place(source, bits) - place(prediction, bits)) % 2**bits
+    d -= 2**bits if d >> (bits - 1) else 0
+    return 2 * d if d >= 0 else -2 * d - 1
+
+
+def apart(prediction: int, z: int, bits: int) -> int:
+    """The source that is so far from its prediction: inverse of `zigzag`."""
+    d = -(z >> 1) - 1 if z & 1 else z >> 1
+    found = (place(prediction, bits) + d) % 2**bits
+    return found - 2 ** (bits - 1) if found >> (bits - 1) else 2**bits - 1 - found
+
+
+def run_bytes(source: Bits, prediction: Bits, dtype: str, groups: Sequence[Group]) -> bytes:
+    """A run, one element after another."""
+    bits, mantissa = BITS[dtype], MANTISSA[dtype]
+    own: list[list[int]] = [[] for _ in groups]
+    for s, p in zip(source, prediction, strict=True):
+        exponent = p >> mantissa & last_exponent(dtype)
+        first = next(i for i, (last, _, _) in enumerate(groups) if exponent <= last)
+        own[first].append(zigzag(s, p, bits))
+    digits, low, rest = b"", b"", []
+    for of_group, (_, shift, code) in zip(own, groups, strict=True):
+        base, each = BASES[code]
+        high = [min(z >> shift, base - 1) for z in of_group]
+        digits += digit_bytes(high, base, each)
+        low += planes([z & 2**shift - 1 for z in of_group], -(-shift // 8))
+        rest += [(z >> shift) - (base - 1) for z in of_group if z >> shift >= base - 1]
+    start = bytes((len(groups) - 1, *(byte for group in groups for byte in group)))
+    return start + digits + low + planes(rest, bits // 8)
+
+
+def digit_bytes(digits: Sequence[int], base: int, each: int) -> bytes:
+    shared = (digits[i : i + each] for i in range(0, len(digits), each))
+    return bytes(sum(digit * base**i for i, digit in enumerate(some)) for some in shared)
+
+
+def planes(values: Sequence[int], count: int) -> bytes:
+    return bytes(value >> 8 * plane & 0xFF for plane in range(count) for value in values)
+
+
+# Own components
+
+
+def component_contents(own: Sequence[Component]) -> list[bytes]:
+    """The table, and the numbers of components that fit into one frame."""
+    a, b = (np.array([getattr(c, side) for c in own], np.int32) for side in "ab")
+    table = ComponentTable(
+        np.array([c.e for c in own], np.int64),
+        np.abs(a.astype(np.int64)).max(axis=1),
+        np.abs(b.astype(np.int64)).max(axis=1),
+        np.array([c.s for c in own], np.float32),
+    )
+    sides = ((a, table.max_a), (b, table.max_b))
+    runs = [run for side, most in sides for run in PACKED.pack(side, Rows(side.shape[1], most))]
+    return [pack_table(table), b"".join(blocks(runs))]
+
+
+# Files, also those that no writer makes
+
+
+def with_contents(header: Json, contents: Sequence[bytes]) -> bytes:
+    """A residual whose frames have these contents."""
+    return with_zstd(header, contents, [zstd(content) for content in contents])
+
+
+def with_zstd(header: Json, contents: Sequence[bytes], frames: Sequence[bytes]) -> bytes:
+    """The same, with frames that were compressed in some way."""
+    told = [
+        {"raw": len(content), "stored": len(frame), "xxh3": xxhash.xxh3_64_hexdigest(frame)}
+        for content, frame in zip(contents, frames, strict=True)
+    ]
+    return with_text(exact.canonical({**header, "frames": told}), b"".join(frames))
+
+
+def with_text(text: bytes, payload: bytes, **fields: int) -> bytes:
+    """A residual of this header's JSON; `fields` are those of the prologue."""
+    return sealed(text, payload, MAGIC, **fields)
+
+
+def contents_of(file: bytes) -> list[bytes]:
+    return [unzstd(frame) for frame in frames_of(file)]
+
+
+def changed(one: BuiltResidual, change: Callable[[Json], object]) -> bytes:
+    """Another header over the same payload."""
+    header = one.header
+    change(header)
+    return with_text(exact.canonical(header), payload_of(one.file))
+
+
+def refilled(one: BuiltResidual, change: Callable[[Json, list[bytes]], object]) -> bytes:
+    """Other contents of the frames. `change` takes the header and what the frames hold."""
+    header, contents = one.header, contents_of(one.file)
+    change(header, contents)
+    return with_contents(header, contents)
+
+
+def recompressed(one: BuiltResidual, compress: Callable[[bytes], bytes]) -> bytes:
+    """The same contents, each frame made by `compress`."""
+    contents = contents_of(one.file)
+    return with_zstd(one.header, contents, [compress(content) for content in contents])

@@ -1,0 +1,190 @@
+"""Random residuals: the package's writer and reader, and the decoder beside the spec, agree."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trained_pair import one_thread
+
+from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.container.records import Result
+from dsvd_registry.container.table import ComponentTable
+from dsvd_registry.hashing import sha256
+from dsvd_registry.residual.groups import Group as OwnGroup
+from dsvd_registry.residual.groups import pack_groups
+from dsvd_registry.residual.ordered import FORMATS, Bits
+from dsvd_registry.residual.records import ResidualTensor
+from dsvd_registry.residual.run import ELEMENTS, decode_run, encode_run
+from dsvd_registry.residual.writer import ResidualWriter, component_frames, run_frame
+
+from . import exact
+from .building import Recipe, safetensors
+from .exact import Json, encoded
+from .readers import decoder
+from .residual_building import (
+    BASES,
+    Group,
+    apart,
+    last_exponent,
+    run_bytes,
+    source_file,
+    zigzag,
+)
+from .residual_readers import (
+    decoder_gives_source,
+    package_writes_source,
+    residual_decoder,
+)
+from .sealing import sealed, zstd
+
+DELTA = ("F32", "F16", "BF16")
+quick = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[str, list[int], list[int], tuple[Group, ...]]:
+    """A dtype, bits of a prediction and of a source, near it or anywhere, and groups."""
+    dtype = draw(st.sampled_from(DELTA))
+    bits, top = BITS[dtype], last_exponent(dtype)
+    number = st.integers(0, 2**bits - 1)
+    size = draw(st.integers(1, 40))
+    prediction = draw(st.lists(number, min_size=size, max_size=size))
+    far = draw(st.lists(st.integers(0, 40) | number, min_size=size, max_size=size))
+    source = [apart(p, z, bits) for p, z in zip(prediction, far, strict=True)]
+    lasts = draw(st.lists(st.integers(0, top - 1), max_size=5, unique=True))
+    groups = [
+        (last, draw(st.integers(0, bits - 1)), draw(st.integers(0, 4)))
+        for last in (*sorted(lasts), top)
+    ]
+    return dtype, prediction, source, tuple(groups)
+
+
+@quick
+@given(run=runs())
+def test_any_groups(run: tuple[str, list[int], list[int], tuple[Group, ...]]) -> None:
+    """A plain encoder with any groups; both readers give the source."""
+    dtype, prediction, source, groups = run
+    content = run_bytes(source, prediction, dtype, groups)
+    of, p = FORMATS[dtype], np.array(prediction, f"u{BITS[dtype] // 8}")
+    assert decode_run(memoryview(content), p, of).tolist() == source
+    found = residual_decoder.read_run(content, np.array(prediction, np.int64), dtype)
+    assert found.tolist() == source
+    packed = tuple(OwnGroup(last, shift, BASES[code][0]) for last, shift, code in groups)
+    assert content.startswith(pack_groups(packed))
+
+
+@quick
+@given(run=runs())
+def test_runs_of_the_package(run: tuple[str, list[int], list[int], tuple[Group, ...]]) -> None:
+    """What the package's encoder chooses, the decoder reads; its `raw` is within the bound."""
+    dtype, prediction, source, _ = run
+    unsigned = np.dtype(f"u{BITS[dtype] // 8}")
+    s, p = np.array(source, unsigned), np.array(prediction, unsigned)
+    content = run_of(s, p, dtype)
+    found = residual_decoder.read_run(content, p.astype(np.int64), dtype)
+    assert found.tolist() == source
+    tensor = {"rank": 0, "shape": [len(source)], "dtype": dtype}
+    ((_, count, most),) = residual_decoder.frames_of(tensor)
+    assert count == len(source) and len(content) <= most
+
+
+def run_of(source: Bits, prediction: Bits, dtype: str) -> bytes:
+    """What a frame holds that the package makes."""
+    frame = run_frame(encode_run(source, prediction, FORMATS[dtype]))
+    content: bytes = decoder.decompress(frame.data, frame.raw, "a run")
+    return content
+
+
+@quick
+@given(
+    u=st.integers(0, 2**32 - 1),
+    p=st.integers(0, 2**32 - 1),
+    bits=st.sampled_from([16, 32]),
+)
+def test_differences(u: int, p: int, bits: int) -> None:
+    """The text's words in plain integers are the decoder's, and undo each other."""
+    u, p = u % 2**bits, p % 2**bits
+    z = zigzag(u, p, bits)
+    assert 0 <= z < 2**bits and apart(p, z, bits) == u
+    assert residual_decoder.restored(np.array([p]), np.array([z]), bits).tolist() == [u]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "rank"),
+    [
+        ("F16", (ELEMENTS + 5,), 0),
+        ("F32", (ELEMENTS // 8 + 1, 8), 2),
+        ("BF16", (2, (1 << 21) - 3), 2),  # two frames of components, and runs that end in a row
+    ],
+)
+def test_several_frames(dtype: str, shape: tuple[int, ...], rank: int, tmp_path: Path) -> None:
+    """Tensors of several runs, and of several frames of components, through files."""
+    container, base = tmp_path / "c.dsvd", tmp_path / "base.safetensors"
+    random, of, elements = np.random.default_rng(5), FORMATS[dtype], math.prod(shape)
+    header, result = ones(dtype, shape, container, base)
+    tensor = ResidualTensor("w", dtype, shape, rank)
+    frames, prediction = [], np.frombuffer(result, of.unsigned)
+    if rank:
+        a = random.integers(-3, 4, (rank, shape[0])).astype(np.int32)
+        b = random.integers(-300, 301, (rank, shape[1])).astype(np.int32)
+        a[:, 0], b[:, 0] = 3, 300
+        exponents = np.array([-14, -15])
+        singular = np.array([2, 1], np.float32)
+        table = ComponentTable(exponents, np.array([3, 3]), np.array([300, 300]), singular)
+        frames += component_frames(tensor, a, b, table)
+        delta = (a.T * 2.0**exponents) @ b + 0.0
+        moved = decoder.widen(result, dtype) + delta.reshape(-1)
+        prediction = np.frombuffer(decoder.round_to(moved, dtype), of.unsigned)
+    source = prediction + random.integers(0, 3, elements).astype(of.unsigned)
+    for first in range(0, elements, ELEMENTS):
+        run = slice(first, first + ELEMENTS)
+        frames.append(run_frame(encode_run(source[run], prediction[run], of)))
+    assert len(frames) == tensor.frames
+    writer, out = ResidualWriter(io.BytesIO()), io.BytesIO()
+    writer.add(tensor, frames)
+    file = source_file(header, {"w": source.tobytes()})
+    results = (Result("model.safetensors", sha256(file), len(file)),)
+    writer.write(sha256(container.read_bytes()), results, out)
+    residual = tmp_path / "r.dsvdr"
+    residual.write_bytes(out.getvalue())
+    with one_thread():
+        package_writes_source(container, base, residual, tmp_path / "source")
+    assert (tmp_path / "source").read_bytes() == file
+    assert decoder_gives_source(container, base, residual) == file
+
+
+def ones(dtype: str, shape: tuple[int, ...], container: Path, base: Path) -> tuple[Json, bytes]:
+    """A container of one large tensor `w` of ones, of which the first is moved.
+
+    Made out of the header of a small one: exact fractions of millions would take too long.
+    """
+    elements = math.prod(shape)
+    recipe = Recipe()
+    held = recipe.hold("w", dtype, (1,), encoded((1.0,), dtype))
+    recipe.dense("w", dtype, (1,), [held], -7, (1,))
+    header = recipe.build().header
+    result = encoded((1 + 2.0**-7,), dtype) + encoded((1.0,), dtype) * (elements - 1)
+    data = encoded((1.0,), dtype) * elements
+    base.write_bytes(safetensors({"w": (dtype, shape, data)}))
+    content = b"\2" + bytes(elements - 1)
+    frame = zstd(content)
+    header["payload_sha256"] = sha256(frame)
+    header["tensors"][0] |= {"shape": list(shape)}
+    header["tensors"][0]["base"][0] |= {"shape": list(shape), "sha256": sha256(data)}
+    header["frames"][0] |= {"parts": [[0, elements]], "raw": elements, "stored": len(frame)}
+    header["frames"][0]["xxh3"] = xxhash.xxh3_64_hexdigest(frame)
+    header["results"][0]["size"] = len(exact.result_file(header, {"w": result}, 0.5, None))
+    container.write_bytes(sealed(exact.canonical(header), frame))
+    return header, result
