@@ -26,9 +26,9 @@ def thin(ref: str, yes: bool, as_json: bool) -> None:
         if version.residual is not None:
             error = figures.relative(float(version.summary.get("error", 0)))
             click.echo(
-                f"warning: {version.ref} is the file that was added, to the bit "
-                f"(SHA-256 {version.source.sha256}).\nWithout its residual it is off by {error} of "
-                "its change to the base, and only that file can mend it.",
+                f"warning: {version.ref} gives back all that was added, to the bit (its source has the "
+                f"SHA-256 {version.source.sha256}).\nWithout its residual it is off by {error} of its "
+                "change to the base, and only that source can mend it.",
                 err=True,
             )
             if not yes and not is_confirmed(f"Drop the residual of {version.ref}?"):

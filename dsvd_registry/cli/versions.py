@@ -55,7 +55,7 @@ def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
 def print_lossless(version: VersionRecord) -> None:
     """What a lossless version takes in all; nothing of a lossy one."""
     if version.residual is not None:
-        print_line(f"lossless: {_residual(version)}")
+        print_line(f"lossless: {_residual(version)}; what follows is of its container alone")
 
 
 def short_form(sha256: str) -> str:
@@ -68,8 +68,8 @@ def _residual(version: VersionRecord) -> str:
         return ""
     whole, source = version.stored_size, version.source.size
     return (
-        f"residual {figures.size(version.residual.size)}, in all {figures.size(whole)}"
-        f" ({figures.ratio(whole, source)})"
+        f"{figures.size(whole)} in all ({figures.ratio(whole, source)}),"
+        f" {figures.size(version.residual.size)} of it the residual"
     )
 
 

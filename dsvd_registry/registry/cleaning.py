@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import fs
 from ..catalog import Catalog, VersionRecord
 from ..store import ObjectStore
+from ..store.quarantine import Quarantine
 
 DEFAULT_GRACE_DAYS = 14.0
 
@@ -86,7 +87,7 @@ def usage(catalog: Catalog, objects: ObjectStore) -> Usage:
         bases=bases,
         total=sum(entry.size for entry in listed),
         reclaimable=sum(entry.size for entry in listed if entry.sha256 not in needed),
-        quarantined=objects.quarantine_size(),
+        quarantined=Quarantine(objects).size(),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..catalog import Catalog, Rebuilt, rebuild
@@ -18,7 +19,7 @@ from ..hashing import sha256
 from ..progress import Meter, Progress
 from ..store import EventLog, ObjectStore, RegistryFolder
 from ..store.damaged_events import damaged_events, restore_event
-from ..store.objects import Examined
+from ..store.quarantine import Examined, Quarantine, examine
 from ..threads import threads
 from .good_bytes import matching, proposals
 from .needs import Need, needs
@@ -133,7 +134,7 @@ def repair_objects(
 ) -> tuple[list[Restored], list[Lost]]:
     """Restore what can be, set aside what cannot. Raises `StorageError`."""
     links = (base.link for base in catalog.bases())
-    places = (*sources, *(link for link in links if link is not None), objects.quarantine_folder)
+    places = (*sources, *(link for link in links if link is not None), Quarantine(objects).folder)
     whole: set[str] = set()
     restored: list[Restored] = []
     while True:
@@ -156,7 +157,9 @@ def _bad(
     bad = {}
     with threads() as pool:
         for need, found in zip(
-            needed, pool.map(objects.examine, (need.sha256 for need in needed)), strict=True
+            needed,
+            pool.map(partial(examine, objects), (need.sha256 for need in needed)),
+            strict=True,
         ):
             if found.problem is None:
                 whole.add(need.sha256)
@@ -197,7 +200,7 @@ def _has_room(bad: _Bad, catalog: Catalog, objects: ObjectStore) -> bool:
     """Whether the object can be put in its place: a link or a folder there is moved away."""
     if bad.found.in_the_way:
         with catalog.undisturbed():
-            objects.quarantine(bad.found)
+            Quarantine(objects).set_aside(bad.found)
     try:
         objects.contains(bad.need.sha256)
     except RegistryError:  # its folder is a link: `verify` says so
@@ -208,12 +211,13 @@ def _has_room(bad: _Bad, catalog: Catalog, objects: ObjectStore) -> bool:
 def _set_aside(bad: dict[str, _Bad], catalog: Catalog, objects: ObjectStore) -> Iterator[Lost]:
     if not bad:
         return
+    quarantine = Quarantine(objects)
     # Who adds meanwhile waits, and then sees that the object is gone.
     with catalog.undisturbed():
         for digest, one in bad.items():
-            moved = objects.quarantine(one.found)
+            moved = quarantine.set_aside(one.found)
             if moved is None and one.found.damaged is not None:
                 continue  # another program has put it right
-            place = moved or objects.quarantined(digest)
+            place = moved or quarantine.last(digest)
             problem = one.found.problem or ""
             yield Lost(digest, one.need.what, problem, place, one.need.subjects)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import operator
 import os
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .. import fs, hashing
-from ..errors import Conflict, InvalidArgument, RegistryError, StorageError
+from ..errors import InvalidArgument, RegistryError, StorageError
 from ..fs import Bytes
 from .folder import RegistryFolder
 
@@ -44,20 +43,6 @@ class ListedObject(NamedTuple):
     sha256: str
     size: int
     mtime: float
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What an object was found to be. `problem`: what is wrong with it, None for a whole one.
-
-    `damaged`: which file it is that has other bytes (device, inode, size, time), None where nothing
-    is there or it could not be read. `in_the_way`: it is no plain file, which no object can replace.
-    """
-
-    sha256: str
-    problem: str | None = None
-    damaged: tuple[int, ...] | None = None
-    in_the_way: bool = False
 
 
 class ObjectWriter:
@@ -87,7 +72,7 @@ class ObjectWriter:
         """
         stored = StoredObject(self._digest.hexdigest(), self._size)
         if not self._store._renewed(stored):
-            target = self._store._place(stored.sha256)
+            target = self._store.place(stored.sha256)
             fs.make_folder(target.parent)
             # Replacing is safe, the bytes are the same, and it repairs an object cut short.
             self._file.publish(target, replace=True, read_only=True)
@@ -100,6 +85,11 @@ class ObjectStore:
 
     def __init__(self, folder: RegistryFolder) -> None:
         self._folder = folder
+
+    @property
+    def folder(self) -> RegistryFolder:
+        """The registry's."""
+        return self._folder
 
     @contextlib.contextmanager
     def new_object(self) -> Iterator[ObjectWriter]:
@@ -135,18 +125,18 @@ class ObjectStore:
 
     def path(self, sha256: str) -> Path:
         """Where an object lies. Raises `RegistryError` if it is missing or not a plain file."""
-        place = self._place(sha256)
+        place = self.place(sha256)
         if self._status(place) is None:
             raise RegistryError(f"object {sha256} is missing from {self._folder.root}", _RESTORE)
         return place
 
     def contains(self, sha256: str) -> bool:
         """Whether the object is there; its bytes are not read. Raises as `path` but for missing."""
-        return self._status(self._place(sha256)) is not None
+        return self._status(self.place(sha256)) is not None
 
     def is_whole(self, sha256: str) -> bool:
         """Whether the object is there with all its bytes right; it is read whole."""
-        return self.contains(sha256) and hashing.sha256_file(self._place(sha256)) == sha256
+        return self.contains(sha256) and hashing.sha256_file(self.place(sha256)) == sha256
 
     def check(self, sha256: str) -> None:
         """Read an object whole. Raises `RegistryError` if it is damaged or missing."""
@@ -155,61 +145,6 @@ class ObjectStore:
             raise RegistryError(
                 f"object {sha256} is damaged: its bytes have the SHA-256 {actual}", _RESTORE
             )
-
-    def examine(self, sha256: str) -> Examined:
-        """Read an object whole, and say what is wrong with it. Damage is no exception here."""
-        place, damaged, in_the_way = None, None, False
-        try:
-            place = self._place(sha256)
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                status = place.lstat()
-                damaged = _identity(status)
-                in_the_way = not stat.S_ISREG(status.st_mode)
-            self.check(sha256)
-        except RegistryError as error:
-            return Examined(sha256, str(error), damaged, in_the_way)
-        except (StorageError, OSError) as error:
-            return Examined(sha256, f"object {sha256} cannot be read: {error}")
-        return Examined(sha256)
-
-    def quarantine(self, found: Examined) -> Path | None:
-        """Move a damaged file out of the way, to a name of its own in `quarantine/`; gives where.
-
-        None where there is another file by now, or none. Whoever calls this keeps others from naming
-        the object meanwhile. Raises `StorageError`, `RegistryError` where a link stands in its place.
-        """
-        if found.damaged is None:
-            return None
-        place = self._place(found.sha256)
-        with contextlib.suppress(FileNotFoundError):
-            if _identity(place.lstat()) != found.damaged:
-                return None
-            if self._folder.quarantine.is_symlink():
-                raise RegistryError(f"{self._folder.quarantine} is a symbolic link", "Remove it.")
-            fs.make_folder(self._folder.quarantine)
-            for number in itertools.count():
-                suffix = f".{number}" if number else ""
-                target = self._folder.quarantine / f"{found.sha256}{suffix}"
-                with contextlib.suppress(Conflict):
-                    fs.move(place, target)
-                    return target
-        return None
-
-    @property
-    def quarantine_folder(self) -> Path:
-        """Where damaged files are set aside. It is there only when one was."""
-        return self._folder.quarantine
-
-    def quarantined(self, sha256: str) -> Path | None:
-        """Where the damaged bytes of an object lie that were set aside last."""
-        there = self._folder.quarantine.glob(f"{sha256}*")
-        return max(there, key=lambda path: (len(path.name), path.name), default=None)
-
-    def quarantine_size(self) -> int:
-        """Bytes of all that was set aside. Raises `StorageError`."""
-        with fs.storage_errors(self._folder.quarantine):
-            there = self._folder.quarantine.glob("*")
-            return sum(path.lstat().st_size for path in there)
 
     def all(self) -> Iterator[ListedObject]:
         """Every object, by hash, less those that go away meanwhile. Raises `StorageError`."""
@@ -233,7 +168,7 @@ class ObjectStore:
         Raises `StorageError`, and `RegistryError` for a symbolic link.
         """
         if self.contains(sha256):
-            fs.remove_file(self._place(sha256))
+            fs.remove_file(self.place(sha256))
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
@@ -253,7 +188,8 @@ class ObjectStore:
         """Temporary files of writers, at work or crashed: only their age tells them apart."""
         return fs.temporary_files(self._folder.tmp)
 
-    def _place(self, sha256: str) -> Path:
+    def place(self, sha256: str) -> Path:
+        """Where an object lies, or would. Raises `InvalidArgument`, `RegistryError` for a link there."""
         if not _DIGEST.fullmatch(sha256):
             raise InvalidArgument(
                 f"{sha256!r} is not a SHA-256 of 64 lower-case hexadecimal digits"
@@ -281,7 +217,7 @@ class ObjectStore:
 
     def _renewed(self, stored: StoredObject) -> bool:
         """Whether the object is there already, whole; then its grace period before gc starts again."""
-        place = self._place(stored.sha256)
+        place = self.place(stored.sha256)
         try:
             if self._status(place) != stored.size or hashing.sha256_file(place) != stored.sha256:
                 return False
@@ -297,10 +233,6 @@ class ObjectStore:
         """Make the names of the shards durable: another writer may have made one a moment ago."""
         with fs.storage_errors(self._folder.objects):
             fs.sync_folder(self._folder.objects)
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

@@ -247,18 +247,18 @@ def test_a_folder_of_objects_that_is_a_link(there: Mixed, tmp_path: Path) -> Non
 
 def test_another_program_was_faster(there: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object put right between the look and the move stays. Seen to fail without the comparison."""
-    from dsvd_registry.store.objects import Examined, ObjectStore
+    from dsvd_registry.store.quarantine import Examined, Quarantine
 
     path = lost_object(there, "container")
-    quarantine = ObjectStore.quarantine
+    set_aside = Quarantine.set_aside
 
-    def late(store: ObjectStore, found: Examined) -> Path | None:
+    def late(quarantine: Quarantine, found: Examined) -> Path | None:
         if path.is_file() and sha256_file(path) != path.name:
             path.unlink()
             shutil.copy(there.source("exported.dsvd"), path)
-        return quarantine(store, found)
+        return set_aside(quarantine, found)
 
-    monkeypatch.setattr(ObjectStore, "quarantine", late)
+    monkeypatch.setattr(Quarantine, "set_aside", late)
     done = Registry.repair(there.root)
     assert done.is_well and done.lost == ()
     assert path.is_file()
