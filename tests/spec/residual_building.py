@@ -31,7 +31,7 @@ Bits = Sequence[int]
 
 
 def last_exponent(dtype: str) -> int:
-    return 2 ** (BITS[dtype] - 1 - MANTISSA[dtype]) - 1
+    return (1 << BITS[dtype] - 1 - MANTISSA[dtype]) - 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
         tensors.append({"dtype": dtype, "name": name, "rank": len(own), "shape": shape})
     made = source_files(built, data)
     if built.source_headers or built.source_header is not None:
-        built = with_source(built, made | built.kept)
+        built = with_source(built, {**made, **built.kept})
     paths = [result["path"] for result in built.header["results"]]
     results = [told(path, made[path]) for path in paths]
     header = {
@@ -98,7 +98,9 @@ def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
         "results": results,
         "tensors": tensors,
     }
-    return BuiltResidual(with_contents(header, contents), built, predictions, made | built.kept)
+    return BuiltResidual(
+        with_contents(header, contents), built, predictions, {**made, **built.kept}
+    )
 
 
 def with_source(built: Built, files: Mapping[str, bytes]) -> Built:
@@ -165,7 +167,8 @@ def _kept(source_header: bytes, prefix: str, data: Mapping[str, bytes]) -> bytes
 
 
 def bits_of(data: bytes, dtype: str) -> list[int]:
-    return np.frombuffer(data, f"<u{BITS[dtype] // 8}").tolist()
+    found: list[int] = np.frombuffer(data, f"<u{BITS[dtype] // 8}").tolist()
+    return found
 
 
 def bytes_of(bits: Bits, dtype: str) -> bytes:
@@ -173,20 +176,20 @@ def bytes_of(bits: Bits, dtype: str) -> bytes:
 
 
 def place(u: int, bits: int) -> int:
-    return 2**bits - 1 - u if u >> (bits - 1) else u + 2 ** (bits - 1)
+    return (1 << bits) - 1 - u if u >> bits - 1 else u + (1 << bits - 1)
 
 
 def zigzag(source: int, prediction: int, bits: int) -> int:
-    d = (place(source, bits) - place(prediction, bits)) % 2**bits
-    d -= 2**bits if d >> (bits - 1) else 0
+    d = (place(source, bits) - place(prediction, bits)) % (1 << bits)
+    d -= (1 << bits) if d >> bits - 1 else 0
     return 2 * d if d >= 0 else -2 * d - 1
 
 
 def apart(prediction: int, z: int, bits: int) -> int:
     """The source that is so far from its prediction: inverse of `zigzag`."""
     d = -(z >> 1) - 1 if z & 1 else z >> 1
-    found = (place(prediction, bits) + d) % 2**bits
-    return found - 2 ** (bits - 1) if found >> (bits - 1) else 2**bits - 1 - found
+    found = (place(prediction, bits) + d) % (1 << bits)
+    return found - (1 << bits - 1) if found >> bits - 1 else (1 << bits) - 1 - found
 
 
 def run_bytes(source: Bits, prediction: Bits, dtype: str, groups: Sequence[Group]) -> bytes:

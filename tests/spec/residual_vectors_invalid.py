@@ -368,14 +368,6 @@ def _frames(change: Callable[[list[Json]], object]) -> Make:
     return _header(lambda header: change(header["frames"]))
 
 
-def _one_more(header: Json, contents: list[bytes]) -> None:
-    contents.append(b"\0")
-
-
-def _one_less(header: Json, contents: list[bytes]) -> None:
-    contents.pop()
-
-
 def _compressed(number: int, compress: Callable[[bytes], bytes]) -> Make:
     def make(one: BuiltResidual) -> bytes:
         contents, frames = contents_of(one.file), frames_of(one.file)
@@ -416,8 +408,8 @@ def _larger(data: bytes) -> bytes:
     return data + bytes(6 * (1 + 8) + 1 + 3 * 256 + 1 - len(data))
 
 
-invalid("frames-too-many", "there are no others", _refilled(_one_more))
-invalid("frames-too-few", "these frames", _refilled(_one_less))
+invalid("frames-too-many", "there are no others", _refilled(lambda _, held: held.append(b"\0")))
+invalid("frames-too-few", "these frames", _refilled(lambda _, held: held.pop()))
 invalid("frame-raw-zero", "integer from 1", _set("frames", 0, "raw", to=0))
 invalid("frame-stored-zero", "integer from 1", _set("frames", 0, "stored", to=0))
 invalid("frame-field", "objects", _set("frames", 0, "content", to="run"))

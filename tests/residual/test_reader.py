@@ -1,0 +1,296 @@
+"""Reading a residual: what it holds comes back, and what breaks a rule is refused on opening.
+
+These tests were seen to fail with the checks taken out of `header.py` and `reader.py`, one by one:
+a file was opened that should not be, or refused with another message, or stayed open.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsvd_registry import canonical
+from dsvd_registry.container import limits
+from dsvd_registry.container.prologue import RESIDUAL, packed_header
+from dsvd_registry.errors import ContainerError, StorageError, UnsupportedFeature
+from dsvd_registry.hashing import xxh3
+from dsvd_registry.residual.header import header_json, parse_header
+from dsvd_registry.residual.reader import Residual
+from dsvd_registry.residual.records import ResidualFrame
+
+from .files import (
+    MATRIX,
+    TABLE,
+    VECTOR,
+    A,
+    B,
+    Json,
+    header_of,
+    prediction,
+    sealed,
+    small_file,
+    source,
+    text_and_payload,
+    with_header,
+    written,
+)
+
+Change = Callable[[Json], object]
+
+
+def test_what_was_written(tmp_path: Path) -> None:
+    file = small_file()
+    with Residual(written(tmp_path, file)) as residual:
+        assert residual.size == len(file)
+        assert residual.header.tensors == (MATRIX, VECTOR)
+        a, b, exponents = residual.components(MATRIX)
+        assert (a == A).all() and (b == B).all() and (exponents == TABLE.exponents).all()
+        for tensor in (MATRIX, VECTOR):
+            assert (residual.run(tensor, 0, prediction(tensor)) == source(tensor)).all()
+        residual.check_frames()
+        assert header_json(residual.header) == text_and_payload(file)[0]
+
+
+def test_runs_in_any_order(tmp_path: Path) -> None:
+    with Residual(written(tmp_path, small_file())) as residual:
+        for tensor in (VECTOR, MATRIX, VECTOR):
+            assert (residual.run(tensor, 0, prediction(tensor)) == source(tensor)).all()
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        Residual(tmp_path / "none")
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 31, 32, 100, -1])
+def test_cut(size: int, tmp_path: Path) -> None:
+    with pytest.raises(ContainerError):
+        Residual(written(tmp_path, small_file()[:size]))
+
+
+def test_each_bit(tmp_path: Path) -> None:
+    """A bit that is another one anywhere is seen, on opening or by the frames' checksums."""
+    file = small_file()
+    for position in range(len(file)):
+        damaged = bytearray(file)
+        damaged[position] ^= 1 << position % 8
+        with (
+            pytest.raises(ContainerError),
+            Residual(written(tmp_path, bytes(damaged))) as residual,
+        ):
+            residual.check_frames()
+
+
+@pytest.mark.parametrize("frame", range(4))
+def test_damaged_frame_is_named(frame: int, tmp_path: Path) -> None:
+    """The frame and its tensor; what else the file has can still be read."""
+    file = bytearray(small_file())
+    stored = [told["stored"] for told in header_of(bytes(file))["frames"]]
+    file[len(file) - sum(stored) + sum(stored[:frame])] ^= 1
+    tensor, other = (VECTOR, MATRIX) if frame == 3 else (MATRIX, VECTOR)
+    with Residual(written(tmp_path, bytes(file))) as residual:
+        with pytest.raises(ContainerError, match=rf"frames\[{frame}\].*{tensor.name}"):
+            residual.check_frames()
+        assert (residual.run(other, 0, prediction(other)) == source(other)).all()
+
+
+def _set(*path: str | int, to: object) -> Change:
+    def change(header: Json) -> None:
+        value: object = header
+        for step in path[:-1]:
+            value = value[step]  # type: ignore[index]
+        value[path[-1]] = to  # type: ignore[index]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set("more", to=1), "unknown field 'more'"),
+        (lambda header: header.pop("container"), "no field 'container'"),
+        (_set("container", to="C" * 64), "not 64 hexadecimal digits"),
+        (_set("requires", to={}), "requires is not an array"),
+        (_set("requires", to=[1]), "requires is not an array"),
+        (_set("results", to=[]), "results has not 1"),
+        (_set("results", to=[{}]), r"results\[0\] has no field 'path'"),
+        (_set("results", 0, "size", to=-1), "size is outside"),
+        (_set("results", 0, "size", to=1.0), "size is not an integer"),
+        (_set("results", 0, "path", to=""), "path is not of 1"),
+        (_set("tensors", to={}), "tensors is not an array"),
+        (_set("tensors", 0, "kind", to="low_rank"), "unknown field 'kind'"),
+        (_set("tensors", 0, "dtype", to="F64"), "no differences of F64"),
+        (_set("tensors", 0, "name", to="wector"), "not sorted"),
+        (_set("tensors", 0, "name", to="vector"), "not sorted, or|not sorted by name, or"),
+        (_set("tensors", 0, "name", to=""), "name is not of 1"),
+        (_set("tensors", 0, "name", to="m" * 4097), "name is not of 1"),
+        (_set("tensors", 0, "rank", to=3), "rank is over"),
+        (_set("tensors", 0, "rank", to=-1), "rank is outside"),
+        (_set("tensors", 0, "rank", to=True), "rank is not an integer"),
+        (_set("tensors", 0, "rank", to=2**22 + 1), "rank is outside"),
+        (_set("tensors", 1, "rank", to=1), "rank is over"),
+        (_set("tensors", 0, "rank", to=0), "not as many frames"),
+        (_set("tensors", 0, "shape", to=[3, 0]), "no elements"),
+        (_set("tensors", 0, "shape", to=[3, 2.0]), "something else than sizes"),
+        (_set("tensors", 0, "shape", to=[3, -2]), "something else than sizes"),
+        (_set("tensors", 0, "shape", to=[1] * 33), "shape has not 0"),
+        (_set("tensors", 0, "shape", to=[2**49, 2]), "too many elements"),
+        (_set("tensors", 0, "shape", to=[2**20, 2]), "not as many frames"),
+        (_set("tensors", 1, "shape", to=[2**48]), "not as many frames"),
+        (_set("frames", to=[]), "not as many frames"),
+        (_set("frames", 0, "raw", to=27), r"frames\[0\] declares 27 bytes for 26"),
+        (_set("frames", 0, "raw", to=25), r"frames\[0\] declares 25 bytes for 26"),
+        (_set("frames", 1, "raw", to=41), r"frames\[1\] declares 41 bytes for 40"),
+        (_set("frames", 2, "raw", to=824), r"frames\[2\] declares 824 bytes for 823"),
+        (_set("frames", 3, "raw", to=795), r"frames\[3\] declares 795 bytes for 794"),
+        (_set("frames", 0, "raw", to=0), "raw is outside"),
+        (_set("frames", 0, "stored", to=0), "stored is outside"),
+        (_set("frames", 0, "stored", to=2**27), "stored is outside"),
+        (_set("frames", 0, "xxh3", to="0"), "not 16 hexadecimal digits"),
+        (_set("frames", 0, "parts", to=[]), "unknown field 'parts'"),
+        (_set("frames", 0, "stored", to=1), "where its header says"),
+    ],
+)
+def test_header_refused(change: Change, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ContainerError, match=message) as caught:
+        Residual(written(tmp_path, with_header(change)))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_newer(tmp_path: Path) -> None:
+    """What a later version names is told by its name, whatever else is in the header."""
+    file = with_header(lambda header: header.update(requires=["faster"], tensors=1))
+    with pytest.raises(UnsupportedFeature, match="'faster'"):
+        Residual(written(tmp_path, file))
+
+
+def test_files_are_closed(tmp_path: Path) -> None:
+    """A file that is refused is closed, too: what is left open is warned of, which fails a test."""
+    for file in (small_file(), small_file()[:-1], with_header(_set("more", to=1))):
+        try:
+            Residual(written(tmp_path, file)).close()
+        except ContainerError:
+            gc.collect()
+
+
+# Limits, of headers that are not written to a file
+
+
+def _parse(header: Json) -> None:
+    parse_header(canonical.encode(header), 0)
+
+
+def _big(**fields: object) -> Json:
+    return {**header_of(small_file()), **fields}
+
+
+def _tensor(number: int, *shape: int, rank: int = 0) -> Json:
+    return {"dtype": "F16", "name": f"{number:06}", "rank": rank, "shape": list(shape)}
+
+
+FRAME = {"raw": 1, "stored": 1, "xxh3": "0" * 16}
+
+
+def test_most_results() -> None:
+    result = {"path": "a", "sha256": "0" * 64, "size": 0}
+    _parse(_big(results=[result] * limits.MAX_FILES))
+    with pytest.raises(ContainerError, match="results has not 1"):
+        _parse(_big(results=[result] * (limits.MAX_FILES + 1)))
+
+
+def test_most_components() -> None:
+    """2^22 in all; a file of so few bytes could not have a part of them ("components" below)."""
+    side = 1 << 11
+    table = {**FRAME, "raw": 13 * side}
+    own = [table, *[FRAME] * 2, *[FRAME] * 4]
+    tensors = [_tensor(number, side, side, rank=side) for number in range(side)]
+    _parse(_big(tensors=tensors, frames=own * side))
+    tensors.append(_tensor(side, 1, 1, rank=1))
+    frames = [*own * side, {**FRAME, "raw": 13}, FRAME, FRAME]
+    with pytest.raises(ContainerError, match="components"):
+        _parse(_big(tensors=tensors, frames=frames))
+
+
+def test_components_of_a_small_file(tmp_path: Path) -> None:
+    """Equal tables take next to nothing, so their number is bounded by the file's size."""
+    side = 256
+    own = [{**FRAME, "raw": 13 * side}, FRAME, FRAME]
+
+    def file(count: int) -> bytes:
+        tensors = [_tensor(number, side, side, rank=side) for number in range(count)]
+        return sealed(_big(tensors=tensors, frames=own * count), bytes(3 * count))
+
+    Residual(written(tmp_path, file(256))).close()
+    with pytest.raises(ContainerError, match="components are too many"):
+        Residual(written(tmp_path, file(259)))
+
+
+def test_frame_that_becomes_too_much() -> None:
+    """Over 20 MiB of a frame take a sixteenth of it in the file."""
+    columns = limits.FREE_FRAME_RAW // 4
+    tensors = [_tensor(0, 1, columns, rank=1)]
+    frames = [{**FRAME, "raw": 13}, {**FRAME, "raw": 4 * (columns + 1)}, *[FRAME] * 5]
+    stored = -(-4 * (columns + 1) // limits.MAX_RAW_OF_STORED)
+    _parse(_big(tensors=tensors, frames=[frames[0], {**frames[1], "stored": stored}, *frames[2:]]))
+    with pytest.raises(ContainerError, match=r"frames\[1\] declares"):
+        _parse(_big(tensors=tensors, frames=frames))
+
+
+def test_heavy_header(tmp_path: Path) -> None:
+    """It is weighed before it is parsed; with that, tensors and frames are bounded, too."""
+    header = _big(container="," * (limits.MAX_WEIGHT // 64))
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    file = packed_header(RESIDUAL, text)
+    assert len(file) < 2000
+    with pytest.raises(ContainerError, match="weighs"):
+        Residual(written(tmp_path, file))
+
+
+def test_large_header() -> None:
+    """More than a reader takes is not written."""
+    with pytest.raises(ContainerError, match="bytes of JSON"):
+        packed_header(RESIDUAL, b"1" * (limits.MAX_HEADER_JSON + 1))
+
+
+# What a table or a frame may not say
+
+
+def test_checksum_of_a_frame_that_lies(tmp_path: Path) -> None:
+    """A frame whose checksum is right, but that holds another number of bytes than it is said to."""
+    file = with_header(
+        lambda header: header["frames"][2].update(raw=header["frames"][2]["raw"] + 1)
+    )
+    with (
+        Residual(written(tmp_path, file)) as residual,
+        pytest.raises(ContainerError, match="does not hold the"),
+    ):
+        residual.run(MATRIX, 0, prediction(MATRIX))
+
+
+def test_prediction_of_another_length(tmp_path: Path) -> None:
+    """A run is of as many elements as are predicted, or refused."""
+    with (
+        Residual(written(tmp_path, small_file())) as residual,
+        pytest.raises(ContainerError),
+    ):
+        residual.run(MATRIX, 0, np.resize(prediction(MATRIX), 100))
+
+
+def test_frames_in_the_header_are_in_order() -> None:
+    """`offset` follows from the sizes."""
+    text, _ = text_and_payload(small_file())
+    header = parse_header(text, 1000)
+    places = [frame.offset for frame in header.frames]
+    stored = [told["stored"] for told in json.loads(text)["frames"]]
+    assert places == [1000 + sum(stored[:i]) for i in range(len(stored))]
+    assert [replace(frame, offset=0) for frame in header.frames] == [
+        ResidualFrame(told["raw"], told["stored"], told["xxh3"])
+        for told in json.loads(text)["frames"]
+    ]
+    assert xxh3(b"") != header.frames[0].xxh3
