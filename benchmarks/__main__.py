@@ -29,7 +29,17 @@ from .harness.rows import Record
 from .subjects import cache
 from .subjects.pair import BadPair, Subject, Unsuited
 
-FIGURES = ("add", "size", "materialize", "verify", "memory", "noise", "startup", "catalog")
+FIGURES = (
+    "add",
+    "size",
+    "materialize",
+    "verify",
+    "memory",
+    "lossless",
+    "noise",
+    "startup",
+    "catalog",
+)
 GIVEN = "pair"  # the key of what --pair names
 
 
@@ -41,7 +51,8 @@ def main() -> int:
         _parser().error("--runs is at least 1")
     given = None
     if options.pair:
-        given = Subject(options.pair_name, *options.pair)
+        base, tuned = options.pair
+        given = Subject(options.pair_name, base, tuned, trained=True)
         try:
             given.check()
         except BadPair as error:
@@ -70,7 +81,7 @@ def _run(options: argparse.Namespace, given: Subject | None, folder: Path, bench
             except Unsuited as error:
                 say(f"  left out: {error}")
                 continue
-            except (Disagreement, TaskFailed, DsvdError) as error:
+            except (Disagreement, TaskFailed, DsvdError, ModuleNotFoundError) as error:
                 failed = True
                 print(f"FAILED: {name}, {key}: {error}", file=sys.stderr, flush=True)
                 continue

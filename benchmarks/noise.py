@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,17 +23,16 @@ from .harness.checks import relative_error
 from .harness.rows import Aim, Row
 from .harness.stored_delta import StoredDeltas
 from .subjects.pair import OpenPair, Subject, Unsuited
-from .subjects.streamed import StreamedSafetensors
+from .subjects.rounded import write_rounded
 
 SUBJECTS = ("demo", "pair")
-FULL_SIZE = 500_000_000
 
 
 @dataclass(frozen=True)
 class Case:
     """A dtype to round to, tau, and the aims for parameters and for the error of the delta.
 
-    They are for models of `FULL_SIZE` parameters or more.
+    They are for models of full size.
     """
 
     name: str
@@ -69,14 +67,14 @@ def measure(bench: Bench, subject: Subject) -> list[Row]:
 def _rows(bench: Bench, subject: Subject, pair: OpenPair, case: Case) -> Iterator[Row]:
     with bench.folder() as folder:
         tuned = folder / "tuned.safetensors"
-        _write_rounded(pair, case.dtype, tuned)
+        write_rounded(pair.kinds, pair.tuned, case.dtype, tuned)
         title = f"{subject.title} rounded to {case.name}"
         rounded = Subject(title, subject.base, tuned)
         with safe_open(tuned, framework="pt") as file:
             rounding = relative_error(pair, file.get_tensor)
         ours = _kept(bench, pair, rounded, tau=case.tau)
         theirs = _kept(bench, pair, rounded, tau=case.tau, keep_noise=True)
-    full_size = sum(math.prod(shape) for _, shape in pair.kinds.values()) >= FULL_SIZE
+    full_size = pair.is_full_size
     what, yardstick = f"{case.name}, tau {case.tau}", "keep_noise"
     yield Row(
         f"{what}: parameters stored",
@@ -132,10 +130,3 @@ def _delta_error(pair: OpenPair, rounded: Subject, stored: Stored) -> float:
             off += float((made - true).square().sum())
             whole += float(true.square().sum())
     return math.sqrt(off / whole)
-
-
-def _write_rounded(pair: OpenPair, dtype: torch.dtype, path: Path) -> None:
-    kinds = {name: (dtype, shape) for name, (_, shape) in pair.kinds.items()}
-    with StreamedSafetensors(path, kinds) as file:
-        for name in kinds:
-            file.write(name, pair.tuned(name).to(dtype))

@@ -94,6 +94,7 @@ def _store(dsvd: Dsvd) -> None:
     for tau in TAUS[1:]:
         name = measure.name_at(tau)
         dsvd.show("add", checkpoints.FULL, "--base", "sd15", "--name", name, "--tau", tau)
+    dsvd.show("add", checkpoints.FULL, "--base", "sd15", "--name", measure.LOSSLESS, "--lossless")
 
 
 def _look(dsvd: Dsvd) -> None:
@@ -105,11 +106,12 @@ def _look(dsvd: Dsvd) -> None:
 
 
 def _materialize(dsvd: Dsvd) -> None:
-    """Each container whole, and the one stored at 0.8 read at each lower tau."""
+    """Each container whole, the one stored at 0.8 read at each lower tau, and the source again."""
     for tau in TAUS:
         dsvd.show("materialize", measure.name_at(tau), "-o", measure.file_at(tau))
     for tau in TAUS[1:]:
         dsvd.show("materialize", "subject-42", "-o", measure.prefix_file_at(tau), "--tau", tau)
+    dsvd.show("materialize", measure.LOSSLESS, "-o", measure.LOSSLESS_FILE)
 
 
 def _share(dsvd: Dsvd, out: Path, model: ModelConfig) -> None:

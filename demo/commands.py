@@ -35,10 +35,11 @@ class Dsvd:
         print(f"\n$ {shlex.join(('dsvd', *words))}", flush=True)
         print(self._run(words), end="", flush=True)
 
-    def container_size(self, ref: str) -> int:
-        """The bytes of the container that `ref` names."""
+    def stored_size(self, ref: str) -> int:
+        """The bytes of the container that `ref` names, and of its residual if it has one."""
         report: dict[str, Any] = json.loads(self._run(("show", ref, "--json")))
-        return int(report["size"])
+        residual = report["residual"]
+        return int(report["size"]) + (int(residual["size"]) if residual else 0)
 
     def _run(self, words: tuple[str, ...]) -> str:
         done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 
 from .checkpoints import BASE, FULL, load_model
-from .commands import Dsvd
+from .commands import DemoError, Dsvd
 from .pictures import RARE_WORD
 from .sheet import Pictures, Row, write_sheet
 from .training import ModelConfig, sample
 
 TAUS = ("0.8", "0.5", "0.2", "0.06")
+LOSSLESS = "subject-42-lossless"
+LOSSLESS_FILE = "lossless.safetensors"
 PROMPTS = (
     ("a photo of sks dog", 0),
     ("a photo of sks dog", 1),
@@ -76,12 +79,17 @@ def prefix_file_at(tau: str) -> str:
 
 
 def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
-    """The full fine-tune, each tau, and the base without any delta as the yardstick."""
-    full = folder / FULL
+    """The full fine-tune, kept lossless, each tau, and the base without any delta as the yardstick.
+
+    Raises `DemoError` if the file of the lossless version is not the fine-tune's to the byte.
+    """
+    full, again = folder / FULL, folder / LOSSLESS_FILE
+    if _sha256(again) != _sha256(full):
+        raise DemoError(f"{again} is not {full}, which was added with --lossless")
     wanted = _paint(full, config)
 
     def result(label: str, path: Path, size: int, prefix: Path | None = None) -> Result:
-        pictures = wanted if path == full else _paint(path, config)
+        pictures = wanted if path in (full, again) else _paint(path, config)
         return Result(
             label=label,
             size=size,
@@ -93,10 +101,13 @@ def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
             pictures=pictures,
         )
 
-    results = [result("full fine-tune", full, full.stat().st_size)]
+    results = [
+        result("full fine-tune", full, full.stat().st_size),
+        result("lossless, the same SHA-256", again, dsvd.stored_size(LOSSLESS)),
+    ]
     for tau in TAUS:
         prefix = None if tau == TAUS[0] else folder / prefix_file_at(tau)
-        size = dsvd.container_size(name_at(tau))
+        size = dsvd.stored_size(name_at(tau))
         results.append(result(f"tau {tau}", folder / file_at(tau), size, prefix))
     results.append(result("base, no delta", folder / BASE, 0))
     return results
@@ -130,9 +141,9 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def write_contact_sheet(folder: Path, results: Sequence[Result]) -> Path:
-    """The pictures of every model, the base first."""
+    """The pictures of every model, the base first; the lossless one's are the fine-tune's."""
     path = folder / "contact-sheet.png"
-    *tuned, base = results
+    full, _, *tuned, base = results
     rows = [
         Row(
             result.label,
@@ -141,11 +152,16 @@ def write_contact_sheet(folder: Path, results: Sequence[Result]) -> Path:
             else f"subject SSIM {result.ssim:.3f}",
             result.pictures,
         )
-        for result in (base, *tuned)
+        for result in (base, full, *tuned)
     ]
     columns = [f"{_folded(prompt)}|seed {seed}" for prompt, seed in PROMPTS]
     write_sheet(path, columns, rows)
     return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _folded(prompt: str) -> str:

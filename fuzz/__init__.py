@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 VALID = HERE.parent / "spec" / "vectors" / "valid"
 TARGETS = (
     *("container", "header", "payload"),
-    *("event", "listing", "manifest", "signature"),
+    *("residual", "event", "listing", "manifest", "signature"),
     *("safetensors", "torch_zip", "torch_legacy", "pickle_machine", "lora"),
 )
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Unit = Literal["s", "B", "MiB", "error", "parameters"]
+Unit = Literal["s", "B", "share", "MiB", "error", "parameters"]
 Record = Mapping[str, object]
 
 SHOWN: dict[str, Callable[[float], str]] = {
     "s": lambda value: f"{value:.3f} s" if value < 1 else f"{value:.1f} s",
     "B": lambda value: f"{value:,.0f} B" if value < 1e6 else f"{value / 1e6:,.1f} MB",
+    "share": lambda value: f"{value:.3f}",
     "MiB": lambda value: f"{value:,.0f} MiB",
     "error": lambda value: f"{value:.4f}",
     "parameters": lambda value: f"{value:,.0f}",

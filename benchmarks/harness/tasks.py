@@ -70,6 +70,41 @@ def verify(clock: Clock, registry: str, ref: str) -> Answer:
     return {"bytes_read": found.bytes_read}
 
 
+def residual(clock: Clock, registry: str, ref: str, file: str) -> Answer:
+    """The residual of a version that has one, made again: nothing is decomposed for that.
+
+    `encoding`: seconds until all of its frames were made; `all`: until it was written, read back, and
+    the source made of it once.
+    """
+    from dsvd_registry import Registry
+
+    seen: list[float] = []
+
+    def note(stage: str, *_: int) -> None:
+        if stage == "residual":
+            seen.append(time.perf_counter())
+
+    with Registry.open(registry) as opened:
+        opened.thin(ref)
+        with clock.running():
+            again = opened.add(file, base="base", name="subject", lossless=True, progress=note)
+            end = time.perf_counter()
+    assert again.upgraded
+    assert again.ref == ref
+    return {"encoding": seen[-1] - seen[0], "all": end - seen[0]}
+
+
+def zstd(clock: Clock, file: str, output: str, level: int, workers: int) -> Answer:
+    """zstd of a whole file, into another that is removed; no `workers`: in the caller's thread."""
+    import zstandard
+
+    compressor = zstandard.ZstdCompressor(level=level, threads=workers)
+    with Path(file).open("rb") as source, Path(output).open("xb") as target, clock.running():
+        compressor.copy_stream(source, target, read_size=1 << 22, write_size=1 << 22)
+    Path(output).unlink()
+    return {}
+
+
 def sha256(clock: Clock, files: list[str]) -> Answer:
     """The plain digest of each file, with hashlib alone."""
     with clock.running():
@@ -128,6 +163,8 @@ TASKS: dict[str, Callable[..., Answer]] = {
         add,
         materialize,
         verify,
+        residual,
+        zstd,
         sha256,
         load_and_save,
         algorithm_1,

@@ -35,7 +35,7 @@ def subject(key: str, cache: Path) -> Subject:
         folder = _kept(cache / f"demo-{_demo_code():08x}", _train_demo)
         title, dtype = "the demo's trained model, fp32", "fp32"
         base, tuned = (folder / synthetic.file_name(side, dtype) for side in ("base", "tuned"))
-        return Subject(title, base, tuned)
+        return Subject(title, base, tuned, trained=True)
     family, dtype = key.split("-")
     unet = {"sd15": SD15, "sdxl": SDXL, "tiny": TINY}[family]
     exact = unet is not SDXL

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from .streamed import CODES, Kind
 
 DTYPES = {code: dtype for dtype, code in CODES.items()}
+FULL_SIZE = 500_000_000  # parameters of a model that people use
 
 
 class BadPair(Exception):
@@ -40,6 +41,11 @@ class OpenPair:
             part = self._tuned.get_slice(name)
             found[name] = (DTYPES[part.get_dtype()], tuple(part.get_shape()))
         return found
+
+    @property
+    def is_full_size(self) -> bool:
+        """Whether it has `FULL_SIZE` parameters."""
+        return sum(math.prod(shape) for _, shape in self.kinds.values()) >= FULL_SIZE
 
     def matrices(self) -> dict[str, tuple[int, int]]:
         """(out, rest) of each tensor of two or more dimensions, as Delta-SVD sees it."""
@@ -70,7 +76,7 @@ class Subject:
     """A pair under the title that the tables give it.
 
     `svd`: whether a full SVD of every layer is worth its time here. `aims`: whether it is one of those
-    that the aims for time, size and memory are set for.
+    that the aims for time, size and memory are set for. `trained`: by a trainer, not made from numbers.
     """
 
     title: str
@@ -78,6 +84,7 @@ class Subject:
     tuned: Path
     svd: bool = True
     aims: bool = False
+    trained: bool = False
 
     @contextlib.contextmanager
     def open(self) -> Iterator[OpenPair]:

@@ -38,6 +38,11 @@ class ContainerFile(Closing):
             self._file.seek(offset)
             return self._file.read(size)
 
+    def read_frame(self, offset: int, size: int, checksum: str) -> bytes | None:
+        """The bytes of a frame; None if they do not have this XXH3, or are fewer."""
+        stored = self.read(offset, size)
+        return stored if len(stored) == size and xxh3(stored) == checksum else None
+
 
 class Frames:
     """The frames of a container by their numbers. Several threads may read at once.
@@ -88,8 +93,8 @@ class Frames:
 
     def _stored(self, index: int) -> bytes:
         frame = self._header.frames[index]
-        stored = self._file.read(frame.offset, frame.stored)
-        if len(stored) != frame.stored or xxh3(stored) != frame.xxh3:
+        stored = self._file.read_frame(frame.offset, frame.stored, frame.xxh3)
+        if stored is None:
             raise ContainerError(
                 f"{self._file.path}: frames[{index}], with {self._holds(frame)}, "
                 "does not match its checksum"

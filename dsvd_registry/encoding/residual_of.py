@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..checkpoint import Checkpoint
 from ..codec.encoded import LowRank
@@ -29,7 +28,7 @@ from ..reconstruction.lossless import Lossless, LosslessReconstruction
 from ..reconstruction.prediction import Prediction, whole
 from ..reconstruction.reconstruction import Reconstruction
 from ..reconstruction.result_layout import ResultFile, source_files
-from ..residual.ordered import FORMATS, Bits
+from ..residual.ordered import Bits
 from ..residual.reader import Residual
 from ..residual.records import ResidualTensor
 from ..residual.run import ELEMENTS, encode_run
@@ -64,7 +63,8 @@ def store_residual(
     Raises `BaseMismatch` for a damaged base, `ContainerError`, `CheckpointError`, `StorageError`.
     """
     header = lossy.container.header
-    result = Reconstruction(lossy.container, lossy.base, header.encoding.tau)
+    # A base that is damaged shows in the check, where every tensor of it is compared.
+    result = Reconstruction(lossy.container, lossy.base.unproven(), header.encoding.tau)
     deltas = [t for t in header.tensors if isinstance(t, LowRankRecord | DenseRecord)]
     on_top = None if lossy.is_for_lossless else device
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
@@ -84,8 +84,7 @@ def store_residual(
                 if encoded is not None:
                     writer.add(*encoded)
                 meter.advance(record.nbytes)
-        files = source_files(header, lossy.container.source_headers())
-        results = tuple(_expected(file, checkpoint) for file in files)
+        results = _results(checkpoint, lossy.container)
         with objects.new_object() as object_writer:
             writer.write(lossy.sha256, results, object_writer)
             with Residual(object_writer.readable()) as residual:
@@ -102,45 +101,53 @@ def _encoded(
 
     `on_top`: the device for components that the container lacks; None where they are not tried.
     """
-    source = _bits(checkpoint, record)
     tensor = ResidualTensor(record.name, record.dtype, record.common_shape, rank=0)
     predicted = result.result_tensor(record.name)
     predicted.prepare()
     try:
         frames: list[StoredFrame] = []
         prediction = Prediction(predicted, tensor, None)
-        if on_top is not None:
-            found = _components(checkpoint, record, whole(prediction, tensor), on_top)
-            if found is not None:
-                own, table = found.components, component_table(found)
-                tensor = ResidualTensor(tensor.name, tensor.dtype, tensor.shape, table.rank)
-                frames += component_frames(tensor, own.a, own.b, table)
-                prediction = Prediction(predicted, tensor, own)
-        lacks = False
-        for number in range(tensor.runs):
+        own = None if on_top is None else _on_top(checkpoint, tensor, prediction, on_top)
+        if own is not None:
+            a, b, table = own.components.a, own.components.b, component_table(own)
+            tensor = replace(tensor, rank=table.rank)
+            frames += component_frames(tensor, a, b, table)
+            prediction = Prediction(predicted, tensor, own.components)
+        is_lacking = own is not None
+        for number, source in enumerate(_runs(checkpoint, tensor)):
             bits = prediction.bits(number)
-            run = source[number * ELEMENTS :][: len(bits)]
-            lacks = lacks or not np.array_equal(run, bits)
-            frames.append(run_frame(encode_run(run, bits, tensor.of)))
-        return (tensor, frames) if lacks or tensor.rank else None
+            is_lacking = is_lacking or not np.array_equal(source, bits)
+            frames.append(run_frame(encode_run(source, bits, tensor.of)))
+        return (tensor, frames) if is_lacking else None
     finally:
         predicted.release()
         checkpoint.release(record.name)
 
 
-def _components(
-    checkpoint: Checkpoint, record: BasedRecord, result: torch.Tensor, device: str
+def _on_top(
+    checkpoint: Checkpoint, tensor: ResidualTensor, prediction: Prediction, device: str
 ) -> LowRank | None:
-    data = checkpoint.read(record.name)[: result.numel() * result.element_size()]
-    return components_on_top(result, tensor_over(data, record.dtype, record.common_shape), device)
+    """Components that the container lacks, if they are worth their bytes."""
+    data = checkpoint.read(tensor.name)[: tensor.elements * tensor.of.width]
+    source = tensor_over(data, tensor.dtype, tensor.shape)
+    return components_on_top(whole(prediction, tensor), source, device)
 
 
-def _bits(checkpoint: Checkpoint, record: BasedRecord) -> Bits:
-    """Those of the part that has a counterpart in the base."""
-    bits: Bits = np.frombuffer(checkpoint.read(record.name), np.uint8)
-    width = FORMATS[record.dtype].width
-    elements = int(np.prod(record.common_shape, dtype=np.int64))
-    return bits[: elements * width].view(FORMATS[record.dtype].unsigned)
+def _runs(checkpoint: Checkpoint, tensor: ResidualTensor) -> Iterator[Bits]:
+    """The bits of the part that has a counterpart in the base, run by run."""
+    data = checkpoint.read(tensor.name)[: tensor.elements * tensor.of.width]
+    bits: Bits = np.frombuffer(data, tensor.of.unsigned)
+    for first in range(0, len(bits), ELEMENTS):
+        yield bits[first : first + ELEMENTS]
+
+
+def _results(checkpoint: Checkpoint, container: Container) -> tuple[Result, ...]:
+    """What the files of the source are; of one that comes back to the byte that is known."""
+    header = container.header
+    files = source_files(header, container.source_headers())
+    if header.tree is None and header.keeps_files:
+        return (Result(files[0].path, header.source.sha256, header.source.size),)
+    return tuple(_expected(file, checkpoint) for file in files)
 
 
 def _expected(file: ResultFile, checkpoint: Checkpoint) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -81,17 +82,19 @@ def result_files(
     header: Header, source_headers: Sequence[bytes], tau: float
 ) -> tuple[ResultFile, ...]:
     """What `checked_files` gives, whatever stands in `header.results`."""
+    # Once for all files: it takes the digest of the whole header.
+    metadata = functools.cache(lambda: own_metadata(header, tau))
     if header.tree is not None:
-        return _files_of_tree(header, source_headers, tau)
+        return _files_of_tree(header, source_headers, metadata)
     if not source_headers:
         tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
-        layout = canonical_layout(tensors, {"format": "pt", **own_metadata(header, tau)})
+        layout = canonical_layout(tensors, {"format": "pt", **metadata()})
         return (ResultFile(RESULT_PATH, "", layout),)
     (source_header,) = source_headers
     taken = _taken(source_header, "", {tensor.name: tensor for tensor in header.tensors})
     if len(taken) != len(header.tensors):
         raise ContainerError(_STRANGE)
-    return (ResultFile(RESULT_PATH, "", _layout(source_header, taken, header, tau)),)
+    return (ResultFile(RESULT_PATH, "", _layout(source_header, taken, metadata)),)
 
 
 def source_files(header: Header, source_headers: Sequence[bytes]) -> tuple[ResultFile, ...]:
@@ -117,11 +120,13 @@ def own_metadata(header: Header, tau: float) -> dict[str, str]:
     }
 
 
+_Metadata = Callable[[], dict[str, str]]
+
 _STRANGE = "the source's header is not of the container's tensors"
 
 
 def _files_of_tree(
-    header: Header, source_headers: Sequence[bytes], tau: float
+    header: Header, source_headers: Sequence[bytes], metadata: _Metadata
 ) -> tuple[ResultFile, ...]:
     left = {tensor.name: tensor for tensor in header.tensors}
     files = []
@@ -130,7 +135,7 @@ def _files_of_tree(
         taken = _taken(source_header, file.prefix, left)
         for tensor in taken:
             del left[tensor.name]
-        layout = _layout(source_header, taken, header, tau)
+        layout = _layout(source_header, taken, metadata)
         files.append(ResultFile(file.path, file.prefix, layout))
     if left:
         raise ContainerError(f"tensor {next(iter(left))!r} is in no file of the tree")
@@ -153,9 +158,9 @@ def _taken(source_header: bytes, prefix: str, there: dict[str, TensorRecord]) ->
 
 
 def _layout(
-    source_header: bytes, taken: Sequence[TensorRecord], header: Header, tau: float
+    source_header: bytes, taken: Sequence[TensorRecord], metadata: _Metadata
 ) -> SafetensorsLayout:
     """A file whose tensors are all as they were is the source's again, to the byte."""
     if not any(isinstance(tensor, LowRankRecord | DenseRecord) for tensor in taken):
         return kept_layout(source_header)
-    return derived_layout(source_header, own_metadata(header, tau))
+    return derived_layout(source_header, metadata())

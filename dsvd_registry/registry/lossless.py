@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..catalog import BaseRecord, Catalog, ResidualRecord, VersionRecord
 from ..checkpoint import Checkpoint
 from ..encoding.asked import ForLossless
-from ..errors import ContainerError, RegistryError, ResultMismatch
+from ..errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
 from ..progress import Progress
 from ..store import ObjectStore
 from .opening import open_base, open_container
@@ -51,21 +51,46 @@ def opened_residual(
 ) -> Iterator[Residual]:
     """The residual of a version.
 
-    Where it is missing or damaged, also where that shows inside only, raises `RegistryError` that
-    says what can still be had.
+    Where it is missing or damaged, also where that shows inside only, raises `RegistryError`; where
+    it is whole and not what it should be, `ContainerError` or `ResultMismatch`. Each says what can
+    still be had.
     """
     from ..residual.reader import Residual
 
+    with telling(version, record, objects), Residual(objects.path(record.sha256)) as residual:
+        yield residual
+
+
+@contextlib.contextmanager
+def telling(
+    version: VersionRecord, record: ResidualRecord | None, objects: ObjectStore
+) -> Iterator[None]:
+    """Where a version's residual is read: its errors are told as those of `opened_residual` are."""
+    if record is None:
+        yield
+        return
     try:
-        with Residual(objects.path(record.sha256)) as residual:
-            yield residual
+        yield
     except (ContainerError, RegistryError, ResultMismatch) as error:
-        if objects.is_whole(record.sha256):
+        told = _told(error, version, record, objects)
+        if told is None:
             raise
-        what = "is damaged" if objects.contains(record.sha256) else "is missing"
-        raise RegistryError(
-            f"the residual of {version.ref}, object {record.sha256}, {what}: {error}", left(version)
-        ) from error
+        raise told from error
+
+
+def _told(
+    error: DsvdError, version: VersionRecord, record: ResidualRecord, objects: ObjectStore
+) -> DsvdError | None:
+    """What to say where reading over a residual ended in `error`; None if it is not the residual's."""
+    what = f"the residual of {version.ref}, object {record.sha256},"
+    if not objects.is_whole(record.sha256):
+        state = "is damaged" if objects.contains(record.sha256) else "is missing"
+        return RegistryError(f"{what} {state}: {error}", left(version))
+    if isinstance(error, RegistryError | UnsupportedFeature):
+        return None
+    if not objects.is_whole(version.container):
+        return None
+    return type(error)(f"{what} does not give its source: {error}", left(version))
 
 
 def left(version: VersionRecord) -> str:

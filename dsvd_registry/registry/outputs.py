@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,22 +95,23 @@ class Outputs(OpenRegistry):
         from ..reconstruction.lossless import LosslessReconstruction
         from ..reconstruction.reconstruction import Reconstruction
         from ..reconstruction.tensors import LazyTensors
-        from .lossless import opened_lossless
+        from .lossless import opened_lossless, telling
         from .opening import open_version
 
         tau = None if tau is None else checked_tau(tau)
-        version = self.version(ref)
+        version = _at(self.version(ref), tau)
         with contextlib.ExitStack() as opened:
             container, weights = opened.enter_context(
                 open_version(version, self._catalog, self._objects)
             )
-            lossless = opened.enter_context(opened_lossless(_at(version, tau), self._objects))
+            lossless = opened.enter_context(opened_lossless(version, self._objects))
             if lossless is not None:
                 made: Reconstruction = LosslessReconstruction(container, weights, lossless)
             else:
                 stored = container.header.encoding.tau
                 made = Reconstruction(container, weights, stored if tau is None else tau)
-            return LazyTensors(made, opened.pop_all())
+            told = functools.partial(telling, version, version.residual, self._objects)
+            return LazyTensors(made, opened.pop_all(), told)
 
     def path(
         self,

@@ -97,7 +97,7 @@ def import_container(
         for signature in signatures:
             attach(version, signature, catalog, objects)
         if residual is not None:
-            version = attach_residual(version, residual, catalog, objects)
+            version = attach_residual(version, residual.record, catalog, objects)
         return Addition(labelled(version, note, tags, catalog), created=created)
 
     with unchanging(file), Container(file) as container:
@@ -106,14 +106,16 @@ def import_container(
         signatures = read_beside(file, statement_of(header, sha256))
         known = _known(model, sha256, catalog)
         base = _base_of(container, catalog)
-        residual = residual_beside.take_in_beside(file, container, sha256, base, objects, progress)
-        if known is not None and objects.is_whole(sha256):
-            return taken_in(known, created=False)
-        summary = summary_of_open(container, base, objects)
-        _check_recordable(container, summary)
-        _check_result(container, base, objects, progress)
-        copy_in(file, sha256, objects, Meter(progress, "copying", size))
-    if known is not None:  # its object was lost, and is back
+        residual = residual_beside.proven_beside(file, container, sha256, base, objects, progress)
+        is_there = known is not None and objects.is_whole(sha256)
+        if not is_there:
+            summary = summary_of_open(container, base, objects)
+            _check_recordable(container, summary)
+            _check_result(container, base, objects, progress)
+            copy_in(file, sha256, objects, Meter(progress, "copying", size))
+        if residual is not None:
+            residual.take_in(objects, progress)
+    if known is not None:  # if its object was lost, that is back
         return taken_in(known, created=False)
     source = header.source
     version = catalog.add_version(

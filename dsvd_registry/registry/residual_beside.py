@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import fs
 from ..catalog import BaseRecord, ResidualRecord, VersionRecord
 from ..container.reader import Container
+from ..errors import ContainerError, ResultMismatch, UnsupportedFeature
 from ..hashing import sha256_file
 from ..progress import Meter, Progress
 from ..residual.reader import Residual
 from ..store import ObjectStore
 from .copying import copy_in, copy_out
+from .identity import unchanging
 from .opening import open_base
 
 CONTAINER_SUFFIX, SUFFIX = ".dsvd", ".dsvdr"
+WITHOUT_IT = (
+    "Get it again from where it came from. Without that file beside it the container comes in, too: "
+    "as a lossy version."
+)
 
 
 def beside(file: Path) -> Path:
@@ -40,18 +47,32 @@ def write_beside(
     return place
 
 
-def take_in_beside(
+@dataclass(frozen=True)
+class Beside:
+    """A residual beside a container that comes in; it was seen to give its source."""
+
+    place: Path
+    record: ResidualRecord
+
+    def take_in(self, objects: ObjectStore, progress: Progress) -> None:
+        """Store it, unless it is there. Raises `StorageError`, also where it is another file now."""
+        sha256, size = self.record.sha256, self.record.size
+        if not objects.is_whole(sha256):
+            copy_in(self.place, sha256, objects, Meter(progress, "copying the residual", size))
+
+
+def proven_beside(
     file: Path,
     container: Container,
     sha256: str,
     base: BaseRecord,
     objects: ObjectStore,
     progress: Progress,
-) -> ResidualRecord | None:
-    """Store the residual beside the container `file`, of digest `sha256`; None if there is none.
+) -> Beside | None:
+    """The residual beside the container `file`, of digest `sha256`; None if there is none.
 
-    What it gives is made once, in memory, before. Raises `ContainerError` for damage and for one of
-    another container, `ResultMismatch`, `BaseMismatch`, `StorageError`.
+    What it gives is made once, in memory. Raises `ContainerError` for damage and for one of another
+    container, `ResultMismatch`, `BaseMismatch`, `StorageError`.
     """
     place = beside(file)
     with fs.storage_errors(place):
@@ -60,15 +81,15 @@ def take_in_beside(
     from ..reconstruction.lossless import Lossless
     from ..reconstruction.proving import proven_by_digest
 
-    with Residual(place) as residual:
-        own, size = sha256_file(place), residual.size
-        if not objects.is_whole(own):
-            with (
-                open_base(base, objects) as weights,
-                proven_by_digest(container, weights, Lossless(residual, sha256)) as recorded,
-            ):
+    try:
+        with unchanging(place), Residual(place) as residual, open_base(base, objects) as weights:
+            record = ResidualRecord(sha256_file(place), residual.size)
+            with proven_by_digest(container, weights, Lossless(residual, sha256)) as recorded:
                 recorded.check(recorded.made.digests(progress, "checking the residual"))
-            copy_in(place, own, objects, Meter(progress, "copying the residual", size))
-        elif residual.header.container != sha256:
-            return None
-    return ResidualRecord(own, size)
+    except UnsupportedFeature:
+        raise
+    except ContainerError as error:
+        raise ContainerError(str(error), WITHOUT_IT) from error
+    except ResultMismatch as error:
+        raise ResultMismatch(f"{place}: {error}", WITHOUT_IT) from error
+    return Beside(place, record)

@@ -87,12 +87,13 @@ def verify(
     containers: dict[str, list[VersionRecord]] = defaultdict(list)
     for version in versions:
         containers[version.container].append(version)
-    residuals: dict[ResidualRecord, list[VersionRecord]] = defaultdict(list)
+    # By the container, too: that it is the right one, is to be seen of each.
+    residuals: dict[tuple[ResidualRecord, str], list[VersionRecord]] = defaultdict(list)
     for version in versions:
         if version.residual is not None:
-            residuals[version.residual].append(version)
+            residuals[version.residual, version.container].append(version)
     total = sum(hit[0].size for hit in containers.values()) + sum(base.size for base in bases)
-    total += sum(residual.size for residual in residuals)
+    total += sum(residual.size for residual, _ in residuals)
     meter = Meter(progress, "verifying", total)
     findings: list[Finding] = []
     with threads() as pool:
@@ -115,7 +116,7 @@ def verify(
                 problems = _problems(_result_problems, sharing[0], catalog, objects)
             findings += _findings((version.ref for version in sharing), problems)
             meter.advance(sharing[0].size)
-        for (residual, having), found in zip(residuals.items(), of_residuals, strict=True):
+        for ((residual, _), having), found in zip(residuals.items(), of_residuals, strict=True):
             problems = found.result()
             if deep and not problems:
                 problems = _problems(_source_problems, having[0], catalog, objects)

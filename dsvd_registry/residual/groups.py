@@ -21,8 +21,8 @@ from .ordered import Bits, Exponents, FloatFormat
 
 TILE = 1 << 16  # elements that stay in the cache while they are put in order
 LEAST_SHARE, LEAST_COUNT = 32, 2048  # of a run's elements, and of elements: what makes a group
-SAMPLE = 1 << 12  # elements of a group that its code is chosen by
-LEAST_SHIFTS = 8  # that are tried, below the one with which hardly any element is outside
+SAMPLE = 1 << 12  # elements of a run, or of a group, that its codes are chosen by
+SHIFTS = (0, 1, 2, 4, 8)  # tried below the one with which hardly any element is outside
 RARE = 2.0**-9  # share of a group that may be outside its digits
 ENTRY_SIZE = 3
 
@@ -123,14 +123,16 @@ class Places:
 
 def exponents_apart(of: Exponents, last_exponent: int) -> tuple[int, ...]:
     """The last exponent of each group that is worth a code of its own, ascending."""
-    counts = np.bincount(of, minlength=last_exponent + 1)
-    least = max(LEAST_COUNT, len(of) // LEAST_SHARE)
-    lasts, held = [last_exponent], 0
+    sample = of[:: max(1, len(of) // SAMPLE)]
+    counts = np.bincount(sample, minlength=last_exponent + 1) * (len(of) / len(sample))
+    least = max(LEAST_COUNT, len(of) / LEAST_SHARE)
+    lasts, held, left = [last_exponent], 0.0, float(len(of))
     for exponent in range(last_exponent, 0, -1):
-        held += int(counts[exponent])
-        if held >= least and counts[:exponent].sum() >= least:
+        held += counts[exponent]
+        left -= counts[exponent]
+        if held >= least and left >= least:
             lasts.append(exponent - 1)
-            held = 0
+            held = 0.0
     return tuple(reversed(lasts))
 
 
@@ -144,7 +146,7 @@ def best_code(values: Bits, bits: int) -> tuple[int, int]:
     if not shift:
         return 0, min(BASES, key=lambda base: _cost(sample, 0, base, bits))
     # Where a few are far larger than the others, it may be cheaper to have them outside.
-    shifts = range(max(0, shift - LEAST_SHIFTS), shift + 1)
+    shifts = (shift - less for less in SHIFTS if less <= shift)
     return min(shifts, key=lambda tried: _cost(sample, tried, BASES[-1], bits)), BASES[-1]
 
 

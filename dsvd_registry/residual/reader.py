@@ -16,7 +16,6 @@ from ..container.prologue import RESIDUAL, read_header
 from ..container.rows import Int64, Rows
 from ..container.table import ComponentTable, unpack_table
 from ..errors import ContainerError
-from ..hashing import xxh3
 from .header import parse_header
 from .ordered import Bits
 from .records import ResidualTensor
@@ -121,8 +120,8 @@ class Residual(Closing):
 
     def _stored(self, tensor: ResidualTensor, number: int) -> bytes:
         frame = self.header.frames[number]
-        stored = self._file.read(frame.offset, frame.stored)
-        if len(stored) != frame.stored or xxh3(stored) != frame.xxh3:
+        stored = self._file.read_frame(frame.offset, frame.stored, frame.xxh3)
+        if stored is None:
             raise ContainerError(
                 f"{self.path}: frames[{number}], of tensor {tensor.name!r}, "
                 "does not match its checksum"

@@ -33,9 +33,11 @@ def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ..
         first += count
         group = Group(last, *best_code(own, of.bits))
         groups.append(group)
-        high = own >> group.shift
-        digits.append(pack_digits(np.minimum(high, group.base - 1).astype(np.uint8), group.base))
-        rests.append(high[high >= group.base - 1] - of.unsigned.type(group.base - 1))
+        high = own >> group.shift if group.shift else own
+        of_group = np.minimum(high, group.base - 1).astype(np.uint8)
+        digits.append(pack_digits(of_group, group.base))
+        outside = np.flatnonzero(of_group == group.base - 1)
+        rests.append(high[outside] - of.unsigned.type(group.base - 1))
         low += _planes(own & of.unsigned.type((1 << group.shift) - 1), group.low_planes)
     rest = np.concatenate(rests)
     pieces = [np.frombuffer(pack_groups(tuple(groups)), np.uint8), *digits, *low]

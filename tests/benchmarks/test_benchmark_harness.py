@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import __main__ as program
-from benchmarks import add, materialize, memory, noise, size, verify
+from benchmarks import add, lossless, materialize, memory, noise, size, verify
 from benchmarks.harness import results
 from benchmarks.harness.bench import Bench, FullSvd
 from benchmarks.harness.checks import Disagreement, check_error, check_ranks
@@ -30,6 +30,7 @@ from benchmarks.subjects.streamed import StreamedSafetensors
 from benchmarks.subjects.synthetic import DELTA_RMS, make_pair
 from benchmarks.subjects.unets import SD15
 from benchmarks.yardsticks import algorithm_1, eight_bit, fixed_rank, zstd
+from benchmarks.yardsticks.lossless import METHODS
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "conv_in.weight": (32, 4, 3, 3),
@@ -62,14 +63,16 @@ def subject(tmp_path: Path) -> Subject:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Without processes of their own, and with a full SVD of what is small enough."""
+    """Without processes of their own, with a full SVD of what is small enough, and without what
+    only the extra `bench` brings."""
     monkeypatch.setattr(fixed_rank, "LONGEST_SIDE", 64)
+    monkeypatch.setattr(lossless, "yardsticks", lambda: METHODS)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return Bench(scratch, runs=1, in_process=True)
 
 
-@pytest.mark.parametrize("figure", [add, size, materialize, verify, memory, noise])
+@pytest.mark.parametrize("figure", [add, size, materialize, verify, memory, lossless, noise])
 def test_each_figure_gives_rows_and_leaves_nothing_behind(
     figure: ModuleType, bench: Bench, subject: Subject
 ) -> None:

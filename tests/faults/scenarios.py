@@ -72,6 +72,10 @@ def version(r: Registry, at: Path) -> None:
     r.add(at / "tuned.safetensors", base="sd15", name="one", tau=TAU)
 
 
+def lossless(r: Registry, at: Path) -> None:
+    r.add(at / "tuned.safetensors", base="sd15", name="one", tau=TAU, lossless=True)
+
+
 def other_version(r: Registry, at: Path) -> None:
     r.add(at / "other.safetensors", base="sd15", name="one", tau=TAU)
 
@@ -156,6 +160,22 @@ _ALL = [
         "import", (base, version, signed, exported, removed, lambda r, _: r.collect(grace_days=0)),
         lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
     ),
+    Scenario(
+        "add --lossless", (base,), lossless,
+        ("add", "tuned.safetensors", "--base=sd15", "--name=one", "--tau=0.5", "--lossless"),
+    ),
+    Scenario(
+        "add --lossless of a lossy one", (base, version), lossless,
+        ("add", "tuned.safetensors", "--base=sd15", "--name=one", "--tau=0.5", "--lossless"),
+    ),
+    Scenario(
+        "import of a lossless one",
+        (base, lossless, exported, removed, lambda r, _: r.collect(grace_days=0)),
+        lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
+    ),
+    Scenario(
+        "thin", (base, lossless), lambda r, _: r.thin("one@1"), ("thin", "one@1", "--yes"),
+    ),
     Scenario("rm", (base, version, other_version), removed, ("rm", "one@1", "--yes")),
     Scenario(
         "gc", (base, version, other_version, removed, leftover),
@@ -201,6 +221,14 @@ _ALL = [
         ("export", "one", "-o", "X", "--format=dsvd", "--force"),
     ),
     Scenario(
+        "export of a lossless one", (base, lossless), exported,
+        ("export", "one", "-o", "X", "--format=dsvd"),
+    ),
+    Scenario(
+        "export --force over a lossless one", (base, lossless, exported, other_version), exported,
+        ("export", "one", "-o", "X", "--format=dsvd", "--force"),
+    ),
+    Scenario(
         "catalog rebuild", (base, version, labelled),
         lambda _, at: Registry.rebuild_catalog(at / "registry"), ("catalog", "rebuild"),
     ),
@@ -222,6 +250,10 @@ STATES = {
     "add again with labels": 37,
     "add to another model": 12,
     "import": 90,
+    "add --lossless": 200,
+    "add --lossless of a lossy one": 40,
+    "import of a lossless one": 80,
+    "thin": 12,
     "rm": 12,
     "gc": 8,
     "alias set": 12,
@@ -236,6 +268,8 @@ STATES = {
     "materialize --force of a folder": 26,
     "export": 13,
     "export --force": 10,
+    "export of a lossless one": 13,
+    "export --force over a lossless one": 10,
     "catalog rebuild": 5,
     REBUILD: 8,
 }

@@ -87,7 +87,8 @@ class Whole:
             try:
                 run(self._scenario, at)
             except NotFound:  # removed already
-                assert happened == self.last and "rm" in self._scenario.name.split()
+                words = self._scenario.name.split()
+                assert happened == self.last and {"rm", "thin"} & set(words)
             with Registry.open(at / "registry") as registry:
                 assert _without_times(shown(registry)) == _without_times(self._history[self.last])
                 assert registry.verify(deep=True).findings == ()

@@ -16,6 +16,7 @@ from dsvd_registry.reconstruction.base_weights import Manifest
 from dsvd_registry.signing.signature import decode
 from dsvd_registry.store import EventLog
 from dsvd_registry.store.folder import RegistryFolder
+from fuzz import residual
 
 Read = Callable[[bytes, Path], None]
 
@@ -35,6 +36,11 @@ def read_container(data: bytes, folder: Path) -> None:
                 container.components(number, record.rank)
             if isinstance(record, DenseRecord):
                 container.elements(number)
+
+
+def read_residual(data: bytes, folder: Path) -> None:
+    """Over predictions of all exponents; what one run is taken of is never larger."""
+    residual.read_file(data, folder)
 
 
 def read_checkpoint(data: bytes, folder: Path) -> None:
@@ -78,6 +84,7 @@ def read_log(data: bytes, folder: Path) -> None:
 
 READERS: dict[str, Read] = {
     "container": read_container,
+    "residual": read_residual,
     "checkpoint": read_checkpoint,
     "lora": read_lora,
     "listing": read_listing,

@@ -15,7 +15,9 @@ import torch
 import xxhash
 from hypothesis import strategies as st
 from safetensors.torch import save
-from spec.sealing import frames_of, payload_of, sealed, text_of, unzstd, zstd
+from spec.residual_building import MAGIC as RESIDUAL_MAGIC
+from spec.residual_vectors_valid import digits, own_components, plain, tree
+from spec.sealing import MAGIC, frames_of, payload_of, sealed, text_of, unzstd, zstd
 from spec.valid_vectors import packed_small, small, source_lossy, tree_small
 
 from dsvd_registry import canonical
@@ -38,6 +40,11 @@ HOSTILE: list[Any] = [
 @functools.cache
 def containers() -> list[bytes]:
     return [make().build().file for make in (small, packed_small, source_lossy, tree_small)]
+
+
+@functools.cache
+def residuals() -> list[bytes]:
+    return [make().file for make in (plain, own_components, digits, tree)]
 
 
 @functools.cache
@@ -147,21 +154,32 @@ def changed_json(draw: st.DrawFn, text: bytes) -> bytes:
 @st.composite
 def hostile_containers(draw: st.DrawFn) -> bytes:
     """Half of them with right checksums: the header, or a frame, is changed below them."""
-    file = draw(st.sampled_from(containers()))
+    return draw(_hostile_files(containers(), MAGIC))
+
+
+@st.composite
+def hostile_residuals(draw: st.DrawFn) -> bytes:
+    """As containers, whose prologue and frames they share."""
+    return draw(_hostile_files(residuals(), RESIDUAL_MAGIC))
+
+
+@st.composite
+def _hostile_files(draw: st.DrawFn, files: list[bytes], magic: bytes) -> bytes:
+    file = draw(st.sampled_from(files))
     match draw(st.sampled_from(("bytes", "header", "header", "text", "frame"))):
         case "bytes":
             return draw(changed_bytes(file))
         case "header":
-            return sealed(draw(changed_json(text_of(file))), payload_of(file))
+            return sealed(draw(changed_json(text_of(file))), payload_of(file), magic)
         case "text":
-            return sealed(draw(changed_bytes(text_of(file))), payload_of(file))
+            return sealed(draw(changed_bytes(text_of(file))), payload_of(file), magic)
     header, frames = json.loads(text_of(file)), frames_of(file)
     number = draw(st.integers(0, len(frames) - 1))
     content = draw(changed_bytes(unzstd(frames[number])))
     frames[number] = draw(st.sampled_from((zstd(content), content)))
     told = {"stored": len(frames[number]), "raw": len(content)}
     header["frames"][number] |= {**told, "xxh3": xxhash.xxh3_64_hexdigest(frames[number])}
-    return sealed(canonical.encode(header), b"".join(frames))
+    return sealed(canonical.encode(header), b"".join(frames), magic)
 
 
 @st.composite
@@ -198,6 +216,7 @@ def _json_of(make: Callable[[], list[bytes]]) -> st.SearchStrategy[bytes]:
 
 INPUTS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "container": hostile_containers,
+    "residual": hostile_residuals,
     "safetensors": hostile_safetensors,
     "lora": hostile_safetensors,
     "pickle": hostile_pickles,

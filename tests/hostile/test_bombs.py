@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from spec.readers import decoder
 
-from . import bombs
+from . import bombs, residual_bombs
 
 BOUND = 64 << 20
 ROOT = Path(__file__).parents[2]
@@ -50,6 +50,21 @@ def test_read(tmp_path: Path, name: str) -> None:
     components took 79 MiB."""
     target, make = bombs.READ[name]
     memory, error = taken(target, make(), tmp_path / "bomb")
+    assert not error and memory < BOUND
+
+
+@pytest.mark.parametrize("name", residual_bombs.REFUSED)
+def test_residual_refused(tmp_path: Path, name: str) -> None:
+    """Seen to fail: without `_check_raw` a run of 2^26 zeros, without the bound by the file's size too
+    many own components."""
+    memory, error = taken("residual", residual_bombs.REFUSED[name](), tmp_path / "bomb")
+    assert error and memory < BOUND
+
+
+@pytest.mark.parametrize("name", residual_bombs.READ)
+def test_residual_read(tmp_path: Path, name: str) -> None:
+    """As large as the limits let them be; the largest runs take the most."""
+    memory, error = taken("residual", residual_bombs.READ[name](), tmp_path / "bomb")
     assert not error and memory < BOUND
 
 

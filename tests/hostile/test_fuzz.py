@@ -1,7 +1,8 @@
 """Any bytes end in a valid read or in one of our errors, soon.
 
 Seen to fail: with ValueError not caught in `canonical.decode` (container, event), with entries that are
-no objects let through in `safetensors_file._entry`, and with ValueError not caught in `read_pickle`.
+no objects let through in `safetensors_file._entry`, with ValueError not caught in `read_pickle`, and
+with codes, or the length of what is left, not checked in a residual's runs.
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "zstd bombs": (
         "hostile/test_bombs.py:test_refused",
         "hostile/test_bombs.py:test_read",
+        "hostile/test_bombs.py:test_residual_refused",
+        "hostile/test_bombs.py:test_residual_read",
         *("raw-over-limit", "frame-window", "header-window"),
     ),
     "skippable frames": ("header-skippable", "frame-skippable", "frame-then-skippable"),
@@ -56,6 +58,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a container that is not what the catalog says": (
         "registry/test_verify.py:test_a_container_that_is_another_than_the_catalog_says",
         "registry/test_verify.py:test_a_result_that_is_a_lie_is_found_by_deep_alone",
+    ),
+    "a residual of another container, and one that lies": (
+        "registry/test_lossless_damage.py:test_a_whole_residual_of_another_container",
+        "registry/test_lossless_damage.py:test_a_result_that_is_a_lie",
+        "registry/test_lossless_damage.py:test_refused_on_coming_in",
+        "registry/test_lossless_damage.py:test_a_foreign_one_that_is_in_the_store",
     ),
     "names with .., separators, NUL, control characters, bidi marks, reserved names": (
         "hostile/test_named_attacks.py:test_name_of_a_model",

@@ -273,6 +273,20 @@ COMMANDS: dict[str, Do] = {
     "`dsvd add` of it to another model": lambda r, at: r.add(
         at / "tuned.safetensors", base="sd15", name="two", tau=0.5
     ),
+    "`dsvd add --lossless` of a new fine-tune": lambda r, at: r.add(
+        at / "other.safetensors", base="sd15", name="whole", tau=0.5, lossless=True
+    ),
+    "`dsvd export -o X` of a lossless version": lambda r, at: r.export_container("whole", at / "X"),
+    "`dsvd thin`": lambda r, _: r.thin("whole@1"),
+    "`dsvd add --lossless` of a version that is lossy": lambda r, at: r.add(
+        at / "other.safetensors", base="sd15", name="whole", tau=0.5, lossless=True
+    ),
+    "`dsvd add --lossless` of it to another model": lambda r, at: r.add(
+        at / "other.safetensors", base="sd15", name="twice", tau=0.5, lossless=True
+    ),
+    "`dsvd import` of a lossless version": lambda r, at: r.import_container(
+        at / "whole.dsvd", name="four"
+    ),
     "`dsvd alias set`": lambda r, _: r.alias_set("prod", "one@1"),
     "`dsvd materialize -o X`": lambda r, at: r.materialize("one", at / "X"),
     "`dsvd verify`": lambda r, _: r.verify(deep=True),
@@ -291,8 +305,15 @@ COMMANDS: dict[str, Do] = {
 
 def prepare(command: str, registry: Registry, at: Path) -> None:
     """What a command needs that the one before it in `COMMANDS` does not leave."""
-    for name in ("X", "X.sig"):
+    for name in ("X", "X.sig", "X.dsvdr"):
         (at / name).unlink(missing_ok=True)
+    if command.startswith("`dsvd add --lossless` of a version"):  # thinned, its residual is garbage
+        registry.collect(grace_days=-1)
+    if command == "`dsvd import` of a lossless version":
+        registry.export_container("whole", at / "whole.dsvd")
+        registry.remove("whole@1")
+        registry.remove("twice@1")
+        registry.collect(grace_days=-1)
     if command == "`dsvd rm`":
         registry.export_container("one", at / "kept.dsvd")
     if command.startswith("`dsvd gc`"):  # removed by now, it shared the container of the other
@@ -314,8 +335,9 @@ def test_steps(tmp_path: Path) -> None:
     torch.manual_seed(1)
     base = {"w": torch.randn(24, 16), "b": torch.randn(24)}
     save_file(base, tmp_path / "base.safetensors")
-    save_file({name: w + 0.01 * torch.randn(w.shape) for name, w in base.items()},
-              tmp_path / "tuned.safetensors")  # fmt: skip
+    for name in ("tuned", "other"):
+        tuned = {name: w + 0.01 * torch.randn(w.shape) for name, w in base.items()}
+        save_file(tuned, tmp_path / f"{name}.safetensors")
     (tmp_path / "key").write_bytes(KEY)
     Registry.init(tmp_path / "registry").close()
     killed = 0

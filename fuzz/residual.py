@@ -1,0 +1,113 @@
+"""A residual: a whole file, the JSON of its header, one frame under right checksums, or one run.
+
+By its first byte: that of the magic, a brace, the number of a vector (the second byte says which of
+its frames is another), or a dtype (the second and third: how many elements).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dsvd_registry.container.compression import BYTES, compress, decompress
+from dsvd_registry.container.prologue import RESIDUAL, packed_header
+from dsvd_registry.hashing import xxh3
+from dsvd_registry.residual.header import header_json, parse_header
+from dsvd_registry.residual.ordered import FORMATS, Bits, FloatFormat
+from dsvd_registry.residual.reader import Residual
+from dsvd_registry.residual.records import ResidualHeader
+from dsvd_registry.residual.run import decode_run, encode_run
+
+from . import VALID
+
+VECTORS = VALID.parent / "residual" / "valid"
+NAMES = ("plain", "own-components", "digits", "all-groups", "tree")
+MAGIC, BRACE, RUN = 0x89, ord("{"), 0xE0  # the first byte; vectors are below the others
+MOST = 1 << 22  # of a tensor's numbers: what is asked for is made, however small the file
+
+
+def seeds() -> Iterator[bytes]:
+    for path in sorted(VECTORS.glob("*.dsvdr")):
+        yield path.read_bytes()
+    for which, (header, contents) in enumerate(_opened()):
+        yield header_json(header)
+        for number, content in enumerate(contents):
+            yield bytes([which, number]) + content
+    for number, of in enumerate(FORMATS.values()):
+        bits = prediction(300, of)
+        runs = encode_run(bits[::-1].copy(), bits, of)
+        yield bytes([RUN + number, 1, 44]) + b"".join(run.data for run in runs)
+
+
+def read(data: bytes, folder: Path) -> None:
+    if len(data) < 4:
+        return
+    if data[0] == MAGIC:
+        read_file(data, folder)
+    elif data[0] == BRACE:
+        assert header_json(parse_header(data, 0)) == data, "a header has two spellings"
+    elif data[0] >= RUN:
+        of = list(FORMATS.values())[(data[0] - RUN) % 3]
+        bits = prediction(256 * data[1] + data[2], of)
+        source = decode_run(memoryview(data)[3:], bits, of)
+        again = encode_run(source, bits, of)
+        content = memoryview(b"".join(run.data for run in again))
+        assert (decode_run(content, bits, of) == source).all()
+    else:
+        read_file(_refilled(data), folder)
+
+
+def read_file(data: bytes, folder: Path) -> None:
+    """All of a file, over predictions of every exponent."""
+    path = folder / "hostile.dsvdr"
+    path.write_bytes(data)
+    with Residual(path) as residual:
+        residual.check_frames()
+        for tensor in residual.header.tensors:
+            if tensor.rank and tensor.rank * sum(tensor.matrix_shape) <= MOST:
+                residual.components(tensor)
+            for number in range(tensor.runs):
+                bits = prediction(tensor.run_elements(number), tensor.of)
+                assert len(residual.run(tensor, number, bits)) == len(bits)
+
+
+def prediction(count: int, of: FloatFormat) -> Bits:
+    """Bits of as many numbers, of all exponents and both signs."""
+    step = 0x9E3779B1 >> (32 - of.bits) | 1
+    return np.arange(count, dtype=of.unsigned) * of.unsigned.type(step)
+
+
+@functools.cache
+def _opened() -> list[tuple[ResidualHeader, list[bytes]]]:
+    """Header and frames (decompressed) of some vectors."""
+    found = []
+    for name in NAMES:
+        data = (VECTORS / f"{name}.dsvdr").read_bytes()
+        with Residual(VECTORS / f"{name}.dsvdr") as residual:
+            header = residual.header
+        contents = [
+            decompress(data[frame.offset : frame.offset + frame.stored], frame.raw, name)
+            for frame in header.frames
+        ]
+        found.append((header, contents))
+    return found
+
+
+def _refilled(data: bytes) -> bytes:
+    header, contents = _opened()[data[0] % len(NAMES)]
+    contents = list(contents)
+    contents[data[1] % len(contents)] = data[2:]
+    stored = [compress(content, BYTES) for content in contents]
+    frames = tuple(
+        replace(frame, raw=len(content), stored=len(packed), xxh3=xxh3(packed))
+        for frame, content, packed in zip(header.frames, contents, stored, strict=True)
+    )
+    file = io.BytesIO()
+    file.write(packed_header(RESIDUAL, header_json(replace(header, frames=frames))))
+    file.writelines(stored)
+    return file.getvalue()
