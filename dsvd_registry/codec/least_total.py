@@ -28,7 +28,8 @@ from .spectrum import Spectrum, spectrum
 from .water_level import kept_at_level
 
 COARSEST, FINEST = 2.0**2, 2.0**-40  # levels tried, in mean squares of an element of the delta
-WORTH_IT = 0.02
+WORTH_IT = 0.02  # of the bits: what components on top of others must save
+NOT_WORTH_IT = 0.02
 STRIDES = (16.0, 2.0, 2.0**0.5)  # between levels tried, each time around the best so far
 
 
@@ -78,7 +79,11 @@ def components_on_top(result: torch.Tensor, source: torch.Tensor, device: str) -
 
 
 def best_level(found: Spectrum, pair: Pair, of: Spacings) -> Level:
-    """The level of the fewest bits for a delta of this spectrum, whose source's numbers lie `of`."""
+    """The level for a delta of this spectrum, whose source's numbers lie `of`.
+
+    The coarsest that takes hardly more than the fewest bits: half as many components often take but
+    `NOT_WORTH_IT` of the bits more, and each of them is multiplied whenever the source is made.
+    """
     values = found.singular_values
     scale = float(torch.square(values).sum()) / pair.delta.numel()
     left_out = torch.nn.functional.pad(torch.square(values).flip(0).cumsum(0).flip(0), (0, 1))
@@ -103,7 +108,13 @@ def best_level(found: Spectrum, pair: Pair, of: Spacings) -> Level:
             best = min(best, at(distortion), key=lambda level: level.bits)
             distortion /= stride
         low, high = best.distortion / stride, best.distortion * stride
-    return best
+    level = best
+    while level.distortion < COARSEST * scale:
+        coarser = at(level.distortion * STRIDES[-1])
+        if coarser.bits > (1 + NOT_WORTH_IT) * best.bits:
+            break
+        level = coarser
+    return level
 
 
 def residual_bits(remains: float, rounding: float, pair: Pair, of: Spacings) -> float:

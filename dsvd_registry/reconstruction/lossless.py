@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..codec.exact import Components
 from ..codec.scratch import Memory
 from ..container.reader import Container
@@ -110,4 +108,5 @@ class LosslessTensor(ResultTensor):
             self._predicted.fill(run, memory)
             return
         prediction = self._prediction.bits(run.first)
-        memory[:] = self._residual.run(self._lacking, run.first, prediction).view(np.uint8)
+        out = memory.view(self._lacking.of.unsigned)
+        self._residual.run(self._lacking, run.first, prediction, out)

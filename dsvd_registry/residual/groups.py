@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import ContainerError
 from .digits import BASES, per_byte
-from .ordered import Bits, Exponents, FloatFormat
+from .ordered import Bits, FloatFormat, exponents
 
 TILE = 1 << 16  # elements that stay in the cache while they are put in order
 LEAST_SHARE, LEAST_COUNT = 32, 2048  # of a run's elements, and of elements: what makes a group
@@ -75,16 +75,17 @@ class Places:
     Groups in order; within one, elements as they came.
     """
 
-    def __init__(self, of: Exponents, groups: tuple[Group, ...]) -> None:
-        self._group_of = np.zeros(len(of), np.uint8)
-        for group in groups[:-1]:
-            self._group_of += of > group.last
-        self._counts: Int64 = np.array(
-            [
-                [np.count_nonzero(tile == number) for number in range(len(groups))]
-                for tile in np.split(self._group_of, range(TILE, len(of), TILE))
-            ]
-        )
+    def __init__(self, prediction: Bits, of: FloatFormat, groups: tuple[Group, ...]) -> None:
+        self._group_of = np.empty(len(prediction), np.uint8)
+        counts = []
+        for part in tiles(len(prediction)):
+            found = exponents(prediction[part], of)
+            own = self._group_of[part]
+            own[:] = 0
+            for group in groups[:-1]:
+                own += found > group.last
+            counts.append([np.count_nonzero(own == number) for number in range(len(groups))])
+        self._counts: Int64 = np.array(counts)
 
     @property
     def counts(self) -> list[int]:
@@ -92,41 +93,47 @@ class Places:
         found: list[int] = self._counts.sum(axis=0).tolist()
         return found
 
-    def in_order(self, values: Bits) -> Bits:
-        """`values`, which stand as the elements do, in the order of groups."""
-        ordered = np.empty_like(values)
-        for first, order, runs in self._tiles():
-            moved = values[first : first + len(order)][order]
+    def in_order(self, values: Callable[[slice], Bits], ordered: Bits) -> None:
+        """Write values over `ordered` in the order of groups; `values` gives those of a tile."""
+        for part, order, runs in self._tiles():
+            moved = np.take(
+                values(part), order, mode="clip"
+            )  # in range: no check is to be paid for
             taken = 0
             for place, count in runs:
                 ordered[place : place + count] = moved[taken : taken + count]
                 taken += count
-        return ordered
 
-    def back(self, ordered: Bits) -> Bits:
-        """Inverse of `in_order`."""
-        values = np.empty_like(ordered)
-        for first, order, runs in self._tiles():
-            held = np.concatenate([ordered[place : place + count] for place, count in runs])
-            values[first : first + len(order)][order] = held
-        return values
+    def back(self, ordered: Bits) -> Iterator[tuple[slice, Bits]]:
+        """Inverse of `in_order`, a tile at a time, and where in the run it is."""
+        for part, order, runs in self._tiles():
+            tile = np.empty(len(order), ordered.dtype)
+            tile[order] = np.concatenate([ordered[place : place + count] for place, count in runs])
+            yield part, tile
 
-    def _tiles(self) -> Iterator[tuple[int, Int64, list[tuple[int, int]]]]:
-        """Of each tile its first element, the order of its elements, and where its groups go."""
+    def _tiles(self) -> Iterator[tuple[slice, Int64, list[tuple[int, int]]]]:
+        """Each tile, the order of its elements, and where its groups go."""
         starts = np.concatenate([[0], self._counts.sum(axis=0).cumsum()[:-1]])
         places = starts + self._counts.cumsum(axis=0) - self._counts
-        for tile, (of_tile, counts) in enumerate(zip(places, self._counts, strict=True)):
-            first = tile * TILE
-            order = np.argsort(self._group_of[first : first + TILE], kind="stable")
-            yield first, order, list(zip(of_tile.tolist(), counts.tolist(), strict=True))
+        of_tiles = zip(tiles(len(self._group_of)), places, self._counts, strict=True)
+        for part, of_tile, counts in of_tiles:
+            order = np.argsort(self._group_of[part], kind="stable")
+            yield part, order, list(zip(of_tile.tolist(), counts.tolist(), strict=True))
 
 
-def exponents_apart(of: Exponents, last_exponent: int) -> tuple[int, ...]:
-    """The last exponent of each group that is worth a code of its own, ascending."""
-    sample = of[:: max(1, len(of) // SAMPLE)]
-    counts = np.bincount(sample, minlength=last_exponent + 1) * (len(of) / len(sample))
-    least = max(LEAST_COUNT, len(of) / LEAST_SHARE)
-    lasts, held, left = [last_exponent], 0.0, float(len(of))
+def tiles(elements: int) -> Iterator[slice]:
+    """Runs of elements that stay in the cache, and whose numbers need no memory of the system's."""
+    for first in range(0, elements, TILE):
+        yield slice(first, min(first + TILE, elements))
+
+
+def exponents_apart(prediction: Bits, of: FloatFormat) -> tuple[int, ...]:
+    """The last exponent of each group that is worth a code of its own, ascending, by a sample."""
+    elements, last_exponent = len(prediction), of.last_exponent
+    sample = exponents(prediction[:: max(1, elements // SAMPLE)], of)
+    counts = np.bincount(sample, minlength=last_exponent + 1) * (elements / len(sample))
+    least = max(LEAST_COUNT, elements / LEAST_SHARE)
+    lasts, held, left = [last_exponent], 0.0, float(elements)
     for exponent in range(last_exponent, 0, -1):
         held += counts[exponent]
         left -= counts[exponent]

@@ -78,12 +78,17 @@ class Residual(Closing):
         except ContainerError as error:
             raise ContainerError(f"{self.path}: tensor {tensor.name!r}: {error}") from error
 
-    def run(self, tensor: ResidualTensor, number: int, prediction: Bits) -> Bits:
-        """The bits of one run of the source, over those of its prediction; both flat."""
+    def run(
+        self, tensor: ResidualTensor, number: int, prediction: Bits, out: Bits | None = None
+    ) -> Bits:
+        """The bits of one run of the source, over those of its prediction; both flat.
+
+        In `out`, if that is given.
+        """
         frame = self._first_frame[tensor.name] + tensor.frames - tensor.runs + number
         content = memoryview(self._content(tensor, frame))
         try:
-            return decode_run(content, prediction, tensor.of)
+            return decode_run(content, prediction, tensor.of, out)
         except ContainerError as error:
             raise ContainerError(f"{self.path}: tensor {tensor.name!r}: {error}") from error
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..container.rows import Run
 from ..errors import ContainerError
 from .digits import Digits, digit_bytes, pack_digits, unpack_digits
-from .groups import Group, Places, best_code, exponents_apart, pack_groups, unpack_groups
-from .ordered import Bits, FloatFormat, differences, exponents, restored
+from .groups import (
+    Group,
+    Places,
+    best_code,
+    exponents_apart,
+    pack_groups,
+    tiles,
+    unpack_groups,
+)
+from .ordered import Bits, FloatFormat, differences, restored
 
 ELEMENTS = 1 << 20  # of a run; the last one of a tensor has fewer
 
@@ -20,11 +30,10 @@ def most_bytes(elements: int, of: FloatFormat) -> int:
 
 def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ...]:
     """The bytes of a run, in order; those of one key are alike. Both flat, of the numbers' bits."""
-    off = differences(source, prediction, of)
-    found = exponents(prediction, of)
-    lasts = exponents_apart(found, of.last_exponent)
-    places = Places(found, tuple(Group(last, 0, 2) for last in lasts))
-    ordered = places.in_order(off)
+    lasts = exponents_apart(prediction, of)
+    places = Places(prediction, of, tuple(Group(last, 0, 2) for last in lasts))
+    ordered = np.empty(len(source), of.unsigned)
+    places.in_order(lambda part: differences(source[part], prediction[part], of), ordered)
     groups, digits, low = [], [], []
     first = 0
     rests = [np.empty(0, of.unsigned)]
@@ -45,44 +54,71 @@ def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ..
     return tuple(Run((number, 0), piece.tobytes()) for number, piece in enumerate(pieces))
 
 
-def decode_run(content: memoryview, prediction: Bits, of: FloatFormat) -> Bits:
-    """The source's bits. Raises `ContainerError` for bytes that are no run of these elements."""
+def decode_run(
+    content: memoryview, prediction: Bits, of: FloatFormat, out: Bits | None = None
+) -> Bits:
+    """The source's bits, in `out` if that is given.
+
+    Raises `ContainerError` for bytes that are no run of these elements.
+    """
     groups = unpack_groups(content, of)
-    places = Places(exponents(prediction, of), groups)
+    places = Places(prediction, of, groups)
     left = _Left(content[1 + 3 * len(groups) :])
+    counts = places.counts
+    owners = list(zip(groups, counts, strict=True))
+    digits = [_digits(left, group, count, of) for group, count in owners]
+    low = [_low_planes(left, group, count) for group, count in owners]
     coded = np.empty(len(prediction), of.unsigned)
-    outside = []
-    first = 0
-    owners = list(zip(groups, places.counts, strict=True))
-    for group, count in owners:
-        digits = unpack_digits(left.take(digit_bytes(count, group.base)), count, group.base)
-        if of.bits - group.shift < 8:
-            _check_below(digits, 1 << (of.bits - group.shift))
-        own = coded[first : first + count]
-        own[:] = digits
-        own <<= group.shift
-        outside.append(first + np.flatnonzero(digits == group.base - 1))
-        first += count
-    first = 0
-    for group, count in owners:
-        for plane in range(group.low_planes):
-            part = np.frombuffer(left.take(count), np.uint8)
-            if plane == group.low_planes - 1 and group.shift % 8:
-                _check_below(part, 1 << group.shift % 8)
-            wide = part.astype(of.unsigned)
-            wide <<= 8 * plane
-            coded[first : first + count] |= wide
-        first += count
-    rests = _joined(left, sum(map(len, outside)), of)
+    for group, part, own, planes in zip(groups, _parts(counts), digits, low, strict=True):
+        _join(coded[part], own, planes, group.shift)
+    outside = [np.flatnonzero(own == g.base - 1) for g, own in zip(groups, digits, strict=True)]
+    rest = _rest(left, sum(map(len, outside)), of)
     left.end()
     taken = 0
-    for (group, _), where in zip(owners, outside, strict=True):
-        rest = rests[taken : taken + len(where)]
+    for group, part, where in zip(groups, _parts(counts), outside, strict=True):
+        own_rest = rest[taken : taken + len(where)]
         taken += len(where)
-        if len(rest) and int(rest.max()) > ((1 << (of.bits - group.shift)) - group.base):
+        if len(where) and int(own_rest.max()) > (1 << (of.bits - group.shift)) - group.base:
             raise ContainerError("a difference of a run is too large")
-        coded[where] += rest << group.shift
-    return restored(places.back(coded), prediction, of)
+        coded[part][where] += own_rest << group.shift
+    source = np.empty_like(coded) if out is None else out
+    for part, tile in places.back(coded):
+        source[part] = restored(tile, prediction[part], of)
+    return source
+
+
+def _parts(counts: list[int]) -> Iterator[slice]:
+    """Where each group stands in the order of groups."""
+    first = 0
+    for count in counts:
+        yield slice(first, first + count)
+        first += count
+
+
+def _digits(left: _Left, group: Group, count: int, of: FloatFormat) -> Digits:
+    digits = unpack_digits(left.take(digit_bytes(count, group.base)), count, group.base)
+    if of.bits - group.shift < 8:
+        _check_below(digits, 1 << (of.bits - group.shift))
+    return digits
+
+
+def _low_planes(left: _Left, group: Group, count: int) -> list[Digits]:
+    planes = [np.frombuffer(left.take(count), np.uint8) for _ in range(group.low_planes)]
+    if group.shift % 8:
+        _check_below(planes[-1], 1 << group.shift % 8)
+    return planes
+
+
+def _join(out: Bits, digits: Digits, planes: list[Digits], shift: int) -> None:
+    """Digits over low planes, a tile at a time: it stays in the cache through all steps."""
+    for part in tiles(len(out)):
+        tile = out[part]
+        tile[:] = digits[part]
+        tile <<= shift
+        for number, plane in enumerate(planes):
+            wide = plane[part].astype(out.dtype)
+            wide <<= 8 * number
+            tile |= wide
 
 
 class _Left:
@@ -107,7 +143,7 @@ def _planes(values: Bits, planes: int) -> list[Digits]:
     return [(values >> (8 * plane)).astype(np.uint8) for plane in range(planes)]
 
 
-def _joined(left: _Left, count: int, of: FloatFormat) -> Bits:
+def _rest(left: _Left, count: int, of: FloatFormat) -> Bits:
     values = np.zeros(count, of.unsigned)
     for plane in range(of.width):
         part = np.frombuffer(left.take(count), np.uint8)
