@@ -29,7 +29,7 @@ class Signatures(OpenRegistry):
         is called if the key is encrypted. Raises `InvalidArgument` for what is no such key,
         `MissingExtra` where `cryptography` is not installed, `ContainerError`.
         """
-        from ..signing.ed25519 import read_private_key
+        from ..signing.keys import read_private_key
         from .signed import sign
 
         version = self.version(ref)

@@ -20,7 +20,7 @@ from .opening import open_container
 from .verifying import Finding
 
 if TYPE_CHECKING:
-    from ..signing.ed25519 import PrivateKey
+    from ..signing.keys import PrivateKey
 
 SUFFIX = ".sig"
 

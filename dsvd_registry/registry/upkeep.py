@@ -41,7 +41,7 @@ class Upkeep(Bases, Versions):
 
         key = None
         if signer is not None:
-            from ..signing.ed25519 import read_public_key
+            from ..signing.keys import read_public_key
 
             key = read_public_key(Path(signer))
         of_log = verify_log(self._catalog, self._folder) if ref is None else ()

@@ -1,6 +1,6 @@
 """Signatures of versions: Ed25519 over a small statement of what a container is and gives.
 
-`ed25519` alone imports the package `cryptography`, an extra: import it where it is needed.
+`ed25519` alone imports the package `cryptography`, an extra: import it, or `keys`, where it is needed.
 """
 
 from __future__ import annotations

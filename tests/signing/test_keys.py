@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 
 from dsvd_registry.errors import InvalidArgument, StorageError
 from dsvd_registry.signing import PublicKey
-from dsvd_registry.signing.ed25519 import is_valid, read_private_key, read_public_key
+from dsvd_registry.signing.ed25519 import is_valid
+from dsvd_registry.signing.keys import read_private_key, read_public_key
 
 from .conftest import PASSPHRASE, PEM, PLAIN, PRIVATE
 

@@ -13,7 +13,7 @@ from dsvd_registry import Registry, canonical
 from dsvd_registry.container.reader import Container
 from dsvd_registry.errors import SignatureError
 from dsvd_registry.signing import Signature, statement_of
-from dsvd_registry.signing.ed25519 import read_private_key
+from dsvd_registry.signing.keys import read_private_key
 from dsvd_registry.signing.signature import decode, decode_several, encode_several
 
 STATEMENT = b'{"container":"c"}'

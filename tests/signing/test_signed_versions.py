@@ -13,7 +13,7 @@ import pytest
 from dsvd_registry import Registry, canonical
 from dsvd_registry.errors import Conflict, InvalidArgument, NotFound, RegistryError, SignatureError
 from dsvd_registry.signing import Signature
-from dsvd_registry.signing.ed25519 import PrivateKey, read_private_key
+from dsvd_registry.signing.keys import PrivateKey, read_private_key
 from dsvd_registry.store import ObjectStore, folder
 
 from .conftest import PASSPHRASE
