@@ -6,7 +6,6 @@ Two processes that want the same file may both make it; each finds a whole one.
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 from .. import canonical
@@ -19,7 +18,7 @@ from ..progress import Progress
 from ..reconstruction.result_layout import checked_files
 from ..store import ObjectStore
 from .cache import Cache
-from .lossless import opened_lossless, opened_residual
+from .lossless import at_tau, opened_lossless, opened_residual
 from .opening import open_container, open_version
 
 
@@ -37,7 +36,7 @@ def cached_file(
     """
     with open_container(version, objects) as container:
         if tau == container.header.encoding.tau:
-            version, tau = replace(version, residual=None), None
+            version, tau = at_tau(version, tau), None
         path, size = _place(container, version, tau, cache, objects)
     make_folder(cache.folder)
     renew_time(path)  # so that it does not go; another user's may not be renewed, and is used
@@ -46,10 +45,9 @@ def cached_file(
             write_cached,  # imports torch, which a file that is there spares
         )
 
-        recorded = version if tau is None else replace(version, residual=None)
         with (
             open_version(version, catalog, objects) as (container, weights),
-            opened_lossless(recorded, objects) as lossless,
+            opened_lossless(at_tau(version, tau), objects) as lossless,
         ):
             cache.remove_abandoned()
             cache.make_room(path, size)

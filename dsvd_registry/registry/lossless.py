@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..catalog import BaseRecord, Catalog, ResidualRecord, VersionRecord
@@ -31,6 +31,11 @@ class Thinned:
 def is_for_lossless(version: VersionRecord) -> bool:
     """Whether nobody asked for a fidelity: its ranks take the least together with a residual."""
     return version.settings == ForLossless().settings()
+
+
+def at_tau(version: VersionRecord, tau: float | None) -> VersionRecord:
+    """The version; for who asks for a `tau`, as its container alone has it."""
+    return version if tau is None else replace(version, residual=None)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog import VersionRecord
 from ..encoding.asked import checked_tau
 from ..errors import InvalidArgument
 from ..progress import Meter, Progress, silent
@@ -52,7 +50,7 @@ class Outputs(OpenRegistry):
         """
         from ..reconstruction.materializing import Wish, write_result
         from .layouts_out import open_target
-        from .lossless import opened_lossless
+        from .lossless import at_tau, opened_lossless
         from .opening import open_version
 
         tau = None if tau is None else checked_tau(tau)
@@ -62,7 +60,7 @@ class Outputs(OpenRegistry):
         version = self.version(ref)
         with (
             open_version(version, self._catalog, self._objects) as (container, weights),
-            opened_lossless(_at(version, tau), self._objects) as lossless,
+            opened_lossless(at_tau(version, tau), self._objects) as lossless,
         ):
             self._check_not_a_base(Path(output))
             with open_target(layout, container, weights, pattern, self._objects) as target:
@@ -95,11 +93,11 @@ class Outputs(OpenRegistry):
         from ..reconstruction.lossless import LosslessReconstruction
         from ..reconstruction.reconstruction import Reconstruction
         from ..reconstruction.tensors import LazyTensors
-        from .lossless import opened_lossless, telling
+        from .lossless import at_tau, opened_lossless, telling
         from .opening import open_version
 
         tau = None if tau is None else checked_tau(tau)
-        version = _at(self.version(ref), tau)
+        version = at_tau(self.version(ref), tau)
         with contextlib.ExitStack() as opened:
             container, weights = opened.enter_context(
                 open_version(version, self._catalog, self._objects)
@@ -199,8 +197,3 @@ class Outputs(OpenRegistry):
             replace=replace,
             progress=progress,
         )
-
-
-def _at(version: VersionRecord, tau: float | None) -> VersionRecord:
-    """The version, for who asks for a `tau` as its container alone has it."""
-    return version if tau is None else dataclasses.replace(version, residual=None)

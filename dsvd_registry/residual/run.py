@@ -35,11 +35,9 @@ def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ..
     ordered = np.empty(len(source), of.unsigned)
     places.in_order(lambda part: differences(source[part], prediction[part], of), ordered)
     groups, digits, low = [], [], []
-    first = 0
     rests = [np.empty(0, of.unsigned)]
-    for last, count in zip(lasts, places.counts, strict=True):
-        own = ordered[first : first + count]
-        first += count
+    for last, part in zip(lasts, _parts(places.counts), strict=True):
+        own = ordered[part]
         group = Group(last, *best_code(own, of.bits))
         groups.append(group)
         high = own >> group.shift if group.shift else own
