@@ -10,7 +10,7 @@ import click
 from ..encoding.asked import DEFAULT_GRID_NOISE, DEFAULT_TAU
 from ..errors import InvalidArgument
 from ..registry import AddedMany, StoppedMany
-from ..registry.many_files import is_one_checkpoint
+from ..registry.input_files import is_one_checkpoint
 from .account import print_account, warn
 from .documents import print_document, version_document
 from .failures import INTERRUPTED

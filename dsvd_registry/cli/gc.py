@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..registry.cleaning import DEFAULT_GRACE_DAYS
+from ..registry.gc import DEFAULT_GRACE_DAYS
 from . import figures
 from .documents import print_document
 from .options import common_options, open_registry

@@ -11,70 +11,70 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..progress import Progress as Progress
     from ..reconstruction.materializing import Materialized as Materialized
-    from .adding import Addition as Addition
-    from .adding_many import AddedFile as AddedFile
-    from .adding_many import AddedMany as AddedMany
-    from .adding_many import Refusal as Refusal
-    from .adding_many import StoppedMany as StoppedMany
+    from .add import Addition as Addition
+    from .add_many import AddedFile as AddedFile
+    from .add_many import AddedMany as AddedMany
+    from .add_many import Refusal as Refusal
+    from .add_many import StoppedMany as StoppedMany
     from .base_candidates import Candidate as Candidate
     from .best_base import BaseMatch as BaseMatch
-    from .cleaning import BaseUsage as BaseUsage
-    from .cleaning import Collected as Collected
-    from .cleaning import ModelUsage as ModelUsage
-    from .cleaning import Usage as Usage
-    from .comparing import BaseDifference as BaseDifference
-    from .comparing import Difference as Difference
-    from .comparing import TensorDifference as TensorDifference
     from .curve import Curve as Curve
     from .curve import Point as Point
-    from .portable import Exported as Exported
+    from .diff import BaseDifference as BaseDifference
+    from .diff import Difference as Difference
+    from .diff import TensorDifference as TensorDifference
+    from .gc import BaseUsage as BaseUsage
+    from .gc import Collected as Collected
+    from .gc import ModelUsage as ModelUsage
+    from .gc import Usage as Usage
+    from .import_export import Exported as Exported
     from .registry import Registry as Registry
-    from .repairing import Lost as Lost
-    from .repairing import Repaired as Repaired
-    from .repairing import Restored as Restored
+    from .repair import Lost as Lost
+    from .repair import Repaired as Repaired
+    from .repair import Restored as Restored
     from .report import GroupRow as GroupRow
     from .report import KindRow as KindRow
     from .report import Report as Report
     from .report import TensorRow as TensorRow
-    from .signed import Signed as Signed
-    from .signed import Signer as Signer
+    from .signing import Signed as Signed
+    from .signing import Signer as Signer
     from .spectra import GroupSpectrum as GroupSpectrum
-    from .verifying import Finding as Finding
-    from .verifying import Verified as Verified
+    from .verify import Finding as Finding
+    from .verify import Verified as Verified
 
 _HOMES = {
-    "AddedFile": ".adding_many",
-    "AddedMany": ".adding_many",
-    "Addition": ".adding",
-    "BaseDifference": ".comparing",
+    "AddedFile": ".add_many",
+    "AddedMany": ".add_many",
+    "Addition": ".add",
+    "BaseDifference": ".diff",
     "BaseMatch": ".best_base",
-    "BaseUsage": ".cleaning",
+    "BaseUsage": ".gc",
     "Candidate": ".base_candidates",
-    "Collected": ".cleaning",
+    "Collected": ".gc",
     "Curve": ".curve",
-    "Difference": ".comparing",
-    "Exported": ".portable",
-    "Finding": ".verifying",
+    "Difference": ".diff",
+    "Exported": ".import_export",
+    "Finding": ".verify",
     "GroupRow": ".report",
     "GroupSpectrum": ".spectra",
     "KindRow": ".report",
-    "Lost": ".repairing",
+    "Lost": ".repair",
     "Materialized": "..reconstruction.materializing",
-    "ModelUsage": ".cleaning",
+    "ModelUsage": ".gc",
     "Point": ".curve",
     "Progress": "..progress",
-    "Refusal": ".adding_many",
+    "Refusal": ".add_many",
     "Registry": ".registry",
-    "Repaired": ".repairing",
+    "Repaired": ".repair",
     "Report": ".report",
-    "Restored": ".repairing",
-    "Signed": ".signed",
-    "Signer": ".signed",
-    "StoppedMany": ".adding_many",
-    "TensorDifference": ".comparing",
+    "Restored": ".repair",
+    "Signed": ".signing",
+    "Signer": ".signing",
+    "StoppedMany": ".add_many",
+    "TensorDifference": ".diff",
     "TensorRow": ".report",
-    "Usage": ".cleaning",
-    "Verified": ".verifying",
+    "Usage": ".gc",
+    "Verified": ".verify",
 }
 __all__ = sorted(_HOMES)
 

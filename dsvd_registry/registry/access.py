@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..catalog import VersionRecord
 from ..container.reader import Container
 from ..reconstruction.base_weights import BaseWeights
-from .opening import base_of, open_base, open_container
 from .registry import Registry
+from .repository import base_of, open_base, open_container
 
 
 def container_of(version: VersionRecord, registry: Registry) -> Container:

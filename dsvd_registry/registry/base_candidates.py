@@ -13,7 +13,7 @@ from ..errors import BaseMismatch, CheckpointError
 from ..layouts import View, describe, map_names
 from ..lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
 from ..store import ObjectStore
-from .opening import read_manifest
+from .repository import read_manifest
 
 Tensors = Mapping[str, TensorInfo]
 

@@ -24,7 +24,7 @@ class Bases(OpenRegistry):
 
         Raises `CheckpointError`, `Conflict` for a name or for weights that are taken.
         """
-        from .adding import add_base
+        from .add import add_base
 
         return add_base(Path(path), name, link, self._catalog, self._objects, progress)
 
@@ -38,7 +38,7 @@ class Bases(OpenRegistry):
 
     def base_tensors(self, name: str) -> tuple[tuple[str, str, tuple[int, ...], str], ...]:
         """(name, dtype, shape, SHA-256) of each tensor of a base."""
-        from .opening import read_manifest
+        from .repository import read_manifest
 
         manifest = read_manifest(self.base(name), self._objects)
         return tuple((t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors)

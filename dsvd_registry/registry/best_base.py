@@ -19,8 +19,8 @@ from ..layouts import describe
 from ..lora import is_lora
 from ..store import ObjectStore
 from .base_candidates import Beside, Candidate, candidates
-from .opening import open_base
 from .report import WRONG_BASE_CHANGE
+from .repository import open_base
 from .weight_sample import can_be_sampled, relative_change, spread
 
 FITS = 0.5  # of the checkpoint's tensors: two bases that fit then share some of them

@@ -18,8 +18,8 @@ from ..progress import Progress
 from ..reconstruction.result_layout import checked_files
 from ..store import ObjectStore
 from .cache import Cache
-from .lossless import at_tau, opened_lossless, opened_residual
-from .opening import open_container, open_version
+from .repository import open_container, open_version
+from .residuals import at_tau, opened_lossless, opened_residual
 
 
 def cached_file(

@@ -36,8 +36,8 @@ from ..lora import is_lora
 from ..progress import Meter, Progress
 from ..store import ObjectStore
 from .curve import Curve, Point, point
-from .identity import unchanging
-from .opening import open_base
+from .fingerprint import unchanging
+from .repository import open_base
 from .spectra import TensorSpectrum, group_spectra
 
 

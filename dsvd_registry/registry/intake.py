@@ -13,8 +13,8 @@ from ..progress import Progress, silent
 from .bases import Bases
 
 if TYPE_CHECKING:
-    from .adding import Addition
-    from .adding_many import AddedMany
+    from .add import Addition
+    from .add_many import AddedMany
     from .best_base import BaseMatch
     from .curve import Curve
 
@@ -59,7 +59,7 @@ class Intake(Bases):
         merged is left out and listed instead of refused.
         Raises `CheckpointError`, `BaseMismatch`, `UnsureBase`, `InvalidArgument`, `Conflict`.
         """
-        from .adding import add_version, name_of
+        from .add import add_version, name_of
 
         path = Path(path)
         if base is None:
@@ -109,7 +109,7 @@ class Intake(Bases):
         stands in what is returned. The same again after a stop goes on where it was.
         Raises `InvalidArgument`, `Conflict` for two files of one stem, before anything is computed.
         """
-        from .adding_many import Manner, add_many
+        from .add_many import Manner, add_many
 
         wish = asked(
             tau=tau,
@@ -151,8 +151,8 @@ class Intake(Bases):
         `SignatureError` for one that is not valid or of another container, `MissingExtra`,
         `InvalidArgument`, `Conflict`; then nothing is left behind.
         """
-        from .adding import name_of
-        from .portable import import_container
+        from .add import name_of
+        from .import_export import import_container
 
         path = Path(path)
         model = name_of(path) if name is None else name
@@ -176,7 +176,7 @@ class Intake(Bases):
         Raises `InvalidArgument` where `source` may be either, `CheckpointError`, `BaseMismatch`,
         `ContainerError`.
         """
-        from .file_or_ref import file_or_version
+        from .file_or_version import file_or_version
 
         chosen = None if taus is None else checked_taus(taus)
         found = file_or_version(source, base, self._catalog)
@@ -187,7 +187,7 @@ class Intake(Bases):
                     "Leave keep_noise out, or give the file.",
                 )
             from .curve_of_version import curve_of_version
-            from .opening import open_container
+            from .repository import open_container
 
             with open_container(found, self._objects) as container:
                 stored = container.header.encoding.tau

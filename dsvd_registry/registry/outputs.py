@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..reconstruction.materializing import Materialized
     from ..reconstruction.target import LayoutName
     from ..reconstruction.tensors import LazyTensors
-    from .portable import Exported
+    from .import_export import Exported
 
 
 class Outputs(OpenRegistry):
@@ -49,9 +49,9 @@ class Outputs(OpenRegistry):
         `ResultMismatch`.
         """
         from ..reconstruction.materializing import Wish, write_result
-        from .layouts_out import open_target
-        from .lossless import at_tau, opened_lossless
-        from .opening import open_version
+        from .output_layout import open_target
+        from .repository import open_version
+        from .residuals import at_tau, opened_lossless
 
         tau = None if tau is None else checked_tau(tau)
         if like is not None and layout != "diffusers":
@@ -75,7 +75,7 @@ class Outputs(OpenRegistry):
 
     def default_output(self, ref: str, layout: LayoutName | None = None) -> Path:
         """Where `dsvd materialize` writes: the model's name, with `.safetensors` for a single file."""
-        from .opening import open_container
+        from .repository import open_container
 
         version = self.version(ref)
         with open_container(version, self._objects) as container:
@@ -93,8 +93,8 @@ class Outputs(OpenRegistry):
         from ..reconstruction.lossless import LosslessReconstruction
         from ..reconstruction.reconstruction import Reconstruction
         from ..reconstruction.tensors import LazyTensors
-        from .lossless import at_tau, opened_lossless, telling
-        from .opening import open_version
+        from .repository import open_version
+        from .residuals import at_tau, opened_lossless, telling
 
         tau = None if tau is None else checked_tau(tau)
         version = at_tau(self.version(ref), tau)
@@ -153,7 +153,7 @@ class Outputs(OpenRegistry):
         that is not exported or where nothing can be, `Conflict`, `BaseMismatch`, `ContainerError`.
         """
         from ..export.exporting import export_lora
-        from .opening import open_version
+        from .repository import open_version
 
         version = self.version(ref)
         with open_version(version, self._catalog, self._objects) as (container, weights):
@@ -184,8 +184,8 @@ class Outputs(OpenRegistry):
         it lossless, into one whose name ends with `.dsvdr` in place of `.dsvd`.
         Raises `Conflict` if a file exists and `replace` is false, `InvalidArgument`.
         """
-        from .portable import export_container
-        from .signed import signatures_of
+        from .import_export import export_container
+        from .signing import signatures_of
 
         version = self.version(ref)
         self._check_not_a_base(Path(output))

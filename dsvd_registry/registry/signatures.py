@@ -10,7 +10,7 @@ from ..errors import InvalidArgument
 from .opened import OpenRegistry
 
 if TYPE_CHECKING:
-    from .signed import Signed, Signer
+    from .signing import Signed, Signer
 
 
 def _no_passphrase() -> str:
@@ -30,7 +30,7 @@ class Signatures(OpenRegistry):
         `MissingExtra` where `cryptography` is not installed, `ContainerError`.
         """
         from ..signing.keys import read_private_key
-        from .signed import sign
+        from .signing import sign
 
         version = self.version(ref)
         private = read_private_key(Path(key), passphrase)
@@ -38,6 +38,6 @@ class Signatures(OpenRegistry):
 
     def signers(self, ref: str) -> list[Signer]:
         """Whose signatures a version has on record, oldest first; `verify` checks them."""
-        from .signed import signers
+        from .signing import signers
 
         return signers(self._catalog.signatures(ref))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..catalog import BaseRecord
 from ..container.reader import Container
 from ..store import ObjectStore
-from .opening import read_manifest
 from .report import report
+from .repository import read_manifest
 
 Summary = dict[str, int | float | str]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..progress import Progress, silent
-from . import cleaning
+from . import gc
 from .bases import Bases
-from .cleaning import Collected, Usage
+from .gc import Collected, Usage
 from .opened import catalog_url, found_folder
 from .versions import Versions
 
 if TYPE_CHECKING:
-    from .repairing import Lost, Repaired, Restored
-    from .verifying import Verified
+    from .repair import Lost, Repaired, Restored
+    from .verify import Verified
 
 
 class Upkeep(Bases, Versions):
@@ -36,8 +36,8 @@ class Upkeep(Bases, Versions):
         Damage is no exception here: it stands in the findings. Raises `InvalidArgument` for what is
         no such key, `MissingExtra` with a `signer` where `cryptography` is not installed.
         """
-        from .signed import signature_findings
-        from .verifying import CATALOG, Verified, verify, verify_log
+        from .signing import signature_findings
+        from .verify import CATALOG, Verified, verify, verify_log
 
         key = None
         if signer is not None:
@@ -77,8 +77,8 @@ class Upkeep(Bases, Versions):
         Raises `InvalidArgument` for a source that is not there, `RegistryError` where neither the
         catalog nor the event log can be read.
         """
-        from .good_bytes import checked_sources
-        from .repairing import Repaired, repair_catalog, repair_objects, restore_events
+        from .repair import Repaired, repair_catalog, repair_objects, restore_events
+        from .repair_sources import checked_sources
 
         places = checked_sources(sources)
         folder, url = found_folder(path), catalog_url(catalog)
@@ -112,12 +112,10 @@ class Upkeep(Bases, Versions):
 
     def usage(self) -> Usage:
         """Bytes by model and by base, shared and reclaimable."""
-        return cleaning.usage(self._catalog, self._objects)
+        return gc.usage(self._catalog, self._objects)
 
     def collect(
-        self, *, grace_days: float = cleaning.DEFAULT_GRACE_DAYS, dry_run: bool = False
+        self, *, grace_days: float = gc.DEFAULT_GRACE_DAYS, dry_run: bool = False
     ) -> Collected:
         """Remove objects that nothing needs and temporary files, older than the grace time."""
-        return cleaning.collect(
-            self._catalog, self._objects, grace_days=grace_days, dry_run=dry_run
-        )
+        return gc.collect(self._catalog, self._objects, grace_days=grace_days, dry_run=dry_run)

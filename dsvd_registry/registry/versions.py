@@ -10,9 +10,9 @@ from ..progress import Progress, silent
 from .opened import OpenRegistry
 
 if TYPE_CHECKING:
-    from .comparing import BaseDifference, Difference
-    from .lossless import Thinned
+    from .diff import BaseDifference, Difference
     from .report import Report
+    from .residuals import Thinned
 
 
 class Versions(OpenRegistry):
@@ -35,8 +35,8 @@ class Versions(OpenRegistry):
 
     def report(self, ref: str) -> Report:
         """The account of every tensor of a version. Reads the container, no tensor."""
-        from .opening import base_of, open_container, read_manifest
         from .report import report
+        from .repository import base_of, open_container, read_manifest
 
         version = self.version(ref)
         manifest = read_manifest(base_of(version, self._catalog), self._objects)
@@ -45,8 +45,8 @@ class Versions(OpenRegistry):
 
     def diff(self, left: str, right: str, *, progress: Progress = silent) -> Difference:
         """How the deltas of two versions differ, from their factors."""
-        from .comparing import difference
-        from .opening import open_container
+        from .diff import difference
+        from .repository import open_container
 
         with (
             open_container(self.version(left), self._objects) as one,
@@ -58,9 +58,9 @@ class Versions(OpenRegistry):
         """How each tensor of a version differs from its base; of a lossless one, as it was added."""
         from ..reconstruction.lossless import LosslessReconstruction
         from ..reconstruction.reconstruction import Reconstruction
-        from .comparing import base_differences
-        from .lossless import opened_lossless
-        from .opening import open_version
+        from .diff import base_differences
+        from .repository import open_version
+        from .residuals import opened_lossless
 
         version = self.version(ref)
         with (
@@ -78,7 +78,7 @@ class Versions(OpenRegistry):
 
         Raises `NotFound` for a version that is lossy already.
         """
-        from .lossless import thin
+        from .residuals import thin
 
         return thin(self.version(ref), self._catalog)
 

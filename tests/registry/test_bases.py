@@ -12,7 +12,7 @@ from dsvd_registry import Registry
 from dsvd_registry.container.reader import Container
 from dsvd_registry.errors import BaseMismatch, CheckpointError, Conflict, DsvdError, NotFound
 from dsvd_registry.reconstruction.reconstruction import Reconstruction
-from dsvd_registry.registry.opening import open_base
+from dsvd_registry.registry.repository import open_base
 from dsvd_registry.store import ObjectStore, RegistryFolder
 
 from .conftest import (

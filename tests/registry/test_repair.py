@@ -14,8 +14,8 @@ import pytest
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.hashing import sha256_file
-from dsvd_registry.registry.cleaning import _in_folders
-from dsvd_registry.registry.needs import needs
+from dsvd_registry.registry.gc import _in_folders
+from dsvd_registry.registry.references import needs
 from dsvd_registry.store import folder
 
 from . import mixed
@@ -376,7 +376,7 @@ def test_an_object_that_cannot_be_read_is_not_moved(
     inode = path.stat().st_ino
     monkeypatch.setattr(objects.hashing, "sha256_file", unreadable)
     with Registry.open(there.root) as registry:
-        from dsvd_registry.registry.repairing import repair_objects
+        from dsvd_registry.registry.repair import repair_objects
 
         restored, lost = repair_objects(registry._catalog, registry._objects, (), lambda *_: None)
         assert restored == [] and path.exists()

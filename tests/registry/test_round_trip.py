@@ -16,7 +16,7 @@ from dsvd_registry import Registry
 from dsvd_registry.container.reader import Container
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.materializing import Wish, write_result
-from dsvd_registry.registry.opening import open_base
+from dsvd_registry.registry.repository import open_base
 from dsvd_registry.store import ObjectStore, RegistryFolder
 
 from .conftest import (

@@ -17,7 +17,7 @@ from dsvd_registry.reconstruction.base_weights import BaseWeights
 from dsvd_registry.reconstruction.kept_files import kept_chunks, kept_files
 from dsvd_registry.reconstruction.materializing import Wish, write_result
 from dsvd_registry.reconstruction.reconstruction import Reconstruction
-from dsvd_registry.registry.identity import fingerprint_checkpoint
+from dsvd_registry.registry.fingerprint import fingerprint_checkpoint
 
 SPEC = Path(__file__).parents[2] / "spec"
 

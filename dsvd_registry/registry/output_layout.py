@@ -13,7 +13,7 @@ from ..layouts import describe
 from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.target import LayoutName, Target, file_like, folder_like, original_file
 from ..store import ObjectStore
-from .opening import open_base_checkpoint
+from .repository import open_base_checkpoint
 
 
 @contextlib.contextmanager

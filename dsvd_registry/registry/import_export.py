@@ -22,13 +22,13 @@ from ..fs import check_place
 from ..progress import Meter, Progress
 from ..signing import Signature, statement_of
 from ..store import ObjectStore, fields
-from . import residual_beside
-from .adding import Addition, check_model, checked_labels, labelled
-from .copying import copy_in, copy_out
-from .identity import unchanging
-from .lossless import attach_residual
-from .opening import open_base
-from .signed import attach, beside, read_beside, write_beside
+from . import exported_residual
+from .add import Addition, check_model, checked_labels, labelled
+from .fingerprint import unchanging
+from .object_copies import copy_in, copy_out
+from .repository import open_base
+from .residuals import attach_residual
+from .signing import attach, beside, read_beside, write_beside
 from .summary import Summary, summary_of_open
 
 
@@ -61,7 +61,7 @@ def export_container(
     Raises `Conflict` if one of the files exists and `replace` is false, `InvalidArgument` for what is no
     plain file, `RegistryError` for a damaged object, `StorageError`; then nothing is left behind.
     """
-    for place in (output, beside(output), residual_beside.beside(output)):
+    for place in (output, beside(output), exported_residual.beside(output)):
         check_place(place, replace=replace)
     meter = Meter(progress, "copying", version.size)
     what = f"the container of {version.ref}"
@@ -71,7 +71,7 @@ def export_container(
         version.container,
         version.size,
         write_beside(output, signatures, replace=replace),
-        residual_beside.write_beside(version, objects, output, progress, replace=replace),
+        exported_residual.write_beside(version, objects, output, progress, replace=replace),
     )
 
 
@@ -106,7 +106,7 @@ def import_container(
         signatures = read_beside(file, statement_of(header, sha256))
         known = _known(model, sha256, catalog)
         base = _base_of(container, catalog)
-        residual = residual_beside.proven_beside(file, container, sha256, base, objects, progress)
+        residual = exported_residual.proven_beside(file, container, sha256, base, objects, progress)
         is_there = known is not None and objects.is_whole(sha256)
         if not is_there:
             summary = summary_of_open(container, base, objects)

@@ -119,7 +119,7 @@ def _in_folders(catalog: Catalog, objects: ObjectStore) -> set[str]:
     folders = [base for base in catalog.bases() if base.is_folder and base.link is None]
     if not folders:
         return set()
-    from .opening import stored_listing  # imports numpy, which listing sizes need not wait for
+    from .repository import stored_listing  # imports numpy, which listing sizes need not wait for
 
     return {file.sha256 for base in folders for file in stored_listing(base, objects)}
 

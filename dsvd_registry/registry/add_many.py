@@ -17,11 +17,11 @@ from ..encoding.asked import Asked
 from ..errors import DsvdError, InvalidArgument, StorageError
 from ..progress import FILES, Progress
 from ..store import ObjectStore
-from .adding import Addition, add_version, checked_labels, name_of
+from .add import Addition, add_version, checked_labels, name_of
 from .best_base import BaseMatch, best_base, check_some
-from .many_files import Repeat, check_names, checkpoints_in, each_once, is_one_checkpoint
-from .opening import open_container, read_manifest
+from .input_files import Repeat, check_names, checkpoints_in, each_once, is_one_checkpoint
 from .report import report
+from .repository import open_container, read_manifest
 
 Outcome = Literal["added", "there", "upgraded", "refused"]
 BUG = 70  # the program's exit code for one

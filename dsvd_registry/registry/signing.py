@@ -16,8 +16,8 @@ from ..fs import storage_errors
 from ..signing import PublicKey, Signature, fingerprint, statement_of
 from ..signing.signature import MAX_BYTES, decode, decode_several, encode_several
 from ..store import ObjectStore
-from .opening import open_container
-from .verifying import Finding
+from .repository import open_container
+from .verify import Finding
 
 if TYPE_CHECKING:
     from ..signing.keys import PrivateKey

@@ -21,9 +21,9 @@ from ..store import EventLog, ObjectStore, RegistryFolder
 from ..store.damaged_events import damaged_events, restore_event
 from ..store.quarantine import Examined, Quarantine, examine
 from ..threads import threads
-from .good_bytes import matching, proposals
-from .needs import Need, needs
-from .verifying import Verified
+from .references import Need, needs
+from .repair_sources import matching, proposals
+from .verify import Verified
 
 
 @dataclass(frozen=True)

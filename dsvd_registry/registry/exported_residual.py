@@ -13,9 +13,9 @@ from ..hashing import sha256_file
 from ..progress import Meter, Progress
 from ..residual.reader import Residual
 from ..store import ObjectStore
-from .copying import copy_in, copy_out
-from .identity import unchanging
-from .opening import open_base
+from .fingerprint import unchanging
+from .object_copies import copy_in, copy_out
+from .repository import open_base
 
 CONTAINER_SUFFIX, SUFFIX = ".dsvd", ".dsvdr"
 WITHOUT_IT = (

@@ -21,10 +21,10 @@ from ..hashing import sha256_file
 from ..progress import Meter, Progress, silent
 from ..signing.signature import MAX_BYTES, decode_several
 from ..store import ObjectStore, canonical
-from .identity import fingerprint_checkpoint, listed_files
-from .needs import LISTING, SIGNATURE, Need
-from .opening import open_base_checkpoint
-from .signed import SUFFIX
+from .fingerprint import fingerprint_checkpoint, listed_files
+from .references import LISTING, SIGNATURE, Need
+from .repository import open_base_checkpoint
+from .signing import SUFFIX
 
 LOOKING = "looking for good bytes"
 

@@ -21,10 +21,10 @@ from ..lora import is_lora
 from ..progress import Meter, Progress
 from ..store import ObjectStore, names
 from ..store.fields import MAX_TEXT
-from .identity import fingerprint_checkpoint, source_of, unchanging
-from .lossless import attach_residual, residual_of
-from .many_files import own_name
-from .opening import open_base
+from .fingerprint import fingerprint_checkpoint, source_of, unchanging
+from .input_files import own_name
+from .repository import open_base
+from .residuals import attach_residual, residual_of
 from .summary import Summary, summary_of
 
 

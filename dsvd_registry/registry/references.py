@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ..catalog import BaseRecord, Catalog, SignatureRecord, VersionRecord
 from ..errors import DsvdError
 from ..store import ObjectStore
-from .opening import stored_listing
+from .repository import stored_listing
 
 MANIFEST, LISTING, SIGNATURE = "manifest", "listing", "signature"
 

@@ -13,7 +13,7 @@ from ..encoding.asked import ForLossless
 from ..errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
 from ..progress import Progress
 from ..store import ObjectStore
-from .opening import open_base, open_container
+from .repository import open_base, open_container
 
 if TYPE_CHECKING:
     from ..reconstruction.lossless import Lossless

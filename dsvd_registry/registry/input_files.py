@@ -11,7 +11,7 @@ from ..checkpoint.folder import is_checkpoint_folder
 from ..errors import CheckpointError, Conflict, StorageError
 from ..fs import storage_errors
 from ..store.names import folded
-from .file_or_ref import ENDINGS
+from .file_or_version import ENDINGS
 
 CLASHES_SHOWN = 5
 

@@ -16,15 +16,15 @@ from ..progress import Meter, Progress, silent
 from ..store import ObjectStore, RegistryFolder
 from ..store.damaged_events import damaged_events
 from ..threads import threads
-from .identity import fingerprint_checkpoint
-from .lossless import opened_lossless
-from .opening import (
+from .fingerprint import fingerprint_checkpoint
+from .repository import (
     base_of,
     open_base_checkpoint,
     open_version,
     read_manifest,
     stored_listing,
 )
+from .residuals import opened_lossless
 
 P = ParamSpec("P")
 
