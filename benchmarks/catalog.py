@@ -75,7 +75,7 @@ def _make(place: Path) -> None:
     save_file(base, place / "base.safetensors")
     save_file({"weight": base["weight"] + 1e-3 * torch.randn(16, 16)}, place / "ft.safetensors")
     with Registry.init(place / "registry") as registry:
-        registry.base_add("base", place / "base.safetensors")
+        registry.add_base("base", place / "base.safetensors")
         added = registry.add(place / "ft.safetensors", base="base", name="first").version
     log = EventLog(folder.open(place / "registry"))
     for event in _events(added, first=sum(1 for _ in log.after(0)) + 1):

@@ -65,7 +65,7 @@ def _small_registry(folder: Path) -> Path:
     base = {"weight": torch.randn(16, 16)}
     save_file(base, folder / "base.safetensors")
     with Registry.init(folder / "registry") as registry:
-        registry.base_add("base", folder / "base.safetensors")
+        registry.add_base("base", folder / "base.safetensors")
         for number in range(20):
             tuned = {"weight": base["weight"] + 1e-3 * torch.randn(16, 16)}
             save_file(tuned, folder / "ft.safetensors")

@@ -5,6 +5,9 @@ Exit codes are part of the public interface (README, "Exit codes") and never cha
 
 from __future__ import annotations
 
+BUG_EXIT_CODE = 70
+"""The exit code for an error that is none of these: a bug in the program."""
+
 
 class DsvdError(Exception):
     """Base of every error that a user, a file or a machine can cause.

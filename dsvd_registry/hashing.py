@@ -32,6 +32,15 @@ class Fingerprint:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that a version was made of: its format, and its digest and size in bytes."""
+
+    format: str
+    sha256: str
+    size: int
+
+
 def sha256(data: Bytes) -> str:
     """SHA-256 of `data`, 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

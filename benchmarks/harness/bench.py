@@ -112,7 +112,7 @@ class Bench:
         say(f"add {subject.title} with {_shown(settings)}")
         with self.folder(where) as folder:
             with Registry.init(folder / "registry") as registry:
-                registry.base_add("base", subject.base, link=link)
+                registry.add_base("base", subject.base, link=link)
             outcome = self.task(
                 "add",
                 memory=memory,

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from .. import fs
+from ..hashing import Source as Source
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,6 @@ class BaseRecord:
     def is_folder(self) -> bool:
         """Whether it is a folder, of which `file` is the listing, and not a single file."""
         return self.format == "diffusers"
-
-
-@dataclass(frozen=True)
-class Source:
-    """The checkpoint that a version was made of."""
-
-    format: str
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def set_(name: str, ref: str, as_json: bool) -> None:
     dsvd alias set prod subject-42@3 makes subject-42@prod a ref; it moves an alias that exists.
     """
     with open_registry() as registry:
-        version = registry.alias_set(name, ref)
+        version = registry.set_alias(name, ref)
     if as_json:
         print_document(version_document(version))
         return
@@ -46,7 +46,7 @@ def rm(ref: str, as_json: bool) -> None:
     if not name:
         raise InvalidArgument(f"{ref!r} names no alias", "Write it as subject-42@prod.")
     with open_registry() as registry:
-        version = registry.alias_remove(model, name)
+        version = registry.remove_alias(model, name)
     if as_json:
         print_document(version_document(version))
         return

@@ -37,7 +37,7 @@ def add(name: str, file: Path, link: bool, as_json: bool) -> None:
     FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run.
     """
     with open_registry() as registry, shown_progress() as progress:
-        found = registry.base_add(name, file, link=link, progress=progress)
+        found = registry.add_base(name, file, link=link, progress=progress)
     if as_json:
         print_document(found)
         return
@@ -112,7 +112,7 @@ def rm(name: str, as_json: bool) -> None:
     `dsvd gc` gives its bytes back.
     """
     with open_registry() as registry:
-        found = registry.base_remove(name)
+        found = registry.remove_base(name)
     if as_json:
         print_document(found)
         return

@@ -13,17 +13,16 @@ from dataclasses import asdict, dataclass
 import click
 
 from .. import errors
-from ..errors import DsvdError, InvalidArgument, StorageError
+from ..errors import BUG_EXIT_CODE, DsvdError, InvalidArgument, StorageError
 from .printable import color, printable
 
-BUG = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TORCH_OUT_OF_MEMORY = "DefaultCPUAllocator"  # in the RuntimeError of torch's allocator
 DEBUG_VARIABLE = "DSVD_DEBUG"
 
 _OTHER_CODES = (
-    (BUG, "A bug in dsvd; DSVD_DEBUG=1 shows where."),
+    (BUG_EXIT_CODE, "A bug in dsvd; DSVD_DEBUG=1 shows where."),
     (INTERRUPTED, "Interrupted."),
     (BROKEN_PIPE, "The reader of the output went away."),
 )
@@ -74,14 +73,14 @@ def failure_of(error: BaseException) -> Failure:
         type(error).__name__,
         f"this is a bug in dsvd: {type(error).__name__}: {error}",
         f"Run it again with {DEBUG_VARIABLE}=1 to see where, and report it with what that prints.",
-        BUG,
+        BUG_EXIT_CODE,
     )
 
 
 def tell(failure: Failure, *, as_json: bool) -> None:
     """Say on stderr what went wrong. To be called where the error is handled."""
     with contextlib.suppress(OSError):
-        if failure.exit_code == BUG and os.environ.get(DEBUG_VARIABLE) == "1":
+        if failure.exit_code == BUG_EXIT_CODE and os.environ.get(DEBUG_VARIABLE) == "1":
             traceback.print_exc()
         if not failure.message:
             return

@@ -28,7 +28,7 @@ def gc(dry_run: bool, grace: float, as_json: bool) -> None:
     Removes the objects that no version and no base needs any more, and what crashed runs left.
     """
     with open_registry() as registry:
-        found = registry.collect(grace_days=grace, dry_run=dry_run)
+        found = registry.collect_garbage(grace_days=grace, dry_run=dry_run)
     if as_json:
         print_document(found)
         return

@@ -23,7 +23,7 @@ def note(ref: str, text: str, as_json: bool) -> None:
     if text == "-":
         text = sys.stdin.read().rstrip("\n")
     with open_registry() as registry:
-        version = registry.note(ref, text)
+        version = registry.set_note(ref, text)
     if as_json:
         print_document(version_document(version))
         return

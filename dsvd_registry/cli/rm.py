@@ -24,7 +24,7 @@ def rm(ref: str, yes: bool, as_json: bool) -> None:
         if not yes and not is_confirmed(f"Remove {version.ref}?"):
             click.echo("nothing was removed", err=True)
             return
-        version = registry.remove(version.ref)
+        version = registry.remove_version(version.ref)
     if as_json:
         print_document(version_document(version))
         return

@@ -26,7 +26,7 @@ def tag() -> None:
 def add(ref: str, name: str, as_json: bool) -> None:
     """Put TAG on the version REF."""
     with open_registry() as registry:
-        version = registry.tag(ref, name)
+        version = registry.add_tag(ref, name)
     _print(version, as_json)
 
 
@@ -37,7 +37,7 @@ def add(ref: str, name: str, as_json: bool) -> None:
 def rm(ref: str, name: str, as_json: bool) -> None:
     """Take TAG off the version REF."""
     with open_registry() as registry:
-        version = registry.untag(ref, name)
+        version = registry.remove_tag(ref, name)
     _print(version, as_json)
 
 

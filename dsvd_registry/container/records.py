@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..checkpoint.dtypes import tensor_bytes
+from ..hashing import Source as Source
 from ..layouts.view import View as View
 from ..layouts.view import ViewKind as ViewKind
 
@@ -150,15 +151,6 @@ class Frame:
     stored: int
     xxh3: str
     offset: int = 0
-
-
-@dataclass(frozen=True)
-class Source:
-    """The checkpoint that the container was made from."""
-
-    format: str
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True)

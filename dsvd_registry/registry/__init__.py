@@ -1,4 +1,4 @@
-"""The public API: `Registry` and the values that it gives.
+"""The public API: `Registry`, and the values that it takes and gives.
 
 Each name is imported when it is asked for: listing versions should not wait for numpy.
 """
@@ -9,24 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..catalog import BaseRecord as BaseRecord
+    from ..catalog import Rebuilt as Rebuilt
+    from ..catalog import VersionRecord as VersionRecord
+    from ..export import Dtype as Dtype
+    from ..export import ExportedLora as ExportedLora
+    from ..export import Format as Format
     from ..progress import Progress as Progress
+    from ..reconstruction.casting import CastDtype as CastDtype
     from ..reconstruction.materializing import Materialized as Materialized
+    from ..reconstruction.target import LayoutName as LayoutName
+    from ..reconstruction.tensors import LazyTensors as LazyTensors
     from .add import Addition as Addition
     from .add_many import AddedFile as AddedFile
     from .add_many import AddedMany as AddedMany
     from .add_many import Refusal as Refusal
     from .add_many import StoppedMany as StoppedMany
+    from .add_request import AddOptions as AddOptions
     from .base_candidates import Candidate as Candidate
     from .best_base import BaseMatch as BaseMatch
-    from .curve import Curve as Curve
-    from .curve import Point as Point
+    from .curve_points import Curve as Curve
+    from .curve_points import GroupRank as GroupRank
+    from .curve_points import Point as Point
+    from .curve_points import TensorRank as TensorRank
     from .diff import BaseDifference as BaseDifference
     from .diff import Difference as Difference
     from .diff import TensorDifference as TensorDifference
-    from .gc import BaseUsage as BaseUsage
+    from .findings import Finding as Finding
+    from .findings import Verified as Verified
     from .gc import Collected as Collected
-    from .gc import ModelUsage as ModelUsage
-    from .gc import Usage as Usage
+    from .group_spectra import GroupSpectrum as GroupSpectrum
     from .import_export import Exported as Exported
     from .registry import Registry as Registry
     from .repair import Lost as Lost
@@ -36,45 +48,61 @@ if TYPE_CHECKING:
     from .report import KindRow as KindRow
     from .report import Report as Report
     from .report import TensorRow as TensorRow
+    from .repository import Repository as Repository
+    from .residuals import Thinned as Thinned
     from .signing import Signed as Signed
     from .signing import Signer as Signer
-    from .spectra import GroupSpectrum as GroupSpectrum
-    from .verify import Finding as Finding
-    from .verify import Verified as Verified
+    from .usage import BaseUsage as BaseUsage
+    from .usage import ModelUsage as ModelUsage
+    from .usage import Usage as Usage
 
 _HOMES = {
+    "AddOptions": ".add_request",
     "AddedFile": ".add_many",
     "AddedMany": ".add_many",
     "Addition": ".add",
     "BaseDifference": ".diff",
     "BaseMatch": ".best_base",
-    "BaseUsage": ".gc",
+    "BaseRecord": "..catalog",
+    "BaseUsage": ".usage",
     "Candidate": ".base_candidates",
+    "CastDtype": "..reconstruction.casting",
     "Collected": ".gc",
-    "Curve": ".curve",
+    "Curve": ".curve_points",
     "Difference": ".diff",
+    "Dtype": "..export",
     "Exported": ".import_export",
-    "Finding": ".verify",
+    "ExportedLora": "..export",
+    "Finding": ".findings",
+    "Format": "..export",
+    "GroupRank": ".curve_points",
     "GroupRow": ".report",
-    "GroupSpectrum": ".spectra",
+    "GroupSpectrum": ".group_spectra",
     "KindRow": ".report",
+    "LayoutName": "..reconstruction.target",
+    "LazyTensors": "..reconstruction.tensors",
     "Lost": ".repair",
     "Materialized": "..reconstruction.materializing",
-    "ModelUsage": ".gc",
-    "Point": ".curve",
+    "ModelUsage": ".usage",
+    "Point": ".curve_points",
     "Progress": "..progress",
+    "Rebuilt": "..catalog",
     "Refusal": ".add_many",
     "Registry": ".registry",
     "Repaired": ".repair",
     "Report": ".report",
+    "Repository": ".repository",
     "Restored": ".repair",
     "Signed": ".signing",
     "Signer": ".signing",
     "StoppedMany": ".add_many",
     "TensorDifference": ".diff",
+    "TensorRank": ".curve_points",
     "TensorRow": ".report",
-    "Usage": ".gc",
-    "Verified": ".verify",
+    "Thinned": ".residuals",
+    "Usage": ".usage",
+    "Verified": ".findings",
+    "VersionRecord": "..catalog",
 }
 __all__ = sorted(_HOMES)
 

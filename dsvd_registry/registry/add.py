@@ -1,29 +1,26 @@
-"""A checkpoint comes in: as a base, or as a version that is recognised or encoded."""
+"""Adding a version: a checkpoint that is recognised, or encoded into a container."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalog import BaseRecord, Catalog, VersionRecord
-from ..catalog import Source as CatalogSource
+from ..catalog import BaseRecord, VersionRecord
 from ..checkpoint import Checkpoint, open_checkpoint
-from ..checkpoint.listing import listing_bytes
-from ..checkpoint.tree import ListedFile
-from ..container.records import Source
 from ..encoding.asked import Asked, ForLossless
 from ..encoding.asked_of_lora import SOURCE_FORMAT, AskedOfLora
 from ..errors import Conflict, InvalidArgument
 from ..fs import storage_errors
+from ..hashing import Source
 from ..lora import is_lora
-from ..progress import Meter, Progress
-from ..store import ObjectStore, names
-from ..store.fields import MAX_TEXT
-from .fingerprint import fingerprint_checkpoint, source_of, unchanging
+from ..progress import Progress
+from ..store import names
+from .add_request import AddRequest
+from .fingerprint import source_of, unchanging
 from .input_files import own_name
-from .repository import open_base
+from .labels import labelled
+from .repository import Repository
 from .residuals import attach_residual, residual_of
 from .summary import Summary, summary_of
 
@@ -44,167 +41,128 @@ class Addition:
         return self.version.ref
 
 
-def add_base(
-    path: Path,
-    name: str,
-    link: bool,
-    catalog: Catalog,
-    objects: ObjectStore,
-    progress: Progress,
-) -> BaseRecord:
-    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies."""
-    names.check_name("base", name)
-    with unchanging(path), open_checkpoint(path) as checkpoint:
-        manifest = fingerprint_checkpoint(checkpoint, progress)
-        _check_free(name, manifest.digest, catalog)
-        held = _held(checkpoint, link, catalog, objects, progress)
-        format = checkpoint.format
-    stored = objects.put(manifest.to_bytes()).sha256
-
-    def confirm() -> None:
-        for sha256 in (stored, *held.objects):
-            objects.path(sha256)
-
-    return catalog.add_base(
-        name,
-        digest=manifest.digest,
-        manifest=stored,
-        file=held.sha256,
-        size=held.size,
-        format=format,
-        link=path.absolute() if link else None,
-        replace=True,
-        confirm=confirm,
-    )
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What a base's file, or its folder's listing, is; `objects`: those that it takes in the store."""
-
-    sha256: str
-    size: int
-    objects: tuple[str, ...]
-
-
-def _held(
-    checkpoint: Checkpoint, link: bool, catalog: Catalog, objects: ObjectStore, progress: Progress
-) -> _Held:
-    """Left where it is, or copied into the store."""
-    if link:
-        return _Held(*source_of(checkpoint, catalog, progress), objects=())
-    if checkpoint.tree is None:
-        size = checkpoint.path.stat().st_size
-        file = objects.put_file(checkpoint.path, Meter(progress, "copying", size).advance).sha256
-        return _Held(file, size, (file,))
-    places = checkpoint.tree.places
-    meter = Meter(progress, "copying", sum(place.stat().st_size for place in places.values()))
-    stored = {path: objects.put_file(place, meter.advance) for path, place in places.items()}
-    listed = tuple(ListedFile(path, file.sha256, file.size) for path, file in stored.items())
-    listing = objects.put(listing_bytes(listed)).sha256
-    size = sum(file.size for file in listed)
-    return _Held(listing, size, (listing, *(file.sha256 for file in listed)))
-
-
 def add_version(
     path: Path,
     model: str,
     base: BaseRecord,
-    asked: Asked,
-    device: str,
-    note: str,
-    tags: Iterable[str],
-    catalog: Catalog,
-    objects: ObjectStore,
+    request: AddRequest,
+    repository: Repository,
     progress: Progress,
-    *,
-    lossless: bool = False,
-    skip_unsupported: bool = False,
 ) -> Addition:
     """Store the checkpoint `path` as the next version of `model`, or find it there already.
 
     The same source, base and settings are recognised without computing anything; under another
     model's name they share its container. A LoRA file stands for the base with it merged in.
 
-    With `lossless` the version has a residual, too; one that was there without gets it.
+    A lossless version has a residual, too; one that was there without gets it.
     """
-    check_model(model, catalog)
-    tags = checked_labels(tags, note)
-    if device != "cpu":
-        from ..codec.devices import check_device
-
-        check_device(device)
+    check_model(model, repository)
     with unchanging(path) as check_unchanged, open_checkpoint(path) as checkpoint:
-        wish: Asked | AskedOfLora = asked
-        if is_lora(checkpoint.tensors):
-            if lossless:
-                raise InvalidArgument(
-                    f"{path} is a LoRA file, which stands for weights that are in no file",
-                    "Leave lossless out: what is stored of it by default is all of it.",
-                )
-            wish = AskedOfLora.of(checkpoint, asked, skip_unsupported)
-        settings = wish.settings()
-        format = SOURCE_FORMAT if isinstance(wish, AskedOfLora) else checkpoint.format
-        digest, size = source_of(checkpoint, catalog, progress)
-        source = Source(format, digest, size)
-        known = _known(digest, base, wish, model, catalog)
-        if known is not None and objects.is_whole(known.container):
+        fidelity = _fidelity(checkpoint, request)
+        source = _source(checkpoint, fidelity, repository, progress)
+        known = _known(source.sha256, base, fidelity, model, repository)
+        if known is not None and repository.objects.is_whole(known.container):
             version, created = known, False
         else:
-            container, size, summary = _stored(
-                checkpoint, source, base, wish, device, catalog, objects, progress
+            stored = _stored(
+                checkpoint, source, base, fidelity, request.device, repository, progress
             )
             check_unchanged()
-            if known is not None and known.container == container:  # it was lost, and is back
+            if known is not None and known.container == stored.sha256:  # it was lost, and is back
                 version, created = known, False
             else:
-                created = True
-                version = catalog.add_version(
-                    model,
-                    container=container,
-                    size=size,
-                    base=base.digest,
-                    source=CatalogSource(source.format, source.sha256, source.size),
-                    settings=settings,
-                    summary=summary,
-                    note=note,
-                    confirm=lambda: objects.path(container),
+                version = _new_version(
+                    model, source, base, fidelity.settings(), stored, request.note, repository
                 )
-        upgraded = lossless and not created and version.residual is None
-        if lossless:
-            residual = residual_of(version, checkpoint, base, device, catalog, objects, progress)
+                created = True
+        upgraded = request.lossless and not created and version.residual is None
+        if request.lossless:
+            residual = residual_of(version, checkpoint, base, request.device, repository, progress)
             check_unchanged()
-            version = attach_residual(version, residual, catalog, objects)
-    return Addition(labelled(version, note, tags, catalog), created, upgraded)
+            version = attach_residual(version, residual, repository)
+    return Addition(labelled(version, request.note, request.tags, repository), created, upgraded)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A container in the store: its SHA-256 and size, and the figures that `ls` shows."""
+
+    sha256: str
+    size: int
+    summary: Summary
+
+
+def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Asked | AskedOfLora:
+    """The fidelity that is asked of a whole checkpoint, or of a LoRA file. Raises `InvalidArgument`."""
+    if not is_lora(checkpoint.tensors):
+        return request.fidelity
+    if request.lossless:
+        raise InvalidArgument(
+            f"{checkpoint.path} is a LoRA file, which stands for weights that are in no file",
+            "Leave lossless out: what is stored of it by default is all of it.",
+        )
+    return AskedOfLora.of(checkpoint, request.fidelity, request.skip_unsupported)
+
+
+def _source(
+    checkpoint: Checkpoint,
+    fidelity: Asked | AskedOfLora,
+    repository: Repository,
+    progress: Progress,
+) -> Source:
+    format = SOURCE_FORMAT if isinstance(fidelity, AskedOfLora) else checkpoint.format
+    digest, size = source_of(checkpoint, repository.catalog, progress)
+    return Source(format, digest, size)
+
+
+def _new_version(
+    model: str,
+    source: Source,
+    base: BaseRecord,
+    settings: str,
+    stored: _Stored,
+    note: str,
+    repository: Repository,
+) -> VersionRecord:
+    return repository.catalog.add_version(
+        model,
+        container=stored.sha256,
+        size=stored.size,
+        base=base.digest,
+        source=source,
+        settings=settings,
+        summary=stored.summary,
+        note=note,
+        confirm=lambda: repository.objects.path(stored.sha256),
+    )
 
 
 def _known(
-    source: str, base: BaseRecord, wish: Asked | AskedOfLora, model: str, catalog: Catalog
+    source: str, base: BaseRecord, fidelity: Asked | AskedOfLora, model: str, repository: Repository
 ) -> VersionRecord | None:
     """The newest version of the model that is this source, stored as it is wished.
 
     Who wants it lossless and asks for no fidelity has it in any version of the source.
     """
-    settings = None if isinstance(wish, ForLossless) else wish.settings()
-    return catalog.find_version(source, base.digest, settings, model)
+    settings = None if isinstance(fidelity, ForLossless) else fidelity.settings()
+    return repository.catalog.find_version(source, base.digest, settings, model)
 
 
 def _stored(
     checkpoint: Checkpoint,
     source: Source,
     base: BaseRecord,
-    wish: Asked | AskedOfLora,
+    fidelity: Asked | AskedOfLora,
     device: str,
-    catalog: Catalog,
-    objects: ObjectStore,
+    repository: Repository,
     progress: Progress,
-) -> tuple[str, int, Summary]:
-    """SHA-256, size and figures of a container: a new one, or that of another model."""
-    twin = catalog.find_version(source.sha256, base.digest, wish.settings())
-    if twin is not None and objects.is_whole(twin.container):
-        return twin.container, twin.size, dict(twin.summary)
-    container, size = _encode(checkpoint, source, base, wish, device, objects, progress)
-    return container, size, summary_of(container, base, objects)
+) -> _Stored:
+    """A new container, or that of another model."""
+    twin = repository.catalog.find_version(source.sha256, base.digest, fidelity.settings())
+    if twin is not None and repository.objects.is_whole(twin.container):
+        return _Stored(twin.container, twin.size, dict(twin.summary))
+    container, size = _encode(checkpoint, source, base, fidelity, device, repository, progress)
+    return _Stored(container, size, summary_of(container, base, repository))
 
 
 def name_of(path: Path) -> str:
@@ -224,9 +182,9 @@ def _encode(
     checkpoint: Checkpoint,
     source: Source,
     base: BaseRecord,
-    wish: Asked | AskedOfLora,
+    fidelity: Asked | AskedOfLora,
     device: str,
-    objects: ObjectStore,
+    repository: Repository,
     progress: Progress,
 ) -> tuple[str, int]:
     """SHA-256 and size of a new container."""
@@ -235,56 +193,23 @@ def _encode(
     from ..encoding.storing import store_fine_tune
     from ..encoding.storing_lora import store_lora
 
-    with open_base(base, objects) as weights:
-        if isinstance(wish, AskedOfLora):
-            stored = store_lora(checkpoint, source, weights, wish, device, objects, progress)
+    with repository.open_base(base) as weights:
+        if isinstance(fidelity, AskedOfLora):
+            stored = store_lora(
+                checkpoint, source, weights, fidelity, device, repository.objects, progress
+            )
         else:
             fine = Fine.of(checkpoint, source, weights)
-            stored = store_fine_tune(fine, wish, device, objects, progress)
+            stored = store_fine_tune(fine, fidelity, device, repository.objects, progress)
     return stored.sha256, stored.size
 
 
-def labelled(
-    version: VersionRecord, note: str, tags: Iterable[str], catalog: Catalog
-) -> VersionRecord:
-    """The version with these labels, whether it is new or was recognised."""
-    if note and note != version.note:
-        version = catalog.set_note(version.model, version.number, note)
-    for tag in tags:
-        version = catalog.add_tag(version.model, version.number, tag)
-    return version
-
-
-def checked_labels(tags: Iterable[str], note: str) -> list[str]:
-    """Tags without repeats. Raises `InvalidArgument`, `Conflict` before anything is computed."""
-    if len(note) > MAX_TEXT:
-        raise InvalidArgument(f"the note has {len(note)} characters, more than {MAX_TEXT}")
-    found = {names.check_name("tag", tag): names.folded(tag) for tag in tags}
-    if len(set(found.values())) < len(found):
-        raise Conflict("two of the tags differ in case alone", "Give one of them.")
-    return list(found)
-
-
-def check_model(name: str, catalog: Catalog) -> None:
+def check_model(name: str, repository: Repository) -> None:
     """Before minutes are spent for nothing; the catalog checks it again."""
     names.check_name("model", name)
-    for model in catalog.models():
+    for model in repository.catalog.models():
         if names.folded(model.name) == names.folded(name) and model.name != name:
             raise Conflict(
                 f"there is a model {model.name}, which differs from {name} in case alone",
                 f"Use --name {model.name}, or another name.",
-            )
-
-
-def _check_free(name: str, digest: str, catalog: Catalog) -> None:
-    """Before gigabytes are copied for nothing; the catalog checks it again."""
-    for base in catalog.bases():
-        if names.folded(base.name) == names.folded(name) and base.digest != digest:
-            raise Conflict(
-                f"the base name {base.name} is taken, and holds other weights",
-                "Choose another name.",
-            )
-        if base.name != name and base.digest == digest:
-            raise Conflict(
-                f"these weights are the base {base.name} already", f"Use --base {base.name}."
             )

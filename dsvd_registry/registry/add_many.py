@@ -1,7 +1,7 @@
 """Many checkpoints come in, one after another: what is refused does not stop the others.
 
 Running the same again after a stop goes on where it was: what is there already is recognised by
-source, base and settings (adding.py), and a version is there as a whole or not at all.
+source, base and settings (add.py), and a version is there as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,20 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..catalog import BaseRecord, Catalog
 from ..container.records import Omission
-from ..encoding.asked import Asked
-from ..errors import DsvdError, InvalidArgument, StorageError
+from ..errors import BUG_EXIT_CODE, DsvdError, InvalidArgument, StorageError
 from ..progress import FILES, Progress
-from ..store import ObjectStore
-from .add import Addition, add_version, checked_labels, name_of
+from .add import Addition, add_version, name_of
+from .add_request import AddRequest
 from .best_base import BaseMatch, best_base, check_some
 from .input_files import Repeat, check_names, checkpoints_in, each_once, is_one_checkpoint
 from .report import report
-from .repository import open_container, read_manifest
+from .repository import Repository
 
 Outcome = Literal["added", "there", "upgraded", "refused"]
-BUG = 70  # the program's exit code for one
 
 
 @dataclass(frozen=True)
@@ -121,39 +118,20 @@ class StoppedMany(KeyboardInterrupt):
         self.found = found
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How every file is added. `base`: None where each file's own is to be found."""
-
-    base: BaseRecord | None
-    asked: Asked
-    device: str
-    note: str
-    tags: tuple[str, ...]
-    lossless: bool = False
-    skip_unsupported: bool = False
-
-
 def add_many(
     paths: Iterable[Path],
-    manner: Manner,
-    catalog: Catalog,
-    objects: ObjectStore,
+    request: AddRequest,
+    repository: Repository,
     progress: Progress,
 ) -> AddedMany:
     """Add each file, and the checkpoints in each folder.
 
-    Raises before anything is computed: `InvalidArgument` for no file at all and what is wrong with
-    the settings, `Conflict` for two files of one name, `NotFound` for a registry without a base, and
+    Raises before anything is computed: `InvalidArgument` for no file at all,
+    `Conflict` for two files of one name, `NotFound` for a registry without a base, and
     what is wrong with the only path that was given. Afterwards `StoppedMany` alone.
     """
-    checked_labels(manner.tags, manner.note)
-    if manner.device != "cpu":
-        from ..codec.devices import check_device
-
-        check_device(manner.device)
-    if manner.base is None:
-        check_some(catalog.bases())
+    if request.base is None:
+        check_some(repository.catalog.bases())
     refused: dict[Path, AddedFile] = {}
     files, repeats = _files(list(paths), refused)
     check_names([path for path in files if path not in refused])
@@ -161,7 +139,7 @@ def add_many(
     try:
         for number, path in enumerate(files):
             progress(FILES, number, len(files))
-            outcomes.append(refused.get(path) or _outcome(path, manner, catalog, objects, progress))
+            outcomes.append(refused.get(path) or _outcome(path, request, repository, progress))
         progress(FILES, len(files), len(files))
     except KeyboardInterrupt as error:
         rest = tuple(files[len(outcomes) :])
@@ -188,10 +166,10 @@ def _files(
 
 
 def _outcome(
-    path: Path, manner: Manner, catalog: Catalog, objects: ObjectStore, progress: Progress
+    path: Path, request: AddRequest, repository: Repository, progress: Progress
 ) -> AddedFile:
     try:
-        return _added(path, manner, catalog, objects, progress)
+        return _added(path, request, repository, progress)
     except DsvdError as error:
         return _refused(path, error)
     except Exception as error:  # whatever one file brings about, the others shall have their turn
@@ -199,30 +177,17 @@ def _outcome(
 
 
 def _added(
-    path: Path, manner: Manner, catalog: Catalog, objects: ObjectStore, progress: Progress
+    path: Path, request: AddRequest, repository: Repository, progress: Progress
 ) -> AddedFile:
-    model, base, match = name_of(path), manner.base, None
+    model, base, match = name_of(path), request.base, None
     if base is None:
-        match = best_base(path, catalog.bases(), objects)
-        base = catalog.base(match.sure())
-    addition = add_version(
-        path,
-        model,
-        base,
-        manner.asked,
-        manner.device,
-        manner.note,
-        manner.tags,
-        catalog,
-        objects,
-        progress,
-        lossless=manner.lossless,
-        skip_unsupported=manner.skip_unsupported,
-    )
+        match = best_base(path, repository.catalog.bases(), repository)
+        base = repository.catalog.base(match.sure())
+    addition = add_version(path, model, base, request, repository, progress)
     version = addition.version
-    with open_container(version, objects) as container:
+    with repository.open_container(version) as container:
         header = container.header
-        account = report(container, (t.name for t in read_manifest(base, objects).tensors))
+        account = report(container, (t.name for t in repository.manifest(base).tensors))
     return AddedFile(
         path,
         outcome=outcome_of(addition),
@@ -258,6 +223,6 @@ def _unforeseen(path: Path, error: Exception) -> AddedFile:
         type(error).__name__,
         f"{path}: this is a bug in dsvd: {type(error).__name__}: {error}",
         "Add it by itself with DSVD_DEBUG=1 to see where, and report it with what that prints.",
-        BUG,
+        BUG_EXIT_CODE,
     )
     return AddedFile(path, "refused", refusal=refusal)

@@ -12,8 +12,7 @@ from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError
 from ..layouts import View, describe, map_names
 from ..lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
-from ..store import ObjectStore
-from .repository import read_manifest
+from .repository import Repository
 
 Tensors = Mapping[str, TensorInfo]
 
@@ -93,7 +92,7 @@ class Beside:
 
 
 def candidates(
-    checkpoint: Checkpoint, bases: Sequence[BaseRecord], objects: ObjectStore
+    checkpoint: Checkpoint, bases: Sequence[BaseRecord], repository: Repository
 ) -> list[Beside]:
     """Every base beside the checkpoint; of a LoRA file's tensors, those that it has a layer for.
 
@@ -104,13 +103,13 @@ def candidates(
         adapter = read_adapter(checkpoint, Configuration.of_header(checkpoint))
         if not adapter.changes:
             check_whole(checkpoint.path, adapter.refused, is_all=True)
-    return [_beside(checkpoint, adapter, base, objects) for base in bases]
+    return [_beside(checkpoint, adapter, base, repository) for base in bases]
 
 
 def _beside(
-    checkpoint: Checkpoint, adapter: Adapter | None, base: BaseRecord, objects: ObjectStore
+    checkpoint: Checkpoint, adapter: Adapter | None, base: BaseRecord, repository: Repository
 ) -> Beside:
-    fingerprints = read_manifest(base, objects).tensors
+    fingerprints = repository.manifest(base).tensors
     tensors = {t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in fingerprints}
     infos = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in fingerprints}
     found: dict[str, Against] = {}

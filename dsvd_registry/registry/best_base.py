@@ -17,10 +17,9 @@ from ..checkpoint import Checkpoint, open_checkpoint
 from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
 from ..layouts import describe
 from ..lora import is_lora
-from ..store import ObjectStore
 from .base_candidates import Beside, Candidate, candidates
 from .report import WRONG_BASE_CHANGE
-from .repository import open_base
+from .repository import Repository
 from .weight_sample import can_be_sampled, relative_change, spread
 
 FITS = 0.5  # of the checkpoint's tensors: two bases that fit then share some of them
@@ -58,7 +57,7 @@ class BaseMatch:
         )
 
 
-def best_base(path: Path, bases: Sequence[BaseRecord], objects: ObjectStore) -> BaseMatch:
+def best_base(path: Path, bases: Sequence[BaseRecord], repository: Repository) -> BaseMatch:
     """The base that fits the checkpoint best.
 
     Raises `NotFound` where there is no base, `BaseMismatch` where none fits, `CheckpointError`,
@@ -66,7 +65,7 @@ def best_base(path: Path, bases: Sequence[BaseRecord], objects: ObjectStore) -> 
     """
     check_some(bases)
     with open_checkpoint(path) as checkpoint:
-        beside = candidates(checkpoint, bases, objects)
+        beside = candidates(checkpoint, bases, repository)
         others = [one for one in beside if one.candidate.matched < FITS]
         fitting = [one for one in beside if one.candidate.matched >= FITS]
         if not fitting:
@@ -79,7 +78,7 @@ def best_base(path: Path, bases: Sequence[BaseRecord], objects: ObjectStore) -> 
         if is_lora(checkpoint.tensors):
             return _by_names(path, fitting, others)
         names = spread(_telling(checkpoint, fitting))
-        compared = [_compared(checkpoint, one, names, objects) for one in fitting]
+        compared = [_compared(checkpoint, one, names, repository) for one in fitting]
     return _by_weights(path, compared, others)
 
 
@@ -152,11 +151,11 @@ def _telling(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> list[str]:
 
 
 def _compared(
-    checkpoint: Checkpoint, one: Beside, names: Sequence[str], objects: ObjectStore
+    checkpoint: Checkpoint, one: Beside, names: Sequence[str], repository: Repository
 ) -> Beside:
     """With the change of the sample, or why it could not be taken."""
     try:
-        with open_base(one.base, objects) as weights:
+        with repository.open_base(one.base) as weights:
             # To prove a tensor it is read whole; `add` does that of the base that is chosen.
             sampled = {name: one.found[name] for name in names}
             change = relative_change(checkpoint, weights.unproven(), sampled) if names else None

@@ -9,16 +9,15 @@ import stat
 from pathlib import Path
 
 from .. import canonical
-from ..catalog import Catalog, VersionRecord
+from ..catalog import VersionRecord
 from ..container.reader import Container
 from ..container.records import Result
 from ..errors import InvalidArgument
 from ..fs import make_folder, renew_time, storage_errors
 from ..progress import Progress
 from ..reconstruction.result_layout import checked_files
-from ..store import ObjectStore
 from .cache import Cache
-from .repository import open_container, open_version
+from .repository import Repository
 from .residuals import at_tau, opened_lossless, opened_residual
 
 
@@ -26,18 +25,17 @@ def cached_file(
     version: VersionRecord,
     tau: float | None,
     cache: Cache,
-    catalog: Catalog,
-    objects: ObjectStore,
+    repository: Repository,
     progress: Progress,
 ) -> Path:
     """The file of a version at `tau` (default: as it is on record), made unless it is there.
 
     Raises `BaseMismatch`, `ContainerError`, `TauNotServed`, `ResultMismatch`, `StorageError`.
     """
-    with open_container(version, objects) as container:
+    with repository.open_container(version) as container:
         if tau == container.header.encoding.tau:
             version, tau = at_tau(version, tau), None
-        path, size = _place(container, version, tau, cache, objects)
+        path, size = _place(container, version, tau, cache, repository)
     make_folder(cache.folder)
     renew_time(path)  # so that it does not go; another user's may not be renewed, and is used
     if _size(path) != size:
@@ -46,8 +44,8 @@ def cached_file(
         )
 
         with (
-            open_version(version, catalog, objects) as (container, weights),
-            opened_lossless(at_tau(version, tau), objects) as lossless,
+            repository.open_version(version) as (container, weights),
+            opened_lossless(at_tau(version, tau), repository) as lossless,
         ):
             cache.remove_abandoned()
             cache.make_room(path, size)
@@ -61,7 +59,7 @@ def _place(
     version: VersionRecord,
     tau: float | None,
     cache: Cache,
-    objects: ObjectStore,
+    repository: Repository,
 ) -> tuple[Path, int]:
     """Where the file is to be, and how large."""
     header = container.header
@@ -71,7 +69,7 @@ def _place(
             "Write it with `dsvd materialize`, or use `dsvd_registry.runtime`.",
         )
     if tau is None:
-        (result,) = header.results if version.residual is None else _of_source(version, objects)
+        (result,) = header.results if version.residual is None else _of_source(version, repository)
         return cache.path_of(result.sha256), result.size
     # What a lower tau gives has no recorded SHA-256.
     path = cache.path_of(version.container, canonical.encode(tau).decode())
@@ -79,9 +77,9 @@ def _place(
     return path, file.size
 
 
-def _of_source(version: VersionRecord, objects: ObjectStore) -> tuple[Result, ...]:
+def _of_source(version: VersionRecord, repository: Repository) -> tuple[Result, ...]:
     assert version.residual is not None
-    with opened_residual(version, version.residual, objects) as residual:
+    with opened_residual(version, version.residual, repository) as residual:
         return residual.header.results
 
 

@@ -1,94 +1,53 @@
-"""What a row of taus gives of one fine-tune: bytes, error and ranks, and where they come from."""
+"""Choosing a tau: bytes, error and ranks at each of several, of a checkpoint or of a version."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 
-from ..checkpoint.groups import GROUPS, layer_group
-from ..container.records import LowRankRecord, TensorRecord
-from ..container.totals import stored_parameters, total_error, uncapped_parameters
-from .spectra import GroupSpectrum
-
-
-@dataclass(frozen=True)
-class TensorRank:
-    """A low-rank tensor: the components kept, and tau's rank, None where it is not known."""
-
-    name: str
-    rank: int
-    tau_rank: int | None
+from ..catalog import VersionRecord
+from ..encoding.asked import DEFAULT_TAUS, checked_taus
+from ..errors import InvalidArgument
+from ..progress import Progress
+from .curve_points import Curve
+from .file_or_version import file_or_version
+from .repository import Repository
 
 
-@dataclass(frozen=True)
-class GroupRank:
-    """The low-rank tensors of a layer group: how many they are, and the mean of the ranks kept."""
+def curve(
+    source: str | Path,
+    base: str | None,
+    taus: Sequence[float] | None,
+    keep_noise: bool,
+    device: str,
+    repository: Repository,
+    progress: Progress,
+) -> Curve:
+    """The curve of what `source` names; see `Registry.curve`."""
+    chosen = None if taus is None else checked_taus(taus)
+    found = file_or_version(source, base, repository)
+    if isinstance(found, VersionRecord):
+        if keep_noise:
+            raise InvalidArgument(
+                f"the noise of {found.ref} was kept or left out when it was added",
+                "Leave keep_noise out, or give the file.",
+            )
+        return _of_version(found, chosen, repository)
+    from .curve_of_file import curve_of_file  # torch, which a version's curve needs not
 
-    group: str
-    low_rank: int
-    rank: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """One tau. Of a fine-tune: what `add` would make of it; of a version: what is read of it.
-
-    `is_served`: False where a version does not store this tau; then there is nothing else. `size`:
-    bytes of the container, about, or of what is read of it. `error`: relative Frobenius error of
-    the whole delta. `parameters`: the numbers kept; `uncapped_parameters`: what tau alone would
-    keep, rounding noise of half precision too, None where a version does not tell.
-    """
-
-    tau: float
-    is_served: bool
-    size: int | None = None
-    error: float | None = None
-    parameters: int | None = None
-    uncapped_parameters: int | None = None
-    groups: tuple[GroupRank, ...] = ()
-    tensors: tuple[TensorRank, ...] = ()
-
-
-@dataclass(frozen=True)
-class Curve:
-    """`source`: a file, or a version, of which `stored_tau` is the largest tau stored.
-
-    `base`: the name of its base. `points`: ascending by tau. `groups`: the singular values by which
-    tau chooses ranks.
-    """
-
-    source: str
-    base: str
-    stored_tau: float | None
-    source_size: int
-    points: tuple[Point, ...]
-    groups: tuple[GroupSpectrum, ...]
-
-
-def point(
-    tau: float, size: int, records: Sequence[TensorRecord], unknown: Iterable[str] = ()
-) -> Point:
-    """The point of these records; `unknown`: names of those whose tau's rank is not known."""
-    low_rank = [record for record in records if isinstance(record, LowRankRecord)]
-    unknown = set(unknown)
-    ranks = defaultdict(list)
-    for record in low_rank:
-        ranks[layer_group(record.name)].append(record.rank)
-    return Point(
-        tau=tau,
-        is_served=True,
-        size=size,
-        error=total_error(records),
-        parameters=sum(map(stored_parameters, records)),
-        uncapped_parameters=None if unknown else sum(map(uncapped_parameters, records)),
-        groups=tuple(
-            GroupRank(group, len(ranks[group]), sum(ranks[group]) / len(ranks[group]))
-            for group in GROUPS
-            if group in ranks
-        ),
-        tensors=tuple(
-            TensorRank(one.name, one.rank, None if one.name in unknown else one.tau_rank)
-            for one in low_rank
-        ),
+    record = repository.catalog.base(base or "")
+    return curve_of_file(
+        found, record, chosen or DEFAULT_TAUS, keep_noise, device, repository, progress
     )
+
+
+def _of_version(
+    version: VersionRecord, taus: Sequence[float] | None, repository: Repository
+) -> Curve:
+    from .curve_of_version import curve_of_version
+
+    with repository.open_container(version) as container:
+        stored = container.header.encoding.tau
+        lower = (*(tau for tau in DEFAULT_TAUS if tau < stored), stored)
+        name = version.base_name or version.base
+        return curve_of_version(version.ref, name, container, taus or lower)

@@ -18,7 +18,7 @@ from ..codec.devices import check_device
 from ..codec.encode import Settings, SizeOf
 from ..codec.encoded import Encoded
 from ..codec.in_order import in_order
-from ..container.records import Encoding, Source, TensorRecord
+from ..container.records import Encoding, TensorRecord
 from ..container.writer import PayloadWriter, container_size
 from ..encoding.asked import DEFAULT_GRID_NOISE
 from ..encoding.building import (
@@ -32,13 +32,13 @@ from ..encoding.fine import Fine
 from ..encoding.one_tensor import PackedTensor, pack_each
 from ..errors import InvalidArgument
 from ..fs import Bytes
+from ..hashing import Source
 from ..lora import is_lora
 from ..progress import Meter, Progress
-from ..store import ObjectStore
-from .curve import Curve, Point, point
+from .curve_points import Curve, Point, point
 from .fingerprint import unchanging
-from .repository import open_base
-from .spectra import TensorSpectrum, group_spectra
+from .group_spectra import TensorSpectrum, group_spectra
+from .repository import Repository
 
 
 def curve_of_file(
@@ -47,7 +47,7 @@ def curve_of_file(
     taus: Sequence[float],
     keep_noise: bool,
     device: str,
-    objects: ObjectStore,
+    repository: Repository,
     progress: Progress,
 ) -> Curve:
     """What `add` would make of `path` at each of `taus`, ascending. Writes nothing.
@@ -59,7 +59,7 @@ def curve_of_file(
     with (
         unchanging(path),
         open_checkpoint(path) as checkpoint,
-        open_base(base, objects) as weights,
+        repository.open_base(base) as weights,
     ):
         if is_lora(checkpoint.tensors):
             raise InvalidArgument(

@@ -14,8 +14,8 @@ from ..container.reader import Container
 from ..container.records import LowRankRecord, TensorRecord
 from ..container.serving import check_served, served_rank
 from ..errors import TauNotServed
-from .curve import Curve, Point, point
-from .spectra import TensorSpectrum, group_spectra
+from .curve_points import Curve, Point, point
+from .group_spectra import TensorSpectrum, group_spectra
 
 
 def curve_of_version(

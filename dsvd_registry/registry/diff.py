@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..catalog import VersionRecord
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..codec.compare import Delta, compare, factors, inner_product
 from ..codec.exact import Components
@@ -20,8 +21,11 @@ from ..container.records import (
     TensorRecord,
 )
 from ..progress import Meter, Progress
+from ..reconstruction.lossless import LosslessReconstruction
 from ..reconstruction.reconstruction import Reconstruction
 from .report import KINDS, stored_shares
+from .repository import Repository
+from .residuals import opened_lossless
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,21 @@ class BaseDifference:
     energy: float | None
     change: float
     cosine: float
+
+
+def differences_from_base(
+    version: VersionRecord, repository: Repository, progress: Progress
+) -> list[BaseDifference]:
+    """Each tensor of a version against its base; of a lossless version, as it was added."""
+    with (
+        repository.open_version(version) as (container, weights),
+        opened_lossless(version, repository) as lossless,
+    ):
+        header = container.header
+        made = Reconstruction(container, weights, header.encoding.tau)
+        if lossless is not None:
+            made = LosslessReconstruction(container, weights, lossless)
+        return list(base_differences(made, header, progress))
 
 
 def base_differences(

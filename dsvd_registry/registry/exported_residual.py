@@ -12,10 +12,9 @@ from ..errors import ContainerError, ResultMismatch, UnsupportedFeature
 from ..hashing import sha256_file
 from ..progress import Meter, Progress
 from ..residual.reader import Residual
-from ..store import ObjectStore
 from .fingerprint import unchanging
 from .object_copies import copy_in, copy_out
-from .repository import open_base
+from .repository import Repository
 
 CONTAINER_SUFFIX, SUFFIX = ".dsvd", ".dsvdr"
 WITHOUT_IT = (
@@ -30,7 +29,7 @@ def beside(file: Path) -> Path:
 
 
 def write_beside(
-    version: VersionRecord, objects: ObjectStore, file: Path, progress: Progress, *, replace: bool
+    version: VersionRecord, repository: Repository, file: Path, progress: Progress, *, replace: bool
 ) -> Path | None:
     """Write the residual of a version beside its container; of a lossy one, a former file goes.
 
@@ -43,7 +42,9 @@ def write_beside(
         return None
     sha256, size = version.residual.sha256, version.residual.size
     meter = Meter(progress, "copying the residual", size)
-    copy_out(sha256, f"the residual of {version.ref}", objects, place, meter, replace=replace)
+    copy_out(
+        sha256, f"the residual of {version.ref}", repository.objects, place, meter, replace=replace
+    )
     return place
 
 
@@ -54,11 +55,16 @@ class Beside:
     place: Path
     record: ResidualRecord
 
-    def take_in(self, objects: ObjectStore, progress: Progress) -> None:
+    def take_in(self, repository: Repository, progress: Progress) -> None:
         """Store it, unless it is there. Raises `StorageError`, also where it is another file now."""
         sha256, size = self.record.sha256, self.record.size
-        if not objects.is_whole(sha256):
-            copy_in(self.place, sha256, objects, Meter(progress, "copying the residual", size))
+        if not repository.objects.is_whole(sha256):
+            copy_in(
+                self.place,
+                sha256,
+                repository.objects,
+                Meter(progress, "copying the residual", size),
+            )
 
 
 def proven_beside(
@@ -66,7 +72,7 @@ def proven_beside(
     container: Container,
     sha256: str,
     base: BaseRecord,
-    objects: ObjectStore,
+    repository: Repository,
     progress: Progress,
 ) -> Beside | None:
     """The residual beside the container `file`, of digest `sha256`; None if there is none.
@@ -82,7 +88,7 @@ def proven_beside(
     from ..reconstruction.proving import proven_by_digest
 
     try:
-        with unchanging(place), Residual(place) as residual, open_base(base, objects) as weights:
+        with unchanging(place), Residual(place) as residual, repository.open_base(base) as weights:
             record = ResidualRecord(sha256_file(place), residual.size)
             with proven_by_digest(container, weights, Lossless(residual, sha256)) as recorded:
                 recorded.check(recorded.made.digests(progress, "checking the residual"))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..catalog import Catalog, VersionRecord
+from ..catalog import VersionRecord
 from ..errors import InvalidArgument, NotFound
 from ..fs import storage_errors
+from .repository import Repository
 
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
-def file_or_version(source: str | Path, base: str | None, catalog: Catalog) -> Path | VersionRecord:
+def file_or_version(
+    source: str | Path, base: str | None, repository: Repository
+) -> Path | VersionRecord:
     """The file that `source` names, or the version; `base` is given for files, and only for them.
 
     A file: a `Path`, what exists, what has a folder in front or a checkpoint's ending. Raises
@@ -22,7 +25,7 @@ def file_or_version(source: str | Path, base: str | None, catalog: Catalog) -> P
     path = Path(source)
     with storage_errors(path):
         is_there = path.exists()
-    version = _version(source, is_there, catalog)
+    version = _version(source, is_there, repository)
     if version is None:
         return _with_base(path, base)
     if is_there and base is None:
@@ -53,10 +56,10 @@ def _with_base(path: Path, base: str | None) -> Path:
     return path
 
 
-def _version(source: str, is_there: bool, catalog: Catalog) -> VersionRecord | None:
+def _version(source: str, is_there: bool, repository: Repository) -> VersionRecord | None:
     """None only where the file is there."""
     try:
-        return catalog.version(source)
+        return repository.catalog.version(source)
     except (NotFound, InvalidArgument) as error:
         if is_there:
             return None

@@ -7,28 +7,28 @@ error here. Signatures, and what makes it lossless, lie in files beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ..catalog import BaseRecord, Catalog, VersionRecord
-from ..catalog import Source as CatalogSource
+from ..catalog import BaseRecord, VersionRecord
 from ..container.reader import Container
 from ..container.records import Header, LowRankRecord
 from ..encoding.asked import Asked, ByBudget, ByError, ByTau
 from ..errors import BaseMismatch, ContainerError
 from ..fs import check_place
 from ..progress import Meter, Progress
-from ..signing import Signature, statement_of
-from ..store import ObjectStore, fields
+from ..signing import statement_of
+from ..store import fields
 from . import exported_residual
-from .add import Addition, check_model, checked_labels, labelled
+from .add import Addition, check_model
 from .fingerprint import unchanging
+from .labels import checked_labels, labelled
 from .object_copies import copy_in, copy_out
-from .repository import open_base
+from .repository import Repository
 from .residuals import attach_residual
-from .signing import attach, beside, read_beside, write_beside
+from .signing import attach, beside, read_beside, signatures_of, write_beside
 from .summary import Summary, summary_of_open
 
 
@@ -48,8 +48,7 @@ class Exported:
 
 def export_container(
     version: VersionRecord,
-    signatures: Sequence[Signature],
-    objects: ObjectStore,
+    repository: Repository,
     output: Path,
     *,
     replace: bool,
@@ -61,17 +60,18 @@ def export_container(
     Raises `Conflict` if one of the files exists and `replace` is false, `InvalidArgument` for what is no
     plain file, `RegistryError` for a damaged object, `StorageError`; then nothing is left behind.
     """
+    signatures = signatures_of(repository.catalog.signatures(version.ref), repository)
     for place in (output, beside(output), exported_residual.beside(output)):
         check_place(place, replace=replace)
     meter = Meter(progress, "copying", version.size)
     what = f"the container of {version.ref}"
-    copy_out(version.container, what, objects, output, meter, replace=replace)
+    copy_out(version.container, what, repository.objects, output, meter, replace=replace)
     return Exported(
         output,
         version.container,
         version.size,
         write_beside(output, signatures, replace=replace),
-        exported_residual.write_beside(version, objects, output, progress, replace=replace),
+        exported_residual.write_beside(version, repository, output, progress, replace=replace),
     )
 
 
@@ -80,8 +80,7 @@ def import_container(
     model: str,
     note: str,
     tags: Iterable[str],
-    catalog: Catalog,
-    objects: ObjectStore,
+    repository: Repository,
     progress: Progress,
 ) -> Addition:
     """Store a container as the next version of `model`, or find it there already.
@@ -90,76 +89,77 @@ def import_container(
     base that is not here or is damaged, `ResultMismatch`, `SignatureError`, `InvalidArgument`,
     `Conflict`, `StorageError`; then nothing is left behind.
     """
-    check_model(model, catalog)
+    check_model(model, repository)
     tags = checked_labels(tags, note)
 
     def taken_in(version: VersionRecord, *, created: bool) -> Addition:
         for signature in signatures:
-            attach(version, signature, catalog, objects)
+            attach(version, signature, repository)
         if residual is not None:
-            version = attach_residual(version, residual.record, catalog, objects)
-        return Addition(labelled(version, note, tags, catalog), created=created)
+            version = attach_residual(version, residual.record, repository)
+        return Addition(labelled(version, note, tags, repository), created=created)
 
     with unchanging(file), Container(file) as container:
         header, size = container.header, container.size
         sha256 = container.check_file()
         signatures = read_beside(file, statement_of(header, sha256))
-        known = _known(model, sha256, catalog)
-        base = _base_of(container, catalog)
-        residual = exported_residual.proven_beside(file, container, sha256, base, objects, progress)
-        is_there = known is not None and objects.is_whole(sha256)
+        known = _known(model, sha256, repository)
+        base = _base_of(container, repository)
+        residual = exported_residual.proven_beside(
+            file, container, sha256, base, repository, progress
+        )
+        is_there = known is not None and repository.objects.is_whole(sha256)
         if not is_there:
-            summary = summary_of_open(container, base, objects)
+            summary = summary_of_open(container, base, repository)
             _check_recordable(container, summary)
-            _check_result(container, base, objects, progress)
-            copy_in(file, sha256, objects, Meter(progress, "copying", size))
+            _check_result(container, base, repository, progress)
+            copy_in(file, sha256, repository.objects, Meter(progress, "copying", size))
         if residual is not None:
-            residual.take_in(objects, progress)
+            residual.take_in(repository, progress)
     if known is not None:  # if its object was lost, that is back
         return taken_in(known, created=False)
-    source = header.source
-    version = catalog.add_version(
+    version = repository.catalog.add_version(
         model,
         container=sha256,
         size=size,
         base=base.digest,
-        source=CatalogSource(source.format, source.sha256, source.size),
+        source=header.source,
         settings=_asked(header).settings(),
         summary=summary,
         note=note,
-        confirm=lambda: objects.path(sha256),
+        confirm=lambda: repository.objects.path(sha256),
     )
     return taken_in(version, created=True)
 
 
-def _known(model: str, sha256: str, catalog: Catalog) -> VersionRecord | None:
+def _known(model: str, sha256: str, repository: Repository) -> VersionRecord | None:
     """The newest version of the model that has this very container."""
-    found = [version for version in catalog.versions(model) if version.container == sha256]
+    found = [
+        version for version in repository.catalog.versions(model) if version.container == sha256
+    ]
     return found[-1] if found else None
 
 
-def _base_of(container: Container, catalog: Catalog) -> BaseRecord:
+def _base_of(container: Container, repository: Repository) -> BaseRecord:
     header = container.header
-    there = catalog.bases()
-    for base in there:
+    for base in repository.catalog.bases():
         if base.digest == header.base_digest:
             return base
-    names = ", ".join(f"{base.name} ({base.digest})" for base in there) or "none"
     raise BaseMismatch(
         f"{container.path} needs the base {header.base_digest}, which was called "
-        f"{header.base_name!r} where it was made; the registry has {names}",
+        f"{header.base_name!r} where it was made; the registry has {repository.base_names()}",
         "Add that base with `dsvd base add NAME FILE`, then import again.",
     )
 
 
 def _check_result(
-    container: Container, base: BaseRecord, objects: ObjectStore, progress: Progress
+    container: Container, base: BaseRecord, repository: Repository, progress: Progress
 ) -> None:
     # Only here are tensors needed, and torch with them.
     from ..reconstruction.proving import proven_by_digest
 
     with (
-        open_base(base, objects) as weights,
+        repository.open_base(base) as weights,
         proven_by_digest(container, weights) as recorded,
     ):
         recorded.check(recorded.made.digests(progress))

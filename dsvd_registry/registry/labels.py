@@ -1,34 +1,32 @@
-"""What can be done with the names for versions: aliases, tags, notes."""
+"""The labels of a version, its note and its tags: checked before anything is computed, then set."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..catalog import VersionRecord
-from .opened import OpenRegistry
+from ..errors import Conflict, InvalidArgument
+from ..store import names
+from ..store.fields import MAX_TEXT
+from .repository import Repository
 
 
-class Labels(OpenRegistry):
-    """Names for versions, and what is written on them."""
+def checked_labels(tags: Iterable[str], note: str) -> tuple[str, ...]:
+    """The tags without repeats. Raises `InvalidArgument`, and `Conflict` where two differ in case."""
+    if len(note) > MAX_TEXT:
+        raise InvalidArgument(f"the note has {len(note)} characters, more than {MAX_TEXT}")
+    found = {names.check_name("tag", tag): names.folded(tag) for tag in tags}
+    if len(set(found.values())) < len(found):
+        raise Conflict("two of the tags differ in case alone", "Give one of them.")
+    return tuple(found)
 
-    def alias_set(self, alias: str, ref: str) -> VersionRecord:
-        """Let `alias` stand for the version that `ref` means."""
-        version = self.version(ref)
-        return self._catalog.set_alias(version.model, alias, version.number)
 
-    def alias_remove(self, model: str, alias: str) -> VersionRecord:
-        """Remove an alias; gives the version that it stood for."""
-        return self._catalog.remove_alias(model, alias)
-
-    def tag(self, ref: str, tag: str) -> VersionRecord:
-        """Tag a version."""
-        version = self.version(ref)
-        return self._catalog.add_tag(version.model, version.number, tag)
-
-    def untag(self, ref: str, tag: str) -> VersionRecord:
-        """Take a tag off a version."""
-        version = self.version(ref)
-        return self._catalog.remove_tag(version.model, version.number, tag)
-
-    def note(self, ref: str, text: str) -> VersionRecord:
-        """Replace a version's note."""
-        version = self.version(ref)
-        return self._catalog.set_note(version.model, version.number, text)
+def labelled(
+    version: VersionRecord, note: str, tags: Iterable[str], repository: Repository
+) -> VersionRecord:
+    """The version with these labels, whether it is new or was recognised."""
+    if note and note != version.note:
+        version = repository.catalog.set_note(version.model, version.number, note)
+    for tag in tags:
+        version = repository.catalog.add_tag(version.model, version.number, tag)
+    return version

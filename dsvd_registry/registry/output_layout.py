@@ -12,8 +12,7 @@ from ..errors import InvalidArgument
 from ..layouts import describe
 from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.target import LayoutName, Target, file_like, folder_like, original_file
-from ..store import ObjectStore
-from .repository import open_base_checkpoint
+from .repository import Repository
 
 
 @contextlib.contextmanager
@@ -22,7 +21,7 @@ def open_target(
     container: Container,
     base: BaseWeights,
     pattern: BaseRecord | None,
-    objects: ObjectStore,
+    repository: Repository,
 ) -> Iterator[Target | None]:
     """What `layout` means for a version over `base`; None for as it was added.
 
@@ -32,7 +31,7 @@ def open_target(
     """
     is_folder = container.header.tree is not None
     if layout == "diffusers" and pattern is not None:
-        with open_base_checkpoint(pattern, objects) as checkpoint:
+        with repository.open_base_checkpoint(pattern) as checkpoint:
             if checkpoint.tree is None:
                 raise InvalidArgument(
                     f"the base {pattern.name!r} is a single file, without configurations",

@@ -12,10 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ..catalog import BaseRecord, Catalog, SignatureRecord, VersionRecord
+from ..catalog import BaseRecord, SignatureRecord, VersionRecord
 from ..errors import DsvdError
-from ..store import ObjectStore
-from .repository import stored_listing
+from .repository import Repository
 
 MANIFEST, LISTING, SIGNATURE = "manifest", "listing", "signature"
 
@@ -30,19 +29,19 @@ class Need:
     subjects: tuple[str, ...] = ()
 
 
-def needs(catalog: Catalog, objects: ObjectStore) -> dict[str, Need]:
+def needs(repository: Repository) -> dict[str, Need]:
     """Every object that a live version or a base needs, by its digest.
 
     The files of a folder whose listing is lost are not among them: nothing else names them.
     """
-    versions = catalog.versions()
+    versions = repository.catalog.versions()
     signatures: dict[str, list[SignatureRecord]] = defaultdict(list)
-    for record in catalog.signatures():
+    for record in repository.catalog.signatures():
         signatures[f"{record.model}@{record.number}"].append(record)
     found: dict[str, Need] = {}
-    for base in catalog.bases():
+    for base in repository.catalog.bases():
         hit = (f"base {base.name}", *(v.ref for v in versions if v.base == base.digest))
-        _put_down(found, of_base(base, objects), hit)
+        _put_down(found, of_base(base, repository), hit)
     for version in versions:
         _put_down(found, of_version(version, signatures[version.ref]), (version.ref,))
     return found
@@ -57,7 +56,7 @@ def of_version(version: VersionRecord, signatures: Iterable[SignatureRecord]) ->
         yield Need(record.signature, SIGNATURE, None)
 
 
-def of_base(base: BaseRecord, objects: ObjectStore) -> Iterator[Need]:
+def of_base(base: BaseRecord, repository: Repository) -> Iterator[Need]:
     """The objects that a base is made of. A linked one has its manifest alone in the store."""
     yield Need(base.manifest, MANIFEST, None)
     if base.link is not None:
@@ -67,8 +66,19 @@ def of_base(base: BaseRecord, objects: ObjectStore) -> Iterator[Need]:
         return
     yield Need(base.file, LISTING, None)
     with contextlib.suppress(DsvdError):  # a damaged listing is found as an object, too
-        for file in stored_listing(base, objects):
+        for file in repository.listing(base):
             yield Need(file.sha256, "file of a base", file.size)
+
+
+def files_of_folders(repository: Repository) -> set[str]:
+    """The objects of bases that are folders, by digest.
+
+    Raises `RegistryError` where a listing is damaged.
+    """
+    folders = [base for base in repository.catalog.bases() if base.is_folder and base.link is None]
+    if not folders:
+        return set()
+    return {file.sha256 for base in folders for file in repository.listing(base)}
 
 
 def _put_down(found: dict[str, Need], needs: Iterable[Need], subjects: tuple[str, ...]) -> None:

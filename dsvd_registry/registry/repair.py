@@ -17,13 +17,16 @@ from ..errors import RegistryError
 from ..fs import storage_errors
 from ..hashing import sha256
 from ..progress import Meter, Progress
+from ..signing import PublicKey
 from ..store import EventLog, ObjectStore, RegistryFolder
 from ..store.damaged_events import damaged_events, restore_event
 from ..store.quarantine import Examined, Quarantine, examine
 from ..threads import threads
+from .findings import Verified
 from .references import Need, needs
 from .repair_sources import matching, proposals
-from .verify import Verified
+from .repository import Repository
+from .verify import verify
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,34 @@ class Repaired:
 class _Bad:
     need: Need
     found: Examined
+
+
+def repair(
+    folder: RegistryFolder,
+    url: str | None,
+    sources: tuple[Path, ...],
+    *,
+    deep: bool,
+    signer: PublicKey | None,
+    progress: Progress,
+) -> Repaired:
+    """Put the damage of a registry right, step by step, and look for what remains.
+
+    Raises `RegistryError` where neither the catalog nor the event log can be read.
+    """
+    restored = restore_events(folder, sources, progress)
+    rebuilt = repair_catalog(folder, url)
+    with Catalog.open(folder, url) as catalog:
+        repository = Repository(folder, catalog, ObjectStore(folder))
+        found = verify(repository, None, deep=False, signer=signer, progress=progress)
+        of_objects: list[Restored] = []
+        lost: list[Lost] = []
+        was_well = found.is_well
+        if not was_well:
+            of_objects, lost = repair_objects(repository, sources, progress)
+        if deep or not was_well:
+            found = verify(repository, None, deep=deep, signer=signer, progress=progress)
+    return Repaired(rebuilt, (*restored, *of_objects), tuple(lost), found)
 
 
 def restore_events(
@@ -130,35 +161,37 @@ def _check_readable(folder: RegistryFolder, catalog: DamagedCatalogError) -> Non
 
 
 def repair_objects(
-    catalog: Catalog, objects: ObjectStore, sources: tuple[Path, ...], progress: Progress
+    repository: Repository, sources: tuple[Path, ...], progress: Progress
 ) -> tuple[list[Restored], list[Lost]]:
     """Restore what can be, set aside what cannot. Raises `StorageError`."""
-    links = (base.link for base in catalog.bases())
-    places = (*sources, *(link for link in links if link is not None), Quarantine(objects).folder)
+    links = (base.link for base in repository.catalog.bases())
+    places = (
+        *sources,
+        *(link for link in links if link is not None),
+        Quarantine(repository.objects).folder,
+    )
     whole: set[str] = set()
     restored: list[Restored] = []
     while True:
-        bad = _bad(catalog, objects, whole, progress)
+        bad = _bad(repository, whole, progress)
         once = {one.sha256 for one in restored}  # what does not stay whole is not tried for ever
         left = {digest: one for digest, one in bad.items() if digest not in once}
-        found = list(_restored(left, places, catalog, objects, progress))
+        found = list(_restored(left, places, repository, progress))
         if not found:
             whole_again = [one for one in restored if one.sha256 not in bad]
-            return whole_again, list(_set_aside(bad, catalog, objects))
+            return whole_again, list(_set_aside(bad, repository))
         restored += found  # with a listing it is known of which files its base is made
 
 
-def _bad(
-    catalog: Catalog, objects: ObjectStore, whole: set[str], progress: Progress
-) -> dict[str, _Bad]:
+def _bad(repository: Repository, whole: set[str], progress: Progress) -> dict[str, _Bad]:
     """The needed objects that are damaged or missing; the others are added to `whole`."""
-    needed = [need for need in needs(catalog, objects).values() if need.sha256 not in whole]
+    needed = [need for need in needs(repository).values() if need.sha256 not in whole]
     meter = Meter(progress, "examining", sum(need.size or 0 for need in needed))
     bad = {}
     with threads() as pool:
         for need, found in zip(
             needed,
-            pool.map(partial(examine, objects), (need.sha256 for need in needed)),
+            pool.map(partial(examine, repository.objects), (need.sha256 for need in needed)),
             strict=True,
         ):
             if found.problem is None:
@@ -172,8 +205,7 @@ def _bad(
 def _restored(
     bad: dict[str, _Bad],
     places: tuple[Path, ...],
-    catalog: Catalog,
-    objects: ObjectStore,
+    repository: Repository,
     progress: Progress,
 ) -> Iterator[Restored]:
     left = {digest: one.need for digest, one in bad.items()}
@@ -185,35 +217,35 @@ def _restored(
         return Restored(need.sha256, need.what, origin, need.subjects)
 
     for need, path in matching(places, tuple(left.values()), progress):
-        if _has_room(bad[need.sha256], catalog, objects):
+        if _has_room(bad[need.sha256], repository):
             meter = Meter(progress, "copying", path.stat().st_size)
-            if objects.put_file(path, meter.advance).sha256 == need.sha256:
+            if repository.objects.put_file(path, meter.advance).sha256 == need.sha256:
                 yield done(need, str(path))
-    for proposal in proposals(places, left, catalog, objects):
+    for proposal in proposals(places, left, repository):
         found = left.get(sha256(proposal.data))
-        if found is not None and _has_room(bad[found.sha256], catalog, objects):
-            objects.put(proposal.data)
+        if found is not None and _has_room(bad[found.sha256], repository):
+            repository.objects.put(proposal.data)
             yield done(found, proposal.origin)
 
 
-def _has_room(bad: _Bad, catalog: Catalog, objects: ObjectStore) -> bool:
+def _has_room(bad: _Bad, repository: Repository) -> bool:
     """Whether the object can be put in its place: a link or a folder there is moved away."""
     if bad.found.in_the_way:
-        with catalog.undisturbed():
-            Quarantine(objects).set_aside(bad.found)
+        with repository.catalog.undisturbed():
+            Quarantine(repository.objects).set_aside(bad.found)
     try:
-        objects.contains(bad.need.sha256)
+        repository.objects.contains(bad.need.sha256)
     except RegistryError:  # its folder is a link: `verify` says so
         return False
     return True
 
 
-def _set_aside(bad: dict[str, _Bad], catalog: Catalog, objects: ObjectStore) -> Iterator[Lost]:
+def _set_aside(bad: dict[str, _Bad], repository: Repository) -> Iterator[Lost]:
     if not bad:
         return
-    quarantine = Quarantine(objects)
+    quarantine = Quarantine(repository.objects)
     # Who adds meanwhile waits, and then sees that the object is gone.
-    with catalog.undisturbed():
+    with repository.catalog.undisturbed():
         for digest, one in bad.items():
             moved = quarantine.set_aside(one.found)
             if moved is None and one.found.damaged is not None:

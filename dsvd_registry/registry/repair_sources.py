@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalog import BaseRecord, Catalog
+from ..catalog import BaseRecord
 from ..checkpoint import open_checkpoint
 from ..checkpoint.folder import is_checkpoint_folder
 from ..checkpoint.listing import listing_bytes
@@ -20,10 +20,10 @@ from ..fs import storage_errors
 from ..hashing import sha256_file
 from ..progress import Meter, Progress, silent
 from ..signing.signature import MAX_BYTES, decode_several
-from ..store import ObjectStore, canonical
+from ..store import canonical
 from .fingerprint import fingerprint_checkpoint, listed_files
 from .references import LISTING, SIGNATURE, Need
-from .repository import open_base_checkpoint
+from .repository import Repository
 from .signing import SUFFIX
 
 LOOKING = "looking for good bytes"
@@ -83,17 +83,16 @@ def matching(
 def proposals(
     places: tuple[Path, ...],
     wanted: Mapping[str, Need],
-    catalog: Catalog,
-    objects: ObjectStore,
+    repository: Repository,
 ) -> Iterator[Proposal]:
     """What may be the bytes of manifests, listings and signatures that are wanted."""
     kinds = {need.what for need in wanted.values()}
-    for base in catalog.bases():
+    for base in repository.catalog.bases():
         if base.manifest in wanted:
-            yield from _manifest(base, objects)
+            yield from _manifest(base, repository)
     for place in places:
         if LISTING in kinds:
-            yield from _listings(place, catalog)
+            yield from _listings(place, repository)
         if SIGNATURE in kinds:
             yield from _signatures(place)
 
@@ -108,20 +107,20 @@ def _may_be_one(size: int, sizes: set[int | None]) -> bool:
     return size in sizes or (None in sizes and size <= canonical.LIMIT)
 
 
-def _manifest(base: BaseRecord, objects: ObjectStore) -> Iterator[Proposal]:
-    with contextlib.suppress(DsvdError), open_base_checkpoint(base, objects) as checkpoint:
+def _manifest(base: BaseRecord, repository: Repository) -> Iterator[Proposal]:
+    with contextlib.suppress(DsvdError), repository.open_base_checkpoint(base) as checkpoint:
         manifest = fingerprint_checkpoint(checkpoint, silent)
         yield Proposal(manifest.to_bytes(), f"made anew from the base {base.name}")
 
 
-def _listings(place: Path, catalog: Catalog) -> Iterator[Proposal]:
+def _listings(place: Path, repository: Repository) -> Iterator[Proposal]:
     """Of the folder, and of those in it, that are checkpoints."""
     for folder, _, _ in os.walk(place):
         with contextlib.suppress(DsvdError):
             if is_checkpoint_folder(Path(folder)):
                 with open_checkpoint(Path(folder)) as checkpoint:
                     if checkpoint.tree is not None:
-                        listed = listed_files(checkpoint.tree, catalog, silent)
+                        listed = listed_files(checkpoint.tree, repository.catalog, silent)
                         yield Proposal(listing_bytes(listed), f"made anew from {folder}")
 
 

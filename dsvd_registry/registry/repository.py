@@ -1,119 +1,134 @@
-"""Opening what the catalog names: containers and bases of the store."""
+"""The repository: one value for everything that a registry is made of, which every verb takes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..catalog import BaseRecord, Catalog, VersionRecord
-from ..checkpoint import Checkpoint, open_checkpoint
-from ..checkpoint.folder import FolderCheckpoint
-from ..checkpoint.listing import parse_listing
-from ..checkpoint.tree import ListedFile
-from ..container.reader import Container
-from ..errors import (
-    BaseMismatch,
-    CheckpointError,
-    DsvdError,
-    NotFound,
-    RegistryError,
-)
+from ..errors import BaseMismatch, CheckpointError, DsvdError, NotFound, RegistryError
 from ..fs import storage_errors
-from ..reconstruction.base_weights import BaseWeights, Manifest
-from ..store import ObjectStore
+from ..store import ObjectStore, RegistryFolder
+
+if TYPE_CHECKING:  # numpy, which listing versions need not wait for
+    from ..checkpoint import Checkpoint
+    from ..checkpoint.tree import ListedFile
+    from ..container.reader import Container
+    from ..reconstruction.base_weights import BaseWeights, Manifest
 
 
-def open_container(version: VersionRecord, objects: ObjectStore) -> Container:
-    """The container of a version. Raises `ContainerError`, `RegistryError`, `StorageError`."""
-    return Container(objects.path(version.container))
+@dataclass(frozen=True)
+class Repository:
+    """The folder that a registry lies in, the catalog of its names, and its objects.
+
+    It opens what the catalog names. Besides what each method names, all raise `RegistryError` for
+    damage and `StorageError` where the operating system refuses.
+    """
+
+    home: RegistryFolder
+    catalog: Catalog
+    objects: ObjectStore
+
+    def open_container(self, version: VersionRecord) -> Container:
+        """The container of a version; close it. Raises `ContainerError`."""
+        from ..container.reader import Container
+
+        return Container(self.objects.path(version.container))
+
+    @contextlib.contextmanager
+    def open_version(self, version: VersionRecord) -> Iterator[tuple[Container, BaseWeights]]:
+        """The container of a version and the base that it needs. Raises as what opens each."""
+        base = self.base_of(version)
+        with self.open_container(version) as container, self.open_base(base) as weights:
+            yield container, weights
+
+    def base_of(self, version: VersionRecord) -> BaseRecord:
+        """The base that a version needs.
+
+        Raises `BaseMismatch`, which names its digest and the bases that are there.
+        """
+        try:
+            return self.catalog.base(version.base)
+        except NotFound:
+            raise BaseMismatch(
+                f"{version.ref} needs the base {version.base}; the registry has {self.base_names()}",
+                "Add that base with `dsvd base add NAME FILE`.",
+            ) from None
+
+    def base_names(self) -> str:
+        """Every base with its digest, for a message; "none" without any."""
+        named = (f"{base.name} ({base.digest})" for base in self.catalog.bases())
+        return ", ".join(named) or "none"
+
+    def manifest(self, base: BaseRecord) -> Manifest:
+        """The fingerprints of a base's tensors. Raises `RegistryError` if they are another base's."""
+        from ..reconstruction.base_weights import Manifest
+
+        path = self._checked(base.manifest)
+        with storage_errors(path):
+            data = path.read_bytes()
+        manifest = Manifest.from_bytes(data, str(path))
+        if manifest.digest != base.digest:
+            raise RegistryError(f"the manifest of the base {base.name!r} is of another base")
+        return manifest
+
+    def open_base(self, base: BaseRecord) -> BaseWeights:
+        """The weights of a base, each tensor of which is compared with its SHA-256 as it is read.
+
+        Raises `BaseMismatch` if they cannot be read.
+        """
+        from ..reconstruction.base_weights import BaseWeights
+
+        manifest = self.manifest(base)
+        try:
+            checkpoint = self.open_base_checkpoint(base)
+        except DsvdError as error:
+            raise BaseMismatch(
+                f"the base {base.name!r} cannot be read: {error}",
+                "Put its file back, or add the base again with `dsvd base add`.",
+            ) from error
+        return BaseWeights(checkpoint, manifest, base.name)
+
+    def open_base_checkpoint(self, base: BaseRecord) -> Checkpoint:
+        """The file or folder of a base, not compared with anything.
+
+        Raises `BaseMismatch` if it is gone, `CheckpointError`.
+        """
+        from ..checkpoint import open_checkpoint
+        from ..checkpoint.folder import FolderCheckpoint
+
+        if base.link is None and base.is_folder:
+            places = {file.path: self.objects.path(file.sha256) for file in self.listing(base)}
+            return FolderCheckpoint(self.objects.path(base.file), places)
+        if base.link is None:
+            return open_checkpoint(self.objects.path(base.file))
+        return open_checkpoint(_linked(base, base.link))
+
+    def listing(self, base: BaseRecord) -> tuple[ListedFile, ...]:
+        """The files of a base that is a folder in the store. Raises `RegistryError` for damage."""
+        from ..checkpoint.listing import parse_listing
+
+        path = self._checked(base.file)
+        try:
+            with storage_errors(path):
+                return parse_listing(path.read_bytes())
+        except CheckpointError as error:
+            raise RegistryError(f"the listing of the base {base.name!r}: {error}") from error
+
+    def _checked(self, sha256: str) -> Path:
+        """The place of an object whose bytes have been compared with its name."""
+        self.objects.check(sha256)
+        return self.objects.path(sha256)
 
 
-def read_manifest(base: BaseRecord, objects: ObjectStore) -> Manifest:
-    """The manifest of a base. Raises `RegistryError` if it is damaged or another base's."""
-    objects.check(base.manifest)
-    path = objects.path(base.manifest)
-    with storage_errors(path):
-        data = path.read_bytes()
-    manifest = Manifest.from_bytes(data, str(path))
-    if manifest.digest != base.digest:
-        raise RegistryError(f"the manifest of the base {base.name!r} is of another base")
-    return manifest
-
-
-def base_file(base: BaseRecord, objects: ObjectStore) -> Path:
-    """Where the weights of a base lie. Raises `BaseMismatch` if they are gone."""
-    if base.link is None:
-        return objects.path(base.file)
-    if not os.path.exists(base.link):  # noqa: PTH110 - answers no where Path raises
+def _linked(base: BaseRecord, link: Path) -> Path:
+    if not os.path.exists(link):  # noqa: PTH110 - answers no where Path raises
         raise BaseMismatch(
-            f"the base {base.name!r} ({base.digest}) is linked to {base.link}, which is gone",
+            f"the base {base.name!r} ({base.digest}) is linked to {link}, which is gone",
             "Put the file back, or add the base again with `dsvd base add`.",
         )
-    return base.link
-
-
-def open_base(base: BaseRecord, objects: ObjectStore) -> BaseWeights:
-    """The weights of a base, each tensor of which is compared with its SHA-256 as it is read.
-
-    Raises `BaseMismatch` if they cannot be read, `RegistryError`.
-    """
-    manifest = read_manifest(base, objects)
-    try:
-        checkpoint = open_base_checkpoint(base, objects)
-    except DsvdError as error:
-        raise BaseMismatch(
-            f"the base {base.name!r} cannot be read: {error}",
-            "Put its file back, or add the base again with `dsvd base add`.",
-        ) from error
-    return BaseWeights(checkpoint, manifest, base.name)
-
-
-def open_base_checkpoint(base: BaseRecord, objects: ObjectStore) -> Checkpoint:
-    """The file or folder of a base. Raises `BaseMismatch` if it is gone, `CheckpointError`."""
-    place = base_file(base, objects)
-    if base.is_folder and base.link is None:
-        return FolderCheckpoint(place, stored_folder(base, objects))
-    return open_checkpoint(place)
-
-
-def stored_folder(base: BaseRecord, objects: ObjectStore) -> dict[str, Path]:
-    """Where each file lies of a base that is a folder in the store, by its path in that folder.
-
-    Raises `RegistryError` if its listing is damaged.
-    """
-    return {file.path: objects.path(file.sha256) for file in stored_listing(base, objects)}
-
-
-def stored_listing(base: BaseRecord, objects: ObjectStore) -> tuple[ListedFile, ...]:
-    """The files of a base that is a folder in the store. Raises `RegistryError` for damage."""
-    objects.check(base.file)
-    path = objects.path(base.file)
-    try:
-        with storage_errors(path):
-            return parse_listing(path.read_bytes())
-    except CheckpointError as error:
-        raise RegistryError(f"the listing of the base {base.name!r}: {error}") from error
-
-
-def base_of(version: VersionRecord, catalog: Catalog) -> BaseRecord:
-    """The base that a version needs. Raises `BaseMismatch` naming its digest and those there are."""
-    try:
-        return catalog.base(version.base)
-    except NotFound:
-        there = ", ".join(f"{base.name} ({base.digest})" for base in catalog.bases()) or "none"
-        raise BaseMismatch(
-            f"{version.ref} needs the base {version.base}; the registry has {there}",
-            "Add that base with `dsvd base add NAME FILE`.",
-        ) from None
-
-
-@contextlib.contextmanager
-def open_version(
-    version: VersionRecord, catalog: Catalog, objects: ObjectStore
-) -> Iterator[tuple[Container, BaseWeights]]:
-    """The container of a version and the base that it needs. Raises as what opens each."""
-    base = base_of(version, catalog)
-    with open_container(version, objects) as container, open_base(base, objects) as weights:
-        yield container, weights
+    return link

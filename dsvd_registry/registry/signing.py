@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import fs
-from ..catalog import Catalog, SignatureRecord, VersionRecord
+from ..catalog import SignatureRecord, VersionRecord
 from ..errors import DsvdError, RegistryError
 from ..fs import storage_errors
 from ..signing import PublicKey, Signature, fingerprint, statement_of
 from ..signing.signature import MAX_BYTES, decode, decode_several, encode_several
-from ..store import ObjectStore
-from .repository import open_container
-from .verify import Finding
+from .findings import Finding
+from .repository import Repository
 
 if TYPE_CHECKING:
     from ..signing.keys import PrivateKey
@@ -43,28 +42,26 @@ class Signed:
     created: bool
 
 
-def sign(version: VersionRecord, key: PrivateKey, catalog: Catalog, objects: ObjectStore) -> Signed:
+def sign(version: VersionRecord, key: PrivateKey, repository: Repository) -> Signed:
     """Sign a version, whose container is read whole before.
 
     Raises `RegistryError` where that is damaged, `ContainerError`, `StorageError`.
     """
-    objects.check(version.container)
-    with open_container(version, objects) as container:
+    repository.objects.check(version.container)
+    with repository.open_container(version) as container:
         statement = statement_of(container.header, version.container)
-    return attach(version, key.sign(statement), catalog, objects)
+    return attach(version, key.sign(statement), repository)
 
 
-def attach(
-    version: VersionRecord, signature: Signature, catalog: Catalog, objects: ObjectStore
-) -> Signed:
+def attach(version: VersionRecord, signature: Signature, repository: Repository) -> Signed:
     """Keep a signature, which the caller has checked, with its version."""
-    stored = objects.put(signature.encode())
-    created = catalog.add_signature(
+    stored = repository.objects.put(signature.encode())
+    created = repository.catalog.add_signature(
         version.model,
         version.number,
         signer=signature.key.sha256,
         signature=stored.sha256,
-        confirm=lambda: objects.path(stored.sha256),
+        confirm=lambda: repository.objects.path(stored.sha256),
     )
     return Signed(version.ref, signature.key.fingerprint, stored.sha256, created)
 
@@ -78,7 +75,7 @@ def signature_findings(
     versions: Sequence[VersionRecord],
     records: Iterable[SignatureRecord],
     signer: PublicKey | None,
-    objects: ObjectStore,
+    repository: Repository,
 ) -> Iterator[Finding]:
     """What is wrong with the signatures of `versions`; with `signer`, those that lack its own.
 
@@ -92,7 +89,7 @@ def signature_findings(
         valid = set()
         for record in own:
             try:
-                _check(version, record, objects)
+                _check(version, record, repository)
                 valid.add(record.signer)
             except DsvdError as error:
                 yield Finding((version.ref,), f"{_named(record)}: {error}")
@@ -101,9 +98,9 @@ def signature_findings(
             yield Finding((version.ref,), problem)
 
 
-def signatures_of(records: Iterable[SignatureRecord], objects: ObjectStore) -> list[Signature]:
+def signatures_of(records: Iterable[SignatureRecord], repository: Repository) -> list[Signature]:
     """The signatures themselves. Raises `RegistryError`, `SignatureError`, `StorageError`."""
-    return [_read(record, objects) for record in records]
+    return [_read(record, repository) for record in records]
 
 
 def beside(file: Path) -> Path:
@@ -144,16 +141,16 @@ def read_beside(file: Path, statement: bytes) -> tuple[Signature, ...]:
     return signatures
 
 
-def _check(version: VersionRecord, record: SignatureRecord, objects: ObjectStore) -> None:
-    signature = _read(record, objects)
-    with open_container(version, objects) as container:
+def _check(version: VersionRecord, record: SignatureRecord, repository: Repository) -> None:
+    signature = _read(record, repository)
+    with repository.open_container(version) as container:
         statement = statement_of(container.header, version.container)
     signature.check(statement, "it")
 
 
-def _read(record: SignatureRecord, objects: ObjectStore) -> Signature:
-    objects.check(record.signature)
-    path = objects.path(record.signature)
+def _read(record: SignatureRecord, repository: Repository) -> Signature:
+    repository.objects.check(record.signature)
+    path = repository.objects.path(record.signature)
     with storage_errors(path), path.open("rb") as file:
         signature = decode(file.read(MAX_BYTES + 1), f"object {record.signature}")
     if signature.key.sha256 != record.signer:

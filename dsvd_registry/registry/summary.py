@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from ..catalog import BaseRecord
 from ..container.reader import Container
-from ..store import ObjectStore
 from .report import report
-from .repository import read_manifest
+from .repository import Repository
 
 Summary = dict[str, int | float | str]
 
 
-def summary_of(sha256: str, base: BaseRecord, objects: ObjectStore) -> Summary:
+def summary_of(sha256: str, base: BaseRecord, repository: Repository) -> Summary:
     """Figures of the container `sha256`."""
-    with Container(objects.path(sha256)) as container:
-        return summary_of_open(container, base, objects)
+    with Container(repository.objects.path(sha256)) as container:
+        return summary_of_open(container, base, repository)
 
 
-def summary_of_open(container: Container, base: BaseRecord, objects: ObjectStore) -> Summary:
+def summary_of_open(container: Container, base: BaseRecord, repository: Repository) -> Summary:
     """Figures of an open container, in the store or not."""
-    found = report(container, (tensor.name for tensor in read_manifest(base, objects).tensors))
+    found = report(container, (tensor.name for tensor in repository.manifest(base).tensors))
     summary: Summary = {row.kind: row.tensors for row in found.kinds}
     return summary | {
         "tau": found.tau,

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ParamSpec
 
-from ..catalog import BaseRecord, Catalog, VersionRecord
+from ..catalog import BaseRecord, VersionRecord
 from ..catalog.faults import DamagedCatalogError
 from ..catalog.records import ResidualRecord
 from ..container.reader import Container
 from ..errors import DsvdError
 from ..progress import Meter, Progress, silent
-from ..store import ObjectStore, RegistryFolder
+from ..signing import PublicKey
 from ..store.damaged_events import damaged_events
 from ..threads import threads
+from .findings import Finding, Verified
 from .fingerprint import fingerprint_checkpoint
-from .repository import (
-    base_of,
-    open_base_checkpoint,
-    open_version,
-    read_manifest,
-    stored_listing,
-)
+from .repository import Repository
 from .residuals import opened_lossless
+from .signing import signature_findings
 
 P = ParamSpec("P")
 
@@ -35,47 +31,51 @@ DAMAGED_EVENT = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong: `subjects` are the versions, and the base, that it hits."""
+def verify(
+    repository: Repository,
+    ref: str | None,
+    *,
+    deep: bool,
+    signer: PublicKey | None,
+    progress: Progress,
+) -> Verified:
+    """Look for damage in the version that `ref` means and in its base; without a `ref`, in all.
 
-    subjects: tuple[str, ...]
-    problem: str
+    `deep`: also make in memory what each version gives. `signer`: also find a signature by it.
+    """
+    catalog = repository.catalog
+    of_log = verify_log(repository) if ref is None else ()
+    if any(found.subjects == CATALOG for found in of_log):
+        # It says what there is: from there on nothing would be sure.
+        return Verified(0, 0, 0, deep, of_log)
+    if ref is None:
+        versions, bases = catalog.versions(), catalog.bases()
+    else:
+        versions = [catalog.version(ref)]
+        bases = [base for base in catalog.bases() if base.digest == versions[0].base]
+    found = verify_objects(versions, bases, repository, deep=deep, progress=progress)
+    records = catalog.signatures(None if ref is None else versions[0].ref)
+    signatures = tuple(signature_findings(versions, records, signer, repository))
+    return replace(found, findings=(*of_log, *found.findings, *signatures))
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What was looked at, and all that was wrong with it."""
-
-    versions: int
-    bases: int
-    bytes_read: int
-    deep: bool
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_well(self) -> bool:
-        return not self.findings
-
-
-def verify_log(catalog: Catalog, folder: RegistryFolder) -> tuple[Finding, ...]:
+def verify_log(repository: Repository) -> tuple[Finding, ...]:
     """Read every event, and compare each row of the catalog with what the events make."""
     try:
-        catalog.check_log()
+        repository.catalog.check_log()
     except DamagedCatalogError as error:
         return (Finding(CATALOG, f"{error}; nothing else was looked at"),)
     except DsvdError as error:
-        damaged = damaged_events(folder).values()
+        damaged = damaged_events(repository.home).values()
         problems = [f"{path} {DAMAGED_EVENT}" for path in damaged] or [f"{error}. {error.hint}"]
         return tuple(Finding(("event log",), problem) for problem in problems)
     return ()
 
 
-def verify(
+def verify_objects(
     versions: list[VersionRecord],
     bases: list[BaseRecord],
-    catalog: Catalog,
-    objects: ObjectStore,
+    repository: Repository,
     *,
     deep: bool,
     progress: Progress,
@@ -97,13 +97,13 @@ def verify(
     meter = Meter(progress, "verifying", total)
     findings: list[Finding] = []
     with threads() as pool:
-        of_bases = [pool.submit(_problems, _base_problems, base, objects) for base in bases]
+        of_bases = [pool.submit(_problems, _base_problems, base, repository) for base in bases]
         of_containers = [
-            pool.submit(_problems, _container_problems, sharing[0], objects)
+            pool.submit(_problems, _container_problems, sharing[0], repository)
             for sharing in containers.values()
         ]
         of_residuals = [
-            pool.submit(_problems, _residual_problems, having[0], objects)
+            pool.submit(_problems, _residual_problems, having[0], repository)
             for having in residuals.values()
         ]
         for base, found in zip(bases, of_bases, strict=True):
@@ -111,15 +111,15 @@ def verify(
             findings += _findings((f"base {base.name}", *needed_by), found.result())
             meter.advance(base.size)
         for sharing, found in zip(containers.values(), of_containers, strict=True):
-            problems = found.result() + _problems(_lacking_base, sharing[0], catalog)
+            problems = found.result() + _problems(_lacking_base, sharing[0], repository)
             if deep and not problems:
-                problems = _problems(_result_problems, sharing[0], catalog, objects)
+                problems = _problems(_result_problems, sharing[0], repository)
             findings += _findings((version.ref for version in sharing), problems)
             meter.advance(sharing[0].size)
         for ((residual, _), having), found in zip(residuals.items(), of_residuals, strict=True):
             problems = found.result()
             if deep and not problems:
-                problems = _problems(_source_problems, having[0], catalog, objects)
+                problems = _problems(_source_problems, having[0], repository)
             findings += _findings((version.ref for version in having), problems)
             meter.advance(residual.size)
     return Verified(len(versions), len(bases), total, deep, tuple(findings))
@@ -140,15 +140,15 @@ def _problems(look: Callable[P, Iterable[str]], *where: P.args, **how: P.kwargs)
     return found
 
 
-def _base_problems(base: BaseRecord, objects: ObjectStore) -> Iterator[str]:
-    manifest = read_manifest(base, objects)
+def _base_problems(base: BaseRecord, repository: Repository) -> Iterator[str]:
+    manifest = repository.manifest(base)
     if base.link is None:
-        objects.check(base.file)
+        repository.objects.check(base.file)
         if base.is_folder:
-            for file in stored_listing(base, objects):
-                objects.check(file.sha256)
+            for file in repository.listing(base):
+                repository.objects.check(file.sha256)
         return
-    with open_base_checkpoint(base, objects) as checkpoint:
+    with repository.open_base_checkpoint(base) as checkpoint:
         found = fingerprint_checkpoint(checkpoint, silent)
     was = {tensor.name: tensor for tensor in manifest.tensors}
     now = {tensor.name: tensor for tensor in found.tensors}
@@ -157,8 +157,8 @@ def _base_problems(base: BaseRecord, objects: ObjectStore) -> Iterator[str]:
             yield f"tensor {name!r} of {base.link} is not what it was when the base was added"
 
 
-def _container_problems(version: VersionRecord, objects: ObjectStore) -> Iterator[str]:
-    with Container(objects.path(version.container)) as container:
+def _container_problems(version: VersionRecord, repository: Repository) -> Iterator[str]:
+    with Container(repository.objects.path(version.container)) as container:
         digest = container.check_file()
         if container.header.base_digest != version.base:
             yield "the container was made against another base than the catalog says"
@@ -168,46 +168,42 @@ def _container_problems(version: VersionRecord, objects: ObjectStore) -> Iterato
         yield f"object {version.container} is damaged: its bytes have another SHA-256"
 
 
-def _residual_problems(version: VersionRecord, objects: ObjectStore) -> Iterator[str]:
+def _residual_problems(version: VersionRecord, repository: Repository) -> Iterator[str]:
     """Of the residual of a version that has one."""
     from ..residual.reader import Residual  # numpy, which listing versions need not wait for
 
     assert version.residual is not None
     sha256 = version.residual.sha256
-    objects.check(sha256)
-    with Residual(objects.path(sha256)) as residual:
+    repository.objects.check(sha256)
+    with Residual(repository.objects.path(sha256)) as residual:
         if residual.header.container != version.container:
             yield f"object {sha256}, its residual, goes with another container"
 
 
-def _lacking_base(version: VersionRecord, catalog: Catalog) -> Iterable[str]:
-    base_of(version, catalog)
+def _lacking_base(version: VersionRecord, repository: Repository) -> Iterable[str]:
+    repository.base_of(version)
     return ()
 
 
-def _result_problems(
-    version: VersionRecord, catalog: Catalog, objects: ObjectStore
-) -> Iterable[str]:
+def _result_problems(version: VersionRecord, repository: Repository) -> Iterable[str]:
     # Only here are tensors needed, and torch with them.
     from ..reconstruction.proving import proven_by_digest
 
     with (
-        open_version(version, catalog, objects) as (container, weights),
+        repository.open_version(version) as (container, weights),
         proven_by_digest(container, weights) as recorded,
     ):
         recorded.check(recorded.made.digests())
     return ()
 
 
-def _source_problems(
-    version: VersionRecord, catalog: Catalog, objects: ObjectStore
-) -> Iterable[str]:
+def _source_problems(version: VersionRecord, repository: Repository) -> Iterable[str]:
     """Whether a lossless version gives its source."""
     from ..reconstruction.proving import proven_by_digest
 
     with (
-        open_version(version, catalog, objects) as (container, weights),
-        opened_lossless(version, objects) as lossless,
+        repository.open_version(version) as (container, weights),
+        opened_lossless(version, repository) as lossless,
         proven_by_digest(container, weights, lossless) as recorded,
     ):
         recorded.check(recorded.made.digests())

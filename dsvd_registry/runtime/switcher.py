@@ -9,7 +9,6 @@ from ..catalog import VersionRecord
 from ..closing import Closing
 from ..errors import Conflict
 from ..registry import Registry
-from ..registry.access import base_weights_of, container_of
 from .changes import find_changes
 from .fitting import check_nothing_else
 from .live import LiveWeights, Tensors
@@ -87,7 +86,7 @@ class SubjectSwitcher(Closing):
             return
         tensors = tensors_of(self._pipeline)
         base = self._base_of(version, tensors)
-        with container_of(version, self._registry) as container:
+        with self._registry.repository.open_container(version) as container:
             found = find_changes(version.ref, container.header, base)
             check_nothing_else(tensors, base.sources, found.changed)
             maker = Maker(container, base.weights, tau)
@@ -125,7 +124,8 @@ class SubjectSwitcher(Closing):
         pipeline, base = infos_of(tensors), self._base
         if base is not None and (base.weights.digest, base.pipeline) == (version.base, pipeline):
             return base
-        new = PipelineBase(base_weights_of(version, self._registry), pipeline)
+        repository = self._registry.repository
+        new = PipelineBase(repository.open_base(repository.base_of(version)), pipeline)
         with contextlib.ExitStack() as on_error:
             on_error.enter_context(new)
             self._live.check_restores(new, version.ref)

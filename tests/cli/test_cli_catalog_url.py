@@ -62,7 +62,7 @@ def test_the_environment(
     assert len(dsvd("ls", "--json").document) == 2
     assert (tmp_path / "elsewhere.sqlite").exists()
     with Registry.open() as registry:
-        assert registry._catalog._database.where == str(tmp_path / "elsewhere.sqlite")
+        assert registry.repository.catalog._database.where == str(tmp_path / "elsewhere.sqlite")
     assert Registry.rebuild_catalog().versions == 2
     other = tmp_path / "other.sqlite"
     assert dsvd("ls", "--catalog", f"sqlite:///{other}").code == 0

@@ -34,7 +34,7 @@ def make_golden(place: Path) -> Golden:
     save(base, place / "base.safetensors")
     save(tuned, place / "tuned.safetensors")
     with Registry.init(place / "registry") as registry:
-        registry.base_add("golden", place / "base.safetensors")
+        registry.add_base("golden", place / "base.safetensors")
         added = registry.add(
             place / "tuned.safetensors", base="golden", name="tuned", tau=TAU
         ).version

@@ -24,7 +24,7 @@ def registry(tmp_path: Path) -> Registry:
     save_file(base, tmp_path / "base.safetensors")
     save_file(tuned, tmp_path / "tuned.safetensors")
     registry = Registry.init(tmp_path / "registry")
-    registry.base_add("base", tmp_path / "base.safetensors")
+    registry.add_base("base", tmp_path / "base.safetensors")
     registry.add(tmp_path / "tuned.safetensors", base="base", name="subject", tau=0.9)
     return registry
 

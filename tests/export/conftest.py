@@ -102,7 +102,7 @@ def subject_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subj
             save_file(base, folder / "base.safetensors")
             save_file(in_layout(family, layout, changed(pipeline)), folder / "subject.safetensors")
             registry = Registry.init(folder / "registry")
-            registry.base_add("base", folder / "base.safetensors")
+            registry.add_base("base", folder / "base.safetensors")
             registry.add(folder / "subject.safetensors", base="base", tau=TAU)
             with registry.tensors("subject") as tensors:
                 version = {name: tensors[name].clone() for name in tensors}

@@ -153,7 +153,7 @@ def test_a_linked_base_is_not_written_over(mixed: Subject, tmp_path: Path) -> No
     base = tmp_path / "base.safetensors"
     save_file(mixed.base, base)
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", base, link=True)
+        registry.add_base("base", base, link=True)
         mixed.registry.export_container("mixed", tmp_path / "mixed.dsvd")
         registry.import_container(tmp_path / "mixed.dsvd")
         with pytest.raises(Conflict, match="is the file of the base"):
@@ -202,7 +202,7 @@ def test_what_has_no_lora_names(case: str, tmp_path: Path) -> None:
     save_file(base, tmp_path / "base.safetensors")
     save_file({name: t + noisy(t) for name, t in base.items()}, tmp_path / "ft.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", tmp_path / "base.safetensors")
+        registry.add_base("base", tmp_path / "base.safetensors")
         registry.add(tmp_path / "ft.safetensors", base="base")
         with pytest.raises(InvalidArgument, match=words) as caught:
             registry.export_lora("ft", tmp_path / "lora.safetensors", format="peft")

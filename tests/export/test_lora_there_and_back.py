@@ -39,7 +39,7 @@ def registry(
     if request.param == "kohya":
         file, layout = save(kohya(trained), folder / "lora.safetensors"), "diffusers"
     registry = Registry.init(folder / "registry")
-    registry.base_add("base", trained.base.files[layout])
+    registry.add_base("base", trained.base.files[layout])
     registry.add(file, base="base", name="lora")
     return registry
 

@@ -45,7 +45,7 @@ def test_init(tmp_path: Path) -> None:
             else Registry.init(copy / "registry") as registry
         ):
             assert registry.verify().is_well and not registry.versions(), where
-            registry.collect(grace_days=-1)
+            registry.collect_garbage(grace_days=-1)
         assert not any((copy / "registry/tmp").iterdir()), where
     assert len(seen) >= 9
 

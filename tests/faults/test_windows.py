@@ -84,7 +84,7 @@ def test_every_command(tmp_path: Path, name: str) -> None:
     run(SCENARIOS[name], at)
     with Registry.open(at / "registry") as registry:
         assert registry.verify(deep=True).is_well
-        assert registry.collect(grace_days=-1).temporary_files == 0
+        assert registry.collect_garbage(grace_days=-1).temporary_files == 0
         assert registry.verify(deep=True).is_well
     assert not any((at / "registry/tmp").iterdir())
 

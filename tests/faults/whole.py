@@ -79,7 +79,7 @@ class Whole:
                 found == expected if same_run else _without_times(found) == _without_times(expected)
             )
             assert registry.verify().findings == ()
-            registry.collect(grace_days=-1)
+            registry.collect_garbage(grace_days=-1)
         left = tree_of(at / "registry")
         assert _objects(left) == self._objects[happened]
         assert not [path for path in left if path.startswith("tmp/")]
@@ -150,6 +150,6 @@ def _at_event(before: Path, after: Path, number: int, copy: Path) -> Shown:
         if int(path.name[:9]) > number:
             path.unlink()
     with Registry.open(copy) as registry:
-        registry.collect(grace_days=-1)
+        registry.collect_garbage(grace_days=-1)
         assert registry.verify(deep=True).findings == ()
         return shown(registry)

@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with one_thread():
         for name, link in (("registry", False), ("linked", True)):
             with Registry.init(folder / name) as registry:
-                registry.base_add("base", folder / "base.safetensors", link=link)
+                registry.add_base("base", folder / "base.safetensors", link=link)
                 registry.add(folder / "tuned.safetensors", base="base", name="subject")
                 registry.add(folder / "other.safetensors", base="base", name="other")
     return folder
@@ -166,6 +166,6 @@ def test_swapped_while_it_is_added(own: Path, verb: str, swap: str) -> None:
             if verb == "add":
                 registry.add(source, base="base", name="new", tau=0.31, progress=change)
             else:
-                registry.base_add("new", source, progress=change)
+                registry.add_base("new", source, progress=change)
         assert swapped and (registry.versions(), registry.bases()) == before
         assert registry.verify(deep=True).is_well

@@ -337,11 +337,11 @@ def test_fine_tune_made_to_look_like_another_base(tmp_path: Path) -> None:
         save_file(tensors, tmp_path / f"{name}.safetensors", {"format": "pt", "base": "base"})
     exported = tmp_path / "x.dsvd"
     with Registry.init(tmp_path / "one") as registry:
-        registry.base_add("base", tmp_path / "base.safetensors")
+        registry.add_base("base", tmp_path / "base.safetensors")
         registry.add(tmp_path / "tuned.safetensors", base="base", name="subject")
         registry.export_container("subject", exported)
     with Registry.init(tmp_path / "two") as registry:
-        registry.base_add("base", tmp_path / "other.safetensors")
+        registry.add_base("base", tmp_path / "other.safetensors")
         with pytest.raises(BaseMismatch):
             registry.import_container(exported, name="subject")
         assert not registry.versions()

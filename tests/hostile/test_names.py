@@ -70,7 +70,7 @@ def steering(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(base, folder / "base\x1b[2J\u202e.safetensors")
     save_file(tuned, folder / "tuned\x1b[2J\u202e.safetensors", {"a\u202e": "\x1b[2J"})
     with one_thread(), Registry.init(folder / "registry") as registry:
-        registry.base_add("base", folder / "base\x1b[2J\u202e.safetensors", link=True)
+        registry.add_base("base", folder / "base\x1b[2J\u202e.safetensors", link=True)
     return folder
 
 
@@ -113,7 +113,7 @@ def test_a_model_is_not_called_by_every_file(tmp_path: Path, stem: str) -> None:
     source = tmp_path / f"{stem}.safetensors"
     save_file({"w": torch.randn(8, 6)}, source)
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", tmp_path / "base.safetensors")
+        registry.add_base("base", tmp_path / "base.safetensors")
         with pytest.raises(InvalidArgument) as caught:
             registry.add(source, base="base")
         assert str(caught.value).isprintable()
@@ -130,7 +130,7 @@ def test_twins_of_tensors_and_paths(tmp_path: Path, twins: str) -> None:
     save_file(base, tmp_path / "base.safetensors")
     save_file(tuned, tmp_path / "tuned.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", tmp_path / "base.safetensors")
+        registry.add_base("base", tmp_path / "base.safetensors")
         registry.add(tmp_path / "tuned.safetensors", base="base", name="x")
         registry.materialize("x", tmp_path / "out.safetensors")
     with safe_open(tmp_path / "out.safetensors", "pt") as result:
@@ -152,19 +152,19 @@ def test_twins_of_models_and_labels(tmp_path: Path) -> None:
     save_file({"w": torch.randn(8, 6)}, tmp_path / "tuned.safetensors")
     save_file({"w": torch.randn(8, 6)}, tmp_path / "third.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", tmp_path / "base.safetensors")
+        registry.add_base("base", tmp_path / "base.safetensors")
         with pytest.raises(Conflict):
-            registry.base_add("BASE", tmp_path / "third.safetensors")
+            registry.add_base("BASE", tmp_path / "third.safetensors")
         registry.add(tmp_path / "tuned.safetensors", base="base", name="subject")
         with pytest.raises(Conflict):
             registry.add(tmp_path / "third.safetensors", base="base", name="Subject")
         registry.add(tmp_path / "third.safetensors", base="base", name="subject")
-        registry.alias_set("prod", "subject@1")
-        registry.tag("subject@1", "dog")
+        registry.set_alias("prod", "subject@1")
+        registry.add_tag("subject@1", "dog")
         with pytest.raises(Conflict):
-            registry.alias_set("PROD", "subject@2")
+            registry.set_alias("PROD", "subject@2")
         with pytest.raises(Conflict):
-            registry.tag("subject@1", "DOG")
+            registry.add_tag("subject@1", "DOG")
         for name in ("ſubject", "\uff53ubject", f"subject{COMPOSED}", "subject\u0301"):
             with pytest.raises(DsvdError):
                 registry.add(tmp_path / "third.safetensors", base="base", name=name)

@@ -176,5 +176,5 @@ def registry_of(path: Path, base: State) -> Registry:
 
     save_file(base, path / "base.safetensors")
     registry = Registry.init(path / "registry")
-    registry.base_add("sd15", path / "base.safetensors")
+    registry.add_base("sd15", path / "base.safetensors")
     return registry

@@ -36,7 +36,7 @@ def test_a_file_of_diffusers(
     family: str, layout: str, lora_of: Callable[[str], Trained], registry: Registry, tmp_path: Path
 ) -> None:
     trained = lora_of(family)
-    registry.base_add("base", trained.base.files[layout])
+    registry.add_base("base", trained.base.files[layout])
     added = registry.add(trained.file, base="base", name="lora")
     base = load_file(trained.base.files[layout])
     made = registry.materialize("lora", tmp_path / "merged.safetensors")
@@ -72,7 +72,7 @@ def test_a_file_of_kohya(
     """With an alpha for each module."""
     trained = lora_of(family)
     file = save(kohya(trained, original_words=words == "original"), tmp_path / "lora.safetensors")
-    registry.base_add("base", trained.base.files[layout])
+    registry.add_base("base", trained.base.files[layout])
     registry.add(file, base="base", name="lora")
     base = load_file(trained.base.files[layout])
     close(weights(registry, "lora"), trained.merged[layout], base, 1e-5)
@@ -91,7 +91,7 @@ def test_a_file_of_kohya_as_diffusers_loads_it(
     state = kohya(trained, original_words=family == "sdxl", alpha=2.0)
     file = save(state, tmp_path / "lora.safetensors")
     merged = merged_by_diffusers(trained.base, file, list(trained.layers))
-    registry.base_add("base", trained.base.files[layout])
+    registry.add_base("base", trained.base.files[layout])
     registry.add(file, base="base", name="lora")
     base = load_file(trained.base.files[layout])
     close(weights(registry, "lora"), merged[layout], base, 1e-5)

@@ -64,7 +64,7 @@ def create(
     count = count_steps(kill_at)
     there = (root / "registry.json").exists()
     with Registry.open(root) if there else Registry.init(root) as registry:
-        registry.base_add("base", base)
+        registry.add_base("base", base)
         for source, arguments in additions:
             reports.send(("added", registry.add(source, **arguments).ref))
     reports.send((None, count()))

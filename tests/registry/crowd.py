@@ -75,22 +75,22 @@ class Member:
             registry.report(ref)
             registry.history(ref.partition("@")[0])
         elif what == "remove":
-            registry.remove(ref)
+            registry.remove_version(ref)
             self.removed.append(ref)
         elif what == "alias":
             alias = chance.choice(("prod", "beta"))
             if chance.random() < 0.5:
-                registry.alias_set(alias, ref)
+                registry.set_alias(alias, ref)
             else:
-                registry.alias_remove(ref.partition("@")[0], alias)
+                registry.remove_alias(ref.partition("@")[0], alias)
         elif what == "tag":
             tag = f"{self._name}-{len(self.tags)}"
-            registry.tag(ref, tag)
+            registry.add_tag(ref, tag)
             self.tags.append((ref, tag))
         elif what == "gc":
-            registry.collect()
+            registry.collect_garbage()
         else:
-            registry.collect(grace_days=0)
+            registry.collect_garbage(grace_days=0)
 
     def _any_version(self) -> str:
         versions = self._registry.versions()

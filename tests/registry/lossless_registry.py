@@ -43,7 +43,7 @@ def make(at: Path) -> None:
     """The sources; a registry with `one`, `two` and `pickled`, lossless, and `lossy` of one's source."""
     write_sources(at)
     with Registry.init(at / "registry") as registry:
-        registry.base_add("base", at / "base.safetensors")
+        registry.add_base("base", at / "base.safetensors")
         for name, file in (
             ("one", "one.safetensors"),
             ("two", "two.safetensors"),
@@ -70,7 +70,7 @@ def attach_as_it_is(registry: Registry, ref: str, data: bytes) -> Path:
     """Let the version have this residual, whatever it says: the catalog does not read it."""
     stored = ObjectStore(RegistryFolder(registry.folder)).put(data)
     version = registry.version(ref)
-    registry._catalog.set_residual(
+    registry.repository.catalog.set_residual(
         version.model, version.number, residual=stored.sha256, size=stored.size
     )
     return object_path(registry.folder, stored.sha256)

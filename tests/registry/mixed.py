@@ -56,7 +56,7 @@ class Mixed:
         )
         other = registry.version("other")
         assert other.residual is not None
-        (signature,) = registry._catalog.signatures("subject@1")
+        (signature,) = registry.repository.catalog.signatures("subject@1")
         digest = {
             "container": version.container,
             "base": file.file,
@@ -112,17 +112,17 @@ def make(place: Path) -> Mixed:
     save_file(tuned(base), place / "tree-tuned.safetensors")
     (place / "key").write_bytes(KEY)
     with Registry.init(place / "registry") as registry:
-        registry.base_add("file", place / "file.safetensors")
-        registry.base_add("link", place / "link.safetensors", link=True)
-        registry.base_add("tree", place / "tree")
+        registry.add_base("file", place / "file.safetensors")
+        registry.add_base("link", place / "link.safetensors", link=True)
+        registry.add_base("tree", place / "tree")
         for tau in (0.8, 0.5):
             registry.add(place / "file-tuned.safetensors", base="file", name="subject", tau=tau)
         tuned_file = place / "file-tuned.safetensors"
         registry.add(tuned_file, base="file", name="other", tau=0.3, lossless=True)
         registry.add(place / "link-tuned.safetensors", base="link", name="linked", tau=0.5)
         registry.add(place / "tree-tuned.safetensors", base="tree", name="tree", tau=0.5)
-        registry.alias_set("prod", "subject@1")
-        registry.tag("other@1", "good")
+        registry.set_alias("prod", "subject@1")
+        registry.add_tag("other@1", "good")
         registry.sign("subject@1", place / "key")
         registry.export_container("subject@1", place / "exported.dsvd")
         registry.export_container("other@1", place / "other.dsvd")

@@ -68,7 +68,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.mark.parametrize(("base", "tuned"), [("original", "diffusers"), ("diffusers", "original")])
 def test_across(pair: Tuned, registry: Registry, tmp_path: Path, base: str, tuned: str) -> None:
-    registry.base_add("base", pair.base[base])
+    registry.add_base("base", pair.base[base])
     added = registry.add(pair.tuned[tuned], base="base", name="subject", tau=1.0)
     report = registry.report(added.ref)
     source = load_file(pair.tuned[tuned])
@@ -95,7 +95,7 @@ def test_the_layout_of_the_base_costs_nothing(
     """The same delta is taken of the same numbers, wherever they stand in the base."""
     sizes = {}
     for layout in ("original", "diffusers"):
-        registry.base_add(layout, pair.base[layout])
+        registry.add_base(layout, pair.base[layout])
         added = registry.add(pair.tuned["diffusers"], base=layout, name=layout, tau=0.8)
         sizes[layout] = added.version.size
     # Names of base tensors of another layout stand in the header besides.
@@ -109,7 +109,7 @@ def test_the_layout_of_the_base_costs_nothing(
 
 
 def test_reading_needs_no_diffusers(pair: Tuned, registry: Registry, tmp_path: Path) -> None:
-    registry.base_add("base", pair.base["original"])
+    registry.add_base("base", pair.base["original"])
     registry.add(pair.tuned["diffusers"], base="base", name="subject")
     script = (
         "import sys; from dsvd_registry import Registry\n"
@@ -124,7 +124,7 @@ def test_another_family_is_told_by_name(pair: Tuned, registry: Registry, tmp_pat
     pipeline = PIPELINES[other]()
     states = {name: model.state_dict() for name, model in models(pipeline).items()}
     save_file({n: t.clone() for n, t in named(states).items()}, tmp_path / "other.safetensors")
-    registry.base_add("base", pair.base["original"])
+    registry.add_base("base", pair.base["original"])
     with pytest.raises(BaseMismatch, match="Stable Diffusion") as caught:
         registry.add(tmp_path / "other.safetensors", base="base", name="subject")
     for family in (pair.family, other):

@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def registry(tmp_path: Path, base_file: Path) -> Iterator[Registry]:
     with Registry.init(tmp_path / "registry") as opened:
-        opened.base_add("base", base_file)
+        opened.add_base("base", base_file)
         yield opened
 
 
@@ -181,7 +181,7 @@ def test_lora_files_too(registry: Registry, folder: Path) -> None:
 
 def test_each_finds_its_own_base(registry: Registry, folder: Path, tmp_path: Path) -> None:
     other = {name: -tensor for name, tensor in base_weights().items()}
-    registry.base_add("other", write_safetensors(other, tmp_path / "other.safetensors"))
+    registry.add_base("other", write_safetensors(other, tmp_path / "other.safetensors"))
     of_other = {name: -tensor for name, tensor in tuned(50).items()}
     write_safetensors(of_other, folder / "a-other.safetensors")
     strange = {name: torch.randn(tensor.shape) for name, tensor in base_weights().items()}
@@ -313,7 +313,7 @@ def test_killed_and_run_again(
     assert [one.outcome for one in found.files] == ["there"] * file + ["added"] * (NUMBER - file)
     assert [one.ref for one in found.files] == refs(registry) == ALL_REFS
     assert registry.verify(deep=True).is_well
-    registry.collect(grace_days=0)
+    registry.collect_garbage(grace_days=0)
     assert not list((root / "tmp").iterdir())
     assert registry.usage().reclaimable == 0
 

@@ -12,8 +12,6 @@ from dsvd_registry import Registry
 from dsvd_registry.container.reader import Container
 from dsvd_registry.errors import BaseMismatch, CheckpointError, Conflict, DsvdError, NotFound
 from dsvd_registry.reconstruction.reconstruction import Reconstruction
-from dsvd_registry.registry.repository import open_base
-from dsvd_registry.store import ObjectStore, RegistryFolder
 
 from .conftest import (
     TAU,
@@ -61,7 +59,7 @@ def test_a_copied_base_needs_its_file_no_more(tmp_path: Path, pair: Pair) -> Non
     file = tmp_path / "base.safetensors"
     file.write_bytes(pair.base_file.read_bytes())
     with Registry.init(tmp_path / "registry") as registry:
-        base = registry.base_add("sd15", file)
+        base = registry.add_base("sd15", file)
         file.unlink()
         assert base.link is None
         stored = object_path(registry.folder, base.file)
@@ -137,12 +135,11 @@ def test_the_needed_digest_and_the_one_that_is_there(
     registry: Registry, pair: Pair, tmp_path: Path
 ) -> None:
     other = dict(pair.base, tied=pair.base["tied"] + 1)
-    base = registry.base_add("other", write_safetensors(other, tmp_path / "o.safetensors"))
+    base = registry.add_base("other", write_safetensors(other, tmp_path / "o.safetensors"))
     version = registry.version("subject")
-    objects = ObjectStore(RegistryFolder(registry.folder))
     with (
         Container(object_path(registry.folder, version.container)) as container,
-        open_base(base, objects) as weights,
+        registry.repository.open_base(base) as weights,
         pytest.raises(BaseMismatch) as caught,
     ):
         Reconstruction(container, weights, TAU)
@@ -157,13 +154,12 @@ def test_a_base_with_more_tensors_and_other_names_suits(
 ) -> None:
     renamed = {f"model.{name}": tensor for name, tensor in pair.base.items()}
     renamed["position_ids"] = torch.arange(77)
-    base = registry.base_add("more", write_safetensors(renamed, tmp_path / "m.safetensors"))
+    base = registry.add_base("more", write_safetensors(renamed, tmp_path / "m.safetensors"))
     version = registry.version("subject")
     assert base.digest != version.base
-    objects = ObjectStore(RegistryFolder(registry.folder))
     with (
         Container(object_path(registry.folder, version.container)) as container,
-        open_base(base, objects) as weights,
+        registry.repository.open_base(base) as weights,
     ):
         (found,) = Reconstruction(container, weights, TAU).digests()
         assert found.sha256 == container.header.results[0].sha256
@@ -171,10 +167,10 @@ def test_a_base_with_more_tensors_and_other_names_suits(
 
 def test_a_base_that_is_needed_stays(registry: Registry) -> None:
     with pytest.raises(Conflict, match="subject@1"):
-        registry.base_remove("sd15")
+        registry.remove_base("sd15")
     registry.materialize("subject", registry.folder.parent / "out.safetensors")
-    registry.remove("subject@1")
-    assert registry.base_remove("sd15").name == "sd15"
+    registry.remove_version("subject@1")
+    assert registry.remove_base("sd15").name == "sd15"
     assert registry.bases() == []
 
 
@@ -204,7 +200,7 @@ def test_a_name_that_holds_other_weights(registry: Registry, pair: Pair) -> None
     before = files_in(registry.folder / "objects"), registry.bases()
     for name in ("sd15", "SD15"):
         with pytest.raises(Conflict, match="sd15 is taken"):
-            registry.base_add(name, pair.tuned_file)
+            registry.add_base(name, pair.tuned_file)
     assert (files_in(registry.folder / "objects"), registry.bases()) == before
 
 
@@ -212,7 +208,7 @@ def test_weights_that_have_a_name(registry: Registry, pair: Pair, tmp_path: Path
     before = files_in(registry.folder / "objects"), registry.bases()
     for file in (pair.base_file, write_pickle(pair.base, tmp_path / "base.ckpt")):
         with pytest.raises(Conflict, match="these weights are the base sd15 already"):
-            registry.base_add("again", file)
+            registry.add_base("again", file)
     assert (files_in(registry.folder / "objects"), registry.bases()) == before
 
 
@@ -220,7 +216,7 @@ def test_weights_that_have_a_name(registry: Registry, pair: Pair, tmp_path: Path
 def test_adding_a_damaged_base_again_repairs_it(registry: Registry, pair: Pair, which: str) -> None:
     flip(object_path(registry.folder, getattr(registry.base("sd15"), which)), -20)
     assert not registry.verify().is_well
-    registry.base_add("sd15", pair.base_file)
+    registry.add_base("sd15", pair.base_file)
     assert registry.verify(deep=True).is_well
 
 
@@ -244,5 +240,5 @@ def test_a_file_that_is_no_checkpoint(registry: Registry, tmp_path: Path, conten
     with pytest.raises(CheckpointError, match=str(source)):
         registry.add(source, base="sd15", name="other")
     with pytest.raises(CheckpointError, match=str(source)):
-        registry.base_add("other", source)
+        registry.add_base("other", source)
     assert files_in(registry.folder / "objects") == before

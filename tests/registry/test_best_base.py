@@ -74,8 +74,8 @@ def test_its_own_base_beside_a_sibling(
     name: str, base: str, tuned: str, family_of: Callable[[str], Family], registry: Registry
 ) -> None:
     family = family_of(name)
-    registry.base_add("a-sibling", family.file("sibling", base))
-    registry.base_add("own", family.file("base", base))
+    registry.add_base("a-sibling", family.file("sibling", base))
+    registry.add_base("own", family.file("base", base))
     match = registry.best_base(family.file("subject", tuned))
     assert match.is_sure
     assert match.sure() == match.best.name == "own"
@@ -90,8 +90,8 @@ def test_its_own_base_beside_a_sibling(
 
 
 def test_add_takes_it(sd1: Family, registry: Registry) -> None:
-    registry.base_add("a-sibling", sd1.file("sibling"))
-    registry.base_add("own", sd1.file("base", "diffusers"))
+    registry.add_base("a-sibling", sd1.file("sibling"))
+    registry.add_base("own", sd1.file("base", "diffusers"))
     added = registry.add(sd1.file("subject"), name="subject")
     assert (added.version.base_name, added.created) == ("own", True)
     assert registry.report(added.ref).warnings == ()
@@ -106,8 +106,8 @@ def test_no_base_at_all(sd1: Family, registry: Registry) -> None:
 
 
 def test_other_families_alone(family_of: Callable[[str], Family], registry: Registry) -> None:
-    registry.base_add("two", family_of("sd2").file("base"))
-    registry.base_add("xl", family_of("sdxl").file("base", "diffusers"))
+    registry.add_base("two", family_of("sd2").file("base"))
+    registry.add_base("xl", family_of("sdxl").file("base", "diffusers"))
     with pytest.raises(BaseMismatch, match="is a fine-tune of no base here") as caught:
         registry.best_base(family_of("sd1").file("subject"))
     said = str(caught.value)
@@ -123,7 +123,7 @@ def test_its_own_base_among_other_families(
     family_of: Callable[[str], Family], registry: Registry
 ) -> None:
     for name in FAMILIES:
-        registry.base_add(name, family_of(name).file("base"))
+        registry.add_base(name, family_of(name).file("base"))
     for name in FAMILIES:
         match = registry.best_base(family_of(name).file("subject", "diffusers"))
         assert (match.sure(), match.rival, match.margin) == (name, None, float("inf"))
@@ -137,8 +137,8 @@ def test_a_base_and_its_own_fine_tune(
     subject: str, own: str, other: str, sd1: Family, registry: Registry
 ) -> None:
     """The other is near, too: the nearer one wins."""
-    registry.base_add("base", sd1.file("base"))
-    registry.base_add("near", sd1.file("near"))
+    registry.add_base("base", sd1.file("base"))
+    registry.add_base("near", sd1.file("near"))
     match = registry.best_base(sd1.file(subject, "diffusers"))
     assert (match.sure(), match.rival) == (own, other)
     assert match.candidates[1].change is not None
@@ -147,8 +147,8 @@ def test_a_base_and_its_own_fine_tune(
 
 def test_two_that_are_equally_near(sd1: Family, registry: Registry) -> None:
     """Neither is its base: both are that base's fine-tunes."""
-    registry.base_add("one", sd1.file("near"))
-    registry.base_add("two", sd1.file("near-subject"))
+    registry.add_base("one", sd1.file("near"))
+    registry.add_base("two", sd1.file("near-subject"))
     match = registry.best_base(sd1.file("subject"))
     assert not match.is_sure
     assert 1 <= match.margin < 1.2
@@ -164,7 +164,7 @@ def test_two_that_are_equally_near(sd1: Family, registry: Registry) -> None:
 
 
 def test_one_that_only_has_its_shapes(sd1: Family, registry: Registry) -> None:
-    registry.base_add("sibling", sd1.file("sibling"))
+    registry.add_base("sibling", sd1.file("sibling"))
     match = registry.best_base(sd1.file("subject"))
     assert (match.is_sure, match.rival, match.best.matched) == (False, None, 1)
     with pytest.raises(UnsureBase, match="change 1"):
@@ -172,8 +172,8 @@ def test_one_that_only_has_its_shapes(sd1: Family, registry: Registry) -> None:
 
 
 def test_the_base_itself(sd1: Family, registry: Registry) -> None:
-    registry.base_add("base", sd1.file("base"))
-    registry.base_add("near", sd1.file("near"))
+    registry.add_base("base", sd1.file("base"))
+    registry.add_base("near", sd1.file("near"))
     match = registry.best_base(sd1.file("base", "diffusers"))
     assert (match.sure(), match.best.change, match.margin) == ("base", 0, float("inf"))
 
@@ -186,20 +186,20 @@ def test_one_base_in_both_layouts(
     """They are the same weights, also where one layout fuses what the other keeps apart."""
     family = family_of(name)
     for other in LAYOUTS:
-        registry.base_add(other, family.file("base", other))
+        registry.add_base(other, family.file("base", other))
     match = registry.best_base(family.file("subject", layout))
     assert (match.sure(), match.rival) == (layout, None)
 
 
 def test_half_precision(sd1: Family, registry: Registry, tmp_path: Path) -> None:
-    registry.base_add("own", sd1.file("base"))
-    registry.base_add("sibling", sd1.file("sibling"))
+    registry.add_base("own", sd1.file("base"))
+    registry.add_base("sibling", sd1.file("sibling"))
     for dtype in (torch.float16, torch.bfloat16):
         state = {n: cast(t, dtype) for n, t in load_file(sd1.file("subject")).items()}
         match = registry.best_base(write_state(state, tmp_path / f"{dtype}.safetensors"))
         assert match.sure() == "own"
     half = {n: cast(t, torch.float16) for n, t in load_file(sd1.file("base")).items()}
-    registry.base_add("half", write_state(half, tmp_path / "half.safetensors"))
+    registry.add_base("half", write_state(half, tmp_path / "half.safetensors"))
     match = registry.best_base(sd1.file("subject"))  # of either it would be as small
     assert not match.is_sure
     assert set(names(match)[:2]) == {"own", "half"}
@@ -213,14 +213,14 @@ def test_a_part_of_a_base(sd1: Family, registry: Registry, tmp_path: Path) -> No
     """A U-Net alone: of a whole base it has all its tensors, of a whole model it lacks many."""
     whole = load_file(sd1.file("base"))
     unet = {n: t for n, t in whole.items() if n.startswith("model.diffusion_model.")}
-    registry.base_add("whole", sd1.file("base"))
-    registry.base_add("unet", write_state(unet, tmp_path / "unet.safetensors"))
+    registry.add_base("whole", sd1.file("base"))
+    registry.add_base("unet", write_state(unet, tmp_path / "unet.safetensors"))
     tuned = {n: t for n, t in load_file(sd1.file("subject")).items() if n in unet}
     match = registry.best_base(write_state(tuned, tmp_path / "tuned.safetensors"))
     assert (match.sure(), match.rival) == ("unet", None)  # the same weights: the smaller of them
     match = registry.best_base(sd1.file("subject"))
     assert match.sure() == "whole"
-    registry.base_remove("whole")
+    registry.remove_base("whole")
     match = registry.best_base(sd1.file("subject"))
     assert (match.best.name, match.is_sure) == ("unet", False)
     assert match.best.matched < 0.8
@@ -232,8 +232,8 @@ def test_a_base_that_is_gone(gone: str, sd1: Family, registry: Registry, tmp_pat
     for name, model in (("own", "base"), ("sibling", "sibling")):
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(sd1.file(model).read_bytes())
-        registry.base_add(name, path, link=True)
-    registry.base_add("near", sd1.file("near"))
+        registry.add_base(name, path, link=True)
+    registry.add_base("near", sd1.file("near"))
     assert registry.best_base(sd1.file("subject")).sure() == "own"
     (tmp_path / f"{gone}.safetensors").unlink()
     match = registry.best_base(sd1.file("subject"))
@@ -250,7 +250,7 @@ def test_a_damaged_base_is_found_by_add(sd1: Family, registry: Registry, tmp_pat
     """To find it here, every tensor would have to be read whole."""
     path = tmp_path / "own.safetensors"
     path.write_bytes(sd1.file("base").read_bytes())
-    registry.base_add("own", path, link=True)
+    registry.add_base("own", path, link=True)
     for name, entry in header_of(path).items():
         if name != "__metadata__" and entry["dtype"] == "F32":
             flip_tensor(path, name)
@@ -260,15 +260,15 @@ def test_a_damaged_base_is_found_by_add(sd1: Family, registry: Registry, tmp_pat
 
 
 def test_models_of_no_known_family(trained: Pair, registry: Registry, tmp_path: Path) -> None:
-    registry.base_add("tiny", trained.base_file)
+    registry.add_base("tiny", trained.base_file)
     other = {n: t + 0.05 * t.std() for n, t in trained.base.items() if t.is_floating_point()}
-    registry.base_add("other", write_state(other, tmp_path / "other.safetensors"))
+    registry.add_base("other", write_state(other, tmp_path / "other.safetensors"))
     match = registry.best_base(trained.tuned_file)
     assert (match.sure(), match.rival) == ("tiny", "other")
 
 
 def test_a_file_that_is_none(registry: Registry, trained: Pair, tmp_path: Path) -> None:
-    registry.base_add("tiny", trained.base_file)
+    registry.add_base("tiny", trained.base_file)
     (tmp_path / "text.safetensors").write_text("text")
     with pytest.raises(CheckpointError):
         registry.best_base(tmp_path / "text.safetensors")
@@ -283,8 +283,8 @@ def test_folders_of_diffusers_among_files(
         pipeline.unet.conv_in.weight.mul_(1.01)
     pipeline.save_pretrained(tmp_path / "many" / "subject.v2")
     shutil.copy(trained.tuned_file, tmp_path / "many" / "tiny-subject.safetensors")
-    registry.base_add("own", sd1.file("base"))
-    registry.base_add("tiny", trained.base_file)
+    registry.add_base("own", sd1.file("base"))
+    registry.add_base("tiny", trained.base_file)
     found = registry.add_many([tmp_path / "many"])
     assert [(file.ref, file.base) for file in found.files] == [
         ("subject.v2@1", "own"),
@@ -300,9 +300,9 @@ class TestLora:
     def test_the_only_base_of_its_family(
         self, lora: Trained, family_of: Callable[[str], Family], registry: Registry, tmp_path: Path
     ) -> None:
-        registry.base_add("sd1", lora.base.files["original"])
+        registry.add_base("sd1", lora.base.files["original"])
         for name in ("sd2", "sdxl"):
-            registry.base_add(name, family_of(name).file("base"))
+            registry.add_base(name, family_of(name).file("base"))
         by_kohya = save(kohya(lora), tmp_path / "kohya.safetensors")
         for file in (lora.file, by_kohya):
             match = registry.best_base(file)
@@ -316,8 +316,8 @@ class TestLora:
         sibling = {
             name: -tensor for name, tensor in load_file(lora.base.files["diffusers"]).items()
         }
-        registry.base_add("one", lora.base.files["original"])
-        registry.base_add("two", write_state(sibling, tmp_path / "sibling.safetensors"))
+        registry.add_base("one", lora.base.files["original"])
+        registry.add_base("two", write_state(sibling, tmp_path / "sibling.safetensors"))
         match = registry.best_base(lora.file)
         assert (match.is_sure, match.margin) == (False, 1)
         assert {match.best.name, match.rival} == {"one", "two"}
@@ -326,22 +326,22 @@ class TestLora:
 
     def test_one_base_in_both_layouts(self, lora: Trained, registry: Registry) -> None:
         for layout in LAYOUTS:
-            registry.base_add(layout, lora.base.files[layout])
+            registry.add_base(layout, lora.base.files[layout])
         assert registry.best_base(lora.file).sure() == "diffusers"  # in whose words it is
 
     def test_other_families_alone(
         self, lora: Trained, family_of: Callable[[str], Family], registry: Registry
     ) -> None:
         """Some of its layers have a shape that SD 2 has too: not enough to be sure."""
-        registry.base_add("two", family_of("sd2").file("base"))
-        registry.base_add("xl", family_of("sdxl").file("base"))
+        registry.add_base("two", family_of("sd2").file("base"))
+        registry.add_base("xl", family_of("sdxl").file("base"))
         with pytest.raises((UnsureBase, BaseMismatch)):
             registry.add(lora.file)
 
     def test_a_kind_that_cannot_be_merged(
         self, sd1: Family, registry: Registry, tmp_path: Path
     ) -> None:
-        registry.base_add("base", sd1.file("base"))
+        registry.add_base("base", sd1.file("base"))
         layer = "lora_unet_mid_block_attentions_0_proj_in"
         parts = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
         state = {f"{layer}.{part}": torch.ones(2, 2) for part in parts}

@@ -144,7 +144,7 @@ def test_every_file_has_its_kind(there: Mixed) -> None:
     """No object of the registry is of a kind that is not tried above."""
     with Registry.open(there.root) as registry:
         tried = {there.object(registry, kind).name for kind in KINDS}
-        others = {entry.sha256 for entry in registry._objects.all()} - tried
+        others = {entry.sha256 for entry in registry.repository.objects.all()} - tried
         containers = {version.container for version in registry.versions()}
         listed = json.loads(there.object(registry, "listing").read_bytes())
         assert others <= containers | {file["sha256"] for file in listed}

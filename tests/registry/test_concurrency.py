@@ -68,7 +68,7 @@ def test_gc_beside_a_process_that_adds(root: Path, pair: Pair) -> None:
     process = Child(child.add, root, additions)
     with Registry.open(root) as registry:
         while process.process.is_alive():
-            registry.collect()  # the grace time protects what is not in the catalog yet
+            registry.collect_garbage()  # the grace time protects what is not in the catalog yet
         assert [kind for kind, _ in process.reports()] == ["added"] * 4 + [None]
         assert len(registry.versions()) == 5
         assert registry.verify(deep=True).is_well

@@ -47,7 +47,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory, small: Pair) -> Path:
     """A registry with the base alone."""
     root = tmp_path_factory.mktemp("empty") / "registry"
     with Registry.init(root) as registry:
-        registry.base_add("base", small.base_file)
+        registry.add_base("base", small.base_file)
     return root
 
 
@@ -78,7 +78,7 @@ def check_after(root: Path, additions: child.Additions, reported: list[str], kno
             assert (version.note, version.summary["tau"]) == (arguments["note"], arguments["tau"])
         verified = registry.verify(deep=True)
         assert (verified.findings, verified.versions) == ((), len(there))
-        registry.collect(grace_days=0)
+        registry.collect_garbage(grace_days=0)
         assert not list((root / "tmp").iterdir())
         assert registry.usage().reclaimable == 0
         again = [registry.add(source, **arguments) for source, arguments in additions]

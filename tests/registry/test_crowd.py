@@ -41,7 +41,7 @@ def a_small_registry(tmp_path: Path) -> tuple[Path, list[Path]]:
         }
         sources.append(write_safetensors(tuned, tmp_path / f"tuned-{number}.safetensors"))
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("sd15", tmp_path / "base.safetensors")
+        registry.add_base("sd15", tmp_path / "base.safetensors")
     return tmp_path / "registry", sources
 
 
@@ -92,7 +92,7 @@ def test_a_crowd(tmp_path: Path) -> None:
         }
         assert tagged == {tag for one in found for tag in one["tags"]}
         assert registry.verify(deep=True).findings == ()
-        registry.collect(grace_days=0)
+        registry.collect_garbage(grace_days=0)
         assert registry.verify(deep=True).findings == ()
         for ref in live:
             registry.materialize(ref, out / "last", replace=True)

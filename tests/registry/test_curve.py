@@ -172,7 +172,7 @@ def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> f
 def test_of_a_version_its_base_is_not_read(pair: Pair, tmp_path: Path) -> None:
     linked = Path(shutil.copy(pair.base_file, tmp_path / "linked.safetensors"))
     with Registry.init(tmp_path / "linked") as registry:
-        registry.base_add("linked", linked, link=True)
+        registry.add_base("linked", linked, link=True)
         registry.add(pair.tuned_file, base="linked", name="subject", tau=TAU)
         expected = registry.curve("subject")
         linked.unlink()

@@ -41,7 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def victim(tmp_path_factory: pytest.TempPathFactory, small: Pair) -> Registry:
     """A registry whose one container is to be damaged."""
     registry = Registry.init(tmp_path_factory.mktemp("victim") / "registry")
-    registry.base_add("base", small.base_file)
+    registry.add_base("base", small.base_file)
     registry.add(small.tuned_file, base="base", name="subject", tau=1.0)
     kinds = {row.name: row.kind for row in registry.report("subject").tensors}
     assert kinds == {"low": "low_rank", "dense": "dense", "same": "same", "raw": "raw"}

@@ -63,7 +63,7 @@ def shelf(
     save_file(base, folder / "base.safetensors")
     save_file(tuned, folder / "ft.safetensors")
     with Registry.init(folder / "registry") as registry:
-        registry.base_add("base", folder / "base.safetensors")
+        registry.add_base("base", folder / "base.safetensors")
         yield Shelf(registry, base, tuned, folder / "ft.safetensors")
 
 

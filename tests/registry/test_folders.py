@@ -91,7 +91,7 @@ def stored(one: Tuned, registry: Registry) -> Registry:
 
 
 def _stored(pair: Tuned, registry: Registry) -> Registry:
-    registry.base_add("base", pair.base)
+    registry.add_base("base", pair.base)
     registry.add(pair.tuned, base="base", name="subject")
     return registry
 
@@ -145,7 +145,7 @@ def test_the_same_tree_again(pair: Tuned, registry: Registry, tmp_path: Path) ->
 def test_what_the_base_has_is_not_stored(one: Tuned, stored: Registry, tmp_path: Path) -> None:
     version = stored.version("subject")
     other = Registry.init(tmp_path / "other")
-    other.base_add("file", one.base_file)
+    other.add_base("file", one.base_file)
     apart = other.add(one.tuned, base="file", name="subject").version
     stored_bytes = len((one.tuned / "tokenizer" / "vocab.json").read_bytes())
     assert apart.size > version.size + 200  # its vocabulary and configurations, compressed
@@ -186,8 +186,8 @@ def test_a_single_file_of_a_folder(pair: Tuned, registry: Registry, tmp_path: Pa
 
 
 def test_a_folder_of_a_single_file(pair: Tuned, registry: Registry, tmp_path: Path) -> None:
-    registry.base_add("file", pair.base_file)
-    registry.base_add("folder", pair.base)
+    registry.add_base("file", pair.base_file)
+    registry.add_base("folder", pair.base)
     registry.add(pair.tuned_file, base="file", name="subject", tau=1.0)
     with pytest.raises(InvalidArgument, match="configurations"):
         registry.materialize("subject", tmp_path / "made", layout="diffusers")
@@ -210,7 +210,7 @@ def test_a_folder_of_a_single_file(pair: Tuned, registry: Registry, tmp_path: Pa
 
 def test_across_layouts(pair: Tuned, registry: Registry, tmp_path: Path) -> None:
     """A folder over a single file: out as each, the same numbers."""
-    registry.base_add("file", pair.base_file)
+    registry.add_base("file", pair.base_file)
     registry.add(pair.tuned, base="file", name="subject")
     as_added = registry.materialize("subject", tmp_path / "folder")
     single = registry.materialize("subject", tmp_path / "one.safetensors", layout="single-file")
@@ -297,7 +297,7 @@ def test_upkeep(one: Tuned, stored: Registry, tmp_path: Path) -> None:
 
 def test_a_linked_folder(one: Tuned, registry: Registry, tmp_path: Path) -> None:
     place = shutil.copytree(one.base, tmp_path / "base")
-    registry.base_add("base", place, link=True)
+    registry.add_base("base", place, link=True)
     registry.add(one.tuned, base="base", name="subject")
     registry.materialize("subject", tmp_path / "made")
     (place / "tokenizer" / "vocab.json").unlink()
@@ -363,7 +363,7 @@ def test_transformers_sharded_in_bf16(make, registry: Registry, tmp_path: Path) 
                 parameter += 0.05 * rank_one.to(torch.bfloat16)
     model.save_pretrained(tmp_path / "tuned", max_shard_size="40KB")
     assert len(list((tmp_path / "tuned").glob("*-of-*.safetensors"))) > 1
-    registry.base_add("base", tmp_path / "base")
+    registry.add_base("base", tmp_path / "base")
     registry.add(tmp_path / "tuned", base="base", name="subject", tau=1.0)
     made = registry.materialize("subject", tmp_path / "made")
     assert paths(made.path) == paths(tmp_path / "tuned")
@@ -379,7 +379,7 @@ def test_transformers_sharded_in_bf16(make, registry: Registry, tmp_path: Path) 
 def test_one_sub_model_against_a_whole_folder(
     one: Tuned, registry: Registry, tmp_path: Path
 ) -> None:
-    registry.base_add("base", one.base)
+    registry.add_base("base", one.base)
     added = registry.add(one.tuned / "unet", base="base", name="subject")
     report = registry.report(added.ref)
     assert not [row.name for row in report.tensors if row.kind == "raw"]
@@ -393,7 +393,7 @@ def test_variants_are_told_apart(one: Tuned, registry: Registry, tmp_path: Path)
         unet = UNet2DConditionModel.from_pretrained(source / "unet")
         unet.save_pretrained(tmp_path / label)
         unet.half().save_pretrained(tmp_path / label, variant="fp16")
-    registry.base_add("base", tmp_path / "base")
+    registry.add_base("base", tmp_path / "base")
     added = registry.add(tmp_path / "tuned", base="base", name="subject")
     made = registry.materialize("subject", tmp_path / "made")
     assert paths(made.path) == paths(tmp_path / "tuned")

@@ -30,8 +30,9 @@ def imported(code: str, *arguments: object) -> set[str]:
         OPEN
         + "registry.versions(); registry.bases(); registry.base_tensors('sd15');"
         + "registry.report('subject'); registry.history('subject'); registry.usage();"
-        + "assert registry.verify().is_well; registry.collect(); registry.note('subject', 'x');"
-        + "registry.tag('subject', 'x'); registry.alias_set('x', 'subject')",
+        + "assert registry.verify().is_well; registry.collect_garbage();"
+        + "registry.set_note('subject', 'x');"
+        + "registry.add_tag('subject', 'x'); registry.set_alias('x', 'subject')",
     ],
     ids=["version", "import", "use"],
 )
@@ -47,5 +48,5 @@ def test_this_test_can_fail(root: Path) -> None:
 
 
 def test_a_base_is_added_without_torch(root: Path, pair: object) -> None:
-    code = OPEN + "registry.base_add('other', sys.argv[2])"
+    code = OPEN + "registry.add_base('other', sys.argv[2])"
     assert imported(code, root, pair.tuned_file) == set()  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ def there_and_back(registry: Registry, base: Tensors, tuned: Tensors, **wish: fl
     base_file = write_raw(base | own, place / f"{name}.base.safetensors")
     source = write_raw(tuned | own, place / f"{name}.safetensors", {"of": name})
     with one_thread():
-        registry.base_add(name, base_file)
+        registry.add_base(name, base_file)
         added = registry.add(source, base=name, lossless=True, **wish)
         made = registry.materialize(name, place / f"{name}.out")
     assert added.created and not added.upgraded and added.version.residual is not None

@@ -67,7 +67,7 @@ def test_a_tau_reads_no_residual(registry: Registry, pair: Pair, tmp_path: Path)
         assert path.read_bytes() == made.path.read_bytes()
         registry.materialize("subject", tmp_path / "cast", tau=tau, dtype="fp32", replace=True)
     with Registry.init(tmp_path / "other") as other:  # where there is no residual at all
-        other.base_add("sd15", pair.base_file)
+        other.add_base("sd15", pair.base_file)
         other.import_container(tmp_path / "lossy.dsvd")
         assert other.version("lossy").container == stored.container
         there = other.materialize("lossy", tmp_path / "there")
@@ -111,7 +111,7 @@ def test_a_cast_is_that_of_the_source(tmp_path: Path, trained: Pair, dtype: str)
     write_safetensors({n: trained.base[n] for n in names}, tmp_path / "base.safetensors")
     write_safetensors(tuned, tmp_path / "tuned.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", tmp_path / "base.safetensors")
+        registry.add_base("base", tmp_path / "base.safetensors")
         registry.add(tmp_path / "tuned.safetensors", base="base", name="subject", lossless=True)
         made = registry.materialize("subject", tmp_path / "cast", dtype=dtype)
     assert made.lossless and not made.recorded
@@ -166,8 +166,8 @@ def load_all(place: Path) -> State:
 def test_a_folder_with_shards_and_other_files(folders: Path, tmp_path: Path) -> None:
     assert len(list((folders / "tuned/unet").glob("*-of-*.safetensors"))) > 2
     with Registry.init(tmp_path / "registry") as registry, one_thread():
-        registry.base_add("folder", folders / "base")
-        registry.base_add("file", folders / "base.safetensors")
+        registry.add_base("folder", folders / "base")
+        registry.add_base("file", folders / "base.safetensors")
         for base in ("folder", "file"):
             added = registry.add(folders / "tuned", base=base, name=base, lossless=True)
             made = registry.materialize(base, tmp_path / base)
@@ -185,7 +185,7 @@ def test_another_layout_has_the_sources_numbers(folders: Path, tmp_path: Path) -
     """A file in the original layout as a folder; and cast besides."""
     source = load_all(folders / "tuned")
     with Registry.init(tmp_path / "registry") as registry, one_thread():
-        registry.base_add("folder", folders / "base")
+        registry.add_base("folder", folders / "base")
         registry.add(folders / "tuned.safetensors", base="folder", name="subject", lossless=True)
         assert (
             registry.materialize("subject", tmp_path / "same").path.read_bytes()

@@ -174,7 +174,7 @@ def test_thin(registry: Registry, one: Path, tmp_path: Path) -> None:
     assert again.upgraded and again.version.residual == full.residual  # the same bytes
     assert gives_the_source(registry, "one", one, tmp_path)
     registry.thin("one")
-    registry.collect(grace_days=0)
+    registry.collect_garbage(grace_days=0)
     again = registry.add(one, base="base", name="one", lossless=True)
     assert again.upgraded and again.version.residual == full.residual
     assert gives_the_source(registry, "one", one, tmp_path)
@@ -190,20 +190,20 @@ def test_garbage(registry: Registry, one: Path, tmp_path: Path) -> None:
     path = residual_path(registry, "one")
     for name in objects(registry):
         os.utime(object_path(registry.folder, name), (time.time() - 100 * DAY,) * 2)
-    assert registry.collect().objects == 0
+    assert registry.collect_garbage().objects == 0
     assert registry.thin("one").freed_bytes == 0  # the twin has it
-    assert registry.collect().objects == 0
+    assert registry.collect_garbage().objects == 0
     assert gives_the_source(registry, "twin", one, tmp_path)
     assert registry.thin("twin").freed_bytes == path.stat().st_size
     os.utime(path)
-    assert registry.collect().kept_young == 1 and path.exists()
+    assert registry.collect_garbage().kept_young == 1 and path.exists()
     os.utime(path, (time.time() - 15 * DAY,) * 2)
-    assert registry.collect().objects == 1 and not path.exists()
+    assert registry.collect_garbage().objects == 1 and not path.exists()
     registry.add(one, base="base", name="twin", tau=TAU, lossless=True)
-    registry.remove("twin")
-    assert registry.collect(grace_days=-1).objects == 1 and not path.exists()
-    registry.remove("one")
-    assert registry.collect(grace_days=-1).objects == 1
+    registry.remove_version("twin")
+    assert registry.collect_garbage(grace_days=-1).objects == 1 and not path.exists()
+    registry.remove_version("one")
+    assert registry.collect_garbage(grace_days=-1).objects == 1
     assert len(objects(registry)) == 2  # the base and its manifest
 
 
@@ -215,7 +215,7 @@ def test_a_young_residual_is_not_taken_from_who_adds_it(registry: Registry, one:
     os.utime(path, (time.time() - 100 * DAY,) * 2)
     registry.add(one, base="base", name="one", lossless=True)
     registry.thin("one")
-    assert registry.collect().objects == 0 and path.exists()
+    assert registry.collect_garbage().objects == 0 and path.exists()
 
 
 def test_what_gc_took_is_not_named(registry: Registry, one: Path) -> None:
@@ -225,18 +225,18 @@ def test_what_gc_took_is_not_named(registry: Registry, one: Path) -> None:
     """
     full = registry.add(one, base="base", name="one", lossless=True).version
     lossy = registry.thin("one").version
-    registry.collect(grace_days=-1)
+    registry.collect_garbage(grace_days=-1)
     before = files_in(registry.folder / "events")
     assert full.residual is not None
     with pytest.raises(RegistryError, match="is missing"):
-        attach_residual(lossy, full.residual, registry._catalog, registry._objects)
+        attach_residual(lossy, full.residual, registry.repository)
     assert files_in(registry.folder / "events") == before
     assert registry.version("one") == lossy
 
 
 def test_a_removed_version_is_not_thinned(registry: Registry, one: Path) -> None:
     registry.add(one, base="base", name="one", lossless=True)
-    registry.remove("one@1")
+    registry.remove_version("one@1")
     with pytest.raises(NotFound):
         registry.thin("one@1")
 

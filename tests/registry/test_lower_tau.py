@@ -73,7 +73,7 @@ def test_the_result_has_that_rank(tmp_path: Path) -> None:
     base = write_safetensors({"w": torch.zeros(80, 120)}, tmp_path / "base.safetensors")
     source = write_safetensors({"w": tuned.float()}, tmp_path / "ft.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("zeros", base)
+        registry.add_base("zeros", base)
         registry.add(source, base="zeros", name="subject", tau=TAU)
         ranks = {}
         for tau in (TAU, *LOWER):

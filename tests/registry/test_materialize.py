@@ -152,7 +152,7 @@ def test_a_disk_that_is_full_while_adding(root: Path, pair: Pair, limit: int) ->
         assert "other@1" not in [v.ref for v in registry.versions()] or "catalog" in error[1]
         assert registry.verify(deep=True).is_well
         assert registry.usage().reclaimable == 0
-        assert registry.collect(grace_days=0).temporary_files == 0
+        assert registry.collect_garbage(grace_days=0).temporary_files == 0
         assert registry.add(addition[0], **addition[1]).ref == "other@1"
         assert registry.verify(deep=True).is_well
 

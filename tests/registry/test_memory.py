@@ -62,6 +62,6 @@ def test_peak_memory(kind: str, tmp_path: Path) -> None:
     assert AIM.reach is not None
     base, tuned = pair(kind, tmp_path)
     registry = Registry.init(tmp_path / "registry")
-    registry.base_add("base", base, link=True)
+    registry.add_base("base", base, link=True)
     assert peak("add", registry, tuned) < AIM.reach
     assert peak("materialize", registry, tmp_path / "made.safetensors") < AIM.reach

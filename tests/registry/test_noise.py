@@ -19,7 +19,7 @@ def registry(trained: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The trained fine-tune as fp16 and as bf16, against its fp32 base."""
     folder = tmp_path_factory.mktemp("noise")
     with Registry.init(folder / "registry") as registry:
-        registry.base_add("base", trained.base_file)
+        registry.add_base("base", trained.base_file)
         for dtype in (torch.float16, torch.bfloat16):
             rounded = {name: tensor.to(dtype) for name, tensor in trained.tuned.items()}
             save_file(rounded, folder / f"{name_of(dtype)}.safetensors")

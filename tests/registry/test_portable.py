@@ -89,7 +89,7 @@ def test_there_and_back(trained_registry: Registry, trained: Pair, tmp_path: Pat
     assert (written.path, written.sha256, written.size) == (file, was.container, was.size)
     assert file.read_bytes() == object_path(trained_registry.folder, was.container).read_bytes()
     with Registry.init(tmp_path / "elsewhere") as registry:
-        registry.base_add("its-name-here", trained.base_file)
+        registry.add_base("its-name-here", trained.base_file)
         added = registry.import_container(file, note="from there", tags=["good"])
         assert (added.created, added.ref) == (True, "travelling@1")
         now = added.version
@@ -168,7 +168,7 @@ def test_a_base_that_is_not_there(exported: Path, pair: Pair, tmp_path: Path) ->
         assert "'sd15'" in str(error)
         assert "the registry has none" in str(error)
         assert "dsvd base add" in error.hint
-        other = registry.base_add("sd15", pair.tuned_file)  # its name, and other weights
+        other = registry.add_base("sd15", pair.tuned_file)  # its name, and other weights
         error = assert_refused(registry, exported, BaseMismatch)
         assert other.digest in str(error)
 
@@ -334,7 +334,7 @@ def test_export_does_not_write_over_a_linked_base(
     registry: Registry, pair: Pair, tmp_path: Path
 ) -> None:
     link = write_safetensors({"w": torch.ones(3)}, tmp_path / "linked.safetensors")
-    registry.base_add("linked", link, link=True)
+    registry.add_base("linked", link, link=True)
     with pytest.raises(Conflict, match="base"):
         registry.export_container("subject", link, replace=True)
 

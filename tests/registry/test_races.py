@@ -21,11 +21,11 @@ def test_gc_of_what_an_addition_has_just_found(
 
     Seen to leave a version without its container before `confirm` was asked in the transaction.
     """
-    registry.remove("subject@1")
+    registry.remove_version("subject@1")
     original = Catalog.add_version
 
     def add_version(catalog: Catalog, *arguments: object, **values: object) -> object:
-        registry.collect(grace_days=-1)
+        registry.collect_garbage(grace_days=-1)
         return original(catalog, *arguments, **values)
 
     with Registry.open(registry.folder) as other, monkeypatch.context() as patch:
@@ -48,14 +48,14 @@ def test_a_file_that_changes_while_it_is_read(
 
     with pytest.raises(StorageError, match="changed while"):
         if what == "base":
-            registry.base_add("other", source, progress=change)
+            registry.add_base("other", source, progress=change)
         else:
             registry.add(source, base="sd15", name="other", tau=TAU / 2, progress=change)
     assert registry.verify(deep=True).is_well
 
 
 def test_a_damaged_event_is_found(registry: Registry) -> None:
-    registry.note("subject", "irreplaceable")
+    registry.set_note("subject", "irreplaceable")
     event = max((registry.folder / "events").rglob("*.json"))
     event.chmod(0o644)
     event.write_bytes(event.read_bytes().replace(b"irreplaceable", b"irreplaceabel"))
@@ -67,7 +67,7 @@ def test_a_damaged_event_is_found(registry: Registry) -> None:
 def test_a_linked_base_is_not_written_over(registry: Registry, pair: Pair, tmp_path: Path) -> None:
     link = tmp_path / "linked.safetensors"
     link.write_bytes(pair.base_file.read_bytes())
-    registry.base_add("sd15", link, link=True)
+    registry.add_base("sd15", link, link=True)
     with pytest.raises(Conflict, match="base"):
         registry.materialize("subject", link, replace=True)
     assert link.read_bytes() == pair.base_file.read_bytes()

@@ -86,8 +86,8 @@ def labelled(root: Path, pair: Pair) -> Path:
     """The registry with two versions and labels, closed."""
     with Registry.open(root) as registry:
         registry.add(pair.tuned_file, base="sd15", name="subject", tau=0.5, note="second")
-        registry.tag("subject@2", "good")
-        registry.alias_set("best", "subject@2")
+        registry.add_tag("subject@2", "good")
+        registry.set_alias("best", "subject@2")
     return root
 
 
@@ -146,14 +146,14 @@ def behind(root: Path) -> None:
     copy = root.with_name("copy.sqlite")
     shutil.copy(root / "catalog.sqlite", copy)
     with Registry.open(root) as registry:
-        registry.note("subject@1", "a later one")
+        registry.set_note("subject@1", "a later one")
     shutil.copy(copy, root / "catalog.sqlite")
 
 
 def with_a_log(root: Path) -> None:
     """As a crash leaves it: what was committed last stands in SQLite's `-wal` alone."""
     with Registry.open(root) as registry:
-        registry.note("subject@1", "a later one")
+        registry.set_note("subject@1", "a later one")
         for path in root.glob("catalog.sqlite*"):
             shutil.copy(path, root.with_name(path.name))
     for path in root.parent.glob("catalog.sqlite*"):
@@ -188,7 +188,7 @@ def test_states_of_the_catalog(
 def test_while_its_owner_has_it_open(labelled: Path) -> None:
     """What the owner committed is read, though it stands in SQLite's `-wal` alone."""
     with Registry.open(labelled) as registry:
-        registry.note("subject@1", "from the owner")
+        registry.set_note("subject@1", "from the owner")
         with read_only(labelled):
             ((labels, _, well),) = Child(unprivileged.read, labelled).reports()
     assert labels[0] == ("subject@1", "from the owner", ())

@@ -75,7 +75,7 @@ def test_a_file_that_changed_is_not_taken_for_the_old_one(
 
 
 def test_a_removed_version_is_computed_or_found_again(registry: Registry, pair: Pair) -> None:
-    registry.remove("subject@1")
+    registry.remove_version("subject@1")
     added = registry.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
     assert (added.created, added.ref) == (True, "subject@2")
     assert registry.verify(deep=True).is_well
@@ -93,7 +93,7 @@ def test_one_base_in_every_file_format(registry: Registry, pair: Pair, tmp_path:
     digest = registry.base("sd15").digest
     for legacy in (False, True):
         source = write_pickle(pair.base, tmp_path / f"{legacy}.ckpt", legacy=legacy)
-        again = registry.base_add("sd15", source)
+        again = registry.add_base("sd15", source)
         assert (again.digest, again.format) == (digest, "pickle")
         assert registry.verify(deep=True).is_well
     assert [base.name for base in registry.bases()] == ["sd15"]

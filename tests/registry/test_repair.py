@@ -14,8 +14,7 @@ import pytest
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.hashing import sha256_file
-from dsvd_registry.registry.gc import _in_folders
-from dsvd_registry.registry.references import needs
+from dsvd_registry.registry.references import files_of_folders, needs
 from dsvd_registry.store import folder
 
 from . import mixed
@@ -132,16 +131,16 @@ def test_from_the_file_of_a_linked_base(there: Mixed) -> None:
     with Registry.open(there.root) as registry:
         linked = there.source("link.safetensors")
         registry.add(linked, base="file", name="as-it-is", tau=0.5)
-        registry.remove("linked")
-        registry.base_remove("link")
-        registry.base_add("link", linked)
+        registry.remove_version("linked")
+        registry.remove_base("link")
+        registry.add_base("link", linked)
         path = object_path(there.root, registry.base("link").file)
         tree = there.place / "more"
         tree.mkdir()
         (tree / "config.json").write_text("{}")
         shutil.copy(there.source("file.safetensors"), tree / "model.safetensors")
         shutil.copy(linked, tree / "model.fp16.safetensors")
-        registry.base_add("both", tree, link=True)
+        registry.add_base("both", tree, link=True)
     flip(path)
     done = Registry.repair(there.root)
     assert done.is_well
@@ -176,9 +175,9 @@ def test_adding_again_brings_it_back(there: Mixed, kind: str) -> None:
         if kind in ("container", "signature"):
             registry.import_container(there.source("exported.dsvd"), name="subject")
         elif kind == "base":
-            registry.base_add("file", there.source("file.safetensors"))
+            registry.add_base("file", there.source("file.safetensors"))
         else:
-            registry.base_add("tree", there.source("tree"))
+            registry.add_base("tree", there.source("tree"))
         assert path.is_file()
         assert registry.verify(deep=True).is_well
         assert [version.ref for version in registry.versions()] == list(VERSIONS)
@@ -209,7 +208,7 @@ def test_a_quarantine_is_left_alone(there: Mixed) -> None:
     with Registry.open(there.root) as registry:
         before = files_in(there.root / "quarantine")
         assert len(before) == 2
-        registry.collect(grace_days=0)
+        registry.collect_garbage(grace_days=0)
         assert files_in(there.root / "quarantine") == before
         assert registry.usage().quarantined == 2 * size
 
@@ -378,22 +377,20 @@ def test_an_object_that_cannot_be_read_is_not_moved(
     with Registry.open(there.root) as registry:
         from dsvd_registry.registry.repair import repair_objects
 
-        restored, lost = repair_objects(registry._catalog, registry._objects, (), lambda *_: None)
+        restored, lost = repair_objects(registry.repository, (), lambda *_: None)
         assert restored == [] and path.exists()
         assert [(one.sha256, one.quarantined) for one in lost] == [(path.name, None)]
         sources = (there.source("exported.dsvd"),)
-        restored, lost = repair_objects(
-            registry._catalog, registry._objects, sources, lambda *_: None
-        )
+        restored, lost = repair_objects(registry.repository, sources, lambda *_: None)
         assert lost == [] and [one.sha256 for one in restored] == [path.name]
 
 
 def test_needs_are_what_gc_keeps(there: Mixed) -> None:
     """The list that repairing goes by, and the set that garbage collection asks the database for."""
     with Registry.open(there.root) as registry:
-        catalog, objects = registry._catalog, registry._objects
-        found = needs(catalog, objects)
-        assert found.keys() == catalog.referenced_objects() | _in_folders(catalog, objects)
+        catalog, objects = registry.repository.catalog, registry.repository.objects
+        found = needs(registry.repository)
+        assert found.keys() == catalog.referenced_objects() | files_of_folders(registry.repository)
         assert found.keys() == {entry.sha256 for entry in objects.all()}
         for need in found.values():
             assert need.size in (None, objects.path(need.sha256).stat().st_size)

@@ -121,7 +121,7 @@ def test_the_wrong_base(tmp_path: Path) -> None:
     base, other = ({"w": torch.randn(30, 40), "b": torch.randn(40)} for _ in range(2))
     pair = write_pair(tmp_path, base, other)
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("wrong", pair.base_file)
+        registry.add_base("wrong", pair.base_file)
         registry.add(pair.tuned_file, base="wrong", name="subject")
         report = assert_adds_up(registry, "subject", other)
     (warning,) = report.warnings

@@ -16,8 +16,6 @@ from dsvd_registry import Registry
 from dsvd_registry.container.reader import Container
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.materializing import Wish, write_result
-from dsvd_registry.registry.repository import open_base
-from dsvd_registry.store import ObjectStore, RegistryFolder
 
 from .conftest import (
     TAU,
@@ -115,7 +113,7 @@ def test_trained_weights_of_each_dtype(
         {name: trained.tuned[name].to(tuned_dtype) for name in names},
     )
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", pair.base_file)
+        registry.add_base("base", pair.base_file)
         registry.add(pair.tuned_file, base="base", name="subject")
         made = registry.materialize("subject", tmp_path / "out.safetensors")
         result = load_file(made.path)
@@ -150,7 +148,7 @@ def test_a_trained_model(trained_registry: Registry, trained: Pair, tmp_path: Pa
 
 def test_tau_one_is_nearly_exact(trained: Pair, tmp_path: Path) -> None:
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("tiny", trained.base_file)
+        registry.add_base("tiny", trained.base_file)
         registry.add(trained.tuned_file, base="tiny", name="subject", tau=1)
         report = registry.report("subject")
         assert report.error < 1e-3
@@ -222,7 +220,7 @@ def test_a_lossless_result_is_the_source_file(tmp_path: Path) -> None:
     tuned = base | {"ids": torch.arange(5) + 1, "é": torch.randn(3)}
     source = unusual_file(tuned, tmp_path / "ft.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", write_safetensors(base, tmp_path / "base.safetensors"))
+        registry.add_base("base", write_safetensors(base, tmp_path / "base.safetensors"))
         registry.add(source, base="base", name="subject")
         report = registry.report("subject")
         assert {row.kind: row.tensors for row in report.kinds if row.tensors} == {
@@ -260,9 +258,8 @@ def test_a_copied_container_gives_the_same_file_elsewhere(
     with Registry.init(tmp_path / "elsewhere") as other:
         # Another name, file format and order of tensors: the same weights.
         weights = dict(reversed(pair.base.items()))
-        base = other.base_add("other", write_pickle(weights, tmp_path / "base.ckpt"))
-        objects = ObjectStore(RegistryFolder(other.folder))
-        with Container(Path(copy)) as container, open_base(base, objects) as opened:
+        base = other.add_base("other", write_pickle(weights, tmp_path / "base.ckpt"))
+        with Container(Path(copy)) as container, other.repository.open_base(base) as opened:
             there = write_result(
                 container,
                 opened,

@@ -75,7 +75,7 @@ def test_awkward_shapes(elements: int, tmp_path: Path, monkeypatch: pytest.Monke
     tuned["added"] = torch.cat([base["added"] * 1.01, base["added"][:7]])
     tuned["new"] = torch.arange(5000)
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", write_safetensors(base, tmp_path / "base.safetensors"))
+        registry.add_base("base", write_safetensors(base, tmp_path / "base.safetensors"))
         source = write_safetensors(tuned, tmp_path / "tuned.safetensors")
         registry.add(source, base="base", name="subject", tau=0.9)
         kinds = {row.kind for row in registry.report("subject").tensors}

@@ -23,12 +23,12 @@ def full(registry: Registry, pair: Pair) -> Registry:
     registry.add(pair.tuned_file, base="sd15", name="subject", tau=0.4)
     registry.add(pair.tuned_file, base="sd15", name="subject", tau=0.3, note="the third")
     registry.add(pair.base_file, base="sd15", name="gone", tau=0.3)
-    registry.base_add("tuned", pair.tuned_file)
-    registry.alias_set("prod", "subject@2")
-    registry.alias_set("old", "subject@1")
-    registry.tag("subject@3", "good")
-    registry.note("subject@1", "first 'ü'\nof all")
-    registry.remove("gone")
+    registry.add_base("tuned", pair.tuned_file)
+    registry.set_alias("prod", "subject@2")
+    registry.set_alias("old", "subject@1")
+    registry.add_tag("subject@3", "good")
+    registry.set_note("subject@1", "first 'ü'\nof all")
+    registry.remove_version("gone")
     return registry
 
 

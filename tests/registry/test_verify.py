@@ -110,7 +110,7 @@ def test_a_linked_base_that_changed(tmp_path: Path, pair: Pair) -> None:
     link = tmp_path / "base.safetensors"
     link.write_bytes(pair.base_file.read_bytes())
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("sd15", link, link=True)
+        registry.add_base("sd15", link, link=True)
         registry.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
         assert registry.verify(deep=True).is_well
         flip_tensor(link, "tied")
@@ -127,7 +127,7 @@ def add_as_it_is(registry: Registry, model: str, data: bytes) -> None:
     """A version of `model` whose container is `data`; all else is that of `subject`."""
     version = registry.version("subject")
     stored = ObjectStore(RegistryFolder(registry.folder)).put(data)
-    registry._catalog.add_version(
+    registry.repository.catalog.add_version(
         model,
         container=stored.sha256,
         size=stored.size,

@@ -16,7 +16,6 @@ from dsvd_registry.checkpoint.model import Copier, Memory
 from dsvd_registry.container.records import BaseTensor
 from dsvd_registry.layouts import View
 from dsvd_registry.reconstruction.base_weights import BaseWeights, UnprovenBase
-from dsvd_registry.registry.access import base_weights_of
 from dsvd_registry.registry.base_candidates import Against
 from dsvd_registry.registry.weight_sample import (
     ELEMENTS,
@@ -100,10 +99,10 @@ def both(tmp_path: Path) -> Iterator[Both]:
     base_file = write_safetensors(base, tmp_path / "base.safetensors")
     fine_file = write_safetensors(fine, tmp_path / "fine.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", base_file)
+        registry.add_base("base", base_file)
         version = registry.add(fine_file, base="base").version
         with (
-            base_weights_of(version, registry) as weights,
+            registry.repository.open_base(registry.repository.base_of(version)) as weights,
             open_checkpoint(fine_file) as checkpoint,
         ):
             yield Both(Counted(weights), checkpoint, base_file)

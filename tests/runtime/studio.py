@@ -99,7 +99,7 @@ def studio(
     pipeline.to(dtypes[0]).save_pretrained(where / "folder")
     pipeline.to(torch.float32)  # of the numbers that the base has
     registry = Registry.init(where / "registry")
-    registry.base_add("base", written(family, pipeline, base, dtypes[0], where / "base"))
+    registry.add_base("base", written(family, pipeline, base, dtypes[0], where / "base"))
     for name, train in (("one", train_one), ("other", train_other)):
         subject = copy.deepcopy(pipeline)
         train(subject)

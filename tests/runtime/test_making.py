@@ -11,7 +11,6 @@ from registry.conftest import TAU, every_kind, write_pair
 from dsvd_registry import Registry
 from dsvd_registry.container.records import BaseTensor, DenseRecord, LowRankRecord, SameRecord
 from dsvd_registry.layouts import View
-from dsvd_registry.registry.access import base_weights_of, container_of
 from dsvd_registry.runtime.content import composed, content_of
 from dsvd_registry.runtime.making import Maker
 
@@ -34,8 +33,8 @@ def registry(tmp_path_factory):
 def test_every_kind_of_tensor(registry: Registry, device: str, tau: float | None) -> None:
     version = registry.version("subject")
     with (
-        container_of(version, registry) as container,
-        base_weights_of(version, registry) as base,
+        registry.repository.open_container(version) as container,
+        registry.repository.open_base(registry.repository.base_of(version)) as base,
         registry.tensors("subject", tau=tau) as tensors,
     ):
         maker = Maker(container, base, tau)

@@ -114,7 +114,7 @@ def test_a_subject_of_another_base(own: Studio, tmp_path: Path) -> None:
     state = state_of(own)
     moved = {name: tensor + 1 for name, tensor in state.items()}
     save_file(moved, tmp_path / "second.safetensors")
-    own.registry.base_add("second", tmp_path / "second.safetensors")
+    own.registry.add_base("second", tmp_path / "second.safetensors")
     add(own, "theirs", "second", {n: t * 1.001 for n, t in moved.items()}, tmp_path)
     pipeline = own.pipeline()
     refused(pipeline, own.registry, "theirs", BaseMismatch, "'second'")
@@ -131,7 +131,7 @@ def test_a_subject_of_another_base(own: Studio, tmp_path: Path) -> None:
 def test_a_subject_of_a_base_with_the_same_weights(own: Studio, tmp_path: Path) -> None:
     state = state_of(own)
     save_file(state, tmp_path / "renamed.safetensors")
-    own.registry.base_add("renamed", tmp_path / "renamed.safetensors")
+    own.registry.add_base("renamed", tmp_path / "renamed.safetensors")
     state["unet.conv_in.weight"] = state["unet.conv_in.weight"] * 1.01
     add(own, "theirs", "renamed", state, tmp_path)
     pipeline = own.pipeline()
@@ -173,7 +173,7 @@ def test_what_the_base_cannot_give_back(own: Studio, tmp_path: Path) -> None:
     state = state_of(own)
     unet = {name: tensor for name, tensor in state.items() if name.startswith("unet.")}
     save_file(unet, tmp_path / "unet.safetensors")
-    own.registry.base_add("unet", tmp_path / "unet.safetensors")
+    own.registry.add_base("unet", tmp_path / "unet.safetensors")
     add(own, "whole", "unet", state, tmp_path)
     refused(own.pipeline(), own.registry, "whole", InvalidArgument, "put back", "'unet'")
 

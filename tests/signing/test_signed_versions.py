@@ -36,7 +36,7 @@ def object_path(root: Path, sha256: str) -> Path:
 
 def signature_object(registry: Registry, ref: str = ONE) -> Path:
     """Where the first signature of a version lies, writable."""
-    (record, *_) = registry._catalog.signatures(ref)
+    (record, *_) = registry.repository.catalog.signatures(ref)
     path = object_path(registry.folder, record.signature)
     path.chmod(0o644)
     return path
@@ -46,7 +46,7 @@ def plant(registry: Registry, ref: str, signature: Signature, signer: str | None
     """Put a signature on a version without a look at it, as who can write to the registry could."""
     stored = ObjectStore(folder.open(registry.folder)).put(signature.encode())
     version = registry.version(ref)
-    registry._catalog.add_signature(
+    registry.repository.catalog.add_signature(
         version.model,
         version.number,
         signer=signer or signature.key.sha256,
@@ -206,9 +206,9 @@ def test_a_lost_catalog(registry: Registry, keys: Path) -> None:
 def test_gc_keeps_the_signatures_of_what_is_there(registry: Registry, keys: Path) -> None:
     kept, lost = (registry.sign(ref, keys / "alice.pem").signature for ref in (ONE, TWO))
     assert registry.usage().reclaimable == 0
-    assert registry.collect(grace_days=0).objects == 0
-    registry.remove(TWO)
-    assert registry.collect(grace_days=0).objects == 2
+    assert registry.collect_garbage(grace_days=0).objects == 0
+    registry.remove_version(TWO)
+    assert registry.collect_garbage(grace_days=0).objects == 2
     assert object_path(registry.folder, kept).exists()
     assert not object_path(registry.folder, lost).exists()
     assert registry.verify(signer=keys / "alice.pub").is_well
@@ -273,7 +273,7 @@ def test_import_refuses_signatures_of_something_else(
         with pytest.raises(SignatureError, match=words):
             elsewhere.import_container(place / "one.dsvd")
         assert elsewhere.versions() == []
-    assert elsewhere.collect(grace_days=0).objects == 0
+    assert elsewhere.collect_garbage(grace_days=0).objects == 0
     (place / "one.dsvd.sig").write_bytes(own)
     assert elsewhere.import_container(place / "one.dsvd").created
 
@@ -313,7 +313,7 @@ def test_export_over_what_is_there(registry: Registry, keys: Path, place: Path) 
 
 
 def test_a_version_that_is_gone_cannot_be_signed(registry: Registry, keys: Path) -> None:
-    registry.remove(ONE)
+    registry.remove_version(ONE)
     with pytest.raises(NotFound):
         registry.sign(ONE, keys / "alice.pem")
     with pytest.raises(NotFound):

@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(base, at / "base.safetensors")
     save_file({n: w + 0.01 * torch.randn(w.shape) for n, w in base.items()}, at / "tuned")
     with Registry.init(at / "registry") as registry:
-        registry.base_add("sd15", at / "base.safetensors")
+        registry.add_base("sd15", at / "base.safetensors")
         for name, tau in (("one", 0.8), ("two", 0.4)):
             registry.add(at / "tuned", base="sd15", name=name, tau=tau)
         registry.export_container(ONE, at / "one.dsvd")
@@ -147,7 +147,7 @@ def test_killed_at_any_step(made: Path, tmp_path: Path, name: str) -> None:
         again = Registry.repair(copy, sources=sources)
         assert outcome(copy, again.is_well) == ends, where
         with Registry.open(copy) as registry:
-            registry.collect(grace_days=0)
+            registry.collect_garbage(grace_days=0)
             for ref in {ONE, TWO} - set(case.lost):
                 assert registry.verify(ref, deep=True).is_well, where
 

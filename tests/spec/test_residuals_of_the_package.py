@@ -34,7 +34,7 @@ def test_decoder_gives_the_source(dtype: torch.dtype, tau: float | None, tmp_pat
     weights[names[0]].view(-1)[:2] = torch.tensor([-0.0, 0.0])
     save_file(weights, file, {"format": "pt", "modelspec.hash_sha256": "0x1"})
     with one_thread(), Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", base)
+        registry.add_base("base", base)
         version = registry.add(file, base="base", tau=tau, lossless=True).version
         assert version.residual is not None
         container = object_at(registry.folder, version.container)

@@ -177,14 +177,14 @@ def test_log_cut_at_its_end(tmp_path: Path) -> None:
     """Verify and the next write say so, as "Limits" tells. Seen to fail before verify compared them."""
     save_file({"w": torch.zeros(2)}, tmp_path / "base.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("sd15", tmp_path / "base.safetensors")
+        registry.add_base("sd15", tmp_path / "base.safetensors")
         (event,) = (tmp_path / "registry/events").rglob("*.json")
         kept = event.read_bytes()
         event.unlink()
         (finding,) = registry.verify().findings
         assert "differ at event 1" in finding.problem
         with pytest.raises(RegistryError, match="differ at event 1"):
-            registry.base_remove("sd15")
+            registry.remove_base("sd15")
         event.write_bytes(kept)
         assert registry.verify().is_well
 
@@ -308,17 +308,17 @@ def prepare(command: str, registry: Registry, at: Path) -> None:
     for name in ("X", "X.sig", "X.dsvdr"):
         (at / name).unlink(missing_ok=True)
     if command.startswith("`dsvd add --lossless` of a version"):  # thinned, its residual is garbage
-        registry.collect(grace_days=-1)
+        registry.collect_garbage(grace_days=-1)
     if command == "`dsvd import` of a lossless version":
         registry.export_container("whole", at / "whole.dsvd")
-        registry.remove("whole@1")
-        registry.remove("twice@1")
-        registry.collect(grace_days=-1)
+        registry.remove_version("whole@1")
+        registry.remove_version("twice@1")
+        registry.collect_garbage(grace_days=-1)
     if command == "`dsvd rm`":
         registry.export_container("one", at / "kept.dsvd")
     if command.startswith("`dsvd gc`"):  # removed by now, it shared the container of the other
-        registry.remove("two@1")
-        registry.base_add("sd15", at / "base.safetensors")
+        registry.remove_version("two@1")
+        registry.add_base("sd15", at / "base.safetensors")
         (at / "registry/tmp/.dsvd-tmp-0123456789abcdef").write_bytes(b"left by a crash")
 
 
@@ -372,7 +372,7 @@ def test_folder_of_a_killed_writer(tmp_path: Path) -> None:
     with recorded as recorder, Registry.init(tmp_path / "registry") as registry:
         (tmp_path / "registry/events/000000").mkdir()
         recorder.on = True
-        registry.base_add("sd15", tmp_path / "base.safetensors")
+        registry.add_base("sd15", tmp_path / "base.safetensors")
         recorder.on = False
     before = recorder.steps[: recorder.steps.index("link tmp/T events/000000/E")]
     assert "sync events" in before and "mkdir events/000000" not in before
@@ -382,7 +382,7 @@ def check_whole(copy: Path, events: int, where: object) -> None:
     """The copy opens, is well, shows this many events, and gc takes all that was left in it."""
     with Registry.open(copy) as registry:
         assert happened(copy) == events, where
-        registry.collect(grace_days=0)
+        registry.collect_garbage(grace_days=0)
         assert registry.verify().findings == (), where
     assert list((copy / "tmp").iterdir()) == [], where
 
@@ -398,7 +398,7 @@ def test_folder_is_told(tmp_path: Path) -> None:
     """Whatever is in a registry that was used has its place in the layout."""
     with Registry.init(tmp_path / "registry") as registry:
         save_file({"w": torch.zeros(2)}, tmp_path / "base.safetensors")
-        registry.base_add("sd15", tmp_path / "base.safetensors")
+        registry.add_base("sd15", tmp_path / "base.safetensors")
         found = {path.name for path in (tmp_path / "registry").iterdir()}
     told = re.findall(r"^ {4}(\S+?)(?:/\S*|, -wal, -shm)? {2,}", section("Layout"), re.MULTILINE)
     assert found - {"catalog.sqlite-wal", "catalog.sqlite-shm"} <= set(told)

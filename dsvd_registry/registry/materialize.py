@@ -1,0 +1,92 @@
+"""Writing a version out: as a file or a folder, or as tensors that are made when they are looked up."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..catalog import VersionRecord
+from ..encoding.asked import checked_tau
+from ..errors import Conflict, InvalidArgument
+from ..progress import Progress
+from ..reconstruction.materializing import Materialized, Wish, write_result
+from .output_layout import open_target
+from .repository import Repository
+from .residuals import at_tau, opened_lossless, telling
+
+if TYPE_CHECKING:
+    from ..reconstruction.casting import CastDtype
+    from ..reconstruction.target import LayoutName
+    from ..reconstruction.tensors import LazyTensors
+
+
+def materialize(
+    version: VersionRecord,
+    output: Path,
+    repository: Repository,
+    *,
+    tau: float | None,
+    dtype: CastDtype | None,
+    layout: LayoutName | None,
+    like: str | None,
+    replace: bool,
+    progress: Progress,
+) -> Materialized:
+    """Write the full checkpoint of a version; see `Registry.materialize`."""
+    tau = None if tau is None else checked_tau(tau)
+    if like is not None and layout != "diffusers":
+        raise InvalidArgument("like is for the layout diffusers alone", "Leave --like out.")
+    pattern = None if like is None else repository.catalog.base(like)
+    with (
+        repository.open_version(version) as (container, weights),
+        opened_lossless(at_tau(version, tau), repository) as lossless,
+    ):
+        check_no_base(output, repository)
+        with open_target(layout, container, weights, pattern, repository) as target:
+            wish = Wish(tau, dtype, target, lossless)
+            return write_result(
+                container, weights, output, wish, replace=replace, progress=progress
+            )
+
+
+def default_output(
+    version: VersionRecord, layout: LayoutName | None, repository: Repository
+) -> Path:
+    """The model's name, with `.safetensors` behind it where the result is a single file."""
+    with repository.open_container(version) as container:
+        is_folder = container.header.tree is not None
+    if layout is not None:
+        is_folder = layout == "diffusers"
+    return Path(version.model if is_folder else f"{version.model}.safetensors")
+
+
+def lazy_tensors(version: VersionRecord, tau: float | None, repository: Repository) -> LazyTensors:
+    """The tensors of a version; of a lossless one the source's, unless a `tau` is given."""
+    from ..reconstruction.lossless import LosslessReconstruction
+    from ..reconstruction.reconstruction import Reconstruction
+    from ..reconstruction.tensors import LazyTensors
+
+    tau = None if tau is None else checked_tau(tau)
+    version = at_tau(version, tau)
+    with contextlib.ExitStack() as opened:
+        container, weights = opened.enter_context(repository.open_version(version))
+        lossless = opened.enter_context(opened_lossless(version, repository))
+        if lossless is not None:
+            made: Reconstruction = LosslessReconstruction(container, weights, lossless)
+        else:
+            stored = container.header.encoding.tau
+            made = Reconstruction(container, weights, stored if tau is None else tau)
+        told = functools.partial(telling, version, version.residual, repository)
+        return LazyTensors(made, opened.pop_all(), told)
+
+
+def check_no_base(output: Path, repository: Repository) -> None:
+    """Raises `Conflict` where `output` is the file of a linked base, which versions are made over."""
+    for base in repository.catalog.bases():
+        with contextlib.suppress(OSError):
+            if base.link is not None and output.samefile(base.link):
+                raise Conflict(
+                    f"{output} is the file of the base {base.name!r}", "Give another path."
+                )
