@@ -65,7 +65,7 @@ def write_sources(at: Path) -> None:
 
 
 def base(r: Registry, at: Path) -> None:
-    r.base_add("sd15", at / "base.safetensors")
+    r.add_base("sd15", at / "base.safetensors")
 
 
 def version(r: Registry, at: Path) -> None:
@@ -81,7 +81,7 @@ def other_version(r: Registry, at: Path) -> None:
 
 
 def folder_base(r: Registry, at: Path) -> None:
-    r.base_add("folder", at / "base-folder")
+    r.add_base("folder", at / "base-folder")
 
 
 def folder_version(r: Registry, at: Path) -> None:
@@ -89,7 +89,7 @@ def folder_version(r: Registry, at: Path) -> None:
 
 
 def removed(r: Registry, at: Path) -> None:
-    r.remove("one@1")
+    r.remove_version("one@1")
 
 
 def signed(r: Registry, at: Path) -> None:
@@ -105,9 +105,9 @@ def materialized(r: Registry, at: Path) -> None:
 
 
 def labelled(r: Registry, at: Path) -> None:
-    r.alias_set("prod", "one@1")
-    r.tag("one@1", "dog")
-    r.note("one@1", "good")
+    r.set_alias("prod", "one@1")
+    r.add_tag("one@1", "dog")
+    r.set_note("one@1", "good")
 
 
 def leftover(r: Registry, at: Path) -> None:
@@ -128,12 +128,12 @@ _ALL = [
     Scenario("base add again", (base,), base, ("base", "add", "sd15", "base.safetensors")),
     Scenario(
         "base add --link", (base,),
-        lambda r, at: r.base_add("sd15", at / "base.safetensors", link=True),
+        lambda r, at: r.add_base("sd15", at / "base.safetensors", link=True),
         ("base", "add", "sd15", "base.safetensors", "--link"),
     ),
     Scenario("base add of a folder", (), folder_base, ("base", "add", "folder", "base-folder")),
     Scenario(
-        "base rm", (base,), lambda r, _: r.base_remove("sd15"), ("base", "rm", "sd15"),
+        "base rm", (base,), lambda r, _: r.remove_base("sd15"), ("base", "rm", "sd15"),
     ),
     Scenario(
         "add", (base,), version,
@@ -157,7 +157,7 @@ _ALL = [
         ("add", "tuned.safetensors", "--base=sd15", "--name=two", "--tau=0.5"),
     ),
     Scenario(
-        "import", (base, version, signed, exported, removed, lambda r, _: r.collect(grace_days=0)),
+        "import", (base, version, signed, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
         lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
     ),
     Scenario(
@@ -170,7 +170,7 @@ _ALL = [
     ),
     Scenario(
         "import of a lossless one",
-        (base, lossless, exported, removed, lambda r, _: r.collect(grace_days=0)),
+        (base, lossless, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
         lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
     ),
     Scenario(
@@ -179,25 +179,25 @@ _ALL = [
     Scenario("rm", (base, version, other_version), removed, ("rm", "one@1", "--yes")),
     Scenario(
         "gc", (base, version, other_version, removed, leftover),
-        lambda r, _: r.collect(grace_days=0), ("gc", "--grace=0"),
+        lambda r, _: r.collect_garbage(grace_days=0), ("gc", "--grace=0"),
     ),
     Scenario(
         "alias set", (base, version, other_version, labelled),
-        lambda r, _: r.alias_set("prod", "one@2"), ("alias", "set", "prod", "one@2"),
+        lambda r, _: r.set_alias("prod", "one@2"), ("alias", "set", "prod", "one@2"),
     ),
     Scenario(
-        "alias rm", (base, version, labelled), lambda r, _: r.alias_remove("one", "prod"),
+        "alias rm", (base, version, labelled), lambda r, _: r.remove_alias("one", "prod"),
         ("alias", "rm", "one@prod"),
     ),
     Scenario(
-        "tag", (base, version), lambda r, _: r.tag("one@1", "dog"), ("tag", "add", "one@1", "dog"),
+        "tag", (base, version), lambda r, _: r.add_tag("one@1", "dog"), ("tag", "add", "one@1", "dog"),
     ),
     Scenario(
-        "tag rm", (base, version, labelled), lambda r, _: r.untag("one@1", "dog"),
+        "tag rm", (base, version, labelled), lambda r, _: r.remove_tag("one@1", "dog"),
         ("tag", "rm", "one@1", "dog"),
     ),
     Scenario(
-        "note", (base, version, labelled), lambda r, _: r.note("one@1", "better"),
+        "note", (base, version, labelled), lambda r, _: r.set_note("one@1", "better"),
         ("note", "one@1", "better"),
     ),
     Scenario("sign", (base, version), signed, ("sign", "one@1", "--key=key")),

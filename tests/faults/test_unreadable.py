@@ -54,7 +54,7 @@ def add_other(r: Registry, at: Path) -> None:
 
 COMMANDS: dict[str, Do] = {
     "add": using(add_other),
-    "base add": using(lambda r, at: r.base_add("three", at / "other.safetensors")),
+    "base add": using(lambda r, at: r.add_base("three", at / "other.safetensors")),
     "materialize": using(lambda r, at: r.materialize("one", at / "out")),
     "export": using(lambda r, at: r.export_container("one", at / "out")),
     "sign": using(lambda r, at: r.sign("one", at / "key")),

@@ -77,7 +77,7 @@ def files(tmp_path: Path) -> Files:
 @pytest.fixture
 def registry(tmp_path: Path, files: Files) -> Iterator[Registry]:
     with Registry.init(tmp_path / "registry") as made:
-        made.base_add("base", files["base"])
+        made.add_base("base", files["base"])
         made.add(files["tuned"], base="base", name="subject")
         yield made
 

@@ -85,7 +85,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> Path:
     """A closed registry with the base `sd15` and the version `subject@1`, to be copied."""
     path = tmp_path_factory.mktemp("template") / "registry"
     with one_thread(), Registry.init(path) as made:
-        made.base_add("sd15", pair.base_file)
+        made.add_base("sd15", pair.base_file)
         made.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
     return path
 
@@ -107,7 +107,7 @@ def registry(root: Path) -> Iterator[Registry]:
 def trained_registry(tmp_path_factory: pytest.TempPathFactory, trained: Pair) -> Iterator[Registry]:
     """The trained pair as `subject@1`. Tests only read it."""
     with Registry.init(tmp_path_factory.mktemp("trained") / "registry") as made:
-        made.base_add("tiny", trained.base_file)
+        made.add_base("tiny", trained.base_file)
         with one_thread():
             made.add(trained.tuned_file, base="tiny", name="subject", tau=TAU)
         yield made

@@ -38,7 +38,7 @@ def link(tmp_path: Path, pair: Pair) -> Path:
 def linked(tmp_path: Path, link: Path, pair: Pair) -> Iterator[Registry]:
     """A registry whose base is linked, with `subject@1`."""
     with Registry.init(tmp_path / "registry") as made:
-        made.base_add("sd15", link, link=True)
+        made.add_base("sd15", link, link=True)
         made.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
         yield made
 
@@ -125,7 +125,7 @@ def test_a_changed_link_is_refused_by_add(linked: Registry, link: Path, pair: Pa
 
 
 def test_adding_again_copies_a_link(linked: Registry, link: Path, tmp_path: Path) -> None:
-    linked.base_add("sd15", link)
+    linked.add_base("sd15", link)
     link.unlink()
     assert linked.base("sd15").link is None
     assert linked.materialize("subject", tmp_path / "out.safetensors").recorded

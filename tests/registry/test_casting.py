@@ -32,7 +32,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, trained: Pair) -> Iterato
     }
     save_file(halves | extra, folder / "subject.safetensors")
     with Registry.init(folder / "registry") as made, one_thread():
-        made.base_add("sd15", trained.base_file)
+        made.add_base("sd15", trained.base_file)
         made.add(folder / "subject.safetensors", base="sd15", tau=0.5)
         yield made
 

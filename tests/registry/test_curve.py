@@ -44,7 +44,7 @@ def part(tmp_path_factory: pytest.TempPathFactory, trained: Pair) -> Pair:
 def workshop(tmp_path_factory: pytest.TempPathFactory, part: Pair) -> Iterator[Registry]:
     """A registry with the base of `part`, to compare curves with additions."""
     with Registry.init(tmp_path_factory.mktemp("workshop") / "registry") as made:
-        made.base_add("tiny", part.base_file)
+        made.add_base("tiny", part.base_file)
         yield made
 
 

@@ -274,7 +274,7 @@ def test_in_a_live_pipeline(one: Tuned, stored: Registry, tmp_path: Path) -> Non
 
 def test_upkeep(one: Tuned, stored: Registry, tmp_path: Path) -> None:
     """Garbage collection knows the files of a folder, and verify finds one that was changed."""
-    assert stored.collect(grace_days=0).objects == 0
+    assert stored.collect_garbage(grace_days=0).objects == 0
     assert stored.verify(deep=True).is_well
     vocabulary = next(
         path
@@ -287,11 +287,11 @@ def test_upkeep(one: Tuned, stored: Registry, tmp_path: Path) -> None:
     with pytest.raises(BaseMismatch):
         stored.materialize("subject", tmp_path / "made")
     assert not (tmp_path / "made").exists()
-    stored.base_add("base", one.base)  # repairs it
+    stored.add_base("base", one.base)  # repairs it
     assert stored.verify(deep=True).is_well
-    stored.remove("subject")
-    stored.base_remove("base")
-    stored.collect(grace_days=0)
+    stored.remove_version("subject")
+    stored.remove_base("base")
+    stored.collect_garbage(grace_days=0)
     assert stored.usage().total == 0
 
 

@@ -205,7 +205,7 @@ def elsewhere(at: Path) -> Iterator[Registry]:
             written = registry.export_container(name, at / f"{name}.dsvd")
             assert written.residual == at / f"{name}.dsvdr"
     with Registry.init(at / "elsewhere") as made:
-        made.base_add("here", at / "base.safetensors")
+        made.add_base("here", at / "base.safetensors")
         yield made
 
 

@@ -47,7 +47,7 @@ def one(sources: Path) -> Path:
 def registry(sources: Path, tmp_path: Path) -> Iterator[Registry]:
     """With the base, and `one@1` at `TAU`: lossy."""
     with Registry.init(tmp_path / "registry") as made, one_thread():
-        made.base_add("base", sources / "base.safetensors")
+        made.add_base("base", sources / "base.safetensors")
         made.add(sources / "one.safetensors", base="base", name="one", tau=TAU)
         yield made
 

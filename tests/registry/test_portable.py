@@ -57,7 +57,7 @@ def bare_template(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with the base alone, under another name than where the container was made."""
     root = tmp_path_factory.mktemp("bare") / "registry"
     with Registry.init(root) as made:
-        made.base_add("other-name", pair.base_file)
+        made.add_base("other-name", pair.base_file)
     return root
 
 
@@ -141,7 +141,7 @@ def test_the_same_container_again(bare: Registry, exported: Path) -> None:
 
 def test_after_a_removal_and_after_a_loss(bare: Registry, exported: Path) -> None:
     bare.import_container(exported)
-    bare.remove("subject@1")
+    bare.remove_version("subject@1")
     again = bare.import_container(exported)
     assert (again.created, again.ref) == (True, "subject@2")
     object_path(bare.folder, again.version.container).unlink()

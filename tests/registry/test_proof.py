@@ -52,7 +52,7 @@ def link(tmp_path: Path, pair: Pair) -> Path:
 def linked(tmp_path: Path, link: Path, pair: Pair) -> Iterator[Registry]:
     """A registry whose base is a file that anyone may change, with `subject@1`."""
     with Registry.init(tmp_path / "registry") as made:
-        made.base_add("sd15", link, link=True)
+        made.add_base("sd15", link, link=True)
         made.add(pair.tuned_file, base="sd15", name="subject", tau=TAU)
         yield made
 

@@ -62,36 +62,36 @@ def test_usage_adds_up_to_the_files(full: Registry, pair: Pair) -> None:
 
 def test_gc_frees_what_was_removed(full: Registry) -> None:
     usage, before = full.usage(), files_in(full.folder / "objects")
-    would = full.collect(grace_days=0, dry_run=True)
+    would = full.collect_garbage(grace_days=0, dry_run=True)
     assert would.dry_run
     assert (would.objects, would.bytes) == (1, usage.reclaimable)
     assert files_in(full.folder / "objects") == before
 
-    young = full.collect()
+    young = full.collect_garbage()
     assert (young.objects, young.kept_young, young.bytes) == (0, 1, 0)
     assert files_in(full.folder / "objects") == before
 
-    done = full.collect(grace_days=0)
+    done = full.collect_garbage(grace_days=0)
     assert (done.objects, done.bytes, done.kept_young) == (1, usage.reclaimable, 0)
     assert on_disk(full) == usage.total - usage.reclaimable == full.usage().total
     assert full.usage().reclaimable == 0
-    assert full.collect(grace_days=0).objects == 0
+    assert full.collect_garbage(grace_days=0).objects == 0
     assert full.verify(deep=True).is_well
 
 
 def test_rm_then_gc(full: Registry) -> None:
     shared = full.version("twin@1").container
-    full.remove("twin")
-    assert full.collect(grace_days=0).objects == 1  # of the one that was removed before
+    full.remove_version("twin")
+    assert full.collect_garbage(grace_days=0).objects == 1  # of the one that was removed before
     assert object_path(full.folder, shared).exists()  # subject@1 has it too
     with pytest.raises(Conflict, match="subject@old"):
-        full.remove("subject@1")
-    full.alias_remove("subject", "old")
-    full.remove("subject@1")
-    assert full.collect(grace_days=0).objects == 1
+        full.remove_version("subject@1")
+    full.remove_alias("subject", "old")
+    full.remove_version("subject@1")
+    assert full.collect_garbage(grace_days=0).objects == 1
     assert not object_path(full.folder, shared).exists()
-    full.base_remove("tuned")
-    assert full.collect(grace_days=0).objects == 2  # its file and its manifest
+    full.remove_base("tuned")
+    assert full.collect_garbage(grace_days=0).objects == 2  # its file and its manifest
     assert full.verify(deep=True).is_well
 
 
@@ -101,7 +101,7 @@ def test_gc_removes_old_temporary_files(full: Registry) -> None:
         path.write_bytes(bytes(100))
     month_ago = time.time() - 30 * 86400
     os.utime(old, (month_ago, month_ago))
-    found = full.collect()
+    found = full.collect_garbage()
     assert (found.temporary_files, found.bytes) == (1, 100)
     assert young.exists()
     assert not old.exists()
@@ -132,17 +132,17 @@ def test_labels(full: Registry) -> None:
     assert full.version("twin").tags == ("a", "b")
     assert [version.ref for version in full.versions(tag="good")] == ["subject@3"]
     assert [version.ref for version in full.versions("t*")] == ["twin@1"]
-    assert full.untag("subject@3", "good").tags == ()
-    assert full.alias_set("prod", "subject@3").aliases == ("latest", "prod")
+    assert full.remove_tag("subject@3", "good").tags == ()
+    assert full.set_alias("prod", "subject@3").aliases == ("latest", "prod")
     assert full.version("subject@2").aliases == ()
-    assert full.note("subject@3", "").note == ""
+    assert full.set_note("subject@3", "").note == ""
 
 
 def test_history_keeps_what_was_removed(full: Registry, pair: Pair) -> None:
     (gone,) = full.history("gone")
     assert gone.removed is not None
     assert [version.number for version in full.history("subject")] == [1, 2, 3]
-    full.remove("subject@3")
+    full.remove_version("subject@3")
     assert full.version("subject").number == 2
     assert [version.removed is None for version in full.history("subject")] == [True, True, False]
     assert full.add(pair.tuned_file, base="sd15", name="subject", tau=0.3).ref == "subject@4"
@@ -192,13 +192,13 @@ def test_a_backup_of_the_catalog(full: Registry, tmp_path: Path) -> None:
     assert rows(copy) == rows(full.folder / "catalog.sqlite")
     with pytest.raises(Conflict):
         full.backup_catalog(copy)
-    full.tag("subject@1", "after")
+    full.add_tag("subject@1", "after")
     assert rows(copy) != rows(full.folder / "catalog.sqlite")
     full.backup_catalog(copy, replace=True)
     assert rows(copy) == rows(full.folder / "catalog.sqlite")
     own = full.backup_catalog()
     assert own.parent == full.folder
-    full.tag("subject@1", "later")
+    full.add_tag("subject@1", "later")
     assert full.backup_catalog() == own
     assert rows(own) == rows(full.folder / "catalog.sqlite")
     before = [(v.ref, v.tags, v.note, v.added) for v in full.versions()]
@@ -215,5 +215,5 @@ def test_a_folder_that_a_writer_left_is_collected(full: Registry) -> None:
     left = full.folder / "tmp" / ".dsvd-tmp-0123456789abcdef"
     (left / "unet").mkdir(parents=True)
     (left / "unet" / "weights").write_bytes(b"half")
-    assert full.collect(grace_days=0).temporary_files == 1
+    assert full.collect_garbage(grace_days=0).temporary_files == 1
     assert not left.exists()

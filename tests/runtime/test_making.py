@@ -23,7 +23,7 @@ def registry(tmp_path_factory):
     folder: Path = tmp_path_factory.mktemp("kinds")
     pair = write_pair(folder, *every_kind())
     with Registry.init(folder / "registry") as made:
-        made.base_add("base", pair.base_file)
+        made.add_base("base", pair.base_file)
         made.add(pair.tuned_file, base="base", name="subject", tau=TAU)
         yield made
 

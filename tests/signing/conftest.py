@@ -55,7 +55,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(base, folder / "base.safetensors")
     for name in ("full", "bare"):
         with Registry.init(folder / name) as made:
-            made.base_add("sd15", folder / "base.safetensors")
+            made.add_base("sd15", folder / "base.safetensors")
     with Registry.open(folder / "full") as made:
         for _ in range(2):
             change = 0.01 * torch.randn(24, 16, generator=numbers)

@@ -259,9 +259,9 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).private_bytes(
 Do = Callable[[Registry, Path], object]
 
 COMMANDS: dict[str, Do] = {
-    "`dsvd base add` of a file": lambda r, at: r.base_add("sd15", at / "base.safetensors"),
-    "`dsvd base add` of it again": lambda r, at: r.base_add("sd15", at / "base.safetensors"),
-    "`dsvd base add --link` of it": lambda r, at: r.base_add(
+    "`dsvd base add` of a file": lambda r, at: r.add_base("sd15", at / "base.safetensors"),
+    "`dsvd base add` of it again": lambda r, at: r.add_base("sd15", at / "base.safetensors"),
+    "`dsvd base add --link` of it": lambda r, at: r.add_base(
         "sd15", at / "base.safetensors", link=True
     ),
     "`dsvd add` of a new fine-tune": lambda r, at: r.add(
@@ -287,15 +287,15 @@ COMMANDS: dict[str, Do] = {
     "`dsvd import` of a lossless version": lambda r, at: r.import_container(
         at / "whole.dsvd", name="four"
     ),
-    "`dsvd alias set`": lambda r, _: r.alias_set("prod", "one@1"),
+    "`dsvd alias set`": lambda r, _: r.set_alias("prod", "one@1"),
     "`dsvd materialize -o X`": lambda r, at: r.materialize("one", at / "X"),
     "`dsvd verify`": lambda r, _: r.verify(deep=True),
     "`dsvd sign`": lambda r, at: r.sign("one@1", at / "key"),
-    "`dsvd alias rm`": lambda r, _: r.alias_remove("one", "prod"),
-    "`dsvd tag rm`": lambda r, _: r.untag("one@1", "dog"),
+    "`dsvd alias rm`": lambda r, _: r.remove_alias("one", "prod"),
+    "`dsvd tag rm`": lambda r, _: r.remove_tag("one@1", "dog"),
     "`dsvd export -o X` of a signed version": lambda r, at: r.export_container("one", at / "X"),
-    "`dsvd rm`": lambda r, _: r.remove("one@1"),
-    "`dsvd gc` of two objects and a temporary file": lambda r, _: r.collect(grace_days=0),
+    "`dsvd rm`": lambda r, _: r.remove_version("one@1"),
+    "`dsvd gc` of two objects and a temporary file": lambda r, _: r.collect_garbage(grace_days=0),
     "`dsvd import` of a signed version": lambda r, at: r.import_container(
         at / "kept.dsvd", name="three"
     ),
