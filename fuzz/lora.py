@@ -19,6 +19,14 @@ def seeds() -> Iterator[bytes]:
     configuration = json.dumps({"r": 1, "lora_alpha": 2, "alpha_pattern": {"proj_in": 1}})
     metadata = {"lora_adapter_metadata": configuration}
     yield _file({f"{peft}.lora_A.weight": (1, 2), f"{peft}.lora_B.weight": (2, 1)}, metadata)
+    xlabs = "double_blocks.0.processor.qkv_lora1"
+    yield _file({f"{xlabs}.down.weight": (1, 2), f"{xlabs}.up.weight": (6, 1)}, {})
+    differences = {
+        "blocks.0.diff_m": (1, 6, 2),
+        "blocks.0.q.diff": (2, 2),
+        "blocks.0.q.diff_b": (2,),
+    }
+    yield _file({**differences, "bundle_emb.sks.clip_l": (1, 2)}, {})
     dora = {f"{kohya}.dora_scale": (1,), f"{kohya}.alpha": ()}
     yield _file({f"{kohya}.hada_w1_a": (2, 1), f"{kohya}.hada_w1_b": (1, 2), **dora}, {})
 

@@ -73,12 +73,12 @@ def _factors(
     ups, downs = [], []
     for placed in changes:
         up, down = _pair(checkpoint, placed.change)
-        view = placed.place.view
-        if view.kind == "transpose":
+        if placed.pieces[0].view.kind == "transpose":
             up, down = down.T, up.T
-        elif view.kind == "slice":
+        else:
             whole = torch.zeros(rows, up.shape[1], dtype=torch.float64, device="cpu")
-            whole[view.first : view.first + view.rows] = up
+            for piece in placed.pieces:
+                _viewed(whole, piece.view).copy_(_viewed(up, piece.part))
             up = whole
         ups.append(up)
         downs.append(down.reshape(-1, columns))
@@ -97,17 +97,24 @@ def _added(checkpoint: Checkpoint, changes: Sequence[Placed], before: torch.Tens
     """The tensor with every change in it, rounded once to its own dtype."""
     sums = before.to(torch.float64, copy=True)
     for placed in changes:
-        change, view = placed.change, placed.place.view
+        change = placed.change
         if isinstance(change, FactorChange):
             up, down = _pair(checkpoint, change)
             added = up @ down
         else:
             added = _read(checkpoint, change.difference) * change.scale
-        if view.kind == "transpose":
-            added = added.T
-        part = sums[view.first : view.first + view.rows] if view.kind == "slice" else sums
-        part += added.reshape(part.shape)
+        added = added.reshape(placed.shape)
+        for piece in placed.pieces:
+            target = _viewed(sums, piece.view)
+            target += _viewed(added, piece.part).reshape(target.shape)
     return round_to(sums, before.dtype)
+
+
+def _viewed(tensor: torch.Tensor, view: View) -> torch.Tensor:
+    """The part of the tensor, or all of it transposed; nothing is copied."""
+    if view.kind == "slice":
+        return tensor[view.first : view.first + view.rows]
+    return tensor.T if view.kind == "transpose" else tensor
 
 
 def _read(checkpoint: Checkpoint, info: TensorInfo) -> torch.Tensor:

@@ -18,7 +18,7 @@ MISFIT = "its shape does not fit that of its pair"
 BOTH = "a LoRA and a full difference of one weight"
 STRAY_ALPHA = "an alpha without factors"
 
-Parameter = Literal["weight", "bias"]
+Parameter = Literal["weight", "bias", "modulation"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,11 @@ def _changes(
         if "up_bias" in roles:
             bias = roles["up_bias"]
             yield FullChange(layer, bias, scale, (bias.name,), "bias")
-    parameters: tuple[tuple[Role, Parameter], ...] = (("diff", "weight"), ("diff_bias", "bias"))
+    parameters: tuple[tuple[Role, Parameter], ...] = (
+        ("diff", "weight"),
+        ("diff_bias", "bias"),
+        ("diff_modulation", "modulation"),  # Wan's blocks have a tensor of that name
+    )
     for role, parameter in parameters:
         if role in roles:
             yield FullChange(layer, roles[role], 1.0, (roles[role].name,), parameter)

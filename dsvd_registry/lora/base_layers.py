@@ -1,64 +1,62 @@
 """Where in a base each layer stands, by any of the words that LoRA files call it.
 
-The words are those of the base's own file, those of diffusers, and for a U-Net in diffusers' words
-the original (LDM) ones, which kohya uses for SDXL. (A FLUX or SD 3 transformer in diffusers' words
-has these alone: an original layer would be spread over several of its own.) A file that flattens the
-dots to underscores is resolved against the names that there are: `to_out_0` could be `to.out.0` by
-itself.
+The words are those of the base's own file, those of the other layout (diffusers' for a base in the
+original one; the original ones for a U-Net, a FLUX or an SD 3 transformer in diffusers'), and for a
+base of no known family its names without what its file puts in front of them all. A file that
+flattens the dots to underscores is resolved against the names that there are: `to_out_0` could be
+`to.out.0` by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from ..checkpoint import TensorInfo
 from ..layouts import View
 from ..layouts.parts import Part, is_text_encoder, split
 from ..layouts.view import Shape
 from .layer_names import UNETS, LayerName
-from .transformer_words import transformer_words
+from .place import WHOLE, Piece, Place
+from .transformer_words import diffusers_words, original_words
 
 Tensors = Mapping[str, TensorInfo]
-Words = Mapping[str, "Place"]
 
 _MODELS = (*UNETS, "text_encoder", "text_encoder_2", "text_encoder_3")
-_TEXT_MODEL = "text_model."
-
-
-@dataclass(frozen=True)
-class Place:
-    """A layer's weight or bias: the tensor of the base that holds it, and the view that takes it out.
-
-    `shape`: the layer's own. `model`: its sub-model; empty where the base's family is not known.
-    """
-
-    tensor: str
-    view: View
-    shape: Shape
-    model: str = ""
+_UNET = ("down_blocks.", "mid_block.", "up_blocks.")
+# In front of every name in the file of a model that `split` does not know.
+_WRAPPERS = ("diffusion_model.", "model.", "net.", "dit.")
 
 
 class BaseLayers:
     """The layers of a base of these tensors."""
 
     def __init__(self, tensors: Tensors) -> None:
-        parts = {part.model: part for part in reversed(split(tensors).parts)}
+        found = split(tensors)
+        parts = {part.model: part for part in reversed(found.parts)}
         self._models = {name: _Words(parts[name], tensors) for name in _MODELS if name in parts}
-        self._whole = {
-            name: Place(name, View(), info.shape) for name, info in tensors.items()
-        }  # for a family that is not known
+        self._tensors = tensors
+        self._rest = _Names()
+        for name in found.rest:
+            place = _whole(name, tensors)
+            self._rest.add(name, place)
+            for wrapper in _WRAPPERS:
+                if name.startswith(wrapper):
+                    self._rest.add(name.removeprefix(wrapper), place)
 
-    def places(self, layer: LayerName, parameter: str) -> Iterator[Place]:
-        """Where the `parameter` ("weight", "bias") of a layer may stand, the likeliest first.
+    def places(self, layer: LayerName, parameter: str) -> Iterator[tuple[Place, ...]]:
+        """Where the `parameter` ("weight", "bias") of a layer may stand, the likeliest first: more
+        than one place at once where several layers of the base have that name.
 
         Raises `CheckpointError` where diffusers cannot convert the base's names.
         """
         for model in self._candidates(layer.models):
             yield from model.places(layer, parameter)
         name = f"{layer.path}.{parameter}"
-        if not layer.flat and name in self._whole:
-            yield self._whole[name]
+        if not layer.flat and name in self._tensors:
+            yield (_whole(name, self._tensors),)
+        elif found := self._rest.find(layer, parameter):
+            yield found
 
     def _candidates(self, models: tuple[str, ...]) -> Iterable[_Words]:
         named = [self._models[model] for model in models or self._models if model in self._models]
@@ -69,76 +67,85 @@ class BaseLayers:
         return encoders if len(encoders) == 1 else []
 
 
+class _Names:
+    """Places by name, and by the name of their layer with underscores for its dots."""
+
+    def __init__(self, words: Mapping[str, Place] | None = None) -> None:
+        self._by_layer: dict[tuple[str, str], list[Place]] = {}
+        self._by_flat: dict[tuple[str, str], list[Place]] = {}
+        for name, place in (words or {}).items():
+            self.add(name, place)
+
+    def add(self, name: str, place: Place) -> None:
+        layer, _, parameter = name.rpartition(".")
+        self._by_layer.setdefault((layer, parameter), []).append(place)
+        self._by_flat.setdefault((layer.replace(".", "_"), parameter), []).append(place)
+
+    def find(self, layer: LayerName, parameter: str) -> tuple[Place, ...]:
+        by_path = self._by_flat if layer.flat else self._by_layer
+        return tuple(by_path.get((layer.path, parameter), ()))
+
+
 class _Words:
     """What the tensors of one sub-model are called, in one set of words after the other."""
 
     def __init__(self, part: Part, tensors: Tensors) -> None:
         self._part, self._tensors = part, tensors
-        self._by_words: list[Words] = []
-        self._by_flat: list[Words] = []
-        self._add(self._own())
-        self._is_complete = False
+        self._names = [_Names(self._own())]
 
-    def places(self, layer: LayerName, parameter: str) -> Iterator[Place]:
+    def places(self, layer: LayerName, parameter: str) -> Iterator[tuple[Place, ...]]:
         for number in (0, 1):
-            if number == 1 and not self._is_complete:
-                # Only now: it loads diffusers, and a base may be in the file's words already.
-                self._add(self._converted())
-                self._is_complete = True
-            found = (self._by_flat if layer.flat else self._by_words)[number]
-            separator = "_" if layer.flat else "."
-            for path in self._spellings(layer.path, separator):
-                place = found.get(f"{path}{separator}{parameter}")
-                if place is not None:
-                    yield place
+            if number == len(self._names):
+                # Only now: it may load diffusers, and a base may be in the file's words already.
+                self._names.append(_Names(self._converted()))
+            for spelled in self._spellings(layer):
+                if found := self._names[number].find(spelled, parameter):
+                    yield found
 
-    def _spellings(self, path: str, separator: str) -> Iterator[str]:
-        yield path
+    def _spellings(self, layer: LayerName) -> Iterator[LayerName]:
+        yield layer
         # transformers >= 5.6 and its adapters leave `text_model.` out of a CLIPTextModel.
         if is_text_encoder(self._part.model):
-            yield _TEXT_MODEL.replace(".", separator) + path
+            yield replace(layer, path=f"text_model{'_' if layer.flat else '.'}{layer.path}")
 
-    def _add(self, words: Words) -> None:
-        self._by_words.append(words)
-        flat: dict[str, Place] = {}
-        twice = set()
-        for name, place in words.items():
-            key = name.replace(".", "_")
-            if flat.setdefault(key, place) is not place:
-                twice.add(key)
-        self._by_flat.append({key: place for key, place in flat.items() if key not in twice})
+    def _own(self) -> dict[str, Place]:
+        return {local: _whole(name, self._tensors) for local, name in self._part.names.items()}
 
-    def _own(self) -> Words:
-        return {local: self._place(name, View()) for local, name in self._part.names.items()}
-
-    def _converted(self) -> Words:
+    def _converted(self) -> dict[str, Place]:
         """In diffusers' words what has others, and the other way round."""
-        part = self._part
+        part, shapes = self._part, self._shapes()
+        if part.model == "transformer":
+            words = (original_words if part.naming == "diffusers" else diffusers_words)(shapes)
+            return {name: self._place(pieces) for name, pieces in words.items()}
         if part.naming == "diffusers":
-            if part.model != "unet":
+            if part.model != "unet" or not any(name.startswith(_UNET) for name in shapes):
                 return {}
             from .ldm_words import ldm_words
 
             return {
-                theirs: self._place(part.names[ours], View())
-                for theirs, ours in ldm_words(self._shapes()).items()
-            }
-        if part.model == "transformer":
-            return {
-                theirs: self._place(part.names[ours], view)
-                for theirs, (ours, view) in transformer_words(self._shapes()).items()
+                theirs: self._place((Piece(ours, WHOLE),))
+                for theirs, ours in ldm_words(shapes).items()
             }
         from ..layouts.conversion import converts, in_diffusers_names
 
         if not converts(part.model, part.naming):
             return {}
-        made = in_diffusers_names(part.model, part.naming, self._shapes())
+        made = in_diffusers_names(part.model, part.naming, shapes)
         return {
-            name: self._place(part.names[source.name], source.view) for name, source in made.items()
+            name: self._place((Piece(source.name, source.view),)) for name, source in made.items()
         }
 
     def _shapes(self) -> dict[str, Shape]:
         return {local: self._tensors[name].shape for local, name in self._part.names.items()}
 
-    def _place(self, name: str, view: View) -> Place:
-        return Place(name, view, view.shape([self._tensors[name].shape]), self._part.model)
+    def _place(self, pieces: tuple[Piece, ...]) -> Place:
+        """`pieces`: of the names inside the sub-model."""
+        named = tuple(replace(piece, tensor=self._part.names[piece.tensor]) for piece in pieces)
+        shapes = [piece.view.shape([self._tensors[piece.tensor].shape]) for piece in named]
+        if len(shapes) == 1:
+            return Place(named, shapes[0])
+        return Place(named, View("concatenate").shape(shapes))
+
+
+def _whole(name: str, tensors: Tensors) -> Place:
+    return Place((Piece(name, WHOLE),), tensors[name].shape)

@@ -23,7 +23,6 @@ _WRITTEN: tuple[tuple[str, Family], ...] = (
 _NAMED: tuple[tuple[str, Family], ...] = (
     (r"single_transformer_blocks[._]|double_blocks[._]", "flux"),
     (r"joint_blocks[._]", "sd3"),
-    (r"(?:^|\.)transformer[._]transformer_blocks[._]\d+[._]attn[._]add_q_proj", "sd3"),
     (r"^lora_te2_|^text_encoder_2\.", "sdxl"),
     (r"attentions[._]\d+[._]transformer_blocks[._][1-9]", "sdxl"),
     (r"(?:input|output)_blocks[._]\d+[._]1[._]transformer_blocks[._][1-9]", "sdxl"),

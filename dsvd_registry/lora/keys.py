@@ -2,8 +2,8 @@
 
 Written by: kohya's sd-scripts and LyCORIS (`lora_unet_..._to_q.lora_up.weight`), PEFT and diffusers
 (`unet...to_q.lora_A.weight`), diffusers before it took up PEFT (`to_q.lora.up.weight`,
-`to_q_lora.up.weight`, `q_proj.lora_linear_layer.up.weight`). Names decide nothing else: an adapter
-of another kind is told by the tensors that only its kind has.
+`to_q_lora.up.weight`, `q_proj.lora_linear_layer.up.weight`), XLabs (`qkv_lora1.up.weight`). Names
+decide nothing else: an adapter of another kind is told by the tensors that only its kind has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["up", "down", "alpha", "up_bias", "diff", "diff_bias", "unsupported"]
+Role = Literal[
+    "up", "down", "alpha", "up_bias", "diff", "diff_bias", "diff_modulation", "unsupported"
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Key:
 
 DORA = "DoRA: the magnitude of a layer is learned besides its LoRA"
 UNKNOWN = "not a tensor of a LoRA"
+EMBEDDING = "a textual inversion: the embedding of a new token"
 
 _PAIRS: tuple[tuple[str, Role], ...] = (
     (r"\.lora_up\.weight", "up"),
@@ -40,10 +43,13 @@ _PAIRS: tuple[tuple[str, Role], ...] = (
     (r"_lora\.up\.weight", "up"),
     (r"_lora\.down\.weight", "down"),
     (r"\.lora_B(?:\.[^.]+)?\.bias", "up_bias"),
+    (r"(?<=_lora[12])\.up\.weight", "up"),  # XLabs: 1 is the image's, 2 the text's
+    (r"(?<=_lora[12])\.down\.weight", "down"),
 )
 # Taken up in a LoRA file, and no sign of one: other files have tensors of these names too.
 _BESIDE: tuple[tuple[str, Role], ...] = (
     (r"\.alpha", "alpha"),
+    (r"\.modulation\.diff|\.diff_m", "diff_modulation"),
     (r"\.diff", "diff"),
     (r"\.diff_b", "diff_bias"),
 )
@@ -58,14 +64,14 @@ _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"\.lora_E(?:\..+)?|\.ranknum(?:\..+)?", "AdaLoRA: singular values of their own"),
     (r"\.lora_embedding_[AB](?:\..+)?", "a LoRA of an embedding"),
     (r"\.vera_lambda_[bd](?:\..+)?", "VeRA: its random matrices are not in the file"),
-    (r"\.(?:qkv|proj)_lora[12]\.(?:up|down)\.weight", "XLabs' layout of FLUX"),
 )
 _UNSUPPORTED_BESIDE: tuple[tuple[str, str], ...] = (
     (r"\.(?:w_norm|b_norm)", "a norm's own weights"),
     (r"\.(?:scalar|rescale)", "a factor of LyCORIS"),
     (r"\.(?:reshape_weight|set_weight)", "a weight that is replaced"),
-    (r"\.string_to_param\..+", "a textual inversion"),
+    (r"\.string_to_param\..+", EMBEDDING),
 )
+_BUNDLED = "bundle_emb."  # OneTrainer's, with the name of the token after it
 _PREFIXES = re.compile(r"(?:lora|oft)_(?:unet|transformer|te[123]?)_|lycoris_")
 
 
@@ -83,6 +89,8 @@ _TAKEN_UP = _at_end(*(pattern for pattern, _ in (*_PAIRS, *_BESIDE)))
 
 def parse_key(name: str) -> Key:
     """What the tensor `name` of a LoRA file is."""
+    if name.startswith(_BUNDLED):
+        return Key(name.rpartition(".")[0], "unsupported", EMBEDDING)
     for pattern, role in _ROLES:
         if layer := _before(pattern, name):
             return Key(layer, role)

@@ -36,6 +36,19 @@ _FOLDERS: dict[str, tuple[str, ...]] = {
 }
 # diffusers before PEFT named the layers after its attention processors.
 _OLD_TEXT = re.compile(r"(self_attn\.)to_(q|k|v|out)$")
+# XLabs names FLUX's layers after attention processors of its own. Of a double block the first is
+# the image's and the second the text's; of a single block it has some of the rows of `linear1`.
+_XLABS = re.compile(
+    r"(double_blocks\.\d+\.|single_blocks\.\d+\.)processor\.((?:qkv|proj)_lora[12]|qkv|proj)$"
+)
+_XLABS_WORDS = {
+    "qkv_lora1": "img_attn.qkv",
+    "qkv_lora2": "txt_attn.qkv",
+    "proj_lora1": "img_attn.proj",
+    "proj_lora2": "txt_attn.proj",
+    "qkv": "linear1_qkv",
+    "proj": "linear2",
+}
 
 
 @dataclass(frozen=True)
@@ -53,14 +66,18 @@ def parse_layer(spelled: str) -> LayerName:
     if "." not in spelled:
         for prefix, models in _KOHYA.items():
             if spelled.startswith(prefix):
-                return LayerName(models, spelled.removeprefix(prefix), flat=True)
+                # Wan's "Fun" LoRAs have a second underscore after the prefix.
+                path = spelled.removeprefix(prefix).lstrip("_")
+                return LayerName(models, path, flat=True)
     path = spelled.removeprefix(_PEFT)
     models = ANY
     for prefix, of in _FOLDERS.items():
         if path.startswith(prefix):
             models, path = of, path.removeprefix(prefix)
             break
-    path = path.removeprefix(_PEFT).replace(".processor.", ".")
+    path = path.removeprefix(_PEFT)
+    path = _XLABS.sub(lambda found: found[1] + _XLABS_WORDS.get(found[2], found[2]), path)
+    path = path.replace(".processor.", ".")
     path = _OLD_TEXT.sub(lambda found: f"{found[1]}{found[2]}_proj", path)
     if path.endswith(".to_out"):
         path += ".0"

@@ -13,21 +13,28 @@ from ..checkpoint.model import shown
 from ..errors import BaseMismatch, CheckpointError
 from ..layouts import describe
 from ..layouts.families import family_name
+from ..layouts.view import Shape
 from .adapter import Adapter, Change, FactorChange, Refused
-from .base_layers import BaseLayers, Place
+from .base_layers import BaseLayers
 from .family import family_of
+from .place import Piece, Place
 
 NO_LAYER = "the base has no such layer"
+SEVERAL = "several layers of the base could be meant by that name"
 OTHER_SHAPE = "the base's layer has another shape"
 SAME_WEIGHTS = "another layer of the file changes the same weights"
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A change, and the weights of the base that it is of."""
+    """A change, and the rows of one tensor of the base that it is of.
+
+    `shape`: of the layer as the file has it. `pieces`: of that layer, all of one tensor and apart.
+    """
 
     change: Change
-    place: Place
+    shape: Shape
+    pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,9 @@ def place_changes(
         if isinstance(found, str) or reason is not None:
             refused += [Refused(tensor, str(reason)) for tensor in change.tensors]
         else:
-            placed.setdefault(found.tensor, []).append(Placed(change, found))
+            for name in dict.fromkeys(piece.tensor for piece in found.pieces):
+                of_tensor = tuple(piece for piece in found.pieces if piece.tensor == name)
+                placed.setdefault(name, []).append(Placed(change, found.shape, of_tensor))
     if refused and not placed:
         raise BaseMismatch(
             f"{path} changes no layer of the base {base_name!r} ({describe(base)}): "
@@ -97,9 +106,11 @@ def _counted(refused: Iterable[Refused]) -> str:
 def _place(change: Change, layers: BaseLayers) -> Place | str:
     """Where the change is to be made, or why nowhere."""
     reason = NO_LAYER
-    for place in layers.places(change.layer, change.parameter):
-        if _fits(change, place.shape):
-            return place
+    for places in layers.places(change.layer, change.parameter):
+        if len(places) > 1:
+            return SEVERAL
+        if _fits(change, places[0].shape):
+            return places[0]
         reason = OTHER_SHAPE
     return reason
 
@@ -123,20 +134,14 @@ def _against(
     place: Place, base: Mapping[str, TensorInfo], placed: Mapping[str, list[Placed]]
 ) -> str | None:
     """Why no delta can be taken there, if so."""
-    dtype = base[place.tensor].dtype
-    if dtype not in DELTA_DTYPES:
-        return f"the base's layer is of {dtype}"
-    others = (one.place for one in placed.get(place.tensor, ()))
-    return SAME_WEIGHTS if any(_overlap(place, other) for other in others) else None
-
-
-def _overlap(one: Place, other: Place) -> bool:
-    if one.view.kind != "slice" or other.view.kind != "slice":
-        return True
-    return (
-        one.view.first < other.view.first + other.view.rows
-        and other.view.first < one.view.first + one.view.rows
-    )
+    for piece in place.pieces:
+        dtype = base[piece.tensor].dtype
+        if dtype not in DELTA_DTYPES:
+            return f"the base's layer is of {dtype}"
+        others = (other for one in placed.get(piece.tensor, ()) for other in one.pieces)
+        if any(piece.overlaps(other) for other in others):
+            return SAME_WEIGHTS
+    return None
 
 
 def _check_family(

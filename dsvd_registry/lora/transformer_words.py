@@ -1,111 +1,108 @@
-"""diffusers' names for the layers of a FLUX or SD 3 transformer in the original layout.
+"""The layers of a FLUX or SD 3 transformer in the words of the layout that its file is not in.
 
-The original keeps the projections of an attention fused, one below the other: each is so many rows.
-As diffusers' `convert_flux_transformer_checkpoint_to_diffusers` and its counterpart for SD 3 have
-them, which run on models of the published widths alone. What those change besides the name (the
-halves of the last modulation change places) has no name here.
+A fused projection of the original is so many rows below each other, which are tensors apart in
+diffusers; the halves of the last modulation change places. Diffusers' own conversions run on models
+of the published widths alone.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from ..layouts import View
 from ..layouts.view import Shape
+from .place import WHOLE, Piece
+from .transformer_layers import FLUX, SD3, Layer, layers
 
-_FLUX = {
-    "img_in": "x_embedder",
-    "txt_in": "context_embedder",
-    "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
-    "time_in.out_layer": "time_text_embed.timestep_embedder.linear_2",
-    "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
-    "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
-    "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
-    "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
-    "final_layer.linear": "proj_out",
-}
-_FLUX_DOUBLE = {
-    "img_mod.lin": "norm1.linear",
-    "txt_mod.lin": "norm1_context.linear",
-    "img_attn.proj": "attn.to_out.0",
-    "txt_attn.proj": "attn.to_add_out",
-    "img_mlp.0": "ff.net.0.proj",
-    "img_mlp.2": "ff.net.2",
-    "txt_mlp.0": "ff_context.net.0.proj",
-    "txt_mlp.2": "ff_context.net.2",
-}
-_FLUX_SINGLE = {"modulation.lin": "norm.linear", "linear2": "proj_out"}
-_SD3 = {
-    "x_embedder.proj": "pos_embed.proj",
-    "context_embedder": "context_embedder",
-    "t_embedder.mlp.0": "time_text_embed.timestep_embedder.linear_1",
-    "t_embedder.mlp.2": "time_text_embed.timestep_embedder.linear_2",
-    "y_embedder.mlp.0": "time_text_embed.text_embedder.linear_1",
-    "y_embedder.mlp.2": "time_text_embed.text_embedder.linear_2",
-    "final_layer.linear": "proj_out",
-}
-_SD3_JOINT = {
-    "x_block.adaLN_modulation.1": "norm1.linear",
-    "x_block.attn.proj": "attn.to_out.0",
-    "x_block.attn2.proj": "attn2.to_out.0",
-    "x_block.mlp.fc1": "ff.net.0.proj",
-    "x_block.mlp.fc2": "ff.net.2",
-    "context_block.attn.proj": "attn.to_add_out",
-    "context_block.mlp.fc1": "ff_context.net.0.proj",
-    "context_block.mlp.fc2": "ff_context.net.2",
-}
-_QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
-_ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-_FUSED = {
-    "img_attn.qkv": _QKV,
-    "txt_attn.qkv": _ADDED,
-    "x_block.attn.qkv": _QKV,
-    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
-    "context_block.attn.qkv": _ADDED,
-    "linear1": (*_QKV, "proj_mlp"),
-}
-_BLOCK = re.compile(r"(double|single|joint)_blocks\.(\d+)\.")
-_BLOCKS = {
-    "double": ("transformer_blocks", _FLUX_DOUBLE),
-    "single": ("single_transformer_blocks", _FLUX_SINGLE),
-    "joint": ("transformer_blocks", _SD3_JOINT),
-}
+Words = dict[str, tuple[Piece, ...]]
+
+# Where a layer makes one shift and one scale, diffusers has the scale first and the original the shift.
+# One that makes six of them, as in every block but SD 3's last, has the same order in both.
+_SHIFT_AND_SCALE = ("norm_out.linear", "norm1_context.linear")
+_OF_SD3 = ("pos_embed.proj.weight", "transformer_blocks.0.norm1_context.linear.weight")
 
 
-def transformer_words(shapes: Mapping[str, Shape]) -> dict[str, tuple[str, View]]:
-    """By diffusers' name: the original tensor that has it, and the rows of it.
+def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
+    """By diffusers' name, where it is in a transformer in the original layout.
 
-    `shapes`: by the original names inside the transformer; biases too.
+    `shapes`: by the names inside the transformer, which those of the pieces are too; biases as well.
     """
-    outside = _FLUX if any(name.startswith("double_blocks.") for name in shapes) else _SD3
-    found = {}
-    for name, shape in shapes.items():
-        path, _, parameter = name.rpartition(".")
-        block = _BLOCK.match(name)
-        if block is None:
-            made = _one(outside.get(path))
-        else:
-            folder, renamed = _BLOCKS[block[1]]
-            inside = path[block.end() :]
-            width = shapes.get(f"{path}.weight", (0,))[-1]
-            fused = _FUSED.get(inside)
-            made = _rows(fused, shape[0], width) if fused else _one(renamed.get(inside))
-            made = ((f"{folder}.{block[2]}.{theirs}", view) for theirs, view in made)
-        for theirs, view in made:
-            found[f"{theirs}.{parameter}"] = name, view
+    found: Words = {}
+    is_flux = any(name.startswith("double_blocks.") for name in shapes)
+    for layer in layers(shapes, FLUX if is_flux else SD3):
+        width = _width(layer.original, shapes)
+        for parameter in ("weight", "bias"):
+            name = f"{layer.original}.{parameter}"
+            if name not in shapes or not shapes[name]:
+                continue
+            rows = shapes[name][0]
+            if len(layer.parts) == 1:
+                found[f"{layer.parts[0]}.{parameter}"] = _whole(name, layer, rows, width)
+                continue
+            for theirs, view in _rows(layer.parts, rows, width):
+                found[f"{theirs}.{parameter}"] = (Piece(name, view),)
+            if _is_single(layer) and 0 < 3 * width <= rows:
+                qkv = Piece(name, View("slice", 0, 3 * width))
+                found[f"{layer.original}_qkv.{parameter}"] = (qkv,)
     return found
 
 
-def _one(name: str | None) -> Iterator[tuple[str, View]]:
-    if name is not None:
-        yield name, View()
+def original_words(shapes: Mapping[str, Shape]) -> Words:
+    """By the original name, where it is in a transformer in diffusers' layout: in several tensors,
+    where it is a fused one. `shapes`: by the names inside the transformer."""
+    is_flux = any(name.startswith("single_transformer_blocks.") for name in shapes)
+    # Qwen-Image and PixArt have blocks of these names, too, and are neither.
+    if not is_flux and not all(name in shapes for name in _OF_SD3):
+        return {}
+    found: Words = {}
+    for layer in layers(shapes, FLUX if is_flux else SD3):
+        width = _width(layer.parts[0], shapes)
+        for parameter in ("weight", "bias"):
+            names = [f"{part}.{parameter}" for part in layer.parts]
+            if not all(shapes.get(name) for name in names):
+                continue
+            if len(names) == 1:
+                rows = shapes[names[0]][0]
+                made = _whole(names[0], layer, rows, width)
+            elif len({shapes[name][1:] for name in names}) > 1:
+                continue
+            else:
+                made = tuple(_below_each_other(names, shapes))
+            found[f"{layer.original}.{parameter}"] = made
+            if _is_single(layer):
+                found[f"{layer.original}_qkv.{parameter}"] = made[:3]
+    return found
 
 
-def _rows(names: tuple[str, ...], rows: int, width: int) -> Iterator[tuple[str, View]]:
+def _is_single(layer: Layer) -> bool:
+    return layer.original.startswith("single_blocks.") and layer.original.endswith(".linear1")
+
+
+def _width(layer: str, shapes: Mapping[str, Shape]) -> int:
+    """How many columns the layer's weight has."""
+    return (shapes.get(f"{layer}.weight") or (0,))[-1]
+
+
+def _whole(name: str, layer: Layer, rows: int, width: int) -> tuple[Piece, ...]:
+    """A layer that is one tensor in both layouts, its halves the other way round in some."""
+    if not layer.parts[0].endswith(_SHIFT_AND_SCALE) or not 0 < rows == 2 * width:
+        return (Piece(name, WHOLE),)
+    first, second = View("slice", 0, width), View("slice", width, width)
+    return Piece(name, second, first), Piece(name, first, second)
+
+
+def _rows(parts: tuple[str, ...], rows: int, width: int) -> Iterator[tuple[str, View]]:
     """Each as high as the layer is wide; the last takes all that are left."""
-    for number, name in enumerate(names):
+    for number, name in enumerate(parts):
         first = number * width
-        height = rows - first if number == len(names) - 1 else width
+        height = rows - first if number == len(parts) - 1 else width
         if width and height > 0:
             yield name, View("slice", first, height)
+
+
+def _below_each_other(names: list[str], shapes: Mapping[str, Shape]) -> Iterator[Piece]:
+    first = 0
+    for name in names:
+        rows = shapes[name][0]
+        yield Piece(name, WHOLE, View("slice", first, rows))
+        first += rows

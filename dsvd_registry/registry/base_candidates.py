@@ -151,4 +151,4 @@ def _of_lora(
     for placed in merge.changes.values():
         for one in placed:
             for name in one.change.tensors:
-                yield name, Against((tensors[one.place.tensor],), one.place.view)
+                yield name, Against((tensors[one.pieces[0].tensor],), one.pieces[0].view)

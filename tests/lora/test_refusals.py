@@ -100,8 +100,8 @@ UNSUPPORTED: dict[str, tuple[str, str, dict[str, tuple[int, ...]]]] = {
     ),
     "set_weight": ("a weight that is replaced", TO_Q, {"set_weight": SHAPE}),
     "rescale": ("a factor of LyCORIS", TO_Q, {**PAIR, "rescale": (16, 1)}),
-    "XLabs": (
-        "XLabs",
+    "XLabs' words for a block that is not FLUX's": (
+        "the base has no such layer",
         "blocks.0.processor",
         {"qkv_lora1.up.weight": (16, 2), "qkv_lora1.down.weight": (2, 14)},
     ),
@@ -109,6 +109,11 @@ UNSUPPORTED: dict[str, tuple[str, str, dict[str, tuple[int, ...]]]] = {
         "a textual inversion",
         "bundle_emb.sks",
         {"string_to_param.*": (2, 12)},
+    ),
+    "OneTrainer's embeddings": (
+        "a textual inversion: the embedding of a new token",
+        "bundle_emb.<my style. v1>",
+        {"clip_l": (2, 12), "clip_g": (2, 16), "t5_out": (2, 12), "string_to_param.*": (2, 12)},
     ),
     "something else": ("not a tensor of a LoRA", TO_Q, {**PAIR, "of_tomorrow": (3,)}),
     "no name of a layer": ("not a tensor of a LoRA", "unheard", {"of": (3,)}),

@@ -20,8 +20,8 @@ from layouts.original import State
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from dsvd_registry.errors import BaseMismatch
-from dsvd_registry.lora.transformer_words import transformer_words
+from dsvd_registry.lora.place import Piece
+from dsvd_registry.lora.transformer_words import diffusers_words, original_words
 
 from .small import registry_of, weights
 from .training import save
@@ -88,28 +88,51 @@ def original_sd3(width: int, blocks: int = 2) -> Shapes:
 ORIGINAL = {"flux": original_flux, "sd3": original_sd3}
 
 
+def taken(pieces: tuple[Piece, ...], tensors: State) -> torch.Tensor:
+    """The layer that is in these pieces, made of the tensors that have them."""
+    parts = []
+    for piece in pieces:
+        assert piece.view.kind in ("reshape", "slice")
+        view, part = piece.view, piece.part
+        whole = tensors[piece.tensor]
+        rows = whole[view.first : view.first + view.rows] if view.kind == "slice" else whole
+        parts.append((part.first, rows))
+        assert part.kind == "reshape" or part.rows == len(rows)
+    return torch.cat([rows for _, rows in sorted(parts, key=lambda one: one[0])])
+
+
 @pytest.mark.parametrize("family", ORIGINAL)
 def test_the_names_are_those_of_diffusers(family: str) -> None:
-    """Of a transformer as wide as it is, each row a number of its own."""
+    """Of a transformer as wide as it is, each row a number of its own, in both directions."""
     shapes = ORIGINAL[family](3072)
     rows, start = {}, 0.0
     for name, shape in shapes.items():
         rows[name] = torch.arange(start, start + shape[0], dtype=torch.float64)
         start += shape[0]
     converted = CONVERSIONS[family](dict(rows))
-    words = transformer_words(shapes)
-    for theirs, (ours, view) in words.items():
-        whole = rows[ours]
-        part = whole[view.first : view.first + view.rows] if view.kind == "slice" else whole
-        assert torch.equal(converted[theirs], part), theirs
+    words = diffusers_words(shapes)
+    of_attention = {name: words.pop(name) for name in list(words) if "linear1_qkv" in name}
+    for theirs, pieces in words.items():
+        assert torch.equal(converted[theirs], taken(pieces, rows)), theirs
+    for name, pieces in of_attention.items():
+        assert torch.equal(rows[name.replace("_qkv", "")][: 3 * 3072], taken(pieces, rows))
     unnamed = {
         name.removesuffix(".weight").removesuffix(".bias")
         for name in converted.keys() - words.keys()
     }
-    # Two halves change places in these, and norms have no LoRA.
-    halves = {"norm_out.linear", *(name for name in unnamed if ".norm1_context." in name)}
-    norms = {name for name in unnamed if ".norm_" in name}
-    assert unnamed - halves - norms == ({"pos_embed.pos_embed"} if family == "sd3" else set())
+    norms = {name for name in unnamed if ".norm_" in name}  # these have no LoRA
+    assert unnamed - norms == ({"pos_embed.pos_embed"} if family == "sd3" else set())
+
+    widths = {name: (len(tensor), 3072) for name, tensor in converted.items()}
+    back = original_words(widths)
+    assert of_attention.keys() == {name for name in back if "linear1_qkv" in name}
+    for name in of_attention:
+        pieces = back.pop(name)
+        assert torch.equal(rows[name.replace("_qkv", "")][: 3 * 3072], taken(pieces, converted))
+    for ours, pieces in back.items():
+        assert torch.equal(rows[ours], taken(pieces, converted)), ours
+    unnamed = {name for name in rows.keys() - back.keys() if "_norm." not in name}
+    assert unnamed == ({"pos_embed"} if family == "sd3" else set())
 
 
 def random_base(shapes: Shapes, prefix: str) -> State:
@@ -259,15 +282,3 @@ def test_a_base_of_diffusers(family: str, tmp_path: Path) -> None:
         assert off <= 1e-5 * change + 2**-23 * float(tensor.double().norm()), name
         changed += change > 0
     assert changed >= 6
-
-
-def test_original_words_for_a_base_of_diffusers(tmp_path: Path) -> None:
-    """They are refused: what is fused there would be several tensors here."""
-    model = small_transformer("flux")
-    base = {f"transformer.{name}": t.clone() for name, t in model.state_dict().items()}
-    up, down = factors(72, 24)
-    layer = "lora_unet_double_blocks_0_img_attn_qkv"
-    lora = {f"{layer}.lora_up.weight": up, f"{layer}.lora_down.weight": down}
-    said = r"FLUX transformer, diffusers layout\): 2 times the base has no such layer"
-    with registry_of(tmp_path, base) as registry, pytest.raises(BaseMismatch, match=said):
-        registry.add(save(lora, tmp_path / "lora.safetensors"), base="sd15")
