@@ -7,7 +7,6 @@ from typing import Protocol
 
 import torch
 
-from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..codec.compare import Delta, Factors
 from ..codec.tensors import tensor_over
@@ -129,8 +128,8 @@ def _counterparts(header: Header, base: Base) -> dict[str, tuple[tuple[str, ...]
     }
     if not wanted:
         return {}
-    there = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in base.tensors.values()}
-    own = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors}
+    there = base.tensors
+    own = {t.name: t for t in header.tensors}
     return {
         one.tensor: (one.base, one.view)
         for one in map_names(there, own).correspondences

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never, get_args
 
 ViewKind = Literal["reshape", "transpose", "slice", "concatenate"]
+VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 Shape = tuple[int, ...]
 
 
@@ -34,6 +35,8 @@ class View:
                 return (self.rows, *one[1:])
             case "concatenate":
                 return (sum(shape[0] for shape in shapes), *one[1:])
+            case _:
+                assert_never(self.kind)
 
 
 def fits(viewed: Shape, shape: Shape) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout
-from ..checkpoint.model import TensorInfo
+from ..checkpoint.tensor_info import TensorInfo
 from ..codec.exact import CPU, ieee_arithmetic
 from ..codec.scratch import Memory, as_tensor, scratch
 from ..codec.tensors import TORCH_DTYPES, has_nan, is_finite, round_into

@@ -91,10 +91,7 @@ class Reconstruction:
     @property
     def infos(self) -> Mapping[str, TensorInfo]:
         """Name, dtype and shape of each tensor, by name."""
-        records = self._container.header.tensors
-        return {
-            record.name: TensorInfo(record.name, record.dtype, record.shape) for record in records
-        }
+        return {record.name: record for record in self._container.header.tensors}
 
     @property
     def metadata(self) -> Mapping[str, str]:

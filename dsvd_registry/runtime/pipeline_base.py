@@ -28,9 +28,8 @@ class PipelineBase(Closing):
 
     def __init__(self, weights: BaseWeights, pipeline: Mapping[str, TensorInfo]) -> None:
         self.weights, self.pipeline = weights, pipeline
-        there = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in weights.tensors.values()}
         try:
-            self.sources = find_sources(there, pipeline, f"the base {weights.name!r}")
+            self.sources = find_sources(weights.tensors, pipeline, f"the base {weights.name!r}")
         except BaseException:
             weights.close()
             raise
