@@ -12,9 +12,10 @@ import torch
 
 from .blas_threads import one_blas_thread
 from .bound import MIN_EXPONENT
+from .components import Components
 from .distance import Distance, dense_distance, distance
 from .encoded import Dense, Encoded, LowRank, Raw, Same
-from .exact import CPU, Components, DeltaProduct, ieee_arithmetic
+from .exact_torch import CPU, DeltaProduct, ieee_arithmetic
 from .grid import (
     OutsideGrid,
     best_exponents,

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .exact import Components
+from .components import Components
 from .figures import DeltaFigures, LowRankFigures
 
 Reason = Literal["dtype", "non_finite", "signed_zero", "smaller", "range"]

@@ -130,7 +130,8 @@ def _on_top(
     """Components that the container lacks, if they are worth their bytes."""
     data = checkpoint.read(tensor.name)[: tensor.elements * tensor.of.width]
     source = tensor_over(data, tensor.dtype, tensor.shape)
-    return components_on_top(whole(prediction, tensor), source, device)
+    result = tensor_over(whole(prediction, tensor).data, tensor.dtype, tensor.shape)
+    return components_on_top(result, source, device)
 
 
 def _runs(checkpoint: Checkpoint, tensor: ResidualTensor) -> Iterator[Bits]:

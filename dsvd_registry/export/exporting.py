@@ -12,7 +12,7 @@ import torch
 
 from ..checkpoint import TensorInfo
 from ..checkpoint.layout import canonical_layout
-from ..codec.exact import CPU, ieee_arithmetic
+from ..codec.exact_torch import CPU, ieee_arithmetic
 from ..codec.tensors import tensor_to_bytes
 from ..container.reader import Container
 from ..errors import InvalidArgument

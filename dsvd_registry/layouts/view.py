@@ -49,9 +49,7 @@ class View:
             case _:
                 assert_never(self.kind)
 
-    def apply(
-        self, tensors: Sequence[Array], concatenate: Callable[[Sequence[Array]], Array]
-    ) -> Array:
+    def apply(self, tensors: Sequence[Array], concatenate: Callable[[list[Array]], Array]) -> Array:
         """What the view makes of arrays of numpy or of torch; `concatenate` is that library's own."""
         one = tensors[0]
         match self.kind:
@@ -62,7 +60,7 @@ class View:
             case "slice":
                 return cast(Array, one[self.first : self.first + self.rows])
             case "concatenate":
-                return concatenate(tensors)
+                return concatenate(list(tensors))
             case _:
                 assert_never(self.kind)
 

@@ -10,9 +10,8 @@ import torch
 from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import tensor_bytes
 from ..closing import Closing
-from ..codec.exact import ieee_arithmetic
-from ..codec.scratch import as_tensor
-from ..codec.tensors import TORCH_DTYPES
+from ..codec.exact_torch import ieee_arithmetic
+from ..codec.tensors import TORCH_DTYPES, as_tensor
 from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.viewed_base import ViewedBase
 from .content import Content, content_of
