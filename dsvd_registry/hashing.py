@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
-import struct
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +16,8 @@ from .errors import StorageError
 from .fs import Bytes, storage_errors
 
 READ_CHUNK = 4 << 20
-WEIGHTS_DOMAIN = b"dsvd weights v1\n"
 
 _COMPLETE = "Run it again when the file is complete."
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """One tensor by content: `sha256` is that of its little-endian C-order bytes."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -86,21 +74,3 @@ def _chunks(file: io.FileIO) -> Generator[memoryview, None, None]:
 def xxh3(data: Bytes) -> str:
     """XXH3-64 (seed 0) of `data`, 16 lower-case hexadecimal digits, most significant first."""
     return xxhash.xxh3_64_hexdigest(data)
-
-
-def weights_digest(tensors: Iterable[Fingerprint]) -> str:
-    """The identity of a set of tensors, whatever file holds them (spec: "Digest of a base").
-
-    SHA-256 over `dsvd weights v1\\n`, the tensor count as u64, then per tensor, sorted by the
-    UTF-8 bytes of its name: u32 length and bytes of the name, u32 length and ASCII bytes of the
-    dtype, u32 number of dimensions, each as u64, and the 32 bytes of its SHA-256; little-endian.
-    """
-    ordered = sorted(tensors, key=lambda tensor: tensor.name.encode())
-    digest = hashlib.sha256(WEIGHTS_DOMAIN + struct.pack("<Q", len(ordered)))
-    for tensor in ordered:
-        name, dtype = tensor.name.encode(), tensor.dtype.encode()
-        digest.update(struct.pack("<I", len(name)) + name)
-        digest.update(struct.pack("<I", len(dtype)) + dtype)
-        digest.update(struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape))
-        digest.update(bytes.fromhex(tensor.sha256))
-    return digest.hexdigest()

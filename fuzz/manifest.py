@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dsvd_registry.hashing import Fingerprint
+from dsvd_registry.checkpoint.tensor_info import Fingerprint
 from dsvd_registry.reconstruction.base_weights import Manifest
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, assert_never
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from dsvd_registry import Registry
-from dsvd_registry.codec.exact import Components, DeltaProduct
+from dsvd_registry.codec.components import Components, Elements
+from dsvd_registry.codec.exact import DeltaProduct
+from dsvd_registry.container.decoding import decoded_delta
 from dsvd_registry.container.reader import Container
-from dsvd_registry.container.records import DenseRecord, LowRankRecord, SameRecord
+from dsvd_registry.container.records import DenseRecord, LowRankRecord, RawRecord, SameRecord
 from dsvd_registry.store import ObjectStore, folder
 
 
@@ -31,16 +35,23 @@ class StoredDeltas:
         match record:
             case SameRecord():
                 return torch.zeros(record.elements, dtype=torch.float64)
-            case LowRankRecord():
-                a, b = self._container.components(index, record.rank)
-                exponents = self._container.table(index).exponents[: record.rank]
-                product = DeltaProduct(Components(a, b, exponents))
-                return product.tile(0, product.rows).double().reshape(-1)
-            case DenseRecord():
-                values = torch.from_numpy(self._container.elements(index))
-                return values.double() * 2.0**record.exponent
-            case _:
+            case RawRecord():
                 return None
+            case LowRankRecord() | DenseRecord():
+                return torch.from_numpy(self._decoded(index)).double()
+            case _:
+                assert_never(record)
+
+    def _decoded(self, index: int) -> npt.NDArray[np.floating]:
+        delta = decoded_delta(self._container, index)
+        match delta:
+            case Components():
+                product = DeltaProduct(delta)
+                return product.tile(0, product.rows).reshape(-1)
+            case Elements():
+                return delta.values * np.float64(2.0**delta.exponent)
+            case _:
+                raise TypeError(f"tensor number {index} has no delta")
 
     def __enter__(self) -> Self:
         return self

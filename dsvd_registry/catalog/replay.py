@@ -5,8 +5,8 @@ An event that does not fit what came before it is refused here, whoever made it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
+from typing import assert_never
 
 from ..errors import RegistryError
 from ..store import (
@@ -34,15 +34,35 @@ TABLES = ("signatures", "tags", "aliases", "versions", "models", "bases")
 
 def apply(connection: Connection, event: Event) -> None:
     """Change the rows as `event` says. Raises `RegistryError` for one that does not fit."""
-    _apply(event, connection)
+    match event:
+        case BaseAdded():
+            _base_added(event, connection)
+        case BaseRemoved():
+            _base_removed(event, connection)
+        case VersionAdded():
+            _version_added(event, connection)
+        case VersionRemoved():
+            _version_removed(event, connection)
+        case AliasSet():
+            _alias_set(event, connection)
+        case AliasRemoved():
+            _alias_removed(event, connection)
+        case TagAdded():
+            _tag_added(event, connection)
+        case TagRemoved():
+            _tag_removed(event, connection)
+        case NoteSet():
+            _note_set(event, connection)
+        case SignatureAdded():
+            _signature_added(event, connection)
+        case ResidualAdded():
+            _residual_added(event, connection)
+        case ResidualRemoved():
+            _residual_removed(event, connection)
+        case _:
+            assert_never(event)
 
 
-@functools.singledispatch
-def _apply(event: Event, _connection: Connection) -> None:
-    raise TypeError(f"not an event: {type(event).__name__}")
-
-
-@_apply.register
 def _base_added(event: BaseAdded, connection: Connection) -> None:
     base = {
         "id": event.sequence,
@@ -74,14 +94,12 @@ def _base_added(event: BaseAdded, connection: Connection) -> None:
         raise _misfit(event, f"the base {event.name} stands against {known[0][0]}")
 
 
-@_apply.register
 def _base_removed(event: BaseRemoved, connection: Connection) -> None:
     found = connection.execute("DELETE FROM bases WHERE name = :name", {"name": event.name})
     if found.rowcount != 1:
         raise _misfit(event, f"there is no base {event.name}")
 
 
-@_apply.register
 def _version_added(event: VersionAdded, connection: Connection) -> None:
     base = connection.execute("SELECT id FROM bases WHERE digest = :base", {"base": event.base})
     if base.fetchone() is None:
@@ -127,7 +145,6 @@ def _counted_model(event: VersionAdded, connection: Connection) -> int:
     return int(id)
 
 
-@_apply.register
 def _version_removed(event: VersionRemoved, connection: Connection) -> None:
     version = {**_live(connection, event, event.model, event.number), "time": event.time}
     alias = connection.execute("SELECT name FROM aliases WHERE version_id = :version", version)
@@ -145,7 +162,6 @@ def _version_removed(event: VersionRemoved, connection: Connection) -> None:
     )
 
 
-@_apply.register
 def _alias_set(event: AliasSet, connection: Connection) -> None:
     version = _live(connection, event, event.model, event.number)
     alias = {
@@ -165,7 +181,6 @@ def _alias_set(event: AliasSet, connection: Connection) -> None:
         _insert(connection, "aliases", alias)
 
 
-@_apply.register
 def _alias_removed(event: AliasRemoved, connection: Connection) -> None:
     found = connection.execute(
         """
@@ -178,7 +193,6 @@ def _alias_removed(event: AliasRemoved, connection: Connection) -> None:
         raise _misfit(event, f"there is no alias {event.model}@{event.alias}")
 
 
-@_apply.register
 def _tag_added(event: TagAdded, connection: Connection) -> None:
     version = _live(connection, event, event.model, event.number)
     tag = {"version_id": version["version"], "folded": folded(event.tag), "name": event.tag}
@@ -190,7 +204,6 @@ def _tag_added(event: TagAdded, connection: Connection) -> None:
     _insert(connection, "tags", tag)
 
 
-@_apply.register
 def _tag_removed(event: TagRemoved, connection: Connection) -> None:
     version = _live(connection, event, event.model, event.number)
     found = connection.execute(
@@ -201,7 +214,6 @@ def _tag_removed(event: TagRemoved, connection: Connection) -> None:
         raise _misfit(event, f"{event.model}@{event.number} has no tag {event.tag}")
 
 
-@_apply.register
 def _note_set(event: NoteSet, connection: Connection) -> None:
     version = _live(connection, event, event.model, event.number)
     connection.execute(
@@ -209,7 +221,6 @@ def _note_set(event: NoteSet, connection: Connection) -> None:
     )
 
 
-@_apply.register
 def _signature_added(event: SignatureAdded, connection: Connection) -> None:
     version = _live(connection, event, event.model, event.number)
     signature = {
@@ -229,7 +240,6 @@ def _signature_added(event: SignatureAdded, connection: Connection) -> None:
         _insert(connection, "signatures", signature)
 
 
-@_apply.register
 def _residual_added(event: ResidualAdded, connection: Connection) -> None:
     version = _live(connection, event, event.model, event.number)
     connection.execute(
@@ -238,7 +248,6 @@ def _residual_added(event: ResidualAdded, connection: Connection) -> None:
     )
 
 
-@_apply.register
 def _residual_removed(event: ResidualRemoved, connection: Connection) -> None:
     version = _live(connection, event, event.model, event.number)
     found = connection.execute(

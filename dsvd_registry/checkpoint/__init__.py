@@ -3,7 +3,8 @@
 Nothing here imports torch, and nothing in a checkpoint is ever run.
 """
 
-from .model import Checkpoint, LeftOut, TensorInfo
+from .model import Checkpoint, LeftOut
 from .opening import open_checkpoint
+from .tensor_info import TensorInfo
 
 __all__ = ["Checkpoint", "LeftOut", "TensorInfo", "open_checkpoint"]

@@ -18,8 +18,9 @@ from ..fs import TEMPORARY_PREFIX, storage_errors
 from ..hashing import sha256_file
 from .listing import check_paths
 from .mapping import MappedFile
-from .model import Checkpoint, Copier, LeftOut, TensorInfo, check_count, check_name, naming, shown
+from .model import Checkpoint, Copier, LeftOut, check_count, check_name, naming, shown
 from .safetensors_file import SafetensorsFile
+from .tensor_info import TensorInfo
 from .tree import ListedFile, TensorFile, Tree
 
 PIPELINE = "model_index.json"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointError
 from .dtypes import BITS
-from .model import TensorInfo, check_count, check_name, check_shape, shown
+from .model import check_count, check_name, check_shape, shown
 from .safetensors_file import (
     LENGTH,
     METADATA_KEY,
@@ -22,6 +22,7 @@ from .safetensors_file import (
     data_order,
     parse_header,
 )
+from .tensor_info import TensorInfo
 
 ALIGNMENT = 8
 DROPPED_METADATA = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")

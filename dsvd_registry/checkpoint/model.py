@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ import numpy.typing as npt
 
 from ..closing import Closing
 from ..errors import CheckpointError
-from ..hashing import Fingerprint, sha256
+from ..hashing import sha256
 from ..threads import in_order, threads
-from .dtypes import tensor_bytes
 from .mapping import MappedFile
+from .tensor_info import Fingerprint, TensorInfo
 from .tree import Tree
 
 MAX_TENSORS = 2**20
@@ -31,25 +30,6 @@ AHEAD = 256  # tensors that wait to be hashed, or whose turn has not come yet
 Memory = npt.NDArray[np.uint8]
 Copier = Callable[[int, Memory], None]
 """Called with the number of the first byte and the memory to fill."""
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One tensor: its name, its safetensors dtype (`dtypes.BITS`) and its shape."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        """The number of elements: 1 for a scalar, 0 where a dimension is 0."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The number of bytes. Raises `CheckpointError` (see `tensor_bytes`)."""
-        return tensor_bytes(self.dtype, self.shape)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from types import MappingProxyType
 
 from ..errors import CheckpointError
 from .mapping import MappedFile
-from .model import CheckpointFile, Copier, TensorInfo, check_count, check_shape, naming, shown
+from .model import CheckpointFile, Copier, check_count, check_shape, naming, shown
 from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle, steps_allowed
 from .pickle_values import StorageRef, TensorRef
 from .state_dict import select_state_dict
 from .strided import check_strided, gather, is_contiguous
+from .tensor_info import TensorInfo
 from .torch_archive import TorchArchive
 from .torch_legacy import LegacyFile
 from .torch_storages import Extent

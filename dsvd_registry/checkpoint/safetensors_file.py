@@ -19,13 +19,13 @@ from .mapping import MappedFile
 from .model import (
     CheckpointFile,
     Copier,
-    TensorInfo,
     check_count,
     check_name,
     check_shape,
     naming,
     shown,
 )
+from .tensor_info import TensorInfo
 
 LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 16 << 20

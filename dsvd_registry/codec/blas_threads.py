@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import threadpoolctl
 
-from .torch_settings import ProcessWide
+from .process_wide import ProcessWide
 
 
 @functools.cache

@@ -4,39 +4,50 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from .exact import Components, ieee_arithmetic
+from .components import Components, Elements, GridDelta
+from .exact import ieee_arithmetic
+
+Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Factors:
     """A delta as A^T B: float64 `a` (r, m) and `b` (r, n)."""
 
-    a: torch.Tensor
-    b: torch.Tensor
+    a: Matrix
+    b: Matrix
 
 
-Delta = Factors | torch.Tensor  # or a float64 matrix (m, n)
+Delta = Factors | Matrix  # or float64 numbers, (m, n) or of any shape of as many
 
 
-def factors(components: Components) -> Factors:
-    """The components with their exponents folded in, half on each side."""
-    scales = torch.from_numpy(np.exp2(components.exponents / 2))[:, None]
-    a, b = (torch.from_numpy(side).to(torch.float64) for side in (components.a, components.b))
-    return Factors(a * scales, b * scales)
+def as_floats(delta: GridDelta) -> Delta:
+    """The numbers of a delta: factors with their exponents folded in, half on each side, or a flat
+    array."""
+    match delta:
+        case Components():
+            scales: Matrix = np.exp2(delta.exponents / 2)[:, None]
+            return Factors(*(side.astype(np.float64) * scales for side in (delta.a, delta.b)))
+        case Elements():
+            return delta.values.astype(np.float64) * 2.0**delta.exponent
+        case _:
+            assert_never(delta)
 
 
 def inner_product(left: Delta, right: Delta) -> float:
-    """<left, right> = sum of the products of the elements of two (m, n) deltas."""
-    with ieee_arithmetic(torch.device("cpu")):
+    """<left, right> = sum of the products of the elements of two deltas of one size."""
+    with ieee_arithmetic():
         if isinstance(left, Factors) and isinstance(right, Factors):
             return float(((left.a @ right.a.T) * (left.b @ right.b.T)).sum())
         if isinstance(left, Factors):
-            assert isinstance(right, torch.Tensor)
-            return float(((left.a @ right) * left.b).sum())
+            assert not isinstance(right, Factors)
+            matrix = right.reshape(left.a.shape[1], left.b.shape[1])
+            return float(((left.a @ matrix) * left.b).sum())
         if isinstance(right, Factors):
             return inner_product(right, left)
         return float((left * right).sum())

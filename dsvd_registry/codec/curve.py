@@ -12,7 +12,7 @@ import torch
 from .blas_threads import one_blas_thread
 from .encode import Settings, SizeOf, compared, encode_delta, ranks
 from .encoded import Encoded
-from .exact import CPU, ieee_arithmetic
+from .exact_torch import CPU, ieee_arithmetic
 from .pair import Pair
 from .spectrum import spectrum
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .exact import DeltaProduct, add_tile, apply_dense
+from .exact_torch import DeltaProduct, add_tile, apply_dense
 from .pair import Pair, blocks, square_sum
-from .scratch import scratch
+from .tensors import scratch_tensor
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def distance(pair: Pair, product: DeltaProduct) -> Distance:
     squares = [0.0, 0.0]
     columns = pair.delta.shape[1]
     for first, end in pair.tiles():
-        held = scratch.tensor("distance", (end - first, columns), product.path)
+        held = scratch_tensor("distance", (end - first, columns), product.path)
         tile = product.tile(first, end, held)
         sides = (side[first:end] for side in (pair.delta, pair.base, pair.source))
         for part, delta, base, source in blocks(tile, *sides):

@@ -12,9 +12,10 @@ import torch
 
 from .blas_threads import one_blas_thread
 from .bound import MIN_EXPONENT
+from .components import Components
 from .distance import Distance, dense_distance, distance
 from .encoded import Dense, Encoded, LowRank, Raw, Same
-from .exact import CPU, Components, DeltaProduct, ieee_arithmetic
+from .exact_torch import CPU, DeltaProduct, ieee_arithmetic
 from .grid import (
     OutsideGrid,
     best_exponents,
@@ -145,7 +146,13 @@ def dense(pair: Pair, wanted: float) -> Dense:
     """The candidate of full size at a Frobenius error of `wanted`. Raises `OutsideGrid`."""
     values, exponent = element_grid(pair.delta, wanted)
     error = dense_distance(pair, values, exponent) / pair.norm
-    return Dense(values, exponent, pair.base_norm, pair.norm, error)
+    return Dense(
+        values=values,
+        exponent=exponent,
+        base_norm=pair.base_norm,
+        norm=pair.norm,
+        error=error,
+    )
 
 
 def _on_grid(
@@ -202,4 +209,5 @@ def dense_may_win(pair: Pair, wanted: float, size: int, size_of: SizeOf) -> bool
     if not sample.any():
         return True
     values, exponent = element_grid(sample, wanted * math.sqrt(share))
-    return size_of(Dense(values, exponent, 0.0, 0.0, 0.0)) / share < HOPELESS * size
+    unmeasured = Dense(values=values, exponent=exponent, base_norm=0.0, norm=0.0, error=0.0)
+    return size_of(unmeasured) / share < HOPELESS * size

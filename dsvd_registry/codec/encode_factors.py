@@ -12,9 +12,11 @@ import torch
 
 from .blas_threads import one_blas_thread
 from .bound import MIN_EXPONENT
+from .components import Components
 from .encode import Settings, distortion_for
 from .encoded import LowRank, Same
-from .exact import CPU, Components, DeltaProduct, add_tile, ieee_arithmetic, row_tiles
+from .exact import row_tiles
+from .exact_torch import CPU, DeltaProduct, add_tile, ieee_arithmetic
 from .factors import FactorSpectrum, factor_spectrum, product_distance
 from .grid import OutsideGrid, component_grid, component_strengths
 from .pair import matrix_shape, square_sum

@@ -9,10 +9,11 @@ import torch
 
 from .blas_threads import one_blas_thread
 from .bound import MIN_EXPONENT
+from .components import Components
 from .distance import Distance, distance
 from .encode import SizeOf, dense, dense_may_win, low_rank, smallest
 from .encoded import Encoded, LowRank, Raw, Same
-from .exact import CPU, Components, DeltaProduct, ieee_arithmetic
+from .exact_torch import CPU, DeltaProduct, ieee_arithmetic
 from .grid import OutsideGrid, component_grid
 from .pair import Pair, is_same, pair
 from .rank import mean_square_ulp

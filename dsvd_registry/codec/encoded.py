@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .exact import Components
+from .components import Components
+from .figures import DeltaFigures, LowRankFigures
 
 Reason = Literal["dtype", "non_finite", "signed_zero", "smaller", "range"]
 
@@ -19,34 +20,19 @@ class Same:
 
 
 @dataclass(frozen=True)
-class LowRank:
-    """A delta as components. `singular_values`: float32 (r,), falling; norms in the weights' unit.
-
-    `energy` is E(r); `nuclear_norm` the sum of all singular values; `base_norm` and `norm` the
-    base's and the delta's Frobenius norms; `error` the Frobenius norm of (result - source) over
-    `norm`, as it is read back.
-    """
+class LowRank(LowRankFigures):
+    """A delta as components. `singular_values`: float32 (r,), falling, in the weights' unit."""
 
     components: Components
     singular_values: npt.NDArray[np.float32]
-    tau_rank: int
-    noise_rank: int
-    energy: float
-    nuclear_norm: float
-    base_norm: float
-    norm: float
-    error: float
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A delta as one integer per element (flat int32) times 2^exponent; `norm`, `error` as above."""
+class Dense(DeltaFigures):
+    """A delta as one integer per element (flat int32) times 2^exponent."""
 
     values: npt.NDArray[np.int32]
     exponent: int
-    base_norm: float
-    norm: float
-    error: float
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Exact reconstruction: the same bits from every GEMM, thread count, CPU and device.
+"""Exact reconstruction with numpy: the same bits from every BLAS, thread count and CPU.
 
 Source: spec/dsvd-container-v1.md, section "Reconstruction". Integer factors whose bound is under
 2^24 multiply exactly in fp32, under 2^53 in fp64, whatever the order of the sums; so which library
@@ -11,71 +11,37 @@ import contextlib
 import copy
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from .blas_threads import one_blas_thread
-from .bound import EXACT_FP32, magnitude_bound
-from .products import product
+from .components import Components, Elements, balanced, fit_fp32
 from .scratch import scratch
-from .tensors import round_into, round_to
-from .torch_settings import ieee_products, one_thread_each
+from .subnormals import subnormals_kept
+from .weights import Floats, Weights, blocks, round_block, widen
 
-CPU = torch.device("cpu")
+Path = type[np.float32] | type[np.float64]
+
 TILE_ELEMENTS = 1 << 20  # of the result at a time: it stays in the cache through all steps
 TILE_ROWS = 128
-BLOCK_ELEMENTS = 1 << 16  # of factors, where each number is looked at alone
-
-
-@dataclass(frozen=True)
-class Components:
-    """r components: integers `a` int32 (r, m) and `b` int32 (r, n), `exponents` int64 (r,)."""
-
-    a: npt.NDArray[np.int32]
-    b: npt.NDArray[np.int32]
-    exponents: npt.NDArray[np.int64]
-
-    def maxima(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """max|a_c| and max|b_c|, int64 (r,)."""
-        # Of both ends apart: the magnitude of the least int32 is not an int32.
-        largest_a, largest_b = (
-            np.maximum(factor.max(axis=1).astype(np.int64), -factor.min(axis=1).astype(np.int64))
-            for factor in (self.a, self.b)
-        )
-        return largest_a, largest_b
 
 
 class DeltaProduct:
     """sum over components of 2^e a b^T as an exact matrix (m, n), a run of rows at a time.
 
     `path` is the floating-point type in which the product is exact: float32 where the bound
-    allows (and `device` has been seen to multiply exactly), float64 otherwise. Threads may share it.
+    allows (and products have been seen to be exact), float64 otherwise. Threads may share it.
     """
 
-    def __init__(
-        self,
-        components: Components,
-        device: torch.device | str = CPU,
-        path: torch.dtype | None = None,
-    ) -> None:
-        device = torch.device(device)
-        least = int(components.exponents.min())
-        shifts = components.exponents - least
-        half = shifts // 2
-        self.path = path or fastest_exact_path(components, device)
+    def __init__(self, components: Components, path: Path | None = None) -> None:
+        self.path = path or fastest_exact_path(components)
         self.columns = components.b.shape[1]
-        # With 2^least on one side every term, and every sum of terms, is 0 or at least 2^-126 and
-        # below 2^127: no number on the way is subnormal, whatever a library makes of those.
-        with ieee_arithmetic(device):
-            self._a = _scaled(components.a, half + least, self.path, device)
-            self._b = _scaled(components.b, shifts - half, self.path, device)
+        with ieee_arithmetic():
+            self._a, self._b = balanced(components, self.path)
 
     @property
     def rows(self) -> int:
-        return self._a.shape[1]
+        return int(self._a.shape[1])
 
     def run(self, first: int, end: int) -> DeltaProduct:
         """The product of rows first..end-1 alone, over the same memory."""
@@ -83,48 +49,68 @@ class DeltaProduct:
         part._a = self._a[:, first:end]
         return part
 
-    def tile(self, first: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Rows first..end-1, (end - first, n), dtype `path`, in `out` if given; zero is always +0.0."""
-        sums = _multiply(self._a[:, first:end].T, self._b, out)
-        # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
-        return sums.add_(0.0)
+    def tile(self, first: int, end: int, out: Floats | None = None) -> Floats:
+        """Rows first..end-1, (end - first, n), of type `path`, in `out` if given; zero is +0.0."""
+        with ieee_arithmetic():
+            sums = self._sums(first, end, out)
+            return np.add(sums, _ZERO, out=sums)
+
+    def add_to(self, base: Weights, out: Weights) -> None:
+        """Write round(base + delta) to `out`, both (m, n), which may not share memory."""
+        with ieee_arithmetic():
+            for first, end in row_tiles(self.rows, self.columns):
+                shape, result = (end - first, self.columns), out.rows(first, end)
+                is_own = out.dtype == "F32" and self.path is np.float32
+                held = result.words if is_own else scratch.array("sum", shape, self.path)
+                _add(base.rows(first, end), self._sums(first, end, held), result)
+
+    def _sums(self, first: int, end: int, out: Floats | None) -> Floats:
+        """As `tile`; a library may give -0.0 where all of a sum's terms are -0.0."""
+        sums: Floats = np.matmul(self._a[:, first:end].T, self._b, out=out)
+        return sums
 
 
-def apply_delta(
-    base: torch.Tensor, product: DeltaProduct, dtype: torch.dtype, out: torch.Tensor
-) -> None:
-    """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n).
-
-    They may not share memory.
-    """
-    with ieee_arithmetic(base.device):
-        for first, end in row_tiles(product.rows, product.columns):
-            if base.device.type == "cpu":
-                _add_on_cpu(base[first:end], product, first, end, out[first:end])
-            else:
-                out[first:end] = add_tile(base[first:end], product.tile(first, end), dtype)
+_ZERO = np.float32(0.0)
 
 
-def _add_on_cpu(
-    base: torch.Tensor, product: DeltaProduct, first: int, end: int, out: torch.Tensor
-) -> None:
-    """`add_tile` without fresh memory: in `out` itself where that is of the product's dtype."""
-    shape, path = (end - first, product.columns), product.path
-    total = out if out.dtype == path else scratch.tensor("sum", shape, path)
-    product.tile(first, end, total)
-    if base.dtype != path:
-        base = scratch.tensor("summand", shape, path).copy_(base)
-    total.add_(base)
-    if total is not out:
-        round_into(total, out)
+def add_elements(base: Weights, elements: Elements, out: Weights) -> None:
+    """Write round(base + delta) to `out`, both of one shape, which may not share memory."""
+    path: Path = np.float32 if elements.fit_fp32() else np.float64
+    scale = path(2.0**elements.exponent)
+    with ieee_arithmetic():
+        for values, words, result in blocks(elements.values, base.words, out.words):
+            total = scratch.array("sum", values.shape, path)
+            np.multiply(values, scale, out=total, dtype=path, casting="unsafe")
+            _add(Weights(words, base.dtype), total, Weights(result, out.dtype))
 
 
-def add_tile(base: torch.Tensor, tile: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """round(base + tile) for rows of the base and the product's tile of the same rows.
+def cast(weights: Weights, out: Weights) -> None:
+    """Write the weights to `out`, of the same shape, rounded to its dtype."""
+    with ieee_arithmetic():
+        for words, result in blocks(weights.words, out.words):
+            round_block(_wide(words, weights.dtype), out.dtype, result)
+
+
+def _add(base: Weights, sums: Floats, out: Weights) -> None:
+    """round(base + sums) to `out`, which may be the sums themselves.
 
     Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
     """
-    return round_to(base.to(tile.dtype) + tile, dtype)
+    is_there = sums is out.words
+    for words, total, result in blocks(base.words, sums, out.words):
+        np.add(total, _ZERO, out=total)  # or -0.0 + -0.0 would stay; the delta has no such zero
+        np.add(total, _wide(words, base.dtype), out=total)
+        if not is_there:
+            round_block(total, out.dtype, result)
+
+
+def _wide(words: Floats, dtype: str) -> Floats:
+    """A block of weights as float32, gone when the thread asks for the next."""
+    if dtype == "F32":
+        return words
+    wide = scratch.array("wide", words.shape, np.float32)
+    widen(words, dtype, wide)
+    return wide
 
 
 def row_tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
@@ -138,103 +124,32 @@ def row_tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, rows)
 
 
-def apply_dense(
-    base: torch.Tensor, values: npt.NDArray[np.int32], exponent: int, dtype: torch.dtype
-) -> torch.Tensor:
-    """round(base + values * 2^exponent), of the shape of `base`; `values` int32, flat."""
-    largest = max(int(values.max()), -int(values.min())) if values.size else 0
-    # An integer of 24 bits times a power of two is a float32, and one addition rounds as two would.
-    path = torch.float32 if largest < EXACT_FP32 else torch.float64
-    with ieee_arithmetic(base.device):
-        total = torch.from_numpy(values).to(base.device, path).mul_(2.0**exponent)
-        return round_to(total.reshape(base.shape).add_(base), dtype)
-
-
-def fastest_exact_path(components: Components, device: torch.device) -> torch.dtype:
+def fastest_exact_path(components: Components) -> Path:
     """float32 where it is proved exact, else float64. The choice never changes a bit."""
-    max_a, max_b = (maxima.tolist() for maxima in components.maxima())
-    exponents = components.exponents.tolist()
-    bound = magnitude_bound(exponents, max_a, max_b)
-    least = min(exponents)
-    if bound.bit_length() + least > 127:  # fp64 reaches further than fp32
-        return torch.float64
-    if bound >= EXACT_FP32 and _row_bound(components) >= EXACT_FP32:
-        return torch.float64
-    return torch.float32 if multiplies_exactly(device) else torch.float64
-
-
-def _row_bound(components: Components) -> float:
-    """Cauchy-Schwarz on the balanced factors: the largest row norm of a times that of b.
-
-    It bounds the sum of the magnitudes of any subset of the terms too. The margin covers the
-    rounding of the norms themselves.
-    """
-    shifts = components.exponents - components.exponents.min()
-    largest = 1 + 1e-9
-    for factor, half in ((components.a, shifts // 2), (components.b, shifts - shifts // 2)):
-        squares = np.zeros(factor.shape[1])
-        scales = np.ldexp(1.0, half)[:, None]
-        step = max(1, BLOCK_ELEMENTS // factor.shape[1])
-        for first in range(0, len(factor), step):
-            block = factor[first : first + step].astype(np.float64)
-            block *= scales[first : first + step]
-            squares += np.einsum("ci,ci->i", block, block)
-        largest *= float(np.sqrt(squares.max()))
-    return largest
-
-
-def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """The product of two matrices, in `out` if that is given."""
-    return product(a, b, out) if a.device.type == "cpu" else torch.mm(a, b, out=out)
+    return np.float32 if fit_fp32(components) and multiplies_exactly() else np.float64
 
 
 @functools.cache
-def multiplies_exactly(device: torch.device) -> bool:
+def multiplies_exactly() -> bool:
     """Whether fp32 products here are IEEE products: one known integer product is tried, once."""
-    generator = torch.Generator(device=CPU).manual_seed(0)
-    a = torch.randint(-1023, 1024, (96, 16), generator=generator, device=CPU)
-    b = torch.randint(-1023, 1024, (16, 96), generator=generator, device=CPU)
-    with ieee_arithmetic(device):
-        found = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))
-    return torch.equal(found.cpu().to(torch.int64), a @ b)
+    a, b = known_factors()
+    with ieee_arithmetic():
+        found = np.matmul(a.astype(np.float32), b.astype(np.float32))
+    return np.array_equal(found.astype(np.int64), a @ b)
+
+
+def known_factors() -> tuple[np.ndarray, np.ndarray]:
+    """Integers (96, 16) and (16, 96) whose product takes all bits that float32 has."""
+    numbers = np.random.default_rng(0)
+    return numbers.integers(-1023, 1024, (96, 16)), numbers.integers(-1023, 1024, (16, 96))
 
 
 @contextlib.contextmanager
-def ieee_arithmetic(device: torch.device) -> Iterator[None]:
-    """Autocast off, matmul precision IEEE, subnormal numbers kept; the caller's choices come back."""
-    # Said in full: the caller may have set another default dtype or device.
-    probe = torch.tensor(2.0**-127, dtype=torch.float32, device="cpu")
-    flushes = device.type == "cpu" and not bool(probe * 1.0)
-    if flushes:
-        torch.set_flush_denormal(False)
-    try:
-        # torch's own threads keep the flushing that they were started with, out of our reach.
-        with (
-            _one_thread() if device.type == "cpu" else contextlib.nullcontext(),
-            ieee_products,
-            torch.autocast(device.type, enabled=False),
-            torch.no_grad(),
-        ):
-            yield
-    finally:
-        if flushes:
-            torch.set_flush_denormal(True)
+def ieee_arithmetic() -> Iterator[None]:
+    """Subnormal numbers kept, and one thread for each product; the caller's choices come back.
 
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    with one_thread_each, one_blas_thread:
+    A BLAS's own threads keep the flushing that they were started with, out of our reach.
+    """
+    # Overflow shows in the result; some libraries leave flags behind without a reason.
+    with one_blas_thread, subnormals_kept(), np.errstate(all="ignore"):
         yield
-
-
-def _scaled(
-    factor: npt.NDArray[np.int32],
-    exponents: npt.NDArray[np.int64],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> torch.Tensor:
-    """Integers (r, m) times 2^exponent, exact: in range by the bound, and no mantissa bit moves."""
-    scaled = np.empty(factor.shape, np.float32 if dtype == torch.float32 else np.float64)
-    scales = np.ldexp(1.0, exponents).astype(scaled.dtype)[:, None]
-    np.multiply(factor, scales, out=scaled, dtype=scaled.dtype, casting="unsafe")
-    return torch.from_numpy(scaled).to(device)

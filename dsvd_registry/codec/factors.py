@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .exact import Components
+from .components import Components
 from .grid import OutsideGrid
 
 

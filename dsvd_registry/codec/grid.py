@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .bound import EXACT_FP64, MAX_EXPONENT, MAX_MAGNITUDE, MIN_EXPONENT, magnitude_bound
-from .exact import Components
+from .components import Components
 from .rate import BITS_PER_NAT, bits_and_error
 
 COARSER = 3  # steps of e tried beyond the fine grid's, and one finer

@@ -18,7 +18,7 @@ from .distance import distance
 from .encode import DENSE_ERROR, SizeOf, compared, dense, low_rank, smallest
 from .encode_level import FOR_ENERGY
 from .encoded import Encoded, LowRank, Raw
-from .exact import CPU, DeltaProduct, ieee_arithmetic
+from .exact_torch import CPU, DeltaProduct, ieee_arithmetic
 from .grid import OutsideGrid, component_grid
 from .pair import Pair
 from .rank import noise_rank

@@ -11,8 +11,7 @@ import torch
 
 from .exact import row_tiles
 from .rank import mean_square_ulp
-from .scratch import empty
-from .tensors import round_to, same_bits
+from .tensors import empty, round_to, same_bits
 
 BLOCK = 1 << 17  # elements looked at one after the other
 RUN = 1 << 10  # elements summed in float32 at a time; the sums of runs in float64

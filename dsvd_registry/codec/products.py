@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import torch
 
-from .scratch import empty, scratch
+from .tensors import empty, scratch_tensor
 
 LEAST_WORK = 1 << 21  # multiplications: a call of oneDNN costs more than smaller products do
 GRAM_ROWS = 320  # of a block of a Gram matrix
@@ -47,7 +47,7 @@ def gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     sums = empty((rows, rows), torch.float64).zero_()
     for first in range(0, columns, NUMPY_RUN):
         runs = [
-            scratch.tensor(f"run {number}", tuple(run.shape), dtype).copy_(run)
+            scratch_tensor(f"run {number}", tuple(run.shape), dtype).copy_(run)
             for number, run in enumerate(torch.split(wide[:, first : first + NUMPY_RUN], step, 1))
         ]
         if by_onednn:

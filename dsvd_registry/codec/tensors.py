@@ -1,4 +1,4 @@
-"""Torch tensors over little-endian bytes, and the one rounding rule of a reconstruction."""
+"""Torch tensors over memory and over little-endian bytes, and the rounding rule of a reconstruction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .scratch import scratch
+from .scratch import Memory, scratch
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -31,6 +31,28 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
     "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
     "F8_E8M0": torch.float8_e8m0fnu,
 }
+
+
+def as_tensor(memory: Memory, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """A CPU tensor over `memory`, whose bytes are as many as it needs, whatever device is default."""
+    if not memory.nbytes:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    # Of numpy's memory, as a tensor made in a caller's inference mode cannot be used outside of it.
+    return torch.from_numpy(memory).view(dtype).reshape(shape)
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialised CPU tensor to keep.
+
+    Of numpy's memory, which asks the system for large pages: where that gives them on demand only,
+    the faults of torch's cost more than a few steps over the tensor.
+    """
+    return as_tensor(np.empty(math.prod(shape) * dtype.itemsize, np.uint8), shape, dtype)
+
+
+def scratch_tensor(use: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialised one. The one that the same thread got for this use before is gone."""
+    return as_tensor(scratch.memory(use, math.prod(shape) * dtype.itemsize), shape, dtype)
 
 
 def tensor_from_bytes(
@@ -88,23 +110,10 @@ def round_to(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return values if values.dtype == dtype else values.to(torch.float32).to(dtype)
 
 
-def round_into(values: torch.Tensor, out: torch.Tensor) -> None:
-    """`round_to` of float32 or float64 CPU tensors into `out`, without fresh memory."""
-    if values.dtype == torch.float64 and out.dtype != torch.float32:
-        values = scratch.tensor("single", tuple(values.shape), torch.float32).copy_(values)
-    out.copy_(values)
-
-
 def is_finite(values: torch.Tensor) -> bool:
     """Whether no element is NaN or infinite."""
     # A sum meets each of them, and is the quickest; sums of large numbers may be infinite too.
     return math.isfinite(float(values.sum())) or all(map(math.isfinite, _ends(values)))
-
-
-def has_nan(values: torch.Tensor) -> bool:
-    """Whether an element is NaN."""
-    # So is the sum of two infinities.
-    return math.isnan(float(values.sum())) and any(map(math.isnan, _ends(values)))
 
 
 def _ends(values: torch.Tensor) -> tuple[float, float]:

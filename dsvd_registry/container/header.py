@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, assert_never, get_args
 
 from .. import canonical
+from ..codec.figures import delta_figures, low_rank_figures
 from ..errors import ContainerError, UnsupportedFeature
 from ..hashing import sha256
+from ..layouts.view import VIEW_KINDS
 from . import limits
 from .fidelity import fidelity_object, parse_fidelity
 from .fields import Fields, decode
 from .records import (
     RAW_REASONS,
+    RECORD_KINDS,
     BasedRecord,
     BaseTensor,
     DenseRecord,
@@ -27,12 +30,9 @@ from .records import (
     Source,
     TensorRecord,
     View,
-    ViewKind,
 )
 from .shared_fields import parse_result, parse_shape, result_object
 from .tree import parse_tree, tree_object
-
-REALS = ("energy", "nuclear_norm", "base_norm", "norm", "error")
 
 
 def header_json(header: Header) -> bytes:
@@ -190,22 +190,25 @@ def _tensor_object(tensor: TensorRecord) -> dict[str, Any]:
             value["kind"] = "same"
         case LowRankRecord():
             value |= {"kind": "low_rank", "full_rank": tensor.full_rank, "rank": tensor.rank}
-            value |= {"tau_rank": tensor.tau_rank, "noise_rank": tensor.noise_rank}
-            value |= {name: getattr(tensor, name) for name in REALS}
+            value |= low_rank_figures(tensor)
         case DenseRecord():
             value |= {"kind": "dense", "exponent": tensor.exponent, "maximum": tensor.maximum}
-            value |= {"base_norm": tensor.base_norm, "norm": tensor.norm, "error": tensor.error}
+            value |= delta_figures(tensor)
         case RawRecord():
             value |= {"kind": "raw", "reason": tensor.reason}
         case _:
-            raise TypeError(f"not a record of a container: {type(tensor).__name__}")
+            assert_never(tensor)
     return value
 
 
 def _view_object(view: View) -> dict[str, Any]:
-    if view.kind == "slice":
-        return {"kind": "slice", "first": view.first, "rows": view.rows}
-    return {"kind": view.kind}
+    match view.kind:
+        case "slice":
+            return {"kind": "slice", "first": view.first, "rows": view.rows}
+        case "reshape" | "transpose" | "concatenate":
+            return {"kind": view.kind}
+        case _:
+            assert_never(view.kind)
 
 
 def _tensor(value: Any, where: str) -> TensorRecord:
@@ -213,40 +216,39 @@ def _tensor(value: Any, where: str) -> TensorRecord:
     name = fields.text("name", limits.MAX_NAME_BYTES)
     dtype = fields.text("dtype", 32)
     shape = parse_shape(fields, where)
-    kind = fields.text("kind", 32)
+    kind = _one_of(RECORD_KINDS, fields.text("kind", 32), where)
     tensor: TensorRecord
-    if kind == "raw":
-        reason = fields.text("reason", 32)
-        if reason not in RAW_REASONS:
-            raise ContainerError(f"{where}: unknown reason {reason!r}")
-        tensor = RawRecord(name, dtype, shape, reason)
-    elif kind in ("same", "low_rank", "dense"):
-        base = tuple(
-            _base_tensor(entry, f"{where}.base[{i}]")
-            for i, entry in enumerate(
-                fields.array("base", limits.MAX_BASE_TENSORS_PER_RECORD, least=1)
-            )
-        )
-        view = _view(fields.take("view"), f"{where}.view")
-        new_rows = fields.optional_integer("new_rows", 1, limits.MAX_SIZE)
-        based = (name, dtype, shape, base, view, new_rows)
-        if kind == "same":
-            tensor = SameRecord(*based)
-        elif kind == "dense":
+    match kind:
+        case "raw":
+            reason = fields.text("reason", 32)
+            if reason not in RAW_REASONS:
+                raise ContainerError(f"{where}: unknown reason {reason!r}")
+            tensor = RawRecord(name, dtype, shape, reason)
+        case "same":
+            tensor = SameRecord(name, dtype, shape, *_based(fields, where))
+        case "low_rank":
+            tensor = _low_rank((name, dtype, shape, *_based(fields, where)), fields, where)
+        case "dense":
             tensor = DenseRecord(
-                *based,
+                *(name, dtype, shape, *_based(fields, where)),
                 exponent=fields.integer("exponent", limits.MIN_EXPONENT, limits.MAX_EXPONENT),
                 maximum=fields.integer("maximum", 1, limits.MAX_MAGNITUDE),
                 base_norm=fields.real("base_norm"),
                 norm=fields.real("norm"),
                 error=fields.real("error"),
             )
-        else:
-            tensor = _low_rank(based, fields, where)
-    else:
-        raise ContainerError(f"{where}: unknown kind {kind!r}")
+        case _:
+            assert_never(kind)
     fields.end()
     return tensor
+
+
+def _based(fields: Fields, where: str) -> tuple[tuple[BaseTensor, ...], View, int]:
+    """The base tensors, the view and the new rows of a record that has them."""
+    entries = fields.array("base", limits.MAX_BASE_TENSORS_PER_RECORD, least=1)
+    base = tuple(_base_tensor(entry, f"{where}.base[{i}]") for i, entry in enumerate(entries))
+    view = _view(fields.take("view"), f"{where}.view")
+    return base, view, fields.optional_integer("new_rows", 1, limits.MAX_SIZE)
 
 
 def _low_rank(
@@ -287,24 +289,27 @@ def _base_tensor(value: Any, where: str) -> BaseTensor:
 
 def _view(value: Any, where: str) -> View:
     fields = Fields(value, where)
-    kind = fields.text("kind", 32)
-    if kind == "slice":
-        view = View(
-            "slice",
-            first=fields.integer("first", 0, limits.MAX_SIZE),
-            rows=fields.integer("rows", 1, limits.MAX_SIZE),
-        )
-    else:
-        view = View(_whole_view(kind, where))
+    kind = _one_of(VIEW_KINDS, fields.text("kind", 32), where)
+    match kind:
+        case "slice":
+            first = fields.integer("first", 0, limits.MAX_SIZE)
+            view = View(kind, first, rows=fields.integer("rows", 1, limits.MAX_SIZE))
+        case "reshape" | "transpose" | "concatenate":
+            view = View(kind)
+        case _:
+            assert_never(kind)
     fields.end()
     return view
 
 
-def _whole_view(kind: str, where: str) -> ViewKind:
-    for known in get_args(ViewKind):
-        if kind == known:
-            return cast(ViewKind, known)
-    raise ContainerError(f"{where}: unknown kind {kind!r}")
+Kind = TypeVar("Kind", bound=str)
+
+
+def _one_of(kinds: tuple[Kind, ...], name: str, where: str) -> Kind:
+    for kind in kinds:
+        if name == kind:
+            return kind
+    raise ContainerError(f"{where}: unknown kind {name!r}")
 
 
 def _frames(values: list[Any], offset: int) -> tuple[Frame, ...]:

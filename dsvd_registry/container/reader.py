@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 
@@ -198,8 +199,10 @@ class Container(Closing):
             case "components":
                 table = self._tables[part.tensor].rows(first, first + part.count)
                 return component_rows(self._low_rank(part.tensor), table)
-            case _:
+            case "tables" | "bytes" | "source_header" | "files":
                 return []
+            case _:
+                assert_never(frame.content)
 
     def _read_tables(self) -> None:
         for index, record in enumerate(self.header.tensors):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
-from ..checkpoint.dtypes import tensor_bytes
+from ..checkpoint.tensor_info import Fingerprint, TensorInfo
+from ..codec.figures import DeltaFigures, LowRankFigures
 from ..hashing import Source as Source
 from ..layouts.view import View as View
-from ..layouts.view import ViewKind as ViewKind
 
 FrameContent = Literal["tables", "elements", "bytes", "source_header", "files", "components"]
 FRAME_ORDER: tuple[FrameContent, ...] = (
@@ -24,6 +24,8 @@ FRAME_ORDER: tuple[FrameContent, ...] = (
     "components",
 )
 RESULT_PATH = "model.safetensors"
+RecordKind = Literal["same", "low_rank", "dense", "raw"]
+RECORD_KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
 RawReason = Literal[
     "new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "smaller", "range"
 ]
@@ -39,37 +41,16 @@ RAW_REASONS: dict[RawReason, str] = {
 }
 
 
-@dataclass(frozen=True)
-class BaseTensor:
-    """A tensor of the base, by name and by content."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    sha256: str
+BaseTensor = Fingerprint
+"""A tensor of the base, by name and by content."""
 
 
 @dataclass(frozen=True)
-class TensorRecord:
-    """One tensor of the result. `shape` is the result's; `dtype` is a safetensors dtype name."""
+class BasedRecord(TensorInfo):
+    """A tensor taken against the base; its last `new_rows` rows (first dimension) are raw bytes.
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the result file."""
-        return tensor_bytes(self.dtype, self.shape)
-
-
-@dataclass(frozen=True)
-class BasedRecord(TensorRecord):
-    """A tensor taken against the base; its last `new_rows` rows (first dimension) are raw bytes."""
+    Name, dtype and shape of this and of every other record are those of the result's tensor.
+    """
 
     base: tuple[BaseTensor, ...]
     view: View
@@ -87,23 +68,20 @@ class BasedRecord(TensorRecord):
 class SameRecord(BasedRecord):
     """Source bits equal the base's bits cast to `dtype`."""
 
+    kind: ClassVar[RecordKind] = "same"
+
 
 @dataclass(frozen=True)
-class LowRankRecord(BasedRecord):
-    """`rank` stored components of the (shape[0], rest) matrix of the common rows.
+class DeltaRecord(BasedRecord, DeltaFigures):
+    """A delta to the base on an integer grid, and its figures: parent of the kinds that hold one."""
 
-    `base_norm` and `norm`: Frobenius norms of the base's part and of the true delta; `error`: that
-    of (result - source) over `norm`; `energy`: E(rank); `nuclear_norm`: of all singular values.
-    """
 
+@dataclass(frozen=True)
+class LowRankRecord(DeltaRecord, LowRankFigures):
+    """`rank` stored components of the (shape[0], rest) matrix of the common rows."""
+
+    kind: ClassVar[RecordKind] = "low_rank"
     rank: int
-    tau_rank: int
-    noise_rank: int
-    energy: float
-    nuclear_norm: float
-    base_norm: float
-    norm: float
-    error: float
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
@@ -116,21 +94,24 @@ class LowRankRecord(BasedRecord):
 
 
 @dataclass(frozen=True)
-class DenseRecord(BasedRecord):
+class DenseRecord(DeltaRecord):
     """One integer per element, times 2**exponent; `maximum` is the largest magnitude."""
 
+    kind: ClassVar[RecordKind] = "dense"
     exponent: int
     maximum: int
-    base_norm: float
-    norm: float
-    error: float
 
 
 @dataclass(frozen=True)
-class RawRecord(TensorRecord):
+class RawRecord(TensorInfo):
     """The bytes of the source."""
 
+    kind: ClassVar[RecordKind] = "raw"
     reason: RawReason
+
+
+TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord
+"""One tensor of the result. A new kind joins here: mypy then names every `match` that must know it."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +232,7 @@ class Header:
     @property
     def is_lossy(self) -> bool:
         """Whether the result may differ from the source."""
-        return any(isinstance(tensor, LowRankRecord | DenseRecord) for tensor in self.tensors)
+        return any(isinstance(tensor, DeltaRecord) for tensor in self.tensors)
 
     @property
     def keeps_source(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from typing import assert_never
 
 from ..checkpoint.dtypes import BITS, DELTA_DTYPES, tensor_bytes
 from ..errors import CheckpointError, ContainerError
@@ -15,12 +16,14 @@ from .records import (
     FRAME_ORDER,
     RESULT_PATH,
     BasedRecord,
+    DeltaRecord,
     DenseRecord,
     Frame,
     FrameContent,
     Header,
     LowRankRecord,
     RawRecord,
+    SameRecord,
     TensorRecord,
 )
 from .table import TABLE_ENTRY_SIZE
@@ -55,11 +58,14 @@ def _components(header: Header) -> int:
 
 def raw_bytes(tensor: TensorRecord) -> int:
     """How many bytes of the tensor are stored as they are: all, those of new rows, or none."""
-    if isinstance(tensor, RawRecord):
-        return _bytes(tensor.name, tensor.dtype, tensor.shape)
-    if isinstance(tensor, BasedRecord) and tensor.new_rows:
-        return _bytes(tensor.name, tensor.dtype, (tensor.new_rows, *tensor.shape[1:]))
-    return 0
+    match tensor:
+        case RawRecord():
+            return _bytes(tensor.name, tensor.dtype, tensor.shape)
+        case SameRecord() | LowRankRecord() | DenseRecord():
+            new = (tensor.new_rows, *tensor.shape[1:])
+            return _bytes(tensor.name, tensor.dtype, new) if tensor.new_rows else 0
+        case _:
+            assert_never(tensor)
 
 
 def units(tensor: TensorRecord, content: FrameContent) -> int:
@@ -71,30 +77,46 @@ def units(tensor: TensorRecord, content: FrameContent) -> int:
             return math.prod(tensor.common_shape) if isinstance(tensor, DenseRecord) else 0
         case "bytes":
             return raw_bytes(tensor)
-        case _:
+        case "source_header" | "files":
             return 0
+        case _:
+            assert_never(content)
 
 
 def _check_tensor(tensor: TensorRecord) -> None:
     where = f"tensor {tensor.name!r}"
     _check_name(tensor.name)
     _bytes(tensor.name, tensor.dtype, tensor.shape)
-    if not isinstance(tensor, BasedRecord):
-        return
+    match tensor:
+        case RawRecord():
+            return
+        case SameRecord() | LowRankRecord() | DenseRecord():
+            _check_based(tensor, where)
+        case _:
+            assert_never(tensor)
+
+
+def _check_based(tensor: SameRecord | LowRankRecord | DenseRecord, where: str) -> None:
     if tensor.new_rows and (not tensor.shape or tensor.new_rows >= tensor.shape[0]):
         raise ContainerError(f"{where}: more new rows than rows")
     _check_view(tensor, where)
     dtypes = {tensor.dtype, *(base.dtype for base in tensor.base)}
-    is_delta = isinstance(tensor, LowRankRecord | DenseRecord)
+    is_delta = isinstance(tensor, DeltaRecord)
     if (is_delta or len(dtypes) > 1) and not dtypes <= set(DELTA_DTYPES):
         raise ContainerError(f"{where}: its dtypes take no delta")
-    if isinstance(tensor, LowRankRecord) and tensor.energy > 1:
-        raise ContainerError(f"{where}: energy is over 1")
-    if isinstance(tensor, DenseRecord):
-        if not tensor.elements:
-            raise ContainerError(f"{where}: a dense delta without elements")
-        if tensor.exponent + tensor.maximum.bit_length() > limits.MAX_EXPONENT:
-            raise ContainerError(f"{where}: its exponent is outside the limits")
+    match tensor:
+        case LowRankRecord():
+            if tensor.energy > 1:
+                raise ContainerError(f"{where}: energy is over 1")
+        case DenseRecord():
+            if not tensor.elements:
+                raise ContainerError(f"{where}: a dense delta without elements")
+            if tensor.exponent + tensor.maximum.bit_length() > limits.MAX_EXPONENT:
+                raise ContainerError(f"{where}: its exponent is outside the limits")
+        case SameRecord():
+            pass
+        case _:
+            assert_never(tensor)
 
 
 def _check_name(name: str) -> None:
@@ -127,6 +149,8 @@ def _check_view(tensor: BasedRecord, where: str) -> None:
             shape = (sum(part.shape[0] for part in base), *shape[1:]) if fits else shape
         case "reshape":
             fits = True
+        case _:
+            assert_never(view.kind)
     if not fits or math.prod(shape) != math.prod(tensor.common_shape):
         raise ContainerError(f"{where}: the view {view.kind!r} does not fit its base tensors")
 
@@ -197,8 +221,10 @@ def frame_size(header: Header, frame: Frame) -> int | None:
                 if isinstance(tensor, DenseRecord)
                 for rows in element_rows(tensor, part)
             )
-        case _:
+        case "components" | "source_header":
             return None
+        case _:
+            assert_never(frame.content)
 
 
 def _expected_units(header: Header) -> Iterator[tuple[FrameContent, int, int]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import assert_never
 
 from .records import (
     BasedRecord,
+    DeltaRecord,
     DenseRecord,
     LowRankRecord,
+    RawRecord,
     SameRecord,
     TensorRecord,
 )
@@ -16,7 +19,7 @@ from .records import (
 
 def total_error(tensors: Iterable[TensorRecord]) -> float:
     """The relative Frobenius error of all deltas together."""
-    deltas = [t for t in tensors if isinstance(t, LowRankRecord | DenseRecord)]
+    deltas = [t for t in tensors if isinstance(t, DeltaRecord)]
     off = math.hypot(*(delta.error * delta.norm for delta in deltas))
     norm = math.hypot(*(delta.norm for delta in deltas))
     return off / norm if norm else 0.0
@@ -24,7 +27,7 @@ def total_error(tensors: Iterable[TensorRecord]) -> float:
 
 def total_change(tensors: Iterable[TensorRecord]) -> float:
     """The Frobenius norm of all deltas over that of the weights that they change."""
-    deltas = [t for t in tensors if isinstance(t, LowRankRecord | DenseRecord)]
+    deltas = [t for t in tensors if isinstance(t, DeltaRecord)]
     norm = math.hypot(*(delta.norm for delta in deltas))
     base_norm = math.hypot(*(delta.base_norm for delta in deltas))
     if not base_norm:
@@ -50,14 +53,17 @@ def is_capped(tensor: TensorRecord) -> bool:
 
 
 def _kept(tensor: TensorRecord, rank: int) -> int:
-    if not isinstance(tensor, BasedRecord):
-        return tensor.elements
-    common = math.prod(tensor.common_shape)
-    new = tensor.elements - common
     match tensor:
         case SameRecord():
-            return new
+            return _new(tensor)
         case LowRankRecord():
-            return rank * sum(tensor.matrix_shape) + new
+            return rank * sum(tensor.matrix_shape) + _new(tensor)
+        case DenseRecord() | RawRecord():
+            return tensor.elements
         case _:
-            return common + new
+            assert_never(tensor)
+
+
+def _new(tensor: BasedRecord) -> int:
+    """Elements of the rows that the base lacks."""
+    return tensor.elements - math.prod(tensor.common_shape)

@@ -39,7 +39,7 @@ def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts
 
     Raises `BaseMismatch` for a base of another family, and for one that has no counterpart at all.
     """
-    there = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in base.tensors.values()}
+    there = base.tensors
     names = map_names(there, checkpoint.tensors)
     found: dict[str, Counterpart] = {}
     reasons: dict[str, RawReason] = {one.tensor: one.reason for one in names.unmatched}

@@ -34,7 +34,6 @@ def pack_merged(
     Factors are taken up as they are. Raises `BaseMismatch` for a damaged base, `CheckpointError` for
     numbers that are not finite, or outside the range of the grid.
     """
-    info = TensorInfo(tensor.name, tensor.dtype, tensor.shape)
     before = tensor_over(base.read(tensor), tensor.dtype, tensor.shape)
     data: memoryview = memoryview(b"")
     encoded: Encoded
@@ -59,7 +58,7 @@ def pack_merged(
         parts = list(bytes_parts(data))
     base.release(tensor)
     return PackedTensor(
-        record_of(info, encoded, Counterpart((tensor,), View(), tensor.shape, 0)),
+        record_of(tensor, encoded, Counterpart((tensor,), View(), tensor.shape, 0)),
         tuple(parts),
         encoded.singular_values if isinstance(encoded, LowRank) else None,
     )

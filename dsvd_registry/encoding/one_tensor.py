@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -96,12 +97,16 @@ def _common_bytes(info: TensorInfo, counterpart: Counterpart, data: memoryview) 
 
 def _parts(encoded: Encoded, data: memoryview, held: int) -> Iterator[PackedPart]:
     """All of a raw tensor; otherwise its delta, and its new rows as they are."""
-    if isinstance(encoded, Raw):
-        yield from bytes_parts(data)
-        return
-    if isinstance(encoded, LowRank | Dense):
-        yield from delta_parts(encoded)
-    yield from bytes_parts(data[held:])
+    match encoded:
+        case Raw():
+            yield from bytes_parts(data)
+        case LowRank() | Dense():
+            yield from delta_parts(encoded)
+            yield from bytes_parts(data[held:])
+        case Same():
+            yield from bytes_parts(data[held:])
+        case _:
+            assert_never(encoded)
 
 
 def _encode(

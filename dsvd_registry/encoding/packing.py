@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
 from ..checkpoint import TensorInfo
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
+from ..codec.figures import delta_figures, low_rank_figures
 from ..container.compression import BYTES, compress
 from ..container.integers import Int32
 from ..container.packed import PACKED
@@ -60,6 +62,8 @@ def stored_size(encoded: Encoded, source: Bytes) -> int:
             return _compressed_size(source)
         case Same():
             return 0
+        case _:
+            assert_never(encoded)
 
 
 def component_table(encoded: LowRank) -> ComponentTable:
@@ -77,27 +81,19 @@ def record_of(info: TensorInfo, encoded: Encoded, counterpart: Counterpart) -> T
             return SameRecord(*based)
         case LowRank():
             return LowRankRecord(
-                *based,
-                rank=len(encoded.singular_values),
-                tau_rank=encoded.tau_rank,
-                noise_rank=encoded.noise_rank,
-                energy=encoded.energy,
-                nuclear_norm=encoded.nuclear_norm,
-                base_norm=encoded.base_norm,
-                norm=encoded.norm,
-                error=encoded.error,
+                *based, rank=len(encoded.singular_values), **low_rank_figures(encoded)
             )
         case Dense():
             return DenseRecord(
                 *based,
                 exponent=encoded.exponent,
                 maximum=_maximum(encoded),
-                base_norm=encoded.base_norm,
-                norm=encoded.norm,
-                error=encoded.error,
+                **delta_figures(encoded),
             )
         case Raw():
             return raw_record(info, encoded.reason)
+        case _:
+            assert_never(encoded)
 
 
 def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
@@ -107,13 +103,20 @@ def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
 
 def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
     """A delta's numbers; of a low-rank one in bands that lower values of tau read."""
-    if isinstance(encoded, Dense):
-        maximum = _maximum(encoded)
-        step = MAX_PART_BYTES // 4
-        for first in range(0, len(encoded.values), step):
-            run = encoded.values[first : first + step]
-            yield PackedPart("elements", len(run), tuple(_element_runs(run, maximum)))
-        return
+    match encoded:
+        case LowRank():
+            yield from _low_rank_parts(encoded)
+        case Dense():
+            maximum = _maximum(encoded)
+            step = MAX_PART_BYTES // 4
+            for first in range(0, len(encoded.values), step):
+                run = encoded.values[first : first + step]
+                yield PackedPart("elements", len(run), tuple(_element_runs(run, maximum)))
+        case _:
+            assert_never(encoded)
+
+
+def _low_rank_parts(encoded: LowRank) -> Iterator[PackedPart]:
     table = component_table(encoded)
     yield PackedPart("tables", table.rank, Run.alone(pack_table(table)))
     a, b = encoded.components.a, encoded.components.b

@@ -19,7 +19,7 @@ from ..codec.encoded import LowRank
 from ..codec.least_total import components_on_top
 from ..codec.tensors import tensor_over
 from ..container.reader import Container
-from ..container.records import BasedRecord, DenseRecord, LowRankRecord, Result
+from ..container.records import BasedRecord, DeltaRecord, Result
 from ..errors import CheckpointError
 from ..fs import storage_errors
 from ..progress import Meter, Progress
@@ -65,7 +65,7 @@ def store_residual(
     header = lossy.container.header
     # A base that is damaged shows in the check, where every tensor of it is compared.
     result = Reconstruction(lossy.container, lossy.base.unproven(), header.encoding.tau)
-    deltas = [t for t in header.tensors if isinstance(t, LowRankRecord | DenseRecord)]
+    deltas = [t for t in header.tensors if isinstance(t, DeltaRecord)]
     on_top = None if lossy.is_for_lossless else device
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         writer = ResidualWriter(scratch)
@@ -130,7 +130,8 @@ def _on_top(
     """Components that the container lacks, if they are worth their bytes."""
     data = checkpoint.read(tensor.name)[: tensor.elements * tensor.of.width]
     source = tensor_over(data, tensor.dtype, tensor.shape)
-    return components_on_top(whole(prediction, tensor), source, device)
+    result = tensor_over(whole(prediction, tensor).data, tensor.dtype, tensor.shape)
+    return components_on_top(result, source, device)
 
 
 def _runs(checkpoint: Checkpoint, tensor: ResidualTensor) -> Iterator[Bits]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 from ..checkpoint import TensorInfo
 from ..codec.encode import Settings, encode
@@ -36,6 +37,8 @@ def store_fine_tune(
             return store_by_budget(fine, asked, device, objects, progress)
         case ForLossless():
             return _store_for_lossless(fine, device, objects, progress)
+        case _:
+            assert_never(asked)
 
 
 def _store_by_tau(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..checkpoint import Checkpoint, LeftOut, TensorInfo
+from ..checkpoint import Checkpoint, LeftOut
 from ..checkpoint.layout import canonical_layout
 from ..checkpoint.safetensors_file import parse_header
 from ..codec.encode import Settings
@@ -54,7 +54,7 @@ def store_lora(
     """
     check_storable(checkpoint)
     adapter = read_adapter(checkpoint, asked.configuration)
-    infos = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in base.tensors.values()}
+    infos = base.tensors
     metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
     merge = place_changes(adapter, infos, checkpoint.path, base.name, metadata or {})
     refused = (*adapter.refused, *merge.refused)

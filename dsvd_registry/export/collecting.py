@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..codec.compare import Delta, Factors
 from ..container.records import (
     BasedRecord,
     Header,
@@ -20,7 +19,7 @@ from ..container.records import (
 from ..layouts.view import Shape
 from .deltas import Deltas, missing_delta, square_norm, viewed_delta
 from .exported import LeftOut, Module
-from .folding import decomposed, enough
+from .folding import Delta, Factors, decomposed, enough
 from .formats import ATTENTION_END, LoraFormat
 from .layers import Layer, Layers, Piece
 from .pairs import Loss, Pair, cast, empty_pair, make_pair

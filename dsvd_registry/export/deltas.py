@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import torch
 
-from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import DELTA_DTYPES
-from ..codec.compare import Delta, Factors
+from ..codec.components import Components, Elements
 from ..codec.tensors import tensor_over
+from ..container.decoding import decoded_delta
 from ..container.reader import Container
 from ..container.records import (
     BaseTensor,
@@ -22,7 +22,7 @@ from ..container.records import (
     TensorRecord,
 )
 from ..layouts import View, map_names
-from .folding import folded
+from .folding import Delta, Factors, folded
 
 # Of these the base's tensor is the other side of a delta, and only kept whole because that is smaller
 # or because the grid does not reach it.
@@ -55,16 +55,28 @@ class Deltas:
         """
         record = self._container.header.tensors[index]
         match record:
-            case LowRankRecord():
-                a, b = self._container.components(index, record.rank)
-                return folded(a, b, self._container.table(index).exponents[: record.rank])
-            case DenseRecord():
-                values = torch.from_numpy(self._container.elements(index)).to(torch.float64)
-                return (values * 2.0**record.exponent).reshape(record.common_shape)
-            case RawRecord() if record.name in self._counterparts:
-                return self._of_raw(record, self._container.raw(index))
-            case _:
+            case LowRankRecord() | DenseRecord():
+                return self._of_stored(index, record.common_shape)
+            case RawRecord():
+                is_delta = record.name in self._counterparts
+                return self._of_raw(record, self._container.raw(index)) if is_delta else None
+            case SameRecord():
                 return None
+            case _:
+                assert_never(record)
+
+    def _of_stored(self, index: int, shape: tuple[int, ...]) -> Delta | None:
+        delta = decoded_delta(self._container, index)
+        match delta:
+            case Components():
+                return folded(delta)
+            case Elements():
+                values = torch.from_numpy(delta.values).to(torch.float64)
+                return (values * 2.0**delta.exponent).reshape(shape)
+            case None:
+                return None
+            case _:
+                assert_never(delta)
 
     def _of_raw(self, record: RawRecord, data: bytes) -> torch.Tensor | None:
         names, view = self._counterparts[record.name]
@@ -72,7 +84,7 @@ class Deltas:
         found = [
             tensor_over(self._base.read(t), t.dtype, t.shape).to(torch.float64) for t in tensors
         ]
-        base = torch.cat(found) if view.kind == "concatenate" else viewed(found[0], view)
+        base = view.apply(found, torch.cat)
         source = tensor_over(memoryview(data), record.dtype, record.shape).to(torch.float64)
         if base.numel() != source.numel():
             return None
@@ -82,35 +94,29 @@ class Deltas:
 
 def missing_delta(record: TensorRecord) -> str | None:
     """Why a tensor may have no delta and yet be another than the base's; None if it has not changed."""
-    if isinstance(record, SameRecord):
-        return None
-    if isinstance(record, RawRecord) and record.reason != "signed_zero":
-        return f"stored whole ({record.reason}): there is no delta of it"
-    return None
-
-
-def viewed(tensor: torch.Tensor, view: View) -> torch.Tensor:
-    """What a `reshape`, `transpose` or `slice` makes of one tensor."""
-    match view.kind:
-        case "transpose":
-            return tensor.T
-        case "slice":
-            return tensor[view.first : view.first + view.rows]
+    match record:
+        case RawRecord():
+            is_equal = record.reason == "signed_zero"
+            return None if is_equal else f"stored whole ({record.reason}): there is no delta of it"
+        case SameRecord() | LowRankRecord() | DenseRecord():
+            return None
         case _:
-            return tensor
+            assert_never(record)
 
 
 def viewed_delta(delta: Delta, view: View) -> Delta:
     """The same of a delta; low-rank factors stay low-rank."""
     if isinstance(delta, torch.Tensor):
-        return viewed(delta, view)
+        return view.apply([delta], torch.cat)
     match view.kind:
         case "transpose":
             return Factors(delta.b, delta.a)
         case "slice":
             return Factors(delta.a[:, view.first : view.first + view.rows], delta.b)
-        case _:
+        case "reshape" | "concatenate":
             return delta
+        case _:
+            assert_never(view.kind)
 
 
 def square_norm(delta: Delta) -> float:
@@ -129,8 +135,8 @@ def _counterparts(header: Header, base: Base) -> dict[str, tuple[tuple[str, ...]
     }
     if not wanted:
         return {}
-    there = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in base.tensors.values()}
-    own = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors}
+    there = base.tensors
+    own = {t.name: t for t in header.tensors}
     return {
         one.tensor: (one.base, one.view)
         for one in map_names(there, own).correspondences

@@ -6,12 +6,13 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import assert_never
 
 import torch
 
 from ..checkpoint import TensorInfo
 from ..checkpoint.layout import canonical_layout
-from ..codec.exact import CPU, ieee_arithmetic
+from ..codec.exact_torch import CPU, ieee_arithmetic
 from ..codec.tensors import tensor_to_bytes
 from ..container.reader import Container
 from ..errors import InvalidArgument
@@ -53,7 +54,7 @@ def export_lora(
     """
     _check_asked(format, rank_limit, dtype)
     header = container.header
-    tensors = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors}
+    tensors = {t.name: t for t in header.tensors}
     layers = find_layers(tensors)
     check_place(output, replace=replace)
     lora = _format(format, layers, tuple(planned_ranks(header, layers, rank_limit)))
@@ -94,6 +95,8 @@ def _format(format: Format, layers: Layers, ranks: tuple[int, ...]) -> LoraForma
             return Peft()
         case "comfyui":
             return ComfyUI(layers.family, unet)
+        case _:
+            assert_never(format)
 
 
 def _tensors(lora: LoraFormat, found: Collected) -> Tensors:

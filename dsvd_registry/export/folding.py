@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+
 import torch
 
-from ..codec.compare import Factors
+from ..codec.components import Components
 
 
-def folded(
-    a: npt.NDArray[np.int32], b: npt.NDArray[np.int32], exponents: npt.NDArray[np.int64]
-) -> Factors:
-    """Components `a` (r, m), `b` (r, n), `exponents` (r,) as exact float64 factors.
+@dataclass(frozen=True)
+class Factors:
+    """A delta as A^T B: float64 `a` (r, m) and `b` (r, n)."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+
+Delta = Factors | torch.Tensor  # or a float64 matrix (m, n)
+
+
+def folded(components: Components) -> Factors:
+    """Components as exact float64 factors.
 
     Both sides of a component get about one norm, which keeps the smaller of them as far from fp16's
     subnormal numbers as can be. The split is a power of two: an integer of up to 11 bits, as most
     are, stays exact in fp16.
     """
-    left, right = (torch.from_numpy(side).to(torch.float64) for side in (a, b))
-    total = torch.from_numpy(exponents).to(torch.float64)
+    left, right = (torch.from_numpy(one).to(torch.float64) for one in (components.a, components.b))
+    total = torch.from_numpy(components.exponents).to(torch.float64)
     # No component is all zero (spec, "Component tables"), so that the logarithm is finite.
     longer = torch.log2(right.norm(dim=1) / left.norm(dim=1))
     half = ((total + longer) / 2).round()

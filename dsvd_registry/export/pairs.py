@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..codec.compare import Factors
 from ..errors import InvalidArgument
 from ..layouts.view import Shape
+from .folding import Factors
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,24 @@ The words are those of spec/dsvd-container-v1.md, "Base tensors and views".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar, assert_never, cast, get_args
 
 ViewKind = Literal["reshape", "transpose", "slice", "concatenate"]
+VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 Shape = tuple[int, ...]
+
+
+class Sliceable(Protocol):
+    """An array of numpy or of torch, as far as views are concerned."""
+
+    @property
+    def T(self) -> Any: ...  # noqa: N802 - their own name for it
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
+
+Array = TypeVar("Array", bound=Sliceable)
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,23 @@ class View:
                 return (self.rows, *one[1:])
             case "concatenate":
                 return (sum(shape[0] for shape in shapes), *one[1:])
+            case _:
+                assert_never(self.kind)
+
+    def apply(self, tensors: Sequence[Array], concatenate: Callable[[list[Array]], Array]) -> Array:
+        """What the view makes of arrays of numpy or of torch; `concatenate` is that library's own."""
+        one = tensors[0]
+        match self.kind:
+            case "reshape":
+                return one
+            case "transpose":
+                return cast(Array, one.T)
+            case "slice":
+                return cast(Array, one[self.first : self.first + self.rows])
+            case "concatenate":
+                return concatenate(list(tensors))
+            case _:
+                assert_never(self.kind)
 
 
 def fits(viewed: Shape, shape: Shape) -> bool:

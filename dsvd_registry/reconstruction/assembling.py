@@ -13,7 +13,6 @@ import numpy as np
 
 from ..codec.blas_threads import one_blas_thread
 from ..codec.scratch import Memory
-from ..codec.torch_settings import one_thread_each
 from ..fs import Bytes
 from ..threads import in_order, threads
 from .result_layout import Place
@@ -102,12 +101,11 @@ def _assembled(
     buffers: list[Memory] = []
 
     def make(job: _Job) -> tuple[_Job, Memory]:
-        with one_thread_each:
-            job.prepared.result()
-            memory = _memory(buffers, job.run.nbytes)
-            if job.run.nbytes:
-                job.tensor.fill(job.run, memory[: job.run.nbytes])
-                place(job.position, memory.data[: job.run.nbytes])
+        job.prepared.result()
+        memory = _memory(buffers, job.run.nbytes)
+        if job.run.nbytes:
+            job.tensor.fill(job.run, memory[: job.run.nbytes])
+            place(job.position, memory.data[: job.run.nbytes])
         return job, memory
 
     for job, memory in in_order(pool, make, _jobs(pool, tensors, first), _room, BYTES_AT_ONCE):
@@ -129,16 +127,11 @@ def _jobs(
     """
     ahead: deque[tuple[RunsOfTensor, Future[None]]] = deque()
     for tensor in tensors:
-        ahead.append((tensor, pool.submit(_prepare, tensor)))
+        ahead.append((tensor, pool.submit(tensor.prepare)))
         if len(ahead) > 1:
             position = yield from _jobs_of(*ahead.popleft(), position)
     if ahead:
         yield from _jobs_of(*ahead.popleft(), position)
-
-
-def _prepare(tensor: RunsOfTensor) -> None:
-    with one_thread_each:
-        tensor.prepare()
 
 
 def _jobs_of(

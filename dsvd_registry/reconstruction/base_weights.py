@@ -12,10 +12,11 @@ from typing import Any, Protocol
 from ..checkpoint import Checkpoint
 from ..checkpoint.dtypes import tensor_bytes
 from ..checkpoint.model import Copier, check_name, check_shape, shown
+from ..checkpoint.tensor_info import Fingerprint, weights_digest
 from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError, ContainerError, RegistryError
-from ..hashing import Fingerprint, sha256, weights_digest
+from ..hashing import sha256
 from ..store import canonical
 
 
@@ -112,9 +113,7 @@ class BaseWeights(Closing):
         self.checkpoint = checkpoint
         self.name = name
         self.digest = manifest.digest
-        self.tensors = {
-            t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors
-        }
+        self.tensors = {tensor.name: tensor for tensor in manifest.tensors}
         self._by_content = {(t.sha256, t.dtype): t.name for t in manifest.tensors}
         tree = checkpoint.tree
         self._kept = (

@@ -8,12 +8,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.dtypes import BITS, DELTA_DTYPES
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout
-from ..checkpoint.model import TensorInfo
-from ..codec.exact import CPU, ieee_arithmetic
-from ..codec.scratch import Memory, as_tensor, scratch
-from ..codec.tensors import TORCH_DTYPES, has_nan, is_finite, round_into
+from ..checkpoint.tensor_info import TensorInfo
+from ..codec.exact import cast
+from ..codec.scratch import Memory, scratch
+from ..codec.weights import Weights
 from ..errors import InvalidArgument
 from ..fs import Bytes
 from .assembling import Run, RunsOfTensor, file_bytes, nowhere
@@ -76,8 +76,8 @@ class _CastTensor:
 
     def __init__(self, tensor: UncastTensor, info: TensorInfo, dtype: str) -> None:
         self._tensor, self._name = tensor, info.name
-        self._before, self._after = TORCH_DTYPES[info.dtype], TORCH_DTYPES[dtype]
-        self._dtype = dtype
+        self._before, self._after = info.dtype, dtype
+        self._widths = BITS[info.dtype] // 8, BITS[dtype] // 8
 
     def prepare(self) -> None:
         self._tensor.prepare()
@@ -97,25 +97,27 @@ class _CastTensor:
         if run.is_stored:
             held = np.frombuffer(bytearray(self._tensor.stored()), np.uint8)
         else:
-            size = run.nbytes // self._after.itemsize * self._before.itemsize
+            before, after = self._widths
+            size = run.nbytes // after * before
             held = scratch.memory("not cast", size)
             self._tensor.fill(replace(run, nbytes=size), held)
-        values, result = as_tensor(held, (-1,), self._before), as_tensor(memory, (-1,), self._after)
-        with ieee_arithmetic(CPU):
-            round_into(values, result)
-            if has_nan(values):
-                raise InvalidArgument(
-                    f"tensor {self._name!r} holds a NaN, whose bits no cast defines",
-                    "Leave --dtype out.",
-                )
-            if not is_finite(result) and is_finite(values):
-                raise InvalidArgument(
-                    f"tensor {self._name!r} has numbers beyond the range of {self._dtype}",
-                    "Take bf16 or fp32, or leave --dtype out.",
-                )
+        values = Weights.over(held, (-1,), self._before)
+        result = Weights.over(memory, (-1,), self._after)
+        cast(values, result)
+        if values.has_nan():
+            raise InvalidArgument(
+                f"tensor {self._name!r} holds a NaN, whose bits no cast defines",
+                "Leave --dtype out.",
+            )
+        if not result.is_finite() and values.is_finite():
+            raise InvalidArgument(
+                f"tensor {self._name!r} has numbers beyond the range of {self._after}",
+                "Take bf16 or fp32, or leave --dtype out.",
+            )
 
     def release(self) -> None:
         self._tensor.release()
 
     def _size(self, nbytes: int) -> int:
-        return nbytes // self._before.itemsize * self._after.itemsize
+        before, after = self._widths
+        return nbytes // before * after

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..codec.exact import Components
+from ..codec.components import Components
 from ..codec.scratch import Memory
 from ..container.reader import Container
 from ..container.records import Result

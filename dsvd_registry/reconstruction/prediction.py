@@ -6,11 +6,11 @@ A run of elements is predicted at a time; threads share a tensor.
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from ..codec.exact import Components, DeltaProduct, apply_delta
-from ..codec.scratch import as_tensor, scratch
-from ..codec.tensors import TORCH_DTYPES, is_finite
+from ..codec.components import Components
+from ..codec.exact import DeltaProduct
+from ..codec.scratch import Memory, scratch
+from ..codec.weights import Weights
 from ..container.records import BasedRecord, LowRankRecord
 from ..errors import ContainerError
 from ..residual.ordered import Bits
@@ -45,22 +45,22 @@ class Prediction:
         rows = self._row // self._columns
         self._result.fill(Run(first * rows, end * rows, memory.nbytes), memory)
         if self._product is not None:
-            dtype, shape = TORCH_DTYPES[tensor.dtype], (end - first, self._row)
-            below = as_tensor(memory, shape, dtype)
+            shape = end - first, self._row
+            below = Weights.over(memory, shape, tensor.dtype)
             memory = scratch.memory("predicted on top", memory.nbytes)
-            on_top = as_tensor(memory, shape, dtype)
-            apply_delta(below, self._product.run(first, end), dtype, on_top)
-            if not is_finite(on_top):
+            on_top = Weights.over(memory, shape, tensor.dtype)
+            self._product.run(first, end).add_to(below, on_top)
+            if not on_top.is_finite():
                 raise ContainerError(f"tensor {tensor.name!r} would be predicted NaN or infinity")
         skipped = (begin - first * self._row) * width
         bits: Bits = memory[skipped : skipped + count * width].view(tensor.of.unsigned)
         return bits
 
 
-def whole(prediction: Prediction, tensor: ResidualTensor) -> torch.Tensor:
-    """All of a prediction, of the tensor's shape, in memory of its own."""
+def whole(prediction: Prediction, tensor: ResidualTensor) -> Memory:
+    """The bytes of all of a prediction, in memory of their own."""
     memory = np.empty(tensor.elements, tensor.of.unsigned)
     for number in range(tensor.runs):
         bits = prediction.bits(number)
         memory[number * ELEMENTS :][: len(bits)] = bits
-    return as_tensor(memory.view(np.uint8), tensor.shape, TORCH_DTYPES[tensor.dtype])
+    return memory.view(np.uint8)

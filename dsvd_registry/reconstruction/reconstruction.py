@@ -10,24 +10,17 @@ import contextlib
 import hashlib
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
-import torch
 
 from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import BITS, tensor_bytes
-from ..codec.exact import (
-    CPU,
-    Components,
-    DeltaProduct,
-    apply_delta,
-    apply_dense,
-    ieee_arithmetic,
-    row_tiles,
-)
-from ..codec.scratch import Memory, as_tensor, scratch
-from ..codec.tensors import TORCH_DTYPES, has_nan, is_finite, round_into
-from ..container.integers import Int32
+from ..codec.components import Components, Elements
+from ..codec.exact import DeltaProduct, add_elements, cast, row_tiles
+from ..codec.scratch import Memory, scratch
+from ..codec.weights import Weights
+from ..container.decoding import decoded_delta
 from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
@@ -35,10 +28,11 @@ from ..container.records import (
     Header,
     KeptFile,
     LowRankRecord,
+    RawRecord,
     SameRecord,
     TensorRecord,
 )
-from ..container.serving import check_served, served_rank
+from ..container.serving import check_served
 from ..errors import ContainerError
 from ..fs import Bytes
 from ..progress import Meter, Progress, silent
@@ -91,10 +85,7 @@ class Reconstruction:
     @property
     def infos(self) -> Mapping[str, TensorInfo]:
         """Name, dtype and shape of each tensor, by name."""
-        records = self._container.header.tensors
-        return {
-            record.name: TensorInfo(record.name, record.dtype, record.shape) for record in records
-        }
+        return {record.name: record for record in self._container.header.tensors}
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -138,24 +129,17 @@ class Reconstruction:
 
     def tensor_bytes(self, name: str) -> memoryview:
         """A tensor's little-endian C-order bytes. Raises `KeyError` for an unknown name."""
-        return self._whole(name).data
+        return self.tensor_memory(name).data
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """A tensor in memory of its own. Raises `ContainerError` for a dtype that torch lacks."""
-        record = self._container.header.tensors[self._index[name]]
-        if record.dtype not in TORCH_DTYPES:
-            raise ContainerError(f"tensor {name!r} is of {record.dtype}, which torch lacks")
-        return as_tensor(self._whole(name), record.shape, TORCH_DTYPES[record.dtype])
-
-    def beside_base(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def beside_base(self, name: str) -> Iterator[tuple[Weights, Weights]]:
         """The viewed base and the common rows of a tensor, both flat, a run at a time.
 
         Of a tensor of F32, F16 or BF16 with a base. Each pair is gone when the next is asked for.
         """
         record = self._container.header.tensors[self._index[name]]
         assert isinstance(record, BasedRecord)
-        dtype, base_dtype = TORCH_DTYPES[record.dtype], TORCH_DTYPES[record.base[0].dtype]
-        width, base_width = dtype.itemsize, base_dtype.itemsize
+        base_dtype = record.base[0].dtype
+        width, base_width = _width(record.dtype), _width(base_dtype)
         first = 0
         with self._prepared(name) as tensor:
             for run in tensor.runs():
@@ -166,16 +150,17 @@ class Reconstruction:
                 before = scratch.memory("before", run.nbytes // width * base_width)
                 tensor.viewed.copy(first, before)
                 first += len(before)
-                yield as_tensor(before, (-1,), base_dtype), as_tensor(after, (-1,), dtype)
+                base = Weights.over(before, (-1,), base_dtype)
+                yield base, Weights.over(after, (-1,), record.dtype)
 
-    def viewed_base(self, record: BasedRecord) -> torch.Tensor:
-        """The base's part of a tensor that takes a delta, of the common rows' shape."""
-        dtype = record.base[0].dtype
-        memory = np.empty(tensor_bytes(dtype, record.common_shape), np.uint8)
+    def viewed_base(self, record: BasedRecord) -> Memory:
+        """The bytes of the base's part of a tensor."""
+        memory = np.empty(tensor_bytes(record.base[0].dtype, record.common_shape), np.uint8)
         ViewedBase(record.base, record.view, self._base).copy(0, memory)
-        return as_tensor(memory, record.common_shape, TORCH_DTYPES[dtype])
+        return memory
 
-    def _whole(self, name: str) -> Memory:
+    def tensor_memory(self, name: str) -> Memory:
+        """The same in memory of its own."""
         record = self._container.header.tensors[self._index[name]]
         memory = np.empty(record.nbytes, np.uint8)
         first = 0
@@ -203,8 +188,7 @@ class ResultTensor:
     """One tensor of the result, made a run at a time: once it is prepared, in any thread."""
 
     viewed: ViewedBase
-    _product: DeltaProduct
-    _values: Int32
+    _delta: DeltaProduct | Elements | None = None
 
     def __init__(self, container: Container, base: BaseReader, index: int, tau: float) -> None:
         self._container, self._base, self._index, self._tau = container, base, index, tau
@@ -215,14 +199,8 @@ class ResultTensor:
         record = self.record
         if isinstance(record, BasedRecord):
             self.viewed = ViewedBase(record.base, record.view, self._base)
-        if isinstance(record, LowRankRecord):
-            table = self._container.table(self._index)
-            stored = self._container.header.encoding.tau
-            rank = served_rank(record, table, stored, self._tau)
-            a, b = self._container.components(self._index, rank)
-            self._product = DeltaProduct(Components(a, b, table.exponents[:rank]))
-        elif isinstance(record, DenseRecord):
-            self._values = self._container.elements(self._index)
+        delta = decoded_delta(self._container, self._index, self._tau)
+        self._delta = DeltaProduct(delta) if isinstance(delta, Components) else delta
 
     def runs(self) -> Iterator[Run]:
         """All of it, in order: the common rows, then what is stored as bytes."""
@@ -257,33 +235,40 @@ class ResultTensor:
             self.viewed.release()
 
     def _compute(self, record: BasedRecord, run: Run, memory: Memory) -> None:
-        shape = run.end - run.first, columns_of(record)
-        base_dtype, dtype = TORCH_DTYPES[record.base[0].dtype], TORCH_DTYPES[record.dtype]
-        row = shape[1] * base_dtype.itemsize
+        shape = run.end - run.first, columns_of(self.record)
+        base_dtype = record.base[0].dtype
+        row = shape[1] * _width(base_dtype)
         held = scratch.memory("base", shape[0] * row)
         self.viewed.copy(run.first * row, held)
-        base, result = as_tensor(held, shape, base_dtype), as_tensor(memory, shape, dtype)
-        match record:
-            case LowRankRecord():
-                apply_delta(base, self._product.run(run.first, run.end), dtype, result)
-            case DenseRecord():
-                values = self._values[run.first : run.end]
-                result.copy_(apply_dense(base, values, record.exponent, dtype))
-            case _:
-                with ieee_arithmetic(CPU):
-                    round_into(base, result)
-                if has_nan(result):
+        base = Weights.over(held, shape, base_dtype)
+        result = Weights.over(memory, shape, record.dtype)
+        match self._delta:
+            case DeltaProduct() as product:
+                product.run(run.first, run.end).add_to(base, result)
+            case Elements() as elements:
+                add_elements(base, elements.run(run.first, run.end), result)
+            case None:
+                cast(base, result)
+                if result.has_nan():
                     raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
                 return
-        if not is_finite(result):
+            case _:
+                assert_never(self._delta)
+        if not result.is_finite():
             raise ContainerError(
                 f"{self._container.path}: tensor {record.name!r} would hold NaN or infinity"
             )
 
 
-def columns_of(record: BasedRecord) -> int:
+def columns_of(record: TensorRecord) -> int:
     """Elements in what counts as a row of the common rows where they are cut into runs."""
-    return record.matrix_shape[1] if isinstance(record, LowRankRecord) else 1
+    match record:
+        case LowRankRecord():
+            return record.matrix_shape[1]
+        case SameRecord() | DenseRecord() | RawRecord():
+            return 1
+        case _:
+            assert_never(record)
 
 
 def _width(dtype: str) -> int:

@@ -9,15 +9,13 @@ from typing import Protocol
 
 from .. import canonical
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
-from ..checkpoint.model import TensorInfo
 from ..checkpoint.safetensors_file import parse_header
 from ..container.header import content_digest
 from ..container.reader import Container
 from ..container.records import (
     RESULT_PATH,
-    DenseRecord,
+    DeltaRecord,
     Header,
-    LowRankRecord,
     TensorFile,
     TensorRecord,
 )
@@ -87,8 +85,7 @@ def result_files(
     if header.tree is not None:
         return _files_of_tree(header, source_headers, metadata)
     if not source_headers:
-        tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
-        layout = canonical_layout(tensors, {"format": "pt", **metadata()})
+        layout = canonical_layout(header.tensors, {"format": "pt", **metadata()})
         return (ResultFile(RESULT_PATH, "", layout),)
     (source_header,) = source_headers
     taken = _taken(source_header, "", {tensor.name: tensor for tensor in header.tensors})
@@ -103,9 +100,8 @@ def source_files(header: Header, source_headers: Sequence[bytes]) -> tuple[Resul
     A source of another format than safetensors gets the canonical file of its tensors.
     """
     if header.tree is None and not source_headers:
-        tensors = (TensorInfo(t.name, t.dtype, t.shape) for t in header.tensors)
         metadata = {"format": "pt", "dsvd.source": header.source.sha256}
-        return (ResultFile(RESULT_PATH, "", canonical_layout(tensors, metadata)),)
+        return (ResultFile(RESULT_PATH, "", canonical_layout(header.tensors, metadata)),)
     lossy = result_files(header, source_headers, header.encoding.tau)
     layouts = map(kept_layout, source_headers)
     return tuple(replace(file, layout=layout) for file, layout in zip(lossy, layouts, strict=True))
@@ -161,6 +157,6 @@ def _layout(
     source_header: bytes, taken: Sequence[TensorRecord], metadata: _Metadata
 ) -> SafetensorsLayout:
     """A file whose tensors are all as they were is the source's again, to the byte."""
-    if not any(isinstance(tensor, LowRankRecord | DenseRecord) for tensor in taken):
+    if not any(isinstance(tensor, DeltaRecord) for tensor in taken):
         return kept_layout(source_header)
     return derived_layout(source_header, metadata())

@@ -1,4 +1,4 @@
-"""A version's weights as a mapping, each tensor made when it is looked up."""
+"""A version's weights as torch's tensors: a mapping, each made when it is looked up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ from contextlib import AbstractContextManager, ExitStack
 import torch
 
 from ..closing import Closing
+from ..codec.tensors import TORCH_DTYPES, as_tensor
+from ..errors import ContainerError
 from .reconstruction import Reconstruction
+
+
+def torch_tensor(reconstruction: Reconstruction, name: str) -> torch.Tensor:
+    """A tensor of a result in memory of its own.
+
+    Raises `KeyError` for an unknown name, `ContainerError` for a dtype that torch lacks.
+    """
+    info = reconstruction.infos[name]
+    if info.dtype not in TORCH_DTYPES:
+        raise ContainerError(f"tensor {name!r} is of {info.dtype}, which torch lacks")
+    data = reconstruction.tensor_memory(name)
+    return as_tensor(data, info.shape, TORCH_DTYPES[info.dtype])
 
 
 class LazyTensors(Closing, Mapping[str, torch.Tensor]):
@@ -28,7 +42,7 @@ class LazyTensors(Closing, Mapping[str, torch.Tensor]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         with self._telling():
-            return self._reconstruction.tensor(name)
+            return torch_tensor(self._reconstruction, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._reconstruction.names)

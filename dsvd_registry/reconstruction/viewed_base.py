@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class ViewedBase:
     def __init__(self, tensors: Sequence[BaseTensor], view: View, base: BaseReader) -> None:
         self._tensors, self._base = tensors, base
         one = tensors[0]
-        size = tensor_bytes(one.dtype, one.shape)
+        size = one.nbytes
         match view.kind:
             case "transpose":
                 width = tensor_bytes(one.dtype, (1,))
@@ -41,11 +42,10 @@ class ViewedBase:
                 row = size // one.shape[0]
                 piece = _Piece(base.copier(one), view.first * row, view.rows * row)
                 self._pieces = [piece]
+            case "reshape" | "concatenate":
+                self._pieces = [_Piece(base.copier(tensor), 0, tensor.nbytes) for tensor in tensors]
             case _:
-                self._pieces = [
-                    _Piece(base.copier(tensor), 0, tensor_bytes(tensor.dtype, tensor.shape))
-                    for tensor in tensors
-                ]
+                assert_never(view.kind)
 
     def copy(self, first: int, memory: Memory) -> None:
         """Fill `memory` with the bytes from number `first` on."""

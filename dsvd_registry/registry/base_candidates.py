@@ -110,17 +110,16 @@ def _beside(
     checkpoint: Checkpoint, adapter: Adapter | None, base: BaseRecord, repository: Repository
 ) -> Beside:
     fingerprints = repository.manifest(base).tensors
-    tensors = {t.name: BaseTensor(t.name, t.dtype, t.shape, t.sha256) for t in fingerprints}
-    infos = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in fingerprints}
+    tensors = {tensor.name: tensor for tensor in fingerprints}
     found: dict[str, Against] = {}
     problem = ""
     try:
         if adapter is None:
-            found = dict(_of_weights(checkpoint, infos, tensors))
+            found = dict(_of_weights(checkpoint, tensors, tensors))
         else:
-            found = dict(_of_lora(checkpoint, adapter, infos, tensors, base.name))
+            found = dict(_of_lora(checkpoint, adapter, tensors, tensors, base.name))
     except BaseMismatch:
-        problem = str(describe(infos))
+        problem = str(describe(tensors))
     except CheckpointError as error:  # this base's names cannot be converted: others' may
         problem = str(error)
     total = len(checkpoint.tensors)

@@ -6,24 +6,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from ..catalog import VersionRecord
 from ..checkpoint.dtypes import DELTA_DTYPES
-from ..codec.compare import Delta, compare, factors, inner_product
-from ..codec.exact import Components
+from ..codec.compare import Delta, Matrix, as_floats, compare, inner_product
+from ..codec.exact import ieee_arithmetic
+from ..codec.weights import Weights
+from ..container.decoding import decoded_delta
 from ..container.reader import Container
-from ..container.records import (
-    BasedRecord,
-    DenseRecord,
-    Header,
-    LowRankRecord,
-    TensorRecord,
-)
+from ..container.records import BasedRecord, Header, LowRankRecord, TensorRecord
 from ..progress import Meter, Progress
 from ..reconstruction.lossless import LosslessReconstruction
 from ..reconstruction.reconstruction import Reconstruction
-from .report import KINDS, stored_shares
+from .report import stored_shares
 from .repository import Repository
 from .residuals import opened_lossless
 
@@ -111,7 +107,7 @@ def base_differences(
         low_rank = record if isinstance(record, LowRankRecord) else None
         yield BaseDifference(
             name=record.name,
-            kind=KINDS[type(record)],
+            kind=record.kind,
             rank=low_rank.rank if low_rank else None,
             energy=low_rank.energy if low_rank else None,
             change=math.sqrt(change / base) if base else (math.inf if change else 0.0),
@@ -119,10 +115,15 @@ def base_differences(
         )
 
 
-def _products(sides: tuple[torch.Tensor, torch.Tensor]) -> tuple[float, float, float, float]:
+def _products(sides: tuple[Weights, Weights]) -> tuple[float, float, float, float]:
     """|b|^2, |r|^2, <b, r> and |r - b|^2 of a run of the base and of the result."""
-    before, after = (side.to(torch.float64) for side in sides)
-    change = after - before
+    with ieee_arithmetic():
+        before, after = (side.widened().astype(np.float64) for side in sides)
+        change = after - before
+        return _dots(before, after, change)
+
+
+def _dots(before: Matrix, after: Matrix, change: Matrix) -> tuple[float, float, float, float]:
     return (
         float(before @ before),
         float(after @ after),
@@ -148,7 +149,7 @@ class _Deltas:
             return None
         low_rank = record if isinstance(record, LowRankRecord) else None
         return Side(
-            kind=KINDS[type(record)],
+            kind=record.kind,
             rank=low_rank.rank if low_rank else None,
             energy=low_rank.energy if low_rank else None,
             stored_bytes=self._shares[self.index[name]],
@@ -156,15 +157,8 @@ class _Deltas:
 
     def delta(self, name: str) -> Delta | None:
         """The delta as it is stored; None for `same`, whose delta is zero."""
-        index = self.index[name]
-        record = self.container.header.tensors[index]
-        if isinstance(record, LowRankRecord):
-            a, b = self.container.components(index, record.rank)
-            return factors(Components(a, b, self.container.table(index).exponents))
-        if isinstance(record, DenseRecord):
-            values = torch.from_numpy(self.container.elements(index)).to(torch.float64)
-            return (values * 2.0**record.exponent).reshape(_matrix_shape(record))
-        return None
+        delta = decoded_delta(self.container, self.index[name])
+        return None if delta is None else as_floats(delta)
 
 
 def difference(left: Container, right: Container, progress: Progress) -> Difference:
@@ -232,8 +226,3 @@ def _squares(left: Delta | None, right: Delta | None) -> tuple[float, float, flo
 
 def _raw_bytes(deltas: _Deltas, name: str) -> bytes:
     return deltas.container.raw(deltas.index[name])
-
-
-def _matrix_shape(record: BasedRecord) -> tuple[int, int]:
-    rows = record.common_shape[0] if record.common_shape else 1
-    return rows, math.prod(record.common_shape[1:])

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 
 from ..catalog import BaseRecord
-from ..checkpoint import TensorInfo
 from ..container.reader import Container
 from ..errors import InvalidArgument
 from ..layouts import describe
@@ -51,7 +50,7 @@ def open_target(
         yield folder_like(base.checkpoint)
         return
     records = container.header.tensors
-    own = {record.name: TensorInfo(record.name, record.dtype, record.shape) for record in records}
+    own = {record.name: record for record in records}
     if not is_folder and describe(own).layout != "diffusers":
         yield None
     elif describe(base.checkpoint.tensors).layout == "ldm" and base.checkpoint.tree is None:

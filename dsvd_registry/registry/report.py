@@ -10,14 +10,14 @@ from ..checkpoint.groups import GROUPS, layer_group
 from ..container.reader import Container
 from ..container.records import (
     RAW_REASONS,
+    RECORD_KINDS,
     BasedRecord,
-    DenseRecord,
+    DeltaRecord,
     Fidelity,
     Header,
     LowRankRecord,
     Omission,
     RawRecord,
-    SameRecord,
     TensorRecord,
 )
 from ..container.totals import (
@@ -30,13 +30,6 @@ from ..container.totals import (
 from ..encoding.asked_of_lora import SOURCE_FORMAT as LORA
 
 WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
-
-KINDS: dict[type[TensorRecord], str] = {
-    SameRecord: "same",
-    LowRankRecord: "low_rank",
-    DenseRecord: "dense",
-    RawRecord: "raw",
-}
 
 
 @dataclass(frozen=True)
@@ -131,11 +124,11 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
     by_kind: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
     by_group: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
     for tensor, share in rows:
-        by_kind[KINDS[type(tensor)]].append((tensor, share))
+        by_kind[tensor.kind].append((tensor, share))
         by_group[layer_group(tensor.name)].append((tensor, share))
     taken = {base.name for t in header.tensors if isinstance(t, BasedRecord) for base in t.base}
     return Report(
-        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in KINDS.values()),
+        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in RECORD_KINDS),
         groups=tuple(_group_row(group, by_group[group]) for group in GROUPS if group in by_group),
         tensors=tuple(_tensor_row(tensor, share) for tensor, share in rows),
         not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
@@ -196,10 +189,10 @@ def _group_row(group: str, rows: list[tuple[TensorRecord, int]]) -> GroupRow:
 
 def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
     low_rank = tensor if isinstance(tensor, LowRankRecord) else None
-    delta = tensor if isinstance(tensor, LowRankRecord | DenseRecord) else None
+    delta = tensor if isinstance(tensor, DeltaRecord) else None
     return TensorRow(
         name=tensor.name,
-        kind=KINDS[type(tensor)],
+        kind=tensor.kind,
         dtype=tensor.dtype,
         shape=tensor.shape,
         stored_bytes=share,

@@ -10,7 +10,7 @@ from ..checkpoint.listing import listing_digest
 from ..checkpoint.tree import ListedFile
 from ..container import limits
 from ..container.fields import Fields, decode
-from ..container.records import DenseRecord, Header, KeptFile, LowRankRecord
+from ..container.records import DeltaRecord, Header, KeptFile
 from ..container.shared_fields import parse_result, parse_shape, result_object
 from ..container.table import TABLE_ENTRY_SIZE
 from ..errors import ContainerError, UnsupportedFeature
@@ -74,7 +74,7 @@ def check_goes_with(header: ResidualHeader, container: Header, sha256: str) -> N
         raise ContainerError(
             f"the residual goes with the container {header.container}, and not with {sha256}"
         )
-    deltas = {t.name: t for t in container.tensors if isinstance(t, LowRankRecord | DenseRecord)}
+    deltas = {t.name: t for t in container.tensors if isinstance(t, DeltaRecord)}
     for tensor in header.tensors:
         record = deltas.get(tensor.name)
         if record is None or (record.dtype, record.common_shape) != (tensor.dtype, tensor.shape):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..container.records import Header, SameRecord, TensorRecord
 from ..errors import InvalidArgument
@@ -34,8 +33,7 @@ def find_changes(ref: str, header: Header, base: PipelineBase) -> Changes:
     one that would have to be put back; `BaseMismatch` for a version of another family.
     """
     records = {record.name: record for record in header.tensors}
-    there = {r.name: TensorInfo(r.name, r.dtype, r.shape) for r in records.values()}
-    sources = find_sources(there, base.pipeline, ref)
+    sources = find_sources(records, base.pipeline, ref)
     check_taken(ref, header, {name for one in sources.values() for name in one.base})
     changed = {}
     for name, source in sources.items():

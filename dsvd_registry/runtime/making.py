@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import assert_never
 
 import torch
 
-from ..codec.exact import Components, DeltaProduct, apply_delta, apply_dense
-from ..codec.tensors import TORCH_DTYPES, is_finite
+from ..codec.components import Components, Elements
+from ..codec.exact_torch import DeltaProduct, apply_delta, apply_dense
+from ..codec.tensors import TORCH_DTYPES, as_tensor, is_finite
+from ..container.decoding import decoded_delta
 from ..container.reader import Container
-from ..container.records import DenseRecord, LowRankRecord
-from ..container.serving import served_rank
+from ..container.records import BasedRecord, DeltaRecord
 from ..errors import ContainerError
-from ..layouts import Correspondence, View
+from ..layouts import Correspondence
 from ..reconstruction.base_weights import BaseReader
 from ..reconstruction.reconstruction import Reconstruction
+from ..reconstruction.tensors import torch_tensor
 from .pipeline_base import cast
 
 
@@ -26,8 +28,7 @@ class Maker:
 
     def __init__(self, container: Container, base: BaseReader, tau: float | None) -> None:
         self._container = container
-        self._stored = container.header.encoding.tau
-        self._tau = self._stored if tau is None else tau
+        self._tau = container.header.encoding.tau if tau is None else tau
         self._reconstruction = Reconstruction(container, base, self._tau)
         self._index = {record.name: i for i, record in enumerate(container.header.tensors)}
 
@@ -37,51 +38,41 @@ class Maker:
         Raises `ContainerError` or `BaseMismatch` for damage.
         """
         made = [self.result(name, like.device) for name in source.base]
-        return cast(_viewed(made, source.view).reshape(like.shape), like)
+        return cast(source.view.apply(made, torch.cat).reshape(like.shape), like)
 
     def result(self, name: str, device: torch.device) -> torch.Tensor:
         """The tensor of the result, on `device`: the same bits on each."""
         record = self._container.header.tensors[self._index[name]]
-        is_computed = isinstance(record, LowRankRecord | DenseRecord) and not record.new_rows
+        is_computed = isinstance(record, DeltaRecord) and not record.new_rows
         if device.type == "cpu" or not is_computed:
-            return self._reconstruction.tensor(name)
+            return torch_tensor(self._reconstruction, name)
         return self.computed(name, device)
 
     def computed(self, name: str, device: torch.device) -> torch.Tensor:
         """A low-rank or dense tensor without new rows, computed on `device`."""
         index = self._index[name]
         record = self._container.header.tensors[index]
-        assert isinstance(record, LowRankRecord | DenseRecord)
-        base, dtype = (
-            self._reconstruction.viewed_base(record).to(device),
-            TORCH_DTYPES[record.dtype],
-        )
-        if isinstance(record, DenseRecord):
-            values = self._container.elements(index)
-            made = apply_dense(base, values, record.exponent, dtype)
-        else:
-            table = self._container.table(index)
-            rank = served_rank(record, table, self._stored, self._tau)
-            components = Components(
-                *self._container.components(index, rank), table.exponents[:rank]
-            )
-            made = torch.empty(record.matrix_shape, dtype=dtype, device=device)
-            matrix = base.reshape(record.matrix_shape)
-            apply_delta(matrix, DeltaProduct(components, device), dtype, made)
+        assert isinstance(record, BasedRecord)
+        before, dtype = self._base_of(record).to(device), TORCH_DTYPES[record.dtype]
+        delta = decoded_delta(self._container, index, self._tau)
+        match delta:
+            case Components():
+                matrix = before.reshape(delta.a.shape[1], delta.b.shape[1])
+                made = torch.empty(matrix.shape, dtype=dtype, device=device)
+                apply_delta(matrix, DeltaProduct(delta, device), dtype, made)
+            case Elements():
+                made = apply_dense(before, delta.values, delta.exponent, dtype)
+            case None:
+                raise TypeError(f"there is no delta of {name!r}")
+            case _:
+                assert_never(delta)
         if not is_finite(made):
             raise ContainerError(
                 f"{self._container.path}: tensor {name!r} would hold NaN or infinity"
             )
         return made.reshape(record.shape)
 
-
-def _viewed(tensors: Sequence[torch.Tensor], view: View) -> torch.Tensor:
-    match view.kind:
-        case "transpose":
-            return tensors[0].T
-        case "slice":
-            return tensors[0][view.first : view.first + view.rows]
-        case "concatenate":
-            return torch.cat(list(tensors))
-        case _:
-            return tensors[0]
+    def _base_of(self, record: BasedRecord) -> torch.Tensor:
+        """The base's part of a tensor that takes a delta, of the common rows' shape."""
+        memory = self._reconstruction.viewed_base(record)
+        return as_tensor(memory, record.common_shape, TORCH_DTYPES[record.base[0].dtype])

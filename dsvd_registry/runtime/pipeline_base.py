@@ -10,9 +10,8 @@ import torch
 from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import tensor_bytes
 from ..closing import Closing
-from ..codec.exact import ieee_arithmetic
-from ..codec.scratch import as_tensor
-from ..codec.tensors import TORCH_DTYPES
+from ..codec.exact_torch import ieee_arithmetic
+from ..codec.tensors import TORCH_DTYPES, as_tensor
 from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.viewed_base import ViewedBase
 from .content import Content, content_of
@@ -28,9 +27,8 @@ class PipelineBase(Closing):
 
     def __init__(self, weights: BaseWeights, pipeline: Mapping[str, TensorInfo]) -> None:
         self.weights, self.pipeline = weights, pipeline
-        there = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in weights.tensors.values()}
         try:
-            self.sources = find_sources(there, pipeline, f"the base {weights.name!r}")
+            self.sources = find_sources(weights.tensors, pipeline, f"the base {weights.name!r}")
         except BaseException:
             weights.close()
             raise

@@ -31,7 +31,7 @@ from .fields import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class _Event:
     """The `sequence`-th thing that happened. Raises `InvalidArgument` for a bad field."""
 
     sequence: Sequence
@@ -46,7 +46,7 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseAdded(Event):
+class BaseAdded(_Event):
     """A base got its name; for a name that is there already, its file is now another one."""
 
     name: Name
@@ -59,14 +59,14 @@ class BaseAdded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseRemoved(Event):
+class BaseRemoved(_Event):
     """A base that no live version needs was forgotten."""
 
     name: Name
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionAdded(Event):
+class VersionAdded(_Event):
     """A model got its next version. `base` is the weights digest of the base."""
 
     model: Name
@@ -83,7 +83,7 @@ class VersionAdded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionRemoved(Event):
+class VersionRemoved(_Event):
     """A version is gone for good; its number is not used again."""
 
     model: Name
@@ -91,7 +91,7 @@ class VersionRemoved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AliasSet(Event):
+class AliasSet(_Event):
     """An alias was made or moved."""
 
     model: Name
@@ -100,7 +100,7 @@ class AliasSet(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AliasRemoved(Event):
+class AliasRemoved(_Event):
     """An alias is gone."""
 
     model: Name
@@ -108,7 +108,7 @@ class AliasRemoved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagAdded(Event):
+class TagAdded(_Event):
     """A version got a tag."""
 
     model: Name
@@ -117,7 +117,7 @@ class TagAdded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagRemoved(Event):
+class TagRemoved(_Event):
     """A version lost a tag."""
 
     model: Name
@@ -126,7 +126,7 @@ class TagRemoved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoteSet(Event):
+class NoteSet(_Event):
     """A version's note was replaced."""
 
     model: Name
@@ -135,7 +135,7 @@ class NoteSet(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignatureAdded(Event):
+class SignatureAdded(_Event):
     """A version got a signature, an object; a former one by the same key no longer counts.
 
     `signer` is the SHA-256 of the public key as OpenSSH writes it.
@@ -148,7 +148,7 @@ class SignatureAdded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualAdded(Event):
+class ResidualAdded(_Event):
     """A version got a residual, an object of `size` bytes: with it, it is its source to the bit."""
 
     model: Name
@@ -158,12 +158,28 @@ class ResidualAdded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualRemoved(Event):
+class ResidualRemoved(_Event):
     """A version lost its residual, and is lossy from then on."""
 
     model: Name
     number: Number
 
+
+Event = (
+    BaseAdded
+    | BaseRemoved
+    | VersionAdded
+    | VersionRemoved
+    | AliasSet
+    | AliasRemoved
+    | TagAdded
+    | TagRemoved
+    | NoteSet
+    | SignatureAdded
+    | ResidualAdded
+    | ResidualRemoved
+)
+"""Anything that happens. A new kind joins here: mypy then names every `match` that must know it."""
 
 KINDS: dict[str, type[Event]] = {
     "base-added": BaseAdded,
@@ -223,7 +239,7 @@ def _from_the_future(where: str, what: str) -> RegistryError:
 
 
 @functools.cache  # when first needed: what only reads the catalog makes no event
-def _checks() -> dict[type[Event], dict[str, Check]]:
+def _checks() -> dict[type, dict[str, Check]]:
     """The checks of each kind's fields."""
     hints = {kind: typing.get_type_hints(kind, include_extras=True) for kind in KINDS.values()}
     return {

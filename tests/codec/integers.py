@@ -8,11 +8,18 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from dsvd_registry.codec import exact, exact_torch
 from dsvd_registry.codec.bound import magnitude_bound
-from dsvd_registry.codec.exact import Components, DeltaProduct, apply_delta
+from dsvd_registry.codec.components import Components, Elements
+from dsvd_registry.codec.exact_torch import DeltaProduct, apply_delta, apply_dense
+from dsvd_registry.codec.tensors import as_tensor, tensor_to_bytes
+from dsvd_registry.codec.weights import Weights
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+# numpy on the CPU, and torch on each device that it has.
+DEVICES = ["numpy", "cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+NUMPY = {torch.float32: np.float32, torch.float64: np.float64, None: None}
 
 
 def components_of(a: object, b: object, exponents: object) -> Components:
@@ -52,12 +59,43 @@ def reconstruct(
     components: Components,
     dtype: torch.dtype,
     path: torch.dtype | None = None,
-    device: str = "cpu",
+    device: str = "numpy",
 ) -> torch.Tensor:
     """What the package makes of it."""
+    if device == "numpy":
+        memory = np.empty(base.numel() * dtype.itemsize, np.uint8)
+        out = Weights.over(memory, tuple(base.shape), NAMES[dtype])
+        exact.DeltaProduct(components, NUMPY[path]).add_to(weights_of(base), out)
+        return as_tensor(memory, tuple(base.shape), dtype)
     weights = torch.empty(base.shape, dtype=dtype, device=device)
     apply_delta(base.to(device), DeltaProduct(components, device, path), dtype, weights)
     return weights.cpu()
+
+
+def reconstruct_dense(
+    base: torch.Tensor, values: np.ndarray, exponent: int, dtype: torch.dtype, device: str
+) -> torch.Tensor:
+    """The same with an integer for each element."""
+    if device == "numpy":
+        memory = np.empty(base.numel() * dtype.itemsize, np.uint8)
+        out = Weights.over(memory, tuple(base.shape), NAMES[dtype])
+        exact.add_elements(weights_of(base), Elements(values, exponent), out)
+        return as_tensor(memory, tuple(base.shape), dtype)
+    return apply_dense(base.to(device), values, exponent, dtype).cpu()
+
+
+def weights_of(tensor: torch.Tensor) -> Weights:
+    """A tensor as numpy has it."""
+    memory = np.frombuffer(bytes(tensor_to_bytes(tensor)), np.uint8)
+    return Weights.over(memory, tuple(tensor.shape), NAMES[tensor.dtype])
+
+
+def path_of(components: Components, device: str) -> torch.dtype:
+    """The floating-point type that is taken of itself."""
+    if device != "numpy":
+        return exact_torch.fastest_exact_path(components, torch.device(device))
+    found = exact.fastest_exact_path(components)
+    return torch.float32 if found is np.float32 else torch.float64
 
 
 def bound(components: Components) -> int:

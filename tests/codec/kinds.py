@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from dsvd_registry.codec.bound import magnitude_bound
+from dsvd_registry.codec.components import Components
 from dsvd_registry.codec.encode import Settings, encode
 from dsvd_registry.codec.encoded import Dense, Encoded, LowRank
-from dsvd_registry.codec.exact import Components
 from dsvd_registry.codec.tensors import tensor_to_bytes
 from dsvd_registry.encoding.packing import stored_size
 

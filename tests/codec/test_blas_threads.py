@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from dsvd_registry.codec.blas_threads import one_blas_thread
-from dsvd_registry.codec.exact import CPU, ieee_arithmetic
+from dsvd_registry.codec.exact import ieee_arithmetic
 
 
 def numbers() -> set[int]:
@@ -23,11 +23,11 @@ def test_the_callers_number_comes_back(callers: int) -> None:
         before = numbers()
         with one_blas_thread:
             assert numbers() == {1}
-            with ieee_arithmetic(CPU):
+            with ieee_arithmetic():
                 assert numbers() == {1}
             assert numbers() == {1}
         assert numbers() == before
-        with pytest.raises(KeyError), ieee_arithmetic(CPU):
+        with pytest.raises(KeyError), ieee_arithmetic():
             raise KeyError
         assert numbers() == before
 

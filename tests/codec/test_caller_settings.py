@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from dsvd_registry.codec import exact
 from dsvd_registry.codec.encode import Settings, encode
-from dsvd_registry.codec.exact import ieee_arithmetic
+from dsvd_registry.codec.exact_torch import ieee_arithmetic
 
 from .deltas import noise
 from .integers import bits, components_of, reconstruct
@@ -108,7 +109,7 @@ def flushes() -> bool:
     return not bool(torch.tensor(2.0**-127, dtype=torch.float32) * 1.0)
 
 
-def some_weights() -> torch.Tensor:
+def some_weights(device: str = "numpy") -> torch.Tensor:
     """Weights of an exact product of more bits than bf16 has, over a base half of which is subnormal."""
     numbers = np.random.default_rng(0)
     a, b = (numbers.integers(-900, 900, (16, size)) for size in (96, 80))
@@ -117,19 +118,20 @@ def some_weights() -> torch.Tensor:
     components = components_of(a, b, [-126] * 16)
     return torch.cat(
         [
-            reconstruct(base, components, torch.float32, path)
+            reconstruct(base, components, torch.float32, path, device)
             for path in (torch.float32, torch.float64)
         ]
     )
 
 
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
 @pytest.mark.parametrize("name", CALLERS)
-def test_the_bits_are_the_same_and_the_settings_come_back(name: str) -> None:
-    wanted = bits(some_weights())
+def test_the_bits_are_the_same_and_the_settings_come_back(name: str, device: str) -> None:
+    wanted = bits(some_weights(device))
     assert ((wanted != 0) & (wanted < 0x800000)).sum() > 3000  # subnormal
     with CALLERS[name]():
         before = state()
-        found = bits(some_weights())
+        found = bits(some_weights(device))
         after = state()
     assert torch.equal(found, wanted)
     assert after == before
@@ -139,9 +141,10 @@ def test_the_bits_are_the_same_and_the_settings_come_back(name: str) -> None:
 def test_settings_come_back_after_an_error(name: str) -> None:
     with CALLERS[name]():
         before = state()
-        with pytest.raises(KeyError), ieee_arithmetic(CPU):
-            raise KeyError
-        assert state() == before
+        for inside in (ieee_arithmetic(CPU), exact.ieee_arithmetic()):
+            with pytest.raises(KeyError), inside:
+                raise KeyError
+            assert state() == before
 
 
 @pytest.mark.parametrize("name", ["autocast_bf16", "autocast_fp16"])
@@ -160,7 +163,7 @@ def test_a_plain_sum_is_wrong_where_the_caller_flushes() -> None:
 
 def test_precision_follows_the_global_setting_afterwards() -> None:
     with global_precision("bf16"):
-        some_weights()
+        some_weights("cpu")
         torch.backends.fp32_precision = "ieee"
         assert MATMUL.fp32_precision == "ieee"
 

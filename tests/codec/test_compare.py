@@ -8,28 +8,28 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec.compare import Delta, compare, factors, inner_product
+from dsvd_registry.codec.compare import Delta, Factors, as_floats, compare, inner_product
 
 from .deltas import noise, trained_layers, with_spectrum
-from .kinds import delta_of, low_rank
+from .kinds import delta_of, low_rank, norm
 
 
-def pairs_of_layers() -> list[tuple[Delta, Delta, torch.Tensor, torch.Tensor]]:
+def pairs_of_layers() -> list[tuple[Delta, Delta, np.ndarray, np.ndarray]]:
     """Two deltas of each of some layers: as factors, and in full."""
     found = []
     for base, tuned in list(trained_layers().values())[::5]:
         other = tuned + 1e-4 * noise(*tuned.shape)
         one, two = low_rank(base, tuned, 0.8), low_rank(base, other, 0.3)
         shape = tuple(base.flatten(1).shape)
-        full = (torch.from_numpy(delta_of(encoded, shape)) for encoded in (one, two))
-        found.append((factors(one.components), factors(two.components), *full))
+        full = (delta_of(encoded, shape) for encoded in (one, two))
+        found.append((as_floats(one.components), as_floats(two.components), *full))
     return found
 
 
 def test_inner_products_from_factors_are_those_of_the_full_matrices() -> None:
     for one, two, full_one, full_two in pairs_of_layers():
         expected = math.fsum((full_one * full_two).flatten().tolist())
-        tolerance = 1e-12 * float(full_one.norm() * full_two.norm())
+        tolerance = 1e-12 * norm(full_one) * norm(full_two)
         for left in (one, full_one):
             for right in (two, full_two):
                 assert inner_product(left, right) == pytest.approx(expected, abs=tolerance)
@@ -42,23 +42,22 @@ def test_factors_are_the_delta() -> None:
         source = (with_spectrum(0.5 ** torch.arange(9), 30, 40) * scale).to(torch.float32)
         encoded = low_rank(torch.zeros_like(source), source, 0.99)
         assert (encoded.components.exponents % 2 == 1).any()
-        both = factors(encoded.components)
+        both = as_floats(encoded.components)
+        assert isinstance(both, Factors)
         np.testing.assert_allclose(
-            (both.a.T @ both.b).numpy(), delta_of(encoded, (30, 40)), rtol=1e-12, atol=1e-14 * scale
+            both.a.T @ both.b, delta_of(encoded, (30, 40)), rtol=1e-12, atol=1e-14 * scale
         )
 
 
 def test_a_comparison_is_that_of_the_full_matrices() -> None:
     for one, two, full_one, full_two in pairs_of_layers():
         found = compare(inner_product(one, one), inner_product(two, two), inner_product(one, two))
-        larger = max(full_one.norm(), full_two.norm())
-        assert found.left_norm == pytest.approx(float(full_one.norm()), rel=1e-12)
-        assert found.right_norm == pytest.approx(float(full_two.norm()), rel=1e-12)
-        assert found.distance == pytest.approx(
-            float((full_one - full_two).norm() / larger), rel=1e-6
-        )
-        cosine = torch.cosine_similarity(full_one.flatten(), full_two.flatten(), dim=0)
-        assert found.cosine == pytest.approx(float(cosine), rel=1e-9)
+        larger = max(norm(full_one), norm(full_two))
+        assert found.left_norm == pytest.approx(norm(full_one), rel=1e-12)
+        assert found.right_norm == pytest.approx(norm(full_two), rel=1e-12)
+        assert found.distance == pytest.approx(norm(full_one - full_two) / larger, rel=1e-6)
+        cosine = float((full_one * full_two).sum()) / norm(full_one) / norm(full_two)
+        assert found.cosine == pytest.approx(cosine, rel=1e-9)
 
 
 @pytest.mark.parametrize(

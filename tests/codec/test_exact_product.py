@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from dsvd_registry.codec import exact
 from dsvd_registry.codec.bound import EXACT_FP32, EXACT_FP64, magnitude_bound
-from dsvd_registry.codec.exact import apply_dense, fastest_exact_path
 
 from .integers import (
     DEVICES,
@@ -22,14 +21,15 @@ from .integers import (
     bound,
     components_of,
     expected,
+    path_of,
     reconstruct,
+    reconstruct_dense,
     round_fraction,
     some_components,
     worst_partial_sum,
 )
 
 F64, F32, F16, BF16 = torch.float64, *DTYPES
-CPU = torch.device("cpu")
 quick = settings(derandomize=True, max_examples=150, deadline=None)
 on_each_device = pytest.mark.parametrize("device", DEVICES)
 
@@ -58,7 +58,7 @@ def test_the_bound_is_over_every_partial_sum(data) -> None:
 @quick
 @given(components=st.integers(20, 34).flatmap(some_components))
 def test_fp32_is_chosen_only_where_no_partial_sum_can_exceed_it(components) -> None:
-    if fastest_exact_path(components, CPU) == F32:
+    if path_of(components, "numpy") == F32:
         assert worst_partial_sum(components) <= EXACT_FP32
     else:
         assert bound(components) >= EXACT_FP32 or components.exponents.max() > 90
@@ -74,7 +74,7 @@ def many_large(largest: int, seed: int = 0):
 @on_each_device
 def test_fp64_is_chosen_where_fp32_would_be_wrong(device: str) -> None:
     components = many_large(6000)
-    assert fastest_exact_path(components, torch.device(device)) == F64
+    assert path_of(components, device) == F64
     base = torch.zeros(24, 40)
     wanted = bits(expected(base, components, F32))
     assert torch.equal(bits(reconstruct(base, components, F32, device=device)), wanted)
@@ -86,8 +86,8 @@ def test_fp32_is_chosen_up_to_its_bound(device: str) -> None:
     at = components_of([[4095]], [[4097]], [-3])
     over = components_of([[4096]], [[4097]], [-3])
     assert bound(at) == EXACT_FP32 - 1
-    assert fastest_exact_path(at, torch.device(device)) == F32
-    assert fastest_exact_path(over, torch.device(device)) == F64
+    assert path_of(at, device) == F32
+    assert path_of(over, device) == F64
 
 
 @on_each_device
@@ -96,7 +96,7 @@ def test_rows_prove_fp32_where_the_largest_integers_do_not(device: str) -> None:
     spread = np.diag(np.arange(3000, 3040))
     components = components_of(spread, np.roll(spread, 5, axis=1) // 7 + 1, [-9] * 40)
     assert bound(components) > EXACT_FP32
-    assert fastest_exact_path(components, torch.device(device)) == F32
+    assert path_of(components, device) == F32
     base = torch.linspace(-1e5, 1e5, 40 * 40).reshape(40, 40)
     for dtype in DTYPES:
         wanted = bits(expected(base, components, dtype))
@@ -110,12 +110,12 @@ def test_rows_are_judged_with_the_shift_on_both_sides(shift: int) -> None:
     """4095 * 4097 < 2^24 at the least exponent, but a component above it is larger by 2^shift."""
     components = components_of([[4095, 0], [0, 1]], [[4097, 0], [0, 1]], [shift, 0])
     assert worst_partial_sum(components) > EXACT_FP32
-    assert fastest_exact_path(components, CPU) == F64
+    assert path_of(components, "numpy") == F64
 
 
 def test_fp64_is_chosen_where_fp32_ends() -> None:
-    assert fastest_exact_path(components_of([[1]], [[1]], [126]), CPU) == F32
-    assert fastest_exact_path(components_of([[3]], [[1]], [126]), CPU) == F64
+    assert path_of(components_of([[1]], [[1]], [126]), "numpy") == F32
+    assert path_of(components_of([[3]], [[1]], [126]), "numpy") == F64
 
 
 @quick
@@ -197,7 +197,7 @@ def test_dense_deltas_are_exact_too(device, data, dtype, exponent) -> None:
         ]
         for rows in zip(base.to(F64).tolist(), sums, strict=True)
     ]
-    found = apply_dense(base.to(device), np.array(values, np.int32), exponent, dtype).cpu()
+    found = reconstruct_dense(base, np.array(values, np.int32), exponent, dtype, device)
     assert torch.equal(bits(found), bits(torch.tensor(wanted, dtype=F64).to(dtype)))
 
 

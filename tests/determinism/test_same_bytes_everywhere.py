@@ -83,7 +83,7 @@ def test_the_pair_has_every_kind_of_tensor_and_both_paths(outputs: Outputs) -> N
         )
         > 0
     )
-    assert min(found["paths"].get(path, 0) for path in ("torch.float32", "torch.float64")) > 1
+    assert min(found["paths"].get(path, 0) for path in ("float32", "float64")) > 1
 
 
 @pytest.mark.parametrize("process", PROCESSES)

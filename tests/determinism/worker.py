@@ -15,13 +15,18 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dsvd_registry.checkpoint import open_checkpoint
-from dsvd_registry.codec.exact import Components, DeltaProduct, apply_delta, apply_dense
+from dsvd_registry.codec import exact_torch
+from dsvd_registry.codec.components import Components, Elements
+from dsvd_registry.codec.exact import DeltaProduct, add_elements
+from dsvd_registry.codec.tensors import TORCH_DTYPES, as_tensor, tensor_to_bytes
+from dsvd_registry.codec.weights import Weights
+from dsvd_registry.container.decoding import decoded_delta
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 from dsvd_registry.reconstruction import reconstruction
@@ -49,29 +54,60 @@ def flushing() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
+class InFp64(DeltaProduct):
+    """Never the fp32 path."""
+
+    def __init__(self, components: Components) -> None:
+        super().__init__(components, np.float64)
+
+
 @contextmanager
 def path_fp64() -> Iterator[None]:
     """Never the fp32 path."""
-    reconstruction.DeltaProduct = partial(DeltaProduct, path=torch.float64)
+    reconstruction.DeltaProduct = InFp64
     yield
     reconstruction.DeltaProduct = DeltaProduct
+
+
+class OnGpu:
+    """Products and sums on the GPU, where the package has them done by numpy."""
+
+    def __init__(self, components: Components) -> None:
+        self._components = components
+
+    def run(self, first: int, end: int) -> OnGpu:
+        whole = self._components
+        return OnGpu(Components(whole.a[:, first:end], whole.b, whole.exponents))
+
+    def add_to(self, base: Weights, out: Weights) -> None:
+        made = torch.empty(out.words.shape, dtype=TORCH_DTYPES[out.dtype], device="cuda")
+        delta = exact_torch.DeltaProduct(self._components, "cuda")
+        exact_torch.apply_delta(on_gpu(base), delta, made.dtype, made)
+        put(made, out)
+
+
+def add_elements_on_gpu(base: Weights, elements: Elements, out: Weights) -> None:
+    dtype = TORCH_DTYPES[out.dtype]
+    put(exact_torch.apply_dense(on_gpu(base), elements.values, elements.exponent, dtype), out)
+
+
+def on_gpu(weights: Weights) -> torch.Tensor:
+    memory = weights.words.reshape(-1).view(np.uint8)
+    return as_tensor(memory, weights.words.shape, TORCH_DTYPES[weights.dtype]).cuda()
+
+
+def put(made: torch.Tensor, out: Weights) -> None:
+    out.words.reshape(-1).view(np.uint8)[:] = np.frombuffer(tensor_to_bytes(made.cpu()), np.uint8)
 
 
 @contextmanager
 def cuda() -> Iterator[None]:
     """Products and sums on the GPU."""
-
-    def delta(base, product, dtype, out):
-        on_gpu = torch.empty(out.shape, dtype=dtype, device="cuda")
-        apply_delta(base.cuda(), product, dtype, on_gpu)
-        out.copy_(on_gpu)
-
-    reconstruction.DeltaProduct = partial(DeltaProduct, device=torch.device("cuda"))
-    reconstruction.apply_delta = delta
-    reconstruction.apply_dense = lambda base, *rest: apply_dense(base.cuda(), *rest).cpu()
+    reconstruction.DeltaProduct = OnGpu
+    reconstruction.add_elements = add_elements_on_gpu
     yield
     reconstruction.DeltaProduct = DeltaProduct
-    reconstruction.apply_delta, reconstruction.apply_dense = apply_delta, apply_dense
+    reconstruction.add_elements = add_elements
 
 
 CALLERS: dict[str, Callable[[], AbstractContextManager[None]]] = {
@@ -95,9 +131,10 @@ def one_by_one(result: Reconstruction) -> str:
 def float_product(result: Reconstruction, container: Container) -> str:
     """SHA-256 of base + A @ B over all low-rank tensors, in fp32 as BLAS does it."""
     digest = hashlib.sha256()
-    for a, b, exponents, base in low_rank_tensors(result, container):
-        scales = torch.from_numpy(exponents).to(torch.float32).mul(0.5).exp2()[:, None]
-        left, right = (torch.from_numpy(side).to(torch.float32) * scales for side in (a, b))
+    for components, base in low_rank_tensors(result, container):
+        scales = torch.from_numpy(components.exponents).to(torch.float32).mul(0.5).exp2()[:, None]
+        sides = (components.a, components.b)
+        left, right = (torch.from_numpy(side).to(torch.float32) * scales for side in sides)
         digest.update((base.to(torch.float32) + left.T @ right).numpy().tobytes())
     return digest.hexdigest()
 
@@ -105,9 +142,9 @@ def float_product(result: Reconstruction, container: Container) -> str:
 def low_rank_tensors(result: Reconstruction, container: Container):
     for index, record in enumerate(container.header.tensors):
         if isinstance(record, LowRankRecord):
-            a, b = container.components(index, record.rank)
-            base = result.viewed_base(record).reshape(record.matrix_shape)
-            yield a, b, container.table(index).exponents, base
+            memory = result.viewed_base(record)
+            base = as_tensor(memory, record.matrix_shape, TORCH_DTYPES[record.base[0].dtype])
+            yield decoded_delta(container, index), base
 
 
 def main() -> None:
@@ -136,14 +173,13 @@ def main() -> None:
             with caller():
                 exact[name] = [result.digests()[0].sha256, one_by_one(result)]
         products = (
-            DeltaProduct(Components(a, b, exponents))
-            for a, b, exponents, _ in low_rank_tensors(result, container)
+            DeltaProduct(components) for components, _ in low_rank_tensors(result, container)
         )
         found = {
             "exact": exact,
             "float": float_product(result, container),
             "kinds": Counter(type(record).__name__ for record in container.header.tensors),
-            "paths": Counter(str(product.path) for product in products),
+            "paths": Counter(product.path.__name__ for product in products),
         }
     print(json.dumps(found))  # noqa: T201
 

@@ -157,7 +157,8 @@ _ALL = [
         ("add", "tuned.safetensors", "--base=sd15", "--name=two", "--tau=0.5"),
     ),
     Scenario(
-        "import", (base, version, signed, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
+        "import",
+        (base, version, signed, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
         lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
     ),
     Scenario(

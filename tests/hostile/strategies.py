@@ -22,8 +22,8 @@ from spec.valid_vectors import packed_small, small, source_lossy, tree_small
 
 from dsvd_registry import canonical
 from dsvd_registry.checkpoint.listing import listing_bytes
+from dsvd_registry.checkpoint.tensor_info import Fingerprint
 from dsvd_registry.checkpoint.tree import ListedFile
-from dsvd_registry.hashing import Fingerprint
 from dsvd_registry.reconstruction.base_weights import Manifest
 from dsvd_registry.store import AliasSet, NoteSet, events
 

@@ -10,7 +10,8 @@ import torch
 from layouts.original import State
 
 from dsvd_registry import Registry
-from dsvd_registry.codec.exact import Components, DeltaProduct
+from dsvd_registry.codec.exact import DeltaProduct
+from dsvd_registry.container.decoding import decoded_delta
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 
@@ -137,10 +138,9 @@ def stored_products(registry: Registry, ref: str) -> State:
     with Container(path) as container:
         for index, record in enumerate(container.header.tensors):
             if isinstance(record, LowRankRecord):
-                a, b = container.components(index, record.rank)
-                exponents = container.table(index).exponents[: record.rank]
-                product = DeltaProduct(Components(a, b, exponents))
-                found[record.name] = product.tile(0, a.shape[1]).double()
+                product = DeltaProduct(decoded_delta(container, index))
+                tile = product.tile(0, product.rows)
+                found[record.name] = torch.from_numpy(tile).double()
     return found
 
 

@@ -88,7 +88,9 @@ def test_a_public_method_is_documented(name: str) -> None:
     ]
     if len(described) > 2:
         assert "Args:" in text
-        assert [one for one in described if f"    {one}:" not in text and f"**{one}:" not in text] == []
+        assert [
+            one for one in described if f"    {one}:" not in text and f"**{one}:" not in text
+        ] == []
 
 
 def test_what_a_method_gives_is_exported() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.checkpoint.tensor_info import Fingerprint, weights_digest
 from dsvd_registry.container.header import header_json
 from dsvd_registry.container.integers import Int32
 from dsvd_registry.container.packed import PACKED
@@ -44,7 +45,7 @@ from dsvd_registry.container.records import (
 from dsvd_registry.container.rows import Layout, Rows, Run
 from dsvd_registry.container.table import ComponentTable, pack_table
 from dsvd_registry.container.writer import PayloadWriter, write_container
-from dsvd_registry.hashing import Fingerprint, sha256, weights_digest
+from dsvd_registry.hashing import sha256
 
 from . import exact
 from .exact import Component, Json

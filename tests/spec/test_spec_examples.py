@@ -21,13 +21,14 @@ from dsvd_registry.checkpoint.listing import (
     listing_digest,
     parse_listing,
 )
+from dsvd_registry.checkpoint.tensor_info import Fingerprint, weights_digest
 from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.container import limits, packed
 from dsvd_registry.container.integers import width
 from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH, Fidelity
 from dsvd_registry.container.rows import Rows, blocks
 from dsvd_registry.errors import CheckpointError
-from dsvd_registry.hashing import Fingerprint, sha256, weights_digest, xxh3
+from dsvd_registry.hashing import sha256, xxh3
 
 from .readers import SPEC, decoder
 from .valid_vectors import small, tree_small

@@ -1,0 +1,186 @@
+"""Weights of F32, F16 and BF16 as numpy has them: to float32, and rounded back.
+
+numpy has no bfloat16, and casts float16 one number at a time: both go by the bits of many numbers
+at once, and a block of numbers at a time, which stays in the cache through all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from .scratch import Memory, scratch
+
+Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Words = npt.NDArray[Any]
+
+WORDS: dict[str, type[np.float32] | type[np.uint16]] = {
+    "F32": np.float32,
+    "F16": np.uint16,
+    "BF16": np.uint16,
+}
+"""What holds a number of each dtype: itself, or its bits."""
+
+BLOCK = 1 << 16  # numbers that go through all steps together
+
+# Bits of +infinity, and of -infinity as an unsigned number: only NaN lies above either.
+_INFINITIES = {"F32": (0x7F800000, 0xFF800000), "F16": (0x7C00, 0xFC00), "BF16": (0x7F80, 0xFF80)}
+_SIGNED, _UNSIGNED = {2: np.int16, 4: np.int32}, {2: np.uint16, 4: np.uint32}
+
+_TOO_LARGE_FOR_F16 = 0x477FF000  # the bits of 65520, which is halfway to what would be 2^16
+_LEAST_NORMAL_F16 = np.full(BLOCK, 0x38800000, np.int32)  # the bits of 2^-14
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers of `dtype` (F32, F16 or BF16), of any shape: float32, or uint16 that are their bits."""
+
+    words: Words
+    dtype: str
+
+    @staticmethod
+    def over(memory: Memory, shape: tuple[int, ...], dtype: str) -> Weights:
+        """Those whose little-endian bytes are `memory`."""
+        return Weights(memory.view(WORDS[dtype]).reshape(shape), dtype)
+
+    def rows(self, first: int, end: int) -> Weights:
+        """Rows first..end-1, over the same memory."""
+        return Weights(self.words[first:end], self.dtype)
+
+    def widened(self) -> Float32:
+        """All of them as float32, exactly: in fresh memory, unless they are float32."""
+        if self.dtype == "F32":
+            return self.words
+        wide = np.empty(self.words.shape, np.float32)
+        for words, out in blocks(self.words, wide):
+            widen(words, self.dtype, out)
+        return wide
+
+    def is_finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        positive, negative = self._highest()
+        infinity, minus_infinity = _INFINITIES[self.dtype]
+        return positive < infinity and negative < minus_infinity
+
+    def has_nan(self) -> bool:
+        """Whether a number is NaN."""
+        positive, negative = self._highest()
+        infinity, minus_infinity = _INFINITIES[self.dtype]
+        return positive > infinity or negative > minus_infinity
+
+    def _highest(self) -> tuple[int, int]:
+        """The largest bits as signed and as unsigned numbers, at least 0.
+
+        They are those of the largest number and, if there is one, of the lowest negative number.
+        """
+        words, width = self.words, self.words.itemsize
+        signed = words.view(_SIGNED[width]).max(initial=0)
+        return int(signed), int(words.view(_UNSIGNED[width]).max(initial=0))
+
+
+def blocks(*arrays: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """C-contiguous arrays of one size as flat ones, a few elements of each at a time."""
+    flat = [array.reshape(-1) for array in arrays]
+    for first in range(0, flat[0].size, BLOCK):
+        yield tuple(array[first : first + BLOCK] for array in flat)
+
+
+def widen(words: Words, dtype: str, out: Float32) -> None:
+    """Write a block of numbers of `dtype` to `out` as float32, exactly."""
+    match dtype:
+        case "F32":
+            np.copyto(out, words)
+        case "BF16":
+            bits = out.view(np.uint32)
+            np.copyto(bits, words)
+            np.left_shift(bits, 16, out=bits)
+        case "F16":
+            _widen_f16(words, out)
+        case _:
+            raise KeyError(dtype)
+
+
+def round_block(values: Floats, dtype: str, out: Words) -> None:
+    """Write RN_T(RN_f32(x)) of a block of numbers to `out`; T is `dtype` (spec, "Reconstruction")."""
+    match dtype:
+        case "F32":
+            np.copyto(out, values, casting="same_kind")
+        case "BF16":
+            _round_bf16(_single(values), out)
+        case "F16":
+            _round_f16(_single(values), out)
+        case _:
+            raise KeyError(dtype)
+
+
+def _single(values: Floats) -> Float32:
+    if values.dtype == np.float32:
+        return cast(Float32, values)
+    single = _held("single", np.float32, values.size)
+    np.copyto(single, values, casting="same_kind")
+    return single
+
+
+def _widen_f16(words: Words, out: Float32) -> None:
+    halves = words.view(np.int16)
+    infinity, minus_infinity = _INFINITIES["F16"]
+    if halves.max() >= infinity or words.max() >= minus_infinity:
+        np.copyto(out, words.view(np.float16))
+        return
+    bits = out.view(np.int32)
+    np.copyto(bits, halves)  # the sign comes along in front
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, ~0x70000000, out=bits)  # sign, 5 bits of exponent, 10 of mantissa
+    np.multiply(out, np.float32(2.0**112), out=out)  # 127 - 15: where float32's exponents begin
+
+
+def _round_f16(values: Float32, out: Words) -> None:
+    bits = values.view(np.int32)
+    size = values.size
+    magnitudes = _held("magnitudes", np.int32, size)
+    anchors = _held("anchors", np.int32, size)
+    np.bitwise_and(bits, 0x7FFFFFFF, out=magnitudes)
+    if magnitudes.max() >= _TOO_LARGE_FOR_F16:
+        np.copyto(out, values.astype(np.float16).view(np.uint16))
+        return
+    # With 2^(e + 13) added, the last bit of a float32 near 2^e is worth what that of a float16 is,
+    # and the addition rounds to it; below float16's normal numbers e stays where they end.
+    np.bitwise_and(magnitudes, 0x7F800000, out=anchors)
+    np.maximum(anchors, _LEAST_NORMAL_F16[:size], out=anchors)
+    np.add(anchors, 13 << 23, out=anchors)
+    rounded = magnitudes.view(np.float32)
+    np.add(rounded, anchors.view(np.float32), out=rounded)
+    # Now its low bits count units of that last place, 1024 of which are one step of the exponent.
+    np.copyto(out, magnitudes, casting="unsafe")
+    np.right_shift(anchors, 13, out=anchors)
+    part = _held("part", np.uint16, size)
+    np.copyto(part, anchors, casting="unsafe")
+    np.add(out, part, out=out)
+    np.add(out, 0x10000 - ((0x38800000 + (13 << 23)) >> 13 & 0xFFFF), out=out)
+    np.right_shift(bits, 16, out=anchors)
+    np.copyto(part, anchors, casting="unsafe")
+    np.bitwise_and(part, 0x8000, out=part)
+    np.bitwise_or(out, part, out=out)
+
+
+def _round_bf16(values: Float32, out: Words) -> None:
+    bits = values.view(np.uint32)
+    rounded = _held("magnitudes", np.uint32, values.size)
+    np.right_shift(bits, 16, out=rounded)
+    np.bitwise_and(rounded, 1, out=rounded)
+    np.add(rounded, bits, out=rounded)
+    np.add(rounded, 0x7FFF, out=rounded)  # with the last bit: ties go to even
+    np.right_shift(rounded, 16, out=rounded)
+    np.copyto(out, rounded, casting="unsafe")
+    nans = np.isnan(values)
+    if nans.any():
+        out[nans] = (bits[nans] >> 16) | 0x40  # quiet, whatever bits are cut off
+
+
+def _held(use: str, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
+    return scratch.array(use, (size,), dtype)
