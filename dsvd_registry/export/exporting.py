@@ -14,7 +14,7 @@ from ..checkpoint.layout import canonical_layout
 from ..codec.exact import CPU, ieee_arithmetic
 from ..codec.tensors import tensor_to_bytes
 from ..container.reader import Container
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, ResultMismatch
 from ..fs import check_place, new_file
 from ..layouts.families import family_name
 from .collecting import Collected, collect, planned_ranks
@@ -110,10 +110,12 @@ def _write(
     infos = (TensorInfo(name, _NAMES[t.dtype], tuple(t.shape)) for name, t in tensors.items())
     layout = canonical_layout(infos, metadata)
     digest = hashlib.sha256(layout.prefix)
-    with new_file(output.parent) as file:
+    with new_file(output.parent, layout.size) as file:
         file.write(layout.prefix)
-        for name in layout.order:
+        for name, size in zip(layout.order, layout.sizes, strict=True):
             data = tensor_to_bytes(tensors[name])
+            if len(data) != size:
+                raise ResultMismatch(f"{name!r} has {len(data)} bytes, where {size} are due")
             digest.update(data)
             file.write(data)
         file.publish(output, replace=replace)
