@@ -67,8 +67,9 @@ class CastResult:
 
     def _tensor(self, name: str) -> RunsOfTensor:
         tensor, info = self._result.result_tensor(name), self._infos[name]
-        dtype = self._cast(info)
-        return tensor if dtype == info.dtype else _CastTensor(tensor, info, dtype)
+        if info.dtype not in DELTA_DTYPES:
+            return tensor
+        return _CastTensor(tensor, info, self._dtype)  # also of that dtype: it may hold a NaN
 
 
 class _CastTensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from .. import store
 from ..catalog import Catalog, Rebuilt, VersionRecord, check_database, rebuild
 from ..closing import Closing
-from ..errors import Conflict
 from ..store import ObjectStore, RegistryFolder
+from .places import Kept, check_output
 
 CATALOG_VARIABLE = "DSVD_CATALOG"
 
@@ -69,13 +69,24 @@ class OpenRegistry(Closing):
         """The version that `ref` means: `name`, `name@3`, `name@alias`, `name@latest`."""
         return self._catalog.version(ref)
 
-    def _check_not_a_base(self, output: Path) -> None:
+    def check_output(self, output: str | Path) -> None:
+        """Say before the work whether something may be written to `output`.
+
+        Raises `InvalidArgument` for standard output, and `Conflict` for what would be in the place of
+        the registry's own files, or of a linked base's, or among them.
+        """
+        check_output(Path(output), self._kept())
+
+    def _kept(self) -> Iterator[Kept]:
+        yield Kept(self._folder.root, f"the folder of the registry {self._folder.root}")
+        path = self._catalog.path
+        if path is not None:
+            for ending in ("", "-wal", "-shm"):
+                yield Kept(path.with_name(path.name + ending), "the catalog of the registry")
         for base in self._catalog.bases():
-            with contextlib.suppress(OSError):
-                if base.link is not None and output.samefile(base.link):
-                    raise Conflict(
-                        f"{output} is the file of the base {base.name!r}", "Give another path."
-                    )
+            if base.link is not None:
+                what = "folder" if base.is_folder else "file"
+                yield Kept(base.link, f"the {what} of the base {base.name!r}")
 
 
 def found_folder(path: str | Path | None) -> RegistryFolder:

@@ -12,6 +12,7 @@ from ..encoding.asked import checked_tau
 from ..errors import InvalidArgument
 from ..progress import Meter, Progress, silent
 from .opened import OpenRegistry
+from .places import check_kind
 
 if TYPE_CHECKING:
     from ..export import Dtype, ExportedLora, Format
@@ -62,8 +63,12 @@ class Outputs(OpenRegistry):
             open_version(version, self._catalog, self._objects) as (container, weights),
             opened_lossless(at_tau(version, tau), self._objects) as lossless,
         ):
-            self._check_not_a_base(Path(output))
+            self.check_output(output)
             with open_target(layout, container, weights, pattern, self._objects) as target:
+                is_folder = (
+                    container.header.tree is not None if target is None else target.is_folder
+                )
+                check_kind(Path(output), "a folder" if is_folder else "a safetensors file")
                 return write_result(
                     container,
                     weights,
@@ -157,7 +162,8 @@ class Outputs(OpenRegistry):
 
         version = self.version(ref)
         with open_version(version, self._catalog, self._objects) as (container, weights):
-            self._check_not_a_base(Path(output))
+            self.check_output(output)
+            check_kind(Path(output), "a safetensors file")
             total = sum(tensor.nbytes for tensor in container.header.tensors)
             return export_lora(
                 container,
@@ -188,7 +194,8 @@ class Outputs(OpenRegistry):
         from .signed import signatures_of
 
         version = self.version(ref)
-        self._check_not_a_base(Path(output))
+        self.check_output(output)
+        check_kind(Path(output), "a .dsvd file")
         return export_container(
             version,
             signatures_of(self._catalog.signatures(version.ref), self._objects),

@@ -107,6 +107,7 @@ class Upkeep(Bases, Versions):
             copy, replace = self.folder / "catalog.sqlite.backup", True
         else:
             copy = Path(output)
+            self.check_output(copy)
         self._catalog.backup(copy, replace=replace)
         return copy
 
