@@ -42,7 +42,7 @@ class RelaidResult:
         shapes = dict(_shapes(there, found, target))
         self.configurations = adjusted_configurations(target, shapes) if target.is_folder else {}
         self._sources = {name: found[name] for name in shapes}
-        used = {name for one in names.correspondences for name in one.base}
+        used = {name for one in self._sources.values() for name in one.base}
         self.left_out = tuple(name for name in there if name not in used)
         self._infos = {
             name: TensorInfo(name, there[one.base[0]].dtype, shapes[name])
