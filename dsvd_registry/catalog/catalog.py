@@ -62,6 +62,11 @@ class Catalog(Closing):
             raise
         return cls(ledger)
 
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file that it is in, if it is in one that may be written."""
+        return self._database.path
+
     def close(self) -> None:
         """Close the database's connections."""
         self._database.close()

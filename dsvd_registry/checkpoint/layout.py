@@ -32,11 +32,12 @@ OWN_PREFIX = "dsvd."
 
 @dataclass(frozen=True)
 class SafetensorsLayout:
-    """`prefix`: u64 length, JSON and padding; `order`: the tensors as their data lies after it;
-    `size`: bytes of the whole file."""
+    """`prefix`: u64 length, JSON and padding; `order`: the tensors as their data lies after it, one
+    behind the other, and `sizes`: the bytes of each; `size`: bytes of the whole file."""
 
     prefix: bytes
     order: tuple[str, ...]
+    sizes: tuple[int, ...]
     size: int
 
 
@@ -108,6 +109,7 @@ def _layout(metadata: dict[str, str], entries: list[Entry]) -> SafetensorsLayout
 
 
 def _placed(prefix: bytes, entries: list[Entry]) -> SafetensorsLayout:
-    data_size = max((entry.end for entry in entries), default=0)
-    order = tuple(entry.info.name for entry in data_order(entries))
-    return SafetensorsLayout(prefix, order, len(prefix) + data_size)
+    ordered = data_order(entries)
+    order = tuple(entry.info.name for entry in ordered)
+    sizes = tuple(entry.end - entry.begin for entry in ordered)
+    return SafetensorsLayout(prefix, order, sizes, len(prefix) + sum(sizes))

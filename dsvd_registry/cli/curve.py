@@ -72,6 +72,8 @@ def curve(
 
         check_picture(plot, replace=force)
     with open_registry() as registry, shown_progress() as progress:
+        if plot is not None:
+            registry.check_output(plot)
         found = registry.curve(
             source, base=base, taus=taus, keep_noise=keep_noise, device=device, progress=progress
         )

@@ -17,6 +17,7 @@ from .progress import shown_progress
 from .tables import print_line
 
 CONTAINER = "dsvd"
+TOO_MUCH = 0.01  # of the change that rounding loses
 
 
 @click.command()
@@ -117,6 +118,8 @@ def _print(ref: str, lora: ExportedLora) -> None:
     )
     parts = ", ".join(f"{name} {figures.relative(error)}" for name, error in causes)
     print_line(f"relative error to what the version holds {figures.relative(lora.error)}: {parts}")
+    if lora.rounding_error > TOO_MUCH:
+        print_line(f"so small a change loses bits in {lora.dtype}: --dtype fp32 keeps them")
     _print_left_out(lora.left_out)
 
 

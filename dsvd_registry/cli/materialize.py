@@ -94,6 +94,12 @@ def materialize(
         others = len(written.left_out) - SHOWN
         more = f" and {others} others (--json has all)" if others > 0 else ""
         print_line(f"left out, as this layout has no place for it: {some}{more}")
+    for one in written.adjusted:
+        before = "it is not said" if one.before is None else f"it is {one.before}"
+        print_line(
+            f"{one.path} says {one.key} {one.after}, as the version has it; in the folder that the "
+            f"layout is from {before}"
+        )
     what = "layout" if wanted else "dtype" if dtype else "tau"
     origin = "as recorded" if written.recorded else f"none is recorded for this {what}"
     print_line(f"SHA-256 {written.sha256} ({origin})")

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from ..fs import Bytes
+from ..errors import StorageError
+from ..fs import Bytes, read_back
 from ..hashing import xxh3
 from . import limits
 from .compression import BYTES, NUMBERS, TEXT, compress, compress_blocks
@@ -90,8 +91,7 @@ class PayloadWriter:
     def chunks(self) -> Iterator[bytes]:
         """The payload, frame by frame."""
         for stored in self._stored:
-            self._scratch.seek(stored.position)
-            yield self._scratch.read(stored.frame.stored)
+            yield read_back(self._scratch, stored.position, stored.frame.stored)
 
     def _close_frame(self, content: FrameContent, band: int) -> None:
         frame = self._open.pop((content, band))
@@ -112,7 +112,8 @@ def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> 
     """Write a whole container to `out`.
 
     Raises `ContainerError`, before a byte is written, for a header that no reader takes; one whose
-    file would be over its budget is such a header.
+    file would be over its budget is such a header. Raises `StorageError` where `payload` is not of
+    the size that the header says.
     """
     check_structure(header)
     start = packed_header(CONTAINER, header_json(header))
@@ -120,5 +121,12 @@ def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> 
     check_budget(header, size)
     check_size(header, size)
     out.write(start)
+    written = len(start)
     for chunk in payload:
         out.write(chunk)
+        written += len(chunk)
+    if written != size:
+        raise StorageError(
+            f"a container came out with {written} bytes, where its header makes {size}",
+            "Nothing was stored. Check the disk, and report this if it happens again.",
+        )

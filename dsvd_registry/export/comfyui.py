@@ -30,7 +30,8 @@ class ComfyUI(LoraFormat):
     holds_whole = True
     wants_attention = False
 
-    def __init__(self, family: Family, unet: Collection[str]) -> None:
+    def __init__(self, family: Family, unet: Collection[str], enlarged: int = 0) -> None:
+        super().__init__(enlarged)
         self._family = family
         self._original = original_unet_names(unet)
 

@@ -15,12 +15,13 @@ from ..checkpoint.layout import canonical_layout
 from ..codec.exact_torch import CPU, ieee_arithmetic
 from ..codec.tensors import tensor_to_bytes
 from ..container.reader import Container
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, ResultMismatch
 from ..fs import check_place, new_file
 from ..layouts.families import family_name
 from .collecting import Collected, collect, planned_ranks
 from .comfyui import ComfyUI
 from .deltas import Base, Deltas
+from .enlarging import check_held, enlarging
 from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format
 from .formats import LoraFormat, Tensors
 from .kohya import Kohya
@@ -53,19 +54,25 @@ def export_lora(
     then nothing is left behind.
     """
     _check_asked(format, rank_limit, dtype)
-    header = container.header
+    header, kind = container.header, _TORCH_DTYPES[dtype]
     tensors = {t.name: t for t in header.tensors}
     layers = find_layers(tensors)
     check_place(output, replace=replace)
-    lora = _format(format, layers, tuple(planned_ranks(header, layers, rank_limit)))
+    ranks = tuple(planned_ranks(header, layers, rank_limit))
+    lora = _format(format, layers, ranks)
     with ieee_arithmetic(CPU):
         deltas = Deltas(container, base)
-        found = collect(header, deltas, layers, lora, rank_limit, _TORCH_DTYPES[dtype], advance)
+        found = collect(header, deltas, layers, lora, rank_limit, kind, advance)
+        enlarged = enlarging(found, kind) if lora.keeps_alphas else 0
+        if enlarged:
+            lora = _format(format, layers, ranks, enlarged)
+            found = collect(header, deltas, layers, lora, rank_limit, kind, lambda _: None)
     if not found.pairs and not found.whole:
         raise InvalidArgument(
             f"nothing that the version changes can stand in a file of the format {format}",
             "`dsvd show REF --tensors` tells what it changes; `dsvd materialize` writes all of it.",
         )
+    check_held(found)
     metadata = lora.metadata(found.pairs) | {"format": "pt", "dsvd.base": header.base_digest}
     sha256, size = _write(_tensors(lora, found), metadata, output, replace)
     return _account(found, output, format, layers.family, dtype, size, sha256)
@@ -80,7 +87,9 @@ def _check_asked(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
         raise InvalidArgument(f"rank limit {rank_limit} is not above 0", "Give 1 or more.")
 
 
-def _format(format: Format, layers: Layers, ranks: tuple[int, ...]) -> LoraFormat:
+def _format(
+    format: Format, layers: Layers, ranks: tuple[int, ...], enlarged: int = 0
+) -> LoraFormat:
     """Raises `InvalidArgument` for a format that has no names for the family."""
     if format != "peft" and "unet" not in MODELS[layers.family]:
         raise InvalidArgument(
@@ -90,11 +99,11 @@ def _format(format: Format, layers: Layers, ranks: tuple[int, ...]) -> LoraForma
     unet = {layer.path for layer in layers.of("unet")}
     match format:
         case "kohya":
-            return Kohya(layers.family, unet, ranks)
+            return Kohya(layers.family, unet, ranks, enlarged)
         case "peft":
             return Peft()
         case "comfyui":
-            return ComfyUI(layers.family, unet)
+            return ComfyUI(layers.family, unet, enlarged)
         case _:
             assert_never(format)
 
@@ -113,10 +122,12 @@ def _write(
     infos = (TensorInfo(name, _NAMES[t.dtype], tuple(t.shape)) for name, t in tensors.items())
     layout = canonical_layout(infos, metadata)
     digest = hashlib.sha256(layout.prefix)
-    with new_file(output.parent) as file:
+    with new_file(output.parent, layout.size) as file:
         file.write(layout.prefix)
-        for name in layout.order:
+        for name, size in zip(layout.order, layout.sizes, strict=True):
             data = tensor_to_bytes(tensors[name])
+            if len(data) != size:
+                raise ResultMismatch(f"{name!r} has {len(data)} bytes, where {size} are due")
             digest.update(data)
             file.write(data)
         file.publish(output, replace=replace)

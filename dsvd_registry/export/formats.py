@@ -22,9 +22,16 @@ class LoraFormat(ABC):
     holds_whole = False
     """Whether a delta may stand in the file as it is, besides low-rank pairs."""
 
+    keeps_alphas = True
+    """Whether every loader reads the alphas, so that pairs may be enlarged by them."""
+
     wants_attention = True
     """Whether diffusers must be able to load it, which wants the end of a text encoder's attention:
     by it alone it tells what kind of names the file has."""
+
+    def __init__(self, enlarged: int = 0) -> None:
+        """`enlarged`: see enlarging.py."""
+        self._divisor = 4.0**enlarged
 
     @abstractmethod
     def pair_key(self, layer: Layer) -> str | None:
@@ -36,7 +43,7 @@ class LoraFormat(ABC):
 
     def alpha(self, rank: int) -> float:
         """What is written as the alpha of a module of this rank."""
-        return float(rank)
+        return rank / self._divisor
 
     @abstractmethod
     def tensors(self, key: str, pair: Pair) -> Tensors:

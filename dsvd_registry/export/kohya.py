@@ -32,10 +32,13 @@ _VERSIONS: dict[Family, str] = {
 class Kohya(LoraFormat):
     """`unet`: the paths of all modules of the U-Net; `ranks`: those that the file will have."""
 
-    def __init__(self, family: Family, unet: Collection[str], ranks: Iterable[int]) -> None:
+    def __init__(
+        self, family: Family, unet: Collection[str], ranks: Iterable[int], enlarged: int = 0
+    ) -> None:
+        super().__init__(enlarged)
         self._family = family
         self._original = original_unet_names(unet)
-        self._alpha = float(commonest(ranks))
+        self._alpha = super().alpha(commonest(ranks))
 
     def pair_key(self, layer: Layer) -> str | None:
         if layer.model == "unet":
@@ -62,7 +65,7 @@ class Kohya(LoraFormat):
         return {
             "ss_network_module": "networks.lora",
             "ss_network_dim": str(commonest(pair.rank for pair in pairs.values())),
-            "ss_network_alpha": f"{self._alpha:g}",
+            "ss_network_alpha": f"{self._alpha:.17g}",
             "ss_base_model_version": _VERSIONS[self._family],
             "ss_v2": str(self._family == "sd2"),
         }

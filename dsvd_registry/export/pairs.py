@@ -28,12 +28,13 @@ class Pair:
     """`up` and `down` in the file's dtype and in the shapes of the module's kind.
 
     Linear: (m, r) and (r, n). Convolution of (m, n, h, w): (m, r, 1, 1) and (r, n, h, w). The loader
-    adds `alpha` / r times their product.
+    adds `alpha` / r times their product. `largest`: of their numbers, before they were rounded.
     """
 
     up: torch.Tensor
     down: torch.Tensor
     alpha: float
+    largest: float = 0.0
 
     @property
     def rank(self) -> int:
@@ -48,13 +49,15 @@ def make_pair(
     Raises `InvalidArgument` where a number is too large for `dtype`.
     """
     kept = Factors(factors.a[:rank], factors.b[:rank])
-    root = math.sqrt(rank / alpha)  # 1 of most: then nothing is multiplied, and integers stay exact
-    a, b = (cast(side * root, dtype, name) for side in (kept.a, kept.b))
+    root = math.sqrt(rank / alpha)  # a power of 2 of most, mostly 1: then integers stay exact
+    enlarged = [side * root for side in (kept.a, kept.b)]
+    largest = max(float(side.abs().max()) for side in enlarged)
+    a, b = (cast(side, dtype, name) for side in enlarged)
     loss = _loss(factors, rank, *((side.to(torch.float64) / root) for side in (a, b)))
     up = a.T.contiguous()
     if len(shape) == 4:
-        return Pair(up[:, :, None, None], b.reshape(rank, *shape[1:]), alpha), loss
-    return Pair(up, b, alpha), loss
+        return Pair(up[:, :, None, None], b.reshape(rank, *shape[1:]), alpha, largest), loss
+    return Pair(up, b, alpha, largest), loss
 
 
 def empty_pair(shape: Shape, alpha: float, dtype: torch.dtype) -> Pair:

@@ -22,6 +22,8 @@ _TEXT_MODEL = "text_model."
 class Peft(LoraFormat):
     """The same for every family."""
 
+    keeps_alphas = False  # they stand in the metadata, which only newer loaders look at
+
     def pair_key(self, layer: Layer) -> str | None:
         return f"{layer.model}.{layer.path}"
 

@@ -7,7 +7,7 @@ disk passes `disk`, a few calls of one line.
 
 from __future__ import annotations
 
-from .files import Bytes, NewFile, check_place, new_file, scratch_file, write_file
+from .files import Bytes, NewFile, check_place, new_file, read_back, scratch_file, write_file
 from .folders import NewFolder, new_folder
 from .names import (
     TEMPORARY_PREFIX,
@@ -32,6 +32,7 @@ __all__ = [
     "move",
     "new_file",
     "new_folder",
+    "read_back",
     "remove_file",
     "remove_temporary",
     "rename",

@@ -17,11 +17,14 @@ Bytes = bytes | bytearray | memoryview
 
 
 class NewFile:
-    """A file being written; it has no lasting name until `publish`."""
+    """A file being written; it has no lasting name until `publish`.
 
-    def __init__(self, path: Path, handle: BinaryIO) -> None:
+    `size`: the bytes that it is to have; None where that shows only as it is written.
+    """
+
+    def __init__(self, path: Path, handle: BinaryIO, size: int | None = None) -> None:
         self.path = path
-        self._handle = handle
+        self._handle, self._size = handle, size
         self._placing = threading.Lock()
 
     def write(self, data: Bytes) -> None:
@@ -55,10 +58,12 @@ class NewFile:
     def publish(self, target: Path, *, replace: bool = False, read_only: bool = False) -> None:
         """Make the bytes durable and give them the name `target`, on the same filesystem.
 
-        Raises `Conflict` if `target` exists and `replace` is false, `StorageError` otherwise.
+        Raises `Conflict` if `target` exists and `replace` is false, `StorageError` otherwise: also
+        where it has not the size that was planned.
         """
         with storage_errors(target):
             self._handle.flush()
+            self._check_size(target)
             if read_only:
                 disk.make_read_only(self.path)
             disk.sync(self._handle.fileno())
@@ -68,6 +73,14 @@ class NewFile:
             else:
                 names.rename_without_replacing(self.path, target)
             names.sync_folder(target.parent)
+
+    def _check_size(self, target: Path) -> None:
+        size = os.fstat(self._handle.fileno()).st_size
+        if self._size is not None and size != self._size:
+            raise StorageError(
+                f"{target}: {size} bytes were written, where {self._size} were planned",
+                "Nothing was left behind. Check the disk, and report this if it happens again.",
+            )
 
 
 def check_place(path: Path, *, replace: bool) -> None:
@@ -92,11 +105,11 @@ def check_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_file(folder: Path) -> Iterator[NewFile]:
+def new_file(folder: Path, size: int | None = None) -> Iterator[NewFile]:
     """A `NewFile` in `folder`; what was not published is removed on leaving. Raises `StorageError`."""
     check_folder(folder)
     with _temporary(folder, readable=False) as (path, handle):
-        yield NewFile(path, handle)
+        yield NewFile(path, handle, size)
 
 
 @contextlib.contextmanager
@@ -117,6 +130,18 @@ def _temporary(folder: Path, *, readable: bool) -> Iterator[tuple[Path, BinaryIO
         yield path, handle
 
 
+def read_back(scratch: BinaryIO, position: int, size: int) -> bytes:
+    """Bytes that were put into a scratch file. Raises `StorageError` where they are not all there."""
+    scratch.seek(position)
+    data = scratch.read(size)
+    if len(data) != size:
+        raise StorageError(
+            f"a temporary file gave back {len(data)} bytes, where {size} were put into it",
+            "Check the disk and its messages.",
+        )
+    return data
+
+
 def _close(handle: BinaryIO) -> None:
     with contextlib.suppress(OSError):  # what could not be written was an error before
         handle.close()
@@ -126,6 +151,6 @@ def write_file(
     target: Path, data: Bytes, *, replace: bool = False, read_only: bool = False
 ) -> None:
     """Write a whole small file durably. Raises `Conflict`, `StorageError`."""
-    with new_file(target.parent) as file:
+    with new_file(target.parent, memoryview(data).nbytes) as file:
         file.write(data)
         file.publish(target, replace=replace, read_only=read_only)

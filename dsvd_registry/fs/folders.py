@@ -23,11 +23,14 @@ class NewFolder:
         self.path = path
 
     @contextlib.contextmanager
-    def new_file(self, name: str) -> Iterator[NewFile]:
-        """A file of it, at the path `name` from it on; it stays if the body ends without an error."""
+    def new_file(self, name: str, size: int | None = None) -> Iterator[NewFile]:
+        """A file of it, at the path `name` from it on; it stays if the body ends without an error.
+
+        `size`: as of `NewFile`.
+        """
         target = self.path / name
         names.make_folder(target.parent)
-        with files.new_file(target.parent) as file:
+        with files.new_file(target.parent, size) as file:
             yield file
             file.publish(target)
 

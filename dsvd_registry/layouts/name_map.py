@@ -39,11 +39,13 @@ class Correspondence:
 class Unmatched:
     """A tensor of a fine-tune that has no counterpart in the base, and why, in a container's words.
 
-    `new`: the base has nothing that corresponds. `shape`: what corresponds has another shape.
+    `new`: the base has nothing that corresponds. `shape`: what corresponds, `counterpart`, has
+    another shape.
     """
 
     tensor: str
     reason: Literal["new", "shape"]
+    counterpart: Correspondence | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def map_names(base: Tensors, fine_tune: Tensors) -> NameMap:
         if name not in found:
             unmatched.append(Unmatched(name, "new"))
         elif not _suits(found[name], base, info):
-            unmatched.append(Unmatched(name, "shape"))
+            unmatched.append(Unmatched(name, "shape", found[name]))
         else:
             matched.append(found[name])
     return NameMap(tuple(matched), tuple(unmatched))

@@ -72,6 +72,13 @@ def fits(viewed: Shape, shape: Shape) -> bool:
     follow that the base lacks (added tokens). The same number of elements is not enough: (10, 20)
     and (20, 10) are not one layer.
     """
-    if [length for length in viewed if length != 1] == [length for length in shape if length != 1]:
+    if is_alike(viewed, shape):
         return True
     return 0 < len(shape) == len(viewed) and shape[1:] == viewed[1:] and shape[0] > viewed[0] > 0
+
+
+def is_alike(viewed: Shape, shape: Shape) -> bool:
+    """Whether the two are one shape but for dimensions of 1."""
+    return [length for length in viewed if length != 1] == [
+        length for length in shape if length != 1
+    ]

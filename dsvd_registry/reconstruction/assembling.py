@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from ..checkpoint.layout import SafetensorsLayout
 from ..codec.blas_threads import one_blas_thread
 from ..codec.scratch import Memory
+from ..errors import ResultMismatch
 from ..fs import Bytes
 from ..threads import in_order, threads
 from .result_layout import Place
@@ -52,17 +54,33 @@ class RunsOfTensor(Protocol):
 
 
 def file_bytes(
-    prefix: bytes, tensors: Iterable[RunsOfTensor], place: Place
+    layout: SafetensorsLayout, tensor: Callable[[str], RunsOfTensor], place: Place
 ) -> Generator[Bytes, None, None]:
-    """A file that begins with `prefix` and goes on with `tensors`, from first byte to last.
+    """A file of `layout`, from first byte to last; `tensor` gives the tensor of a name in its order.
 
     Close it if you stop early. A chunk is in memory that a later one takes: it can be read until the
     next is asked for. `place` has had it before, perhaps in another thread.
+
+    Raises `ResultMismatch` before it makes a tensor of another size than the header says.
     """
-    place(0, memoryview(prefix))
-    yield prefix
-    with assembled(tensors, len(prefix), place) as made:
+    place(0, memoryview(layout.prefix))
+    yield layout.prefix
+    with assembled(_as_planned(layout, tensor), len(layout.prefix), place) as made:
         yield from made
+
+
+def _as_planned(
+    layout: SafetensorsLayout, tensor: Callable[[str], RunsOfTensor]
+) -> Iterator[RunsOfTensor]:
+    for name, size in zip(layout.order, layout.sizes, strict=True):
+        made = tensor(name)
+        own = sum(run.nbytes for run in made.runs())
+        if own != size:
+            raise ResultMismatch(
+                f"the tensor {name!r} comes out with {own} bytes, where the header of its file says "
+                f"{size}"
+            )
+        yield made
 
 
 def nowhere(_position: int, _data: memoryview) -> None:

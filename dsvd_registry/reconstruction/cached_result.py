@@ -20,16 +20,17 @@ def write_cached(
     tau: float | None,
     lossless: Lossless | None,
     path: Path,
+    size: int,
     progress: Progress,
 ) -> None:
-    """Write the result at `tau` (None: as it is on record) to `path`, read-only.
+    """Write the result at `tau` (None: as it is on record), of `size` bytes, to `path`, read-only.
 
     It takes the place of what is there.
 
     What a quicker process has put there is the same, and whoever has that open keeps it.
     Raises as `write_result` in materializing.py; then `path` is as it was.
     """
-    with new_file(path.parent) as file:
+    with new_file(path.parent, size) as file:
         if tau is None:
             with proven_by_digest(container, base, lossless) as recorded:
                 recorded.check([_filled(file, recorded.made, progress)])

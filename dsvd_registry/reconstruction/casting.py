@@ -55,7 +55,7 @@ class CastResult:
 
     def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
         """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
-        return file_bytes(file.layout.prefix, map(self._tensor, file.order), place)
+        return file_bytes(file.layout, lambda name: self._tensor(file.prefix + name), place)
 
     def _layout(self, file: ResultFile, metadata: Mapping[str, str]) -> SafetensorsLayout:
         own = {name: self._infos[file.prefix + name] for name in file.layout.order}
@@ -67,8 +67,9 @@ class CastResult:
 
     def _tensor(self, name: str) -> RunsOfTensor:
         tensor, info = self._result.result_tensor(name), self._infos[name]
-        dtype = self._cast(info)
-        return tensor if dtype == info.dtype else _CastTensor(tensor, info, dtype)
+        if info.dtype not in DELTA_DTYPES:
+            return tensor
+        return _CastTensor(tensor, info, self._dtype)  # also of that dtype: it may hold a NaN
 
 
 class _CastTensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,15 @@ from ..checkpoint.folder import is_checkpoint_folder
 from ..checkpoint.listing import listing_digest
 from ..checkpoint.tree import ListedFile
 from ..container.reader import Container
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, ResultMismatch
 from ..fs import Bytes, NewFile, check_place, new_file, new_folder, storage_errors
+from ..hashing import sha256
 from ..progress import Meter, Progress
 from .base_weights import BaseWeights
 from .casting import CastDtype, CastResult, Uncast
 from .kept_files import file_chunks, kept_chunks, kept_files
 from .lossless import Lossless, LosslessReconstruction
+from .own_shapes import Adjusted, Configuration
 from .proving import Recorded, proven_by_digest
 from .reconstruction import Reconstruction, ResultDigest
 from .relaid import RelaidResult
@@ -34,7 +36,7 @@ class Materialized:
     Of a folder `sha256` is that of its listing, and `size` the sum of its files. `recorded` is False
     for a tau below the stored one, a cast and another layout: the container keeps no digest of these.
     `lossless`: the source itself, or a form of it. `left_out`: the tensors that another layout has no
-    place for.
+    place for; `adjusted`: what its configurations say otherwise than those of the folder it is like.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Materialized:
     recorded: bool
     lossless: bool = False
     left_out: tuple[str, ...] = ()
+    adjusted: tuple[Adjusted, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def write_result(
         recorded=result.recorded is not None,
         lossless=wish.lossless is not None,
         left_out=result.left_out,
+        adjusted=result.adjusted,
     )
 
 
@@ -107,6 +111,7 @@ class _Result:
     is_folder: bool
     recorded: Recorded | None
     left_out: tuple[str, ...] = ()
+    adjusted: tuple[Adjusted, ...] = ()
 
     @property
     def size(self) -> int:
@@ -126,12 +131,14 @@ def _made(container: Container, base: BaseWeights, tau: float, wish: Wish) -> It
         exact = LosslessReconstruction(container, base, wish.lossless)
     made: Uncast = exact
     left_out: tuple[str, ...] = ()
+    adjusted: tuple[Adjusted, ...] = ()
     if wish.target is not None:
         relaid = RelaidResult(exact, wish.target)
         made, left_out, is_folder = relaid, relaid.left_out, wish.target.is_folder
-        others = tuple(_of_pattern(wish.target))
+        others = tuple(_of_pattern(wish.target, relaid.configurations))
+        adjusted = tuple(one.adjusted for one in relaid.configurations.values())
     files = made if wish.dtype is None else CastResult(made, wish.dtype)
-    yield _Result(files, others, is_folder, None, left_out)
+    yield _Result(files, others, is_folder, None, left_out, adjusted)
 
 
 def _kept(container: Container, base: BaseWeights) -> Iterator[_Other]:
@@ -140,9 +147,13 @@ def _kept(container: Container, base: BaseWeights) -> Iterator[_Other]:
         yield _Other(ListedFile(kept.path, kept.sha256, kept.size), chunks)
 
 
-def _of_pattern(target: Target) -> Iterator[_Other]:
+def _of_pattern(target: Target, own: Mapping[str, Configuration]) -> Iterator[_Other]:
     for file in target.others:
-        yield _Other(file, partial(file_chunks, file, (target.places or {})[file.path]))
+        if file.path in own:
+            data = own[file.path].data
+            yield _Other(ListedFile(file.path, sha256(data), len(data)), partial(iter, (data,)))
+        else:
+            yield _Other(file, partial(file_chunks, file, (target.places or {})[file.path]))
 
 
 def _write_file(
@@ -152,7 +163,7 @@ def _write_file(
     if result.recorded is None:
         container.check_payload()
     (only,) = result.made.files
-    with new_file(output.parent) as file:
+    with new_file(output.parent, only.size) as file:
         found = fill(file, result.made, only, Meter(progress, "materializing", only.size))
         if result.recorded is not None:
             result.recorded.check([found])
@@ -178,11 +189,11 @@ def _write_folder(
     found, listed = [], []
     with new_folder(output.parent) as folder:
         for tensors in result.made.files:
-            with folder.new_file(tensors.path) as file:
+            with folder.new_file(tensors.path, tensors.size) as file:
                 found.append(fill(file, result.made, tensors, meter))
             listed.append(ListedFile(tensors.path, found[-1].sha256, found[-1].size))
         for other in result.others:
-            with folder.new_file(other.file.path) as file:
+            with folder.new_file(other.file.path, other.file.size) as file:
                 for chunk in other.chunks():
                     file.write(chunk)
             listed.append(other.file)
@@ -193,10 +204,16 @@ def _write_folder(
 
 
 def fill(file: NewFile, made: Files, which: ResultFile, meter: Meter) -> ResultDigest:
-    """Write one of the files that are `made`, and give its digest."""
-    digest = hashlib.sha256()
+    """Write one of the files that are `made`, and give its digest.
+
+    Raises `ResultMismatch` where other bytes come than its layout has.
+    """
+    digest, size = hashlib.sha256(), 0
     with contextlib.closing(made.chunks(which, file.write_at)) as chunks:
         for chunk in chunks:  # written already, by the thread that made it
             digest.update(chunk)
+            size += len(chunk)
             meter.advance(len(chunk))
-    return ResultDigest(digest.hexdigest(), which.size)
+    if size != which.size:
+        raise ResultMismatch(f"{which.path} came out with {size} bytes, where {which.size} are due")
+    return ResultDigest(digest.hexdigest(), size)

@@ -103,7 +103,7 @@ class Reconstruction:
         A chunk is in memory that a later one takes: it can be read until the next is asked for.
         `place` has had it before, with its position in the file, perhaps in another thread.
         """
-        return file_bytes(file.layout.prefix, map(self.result_tensor, file.order), place)
+        return file_bytes(file.layout, lambda name: self.result_tensor(file.prefix + name), place)
 
     def kept_chunks(self, file: KeptFile) -> Iterator[Bytes]:
         """One of `kept_files`, from first byte to last. Raises `ContainerError`, `BaseMismatch`."""

@@ -16,7 +16,9 @@ from ..container.records import BaseTensor
 from ..errors import InvalidArgument
 from ..fs import Bytes
 from ..layouts import Correspondence, map_names
+from ..layouts.view import Shape, is_alike
 from .assembling import Run, file_bytes, nowhere
+from .own_shapes import adjusted_configurations, result_shape
 from .reconstruction import Reconstruction, ResultTensor
 from .result_layout import Place, ResultFile
 from .target import Target, TargetFile
@@ -26,20 +28,24 @@ from .viewed_base import ViewedBase
 class RelaidResult:
     """The result of `reconstruction` as `target` has it.
 
-    `left_out`: its tensors that `target` has no place for. Raises `InvalidArgument` where `target`
-    wants weights that it has not, `BaseMismatch` for another family.
+    `left_out`: its tensors that `target` has no place for; `configurations`: those of the folder that
+    say what is the result's own, by path. Raises `InvalidArgument` where `target` wants weights that it
+    has not, or not in that shape, `BaseMismatch` for another family.
     """
 
     def __init__(self, reconstruction: Reconstruction, target: Target) -> None:
         self._reconstruction = reconstruction
         there = reconstruction.infos
-        wanted = dict(target.tensors())
-        names = map_names(there, wanted)
-        self._sources = {one.tensor: one for one in names.correspondences}
-        used = {name for one in names.correspondences for name in one.base}
+        names = map_names(there, dict(target.tensors()))
+        counterparts = [one.counterpart for one in names.unmatched]
+        found = {one.tensor: one for one in (*names.correspondences, *filter(None, counterparts))}
+        shapes = dict(_shapes(there, found, target))
+        self.configurations = adjusted_configurations(target, shapes) if target.is_folder else {}
+        self._sources = {name: found[name] for name in shapes}
+        used = {name for one in self._sources.values() for name in one.base}
         self.left_out = tuple(name for name in there if name not in used)
         self._infos = {
-            name: TensorInfo(name, there[one.base[0]].dtype, wanted[name].shape)
+            name: TensorInfo(name, there[one.base[0]].dtype, shapes[name])
             for name, one in self._sources.items()
         }
         self.metadata = {"dsvd.layout": target.layout, **reconstruction.metadata}
@@ -52,7 +58,7 @@ class RelaidResult:
 
     def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
         """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
-        return file_bytes(file.layout.prefix, map(self.result_tensor, file.order), place)
+        return file_bytes(file.layout, lambda name: self.result_tensor(file.prefix + name), place)
 
     def result_tensor(self, name: str) -> ResultTensor | _ViewedTensor:
         """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
@@ -79,6 +85,22 @@ class RelaidResult:
                     f"the version has nothing for the tensor {name!r} of {file.path}",
                     "Name a folder that fits it with --like, or leave --layout out.",
                 )
+
+
+def _shapes(
+    there: Mapping[str, TensorInfo], found: Mapping[str, Correspondence], target: Target
+) -> Iterator[tuple[str, Shape]]:
+    """The shape of each tensor of the result, in the order of `target`."""
+    for file in target.files:
+        for own, info in file.tensors.items():
+            name = file.prefix + own
+            if name not in found:
+                continue
+            one = found[name]
+            viewed = one.view.shape([there[base].shape for base in one.base])
+            # Counters and such of another shape do without, as `_check_whole` has it.
+            if is_alike(viewed, info.shape) or not target.is_folder or info.dtype in DELTA_DTYPES:
+                yield name, result_shape(info, own, viewed, is_folder=target.is_folder)
 
 
 class _ViewedTensor:

@@ -49,7 +49,7 @@ def cached_file(
         ):
             cache.remove_abandoned()
             cache.make_room(path, size)
-            write_cached(container, weights, tau, lossless, path, progress)
+            write_cached(container, weights, tau, lossless, path, size, progress)
     cache.make_room(path)
     return path
 

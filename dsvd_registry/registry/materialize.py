@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..catalog import VersionRecord
 from ..encoding.asked import checked_tau
-from ..errors import Conflict, InvalidArgument
+from ..errors import InvalidArgument
 from ..progress import Progress
 from ..reconstruction.materializing import Materialized, Wish, write_result
 from .output_layout import open_target
+from .output_path import check_kind, check_output
 from .repository import Repository
 from .residuals import at_tau, opened_lossless, telling
 
@@ -43,8 +44,10 @@ def materialize(
         repository.open_version(version) as (container, weights),
         opened_lossless(at_tau(version, tau), repository) as lossless,
     ):
-        check_no_base(output, repository)
+        check_output(output, repository)
         with open_target(layout, container, weights, pattern, repository) as target:
+            is_folder = container.header.tree is not None if target is None else target.is_folder
+            check_kind(output, "a folder" if is_folder else "a safetensors file")
             wish = Wish(tau, dtype, target, lossless)
             return write_result(
                 container, weights, output, wish, replace=replace, progress=progress
@@ -80,13 +83,3 @@ def lazy_tensors(version: VersionRecord, tau: float | None, repository: Reposito
             made = Reconstruction(container, weights, stored if tau is None else tau)
         told = functools.partial(telling, version, version.residual, repository)
         return LazyTensors(made, opened.pop_all(), told)
-
-
-def check_no_base(output: Path, repository: Repository) -> None:
-    """Raises `Conflict` where `output` is the file of a linked base, which versions are made over."""
-    for base in repository.catalog.bases():
-        with contextlib.suppress(OSError):
-            if base.link is not None and output.samefile(base.link):
-                raise Conflict(
-                    f"{output} is the file of the base {base.name!r}", "Give another path."
-                )

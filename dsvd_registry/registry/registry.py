@@ -717,6 +717,24 @@ class Registry(Closing):
             progress=progress,
         )
 
+    def check_output(self, output: str | Path) -> None:
+        """Check, before the work, that a result may be written to `output`.
+
+        Raises:
+            InvalidArgument: It is standard output.
+            Conflict: It is in the place of the registry's own files, or of a linked base's, or among
+                them.
+
+        Example:
+            >>> registry.check_output(".dsvd/registry.json")
+            Traceback (most recent call last):
+            ...
+            dsvd_registry.errors.Conflict: ...
+        """
+        from .output_path import check_output
+
+        check_output(Path(output), self.repository)
+
     def default_output(self, ref: str, layout: LayoutName | None = None) -> Path:
         """Tell where `dsvd materialize` writes: the model's name, with its ending for a single file.
 
@@ -827,10 +845,11 @@ class Registry(Closing):
             dsvd_registry.errors.InvalidArgument: ...
         """
         from ..export.exporting import export_lora
-        from .materialize import check_no_base
+        from .output_path import check_kind
 
         with self.repository.open_version(self.version(ref)) as (container, weights):
-            check_no_base(Path(output), self.repository)
+            self.check_output(output)
+            check_kind(Path(output), "a safetensors file")
             total = sum(tensor.nbytes for tensor in container.header.tensors)
             return export_lora(
                 container,
@@ -872,9 +891,10 @@ class Registry(Closing):
             True
         """
         from .import_export import export_container
-        from .materialize import check_no_base
+        from .output_path import check_kind
 
-        check_no_base(Path(output), self.repository)
+        self.check_output(output)
+        check_kind(Path(output), "a .dsvd file")
         return export_container(
             self.version(ref), self.repository, Path(output), replace=replace, progress=progress
         )
@@ -931,6 +951,7 @@ class Registry(Closing):
             copy, replace = self.folder / "catalog.sqlite.backup", True
         else:
             copy = Path(output)
+            self.check_output(copy)
         self.repository.catalog.backup(copy, replace=replace)
         return copy
 

@@ -14,6 +14,7 @@ from ..container.records import Result
 from ..container.rows import Rows, Run, blocks
 from ..container.table import ComponentTable, pack_table
 from ..container.writer import Writable
+from ..fs import read_back
 from ..hashing import xxh3
 from .header import header_json
 from .records import ResidualFrame, ResidualHeader, ResidualTensor
@@ -75,5 +76,4 @@ class ResidualWriter:
         )
         out.write(packed_header(RESIDUAL, header_json(header)))
         for frame in frames:
-            self._scratch.seek(frame.offset)
-            out.write(self._scratch.read(frame.stored))
+            out.write(read_back(self._scratch, frame.offset, frame.stored))

@@ -30,7 +30,7 @@ def restore_event(folder: RegistryFolder, path: Path, sha256: str, data: fs.Byte
     if hashing.sha256(data) != sha256:
         raise RegistryError(f"that is not the event {path.name}")
     fs.make_folder(folder.tmp)
-    with fs.new_file(folder.tmp) as file:
+    with fs.new_file(folder.tmp, memoryview(data).nbytes) as file:
         file.write(data)
         file.publish(path, replace=True, read_only=True)
 

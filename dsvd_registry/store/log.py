@@ -48,7 +48,7 @@ class EventLog:
         if not shard:
             self._sync_shard_names()  # who made the folder may have died before it was durable
         fs.make_folder(self._folder.tmp)
-        with fs.new_file(self._folder.tmp) as file:
+        with fs.new_file(self._folder.tmp, len(data)) as file:
             file.write(data)
             file.publish(target, read_only=True)
 

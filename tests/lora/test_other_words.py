@@ -340,6 +340,6 @@ def test_the_base_is_found_for_it(layout: str, tmp_path: Path) -> None:
         start = "diffusion_model" if layout == "diffusers" else "transformer"
         sums.add(layer, f"{start}.{layer}")
     with registry_of(tmp_path, sd3) as registry:
-        registry.base_add("flux", save(base, tmp_path / "flux.safetensors"))
+        registry.add_base("flux", save(base, tmp_path / "flux.safetensors"))
         made = registry.add(save(sums.lora, tmp_path / "lora.safetensors"))
         assert registry.version(made.ref).base_name == "flux"

@@ -101,6 +101,28 @@ def test_what_has_no_place(
     assert files_in(tmp_path / "out") == {}
 
 
+@pytest.mark.parametrize("dtype", TORCH)
+@pytest.mark.parametrize("of_base", [False, True])
+def test_a_nan_of_that_dtype_already(
+    trained: Pair, tmp_path: Path, dtype: str, of_base: bool
+) -> None:
+    """Kept as the base has it, or stored: no cast is needed, and yet no NaN goes out."""
+    numbers = torch.tensor([[1.0, float("nan")], [2.0, 3.0]], dtype=TORCH[dtype])
+    base = trained.base | ({"odd": numbers} if of_base else {})
+    save_file(base, tmp_path / "base.safetensors")
+    save_file(trained.tuned | {"odd": numbers}, tmp_path / "odd.safetensors")
+    with Registry.init(tmp_path / "registry") as registry, one_thread():
+        registry.add_base("base", tmp_path / "base.safetensors")
+        registry.add(tmp_path / "odd.safetensors", base="base", lossless=True)
+        (tmp_path / "out").mkdir()
+        for wish in ({}, {"tau": 0.01}):
+            with pytest.raises(InvalidArgument, match="'odd' holds a NaN"):
+                registry.materialize("odd", tmp_path / "out" / "cast", dtype=dtype, **wish)
+        assert files_in(tmp_path / "out") == {}
+        exact = registry.materialize("odd", tmp_path / "exact")
+        assert load_file(exact.path)["odd"].isnan().sum() == 1
+
+
 def test_an_infinity_stays_one(registry: Registry, odd, tmp_path: Path) -> None:
     ref = odd(torch.tensor([float("inf"), 1.0, -float("inf")]))
     made = registry.materialize(ref, tmp_path / "cast.safetensors", dtype="fp16")
