@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from trained_pair import one_thread
 
 from demo import checkpoints, folders
@@ -35,13 +42,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's checkpoints, of a smaller model that is hardly trained."""
+    """The demo's checkpoints, of a smaller model that is hardly trained; a key named studio."""
     folder = tmp_path_factory.mktemp("models")
     with one_thread():
         checkpoints.train_and_save(folder, checkpoints.QUICK_RECIPE)
         for name in (checkpoints.BASE, checkpoints.FULL):
             config = checkpoints.QUICK_RECIPE.model
             folders.save_folder(folder / Path(name).stem, folder / name, config)
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "studio").write_bytes(private)
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    (folder / "studio.pub").write_bytes(public)
     return folder
 
 
