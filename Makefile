@@ -1,4 +1,5 @@
 # `make demo` sets up and runs the main job; `make test` sets up and passes the tests.
+# `make docs` builds the documentation in docs/_build, without a network; a warning is an error.
 # `make fuzz` reads hostile input for FUZZ_SECONDS (300) in all.
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install test lint fuzz demo bench clean
+.PHONY: install test lint docs fuzz demo bench clean
 
 install: $(INSTALLED)
 
@@ -27,6 +28,9 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python -m fuzz.run
@@ -39,4 +43,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo/out
+	rm -rf $(VENV) demo/out docs/_build

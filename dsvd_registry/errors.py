@@ -1,6 +1,7 @@
 """The one error family. Every error carries its exit code, and a hint that says what to do next.
 
-Exit codes are part of the public interface (README, "Exit codes") and never change their meaning.
+Exit codes are part of the public interface (docs/operators.md, "Exit codes") and never change their
+meaning.
 """
 
 from __future__ import annotations

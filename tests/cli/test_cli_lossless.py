@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from .conftest import Dsvd, base_weights
 from .test_cli_terminal import on_terminal
 
-README = Path(__file__).parents[2] / "README.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -242,8 +242,8 @@ def test_base_weights_are_left(dsvd: Dsvd, lossless: Path) -> None:
     assert refused.code == 4
 
 
-def test_the_readme_tells() -> None:
-    text = README.read_text()
+def test_the_docs_tell() -> None:
+    text = "".join(page.read_text() for page in DOCS.glob("*.md"))
     assert "--lossless" in text
     assert "dsvd thin" in text
     assert ".dsvdr" in text

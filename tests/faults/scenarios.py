@@ -239,7 +239,7 @@ _ALL = [
     ),
 ]  # fmt: skip
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}
-# How many different states a crash may leave, at least. They are some more: the README says how many.
+# How many different states a crash may leave, at least. There are some more: see docs/tested.md.
 STATES = {
     "base add": 50,
     "base add again": 28,

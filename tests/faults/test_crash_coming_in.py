@@ -51,6 +51,6 @@ def test_init(tmp_path: Path) -> None:
 
 
 def test_how_many() -> None:
-    """The README says that there are more than this."""
+    """docs/tested.md says that there are more than this."""
     assert STATES.keys() == SCENARIOS.keys()
     assert sum(STATES.values()) >= 1000

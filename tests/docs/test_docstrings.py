@@ -1,0 +1,41 @@
+"""Docstrings in the project's own plain style are understood by Sphinx."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from .conftest import DOCS
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    monkeypatch.delitem(sys.modules, "docstrings", raising=False)
+    from docstrings import marked
+
+    return marked
+
+
+def test_characters_of_markup_are_escaped_outside_of_backticks(marked) -> None:
+    assert marked(["Norm |dW| of *.ckpt, `a|b`, name_ and some_name."]) == [
+        r"Norm \|dW\| of \*.ckpt, `a|b`, name\_ and some_name."
+    ]
+
+
+def test_an_indented_block_after_a_paragraph_is_code(marked) -> None:
+    assert marked(["Use it.", "", "    x = |y|", "", "    z", "", "Text."]) == [
+        *("Use it.", "", "::", "", "        x = |y|", "", "        z", "", "Text.")
+    ]
+
+
+def test_sections_and_lists_stay_as_they_are(marked) -> None:
+    section = ["Args:", "    name: A name.", "", "    more of it", "", "- an item", "", "  more"]
+    assert marked(section) == section
+
+
+def test_code_in_an_example_is_marked_and_a_session_is_left(marked) -> None:
+    assert marked(["Example:", "    x = f(*y)"]) == ["Example:", "    ::", "", "        x = f(*y)"]
+    session = ["Example:", "    >>> f(*y)", "    1"]
+    assert marked(session) == session
