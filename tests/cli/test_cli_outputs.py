@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,11 @@ def test_the_folder_that_the_registry_is_in(dsvd: Dsvd, here: Path, tmp_path: Pa
     done = dsvd(*there, "materialize", "subject", "-o", "project", "--force")
     assert (done.code, "a folder that holds the folder of the registry" in done.err) == (4, True)
     assert states(here) == before
+    for name in ("out.safetensors", "out.ckpt"):
+        done = dsvd(*there, "materialize", "subject", "-o", name)
+        assert (done.code, "would be a folder" in done.err) == (2, True)
+        assert "Name it out. (--layout single-file writes one file.)" in done.err
+    assert states(here) == before
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -202,3 +208,40 @@ def test_other_names_are_one_s_own(dsvd: Dsvd, filled: Path, here: Path, name: s
     assert filled.exists()
     assert dsvd("materialize", "subject-42", "-o", name).code == 0
     assert load_file(here / name)
+
+
+@pytest.mark.parametrize("said", ["{}", '{"vocab_size": 62, "hidden_size": 8}'])
+def test_a_vocabulary_is_said(dsvd: Dsvd, here: Path, said: str) -> None:
+    """A single file of 60 tokens as a folder like one of 62."""
+    table = "text_model.embeddings.token_embedding.weight"
+    norm, prefix = "text_model.final_layer_norm.weight", "cond_stage_model.transformer."
+    place = here / "base" / "text_encoder"
+    place.mkdir(parents=True)
+    (here / "base" / "model_index.json").write_text("{}")
+    (place / "config.json").write_text(said)
+    large = torch.randn(62, 8, generator=torch.Generator().manual_seed(1))
+    save_file({table: large, norm: torch.ones(8)}, place / "model.safetensors")
+    tuned = {prefix + table: large[:60].clone(), prefix + norm: torch.ones(8) + 0.1}
+    save_file(tuned, here / "ft.safetensors")
+    assert dsvd("init", "reg").code == 0
+    there = ("--registry", "reg")
+    assert dsvd(*there, "base", "add", "b", "base").code == 0
+    assert dsvd(*there, "add", "ft.safetensors", "--base=b", "--tau=0.9").code == 0
+    words = ("materialize", "ft", "--layout=diffusers", "-o")
+    done = dsvd(*there, *words, "out")
+    assert done.code == 0
+    before = "it is 62" if "62" in said else "it is not said"
+    assert (
+        "text_encoder/config.json says vocab_size 60, as the version has it; in the folder that the "
+        f"layout is from {before}\n"
+    ) in done.out
+    assert load_file(here / "out/text_encoder/model.safetensors")[table].shape == (60, 8)
+    config = json.loads((here / "out/text_encoder/config.json").read_text())
+    assert config == json.loads(said) | {"vocab_size": 60}
+    (one,) = dsvd(*there, *words, "again", "--json").document["written"]["adjusted"]
+    assert one == {
+        "path": "text_encoder/config.json",
+        "key": "vocab_size",
+        "before": 62 if "62" in said else None,
+        "after": 60,
+    }
