@@ -82,6 +82,11 @@ from .versions import print_lossless
     is_flag=True,
     help="Of a LoRA file leave out, and list, what cannot be merged into weights.",
 )
+@click.option(
+    "--weights",
+    metavar="ENTRY",
+    help="The entry of a torch file whose tensors are meant, such as ema, where it has several.",
+)
 @click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
 @common_options
@@ -142,7 +147,7 @@ def _add_one(
     match = None
     with open_registry() as registry, shown_progress() as progress:
         if base is None:
-            match = registry.best_base(file)
+            match = registry.best_base(file, weights=settings["weights"])
             base = match.sure()
         addition = registry.add(file, base=base, name=name, progress=progress, **settings)
         report = registry.report(addition.ref)

@@ -37,10 +37,7 @@ REALS = ("energy", "nuclear_norm", "base_norm", "norm", "error")
 
 def header_json(header: Header) -> bytes:
     """The canonical JSON of `header`. Raises `ContainerError` for more than a reader would take."""
-    try:
-        return canonical.encode(_header_object(header))
-    except canonical.NotCanonical as error:
-        raise ContainerError(f"the header would be {error}") from error
+    return _canonical(_header_object(header))
 
 
 def content_digest(header: Header) -> str:
@@ -48,10 +45,18 @@ def content_digest(header: Header) -> str:
 
     It names a container's content from inside the files that it gives, whose own digests stand in
     `results`: no digest can contain itself. The payload's SHA-256 is part of it.
+    Raises `ContainerError` as `header_json` does.
     """
     value = _header_object(header)
     del value["results"]
-    return sha256(canonical.encode(value))
+    return sha256(_canonical(value))
+
+
+def _canonical(value: Any) -> bytes:
+    try:
+        return canonical.encode(value)
+    except canonical.NotCanonical as error:
+        raise ContainerError(f"the header would be {error}") from error
 
 
 def parse_header(data: bytes, payload_offset: int) -> Header:
@@ -94,6 +99,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
             )
         ),
         packed="packed" in requires,
+        loose_header="loose_header" in requires,
         tree=parse_tree(fields, is_named="tree" in requires),
     )
     for part in (fields, base, source):

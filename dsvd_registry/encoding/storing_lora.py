@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..checkpoint import Checkpoint, LeftOut, TensorInfo
 from ..checkpoint.layout import canonical_layout
-from ..checkpoint.safetensors_file import parse_header
+from ..checkpoint.safetensors_file import is_loose, parse_header
 from ..codec.encode import Settings
 from ..codec.in_order import in_order
 from ..container.records import (
@@ -84,6 +84,7 @@ def store_lora(
             results=(),
             packed=True,
             tree=tree_of(base.checkpoint, base),
+            loose_header=any(map(is_loose, headers)),
         )
         header = replace(header, results=undigested(header, headers))
         fine = Fine(checkpoint, source, base, Counterparts({}, {}))

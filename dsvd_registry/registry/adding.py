@@ -21,6 +21,7 @@ from ..lora import is_lora
 from ..progress import Meter, Progress
 from ..store import ObjectStore, names
 from ..store.fields import MAX_TEXT
+from .chosen_weights import put_as_safetensors, weights_of, with_weights
 from .identity import fingerprint_checkpoint, source_of, unchanging
 from .lossless import attach_residual, residual_of
 from .many_files import own_name
@@ -51,14 +52,28 @@ def add_base(
     catalog: Catalog,
     objects: ObjectStore,
     progress: Progress,
+    *,
+    weights: str | None = None,
 ) -> BaseRecord:
-    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies."""
+    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies.
+
+    With `weights`, that entry of a torch file; it is stored alone, as safetensors.
+    """
     names.check_name("base", name)
-    with unchanging(path), open_checkpoint(path) as checkpoint:
+    if link and weights is not None:
+        raise InvalidArgument(
+            "a base that is linked is all of its file: one entry of it cannot be chosen",
+            "Leave --link out, which stores the chosen weights; or save them in a file of their own.",
+        )
+    with unchanging(path), open_checkpoint(path, weights) as checkpoint:
         manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, catalog)
-        held = _held(checkpoint, link, catalog, objects, progress)
-        format = checkpoint.format
+        if weights is not None:
+            chosen = put_as_safetensors(checkpoint, objects, progress)
+            held, format = _Held(chosen.sha256, chosen.size, (chosen.sha256,)), "safetensors"
+        else:
+            held = _held(checkpoint, link, catalog, objects, progress)
+            format = checkpoint.format
     stored = objects.put(manifest.to_bytes()).sha256
 
     def confirm() -> None:
@@ -120,13 +135,15 @@ def add_version(
     *,
     lossless: bool = False,
     skip_unsupported: bool = False,
+    weights: str | None = None,
 ) -> Addition:
     """Store the checkpoint `path` as the next version of `model`, or find it there already.
 
     The same source, base and settings are recognised without computing anything; under another
     model's name they share its container. A LoRA file stands for the base with it merged in.
 
-    With `lossless` the version has a residual, too; one that was there without gets it.
+    With `lossless` the version has a residual, too; one that was there without gets it. `weights`:
+    the entry of a torch file that is meant.
     """
     check_model(model, catalog)
     tags = checked_labels(tags, note)
@@ -134,7 +151,7 @@ def add_version(
         from ..codec.devices import check_device
 
         check_device(device)
-    with unchanging(path) as check_unchanged, open_checkpoint(path) as checkpoint:
+    with unchanging(path) as check_unchanged, open_checkpoint(path, weights) as checkpoint:
         wish: Asked | AskedOfLora = asked
         if is_lora(checkpoint.tensors):
             if lossless:
@@ -143,16 +160,16 @@ def add_version(
                     "Leave lossless out: what is stored of it by default is all of it.",
                 )
             wish = AskedOfLora.of(checkpoint, asked, skip_unsupported)
-        settings = wish.settings()
+        settings = with_weights(wish.settings(), weights)
         format = SOURCE_FORMAT if isinstance(wish, AskedOfLora) else checkpoint.format
         digest, size = source_of(checkpoint, catalog, progress)
         source = Source(format, digest, size)
-        known = _known(digest, base, wish, model, catalog)
+        known = _known(digest, base, wish, weights, model, catalog)
         if known is not None and objects.is_whole(known.container):
             version, created = known, False
         else:
             container, size, summary = _stored(
-                checkpoint, source, base, wish, device, catalog, objects, progress
+                checkpoint, source, base, wish, settings, device, catalog, objects, progress
             )
             check_unchanged()
             if known is not None and known.container == container:  # it was lost, and is back
@@ -179,14 +196,27 @@ def add_version(
 
 
 def _known(
-    source: str, base: BaseRecord, wish: Asked | AskedOfLora, model: str, catalog: Catalog
+    source: str,
+    base: BaseRecord,
+    wish: Asked | AskedOfLora,
+    weights: str | None,
+    model: str,
+    catalog: Catalog,
 ) -> VersionRecord | None:
     """The newest version of the model that is this source, stored as it is wished.
 
     Who wants it lossless and asks for no fidelity has it in any version of the source.
     """
-    settings = None if isinstance(wish, ForLossless) else wish.settings()
-    return catalog.find_version(source, base.digest, settings, model)
+    if not isinstance(wish, ForLossless):
+        settings = with_weights(wish.settings(), weights)
+        return catalog.find_version(source, base.digest, settings, model)
+    newest = catalog.find_version(source, base.digest, None, model)
+    if newest is None or weights_of(newest.settings) == weights:
+        return newest
+    made = [one for one in catalog.history(model) if one.removed is None]
+    made = [one for one in made if (one.source.sha256, one.base) == (source, base.digest)]
+    others = [one for one in made if weights_of(one.settings) == weights]
+    return max(others, key=lambda one: one.number, default=None)
 
 
 def _stored(
@@ -194,13 +224,14 @@ def _stored(
     source: Source,
     base: BaseRecord,
     wish: Asked | AskedOfLora,
+    settings: str,
     device: str,
     catalog: Catalog,
     objects: ObjectStore,
     progress: Progress,
 ) -> tuple[str, int, Summary]:
     """SHA-256, size and figures of a container: a new one, or that of another model."""
-    twin = catalog.find_version(source.sha256, base.digest, wish.settings())
+    twin = catalog.find_version(source.sha256, base.digest, settings)
     if twin is not None and objects.is_whole(twin.container):
         return twin.container, twin.size, dict(twin.summary)
     container, size = _encode(checkpoint, source, base, wish, device, objects, progress)

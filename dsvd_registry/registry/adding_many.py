@@ -132,6 +132,7 @@ class Manner:
     tags: tuple[str, ...]
     lossless: bool = False
     skip_unsupported: bool = False
+    weights: str | None = None
 
 
 def add_many(
@@ -203,7 +204,7 @@ def _added(
 ) -> AddedFile:
     model, base, match = name_of(path), manner.base, None
     if base is None:
-        match = best_base(path, catalog.bases(), objects)
+        match = best_base(path, catalog.bases(), objects, manner.weights)
         base = catalog.base(match.sure())
     addition = add_version(
         path,
@@ -218,6 +219,7 @@ def _added(
         progress,
         lossless=manner.lossless,
         skip_unsupported=manner.skip_unsupported,
+        weights=manner.weights,
     )
     version = addition.version
     with open_container(version, objects) as container:

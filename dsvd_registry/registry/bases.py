@@ -18,15 +18,19 @@ class Bases(OpenRegistry):
         path: str | Path,
         *,
         link: bool = False,
+        weights: str | None = None,
         progress: Progress = silent,
     ) -> BaseRecord:
         """Register a full checkpoint as a base: a copy of it, or with `link` the file where it lies.
 
-        Raises `CheckpointError`, `Conflict` for a name or for weights that are taken.
+        `weights`: the entry of a torch file that is meant, such as "ema"; it is stored alone.
+        Raises `CheckpointError`, `InvalidArgument`, `Conflict` for a name or for weights that are taken.
         """
         from .adding import add_base
 
-        return add_base(Path(path), name, link, self._catalog, self._objects, progress)
+        return add_base(
+            Path(path), name, link, self._catalog, self._objects, progress, weights=weights
+        )
 
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""

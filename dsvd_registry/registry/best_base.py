@@ -58,14 +58,16 @@ class BaseMatch:
         )
 
 
-def best_base(path: Path, bases: Sequence[BaseRecord], objects: ObjectStore) -> BaseMatch:
-    """The base that fits the checkpoint best.
+def best_base(
+    path: Path, bases: Sequence[BaseRecord], objects: ObjectStore, weights: str | None = None
+) -> BaseMatch:
+    """The base that fits the checkpoint best; with `weights`, that entry of a torch file.
 
     Raises `NotFound` where there is no base, `BaseMismatch` where none fits, `CheckpointError`,
     `RegistryError`, `StorageError`.
     """
     check_some(bases)
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(path, weights) as checkpoint:
         beside = candidates(checkpoint, bases, objects)
         others = [one for one in beside if one.candidate.matched < FITS]
         fitting = [one for one in beside if one.candidate.matched >= FITS]

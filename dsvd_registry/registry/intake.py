@@ -36,6 +36,7 @@ class Intake(Bases):
         lossless: bool = False,
         device: str = "cpu",
         skip_unsupported: bool = False,
+        weights: str | None = None,
         note: str = "",
         tags: Iterable[str] = (),
         progress: Progress = silent,
@@ -56,14 +57,15 @@ class Intake(Bases):
 
         A LoRA file becomes a version too: the base with the LoRA merged in at weight 1. It takes tau
         alone, of its own spectrum and 1 by default; with `skip_unsupported`, what of it cannot be
-        merged is left out and listed instead of refused.
+        merged is left out and listed instead of refused. `weights`: the entry of a torch file that is
+        meant, such as "ema", where it has several.
         Raises `CheckpointError`, `BaseMismatch`, `UnsureBase`, `InvalidArgument`, `Conflict`.
         """
         from .adding import add_version, name_of
 
         path = Path(path)
         if base is None:
-            base = self.best_base(path).sure()
+            base = self.best_base(path, weights=weights).sure()
         return add_version(
             path,
             name_of(path) if name is None else name,
@@ -84,6 +86,7 @@ class Intake(Bases):
             progress,
             lossless=lossless,
             skip_unsupported=skip_unsupported,
+            weights=weights,
         )
 
     def add_many(
@@ -99,6 +102,7 @@ class Intake(Bases):
         lossless: bool = False,
         device: str = "cpu",
         skip_unsupported: bool = False,
+        weights: str | None = None,
         note: str = "",
         tags: Iterable[str] = (),
         progress: Progress = silent,
@@ -120,18 +124,21 @@ class Intake(Bases):
             lossless=lossless,
         )
         named = None if base is None else self.base(base)
-        manner = Manner(named, wish, device, note, tuple(tags), lossless, skip_unsupported)
+        manner = Manner(
+            named, wish, device, note, tuple(tags), lossless, skip_unsupported, weights
+        )
         return add_many(map(Path, paths), manner, self._catalog, self._objects, progress)
 
-    def best_base(self, path: str | Path) -> BaseMatch:
+    def best_base(self, path: str | Path, *, weights: str | None = None) -> BaseMatch:
         """The base that the checkpoint `path` fits best, and how sure that is.
 
+        `weights`: the entry of a torch file that is meant.
         By names and shapes, then by a sample of weights. Raises `CheckpointError`, and
         `BaseMismatch` where no base fits.
         """
         from .best_base import best_base
 
-        return best_base(Path(path), self.bases(), self._objects)
+        return best_base(Path(path), self.bases(), self._objects, weights)
 
     def import_container(
         self,
