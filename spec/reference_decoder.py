@@ -664,7 +664,9 @@ def open_container(container: bytes) -> Opened:
     need(payload_sha256 == header["payload_sha256"], "the payload has another SHA-256")
     sources = [open_frame(*f, f[0]["raw"]) for f in frames_of(header, payload, "source_header")]
     loose = any(map(is_loose, sources))
-    need(loose == ("loose_header" in header["requires"]), "requires must hold loose_header if one is")
+    need(
+        loose == ("loose_header" in header["requires"]), "requires must hold loose_header if one is"
+    )
     prefixes = [file["prefix"] for file in tree_of(header) if file["kind"] == "tensors"]
     headers: list[bytes | None] = [*sources] or [None]
     opened = Opened(header, payload, list(zip(prefixes, headers, strict=True)))

@@ -34,9 +34,7 @@ class StateDict:
     left_out: tuple[LeftOut, ...]
 
 
-def select_state_dict(
-    pickled: Pickled, most_steps: int, weights: str | None = None
-) -> StateDict:
+def select_state_dict(pickled: Pickled, most_steps: int, weights: str | None = None) -> StateDict:
     """The state dict of a pickled value; with `weights` the one under that key of it.
 
     Raises `CheckpointError` if there is none or several, for two tensors of one name, for names

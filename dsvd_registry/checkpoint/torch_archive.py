@@ -61,8 +61,7 @@ class TorchArchive:
         }
         order = extents.get(folder + "byteorder")
         if order is not None and (
-            order.size > MAX_BYTEORDER_BYTES
-            or content_of(order, file) != b"little"
+            order.size > MAX_BYTEORDER_BYTES or content_of(order, file) != b"little"
         ):
             raise CheckpointError("it was saved on a machine that is not little-endian")
 

@@ -124,9 +124,7 @@ class Intake(Bases):
             lossless=lossless,
         )
         named = None if base is None else self.base(base)
-        manner = Manner(
-            named, wish, device, note, tuple(tags), lossless, skip_unsupported, weights
-        )
+        manner = Manner(named, wish, device, note, tuple(tags), lossless, skip_unsupported, weights)
         return add_many(map(Path, paths), manner, self._catalog, self._objects, progress)
 
     def best_base(self, path: str | Path, *, weights: str | None = None) -> BaseMatch:
