@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast, get_args
 
 from .. import canonical
-from ..errors import ContainerError, UnsupportedFeature
+from ..errors import ContainerError, HeaderTooHeavy, UnsupportedFeature
 from ..hashing import sha256
 from . import limits
 from .fidelity import fidelity_object, parse_fidelity
@@ -36,7 +36,7 @@ REALS = ("energy", "nuclear_norm", "base_norm", "norm", "error")
 
 
 def header_json(header: Header) -> bytes:
-    """The canonical JSON of `header`. Raises `ContainerError` for more than a reader would take."""
+    """The canonical JSON of `header`. Raises `HeaderTooHeavy` for more than a reader would take."""
     return _canonical(_header_object(header))
 
 
@@ -45,7 +45,7 @@ def content_digest(header: Header) -> str:
 
     It names a container's content from inside the files that it gives, whose own digests stand in
     `results`: no digest can contain itself. The payload's SHA-256 is part of it.
-    Raises `ContainerError` as `header_json` does.
+    Raises `HeaderTooHeavy` as `header_json` does.
     """
     value = _header_object(header)
     del value["results"]
@@ -56,7 +56,7 @@ def _canonical(value: Any) -> bytes:
     try:
         return canonical.encode(value)
     except canonical.NotCanonical as error:
-        raise ContainerError(f"the header would be {error}") from error
+        raise HeaderTooHeavy(f"the header would be {error}") from error
 
 
 def parse_header(data: bytes, payload_offset: int) -> Header:

@@ -34,6 +34,7 @@ from .building import Draft, add_parts, check_storable, omission, store, undiges
 from .counterparts import Counterparts
 from .fine import Fine
 from .folders import add_source_headers, source_headers, tree_of
+from .header_weight import heavy_headers_named
 from .merged_weights import pack_merged
 from .one_tensor import PackedTensor
 
@@ -53,6 +54,19 @@ def store_lora(
     cannot be merged, unless it is to be skipped: then it is listed as left out of the source.
     """
     check_storable(checkpoint)
+    with heavy_headers_named(base.checkpoint):
+        return _store(checkpoint, source, base, asked, device, objects, progress)
+
+
+def _store(
+    checkpoint: Checkpoint,
+    source: Source,
+    base: BaseWeights,
+    asked: AskedOfLora,
+    device: str,
+    objects: ObjectStore,
+    progress: Progress,
+) -> StoredObject:
     adapter = read_adapter(checkpoint, asked.configuration)
     infos = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in base.tensors.values()}
     metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .comparing import TensorDifference as TensorDifference
     from .curve import Curve as Curve
     from .curve import Point as Point
+    from .model_names import NamedFile as NamedFile
     from .portable import Exported as Exported
     from .registry import Registry as Registry
     from .repairing import Lost as Lost
@@ -61,6 +62,7 @@ _HOMES = {
     "Lost": ".repairing",
     "Materialized": "..reconstruction.materializing",
     "ModelUsage": ".cleaning",
+    "NamedFile": ".model_names",
     "Point": ".curve",
     "Progress": "..progress",
     "Refusal": ".adding_many",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,14 @@ from ..container.records import Source
 from ..encoding.asked import Asked, ForLossless
 from ..encoding.asked_of_lora import SOURCE_FORMAT, AskedOfLora
 from ..errors import Conflict, InvalidArgument
-from ..fs import storage_errors
 from ..lora import is_lora
 from ..progress import Meter, Progress
 from ..store import ObjectStore, names
 from ..store.fields import MAX_TEXT
 from .chosen_weights import put_as_safetensors, weights_of, with_weights
-from .identity import fingerprint_checkpoint, source_of, unchanging
+from .identity import check_manifest_fits, fingerprint_checkpoint, source_of, unchanging
 from .lossless import attach_residual, residual_of
-from .many_files import own_name
+from .model_names import USUAL_NAMES, ascii_name
 from .opening import open_base
 from .summary import Summary, summary_of
 
@@ -66,6 +64,7 @@ def add_base(
             "Leave --link out, which stores the chosen weights; or save them in a file of their own.",
         )
     with unchanging(path), open_checkpoint(path, weights) as checkpoint:
+        check_manifest_fits(checkpoint)
         manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, catalog)
         if weights is not None:
@@ -239,16 +238,8 @@ def _stored(
 
 
 def name_of(path: Path) -> str:
-    """The model's name where none is given: the path's own.
-
-    Raises `InvalidArgument`, and `StorageError` where nothing is there.
-    """
-    try:
-        return names.check_name("model", own_name(path))
-    except InvalidArgument as error:
-        with contextlib.suppress(ValueError), storage_errors(path):
-            path.stat()  # of a pattern that matched no file, the name is not what is wrong
-        raise InvalidArgument(str(error), "Give the model another name with --name.") from error
+    """The model's name where none is given, made from the path's own. Raises `StorageError`."""
+    return ascii_name(USUAL_NAMES.raw_name(path))
 
 
 def _encode(

@@ -6,7 +6,7 @@ source, base and settings (adding.py), and a version is there as a whole or not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,9 +17,11 @@ from ..encoding.asked import Asked
 from ..errors import DsvdError, InvalidArgument, StorageError
 from ..progress import FILES, Progress
 from ..store import ObjectStore
-from .adding import Addition, add_version, checked_labels, name_of
+from .adding import Addition, add_version, checked_labels
 from .best_base import BaseMatch, best_base, check_some
-from .many_files import Repeat, check_names, checkpoints_in, each_once, is_one_checkpoint
+from .known_models import named_files
+from .many_files import Repeat, checkpoints_in, each_once, is_one_checkpoint
+from .model_names import USUAL_NAMES, NamedFile, NameRule
 from .opening import open_container, read_manifest
 from .report import report
 
@@ -43,6 +45,7 @@ class AddedFile:
 
     `given_back`: whether the registry gives the file, or folder, back to the byte.
     `match`: how the base was found, where none was named. `warnings`, `left_out`: of its report.
+    `own_name`: what the file is called, where its model's name had to be made from that.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class AddedFile:
     warnings: tuple[str, ...] = ()
     left_out: tuple[Omission, ...] = ()
     refusal: Refusal | None = None
+    own_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,15 @@ class Manner:
     lossless: bool = False
     skip_unsupported: bool = False
     weights: str | None = None
+    rule: NameRule = USUAL_NAMES
+
+
+Planned = Callable[[Sequence[NamedFile]], None]
+"""Told the model of each file before the first is added."""
+
+
+def tell_nobody(_: Sequence[NamedFile]) -> None:
+    """The default for `Planned`."""
 
 
 def add_many(
@@ -141,12 +154,13 @@ def add_many(
     catalog: Catalog,
     objects: ObjectStore,
     progress: Progress,
+    planned: Planned = tell_nobody,
 ) -> AddedMany:
-    """Add each file, and the checkpoints in each folder.
+    """Add each file, and the checkpoints in each folder, each as a model of its own.
 
     Raises before anything is computed: `InvalidArgument` for no file at all and what is wrong with
-    the settings, `Conflict` for two files of one name, `NotFound` for a registry without a base, and
-    what is wrong with the only path that was given. Afterwards `StoppedMany` alone.
+    the settings, `NotFound` for a registry without a base, and what is wrong with the only path that
+    was given. Afterwards `StoppedMany` alone.
     """
     checked_labels(manner.tags, manner.note)
     if manner.device != "cpu":
@@ -157,12 +171,16 @@ def add_many(
         check_some(catalog.bases())
     refused: dict[Path, AddedFile] = {}
     files, repeats = _files(list(paths), refused)
-    check_names([path for path in files if path not in refused])
+    named = named_files([path for path in files if path not in refused], manner.rule, catalog)
+    planned(named)
+    of_path = {file.path: file for file in named}
     outcomes: list[AddedFile] = []
     try:
         for number, path in enumerate(files):
             progress(FILES, number, len(files))
-            outcomes.append(refused.get(path) or _outcome(path, manner, catalog, objects, progress))
+            outcomes.append(
+                refused.get(path) or _outcome(of_path[path], manner, catalog, objects, progress)
+            )
         progress(FILES, len(files), len(files))
     except KeyboardInterrupt as error:
         rest = tuple(files[len(outcomes) :])
@@ -189,26 +207,26 @@ def _files(
 
 
 def _outcome(
-    path: Path, manner: Manner, catalog: Catalog, objects: ObjectStore, progress: Progress
+    file: NamedFile, manner: Manner, catalog: Catalog, objects: ObjectStore, progress: Progress
 ) -> AddedFile:
     try:
-        return _added(path, manner, catalog, objects, progress)
+        return _added(file, manner, catalog, objects, progress)
     except DsvdError as error:
-        return _refused(path, error)
+        return _refused(file.path, error)
     except Exception as error:  # whatever one file brings about, the others shall have their turn
-        return _unforeseen(path, error)
+        return _unforeseen(file.path, error)
 
 
 def _added(
-    path: Path, manner: Manner, catalog: Catalog, objects: ObjectStore, progress: Progress
+    file: NamedFile, manner: Manner, catalog: Catalog, objects: ObjectStore, progress: Progress
 ) -> AddedFile:
-    model, base, match = name_of(path), manner.base, None
+    path, base, match = file.path, manner.base, None
     if base is None:
         match = best_base(path, catalog.bases(), objects, manner.weights)
         base = catalog.base(match.sure())
     addition = add_version(
         path,
-        model,
+        file.model,
         base,
         manner.asked,
         manner.device,
@@ -237,6 +255,7 @@ def _added(
         match=match,
         warnings=account.warnings,
         left_out=account.left_out,
+        own_name=file.own if file.is_other else None,
     )
 
 

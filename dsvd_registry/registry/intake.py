@@ -14,7 +14,7 @@ from .bases import Bases
 
 if TYPE_CHECKING:
     from .adding import Addition
-    from .adding_many import AddedMany
+    from .adding_many import AddedMany, Planned
     from .best_base import BaseMatch
     from .curve import Curve
 
@@ -28,6 +28,7 @@ class Intake(Bases):
         *,
         base: str | None = None,
         name: str | None = None,
+        name_from: str | None = None,
         tau: float | None = None,
         max_error: float | None = None,
         budget: int | None = None,
@@ -41,7 +42,9 @@ class Intake(Bases):
         tags: Iterable[str] = (),
         progress: Progress = silent,
     ) -> Addition:
-        """Store a fine-tune of `base` as the next version of the model `name` (default: the stem).
+        """Store a fine-tune of `base` as the next version of the model `name`.
+
+        Without a name it is made from the file's: see "Many files" in the README, and `name_from`.
 
         Without `base`: of the one that `best_base` is sure of.
 
@@ -61,14 +64,21 @@ class Intake(Bases):
         meant, such as "ema", where it has several.
         Raises `CheckpointError`, `BaseMismatch`, `UnsureBase`, `InvalidArgument`, `Conflict`.
         """
-        from .adding import add_version, name_of
+        from .adding import add_version
+        from .known_models import named_files
+        from .model_names import name_rule
 
         path = Path(path)
+        if name is not None and name_from is not None:
+            raise InvalidArgument(
+                "a name is given, and where to take one from", "Give one of them."
+            )
+        rule = name_rule(name_from)
         if base is None:
             base = self.best_base(path, weights=weights).sure()
         return add_version(
             path,
-            name_of(path) if name is None else name,
+            named_files([path], rule, self._catalog)[0].model if name is None else name,
             self.base(base),
             asked(
                 tau=tau,
@@ -94,6 +104,7 @@ class Intake(Bases):
         paths: Iterable[str | Path],
         *,
         base: str | None = None,
+        name_from: str | None = None,
         tau: float | None = None,
         max_error: float | None = None,
         budget: int | None = None,
@@ -106,14 +117,17 @@ class Intake(Bases):
         note: str = "",
         tags: Iterable[str] = (),
         progress: Progress = silent,
+        planned: Planned | None = None,
     ) -> AddedMany:
         """Store each file, and each checkpoint that lies in a folder, as `add` does with one.
 
-        Models are named by the files' stems. A file that is refused does not stop the others; why,
-        stands in what is returned. The same again after a stop goes on where it was.
-        Raises `InvalidArgument`, `Conflict` for two files of one stem, before anything is computed.
+        Each becomes a model, named after its file; `name_from`: "parent", "stem", or a pattern such
+        as "{parent}-{stem}". `planned` is told the names before anything is computed. A file that is
+        refused does not stop the others; why, stands in what is returned. The same again after a stop
+        goes on where it was. Raises `InvalidArgument`, `Conflict` before anything is computed.
         """
-        from .adding_many import Manner, add_many
+        from .adding_many import Manner, add_many, tell_nobody
+        from .model_names import name_rule
 
         wish = asked(
             tau=tau,
@@ -124,8 +138,13 @@ class Intake(Bases):
             lossless=lossless,
         )
         named = None if base is None else self.base(base)
-        manner = Manner(named, wish, device, note, tuple(tags), lossless, skip_unsupported, weights)
-        return add_many(map(Path, paths), manner, self._catalog, self._objects, progress)
+        rule = name_rule(name_from)
+        manner = Manner(
+            named, wish, device, note, tuple(tags), lossless, skip_unsupported, weights, rule
+        )
+        return add_many(
+            map(Path, paths), manner, self._catalog, self._objects, progress, planned or tell_nobody
+        )
 
     def best_base(self, path: str | Path, *, weights: str | None = None) -> BaseMatch:
         """The base that the checkpoint `path` fits best, and how sure that is.

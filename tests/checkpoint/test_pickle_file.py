@@ -378,9 +378,11 @@ def test_damage_in_a_deflated_zip(zipped, name):
     raw = bytearray(zipped.read_bytes())
     raw[local + 30 + len(name) + 3] ^= 0x55
     zipped.write_bytes(raw)
-    with pytest.raises(CheckpointError, match=r"damaged|do not inflate|more than its"):
-        with open_checkpoint(zipped) as checkpoint:
-            checkpoint.read("w")
+    with (
+        pytest.raises(CheckpointError, match=r"damaged|do not inflate|more than its"),
+        open_checkpoint(zipped) as checkpoint,
+    ):
+        checkpoint.read("w")
 
 
 def test_a_deflated_entry_that_is_longer_or_shorter_than_it_says(zipped):
