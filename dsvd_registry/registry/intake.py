@@ -44,7 +44,8 @@ class Intake(Bases):
     ) -> Addition:
         """Store a fine-tune of `base` as the next version of the model `name`.
 
-        Without a name it is made from the file's: see "Many files" in the README, and `name_from`.
+        Without a name it is made from the file's, in ASCII; `name_from` says of what: "parent",
+        "stem", or a pattern such as "{parent}-{stem}".
 
         Without `base`: of the one that `best_base` is sure of.
 

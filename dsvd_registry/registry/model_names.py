@@ -1,6 +1,6 @@
 """Names of models made from those of files and folders: in ASCII, each of its own, the same every time.
 
-The rule (README, "Many files"):
+The rule:
 
 1. A file gives its name without the ending, a folder its name in full. A name that says nothing, such
    as `pytorch_lora_weights`, gives way to that of the folder that it is in. Or a pattern says what.
