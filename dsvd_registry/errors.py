@@ -70,6 +70,10 @@ class ContainerError(DsvdError):
     default_hint = "Restore the file from a copy; `dsvd verify` names every damaged version."
 
 
+class HeaderTooHeavy(ContainerError):
+    """A header that would be more JSON than any reader takes."""
+
+
 class UnsupportedFeature(ContainerError):
     """A valid container that needs something this version of the program lacks."""
 

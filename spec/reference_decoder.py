@@ -184,7 +184,7 @@ def check_kind(value: Any, rules: Mapping[str, Json], what: str) -> None:
 
 RESULT = "model.safetensors"
 CONTENTS = ("tables", "elements", "bytes", "source_header", "files", "components")
-FEATURES = ("fidelity", "packed", "tree")
+FEATURES = ("fidelity", "loose_header", "packed", "tree")
 FRAME = {
     "content": one_of(CONTENTS),
     "parts": [[integer(0), 2, 2], 0, 2**20],
@@ -565,11 +565,17 @@ STALE = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
 ENTRY = {"dtype": TENSOR["dtype"], "shape": TENSOR["shape"], "data_offsets": [integer(0), 2, 2]}
 
 
+def is_loose(data: bytes) -> bool:
+    """White space before the header, or null metadata."""
+    return data[:1] != b"{" or strict_json(data, "a header").get("__metadata__", "") is None
+
+
 def safetensors_header(data: bytes, what: str) -> tuple[dict[str, str], dict[str, Json]]:
     """Metadata and entries, each in the order of the text; the entries fill the data."""
-    need(data[:1] == b"{", f"{what} must begin with a brace")
+    need(data.lstrip(b" \t\n\r")[:1] == b"{", f"{what} must begin with a brace")
     entries = strict_json(data, what)
     metadata = entries.pop("__metadata__", {})
+    metadata = {} if metadata is None else metadata
     strings = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
     need(strings, f"{what}: __metadata__ must be an object of strings")
     for name, entry in entries.items():
@@ -657,6 +663,10 @@ def open_container(container: bytes) -> Opened:
     payload_sha256 = hashlib.sha256(payload).hexdigest()
     need(payload_sha256 == header["payload_sha256"], "the payload has another SHA-256")
     sources = [open_frame(*f, f[0]["raw"]) for f in frames_of(header, payload, "source_header")]
+    loose = any(map(is_loose, sources))
+    need(
+        loose == ("loose_header" in header["requires"]), "requires must hold loose_header if one is"
+    )
     prefixes = [file["prefix"] for file in tree_of(header) if file["kind"] == "tensors"]
     headers: list[bytes | None] = [*sources] or [None]
     opened = Opened(header, payload, list(zip(prefixes, headers, strict=True)))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..closing import Closing
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InvalidArgument
 from ..hashing import sha256
 from ..threads import in_order, threads
 from .mapping import MappedFile
@@ -163,8 +163,8 @@ def shown(name: str) -> str:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put `path` before the message of a `CheckpointError` raised inside."""
+    """Put `path` before the message of a `CheckpointError` or `InvalidArgument` raised inside."""
     try:
         yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}", error.hint) from error
+    except (CheckpointError, InvalidArgument) as error:
+        raise type(error)(f"{path}: {error}", error.hint) from error

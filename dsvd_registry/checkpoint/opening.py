@@ -4,52 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import InvalidArgument
 from .folder import FolderCheckpoint, files_below, is_checkpoint_folder
 from .mapping import MappedFile
 from .model import Checkpoint
+from .other_files import refuse
 from .pickle_file import ZIP_MAGIC, PickleFile
-from .safetensors_file import LENGTH, SafetensorsFile
+from .safetensors_file import BEGINNING, LENGTH, SafetensorsFile
 
 PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-LFS_POINTER = b"version https://git-lfs"
-TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257
 HEAD_BYTES = 512
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     """Open a safetensors file, a file of `torch.save`, whatever its name says, or diffusers' folder.
 
-    Raises `StorageError` if it cannot be read, and `CheckpointError` if it is not a checkpoint or
-    breaks a rule of its format.
+    `weights`: the entry of a file of `torch.save` whose tensors are meant, such as "ema".
+
+    Raises `StorageError` if it cannot be read, `CheckpointError` if it is not a checkpoint or breaks
+    a rule of its format, and `InvalidArgument` for `weights` of what has no entries.
     """
     if is_checkpoint_folder(path):
+        _check_no_choice(path, weights, "a folder")
         return FolderCheckpoint(path, *files_below(path))
     file = MappedFile(path)
     try:
-        return _kind(file)(file)
+        head = bytes(file.view(0, min(HEAD_BYTES, file.size)))
+        # First, because the length in front of a header may begin like a pickle.
+        if BEGINNING.match(head, LENGTH.size):
+            _check_no_choice(path, weights, "a safetensors file")
+            return SafetensorsFile(file)
+        if head.startswith((ZIP_MAGIC, *PICKLE_PROTOCOLS)):
+            return PickleFile(file, weights)
+        raise refuse(path, head)
     except BaseException:
         file.close()
         raise
 
 
-def _kind(file: MappedFile) -> type[SafetensorsFile] | type[PickleFile]:
-    head = bytes(file.view(0, min(HEAD_BYTES, file.size)))
-    # First, because the length in front of a header may begin like a pickle.
-    if head[LENGTH.size : LENGTH.size + 1] == b"{":
-        return SafetensorsFile
-    if head.startswith((ZIP_MAGIC, *PICKLE_PROTOCOLS)):
-        return PickleFile
-    if head.startswith(LFS_POINTER):
-        raise CheckpointError(
-            f"{file.path} is a Git LFS pointer, not the file that it stands for",
-            "Run `git lfs pull` in that repository.",
+def _check_no_choice(path: Path, weights: str | None, what: str) -> None:
+    if weights is not None:
+        raise InvalidArgument(
+            f"{path} is {what}, which has no entries to choose {weights!r} from",
+            "Leave --weights out: it is for files of torch.save.",
         )
-    if head[TAR_MAGIC_OFFSET:].startswith(TAR_MAGIC):
-        raise CheckpointError(
-            f"{file.path} is a tar archive, as torch wrote them before 0.1.10",
-            "Load it with torch and save it again.",
-        )
-    raise CheckpointError(
-        f"{file.path} is not a checkpoint: expected safetensors or a torch pickle"
-    )

@@ -6,6 +6,7 @@ import io
 from types import MappingProxyType
 
 from ..errors import CheckpointError
+from .deflated import Deflated, Inflated
 from .mapping import MappedFile
 from .model import CheckpointFile, Copier, check_count, check_shape, naming, shown
 from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle, steps_allowed
@@ -13,7 +14,7 @@ from .pickle_values import StorageRef, TensorRef
 from .state_dict import select_state_dict
 from .strided import check_strided, gather, is_contiguous
 from .tensor_info import TensorInfo
-from .torch_archive import TorchArchive
+from .torch_archive import Entry, TorchArchive, content_of
 from .torch_legacy import LegacyFile
 from .torch_storages import Extent
 
@@ -26,18 +27,22 @@ MAX_BYTES_OF_A_BYTE = 16  # of the file, where its tensors take over FREE_BYTES
 class PickleFile(CheckpointFile):
     """An open checkpoint of torch, as a zip archive (since 1.6) or in the legacy format.
 
-    Raises `CheckpointError` for a file that is not one, is damaged, or has no clear state dict.
+    `weights`: the entry of its value that is the state dict; None for the one that is clear.
+
+    Raises `CheckpointError` for a file that is not one, is damaged, or has no clear state dict, and
+    `InvalidArgument` for an entry that it lacks.
     """
 
     format = "pickle"
     header = None
 
-    def __init__(self, file: MappedFile) -> None:
+    def __init__(self, file: MappedFile, weights: str | None = None) -> None:
         super().__init__(file)
         self._sound: set[Extent] = set()
+        self._inflated = Inflated(file)
         with naming(file.path):
             pickled, self._storages = _open(file)
-            state_dict = select_state_dict(pickled, steps_allowed(file.size))
+            state_dict = select_state_dict(pickled, steps_allowed(file.size), weights)
             self._refs, self.left_out = state_dict.tensors, state_dict.left_out
             check_count(len(self._refs))
             self.tensors = MappingProxyType(
@@ -47,8 +52,7 @@ class PickleFile(CheckpointFile):
 
     def read(self, name: str) -> memoryview:
         ref = self._refs[name]
-        part = self._sound_part(ref)
-        storage = self._file.view(part.start, part.end)
+        storage = self._storage(ref)
         if is_contiguous(ref.shape, ref.strides):
             start = ref.offset * ref.kind.itemsize
             return storage[start : start + self.tensors[name].nbytes]
@@ -56,53 +60,63 @@ class PickleFile(CheckpointFile):
 
     def copier(self, name: str) -> Copier:
         ref = self._refs[name]
-        if not is_contiguous(ref.shape, ref.strides):
+        extent = self._storages[ref.storage.key]
+        if isinstance(extent, Deflated) or not is_contiguous(ref.shape, ref.strides):
             return super().copier(name)
-        start = self._sound_part(ref).start + ref.offset * ref.kind.itemsize
+        self._check_sound(extent)
+        start = extent.start + _part(ref.storage, extent)[0] + ref.offset * ref.kind.itemsize
         return lambda first, memory: self._file.copy(start + first, memory)
 
     def release(self, name: str) -> None:
         extent = self._storages[self._refs[name].storage.key]
         self._file.release(extent.start, extent.end)
 
+    def close(self) -> None:
+        self._inflated.let_go()
+        super().close()
+
     def _check_total(self) -> None:
         total = sum(info.nbytes for info in self.tensors.values())
         if total > FREE_BYTES + MAX_BYTES_OF_A_BYTE * self._file.size:
             raise CheckpointError(f"its tensors take {total} bytes, far more than the file has")
 
-    def _sound_part(self, ref: TensorRef) -> Extent:
+    def _storage(self, ref: TensorRef) -> memoryview:
         """The storage of a tensor, or its view of it; the file's checksum of it has been compared."""
         extent = self._storages[ref.storage.key]
+        start, end = _part(ref.storage, extent)
+        if isinstance(extent, Deflated):
+            with naming(self.path):
+                return self._inflated.bytes_of(extent)[start:end]
+        self._check_sound(extent)
+        return self._file.view(extent.start + start, extent.start + end)
+
+    def _check_sound(self, extent: Extent) -> None:
         if extent not in self._sound:
             with naming(self.path):
                 extent.check(self._file)
             self._sound.add(extent)
-        return _part(ref.storage, extent)
 
     def _describe(self, name: str, ref: TensorRef) -> TensorInfo:
         assert ref.kind.dtype is not None  # or it would be an UnreadableTensor
         info = TensorInfo(name, ref.kind.dtype, check_shape(name, ref.shape))
-        part = _part(ref.storage, self._storages[ref.storage.key])
+        start, end = _part(ref.storage, self._storages[ref.storage.key])
         try:
-            check_strided(ref.shape, ref.strides, ref.offset, ref.kind.itemsize, part.size)
+            check_strided(ref.shape, ref.strides, ref.offset, ref.kind.itemsize, end - start)
         except CheckpointError as error:
             raise CheckpointError(f"tensor {shown(name)}: {error}") from error
         return info
 
 
-def _open(file: MappedFile) -> tuple[Pickled, dict[str, Extent]]:
+def _open(file: MappedFile) -> tuple[Pickled, dict[str, Entry]]:
     """The pickle, and the storages of all its tensors by their keys."""
     if file.view(0, min(file.size, len(ZIP_MAGIC))) == ZIP_MAGIC:
         archive = TorchArchive(file)
         extent = archive.pickle
         if extent.size > MAX_PICKLE_BYTES:
             raise CheckpointError(f"its data.pkl has {extent.size} bytes")
-        extent.check(file)
-        pickled = read_pickle(
-            io.BytesIO(file.view(extent.start, extent.end)), steps_allowed(file.size)
-        )
+        pickled = read_pickle(io.BytesIO(content_of(extent, file)), steps_allowed(file.size))
         sizes = _sizes(pickled)
-        extents = {key: archive.storage(key) for key in sizes}
+        extents: dict[str, Entry] = {key: archive.storage(key) for key in sizes}
     else:
         legacy = LegacyFile(file)
         pickled = legacy.pickled
@@ -111,7 +125,7 @@ def _open(file: MappedFile) -> tuple[Pickled, dict[str, Extent]]:
         itemsizes: dict[str, int] = {}
         for storage in pickled.storages:
             itemsizes.setdefault(storage.key, storage.kind.itemsize)
-        extents = legacy.storages(itemsizes)
+        extents = dict(legacy.storages(itemsizes))
     for key, size in sizes.items():
         if extents[key].size != size:
             raise CheckpointError(
@@ -130,10 +144,10 @@ def _sizes(pickled: Pickled) -> dict[str, int]:
     return sizes
 
 
-def _part(storage: StorageRef, extent: Extent) -> Extent:
-    """The bytes of the storage, or of the view of it, that the reference means."""
-    start = extent.start + storage.first * storage.kind.itemsize
+def _part(storage: StorageRef, extent: Entry) -> tuple[int, int]:
+    """From which of its bytes to which the reference means: all of the storage, or a view of it."""
+    start = storage.first * storage.kind.itemsize
     end = start + storage.count * storage.kind.itemsize
-    if end > extent.end:
+    if end > extent.size:
         raise CheckpointError(f"a view of its storage {shown(storage.key)} is longer than that is")
-    return Extent(start, end)
+    return start, end

@@ -8,6 +8,7 @@ of dtypes that torch lacks are needed, and each fault is to have its own message
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from .tensor_info import TensorInfo
 LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 16 << 20
 METADATA_KEY = "__metadata__"
+BEGINNING = re.compile(rb"[ \t\n\r]*\{")  # the library takes white space in front, too
 ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 
 
@@ -75,7 +77,7 @@ class SafetensorsFile(CheckpointFile):
 def parse_header(
     header: bytes, data_size: int | None = None
 ) -> tuple[dict[str, str] | None, dict[str, Entry]]:
-    """The metadata (None if the header has none) and the tensors of a header, in its order.
+    """The metadata (None if the header has none, or null) and the tensors of a header, in its order.
 
     `data_size` is the number of bytes that follow the header; without it the header is only held
     to agree with itself. Raises `CheckpointError` for every rule that it breaks.
@@ -84,7 +86,7 @@ def parse_header(
         raise CheckpointError(f"its header has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
     if weight(header) > MAX_WEIGHT:
         raise CheckpointError(f"its header holds too much: it weighs {weight(header)}")
-    if not header.startswith(b"{"):
+    if BEGINNING.match(header) is None:
         raise CheckpointError("its header does not begin with '{'")
     document = _load_json(header)
     metadata = _metadata(document.pop(METADATA_KEY)) if METADATA_KEY in document else None
@@ -92,6 +94,16 @@ def parse_header(
     entries = {name: _entry(name, value) for name, value in document.items()}
     _check_cover(entries.values(), data_size)
     return metadata, entries
+
+
+def is_loose(header: bytes) -> bool:
+    """Whether a valid header has white space before it, or null for its metadata.
+
+    The library takes both; only a container with the feature `loose_header` holds such a header.
+    """
+    if not header.startswith(b"{"):
+        return True
+    return b"null" in header and _load_json(header).get(METADATA_KEY, "") is None
 
 
 def _header_bytes(file: MappedFile) -> bytes:
@@ -146,7 +158,9 @@ def _no_float(text: str) -> object:
     raise CheckpointError(f"its header has the number {text[:40]}, which is not an integer")
 
 
-def _metadata(value: object) -> dict[str, str]:
+def _metadata(value: object) -> dict[str, str] | None:
+    if value is None:
+        return None
     if not isinstance(value, dict):
         raise CheckpointError(f"{METADATA_KEY} is not an object")
     for key, text in value.items():

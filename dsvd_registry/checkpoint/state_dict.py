@@ -2,16 +2,17 @@
 
 The state dict is the mapping under the key "state_dict" if that holds tensors; else the value
 itself if it is a mapping that holds tensors directly; else the only mapping in it that does (or,
-if none does directly, that does further inside). Mappings inside it are joined with ".".
+if none does directly, that does further inside). An entry may be chosen by its name instead, such as
+"ema". Mappings inside it are joined with ".".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InvalidArgument
 from .model import MAX_NAME_BYTES, LeftOut, check_name, shown
 from .pickle_machine import Pickled
 from .pickle_values import Global, TensorRef, UnreadableTensor
@@ -33,11 +34,12 @@ class StateDict:
     left_out: tuple[LeftOut, ...]
 
 
-def select_state_dict(pickled: Pickled, most_steps: int) -> StateDict:
-    """The state dict of a pickled value.
+def select_state_dict(pickled: Pickled, most_steps: int, weights: str | None = None) -> StateDict:
+    """The state dict of a pickled value; with `weights` the one under that key of it.
 
     Raises `CheckpointError` if there is none or several, for two tensors of one name, for names
-    over the limits, and for values that nest more than 64 deep (so also for ones in themselves).
+    over the limits, and for values that nest more than 64 deep (so also for ones in themselves);
+    `InvalidArgument` where nothing with tensors is under the key.
     `most_steps`: of names, of which a small pickle may make many; see `steps_allowed`.
     """
     root = pickled.value
@@ -46,7 +48,7 @@ def select_state_dict(pickled: Pickled, most_steps: int) -> StateDict:
     tensors: dict[str, TensorRef] = {}
     left_out: list[LeftOut] = []
     reached = set()
-    for name, value in _flatten(_choose(root), most_steps):
+    for name, value in _flatten(_chosen(root, weights), most_steps):
         if isinstance(value, Tensor):
             reached.add(id(value))
         if isinstance(value, TensorRef):
@@ -70,6 +72,19 @@ def select_state_dict(pickled: Pickled, most_steps: int) -> StateDict:
     return StateDict(tensors, tuple(left_out))
 
 
+def _chosen(root: dict[object, object], weights: str | None) -> dict[object, object]:
+    if weights is None:
+        return _choose(root)
+    named = root.get(weights)
+    if isinstance(named, dict) and _holds_tensors(named):
+        return named
+    there = [key for key, item in root.items() if isinstance(item, dict) and _holds_tensors(item)]
+    raise InvalidArgument(
+        f"it has no state dict under the name {shown(weights)}",
+        f"Those that it has: {_listed(there)}." if there else "It has none under any name.",
+    )
+
+
 def _choose(root: dict[object, object]) -> dict[object, object]:
     named = root.get("state_dict")
     if isinstance(named, dict) and _holds_tensors(named):
@@ -82,9 +97,16 @@ def _choose(root: dict[object, object]) -> dict[object, object]:
         if len(found) == 1:
             return found[0][1]
         if found:
-            names = ", ".join(shown(_clean(key)) for key, _ in found)
-            raise CheckpointError(f"it holds several state dicts: {names}", UNCLEAR_HINT)
+            names = [key for key, _ in found]
+            raise CheckpointError(
+                f"it holds several state dicts: {_listed(names)}",
+                f"Choose one with --weights, such as --weights {_clean(names[-1])}.",
+            )
     raise CheckpointError("it holds no state dict: no mapping in it has tensors", UNCLEAR_HINT)
+
+
+def _listed(keys: Sequence[object]) -> str:
+    return ", ".join(shown(_clean(key)) for key in keys)
 
 
 def _holds_directly(mapping: dict[object, object]) -> bool:

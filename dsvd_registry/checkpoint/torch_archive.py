@@ -1,7 +1,7 @@
 """The zip archive that `torch.save` writes since 1.6.
 
     NAME/data.pkl      the pickle
-    NAME/data/KEY      the bytes of each storage, stored and not compressed
+    NAME/data/KEY      the bytes of each storage, stored and not compressed by torch itself
     NAME/byteorder     "little" (absent before 2.1)
 
 The standard library finds the entries; where their data begins stands only in the local headers,
@@ -16,6 +16,7 @@ import zipfile
 from typing import IO, cast
 
 from ..errors import CheckpointError
+from .deflated import Deflated, check_growth
 from .mapping import MappedFile, Window
 from .model import MAX_TENSORS, shown
 from .torch_storages import Extent
@@ -29,6 +30,9 @@ ENCRYPTED = 0x1
 SIZES_FOLLOW = 0x8
 UTF8_NAME = 0x800
 ZIP64_SIZE = 0xFFFFFFFF
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that torch reads
+
+Entry = Extent | Deflated
 
 
 class TorchArchive:
@@ -39,6 +43,7 @@ class TorchArchive:
 
     def __init__(self, file: MappedFile) -> None:
         extents = _entries(file)
+        check_growth((one for one in extents.values() if isinstance(one, Deflated)), file)
         pickles = [name for name in extents if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
             raise CheckpointError(f"it is a zip archive with {len(pickles)} data.pkl, not with one")
@@ -56,19 +61,26 @@ class TorchArchive:
         }
         order = extents.get(folder + "byteorder")
         if order is not None and (
-            order.size > MAX_BYTEORDER_BYTES
-            or bytes(file.view(order.start, order.end)) != b"little"
+            order.size > MAX_BYTEORDER_BYTES or content_of(order, file) != b"little"
         ):
             raise CheckpointError("it was saved on a machine that is not little-endian")
 
-    def storage(self, key: str) -> Extent:
+    def storage(self, key: str) -> Entry:
         """The bytes of a storage. Raises `CheckpointError` if the archive lacks it."""
         if key not in self._storages:
             raise CheckpointError(f"it lacks the storage {shown(key)}")
         return self._storages[key]
 
 
-def _entries(file: MappedFile) -> dict[str, Extent]:
+def content_of(entry: Entry, file: MappedFile) -> bytes:
+    """A small entry's bytes, compared with their CRC-32. Raises `CheckpointError` for damage."""
+    if isinstance(entry, Deflated):
+        return entry.inflate(file).tobytes()
+    entry.check(file)
+    return bytes(file.view(entry.start, entry.end))
+
+
+def _entries(file: MappedFile) -> dict[str, Entry]:
     window = cast(IO[bytes], Window(file, 0, file.size, MAX_DIRECTORY_BYTES))
     try:
         with zipfile.ZipFile(window) as archive:
@@ -82,14 +94,15 @@ def _entries(file: MappedFile) -> dict[str, Extent]:
         struct.error,
     ) as error:
         raise CheckpointError(f"it is a truncated or damaged zip archive: {error}") from error
-    extents: dict[str, Extent] = {}
+    extents: dict[str, Entry] = {}
     for entry in found:
         if entry.filename in extents:
             raise CheckpointError(f"its zip archive has the entry {shown(entry.filename)} twice")
         try:
             extents[entry.filename] = _extent(file, entry, directory)
         except CheckpointError as error:
-            raise CheckpointError(f"its zip entry {shown(entry.filename)} {error}") from error
+            what = f"its zip entry {shown(entry.filename)} {error}"
+            raise CheckpointError(what, error.hint) from error
     in_order = sorted(extents.values(), key=lambda extent: (extent.start, extent.end))
     for one, other in itertools.pairwise(in_order):
         if other.start < one.end:
@@ -97,11 +110,17 @@ def _entries(file: MappedFile) -> dict[str, Extent]:
     return extents
 
 
-def _extent(file: MappedFile, entry: zipfile.ZipInfo, directory: int) -> Extent:
+def _extent(file: MappedFile, entry: zipfile.ZipInfo, directory: int) -> Entry:
     if entry.flag_bits & ENCRYPTED:
         raise CheckpointError("is encrypted")
-    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-        raise CheckpointError("is compressed, which torch.save never does")
+    if entry.compress_type not in METHODS:
+        raise CheckpointError(
+            "is compressed in a way that torch does not read",
+            "Save it again with torch.save, or as safetensors.",
+        )
+    is_stored = entry.compress_type == zipfile.ZIP_STORED
+    if is_stored and entry.compress_size != entry.file_size:
+        raise CheckpointError("is compressed by its sizes, and stored by its method")
     header = entry.header_offset
     if not 0 <= header <= directory - LOCAL_HEADER.size:
         raise CheckpointError("begins outside the file")
@@ -109,17 +128,19 @@ def _extent(file: MappedFile, entry: zipfile.ZipInfo, directory: int) -> Extent:
         file.view(header, header + LOCAL_HEADER.size)
     )
     start = header + LOCAL_HEADER.size + name_size + extra_size
-    end = start + entry.file_size
-    if magic != LOCAL_MAGIC or method != zipfile.ZIP_STORED or flags & ENCRYPTED:
+    end = start + entry.compress_size
+    if magic != LOCAL_MAGIC or method != entry.compress_type or flags & ENCRYPTED:
         raise CheckpointError("has another header than the directory says")
     if end > directory:
         raise CheckpointError("ends outside the file")
     # Writers that stream leave the sizes to the directory; zip64 keeps them elsewhere.
-    if not flags & SIZES_FOLLOW and any(
-        found not in (entry.file_size, ZIP64_SIZE) for found in (stored, size)
+    if not flags & SIZES_FOLLOW and (
+        stored not in (entry.compress_size, ZIP64_SIZE) or size not in (entry.file_size, ZIP64_SIZE)
     ):
         raise CheckpointError("has another size than the directory says")
     name = bytes(file.view(header + LOCAL_HEADER.size, header + LOCAL_HEADER.size + name_size))
     if name.decode("utf-8" if flags & UTF8_NAME else "cp437", "replace") != entry.orig_filename:
         raise CheckpointError("has another name than the directory says")
-    return Extent(start, end, entry.CRC)
+    if is_stored:
+        return Extent(start, end, entry.CRC)
+    return Deflated(start, end, entry.file_size, entry.CRC)

@@ -15,7 +15,7 @@ from .account import print_account, warn
 from .documents import print_document, version_document
 from .failures import INTERRUPTED
 from .listing import listed
-from .many import many_document, print_many, warn_of_many
+from .many import many_document, print_many, print_plan, warn_of_many
 from .matches import print_match
 from .options import common_options, open_registry
 from .progress import shown_progress
@@ -38,7 +38,13 @@ from .versions import print_lossless
     metavar="NAME",
     help="The base that FILE is a fine-tune of.  [default: the one that fits best, if that is sure]",
 )
-@click.option("--name", help="The model to add a version to. Default: FILE without its ending.")
+@click.option("--name", help="The model to add a version to. Default: made from FILE's name.")
+@click.option(
+    "--name-from",
+    metavar="WHERE",
+    help="Make names of models from: parent, stem, or a pattern such as {parent}-{stem}."
+    "  [default: the stem; of one that says nothing, such as pytorch_lora_weights, the parent]",
+)
 @click.option(
     "--tau",
     type=float,
@@ -82,6 +88,11 @@ from .versions import print_lossless
     is_flag=True,
     help="Of a LoRA file leave out, and list, what cannot be merged into weights.",
 )
+@click.option(
+    "--weights",
+    metavar="ENTRY",
+    help="The entry of a torch file whose tensors are meant, such as ema, where it has several.",
+)
 @click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
 @common_options
@@ -93,6 +104,7 @@ def add(
     listing: Path | None,
     base: str | None,
     name: str | None,
+    name_from: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -104,23 +116,33 @@ def add(
 
     With --lossless a version that is there already, made of the same file, is made lossless.
 
-    Several FILEs, or a folder of them, become a model each, named by their stems. One that is refused
-    does not stop the others: the summary says why, and the exit code is 0 if every file is in,
-    otherwise that of the first refusal. The same command again goes on after a stop.
+    Several FILEs, or a folder of them, become a model each, named after their files: in ASCII, no two
+    alike. One that is refused does not stop the others: the summary says why, and the exit code is 0
+    if every file is in, otherwise that of the first refusal. The same command again goes on after a
+    stop.
 
     Without --base, each FILE is compared with the bases by names, shapes and a sample of weights.
     """
     if listing is None and len(files) == 1 and is_one_checkpoint(files[0]):
+        settings["name_from"] = name_from
         _add_one(files[0], base, name, settings, as_json=as_json)
         return
     if name is not None:
         raise InvalidArgument(
-            "--name is given, and not one file alone", "Leave it out: stems are the names."
+            "--name is given, and not one file alone",
+            "Leave it out, or say with --name-from where names come from.",
         )
     paths = (*files, *(() if listing is None else listed(listing)))
     try:
         with open_registry() as registry, shown_progress() as progress:
-            found = registry.add_many(paths, base=base, progress=progress, **settings)
+            found = registry.add_many(
+                paths,
+                base=base,
+                name_from=name_from,
+                progress=progress,
+                planned=print_plan,
+                **settings,
+            )
     except StoppedMany as stopped:
         _tell_many(stopped.found, INTERRUPTED, as_json=as_json)
         raise
@@ -142,7 +164,7 @@ def _add_one(
     match = None
     with open_registry() as registry, shown_progress() as progress:
         if base is None:
-            match = registry.best_base(file)
+            match = registry.best_base(file, weights=settings["weights"])
             base = match.sure()
         addition = registry.add(file, base=base, name=name, progress=progress, **settings)
         report = registry.report(addition.ref)

@@ -30,14 +30,19 @@ def base() -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--link", is_flag=True, help="Leave the file where it is, instead of copying it.")
+@click.option(
+    "--weights",
+    metavar="ENTRY",
+    help="The entry of a torch file whose tensors are meant, such as ema; it is stored alone.",
+)
 @common_options
-def add(name: str, file: Path, link: bool, as_json: bool) -> None:
+def add(name: str, file: Path, link: bool, weights: str | None, as_json: bool) -> None:
     """Register a full checkpoint as a base.
 
     FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run.
     """
     with open_registry() as registry, shown_progress() as progress:
-        found = registry.add_base(name, file, link=link, progress=progress)
+        found = registry.add_base(name, file, link=link, weights=weights, progress=progress)
     if as_json:
         print_document(found)
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..registry import AddedFile, AddedMany
+from ..registry import AddedFile, AddedMany, NamedFile
 from . import figures
 from .documents import plain
 from .matches import how_sure
@@ -21,6 +21,18 @@ OUTCOMES = {
     "upgraded": "made lossless",
     "refused": "refused",
 }
+
+
+def print_plan(named: Sequence[NamedFile]) -> None:
+    """Say on stderr, before the work, which models are called otherwise than their files."""
+    others = [file for file in named if file.is_other]
+    if not others:
+        return
+    click.echo(
+        f"names of models that are not their files' ({len(others)} of {len(named)}):", err=True
+    )
+    for file in others:
+        click.echo(printable(f"  {file.model}: {file.path}"), err=True)
 
 
 def print_many(found: AddedMany) -> None:

@@ -74,7 +74,7 @@ class Plan:
     """Levels for the tensors of `surveys`."""
 
     def __init__(self, surveys: Sequence[Survey]) -> None:
-        longest = max((len(survey.singular_values) for survey in surveys), default=0)
+        longest = max([1, *(len(survey.singular_values) for survey in surveys)])
         self._values = torch.zeros(len(surveys), longest, dtype=torch.float64, device="cpu")
         for row, survey in zip(self._values, surveys, strict=True):
             row[: len(survey.singular_values)] = survey.singular_values

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, assert_never, get_args
 
 from .. import canonical
 from ..codec.figures import delta_figures, low_rank_figures
-from ..errors import ContainerError, UnsupportedFeature
+from ..errors import ContainerError, HeaderTooHeavy, UnsupportedFeature
 from ..hashing import sha256
 from ..layouts.view import VIEW_KINDS
 from . import limits
@@ -36,11 +36,8 @@ from .tree import parse_tree, tree_object
 
 
 def header_json(header: Header) -> bytes:
-    """The canonical JSON of `header`. Raises `ContainerError` for more than a reader would take."""
-    try:
-        return canonical.encode(_header_object(header))
-    except canonical.NotCanonical as error:
-        raise ContainerError(f"the header would be {error}") from error
+    """The canonical JSON of `header`. Raises `HeaderTooHeavy` for more than a reader would take."""
+    return _canonical(_header_object(header))
 
 
 def content_digest(header: Header) -> str:
@@ -48,10 +45,18 @@ def content_digest(header: Header) -> str:
 
     It names a container's content from inside the files that it gives, whose own digests stand in
     `results`: no digest can contain itself. The payload's SHA-256 is part of it.
+    Raises `HeaderTooHeavy` as `header_json` does.
     """
     value = _header_object(header)
     del value["results"]
-    return sha256(canonical.encode(value))
+    return sha256(_canonical(value))
+
+
+def _canonical(value: Any) -> bytes:
+    try:
+        return canonical.encode(value)
+    except canonical.NotCanonical as error:
+        raise HeaderTooHeavy(f"the header would be {error}") from error
 
 
 def parse_header(data: bytes, payload_offset: int) -> Header:
@@ -94,6 +99,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
             )
         ),
         packed="packed" in requires,
+        loose_header="loose_header" in requires,
         tree=parse_tree(fields, is_named="tree" in requires),
     )
     for part in (fields, base, source):

@@ -36,7 +36,8 @@ MAX_NAME_BYTES = 4096
 MAX_FILES = 1 << 14
 MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: what JSON readers keep exactly
 
-FEATURES = frozenset({"fidelity", "packed", "tree"})  # names that `requires` may hold
+# Names that `requires` may hold.
+FEATURES = frozenset({"fidelity", "loose_header", "packed", "tree"})
 
 
 def shape_fits(shape: Iterable[int]) -> bool:

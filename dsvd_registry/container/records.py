@@ -205,6 +205,7 @@ class Header:
 
     `packed`: rows of integers are laid out by the feature of this name. `tree`: the files of a
     result that is a folder, sorted by the UTF-8 bytes of their paths; None for a single file.
+    `loose_header`: a source header has white space before it, or null for its metadata.
     """
 
     base_digest: str
@@ -218,12 +219,14 @@ class Header:
     results: tuple[Result, ...]
     packed: bool = False
     tree: tuple[TreeFile, ...] | None = None
+    loose_header: bool = False
 
     @property
     def requires(self) -> tuple[str, ...]:
         """The features that a reader must have, ascending. They follow from the rest."""
         used = {
             "fidelity": self.encoding.fidelity is not None,
+            "loose_header": self.loose_header,
             "packed": self.packed,
             "tree": self.tree is not None,
         }

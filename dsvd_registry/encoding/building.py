@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..checkpoint import Checkpoint, LeftOut, TensorInfo
 from ..checkpoint.layout import canonical_layout, kept_layout
+from ..checkpoint.safetensors_file import is_loose
 from ..codec.in_order import in_order
 from ..container import limits
 from ..container.reader import Container
@@ -111,6 +112,7 @@ def closed(
         results=(),
         packed=True,
         tree=tree,
+        loose_header=any(map(is_loose, headers)),
     )
     return replace(header, results=undigested(header, headers))
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..checkpoint import Checkpoint, TensorInfo
-from ..checkpoint.dtypes import DELTA_DTYPES
 from ..container.records import BaseTensor, RawReason, View
 from ..errors import BaseMismatch
-from ..layouts import Correspondence, describe, map_names
+from ..layouts import Correspondence, NameMap, can_be_same, describe, lacks_delta, map_names
 from ..reconstruction.base_weights import BaseWeights
 
 
@@ -28,7 +27,7 @@ class Counterpart:
 
 @dataclass(frozen=True)
 class Counterparts:
-    """Of every tensor of a fine-tune its counterpart, or why it has none."""
+    """Of every tensor of a fine-tune its counterpart, or why no delta to one can be taken."""
 
     found: Mapping[str, Counterpart]
     reasons: Mapping[str, RawReason]
@@ -37,7 +36,8 @@ class Counterparts:
 def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts:
     """From names, dtypes and shapes alone.
 
-    Raises `BaseMismatch` for a base of another family, and for one that has no counterpart at all.
+    Raises `BaseMismatch` for a base of another family, and for one to which nothing corresponds;
+    that what corresponds has no delta (quantised weights) is no reason to refuse it.
     """
     there = base.tensors
     names = map_names(there, checkpoint.tensors)
@@ -49,14 +49,22 @@ def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts
             found[one.tensor] = counterpart
         else:
             reasons[one.tensor] = counterpart
-    if not found:
-        some = ", ".join(repr(name) for name in list(checkpoint.tensors)[:3]) or "none at all"
+    if not names.correspondences:
         raise BaseMismatch(
             f"{checkpoint.path} ({describe(checkpoint.tensors)}) shares no tensor with the base "
-            f"{base.name!r} ({describe(there)}): it has {some}",
+            f"{base.name!r} ({describe(there)}): {_lacking(checkpoint, names)}",
             "Give the base that the checkpoint was fine-tuned from.",
         )
     return Counterparts(found, reasons)
+
+
+def _lacking(checkpoint: Checkpoint, names: NameMap) -> str:
+    other_shapes = [one.tensor for one in names.unmatched if one.reason == "shape"]
+    if other_shapes:
+        some = ", ".join(repr(name) for name in other_shapes[:3])
+        return f"{len(other_shapes)} have its names, and other shapes, such as {some}"
+    some = ", ".join(repr(name) for name in list(checkpoint.tensors)[:3]) or "none at all"
+    return f"it has {some}"
 
 
 def _counterpart(
@@ -66,9 +74,10 @@ def _counterpart(
     viewed = names.view.shape([tensor.shape for tensor in tensors])
     longer = len(info.shape) == len(viewed) and info.shape[:1] > viewed[:1]
     new_rows = info.shape[0] - viewed[0] if longer else 0
-    dtypes = {info.dtype, *(tensor.dtype for tensor in tensors)}
-    if (new_rows or len(dtypes) > 1) and not dtypes <= set(DELTA_DTYPES):
-        return "dtype" if info.dtype not in DELTA_DTYPES else "base_dtype"
+    dtypes = [tensor.dtype for tensor in tensors]
+    reason = lacks_delta(info.dtype, dtypes)
+    if reason is not None and (new_rows or not can_be_same(info.dtype, dtypes)):
+        return reason
     shape = (info.shape[0] - new_rows, *info.shape[1:]) if new_rows else info.shape
     return Counterpart(
         tensors, View(names.view.kind, names.view.first, names.view.rows), shape, new_rows

@@ -35,6 +35,7 @@ from ..residual.run import ELEMENTS, encode_run
 from ..residual.writer import ResidualWriter, StoredFrame, component_frames, run_frame
 from ..store import ObjectStore, StoredObject
 from ..threads import in_order, threads
+from .header_weight import heavy_headers_named
 from .packing import component_table
 
 ELEMENTS_AT_ONCE = (
@@ -62,6 +63,13 @@ def store_residual(
 
     Raises `BaseMismatch` for a damaged base, `ContainerError`, `CheckpointError`, `StorageError`.
     """
+    with heavy_headers_named(checkpoint):
+        return _store(checkpoint, lossy, device, objects, progress)
+
+
+def _store(
+    checkpoint: Checkpoint, lossy: Lossy, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
     header = lossy.container.header
     # A base that is damaged shows in the check, where every tensor of it is compared.
     result = Reconstruction(lossy.container, lossy.base.unproven(), header.encoding.tau)

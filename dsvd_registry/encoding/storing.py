@@ -14,6 +14,7 @@ from ..store import ObjectStore, StoredObject
 from .asked import Asked, ByBudget, ByError, ByTau, ForLossless
 from .building import check_storable, encoded, store
 from .fine import Fine
+from .header_weight import check_header_fits, heavy_headers_named
 from .levelling import store_by_budget, store_by_error
 from .one_tensor import Codec, PackedTensor
 from .stored_tau import stored_tau, with_tau_rank
@@ -28,17 +29,19 @@ def store_fine_tune(
     `CheckpointError`, `StorageError`.
     """
     check_storable(fine.checkpoint)
-    match asked:
-        case ByTau():
-            return _store_by_tau(fine, asked, device, objects, progress)
-        case ByError():
-            return store_by_error(fine, asked, device, objects, progress)
-        case ByBudget():
-            return store_by_budget(fine, asked, device, objects, progress)
-        case ForLossless():
-            return _store_for_lossless(fine, device, objects, progress)
-        case _:
-            assert_never(asked)
+    check_header_fits(fine)
+    with heavy_headers_named(fine.checkpoint):
+        match asked:
+            case ByTau():
+                return _store_by_tau(fine, asked, device, objects, progress)
+            case ByError():
+                return store_by_error(fine, asked, device, objects, progress)
+            case ByBudget():
+                return store_by_budget(fine, asked, device, objects, progress)
+            case ForLossless():
+                return _store_for_lossless(fine, device, objects, progress)
+            case _:
+                assert_never(asked)
 
 
 def _store_by_tau(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..checkpoint import Checkpoint, LeftOut
 from ..checkpoint.layout import canonical_layout
-from ..checkpoint.safetensors_file import parse_header
+from ..checkpoint.safetensors_file import is_loose, parse_header
 from ..codec.encode import Settings
 from ..codec.in_order import in_order
 from ..container.records import (
@@ -34,6 +34,7 @@ from .building import Draft, add_parts, check_storable, omission, store, undiges
 from .counterparts import Counterparts
 from .fine import Fine
 from .folders import add_source_headers, source_headers, tree_of
+from .header_weight import heavy_headers_named
 from .merged_weights import pack_merged
 from .one_tensor import PackedTensor
 
@@ -53,6 +54,19 @@ def store_lora(
     cannot be merged, unless it is to be skipped: then it is listed as left out of the source.
     """
     check_storable(checkpoint)
+    with heavy_headers_named(base.checkpoint):
+        return _store(checkpoint, source, base, asked, device, objects, progress)
+
+
+def _store(
+    checkpoint: Checkpoint,
+    source: Source,
+    base: BaseWeights,
+    asked: AskedOfLora,
+    device: str,
+    objects: ObjectStore,
+    progress: Progress,
+) -> StoredObject:
     adapter = read_adapter(checkpoint, asked.configuration)
     infos = base.tensors
     metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
@@ -84,6 +98,7 @@ def store_lora(
             results=(),
             packed=True,
             tree=tree_of(base.checkpoint, base),
+            loose_header=any(map(is_loose, headers)),
         )
         header = replace(header, results=undigested(header, headers))
         fine = Fine(checkpoint, source, base, Counterparts({}, {}))

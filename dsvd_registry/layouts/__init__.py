@@ -8,17 +8,24 @@ Only names, dtypes and shapes are looked at. Importing this imports neither torc
 the functions only `map_names` does, and only for two sub-models in different layouts.
 """
 
+from .comparing import NoDelta, can_be_same, goes_with_quantised, lacks_delta
 from .families import Description, check_same_family, describe
 from .name_map import Correspondence, NameMap, Unmatched, map_names
 from .view import View
+from .wrappers import wrappers_in
 
 __all__ = [
     "Correspondence",
     "Description",
     "NameMap",
+    "NoDelta",
     "Unmatched",
     "View",
+    "can_be_same",
     "check_same_family",
     "describe",
+    "goes_with_quantised",
+    "lacks_delta",
     "map_names",
+    "wrappers_in",
 ]

@@ -3,22 +3,25 @@
 Sub-models are paired, then their tensors by name: as they are where both sides use the same words,
 otherwise through what diffusers' own conversion makes of the side in the original layout. Only that
 imports torch and diffusers. A base in diffusers' words and a fine-tune in the original ones take
-the same conversion backwards.
+the same conversion backwards. Where names hold wrappers' words, those without them are looked for,
+too; what is found is told in the names of the files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..checkpoint import TensorInfo
+from ..errors import BaseMismatch
 from .ema import ldm_unet_names, with_ema
 from .families import check_same_family
 from .joining import Piece, joined
 from .pairing import partners
 from .parts import Part, split
 from .view import View, fits
+from .wrappers import Unwrapped, unwrappings
 
 if TYPE_CHECKING:
     from .tagging import Source
@@ -60,9 +63,53 @@ def map_names(base: Tensors, fine_tune: Tensors) -> NameMap:
     """Find for each tensor of `fine_tune` what it corresponds to in `base`.
 
     Names that no rule knows correspond to those of the same name. A tensor may have more rows than
-    its counterpart (added tokens). Raises `BaseMismatch` for two different families, before
-    anything is imported, and `CheckpointError` where diffusers cannot convert a sub-model.
+    its counterpart (added tokens). Wrappers' words are looked through where that finds more. Raises
+    `BaseMismatch` for two different families, before anything is imported, and `CheckpointError`
+    where diffusers cannot convert a sub-model.
     """
+    best = _as_they_are(base, fine_tune)
+    for names in unwrappings(fine_tune):
+        for base_names in unwrappings(base):
+            if not any(one.reason == "new" for one in best.unmatched):
+                return best
+            if (names, base_names) == ({n: n for n in names}, {n: n for n in base_names}):
+                continue
+            try:
+                found = _unwrapped(base, base_names, fine_tune, names)
+            except BaseMismatch:
+                if not best.correspondences:
+                    raise
+                continue
+            if len(found.correspondences) > len(best.correspondences):
+                best = found
+    return best
+
+
+def _unwrapped(
+    base: Tensors, base_names: Unwrapped, fine_tune: Tensors, names: Unwrapped
+) -> NameMap:
+    """The map of names without their wrappers, told in those with them."""
+    wrapped = {plain: name for name, plain in names.items()}
+    base_wrapped = {plain: name for name, plain in base_names.items()}
+    found = _as_they_are(_renamed(base, base_names), _renamed(fine_tune, names))
+    return NameMap(
+        tuple(
+            replace(
+                one,
+                tensor=wrapped[one.tensor],
+                base=tuple(base_wrapped[name] for name in one.base),
+            )
+            for one in found.correspondences
+        ),
+        tuple(replace(one, tensor=wrapped[one.tensor]) for one in found.unmatched),
+    )
+
+
+def _renamed(tensors: Tensors, names: Unwrapped) -> Tensors:
+    return {names[name]: replace(info, name=names[name]) for name, info in tensors.items()}
+
+
+def _as_they_are(base: Tensors, fine_tune: Tensors) -> NameMap:
     check_same_family(base, fine_tune)
     base_split, own_split = split(base), split(fine_tune)
     base_split = with_ema(base_split, ldm_unet_names(base_split, own_split))

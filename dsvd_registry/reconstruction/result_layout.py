@@ -9,7 +9,7 @@ from typing import Protocol
 
 from .. import canonical
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
-from ..checkpoint.safetensors_file import parse_header
+from ..checkpoint.safetensors_file import is_loose, parse_header
 from ..container.header import content_digest
 from ..container.reader import Container
 from ..container.records import (
@@ -80,6 +80,7 @@ def result_files(
     header: Header, source_headers: Sequence[bytes], tau: float
 ) -> tuple[ResultFile, ...]:
     """What `checked_files` gives, whatever stands in `header.results`."""
+    _check_loose(header, source_headers)
     # Once for all files: it takes the digest of the whole header.
     metadata = functools.cache(lambda: own_metadata(header, tau))
     if header.tree is not None:
@@ -92,6 +93,15 @@ def result_files(
     if len(taken) != len(header.tensors):
         raise ContainerError(_STRANGE)
     return (ResultFile(RESULT_PATH, "", _layout(source_header, taken, metadata)),)
+
+
+def _check_loose(header: Header, source_headers: Sequence[bytes]) -> None:
+    try:
+        found = any(map(is_loose, source_headers))
+    except CheckpointError as error:
+        raise ContainerError(f"the source's header is not a safetensors header: {error}") from error
+    if found != header.loose_header:
+        raise ContainerError("whether a source's header is loose is not as `requires` says")
 
 
 def source_files(header: Header, source_headers: Sequence[bytes]) -> tuple[ResultFile, ...]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .add import Addition as Addition
     from .add_many import AddedFile as AddedFile
     from .add_many import AddedMany as AddedMany
+    from .add_many import Planned as Planned
     from .add_many import Refusal as Refusal
     from .add_many import StoppedMany as StoppedMany
     from .add_request import AddOptions as AddOptions
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .gc import Collected as Collected
     from .group_spectra import GroupSpectrum as GroupSpectrum
     from .import_export import Exported as Exported
+    from .model_names import NamedFile as NamedFile
     from .registry import Registry as Registry
     from .repair import Lost as Lost
     from .repair import Repaired as Repaired
@@ -84,6 +86,8 @@ _HOMES = {
     "Lost": ".repair",
     "Materialized": "..reconstruction.materializing",
     "ModelUsage": ".usage",
+    "NamedFile": ".model_names",
+    "Planned": ".add_many",
     "Point": ".curve_points",
     "Progress": "..progress",
     "Rebuilt": "..catalog",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,15 @@ from ..checkpoint import Checkpoint, open_checkpoint
 from ..encoding.asked import Asked, ForLossless
 from ..encoding.asked_of_lora import SOURCE_FORMAT, AskedOfLora
 from ..errors import Conflict, InvalidArgument
-from ..fs import storage_errors
 from ..hashing import Source
 from ..lora import is_lora
 from ..progress import Progress
 from ..store import names
 from .add_request import AddRequest
+from .chosen_weights import weights_of, with_weights
 from .fingerprint import source_of, unchanging
-from .input_files import own_name
 from .labels import labelled
+from .model_names import USUAL_NAMES, ascii_name
 from .repository import Repository
 from .residuals import attach_residual, residual_of
 from .summary import Summary, summary_of
@@ -57,22 +56,23 @@ def add_version(
     A lossless version has a residual, too; one that was there without gets it.
     """
     check_model(model, repository)
-    with unchanging(path) as check_unchanged, open_checkpoint(path) as checkpoint:
+    with unchanging(path) as check_unchanged, open_checkpoint(path, request.weights) as checkpoint:
         fidelity = _fidelity(checkpoint, request)
+        settings = with_weights(fidelity.settings(), request.weights)
         source = _source(checkpoint, fidelity, repository, progress)
-        known = _known(source.sha256, base, fidelity, model, repository)
+        known = _known(source.sha256, base, fidelity, request.weights, model, repository)
         if known is not None and repository.objects.is_whole(known.container):
             version, created = known, False
         else:
             stored = _stored(
-                checkpoint, source, base, fidelity, request.device, repository, progress
+                checkpoint, source, base, fidelity, settings, request.device, repository, progress
             )
             check_unchanged()
             if known is not None and known.container == stored.sha256:  # it was lost, and is back
                 version, created = known, False
             else:
                 version = _new_version(
-                    model, source, base, fidelity.settings(), stored, request.note, repository
+                    model, source, base, settings, stored, request.note, repository
                 )
                 created = True
         upgraded = request.lossless and not created and version.residual is None
@@ -138,14 +138,28 @@ def _new_version(
 
 
 def _known(
-    source: str, base: BaseRecord, fidelity: Asked | AskedOfLora, model: str, repository: Repository
+    source: str,
+    base: BaseRecord,
+    fidelity: Asked | AskedOfLora,
+    weights: str | None,
+    model: str,
+    repository: Repository,
 ) -> VersionRecord | None:
-    """The newest version of the model that is this source, stored as it is wished.
+    """The newest version of the model that is this source, stored as it is asked for.
 
     Who wants it lossless and asks for no fidelity has it in any version of the source.
     """
-    settings = None if isinstance(fidelity, ForLossless) else fidelity.settings()
-    return repository.catalog.find_version(source, base.digest, settings, model)
+    catalog = repository.catalog
+    if not isinstance(fidelity, ForLossless):
+        settings = with_weights(fidelity.settings(), weights)
+        return catalog.find_version(source, base.digest, settings, model)
+    newest = catalog.find_version(source, base.digest, None, model)
+    if newest is None or weights_of(newest.settings) == weights:
+        return newest
+    made = [one for one in catalog.history(model) if one.removed is None]
+    made = [one for one in made if (one.source.sha256, one.base) == (source, base.digest)]
+    others = [one for one in made if weights_of(one.settings) == weights]
+    return max(others, key=lambda one: one.number, default=None)
 
 
 def _stored(
@@ -153,12 +167,13 @@ def _stored(
     source: Source,
     base: BaseRecord,
     fidelity: Asked | AskedOfLora,
+    settings: str,
     device: str,
     repository: Repository,
     progress: Progress,
 ) -> _Stored:
     """A new container, or that of another model."""
-    twin = repository.catalog.find_version(source.sha256, base.digest, fidelity.settings())
+    twin = repository.catalog.find_version(source.sha256, base.digest, settings)
     if twin is not None and repository.objects.is_whole(twin.container):
         return _Stored(twin.container, twin.size, dict(twin.summary))
     container, size = _encode(checkpoint, source, base, fidelity, device, repository, progress)
@@ -166,16 +181,8 @@ def _stored(
 
 
 def name_of(path: Path) -> str:
-    """The model's name where none is given: the path's own.
-
-    Raises `InvalidArgument`, and `StorageError` where nothing is there.
-    """
-    try:
-        return names.check_name("model", own_name(path))
-    except InvalidArgument as error:
-        with contextlib.suppress(ValueError), storage_errors(path):
-            path.stat()  # of a pattern that matched no file, the name is not what is wrong
-        raise InvalidArgument(str(error), "Give the model another name with --name.") from error
+    """The model's name where none is given, made from the path's own. Raises `StorageError`."""
+    return ascii_name(USUAL_NAMES.raw_name(path))
 
 
 def _encode(

@@ -9,10 +9,11 @@ from ..catalog import BaseRecord
 from ..checkpoint import Checkpoint, open_checkpoint
 from ..checkpoint.listing import listing_bytes
 from ..checkpoint.tree import ListedFile
-from ..errors import Conflict
+from ..errors import Conflict, InvalidArgument
 from ..progress import Meter, Progress
 from ..store import names
-from .fingerprint import fingerprint_checkpoint, source_of, unchanging
+from .chosen_weights import put_as_safetensors
+from .fingerprint import check_manifest_fits, fingerprint_checkpoint, source_of, unchanging
 from .repository import Repository
 
 
@@ -22,14 +23,29 @@ def add_base(
     link: bool,
     repository: Repository,
     progress: Progress,
+    *,
+    weights: str | None = None,
 ) -> BaseRecord:
-    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies."""
+    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies.
+
+    With `weights`, that entry of a torch file; it is stored alone, as safetensors.
+    """
     names.check_name("base", name)
-    with unchanging(path), open_checkpoint(path) as checkpoint:
+    if link and weights is not None:
+        raise InvalidArgument(
+            "a base that is linked is all of its file: one entry of it cannot be chosen",
+            "Leave --link out, which stores the chosen weights; or save them in a file of their own.",
+        )
+    with unchanging(path), open_checkpoint(path, weights) as checkpoint:
+        check_manifest_fits(checkpoint)
         manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, repository)
-        held = _held(checkpoint, link, repository, progress)
-        format = checkpoint.format
+        if weights is not None:
+            chosen = put_as_safetensors(checkpoint, repository.objects, progress)
+            held, format = _Held(chosen.sha256, chosen.size, (chosen.sha256,)), "safetensors"
+        else:
+            held = _held(checkpoint, link, repository, progress)
+            format = checkpoint.format
     stored = repository.objects.put(manifest.to_bytes()).sha256
 
     def confirm() -> None:

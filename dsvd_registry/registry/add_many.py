@@ -6,7 +6,7 @@ source, base and settings (add.py), and a version is there as a whole or not at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,12 @@ from typing import Literal
 from ..container.records import Omission
 from ..errors import BUG_EXIT_CODE, DsvdError, InvalidArgument, StorageError
 from ..progress import FILES, Progress
-from .add import Addition, add_version, name_of
+from .add import Addition, add_version
 from .add_request import AddRequest
 from .best_base import BaseMatch, best_base, check_some
-from .input_files import Repeat, check_names, checkpoints_in, each_once, is_one_checkpoint
+from .input_files import Repeat, checkpoints_in, each_once, is_one_checkpoint
+from .known_models import named_files
+from .model_names import NamedFile
 from .report import report
 from .repository import Repository
 
@@ -40,6 +42,7 @@ class AddedFile:
 
     `given_back`: whether the registry gives the file, or folder, back to the byte.
     `match`: how the base was found, where none was named. `warnings`, `left_out`: of its report.
+    `own_name`: what the file is called, where its model's name had to be made from that.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class AddedFile:
     warnings: tuple[str, ...] = ()
     left_out: tuple[Omission, ...] = ()
     refusal: Refusal | None = None
+    own_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,28 +122,41 @@ class StoppedMany(KeyboardInterrupt):
         self.found = found
 
 
+Planned = Callable[[Sequence[NamedFile]], None]
+"""Told the model of each file before the first is added."""
+
+
+def tell_nobody(_: Sequence[NamedFile]) -> None:
+    """The default for `Planned`."""
+
+
 def add_many(
     paths: Iterable[Path],
     request: AddRequest,
     repository: Repository,
     progress: Progress,
+    planned: Planned = tell_nobody,
 ) -> AddedMany:
-    """Add each file, and the checkpoints in each folder.
+    """Add each file, and the checkpoints in each folder, each as a model of its own.
 
     Raises before anything is computed: `InvalidArgument` for no file at all,
-    `Conflict` for two files of one name, `NotFound` for a registry without a base, and
-    what is wrong with the only path that was given. Afterwards `StoppedMany` alone.
+    `NotFound` for a registry without a base, and what is wrong with the only path that
+    was given. Afterwards `StoppedMany` alone.
     """
     if request.base is None:
         check_some(repository.catalog.bases())
     refused: dict[Path, AddedFile] = {}
     files, repeats = _files(list(paths), refused)
-    check_names([path for path in files if path not in refused])
+    named = named_files([path for path in files if path not in refused], request.names, repository)
+    planned(named)
+    of_path = {file.path: file for file in named}
     outcomes: list[AddedFile] = []
     try:
         for number, path in enumerate(files):
             progress(FILES, number, len(files))
-            outcomes.append(refused.get(path) or _outcome(path, request, repository, progress))
+            outcomes.append(
+                refused.get(path) or _outcome(of_path[path], request, repository, progress)
+            )
         progress(FILES, len(files), len(files))
     except KeyboardInterrupt as error:
         rest = tuple(files[len(outcomes) :])
@@ -166,24 +183,24 @@ def _files(
 
 
 def _outcome(
-    path: Path, request: AddRequest, repository: Repository, progress: Progress
+    file: NamedFile, request: AddRequest, repository: Repository, progress: Progress
 ) -> AddedFile:
     try:
-        return _added(path, request, repository, progress)
+        return _added(file, request, repository, progress)
     except DsvdError as error:
-        return _refused(path, error)
+        return _refused(file.path, error)
     except Exception as error:  # whatever one file brings about, the others shall have their turn
-        return _unforeseen(path, error)
+        return _unforeseen(file.path, error)
 
 
 def _added(
-    path: Path, request: AddRequest, repository: Repository, progress: Progress
+    file: NamedFile, request: AddRequest, repository: Repository, progress: Progress
 ) -> AddedFile:
-    model, base, match = name_of(path), request.base, None
+    path, base, match = file.path, request.base, None
     if base is None:
-        match = best_base(path, repository.catalog.bases(), repository)
+        match = best_base(path, repository.catalog.bases(), repository, request.weights)
         base = repository.catalog.base(match.sure())
-    addition = add_version(path, model, base, request, repository, progress)
+    addition = add_version(path, file.model, base, request, repository, progress)
     version = addition.version
     with repository.open_container(version) as container:
         header = container.header
@@ -200,6 +217,7 @@ def _added(
         match=match,
         warnings=account.warnings,
         left_out=account.left_out,
+        own_name=file.own if file.is_other else None,
     )
 
 

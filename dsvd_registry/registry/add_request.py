@@ -9,6 +9,7 @@ from typing import TypedDict
 from ..catalog import BaseRecord
 from ..encoding.asked import Asked, asked
 from .labels import checked_labels
+from .model_names import NameRule, name_rule
 from .repository import Repository
 
 
@@ -36,6 +37,10 @@ class AddOptions(TypedDict, total=False):
     """The torch device that takes the spectra, "cpu" or "cuda"."""
     skip_unsupported: bool
     """Leave out what cannot be merged of a LoRA file, and list it, where it would be refused."""
+    weights: str | None
+    """The entry of a torch file that is meant, such as "ema", where it has several."""
+    name_from: str | None
+    """What models are named after: "parent", "stem", or a pattern such as "{parent}-{stem}"."""
     note: str
     """A note on the version, at most 65,536 characters."""
     tags: Iterable[str]
@@ -51,6 +56,8 @@ class AddRequest:
     lossless: bool
     device: str
     skip_unsupported: bool
+    weights: str | None
+    names: NameRule
     note: str
     tags: tuple[str, ...]
 
@@ -81,6 +88,8 @@ def add_request(options: AddOptions, repository: Repository) -> AddRequest:
         lossless=lossless,
         device=device,
         skip_unsupported=options.get("skip_unsupported", False),
+        weights=options.get("weights"),
+        names=name_rule(options.get("name_from")),
         note=note,
         tags=tags,
     )

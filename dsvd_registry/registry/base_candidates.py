@@ -10,7 +10,7 @@ from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.safetensors_file import parse_header
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError
-from ..layouts import View, describe, map_names
+from ..layouts import View, describe, goes_with_quantised, lacks_delta, map_names
 from ..lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
 from .repository import Repository
 
@@ -19,7 +19,8 @@ Tensors = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A base beside a checkpoint. `matched`: the share of the checkpoint's tensors it has, in [0, 1].
+    """A base beside a checkpoint. `matched`: the share of the checkpoint's tensors that it has by name
+    and shape, in [0, 1]; `deltas`: the share of which a delta to it can be taken.
 
     `change`: Frobenius norm of (checkpoint - base) over that of the base, of a sample of weights;
     None where none was taken. `problem`: what kept the base from being compared, or "".
@@ -28,12 +29,15 @@ class Candidate:
     name: str
     digest: str
     matched: float
+    deltas: float
     change: float | None = None
     problem: str = ""
 
     def __str__(self) -> str:
         """For people: "sd15 (100 % of the tensors, change 0.0123)"."""
         words = [f"{int(100 * self.matched)} % of the tensors"]
+        if self.deltas < self.matched:
+            words = [f"{words[0]} by name and shape, deltas of {int(100 * self.deltas)} %"]
         if self.change is not None:
             words.append(f"change {self.change:.3g}")
         if self.problem:
@@ -52,6 +56,10 @@ class Against:
     def shape(self) -> tuple[int, ...]:
         """Of what the view makes of them: the tensor's own may have 1s and rows besides."""
         return self.view.shape([tensor.shape for tensor in self.base])
+
+    def has_delta(self, dtype: str) -> bool:
+        """Whether a delta of a tensor of this dtype can be taken."""
+        return lacks_delta(dtype, [tensor.dtype for tensor in self.base]) is None
 
     @property
     def content(self) -> tuple[tuple[str, str], ...]:
@@ -122,13 +130,15 @@ def _beside(
         problem = str(describe(tensors))
     except CheckpointError as error:  # this base's names cannot be converted: others' may
         problem = str(error)
-    total = len(checkpoint.tensors)
+    asked = [name for name in checkpoint.tensors if name in found or not goes_with_quantised(name)]
+    total = len(asked)
+    deltas = sum(one.has_delta(checkpoint.tensors[name].dtype) for name, one in found.items())
     if adapter is not None:  # what no base could take says nothing of this one
         total = sum(len(change.tensors) for change in adapter.changes)
-    matched = len(found) / max(1, total)
-    return Beside(
-        base, len(tensors), found, Candidate(base.name, base.digest, matched, None, problem)
-    )
+        deltas = len(found)  # factors are multiplied out, in whatever dtype they are
+    matched, compared = len(found) / max(1, total), deltas / max(1, total)
+    candidate = Candidate(base.name, base.digest, matched, compared, None, problem)
+    return Beside(base, len(tensors), found, candidate)
 
 
 def _of_weights(

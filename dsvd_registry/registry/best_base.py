@@ -1,8 +1,8 @@
 """Which base of the registry a checkpoint was fine-tuned from, where nobody says it.
 
 Names and shapes tell which bases it may be. Among those the weights decide: of the right base a
-fine-tune is a small change, of its siblings a larger one. A LoRA file has no weights to compare: it
-is sure of its base only where no other one has its layers.
+fine-tune is a small change, of its siblings a larger one. A LoRA file has no weights to compare, nor
+has a quantised file: each is sure of its base only where no other one has its tensors.
 """
 
 from __future__ import annotations
@@ -57,17 +57,21 @@ class BaseMatch:
         )
 
 
-def best_base(path: Path, bases: Sequence[BaseRecord], repository: Repository) -> BaseMatch:
-    """The base that fits the checkpoint best.
+def best_base(
+    path: Path, bases: Sequence[BaseRecord], repository: Repository, weights: str | None = None
+) -> BaseMatch:
+    """The base that fits the checkpoint best; with `weights`, that entry of a torch file.
 
     Raises `NotFound` where there is no base, `BaseMismatch` where none fits, `CheckpointError`,
     `RegistryError`, `StorageError`.
     """
     check_some(bases)
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(path, weights) as checkpoint:
         beside = candidates(checkpoint, bases, repository)
-        others = [one for one in beside if one.candidate.matched < FITS]
         fitting = [one for one in beside if one.candidate.matched >= FITS]
+        # Where a base has deltas, a quantised one of the same names is none to be unsure about.
+        fitting = [one for one in fitting if one.candidate.deltas >= FITS] or fitting
+        others = [one for one in beside if one not in fitting]
         if not fitting:
             known = "a LoRA file" if is_lora(checkpoint.tensors) else describe(checkpoint.tensors)
             raise BaseMismatch(
@@ -78,6 +82,8 @@ def best_base(path: Path, bases: Sequence[BaseRecord], repository: Repository) -
         if is_lora(checkpoint.tensors):
             return _by_names(path, fitting, others)
         names = spread(_telling(checkpoint, fitting))
+        if not names and _are_quantised(checkpoint, fitting):
+            return _by_names(path, fitting, others)
         compared = [_compared(checkpoint, one, names, repository) for one in fitting]
     return _by_weights(path, compared, others)
 
@@ -148,6 +154,14 @@ def _telling(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> list[str]:
         name for name in names if len({one.found[name].content for one in fitting}) > 1
     ] or names
     return [name for name in names if len(checkpoint.tensors[name].shape) > 1] or names
+
+
+def _are_quantised(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> bool:
+    """Whether none of the tensors has a delta to any of the bases, which have weights of their own."""
+    found = [(name, against) for one in fitting for name, against in one.found.items()]
+    return bool(found) and not any(
+        against.has_delta(checkpoint.tensors[name].dtype) for name, against in found
+    )
 
 
 def _compared(

@@ -29,6 +29,7 @@ from ..encoding.building import (
     data_order,
 )
 from ..encoding.fine import Fine
+from ..encoding.header_weight import check_header_fits, heavy_headers_named
 from ..encoding.one_tensor import PackedTensor, pack_each
 from ..errors import InvalidArgument
 from ..fs import Bytes
@@ -70,7 +71,9 @@ def curve_of_file(
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)
         fine = Fine.of(checkpoint, source, weights)
         check_storable(checkpoint)
-        points, spectra = _points(fine, settings, progress)
+        check_header_fits(fine)
+        with heavy_headers_named(checkpoint):
+            points, spectra = _points(fine, settings, progress)
     return Curve(
         source=str(path),
         base=base.name,

@@ -9,8 +9,9 @@ from pathlib import Path
 from ..catalog import CachedFingerprint, Catalog, FileState
 from ..checkpoint import Checkpoint
 from ..checkpoint.listing import listing_digest
+from ..checkpoint.tensor_info import Fingerprint
 from ..checkpoint.tree import ListedFile, Tree
-from ..errors import StorageError
+from ..errors import CheckpointError, InvalidArgument, StorageError
 from ..fs import storage_errors
 from ..hashing import sha256_file
 from ..progress import Meter, Progress, silent
@@ -73,6 +74,21 @@ def _states(path: Path) -> dict[Path, tuple[FileState, int]]:
     with storage_errors(path):
         places = [path] if not path.is_dir() else filter(Path.is_file, path.rglob("*"))
         return {place: (FileState.of(place), place.stat().st_ctime_ns) for place in places}
+
+
+def check_manifest_fits(checkpoint: Checkpoint) -> None:
+    """Raises `CheckpointError` for more tensors than a manifest holds, before they are hashed."""
+    unhashed = (
+        Fingerprint(t.name, t.dtype, t.shape, "0" * 64) for t in checkpoint.tensors.values()
+    )
+    try:
+        Manifest(tuple(unhashed)).to_bytes()
+    except InvalidArgument as error:
+        raise CheckpointError(
+            f"{checkpoint.path} has {len(checkpoint.tensors)} tensors, more than the manifest of a"
+            " base holds: some 30,000",
+            "Merge tensors of the checkpoint, or register parts of it as bases of their own.",
+        ) from error
 
 
 def fingerprint_checkpoint(checkpoint: Checkpoint, progress: Progress) -> Manifest:

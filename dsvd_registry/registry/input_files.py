@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoint.folder import is_checkpoint_folder
-from ..errors import CheckpointError, Conflict, StorageError
+from ..errors import CheckpointError, StorageError
 from ..fs import storage_errors
-from ..store.names import folded
 from .file_or_version import ENDINGS
-
-CLASHES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -61,32 +58,6 @@ def each_once(paths: Iterable[Path]) -> tuple[list[Path], list[Repeat]]:
         if other.absolute() != path.absolute():
             repeats.append(Repeat(path, other))
     return list(first.values()), repeats
-
-
-def own_name(path: Path) -> str:
-    """What a path is called: a file without its ending, a folder in full. Raises `StorageError`."""
-    with storage_errors(path):
-        return path.resolve().name if path.is_dir() else path.stem
-
-
-def check_names(paths: Sequence[Path]) -> None:
-    """Raises `Conflict` for files that would become versions of one model."""
-    by_name: dict[str, list[Path]] = {}
-    for path in paths:
-        by_name.setdefault(folded(own_name(path)), []).append(path)
-    clashes = [clash for clash in by_name.values() if len(clash) > 1]
-    if clashes:
-        more = f"; and {len(clashes) - CLASHES_SHOWN} more" if len(clashes) > CLASHES_SHOWN else ""
-        raise Conflict(
-            "; ".join(
-                f"{' and '.join(map(str, clash))} would all be the model {own_name(clash[0])}"
-                if len(clash) > 2
-                else f"{clash[0]} and {clash[1]} would both be the model {own_name(clash[0])}"
-                for clash in clashes[:CLASHES_SHOWN]
-            )
-            + more,
-            "Nothing was added. Rename one of them, or add it by itself with --name.",
-        )
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..reconstruction.tensors import LazyTensors
     from ..signing import PublicKey
     from .add import Addition
-    from .add_many import AddedMany
+    from .add_many import AddedMany, Planned
     from .add_request import AddOptions
     from .best_base import BaseMatch
     from .curve_points import Curve
@@ -200,6 +200,7 @@ class Registry(Closing):
         path: str | Path,
         *,
         link: bool = False,
+        weights: str | None = None,
         progress: Progress = silent,
     ) -> BaseRecord:
         """Register a full checkpoint as a base, which versions are deltas to.
@@ -208,10 +209,12 @@ class Registry(Closing):
             name: Its name here; what identifies it is the digest of its tensors.
             path: A checkpoint file, or a folder of diffusers.
             link: Leave the file where it lies, where it would be copied into the registry.
+            weights: The entry of a torch file that is meant, such as "ema"; it is stored alone.
             progress: Called as the work goes on.
 
         Raises:
             CheckpointError: The file is damaged or no checkpoint.
+            InvalidArgument: An option does not go with another.
             Conflict: The name is taken, or the weights are a base already.
 
         Example:
@@ -220,7 +223,7 @@ class Registry(Closing):
         """
         from .add_base import add_base
 
-        return add_base(Path(path), name, link, self.repository, progress)
+        return add_base(Path(path), name, link, self.repository, progress, weights=weights)
 
     def bases(self) -> list[BaseRecord]:
         """List every base, by name.
@@ -251,13 +254,14 @@ class Registry(Closing):
         manifest = self.repository.manifest(self.base(name))
         return tuple((t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors)
 
-    def best_base(self, path: str | Path) -> BaseMatch:
+    def best_base(self, path: str | Path, *, weights: str | None = None) -> BaseMatch:
         """Find the base that a checkpoint fits best, and how sure that is.
 
         Names and shapes tell which bases it may be, then a sample of weights decides.
 
         Args:
             path: A checkpoint file, a folder of diffusers, or a LoRA file.
+            weights: The entry of a torch file that is meant.
 
         Raises:
             CheckpointError: The file is damaged or no checkpoint.
@@ -270,7 +274,7 @@ class Registry(Closing):
         """
         from .best_base import best_base
 
-        return best_base(Path(path), self.bases(), self.repository)
+        return best_base(Path(path), self.bases(), self.repository, weights)
 
     def remove_base(self, name: str) -> BaseRecord:
         """Forget a base.
@@ -304,7 +308,7 @@ class Registry(Closing):
 
         Args:
             path: A checkpoint file, a folder of diffusers, or a LoRA file.
-            name: The model's name; default: the name of the file or folder.
+            name: The model's name; default: one made from the name of the file or folder.
             progress: Called as the work goes on.
             **options: See `AddOptions`: the base, the fidelity, a note, tags.
 
@@ -325,19 +329,27 @@ class Registry(Closing):
             >>> registry.add("ft.safetensors", base="sd15", name="subject-7", tau=0.5).created
             False
         """
-        from .add import add_version, name_of
+        from .add import add_version
         from .add_request import add_request
+        from .known_models import named_files
 
         path = Path(path)
+        if name is not None and options.get("name_from") is not None:
+            raise InvalidArgument(
+                "a name is given, and where to take one from", "Give one of them."
+            )
         request = add_request(options, self.repository)
-        base = request.base or self.base(self.best_base(path).sure())
-        model = name_of(path) if name is None else name
+        base = request.base
+        if base is None:
+            base = self.base(self.best_base(path, weights=request.weights).sure())
+        model = name or named_files([path], request.names, self.repository)[0].model
         return add_version(path, model, base, request, self.repository, progress)
 
     def add_many(
         self,
         paths: Iterable[str | Path],
         *,
+        planned: Planned | None = None,
         progress: Progress = silent,
         **options: Unpack[AddOptions],
     ) -> AddedMany:
@@ -348,6 +360,7 @@ class Registry(Closing):
 
         Args:
             paths: Checkpoints, and folders of checkpoints. Models are named after them.
+            planned: Told the model of each file before the first is added.
             progress: Called as the work goes on.
             **options: See `AddOptions`.
 
@@ -356,18 +369,18 @@ class Registry(Closing):
 
         Raises:
             InvalidArgument: No file is given, or an option is out of range.
-            Conflict: Two files would become versions of one model.
 
         Example:
             >>> done = registry.add_many(["ft.safetensors", "ft2.safetensors"], base="sd15")
             >>> [file.ref for file in done.added]
             ['ft@1', 'ft2@1']
         """
-        from .add_many import add_many
+        from .add_many import add_many, tell_nobody
         from .add_request import add_request
 
         request = add_request(options, self.repository)
-        return add_many(map(Path, paths), request, self.repository, progress)
+        planned = planned or tell_nobody
+        return add_many(map(Path, paths), request, self.repository, progress, planned)
 
     def import_container(
         self,

@@ -28,6 +28,7 @@ from ..container.totals import (
     uncapped_parameters,
 )
 from ..encoding.asked_of_lora import SOURCE_FORMAT as LORA
+from .input_warnings import input_warnings
 
 WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
 
@@ -221,3 +222,4 @@ def _warnings(header: Header) -> Iterable[str]:
         if reasons[reason]:
             noun = "tensor is" if reasons[reason] == 1 else "tensors are"
             yield f"{reasons[reason]} {noun} stored raw: {RAW_REASONS[reason]}"
+    yield from input_warnings(header)

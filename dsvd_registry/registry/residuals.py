@@ -12,6 +12,7 @@ from ..checkpoint import Checkpoint
 from ..encoding.asked import ForLossless
 from ..errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
 from ..progress import Progress
+from .chosen_weights import without_weights
 from .repository import Repository
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Thinned:
 
 def is_for_lossless(version: VersionRecord) -> bool:
     """Whether nobody asked for a fidelity: its ranks take the least together with a residual."""
-    return version.settings == ForLossless().settings()
+    return without_weights(version.settings) == ForLossless().settings()
 
 
 def at_tau(version: VersionRecord, tau: float | None) -> VersionRecord:

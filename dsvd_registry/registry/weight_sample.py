@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Checkpoint
-from ..checkpoint.dtypes import BITS, DELTA_DTYPES
+from ..checkpoint.dtypes import BITS
 from ..container.records import BaseTensor
+from ..layouts import lacks_delta
 from ..reconstruction.base_weights import BaseReader
 from ..reconstruction.viewed_base import ViewedBase
 from .base_candidates import Against
@@ -46,7 +47,7 @@ def runs(elements: int) -> Iterator[tuple[int, int]]:
 def can_be_sampled(dtype: str, base: Sequence[BaseTensor]) -> bool:
     """Whether a sample can be taken of a tensor of this dtype against those of a base."""
     dtypes = {tensor.dtype for tensor in base}
-    return dtype in DELTA_DTYPES and len(dtypes) == 1 and dtypes <= set(DELTA_DTYPES)
+    return len(dtypes) == 1 and lacks_delta(dtype, dtypes) is None
 
 
 def relative_change(

@@ -13,14 +13,14 @@ from ..container.fields import Fields, decode
 from ..container.records import DeltaRecord, Header, KeptFile
 from ..container.shared_fields import parse_result, parse_shape, result_object
 from ..container.table import TABLE_ENTRY_SIZE
-from ..errors import ContainerError, UnsupportedFeature
+from ..errors import ContainerError, HeaderTooHeavy, UnsupportedFeature
 from .ordered import FORMATS
 from .records import ResidualFrame, ResidualHeader, ResidualTensor
 from .run import most_bytes
 
 
 def header_json(header: ResidualHeader) -> bytes:
-    """The canonical JSON of `header`. Raises `ContainerError` for more than a reader would take."""
+    """The canonical JSON of `header`. Raises `HeaderTooHeavy` for more than a reader would take."""
     value = {
         "container": header.container,
         "frames": [
@@ -37,7 +37,7 @@ def header_json(header: ResidualHeader) -> bytes:
     try:
         return canonical.encode(value)
     except canonical.NotCanonical as error:
-        raise ContainerError(f"the header would be {error}") from error
+        raise HeaderTooHeavy(f"the header would be {error}") from error
 
 
 def parse_header(text: bytes, payload_offset: int) -> ResidualHeader:

@@ -1,4 +1,5 @@
 import collections
+import hashlib
 import io
 import pickle
 import random
@@ -14,7 +15,7 @@ import torch
 from dsvd_registry.checkpoint import LeftOut, open_checkpoint
 from dsvd_registry.checkpoint.torch_legacy import MAGIC_NUMBER
 from dsvd_registry.checkpoint.torch_types import DTYPE_GLOBALS
-from dsvd_registry.errors import CheckpointError
+from dsvd_registry.errors import CheckpointError, InvalidArgument
 
 FORMATS = {"zip": {}, "legacy": {"_use_new_zipfile_serialization": False}}
 LITTLE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
@@ -350,6 +351,98 @@ def test_a_zip_that_another_program_wrote(zipped):
         assert_reads(checkpoint, torch.load(zipped, weights_only=True))
 
 
+def test_a_deflated_zip_as_torch_loads_it(tmp_path):
+    """Other programs compress what torch stores. Seen to fail: refused as compressed."""
+    path = tmp_path / "x.ckpt"
+    torch.save(all_sorts(), path)
+    stored = torch.load(path, weights_only=True)
+    rezip(path, compression=zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(path) as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+    with open_checkpoint(path) as checkpoint:
+        assert_reads(checkpoint, torch.load(path, weights_only=True))
+        for name, tensor in stored.items():
+            memory = numpy.empty(max(0, checkpoint.tensors[name].nbytes - 3), numpy.uint8)
+            checkpoint.copier(name)(3, memory)
+            assert memory.tobytes() == bits(tensor)[3 : 3 + len(memory)]
+        digests = {f.name: f.sha256 for f in checkpoint.fingerprints()}
+        assert digests["f32"] == digests["tied"] == hashlib.sha256(bits(stored["f32"])).hexdigest()
+        held = checkpoint.read("f32")
+    assert bytes(held) == bits(stored["f32"])  # also after it is closed
+
+
+@pytest.mark.parametrize("name", ["x/data/0", "x/data.pkl"])
+def test_damage_in_a_deflated_zip(zipped, name):
+    rezip(zipped, compression=zipfile.ZIP_DEFLATED)
+    local, _ = entry_offsets(zipped, name)
+    raw = bytearray(zipped.read_bytes())
+    raw[local + 30 + len(name) + 3] ^= 0x55
+    zipped.write_bytes(raw)
+    with (
+        pytest.raises(CheckpointError, match=r"damaged|do not inflate|more than its"),
+        open_checkpoint(zipped) as checkpoint,
+    ):
+        checkpoint.read("w")
+
+
+def test_a_deflated_entry_that_is_longer_or_shorter_than_it_says(zipped):
+    rezip(zipped, compression=zipfile.ZIP_DEFLATED)
+    right = pickle_size(zipped)
+    for size, message in ((right - 1, "more than its"), (right + 1, "do not inflate to")):
+        lying = zipped.with_name(f"{size}.ckpt")
+        raw = bytearray(zipped.read_bytes())
+        for at, offset in zip(entry_offsets(zipped, "x/data.pkl"), (22, 24), strict=True):
+            assert struct.unpack_from("<L", raw, at + offset) == (right,)
+            struct.pack_into("<L", raw, at + offset, size)
+        lying.write_bytes(raw)
+        with pytest.raises(CheckpointError, match=message):
+            open_checkpoint(lying)
+
+
+def pickle_size(path):
+    with zipfile.ZipFile(path) as archive:
+        return archive.getinfo("x/data.pkl").file_size
+
+
+CHOICES = {"model": {"a": W}, "ema": {"shadow": {"a": W + 1}}, "step": 3, "empty": {"b": 1}}
+
+
+@pytest.mark.parametrize("name", ["model", "ema"])
+def test_an_entry_that_is_chosen(save, name):
+    path = save(CHOICES)
+    wanted = {"model": {"a": W}, "ema": {"shadow.a": W + 1}}[name]
+    with open_checkpoint(path, name) as checkpoint:
+        assert_reads(checkpoint, wanted)
+        (other,) = {"model", "ema"} - {name}
+        assert any(
+            one.name.startswith(f"{other}.") and one.reason == "outside the state dict"
+            for one in checkpoint.left_out
+        )
+
+
+def test_a_choice_goes_before_what_is_clear(save):
+    path = save({"state_dict": {"a": W}, "ema": {"a": W + 1}})
+    with open_checkpoint(path) as checkpoint:
+        assert_reads(checkpoint, {"a": W})
+    with open_checkpoint(path, "ema") as checkpoint:
+        assert_reads(checkpoint, {"a": W + 1})
+
+
+@pytest.mark.parametrize("name", ["emma", "step", "empty", ""])
+def test_an_entry_that_is_not_there(save, name):
+    path = save(CHOICES)
+    with pytest.raises(InvalidArgument, match="no state dict under the name") as caught:
+        open_checkpoint(path, name)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "'model', 'ema'" in caught.value.hint
+
+
+def test_several_are_named_with_how_to_choose(save):
+    with pytest.raises(CheckpointError, match="several state dicts: 'model', 'ema'") as caught:
+        open_checkpoint(save({"model": {"a": W}, "ema": {"a": W}}))
+    assert "--weights ema" in caught.value.hint
+
+
 def test_a_file_without_checksums(zipped):
     torch.serialization.set_crc32_options(False)
     try:
@@ -396,7 +489,7 @@ def test_views_that_leave_their_storage_are_refused(zipped, message):
 
 
 ARCHIVES = {
-    "is compressed": {"compression": zipfile.ZIP_DEFLATED},
+    "is compressed in a way": {"compression": zipfile.ZIP_BZIP2},
     "0 data.pkl": {"change": None},
     "2 data.pkl": {"extra": [("y/data.pkl", b"N.")]},
     "TorchScript": {"extra": [("x/constants.pkl", b"N.")]},

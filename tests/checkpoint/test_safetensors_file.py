@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from dsvd_registry.checkpoint import open_checkpoint
 from dsvd_registry.checkpoint.mapping import MappedFile
 from dsvd_registry.checkpoint.model import check_count
-from dsvd_registry.checkpoint.safetensors_file import SafetensorsFile, parse_header
+from dsvd_registry.checkpoint.safetensors_file import SafetensorsFile, is_loose, parse_header
 from dsvd_registry.errors import CheckpointError, StorageError
 from dsvd_registry.hashing import sha256
 
@@ -78,6 +79,35 @@ def test_keeps_the_order_and_bytes_of_the_header(write):
         assert parse_header(header, 11)[0] == {"k": "v"}
 
 
+LOOSE = {
+    "white space": (b" \n\r\t", None),
+    "null metadata": (b"", b"null"),
+    "both": (b"  ", b" null "),
+}
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_headers_that_the_library_reads_too(write, name):
+    """Seen to fail: both were refused."""
+    before, metadata = LOOSE[name]
+    own = b"" if metadata is None else b'"__metadata__":%b,' % metadata
+    header = before + b"{%b" % own + b'"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    path = write(header, struct.pack("<2f", 1.5, -2))
+    assert load_file(path)["a"].tolist() == [1.5, -2]
+    with safe_open(path, "pt") as library:
+        assert library.metadata() is None
+    with open_checkpoint(path) as checkpoint:
+        assert (checkpoint.format, checkpoint.header) == ("safetensors", header)
+        assert bytes(checkpoint.read("a")) == struct.pack("<2f", 1.5, -2)
+        assert is_loose(header) and parse_header(header)[0] is None
+
+
+@pytest.mark.parametrize("metadata", [b"{}", b'{"a":"null"}', b'{"__metadata__":"null"}'])
+def test_headers_that_are_not_loose(metadata):
+    assert not is_loose(b'{"__metadata__":%b}' % metadata)
+    assert not is_loose(b"{}  ")
+
+
 def test_raw_dtypes_that_torch_lacks(write):
     header = {"q": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}
     with open_checkpoint(write(header, b"xyz")) as checkpoint:
@@ -117,7 +147,7 @@ REJECTED_FILES = {
     "more than 16777216": (VALID, b"", 2**40),
     "truncated: 10 of 11 bytes": (VALID, bytes(10), None),
     "1 bytes follow its last tensor": (VALID, bytes(12), None),
-    "does not begin with '{'": (b' {"a":1}', b"", None),
+    "does not begin with '{'": (b'\x0b {"a":1}', b"", None),
 }
 
 
@@ -223,6 +253,9 @@ def test_what_is_no_checkpoint_says_what_it_is(tmp_path):
         (b"hello world, hello", "is not a checkpoint: expected safetensors or a torch pickle"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (bytes(257) + b"ustar\x0000", "tar archive"),
+        (b"# xet version 0\nfilesize = 3\nhash = 'ab'\n", "Git Xet pointer"),
+        (b"GGUF\x03\0\0\0" + bytes(100), "GGUF file"),
+        (b"\n<!DOCTYPE html><html><body>Log in", "web page"),
         (b"", "is empty"),
     ]:
         path.write_bytes(content)

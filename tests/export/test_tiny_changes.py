@@ -51,7 +51,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float, str], Sub
             save_file(base, folder / "base.safetensors")
             save_file(in_layout("sd1", layout, tuned), folder / "subject.safetensors")
             registry = Registry.init(folder / "registry")
-            registry.base_add("base", folder / "base.safetensors")
+            registry.add_base("base", folder / "base.safetensors")
             registry.add(folder / "subject.safetensors", base="base", tau=0.9)
             with registry.tensors("subject") as tensors:
                 version = {name: tensors[name].clone() for name in tensors}

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 import xxhash
 from spec.sealing import prologue, sealed, text_of, zstd
 from spec.valid_vectors import no_tensor
@@ -210,6 +211,25 @@ def zip_compressed() -> bytes:
     return file.getvalue()
 
 
+def deflated(storages: int, size: int, *, claimed: int | None = None) -> bytes:
+    """A checkpoint with storages of zeros, compressed; `claimed`: what the archive says each takes."""
+    file = io.BytesIO()
+    torch.save({f"w{i}": torch.zeros(size // 4) for i in range(storages)}, file)
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(file) as stored,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+    ):
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    data = bytearray(out.getvalue())
+    if claimed is not None:
+        for field in (struct.pack("<L", size),):
+            while (at := data.find(field)) >= 0:
+                data[at : at + 4] = struct.pack("<L", claimed)
+    return bytes(data)
+
+
 REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a frame of 2^26 zeros": ("container", lambda: zeros(1, LARGEST_FRAME)),
     "many frames of 2^26 zeros": ("container", lambda: zeros(100, LARGEST_FRAME)),
@@ -226,10 +246,18 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a zip entry that lies": ("torch_zip", zip_that_lies),
     "a compressed zip entry": ("torch_zip", zip_compressed),
     "many zip entries": ("torch_zip", zip_of_many),
+    "a deflated storage": ("torch_zip", lambda: deflated(1, 96 << 20)),
+    "many deflated storages": ("torch_zip", lambda: deflated(64, 2 << 20)),
+    "a deflated storage that says it is small": (
+        "torch_zip",
+        lambda: deflated(1, 96 << 20, claimed=64),
+    ),
 }
 """By name: the target of fuzz/ that reads it, and the file."""
 
 READ: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "deflated storages as large as they may be": ("torch_zip", lambda: deflated(2, 4 << 20)),
+    "a deflated storage as large as it may be": ("torch_zip", lambda: deflated(1, (8 << 20))),
     "free frames of zeros": ("container", lambda: zeros(100, FREE_FRAME)),
     "free frames of elements": ("container", lambda: elements(100, FREE_FRAME)),
     "as many components as there may be": ("container", lambda: components(600, 512, 980_000)),

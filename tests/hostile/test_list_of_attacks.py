@@ -49,6 +49,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "hostile/test_bombs.py:test_residual_read",
         *("raw-over-limit", "frame-window", "header-window"),
     ),
+    "zip bombs, deflated": (
+        "hostile/test_bombs.py:test_refused",
+        "hostile/test_bombs.py:test_read",
+        "checkpoint/test_pickle_file.py:test_a_deflated_entry_that_is_longer_or_shorter_than_it_says",
+        "checkpoint/test_pickle_file.py:test_damage_in_a_deflated_zip",
+    ),
     "skippable frames": ("header-skippable", "frame-skippable", "frame-then-skippable"),
     "frames with a dictionary": ("header-dictionary", "frame-dictionary"),
     "an exactness bound that lies": (

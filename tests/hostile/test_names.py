@@ -19,6 +19,7 @@ from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.cli import main
 from dsvd_registry.cli.printable import printable
 from dsvd_registry.errors import Conflict, DsvdError, InvalidArgument
+from dsvd_registry.store.names import check_name
 
 COMPOSED = unicodedata.normalize("NFC", "e\u0301")
 DECOMPOSED = unicodedata.normalize("NFD", "e\u0301")
@@ -107,17 +108,21 @@ def test_what_is_printed(steering: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("stem", ["CON", "nul.tar", "a\x1b[2J", "\u202egnp", "..", "-x", COMPOSED])
 def test_a_model_is_not_called_by_every_file(tmp_path: Path, stem: str) -> None:
-    """A name that is not given is the file's: what cannot name a model is refused."""
+    """A name that is not given is made from the file's: never one that a model may not have."""
     torch.manual_seed(4)
     save_file({"w": torch.randn(8, 6)}, tmp_path / "base.safetensors")
     source = tmp_path / f"{stem}.safetensors"
     save_file({"w": torch.randn(8, 6)}, source)
     with Registry.init(tmp_path / "registry") as registry:
         registry.add_base("base", tmp_path / "base.safetensors")
+        made = registry.add(source, base="base").version.model
+        assert made.isprintable() and made != stem
+        assert check_name("model", made) == made
+        assert [version.model for version in registry.versions()] == [made]
         with pytest.raises(InvalidArgument) as caught:
-            registry.add(source, base="base")
+            registry.add(source, base="base", name=stem)
         assert str(caught.value).isprintable()
-        assert not registry.versions()
+        assert len(registry.versions()) == 1
 
 
 @pytest.mark.parametrize("twins", TWINS)

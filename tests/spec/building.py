@@ -106,6 +106,7 @@ class Recipe:
         self.source_header: bytes | None = None
         self.fidelity: Fidelity | None = None
         self.packed = False  # as the feature of this name has it
+        self.loose_header = False  # so, too
         self.left_out: tuple[Omission, ...] = ()
         self.base: dict[str, Tensor] = {}
         self.base_name = "base"
@@ -299,6 +300,7 @@ class Recipe:
             ),
             packed=self.packed,
             tree=tree,
+            loose_header=self.loose_header,
         )
         data = self._data_at(json.loads(header_json(header)), self.tau)
         assert data is not None

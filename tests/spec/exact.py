@@ -149,7 +149,7 @@ def result_file(
     }
     if source_header is not None:
         entries = json.loads(source_header)
-        kept = entries.pop("__metadata__", {})
+        kept = entries.pop("__metadata__", None) or {}
         order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
         body = b"".join(data[prefix + name] for name in order)
         own_names = {prefix + name for name in entries}

@@ -1064,3 +1064,14 @@ add(
     of="packed-interleaved",
     error="result",
 )
+
+LOOSE = "`requires` MUST hold `loose_header` exactly if at least one `source_header` is loose"
+header("loose-not-named", LOOSE, lambda h: h.update(requires=[]), of="loose-source-again")
+header("loose-not-named-null", LOOSE, lambda h: h.update(requires=[]), of="loose-source-lossy")
+header("loose-not-named-space", LOOSE, lambda h: h.update(requires=[]), of="loose-white-space")
+header("loose-not-there", LOOSE, lambda h: h.update(requires=["loose_header"]), of="source-lossy")
+header("loose-without-header", LOOSE, lambda h: h.update(requires=["loose_header"]))
+frames(
+    "loose-vertical-tab", "white space of RFC 8259 alone",
+    source_header_of(lambda data: data.replace(b" \t", b" \x0b", 1)), of="loose-source-again",
+)  # fmt: skip

@@ -107,7 +107,7 @@ def test_limits() -> None:
 
 
 def test_features() -> None:
-    told = re.search(r"The features so far: (.*?)\.", section("Growth"))
+    told = re.search(r"The features so far: (.*?)\.", section("Growth"), re.DOTALL)
     assert told is not None
     assert set(words(told[1])) == limits.FEATURES == set(decoder.FEATURES)
     for feature in limits.FEATURES:

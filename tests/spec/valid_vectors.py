@@ -399,6 +399,38 @@ def source_again() -> Recipe:
 
 
 @vector(0.25)
+def loose_source_again() -> Recipe:
+    """Feature `loose_header`: white space before the header, and null metadata, to the byte."""
+    recipe = source_again()
+    recipe.loose_header = True
+    recipe.source_header = b" \t\r\n" + loose_header(lossy=False)
+    return recipe
+
+
+@vector(0.25)
+def loose_source_lossy() -> Recipe:
+    """Feature `loose_header`: null metadata and a delta; the result's header has neither."""
+    recipe = source_lossy()
+    recipe.loose_header = True
+    recipe.source_header = loose_header(lossy=True)
+    return recipe
+
+
+@vector(0.25)
+def loose_white_space() -> Recipe:
+    """Feature `loose_header`: white space before a header with metadata, and a delta."""
+    recipe = source_lossy()
+    recipe.loose_header = True
+    recipe.source_header = b" " + source_header(lossy=True)
+    return recipe
+
+
+def loose_header(*, lossy: bool) -> bytes:
+    document = json.loads(source_header(lossy=lossy))
+    return json.dumps(document | {"__metadata__": None}).encode()
+
+
+@vector(0.25)
 def source_lossy() -> Recipe:
     """With a source header and a delta: its order and metadata, less what would lie, and our own."""
     recipe = Recipe(1.0)

@@ -1,0 +1,125 @@
+"""Whether a container's header can hold a checkpoint's tensors, asked before anything is computed.
+
+A header has a largest weight (spec, "Limits"), which records of some thousand tensors reach. Each
+tensor is taken for the lightest record that it may become: `same` or `dense` where a delta can be
+taken, as its SHA-256 says, `raw` elsewhere. What only computing tells (that it takes low rank, which is
+heavier) is an error of the same words afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from ..checkpoint import Checkpoint, TensorInfo
+from ..checkpoint.dtypes import DELTA_DTYPES
+from ..container.header import header_json
+from ..container.records import (
+    DenseRecord,
+    Encoding,
+    Frame,
+    Header,
+    Part,
+    RawReason,
+    RawRecord,
+    SameRecord,
+    TensorRecord,
+)
+from ..errors import CheckpointError, HeaderTooHeavy
+from ..hashing import sha256
+from .counterparts import Counterpart
+from .fine import Fine
+
+DIGEST = "0" * 64
+HINT = (
+    "Until a later format holds more, merge tensors of the checkpoint, or store parts of it"
+    " as checkpoints of their own."
+)
+
+
+@contextlib.contextmanager
+def heavy_headers_named(checkpoint: Checkpoint) -> Iterator[None]:
+    """Raises `CheckpointError` where a header turns out to be heavier than any reader takes."""
+    try:
+        yield
+    except HeaderTooHeavy as error:
+        raise _too_many(checkpoint) from error
+
+
+def check_header_fits(fine: Fine) -> None:
+    """Raises `CheckpointError` for a checkpoint of more tensors than a container's header holds."""
+    checkpoint = fine.checkpoint
+    try:
+        header_json(_lightest(fine, {}))
+    except HeaderTooHeavy as error:
+        raise _too_many(checkpoint) from error
+    try:
+        header_json(_lightest(fine, dict.fromkeys(checkpoint.tensors, True)))
+    except HeaderTooHeavy:
+        # Now it matters which of the tensors are changed at all.
+        changed = {name: _is_changed(fine, info) for name, info in checkpoint.tensors.items()}
+        try:
+            header_json(_lightest(fine, changed))
+        except HeaderTooHeavy as error:
+            raise _too_many(checkpoint) from error
+
+
+def _too_many(checkpoint: Checkpoint) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.path} has {len(checkpoint.tensors)} tensors, more than the header of a"
+        f" container holds: some 6,500 changed matrices, or 9,000 changed vectors",
+        HINT,
+    )
+
+
+def _lightest(fine: Fine, changed: Mapping[str, bool]) -> Header:
+    """The header of the lightest records; of the payload only the frame that raw bytes are in."""
+    names = sorted(fine.checkpoint.tensors, key=str.encode)
+    records = tuple(
+        _record(fine, fine.checkpoint.tensors[name], changed.get(name, False)) for name in names
+    )
+    raw = [i for i, one in enumerate(records) if isinstance(one, RawRecord) and one.elements]
+    frames = (Frame("bytes", tuple(Part(i, 1) for i in raw), 1, 1, "0" * 16),) if raw else ()
+    return Header(
+        base_digest=DIGEST,
+        base_name=fine.base.name,
+        encoding=Encoding(1.0, 0.0),
+        source=fine.source,
+        left_out=(),
+        tensors=records,
+        frames=frames,
+        payload_sha256=DIGEST,
+        results=(),
+    )
+
+
+def _record(fine: Fine, info: TensorInfo, is_changed: bool) -> TensorRecord:
+    counterpart = fine.counterparts.found.get(info.name)
+    if counterpart is None:
+        return _raw(info, fine.counterparts.reasons[info.name])
+    if info.dtype not in DELTA_DTYPES:
+        return _raw(info, "dtype")  # or the same, which is heavier
+    based = (
+        *(info.name, info.dtype, info.shape),
+        *(counterpart.base, counterpart.view, counterpart.new_rows),
+    )
+    if not is_changed:
+        return SameRecord(*based)
+    return DenseRecord(*based, exponent=0, maximum=1, base_norm=1.0, norm=1.0, error=0.0)
+
+
+def _raw(info: TensorInfo, reason: RawReason) -> RawRecord:
+    return RawRecord(info.name, info.dtype, info.shape, reason)
+
+
+def _is_changed(fine: Fine, info: TensorInfo) -> bool:
+    """Whether a tensor certainly differs from its base; other dtypes and views are not looked at."""
+    counterpart: Counterpart | None = fine.counterparts.found.get(info.name)
+    if counterpart is None or counterpart.new_rows or counterpart.view.kind != "reshape":
+        return False
+    (base,) = counterpart.base
+    if base.dtype != info.dtype:
+        return False
+    digest = sha256(fine.checkpoint.read(info.name))
+    fine.checkpoint.release(info.name)
+    return digest != base.sha256

@@ -1,0 +1,210 @@
+"""Names of models made from those of files and folders: in ASCII, each of its own, the same every time.
+
+The rule:
+
+1. A file gives its name without the ending, a folder its name in full. A name that says nothing, such
+   as `pytorch_lora_weights`, gives way to that of the folder that it is in. Or a pattern says what.
+2. Accents go, letters of other alphabets become Latin ones or their number, and what a model's name
+   may not hold becomes a hyphen (`ascii_name`). A name that may stand already is left as it is.
+3. Of files whose names would be one, or differ in case alone, the one that the registry has under that
+   name already keeps it, otherwise the first; the others get their folder's name behind it, or a number.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InvalidArgument
+from ..fs import storage_errors
+from ..store import names
+from .transliteration import in_ascii
+
+LONGEST = 100  # of the 128 characters that a name may have: there must be room behind it
+GENERIC = frozenset(
+    {
+        "adapter_model",
+        "diffusion_pytorch_model",
+        "last",
+        "model",
+        "open_clip_pytorch_model",
+        "pytorch_lora_weights",
+        "pytorch_model",
+    }
+)
+_VARIANT = re.compile(r"(\.(fp16|bf16|fp32|non_ema|ema))+$")
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._-]+")
+FIELDS = ("stem", "parent", "parent2")
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file, and the model that it becomes a version of. `own`: what the file is called itself."""
+
+    path: Path
+    model: str
+    own: str
+
+    @property
+    def is_other(self) -> bool:
+        """Whether the model is not called as the file is."""
+        return self.model != self.own
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """Where names come from. `pattern`: text with fields in braces; None for the rule above."""
+
+    pattern: str | None = None
+
+    def raw_name(self, path: Path) -> str:
+        """The name before it is made one of a model's. Raises `StorageError`."""
+        words = _words(path)
+        if self.pattern is not None:
+            return self.pattern.format_map(words)
+        generic = _VARIANT.sub("", words["stem"]).lower() in GENERIC
+        return words["parent"] if generic and words["parent"] else words["stem"]
+
+
+USUAL_NAMES = NameRule()
+
+
+def name_rule(name_from: str | None) -> NameRule:
+    """The rule that `--name-from` gives: parent, stem, or a pattern such as {parent}-{stem}.
+
+    Raises `InvalidArgument` for a pattern without a field, or with one that is not known.
+    """
+    if name_from is None:
+        return USUAL_NAMES
+    pattern = f"{{{name_from}}}" if name_from in FIELDS else name_from
+    try:
+        parsed = [one for one in string.Formatter().parse(pattern) if one[1] is not None]
+    except ValueError as error:
+        raise InvalidArgument(f"the pattern {name_from!r} is damaged: {error}", _FIELDS) from error
+    if not parsed:
+        raise InvalidArgument(
+            f"{name_from!r} has no field, so that all names would be one", _FIELDS
+        )
+    for _, field, format_spec, conversion in parsed:
+        if field not in FIELDS or format_spec or conversion:
+            raise InvalidArgument(
+                f"the pattern {name_from!r} has a field that is not known", _FIELDS
+            )
+    return NameRule(pattern)
+
+
+_FIELDS = (
+    "Give parent, stem, or a pattern of {stem}, {parent} and {parent2}, such as {parent}-{stem}."
+)
+
+
+def own_name(path: Path) -> str:
+    """What a path is called: a file without its ending, a folder in full. Raises `StorageError`."""
+    with storage_errors(path):
+        return path.resolve().name if path.is_dir() else path.stem
+
+
+def ascii_name(text: str) -> str:
+    """A valid model name made from any text; a valid one is left as it is."""
+    if _is_valid(text):
+        return text
+    found = _NOT_ALLOWED.sub("-", in_ascii(text))
+    found = re.sub(r"-{2,}", "-", found)[:LONGEST].strip("-._")
+    if not found:
+        return "model"
+    return found if _is_valid(found) else f"model-{found}"  # a device of Windows
+
+
+def unique_names(
+    paths: Sequence[Path],
+    rule: NameRule,
+    taken: Iterable[str],
+    known: Callable[[Path], frozenset[str]],
+) -> list[NamedFile]:
+    """A model for each path, none of them twice, in the order of the paths.
+
+    `taken`: names of models that there are, of which a new one may not differ in case alone; `known`:
+    the models that have a version of a file already. Raises `StorageError`.
+    """
+    spelled = {names.folded(name): name for name in taken}
+    plain = {path: ascii_name(rule.raw_name(path)) for path in paths}
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(names.folded(plain[path]), []).append(path)
+    found: dict[Path, str] = {}
+    used: set[str] = set()
+
+    def give(path: Path, name: str) -> None:
+        if path not in found and names.folded(name) not in used:
+            found[path] = name
+            used.add(names.folded(name))
+
+    for path in paths:  # those that the registry has keep what it calls them
+        may_be = [name for name in known(path) if _may_be(name, path, plain[path])]
+        for name in sorted(may_be, key=lambda name: (len(name), name)):
+            give(path, name)
+    for path in paths:  # the first of each group, unless a model differs from it in case alone
+        if spelled.get(names.folded(plain[path])) in (None, plain[path]):
+            give(path, plain[path])
+    for path in paths:
+        group = groups[names.folded(plain[path])]
+        tells = len({_folder_beside(other, plain[other]) for other in group}) > 1
+        for name in _others(path, plain[path], with_parent=tells):
+            if path in found:
+                break
+            if names.folded(name) not in spelled:
+                give(path, name)
+    return [NamedFile(path, found[path], own_name(path)) for path in paths]
+
+
+def _may_be(name: str, path: Path, plain: str) -> bool:
+    """Whether the rule may have given this name: only then a re-added file is meant by it."""
+    rest = name.removeprefix(_room(plain))
+    is_numbered = name != rest and re.fullmatch(r"-[0-9]+", rest) is not None
+    return name in (plain, _with_parent(path, plain)) or is_numbered
+
+
+def _others(path: Path, plain: str, *, with_parent: bool) -> Iterator[str]:
+    if with_parent:
+        yield _with_parent(path, plain)
+    for number in itertools.count(2):
+        yield f"{_room(plain)}-{number}"
+
+
+def _with_parent(path: Path, plain: str) -> str:
+    return ascii_name(f"{_room(plain)}-{ascii_name(_folder_beside(path, plain))}")
+
+
+def _folder_beside(path: Path, plain: str) -> str:
+    """The nearest folder that the name was not made from."""
+    words = _words(path)
+    made_from_parent = names.folded(ascii_name(words["parent"])) == names.folded(plain)
+    return words["parent2" if made_from_parent else "parent"]
+
+
+def _room(plain: str) -> str:
+    return plain[:LONGEST].rstrip("-._")
+
+
+def _words(path: Path) -> dict[str, str]:
+    """The values of the fields; a folder above the first is empty."""
+    # Not resolved: what a link in a download's folder is called is what its user sees.
+    place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
+    return {
+        "stem": own_name(path),
+        "parent": place.parent.name,
+        "parent2": place.parent.parent.name,
+    }
+
+
+def _is_valid(text: str) -> bool:
+    try:
+        names.check_name("model", text)
+    except InvalidArgument:
+        return False
+    return True
