@@ -17,14 +17,15 @@ TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257
 HEAD_BYTES = 512
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, *, keep_extras: bool = False) -> Checkpoint:
     """Open a safetensors file, a file of `torch.save`, whatever its name says, or diffusers' folder.
 
+    `keep_extras`: files of a folder that are none of the model's are not left out.
     Raises `StorageError` if it cannot be read, and `CheckpointError` if it is not a checkpoint or
     breaks a rule of its format.
     """
     if is_checkpoint_folder(path):
-        return FolderCheckpoint(path, *files_below(path))
+        return FolderCheckpoint(path, files_below(path, keep_extras=keep_extras))
     file = MappedFile(path)
     try:
         return _kind(file)(file)

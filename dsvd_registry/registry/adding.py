@@ -32,12 +32,14 @@ from .summary import Summary, summary_of
 class Addition:
     """What `add` did: `created` is False where the version was there already.
 
-    `upgraded`: it was there, lossy, and is lossless now.
+    `upgraded`: it was there, lossy, and is lossless now. `is_all`: nothing of the path that was given
+    is left out.
     """
 
     version: VersionRecord
     created: bool
     upgraded: bool = False
+    is_all: bool = True
 
     @property
     def ref(self) -> str:
@@ -51,10 +53,20 @@ def add_base(
     catalog: Catalog,
     objects: ObjectStore,
     progress: Progress,
+    *,
+    keep_extras: bool = False,
 ) -> BaseRecord:
     """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies."""
     names.check_name("base", name)
-    with unchanging(path), open_checkpoint(path) as checkpoint:
+    if link and keep_extras:
+        raise InvalidArgument(
+            "a base that is linked stays where it is, with all that lies beside it",
+            "Leave keep_extras out, or link.",
+        )
+    with (
+        unchanging(path, keep_extras=keep_extras),
+        open_checkpoint(path, keep_extras=keep_extras) as checkpoint,
+    ):
         manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, catalog)
         held = _held(checkpoint, link, catalog, objects, progress)
@@ -120,6 +132,7 @@ def add_version(
     *,
     lossless: bool = False,
     skip_unsupported: bool = False,
+    keep_extras: bool = False,
 ) -> Addition:
     """Store the checkpoint `path` as the next version of `model`, or find it there already.
 
@@ -134,7 +147,10 @@ def add_version(
         from ..codec.devices import check_device
 
         check_device(device)
-    with unchanging(path) as check_unchanged, open_checkpoint(path) as checkpoint:
+    with (
+        unchanging(path, keep_extras=keep_extras) as check_unchanged,
+        open_checkpoint(path, keep_extras=keep_extras) as checkpoint,
+    ):
         wish: Asked | AskedOfLora = asked
         if is_lora(checkpoint.tensors):
             if lossless:
@@ -175,7 +191,8 @@ def add_version(
             residual = residual_of(version, checkpoint, base, device, catalog, objects, progress)
             check_unchanged()
             version = attach_residual(version, residual, catalog, objects)
-    return Addition(labelled(version, note, tags, catalog), created, upgraded)
+        is_all = not checkpoint.left_out
+    return Addition(labelled(version, note, tags, catalog), created, upgraded, is_all)
 
 
 def _known(

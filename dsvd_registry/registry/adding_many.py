@@ -132,6 +132,7 @@ class Manner:
     tags: tuple[str, ...]
     lossless: bool = False
     skip_unsupported: bool = False
+    keep_extras: bool = False
 
 
 def add_many(
@@ -218,6 +219,7 @@ def _added(
         progress,
         lossless=manner.lossless,
         skip_unsupported=manner.skip_unsupported,
+        keep_extras=manner.keep_extras,
     )
     version = addition.version
     with open_container(version, objects) as container:
@@ -231,7 +233,8 @@ def _added(
         container=version.container,
         source_bytes=version.source.size,
         stored_bytes=version.stored_size,
-        given_back=header.keeps_source or (version.residual is not None and header.keeps_files),
+        given_back=addition.is_all
+        and (header.keeps_source or (version.residual is not None and header.keeps_files)),
         match=match,
         warnings=account.warnings,
         left_out=account.left_out,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..catalog import BaseRecord
 from ..progress import Progress, silent
 from .opened import OpenRegistry
+
+if TYPE_CHECKING:
+    from ..checkpoint import LeftOut
 
 
 class Bases(OpenRegistry):
@@ -18,15 +22,37 @@ class Bases(OpenRegistry):
         path: str | Path,
         *,
         link: bool = False,
+        keep_extras: bool = False,
         progress: Progress = silent,
     ) -> BaseRecord:
         """Register a full checkpoint as a base: a copy of it, or with `link` the file where it lies.
 
+        Of a folder what is none of its model's is left out (see `left_out`), unless with `keep_extras`.
         Raises `CheckpointError`, `Conflict` for a name or for weights that are taken.
         """
         from .adding import add_base
 
-        return add_base(Path(path), name, link, self._catalog, self._objects, progress)
+        return add_base(
+            Path(path),
+            name,
+            link,
+            self._catalog,
+            self._objects,
+            progress,
+            keep_extras=keep_extras,
+        )
+
+    def left_out(self, path: str | Path, *, keep_extras: bool = False) -> tuple[LeftOut, ...]:
+        """What is left out of a folder that is added, and why; nothing of a file.
+
+        Raises `CheckpointError` for a folder that is not whole, `StorageError`.
+        """
+        from ..checkpoint.folder import files_below, is_checkpoint_folder
+
+        folder = Path(path)
+        if not is_checkpoint_folder(folder):
+            return ()
+        return files_below(folder, keep_extras=keep_extras).left_out
 
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""

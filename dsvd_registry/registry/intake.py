@@ -36,6 +36,7 @@ class Intake(Bases):
         lossless: bool = False,
         device: str = "cpu",
         skip_unsupported: bool = False,
+        keep_extras: bool = False,
         note: str = "",
         tags: Iterable[str] = (),
         progress: Progress = silent,
@@ -57,6 +58,9 @@ class Intake(Bases):
         A LoRA file becomes a version too: the base with the LoRA merged in at weight 1. It takes tau
         alone, of its own spectrum and 1 by default; with `skip_unsupported`, what of it cannot be
         merged is left out and listed instead of refused.
+
+        Of a folder what is none of its model's is left out and listed: weights that `model_index.json`
+        does not name, exports, the state of a training. With `keep_extras` it is kept as files.
         Raises `CheckpointError`, `BaseMismatch`, `UnsureBase`, `InvalidArgument`, `Conflict`.
         """
         from .adding import add_version, name_of
@@ -84,6 +88,7 @@ class Intake(Bases):
             progress,
             lossless=lossless,
             skip_unsupported=skip_unsupported,
+            keep_extras=keep_extras,
         )
 
     def add_many(
@@ -99,6 +104,7 @@ class Intake(Bases):
         lossless: bool = False,
         device: str = "cpu",
         skip_unsupported: bool = False,
+        keep_extras: bool = False,
         note: str = "",
         tags: Iterable[str] = (),
         progress: Progress = silent,
@@ -120,7 +126,9 @@ class Intake(Bases):
             lossless=lossless,
         )
         named = None if base is None else self.base(base)
-        manner = Manner(named, wish, device, note, tuple(tags), lossless, skip_unsupported)
+        manner = Manner(
+            named, wish, device, note, tuple(tags), lossless, skip_unsupported, keep_extras
+        )
         return add_many(map(Path, paths), manner, self._catalog, self._objects, progress)
 
     def best_base(self, path: str | Path) -> BaseMatch:

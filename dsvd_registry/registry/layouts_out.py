@@ -13,7 +13,7 @@ from ..layouts import describe
 from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.target import LayoutName, Target, file_like, folder_like, original_file
 from ..store import ObjectStore
-from .opening import open_base_checkpoint
+from .opening import open_base_checkpoint, read_manifest
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def open_target(
     """
     is_folder = container.header.tree is not None
     if layout == "diffusers" and pattern is not None:
-        with open_base_checkpoint(pattern, objects) as checkpoint:
+        with open_base_checkpoint(pattern, objects, read_manifest(pattern, objects)) as checkpoint:
             if checkpoint.tree is None:
                 raise InvalidArgument(
                     f"the base {pattern.name!r} is a single file, without configurations",

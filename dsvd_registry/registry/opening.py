@@ -9,7 +9,13 @@ from pathlib import Path
 
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..checkpoint import Checkpoint, open_checkpoint
-from ..checkpoint.folder import FolderCheckpoint
+from ..checkpoint.folder import (
+    FolderCheckpoint,
+    FolderFiles,
+    is_checkpoint_folder,
+    linked_files,
+    stored_files,
+)
 from ..checkpoint.listing import parse_listing
 from ..checkpoint.tree import ListedFile
 from ..container.reader import Container
@@ -61,7 +67,7 @@ def open_base(base: BaseRecord, objects: ObjectStore) -> BaseWeights:
     """
     manifest = read_manifest(base, objects)
     try:
-        checkpoint = open_base_checkpoint(base, objects)
+        checkpoint = open_base_checkpoint(base, objects, manifest)
     except DsvdError as error:
         raise BaseMismatch(
             f"the base {base.name!r} cannot be read: {error}",
@@ -70,20 +76,32 @@ def open_base(base: BaseRecord, objects: ObjectStore) -> BaseWeights:
     return BaseWeights(checkpoint, manifest, base.name)
 
 
-def open_base_checkpoint(base: BaseRecord, objects: ObjectStore) -> Checkpoint:
-    """The file or folder of a base. Raises `BaseMismatch` if it is gone, `CheckpointError`."""
-    place = base_file(base, objects)
-    if base.is_folder and base.link is None:
-        return FolderCheckpoint(place, stored_folder(base, objects))
-    return open_checkpoint(place)
+def open_base_checkpoint(
+    base: BaseRecord, objects: ObjectStore, manifest: Manifest | None = None
+) -> Checkpoint:
+    """The file or folder of a base. Raises `BaseMismatch` if it is gone, `CheckpointError`.
 
-
-def stored_folder(base: BaseRecord, objects: ObjectStore) -> dict[str, Path]:
-    """Where each file lies of a base that is a folder in the store, by its path in that folder.
-
-    Raises `RegistryError` if its listing is damaged.
+    Of a folder every file of tensors was taken once, whatever the folder said of it: by the names of
+    the `manifest` a base that was added so is told, and read so again.
     """
-    return {file.path: objects.path(file.sha256) for file in stored_listing(base, objects)}
+    place = base_file(base, objects)
+    if not base.is_folder or (base.link is not None and not is_checkpoint_folder(place)):
+        return open_checkpoint(place)
+    *readings, as_once = _readings(base, place, objects)
+    for files in readings:
+        checkpoint = FolderCheckpoint(place, files)
+        if manifest is None or all(t.name in checkpoint.tensors for t in manifest.tensors):
+            return checkpoint
+        checkpoint.close()
+    return FolderCheckpoint(place, as_once)
+
+
+def _readings(base: BaseRecord, place: Path, objects: ObjectStore) -> Iterator[FolderFiles]:
+    if base.link is not None:
+        yield from linked_files(place)
+        return
+    listed = {file.path: file for file in stored_listing(base, objects)}
+    yield from stored_files({path: objects.path(f.sha256) for path, f in listed.items()}, listed)
 
 
 def stored_listing(base: BaseRecord, objects: ObjectStore) -> tuple[ListedFile, ...]:

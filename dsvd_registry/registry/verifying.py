@@ -148,7 +148,7 @@ def _base_problems(base: BaseRecord, objects: ObjectStore) -> Iterator[str]:
             for file in stored_listing(base, objects):
                 objects.check(file.sha256)
         return
-    with open_base_checkpoint(base, objects) as checkpoint:
+    with open_base_checkpoint(base, objects, manifest) as checkpoint:
         found = fingerprint_checkpoint(checkpoint, silent)
     was = {tensor.name: tensor for tensor in manifest.tensors}
     now = {tensor.name: tensor for tensor in found.tensors}
