@@ -9,7 +9,7 @@ from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..container.records import BaseTensor, RawReason, View
 from ..errors import BaseMismatch
-from ..layouts import Correspondence, describe, map_names
+from ..layouts import Correspondence, describe, map_with_variants
 from ..reconstruction.base_weights import BaseWeights
 
 
@@ -40,7 +40,7 @@ def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts
     Raises `BaseMismatch` for a base of another family, and for one that has no counterpart at all.
     """
     there = {t.name: TensorInfo(t.name, t.dtype, t.shape) for t in base.tensors.values()}
-    names = map_names(there, checkpoint.tensors)
+    names = map_with_variants(there, checkpoint.tensors, checkpoint.variants)
     found: dict[str, Counterpart] = {}
     reasons: dict[str, RawReason] = {one.tensor: one.reason for one in names.unmatched}
     for one in names.correspondences:

@@ -10,6 +10,7 @@ the functions only `map_names` does, and only for two sub-models in different la
 
 from .families import Description, check_same_family, describe
 from .name_map import Correspondence, NameMap, Unmatched, map_names
+from .variants import map_with_variants
 from .view import View
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "check_same_family",
     "describe",
     "map_names",
+    "map_with_variants",
 ]
