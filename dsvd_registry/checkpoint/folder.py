@@ -1,89 +1,135 @@
 """A checkpoint that is a folder, as diffusers saves one: a file or some shards for each sub-model.
 
-Tensors are called by the folder that their file is in, `unet/conv_in.weight`. Everything else, such
-as configurations and tokenizers, is kept as it is.
+Tensors are called by the folder that their file is in, `unet/conv_in.weight`. What else belongs to it,
+such as configurations and tokenizers, is kept as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import CheckpointError
-from ..fs import TEMPORARY_PREFIX, storage_errors
+from ..fs import storage_errors
 from ..hashing import sha256_file
 from .listing import check_paths
 from .mapping import MappedFile
 from .model import Checkpoint, Copier, LeftOut, check_count, check_name, naming, shown
-from .safetensors_file import SafetensorsFile
+from .safetensors_file import SafetensorsFile, parse_header
+from .sorting import is_in_another_form, sort_files
+from .sub_models import CONFIGURATION, PIPELINE, has_weights, is_of_training, named_folders
 from .tensor_info import TensorInfo
 from .tree import ListedFile, TensorFile, Tree
-
-PIPELINE = "model_index.json"
-CONFIGURATION = "config.json"
-TENSORS = ".safetensors"
-INDEX = ".safetensors.index.json"
-OTHER_WEIGHTS = (
-    *(".bin", ".ckpt", ".pt", ".pth", ".bin.index.json"),
-    *(".onnx", ".onnx_data", ".msgpack", ".h5", ".pb", ".gguf"),
-)
-_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+from .walking import walk
+from .weight_files import INCOMPLETE, TENSORS, set_name
 
 
 def is_checkpoint_folder(path: Path) -> bool:
-    """Whether `path` is a folder that is one checkpoint: a pipeline's, or a sub-model's.
+    """Whether `path` is a folder that is one checkpoint.
 
-    Raises `StorageError`.
+    A pipeline's, a sub-model's, or what accelerate saved of a training. Raises `StorageError`.
     """
     with storage_errors(path):
         if not path.is_dir():
             return False
-        names = {entry.name for entry in os.scandir(path)}
-    has_tensors = any(name.endswith((TENSORS, INDEX)) for name in names)
-    return PIPELINE in names or (CONFIGURATION in names and has_tensors)
+        entries = list(os.scandir(path))
+        names = {entry.name for entry in entries}
+        if PIPELINE in names or (CONFIGURATION in names and has_weights(names)):
+            return True
+        if not any(map(is_of_training, names)):
+            return False
+        inside = ({one.name for one in os.scandir(entry)} for entry in entries if entry.is_dir())
+        return has_weights(names) or any(CONFIGURATION in n and has_weights(n) for n in inside)
 
 
-def files_below(folder: Path) -> tuple[dict[str, Path], tuple[LeftOut, ...]]:
-    """The files of a folder by their paths from it on, and what is none of the checkpoint's.
+@dataclass(frozen=True)
+class FolderFiles:
+    """Where the files of a folder lie, by their paths from it on, and what each is.
 
-    Raises `StorageError`, and `CheckpointError` where weights would be lost.
+    `weights`: the name of its set of each file of tensors (see `weight_files`). `extras`: files that
+    are none of the model's, and are kept. `promised`: the tensors that an index says a file has.
+    `known`: files whose digests need not be taken again.
     """
-    found: dict[str, Path] = {}
-    left_out: list[LeftOut] = []
-    for path, place in _walk(folder):
-        _check_text(path, folder)
-        reason = _reason_to_leave(place)
-        if reason is None:
-            found[path] = place
-        else:
-            left_out.append(LeftOut(path, reason))
-    _check_nothing_lost(found, left_out, folder)
-    return found, tuple(left_out)
+
+    places: Mapping[str, Path]
+    weights: Mapping[str, str]
+    extras: frozenset[str] = frozenset()
+    left_out: tuple[LeftOut, ...] = ()
+    promised: Mapping[str, list[str]] = field(default_factory=dict)
+    known: Mapping[str, ListedFile] = field(default_factory=dict)
+
+
+def files_below(folder: Path, *, keep_extras: bool = False) -> FolderFiles:
+    """The files of a checkpoint's folder, and what is left out of it.
+
+    `keep_extras`: what is none of the model's is not left out. Raises `StorageError`, and
+    `CheckpointError` where the folder is not whole, or weights would be lost.
+    """
+    with naming(folder):
+        walked = walk(folder, named_folders(folder))
+        _check_leads_somewhere(path for path in walked.dangling if path.endswith(".json"))
+        found = sort_files(walked.files)
+        left = {} if keep_extras else found.extras
+        _check_leads_somewhere(path for path in walked.dangling if path not in left)
+    return FolderFiles(
+        {path: place for path, place in walked.files.items() if path not in left},
+        found.weights,
+        frozenset(found.extras.keys() - left.keys()),
+        tuple(LeftOut(*said) for said in dict.fromkeys(left.values())) + walked.left_out,
+        found.promised,
+    )
+
+
+def stored_files(
+    places: Mapping[str, Path], listed: Mapping[str, ListedFile]
+) -> Iterator[FolderFiles]:
+    """Files that are kept elsewhere, by today's rules; then with every one of tensors.
+
+    The second is how all folders were read once.
+    """
+    try:
+        found = sort_files(places)
+    except CheckpointError:
+        pass
+    else:
+        yield FolderFiles(places, found.weights, frozenset(found.extras), known=listed)
+    every = {path: set_name(PurePosixPath(path).name) for path in places if path.endswith(TENSORS)}
+    yield FolderFiles(places, every, known=listed)
+
+
+def linked_files(folder: Path) -> Iterator[FolderFiles]:
+    """The same of a folder that lies where its owner may change it, without what was left out.
+
+    Raises `StorageError`, `CheckpointError`.
+    """
+    walked = walk(folder, named_folders(folder))
+    places = {path: walked.files[path] for path in walked.files.keys() - walked.dangling}
+    for files in stored_files(places, {}):
+        kept = {
+            path: place
+            for path, place in places.items()
+            if path not in files.extras and not is_in_another_form(path)
+        }
+        yield FolderFiles(kept, files.weights)
 
 
 class FolderCheckpoint(Checkpoint):
-    """An open folder. Raises `CheckpointError` for every rule that it, or a file of it, breaks.
-
-    `files`: where each of its files lies, which need not be one folder.
-    """
+    """An open folder. Raises `CheckpointError` for every rule that it, or a file of it, breaks."""
 
     format = "diffusers"
     header = None
 
-    def __init__(
-        self, path: Path, files: Mapping[str, Path], left_out: tuple[LeftOut, ...] = ()
-    ) -> None:
-        self.path, self.left_out = path, left_out
+    def __init__(self, path: Path, files: FolderFiles) -> None:
+        self.path, self.left_out = path, files.left_out
         self._opened = contextlib.ExitStack()
         self._owners: dict[str, tuple[SafetensorsFile, str]] = {}
         self.tensors: dict[str, TensorInfo] = {}
         try:
-            # Characters go as their UTF-8 bytes do, and half a surrogate pair has none.
-            self.tree = self._open({path: files[path] for path in sorted(files)})
+            self.tree = self._open(files)
         except BaseException:
             self._opened.close()
             raise
@@ -103,29 +149,32 @@ class FolderCheckpoint(Checkpoint):
     def close(self) -> None:
         self._opened.close()
 
-    def _open(self, files: Mapping[str, Path]) -> Tree:
+    def _open(self, files: FolderFiles) -> Tree:
+        # Characters go as their UTF-8 bytes do, and half a surrogate pair has none.
+        paths = sorted(files.places)
         with naming(self.path):
-            check_paths(list(files))
-        own = [path for path in files if path.endswith(TENSORS)]
-        if not own:
+            check_paths(paths)
+        if not files.weights:
             raise CheckpointError(f"{self.path} is a folder without a safetensors file in it")
-        prefixes = _prefixes(own)
+        prefixes = _prefixes(files.weights)
         tensors: list[TensorFile] = []
         homes: dict[str, str] = {}
-        for path in own:
-            with _opened_tensors(files[path]) as file:
+        for path in sorted(files.weights):
+            with _opened_tensors(files.places[path]) as file:
                 self._opened.callback(file.close)
             with naming(self.path):
                 self._take(file, prefixes[path], path)
+                _check_promised(file, path, files.promised.get(path, []))
             tensors.append(TensorFile(path, prefixes[path], file.header))
             homes |= {prefixes[path] + name: path for name in file.tensors}
-        others = []
-        for path, place in files.items():
+        others: list[ListedFile] = []
+        extras: list[ListedFile] = []
+        for path in paths:
             if path not in prefixes:
-                with storage_errors(place):
-                    size = place.stat().st_size
-                others.append(ListedFile(path, sha256_file(place), size))
-        return Tree(tuple(tensors), tuple(others), files, homes)
+                listed = files.known.get(path) or _listed(path, files.places[path])
+                (extras if path in files.extras else others).append(listed)
+        places = {path: files.places[path] for path in paths}
+        return Tree(tuple(tensors), tuple(others), places, homes, tuple(extras))
 
     def _take(self, file: SafetensorsFile, prefix: str, path: str) -> None:
         for own, info in file.tensors.items():
@@ -138,72 +187,47 @@ class FolderCheckpoint(Checkpoint):
         check_count(len(self.tensors))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    with storage_errors(folder):
-        for where, folders, files in os.walk(folder, onerror=fail):
-            above = Path(where)
-            links = [name for name in folders if (above / name).is_symlink()]
-            # Such as .git, and what a download keeps for itself.
-            hidden = [name for name in folders if name.startswith(".")]
-            folders[:] = sorted(set(folders) - {*links, *hidden})
-            for name in sorted({*files, *links, *hidden}):
-                yield (above / name).relative_to(folder).as_posix(), above / name
+def _check_leads_somewhere(dangling: Iterator[str]) -> None:
+    """Raises `CheckpointError` for the first of these links, which lead to nothing."""
+    for path in sorted(dangling):
+        raise CheckpointError(f"{shown(path)} is a link to what is not there", INCOMPLETE)
 
 
-def _reason_to_leave(place: Path) -> str | None:
-    """Why a file is not kept; None if it is. Links to files are followed: the hub's cache has them."""
-    if not place.is_file() or place.name.startswith(TEMPORARY_PREFIX):
-        return "a hidden folder, a link to a folder, or nothing that can be read"
-    if place.name.lower().endswith(OTHER_WEIGHTS):
-        return "weights in another form than safetensors"
-    return None
+def _check_promised(file: SafetensorsFile, path: str, promised: list[str]) -> None:
+    """Raises `CheckpointError` for a tensor that the index says is in the file, and that is not.
 
-
-def _check_text(path: str, folder: Path) -> None:
-    """A name stands in the account, whether its file is kept or not."""
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise CheckpointError(
-            f"{folder}: the file name {shown(path)} is not valid Unicode", "Rename that file."
-        ) from error
-
-
-def _check_nothing_lost(found: Mapping[str, Path], left_out: list[LeftOut], folder: Path) -> None:
-    """Weights in another form may be left out where the same folder has safetensors."""
-    kept = {PurePosixPath(path).parent for path in found if path.endswith(TENSORS)}
-    for entry in left_out:
-        path = PurePosixPath(entry.name)
-        if path.name.lower().endswith(OTHER_WEIGHTS) and path.parent not in kept:
+    Where two share their memory, one is stored, and the file's metadata names the other.
+    """
+    metadata, _ = parse_header(file.header)
+    for name in promised:
+        if name not in file.tensors and name not in (metadata or {}):
             raise CheckpointError(
-                f"{folder}: {entry.name} has weights, and {path.parent} no safetensors file",
-                "Save the model again with `safe_serialization=True`.",
+                f"the index says that {path} has the tensor {shown(name)}, and it has not",
+                INCOMPLETE,
             )
 
 
-def _prefixes(paths: list[str]) -> dict[str, str]:
+def _listed(path: str, place: Path) -> ListedFile:
+    with storage_errors(place):
+        size = place.stat().st_size
+    return ListedFile(path, sha256_file(place), size)
+
+
+def _prefixes(weights: Mapping[str, str]) -> dict[str, str]:
     """What the names of each file's tensors begin with: its folder, if one model is in it.
 
     Of several, such as variants of one, the first by name has the folder's, and each other its own.
     """
     models: dict[PurePosixPath, set[str]] = defaultdict(set)
-    for path in paths:
-        models[PurePosixPath(path).parent].add(_model_of(path))
+    for path, model in weights.items():
+        models[PurePosixPath(path).parent].add(model)
     prefixes = {}
-    for path in paths:
-        parent, model = PurePosixPath(path).parent, _model_of(path)
+    for path, model in weights.items():
+        parent = PurePosixPath(path).parent
         first = min(models[parent], key=lambda name: (len(name), name))
         words = [*parent.parts, *([] if model == first else [model])]
         prefixes[path] = "".join(f"{word}/" for word in words)
     return prefixes
-
-
-def _model_of(path: str) -> str:
-    """The name of a file without the number of its shard and its ending."""
-    return _SHARD.sub("", PurePosixPath(path).name.removesuffix(TENSORS))
 
 
 @contextlib.contextmanager

@@ -55,6 +55,19 @@ class Checkpoint(Closing):
     tree: Tree | None
     path: Path
 
+    @property
+    def variants(self) -> Mapping[str, str]:
+        """The variants in a folder: by what their tensors' names begin with, where others begin so.
+
+        As `unet/model.fp16/` by `unet/`.
+        """
+        found = {}
+        for file in () if self.tree is None else self.tree.tensors:
+            folder, slash, _ = file.path.rpartition("/")
+            if file.prefix != folder + slash:
+                found[file.prefix] = folder + slash
+        return found
+
     @abc.abstractmethod
     def read(self, name: str) -> memoryview:
         """The tensor's bytes (format "B"), little-endian, in C order, read-only.

@@ -16,17 +16,20 @@ PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 HEAD_BYTES = 512
 
 
-def open_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    path: Path, weights: str | None = None, *, keep_extras: bool = False
+) -> Checkpoint:
     """Open a safetensors file, a file of `torch.save`, whatever its name says, or diffusers' folder.
 
     `weights`: the entry of a file of `torch.save` whose tensors are meant, such as "ema".
+    `keep_extras`: files of a folder that are none of the model's are not left out.
 
     Raises `StorageError` if it cannot be read, `CheckpointError` if it is not a checkpoint or breaks
     a rule of its format, and `InvalidArgument` for `weights` of what has no entries.
     """
     if is_checkpoint_folder(path):
         _check_no_choice(path, weights, "a folder")
-        return FolderCheckpoint(path, *files_below(path))
+        return FolderCheckpoint(path, files_below(path, keep_extras=keep_extras))
     file = MappedFile(path)
     try:
         head = bytes(file.view(0, min(HEAD_BYTES, file.size)))

@@ -30,9 +30,16 @@ class Tree:
     """The files of a folder, by path. `places`: where each really lies.
 
     `homes`: the path of the file that has a tensor, by the tensor's name in the whole checkpoint.
+    `extras`: files that are none of the model's, and are kept because somebody asked for it.
     """
 
     tensors: tuple[TensorFile, ...]
     others: tuple[ListedFile, ...]
     places: Mapping[str, Path]
     homes: Mapping[str, str]
+    extras: tuple[ListedFile, ...] = ()
+
+    @property
+    def kept(self) -> tuple[ListedFile, ...]:
+        """Every file that is kept as it is, the model's and the extras."""
+        return (*self.others, *self.extras)

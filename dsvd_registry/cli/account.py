@@ -41,9 +41,9 @@ def print_account(report: Report) -> None:
     print_line()
     _print_groups(report.groups)
     raw = [f"{row.name}: {row.reason}" for row in report.tensors if row.kind == "raw"]
-    _print_some("stored raw", raw)
-    _print_some("not taken from the base", report.not_taken)
-    _print_some(
+    print_some("stored raw", raw)
+    print_some("not taken from the base", report.not_taken)
+    print_some(
         "left out of the source", [f"{entry.name}: {entry.reason}" for entry in report.left_out]
     )
 
@@ -144,7 +144,8 @@ def _print_groups(groups: Sequence[GroupRow]) -> None:
     )
 
 
-def _print_some(title: str, entries: Sequence[str]) -> None:
+def print_some(title: str, entries: Sequence[str]) -> None:
+    """The first of these lines, and how many they are; nothing of none."""
     if not entries:
         return
     print_line()

@@ -93,6 +93,12 @@ from .versions import print_lossless
     metavar="ENTRY",
     help="The entry of a torch file whose tensors are meant, such as ema, where it has several.",
 )
+@click.option(
+    "--keep-extras",
+    is_flag=True,
+    help="Of a folder keep, as files, what is none of its model's: other weights, exports, the state"
+    " of a training.",
+)
 @click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
 @common_options
@@ -113,6 +119,9 @@ def add(
     FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run. The same
     file, base and settings again are recognised, and nothing is computed. A LoRA file (kohya, PEFT,
     diffusers) stands for the base with it merged in, and is stored whole unless --tau says less.
+
+    A folder of diffusers, or one sub-model's, is a FILE too, and so is what accelerate saved of a
+    training; weights in it that are none of the model's are left out, and listed.
 
     With --lossless a version that is there already, made of the same file, is made lossless.
 

@@ -8,6 +8,7 @@ import click
 
 from ..catalog.records import BaseRecord
 from . import figures
+from .account import print_some
 from .commands import CommandGroup
 from .documents import plain, print_document
 from .options import common_options, open_registry
@@ -35,20 +36,32 @@ def base() -> None:
     metavar="ENTRY",
     help="The entry of a torch file whose tensors are meant, such as ema; it is stored alone.",
 )
+@click.option(
+    "--keep-extras",
+    is_flag=True,
+    help="Of a folder keep, as files, what is none of its model's: other weights, exports, the state"
+    " of a training.",
+)
 @common_options
-def add(name: str, file: Path, link: bool, weights: str | None, as_json: bool) -> None:
+def add(
+    name: str, file: Path, link: bool, weights: str | None, keep_extras: bool, as_json: bool
+) -> None:
     """Register a full checkpoint as a base.
 
     FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run.
     """
     with open_registry() as registry, shown_progress() as progress:
-        found = registry.add_base(name, file, link=link, weights=weights, progress=progress)
+        found = registry.add_base(
+            name, file, link=link, weights=weights, keep_extras=keep_extras, progress=progress
+        )
+        left_out = registry.left_out(file, keep_extras=keep_extras)
     if as_json:
-        print_document(found)
+        print_document(plain(found) | {"left_out": plain(left_out)})
         return
     where = f"linked to {found.link}" if found.link else "copied into the registry"
     print_line(f"base {found.name}: {figures.size(found.size)}, {where}")
     print_line(f"digest {found.digest}")
+    print_some("left out", [f"{entry.name}: {entry.reason}" for entry in left_out])
 
 
 @base.command("ls")

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from ..checkpoint import Checkpoint, TensorInfo
 from ..container.records import BaseTensor, RawReason, View
 from ..errors import BaseMismatch
-from ..layouts import Correspondence, NameMap, can_be_same, describe, lacks_delta, map_names
+from ..layouts import (
+    Correspondence,
+    NameMap,
+    can_be_same,
+    describe,
+    lacks_delta,
+    map_with_variants,
+)
 from ..reconstruction.base_weights import BaseWeights
 
 
@@ -40,7 +47,7 @@ def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts
     that what corresponds has no delta (quantised weights) is no reason to refuse it.
     """
     there = base.tensors
-    names = map_names(there, checkpoint.tensors)
+    names = map_with_variants(there, checkpoint.tensors, checkpoint.variants)
     found: dict[str, Counterpart] = {}
     reasons: dict[str, RawReason] = {one.tensor: one.reason for one in names.unmatched}
     for one in names.correspondences:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.tree import Tree
+from ..checkpoint.weight_files import TENSORS
 from ..container.records import KeptFile, Part, TensorFile, TreeFile
 from ..container.rows import Run
 from ..container.tree import stored_files
@@ -27,8 +28,8 @@ def tree_of(checkpoint: Checkpoint, base: BaseWeights) -> tuple[TreeFile, ...] |
     if checkpoint.tree is None:
         return None
     files: list[TreeFile] = [TensorFile(f.path, f.prefix) for f in checkpoint.tree.tensors]
-    for file in checkpoint.tree.others:
-        of_base = base.kept_file(file.sha256) is not None
+    for file in checkpoint.tree.kept:
+        of_base = base.kept_file(file.sha256) is not None and not file.path.endswith(TENSORS)
         files.append(KeptFile(file.path, file.sha256, file.size, of_base))
     return tuple(sorted(files, key=lambda file: file.path.encode()))
 

@@ -11,6 +11,7 @@ the functions only `map_names` does, and only for two sub-models in different la
 from .comparing import NoDelta, can_be_same, goes_with_quantised, lacks_delta
 from .families import Description, check_same_family, describe
 from .name_map import Correspondence, NameMap, Unmatched, map_names
+from .variants import map_with_variants
 from .view import View
 from .wrappers import wrappers_in
 
@@ -27,5 +28,6 @@ __all__ = [
     "goes_with_quantised",
     "lacks_delta",
     "map_names",
+    "map_with_variants",
     "wrappers_in",
 ]

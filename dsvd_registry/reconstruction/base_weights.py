@@ -13,6 +13,7 @@ from ..checkpoint import Checkpoint
 from ..checkpoint.dtypes import tensor_bytes
 from ..checkpoint.model import Copier, check_name, check_shape, shown
 from ..checkpoint.tensor_info import Fingerprint, weights_digest
+from ..checkpoint.weight_files import TENSORS
 from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError, ContainerError, RegistryError
@@ -117,7 +118,13 @@ class BaseWeights(Closing):
         self._by_content = {(t.sha256, t.dtype): t.name for t in manifest.tensors}
         tree = checkpoint.tree
         self._kept = (
-            {f.sha256: tree.places[f.path] for f in tree.others} if tree is not None else {}
+            {
+                file.sha256: tree.places[file.path]
+                for file in tree.kept
+                if not file.path.endswith(TENSORS)  # of those a container takes tensors alone
+            }
+            if tree is not None
+            else {}
         )
 
     def close(self) -> None:

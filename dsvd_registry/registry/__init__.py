@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..catalog import BaseRecord as BaseRecord
     from ..catalog import Rebuilt as Rebuilt
     from ..catalog import VersionRecord as VersionRecord
+    from ..checkpoint import LeftOut as LeftOut
     from ..export import Dtype as Dtype
     from ..export import ExportedLora as ExportedLora
     from ..export import Format as Format
@@ -83,6 +84,7 @@ _HOMES = {
     "KindRow": ".report",
     "LayoutName": "..reconstruction.target",
     "LazyTensors": "..reconstruction.tensors",
+    "LeftOut": "..checkpoint",
     "Lost": ".repair",
     "Materialized": "..reconstruction.materializing",
     "ModelUsage": ".usage",

@@ -28,12 +28,14 @@ from .summary import Summary, summary_of
 class Addition:
     """What `add` did: `created` is False where the version was there already.
 
-    `upgraded`: it was there, lossy, and is lossless now.
+    `upgraded`: it was there, lossy, and is lossless now. `is_all`: nothing of the path that was given
+    is left out.
     """
 
     version: VersionRecord
     created: bool
     upgraded: bool = False
+    is_all: bool = True
 
     @property
     def ref(self) -> str:
@@ -56,7 +58,11 @@ def add_version(
     A lossless version has a residual, too; one that was there without gets it.
     """
     check_model(model, repository)
-    with unchanging(path) as check_unchanged, open_checkpoint(path, request.weights) as checkpoint:
+    keep_extras = request.keep_extras
+    with (
+        unchanging(path, keep_extras=keep_extras) as check_unchanged,
+        open_checkpoint(path, request.weights, keep_extras=keep_extras) as checkpoint,
+    ):
         fidelity = _fidelity(checkpoint, request)
         settings = with_weights(fidelity.settings(), request.weights)
         source = _source(checkpoint, fidelity, repository, progress)
@@ -80,7 +86,9 @@ def add_version(
             residual = residual_of(version, checkpoint, base, request.device, repository, progress)
             check_unchanged()
             version = attach_residual(version, residual, repository)
-    return Addition(labelled(version, request.note, request.tags, repository), created, upgraded)
+        is_all = not checkpoint.left_out
+    version = labelled(version, request.note, request.tags, repository)
+    return Addition(version, created, upgraded, is_all)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,12 @@ def add_base(
     progress: Progress,
     *,
     weights: str | None = None,
+    keep_extras: bool = False,
 ) -> BaseRecord:
     """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies.
 
-    With `weights`, that entry of a torch file; it is stored alone, as safetensors.
+    With `weights`, that entry of a torch file; it is stored alone, as safetensors. With `keep_extras`,
+    also the files of a folder that are none of its model's.
     """
     names.check_name("base", name)
     if link and weights is not None:
@@ -36,7 +38,15 @@ def add_base(
             "a base that is linked is all of its file: one entry of it cannot be chosen",
             "Leave --link out, which stores the chosen weights; or save them in a file of their own.",
         )
-    with unchanging(path), open_checkpoint(path, weights) as checkpoint:
+    if link and keep_extras:
+        raise InvalidArgument(
+            "a base that is linked stays where it is, with all that lies beside it",
+            "Leave keep_extras out, or link.",
+        )
+    with (
+        unchanging(path, keep_extras=keep_extras),
+        open_checkpoint(path, weights, keep_extras=keep_extras) as checkpoint,
+    ):
         check_manifest_fits(checkpoint)
         manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, repository)

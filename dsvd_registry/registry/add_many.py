@@ -213,7 +213,8 @@ def _added(
         container=version.container,
         source_bytes=version.source.size,
         stored_bytes=version.stored_size,
-        given_back=header.keeps_source or (version.residual is not None and header.keeps_files),
+        given_back=addition.is_all
+        and (header.keeps_source or (version.residual is not None and header.keeps_files)),
         match=match,
         warnings=account.warnings,
         left_out=account.left_out,

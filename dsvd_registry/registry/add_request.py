@@ -37,6 +37,8 @@ class AddOptions(TypedDict, total=False):
     """The torch device that takes the spectra, "cpu" or "cuda"."""
     skip_unsupported: bool
     """Leave out what cannot be merged of a LoRA file, and list it, where it would be refused."""
+    keep_extras: bool
+    """Keep, as files, what of a folder is none of its model's, where it would be left out."""
     weights: str | None
     """The entry of a torch file that is meant, such as "ema", where it has several."""
     name_from: str | None
@@ -56,6 +58,7 @@ class AddRequest:
     lossless: bool
     device: str
     skip_unsupported: bool
+    keep_extras: bool
     weights: str | None
     names: NameRule
     note: str
@@ -88,6 +91,7 @@ def add_request(options: AddOptions, repository: Repository) -> AddRequest:
         lossless=lossless,
         device=device,
         skip_unsupported=options.get("skip_unsupported", False),
+        keep_extras=options.get("keep_extras", False),
         weights=options.get("weights"),
         names=name_rule(options.get("name_from")),
         note=note,

@@ -10,7 +10,7 @@ from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.safetensors_file import parse_header
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError
-from ..layouts import View, describe, goes_with_quantised, lacks_delta, map_names
+from ..layouts import View, describe, goes_with_quantised, lacks_delta, map_with_variants
 from ..lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
 from .repository import Repository
 
@@ -144,7 +144,8 @@ def _beside(
 def _of_weights(
     checkpoint: Checkpoint, infos: Tensors, tensors: Mapping[str, BaseTensor]
 ) -> Iterator[tuple[str, Against]]:
-    for one in map_names(infos, checkpoint.tensors).correspondences:
+    names = map_with_variants(infos, checkpoint.tensors, checkpoint.variants)
+    for one in names.correspondences:
         yield one.tensor, Against(tuple(tensors[name] for name in one.base), one.view)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..catalog import CachedFingerprint, Catalog, FileState
 from ..checkpoint import Checkpoint
+from ..checkpoint.folder import files_below, is_checkpoint_folder
 from ..checkpoint.listing import listing_digest
 from ..checkpoint.tensor_info import Fingerprint
 from ..checkpoint.tree import ListedFile, Tree
@@ -19,15 +20,16 @@ from ..reconstruction.base_weights import Manifest
 
 
 @contextlib.contextmanager
-def unchanging(path: Path) -> Iterator[Callable[[], None]]:
+def unchanging(path: Path, *, keep_extras: bool = False) -> Iterator[Callable[[], None]]:
     """Raises `StorageError` if another program changes it while it is read here, in parts.
 
-    A file, or all of a folder. What it gives does the same at once: for who keeps something inside.
+    A file, or all that is taken of a folder, with its extras if they are kept. What it gives does the
+    same at once: for who keeps something inside. Raises `CheckpointError` as `open_checkpoint`.
     """
-    before = _states(path)
+    before = _states(path, keep_extras)
 
     def check() -> None:
-        if _states(path) != before:
+        if _states(path, keep_extras) != before:
             raise StorageError(
                 f"{path} was changed while it was read", "Run it again when the file is complete."
             )
@@ -60,7 +62,7 @@ def source_of(checkpoint: Checkpoint, catalog: Catalog, progress: Progress) -> t
 
 def listed_files(tree: Tree, catalog: Catalog, progress: Progress) -> tuple[ListedFile, ...]:
     """Every file of a folder. Raises `StorageError`."""
-    listed = list(tree.others)
+    listed = list(tree.kept)
     for file in tree.tensors:
         place = tree.places[file.path]
         listed.append(
@@ -69,10 +71,12 @@ def listed_files(tree: Tree, catalog: Catalog, progress: Progress) -> tuple[List
     return tuple(listed)
 
 
-def _states(path: Path) -> dict[Path, tuple[FileState, int]]:
+def _states(path: Path, keep_extras: bool) -> dict[Path, tuple[FileState, int]]:
     """Each file's, with the time of its last change, which unlike that of its content nobody sets."""
+    places: Iterable[Path] = [path]
+    if is_checkpoint_folder(path):
+        places = files_below(path, keep_extras=keep_extras).places.values()
     with storage_errors(path):
-        places = [path] if not path.is_dir() else filter(Path.is_file, path.rglob("*"))
         return {place: (FileState.of(place), place.stat().st_ctime_ns) for place in places}
 
 

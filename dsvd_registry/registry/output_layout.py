@@ -30,7 +30,7 @@ def open_target(
     """
     is_folder = container.header.tree is not None
     if layout == "diffusers" and pattern is not None:
-        with repository.open_base_checkpoint(pattern) as checkpoint:
+        with repository.open_base_checkpoint(pattern, repository.manifest(pattern)) as checkpoint:
             if checkpoint.tree is None:
                 raise InvalidArgument(
                     f"the base {pattern.name!r} is a single file, without configurations",

@@ -24,6 +24,7 @@ from .repository import Repository
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from ..checkpoint import LeftOut
     from ..export import Dtype, ExportedLora, Format
     from ..reconstruction.casting import CastDtype
     from ..reconstruction.materializing import Materialized
@@ -201,6 +202,7 @@ class Registry(Closing):
         *,
         link: bool = False,
         weights: str | None = None,
+        keep_extras: bool = False,
         progress: Progress = silent,
     ) -> BaseRecord:
         """Register a full checkpoint as a base, which versions are deltas to.
@@ -210,6 +212,7 @@ class Registry(Closing):
             path: A checkpoint file, or a folder of diffusers.
             link: Leave the file where it lies, where it would be copied into the registry.
             weights: The entry of a torch file that is meant, such as "ema"; it is stored alone.
+            keep_extras: Keep, as files, what of a folder is none of its model's (see `left_out`).
             progress: Called as the work goes on.
 
         Raises:
@@ -223,7 +226,39 @@ class Registry(Closing):
         """
         from .add_base import add_base
 
-        return add_base(Path(path), name, link, self.repository, progress, weights=weights)
+        return add_base(
+            Path(path),
+            name,
+            link,
+            self.repository,
+            progress,
+            weights=weights,
+            keep_extras=keep_extras,
+        )
+
+    def left_out(self, path: str | Path, *, keep_extras: bool = False) -> tuple[LeftOut, ...]:
+        """List what is left out of a folder that is added, and why; nothing of a file.
+
+        Weights that `model_index.json` does not name, exports and the state of a training are left
+        out.
+
+        Args:
+            path: A folder of diffusers, or a checkpoint file.
+            keep_extras: As in `AddOptions`.
+
+        Raises:
+            CheckpointError: The folder is not whole.
+
+        Example:
+            >>> registry.left_out("ft.safetensors")
+            ()
+        """
+        from ..checkpoint.folder import files_below, is_checkpoint_folder
+
+        folder = Path(path)
+        if not is_checkpoint_folder(folder):
+            return ()
+        return files_below(folder, keep_extras=keep_extras).left_out
 
     def bases(self) -> list[BaseRecord]:
         """List every base, by name.

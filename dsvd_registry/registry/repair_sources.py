@@ -118,10 +118,11 @@ def _listings(place: Path, repository: Repository) -> Iterator[Proposal]:
     for folder, _, _ in os.walk(place):
         with contextlib.suppress(DsvdError):
             if is_checkpoint_folder(Path(folder)):
-                with open_checkpoint(Path(folder)) as checkpoint:
-                    if checkpoint.tree is not None:
-                        listed = listed_files(checkpoint.tree, repository.catalog, silent)
-                        yield Proposal(listing_bytes(listed), f"made anew from {folder}")
+                for keep_extras in (False, True):
+                    with open_checkpoint(Path(folder), keep_extras=keep_extras) as checkpoint:
+                        if checkpoint.tree is not None:
+                            listed = listed_files(checkpoint.tree, repository.catalog, silent)
+                            yield Proposal(listing_bytes(listed), f"made anew from {folder}")
 
 
 def _signatures(place: Path) -> Iterator[Proposal]:

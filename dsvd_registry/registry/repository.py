@@ -16,6 +16,7 @@ from ..store import ObjectStore, RegistryFolder
 
 if TYPE_CHECKING:  # numpy, which listing versions need not wait for
     from ..checkpoint import Checkpoint
+    from ..checkpoint.folder import FolderFiles
     from ..checkpoint.tree import ListedFile
     from ..container.reader import Container
     from ..reconstruction.base_weights import BaseWeights, Manifest
@@ -85,7 +86,7 @@ class Repository:
 
         manifest = self.manifest(base)
         try:
-            checkpoint = self.open_base_checkpoint(base)
+            checkpoint = self.open_base_checkpoint(base, manifest)
         except DsvdError as error:
             raise BaseMismatch(
                 f"the base {base.name!r} cannot be read: {error}",
@@ -93,20 +94,41 @@ class Repository:
             ) from error
         return BaseWeights(checkpoint, manifest, base.name)
 
-    def open_base_checkpoint(self, base: BaseRecord) -> Checkpoint:
-        """The file or folder of a base, not compared with anything.
+    def open_base_checkpoint(
+        self, base: BaseRecord, manifest: Manifest | None = None
+    ) -> Checkpoint:
+        """The file or folder of a base, whose bytes are not compared with anything.
 
-        Raises `BaseMismatch` if it is gone, `CheckpointError`.
+        Of several ways to read a folder (see `_readings`) the first that gives all tensors of the
+        `manifest`. Raises `BaseMismatch` if it is gone, `CheckpointError`.
         """
         from ..checkpoint import open_checkpoint
-        from ..checkpoint.folder import FolderCheckpoint
+        from ..checkpoint.folder import FolderCheckpoint, is_checkpoint_folder
 
-        if base.link is None and base.is_folder:
-            places = {file.path: self.objects.path(file.sha256) for file in self.listing(base)}
-            return FolderCheckpoint(self.objects.path(base.file), places)
-        if base.link is None:
-            return open_checkpoint(self.objects.path(base.file))
-        return open_checkpoint(_linked(base, base.link))
+        place = self._place(base)
+        if not base.is_folder or (base.link is not None and not is_checkpoint_folder(place)):
+            return open_checkpoint(place)
+        *readings, as_once = self._readings(base, place)
+        for files in readings:
+            checkpoint = FolderCheckpoint(place, files)
+            if manifest is None or all(t.name in checkpoint.tensors for t in manifest.tensors):
+                return checkpoint
+            checkpoint.close()
+        return FolderCheckpoint(place, as_once)
+
+    def _readings(self, base: BaseRecord, place: Path) -> Iterator[FolderFiles]:
+        """The ways in which the files of a folder may have been taken when it was added."""
+        from ..checkpoint.folder import linked_files, stored_files
+
+        if base.link is not None:
+            yield from linked_files(place)
+            return
+        listed = {file.path: file for file in self.listing(base)}
+        places = {path: self.objects.path(file.sha256) for path, file in listed.items()}
+        yield from stored_files(places, listed)
+
+    def _place(self, base: BaseRecord) -> Path:
+        return self.objects.path(base.file) if base.link is None else _linked(base, base.link)
 
     def listing(self, base: BaseRecord) -> tuple[ListedFile, ...]:
         """The files of a base that is a folder in the store. Raises `RegistryError` for damage."""

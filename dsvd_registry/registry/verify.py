@@ -148,7 +148,7 @@ def _base_problems(base: BaseRecord, repository: Repository) -> Iterator[str]:
             for file in repository.listing(base):
                 repository.objects.check(file.sha256)
         return
-    with repository.open_base_checkpoint(base) as checkpoint:
+    with repository.open_base_checkpoint(base, manifest) as checkpoint:
         found = fingerprint_checkpoint(checkpoint, silent)
     was = {tensor.name: tensor for tensor in manifest.tensors}
     now = {tensor.name: tensor for tensor in found.tensors}

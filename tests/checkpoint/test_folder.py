@@ -211,10 +211,18 @@ def test_links_to_folders_are_not_followed(pipeline: Path, tmp_path: Path) -> No
 
 
 def test_what_cannot_be_read(pipeline: Path) -> None:
-    (pipeline / "gone.json").symlink_to(pipeline / "nothing")
     os.mkfifo(pipeline / "unet" / "pipe")
     reason = "a hidden folder, a link to a folder, or nothing that can be read"
-    assert left_out_of(pipeline) == {"gone.json": reason, "unet/pipe": reason}
+    assert left_out_of(pipeline) == {"unet/pipe": reason}
+
+
+@pytest.mark.parametrize("path", ["gone.json", f"unet/{WEIGHTS}.safetensors", "tokenizer/a.txt"])
+def test_links_to_nothing_are_refused(pipeline: Path, path: str) -> None:
+    """The hub's cache has them where a blob is gone: the folder is not whole."""
+    (pipeline / path).unlink(missing_ok=True)
+    (pipeline / path).symlink_to(pipeline / "nothing")
+    with pytest.raises(CheckpointError, match=f"'{path}' is a link to what is not there"):
+        open_checkpoint(pipeline)
 
 
 def test_hidden_folders_are_left_out(pipeline: Path) -> None:

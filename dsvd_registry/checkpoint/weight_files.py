@@ -1,0 +1,166 @@
+"""Which files of one folder are the weights that a loader takes: single ones, or shards of an index.
+
+A set of weights is called by its files' names less the numbers of shards and the endings, such as
+`diffusion_pytorch_model` or `model.fp16`. What is before the first point is its stem, and what is
+after it the name of a variant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import CheckpointError
+from .model import shown
+
+TENSORS = ".safetensors"
+# Diffusers and transformers put a variant's name before the ending; older ones elsewhere.
+_INDEX = re.compile(r"(.+)\.safetensors((?:\.[^./]+)?)\.index((?:\.[^./]+)?)\.json")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
+
+DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
+STALE_INDEX = "an index of shards of which none is there"
+STRAY_SHARD = "a shard that the index does not name"
+NOT_LOADED = "not the weights that a loader of this folder takes"
+INCOMPLETE = "Finish the download, or give a folder that is whole."
+
+ReadIndex = Callable[[str], Mapping[str, Any]]
+
+
+@dataclass
+class Chosen:
+    """`weights`: the files that are, each with the name of its set. `left`: others, and why not.
+
+    `promised`: the tensors that an index says a file has.
+    """
+
+    weights: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    promised: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
+class _Set:
+    """Files of one name. `shards`: the others of them. `tensors`: each's file, as the index says."""
+
+    single: str | None = None
+    shards: list[str] = field(default_factory=list)
+    index: str | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        return [name for name in (self.single, self.index, *self.shards) if name is not None]
+
+
+def is_index(name: str) -> bool:
+    """Whether a file lists the shards that tensors are in."""
+    return _INDEX.fullmatch(name) is not None
+
+
+def set_name(name: str) -> str:
+    """The name of the set that a safetensors file belongs to, where no index says another."""
+    return _SHARD.sub("", name.removesuffix(TENSORS))
+
+
+def choose(names: Iterable[str], stems: Sequence[str], read_index: ReadIndex) -> Chosen:
+    """The weights among the files of one folder.
+
+    Of sets of several stems those of the first of `stems` that is there, with all its variants; all
+    of them where none is there. Raises `CheckpointError` for weights of which a part is missing.
+    """
+    sets = _sets(sorted(names), read_index)
+    present = {_stem(name) for name in sets}
+    stem = next((stem for stem in stems if stem in present), None)
+    chosen = Chosen()
+    for name, files in sorted(sets.items()):
+        if stem is None or _stem(name) == stem:
+            _choose(files, name, chosen)
+        else:
+            chosen.left |= dict.fromkeys(files.files, NOT_LOADED)
+    return chosen
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0]
+
+
+def _sets(names: Sequence[str], read_index: ReadIndex) -> dict[str, _Set]:
+    sets: dict[str, _Set] = {}
+    indexed: dict[str, str] = {}
+    for name in names:
+        match = _INDEX.fullmatch(name)
+        if match is not None:
+            own = "".join(match.groups())
+            tensors = _weight_map(read_index(name), name)
+            sets[own] = _Set(index=name, tensors=tensors)
+            indexed |= dict.fromkeys(tensors.values(), own)
+    for name in names:
+        if name.endswith(TENSORS):
+            own = indexed.get(name, set_name(name))
+            found = sets.setdefault(own, _Set())
+            if name == own + TENSORS:
+                found.single = name
+            else:
+                found.shards.append(name)
+    return sets
+
+
+def _choose(files: _Set, name: str, chosen: Chosen) -> None:
+    named = set(files.tensors.values())
+    missing = sorted(named.difference(files.files))
+    is_stale = files.single is not None and named.isdisjoint(files.files)
+    if missing and not is_stale:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(
+            f"{files.index} names {shown(missing[0])}{more}, and there is no such file", INCOMPLETE
+        )
+    if missing:
+        chosen.left[str(files.index)] = STALE_INDEX
+    # Where both are whole, diffusers takes the shards of the index, and the others the single file.
+    if named and not is_stale and (files.single is None or _stem(name) == DIFFUSERS_STEM):
+        taken, why_not = sorted(named), NOT_LOADED
+    elif files.single is not None:
+        taken, why_not = [files.single], NOT_LOADED if named and not missing else STRAY_SHARD
+        if named.difference(taken) and not missing:
+            chosen.left[str(files.index)] = NOT_LOADED
+    else:
+        _check_numbers(files.shards)
+        taken, why_not = files.shards, STRAY_SHARD
+    for tensor, file in files.tensors.items():
+        if file in taken:
+            chosen.promised.setdefault(file, []).append(tensor)
+    chosen.weights |= dict.fromkeys(taken, name)
+    for file in files.files:
+        if file.endswith(TENSORS) and file not in taken:
+            chosen.left[file] = (
+                STRAY_SHARD if file not in named and file != files.single else why_not
+            )
+
+
+def _weight_map(index: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The file of each tensor. Raises `CheckpointError` for what is no map to files of the folder."""
+    found = index.get("weight_map", {})
+    if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
+        raise CheckpointError(f"the weight_map of {name} is no map of tensors to files")
+    for file in found.values():
+        if "/" in file or "\\" in file or not file.endswith(TENSORS):
+            raise CheckpointError(
+                f"{name} names {shown(file)}, which is no safetensors file of its folder"
+            )
+    return found
+
+
+def _check_numbers(shards: Sequence[str]) -> None:
+    """Shards without an index tell how many they are. Raises `CheckpointError` where one is missing."""
+    there = set(shards)
+    for shard in shards:
+        number = _SHARD.search(shard)
+        if number is None:
+            continue
+        for other in range(1, min(int(number[2]), len(shards) + 1) + 1):
+            wanted = f"{shard[: number.start()]}-{other:05}-of-{number[2]}{shard[number.end() :]}"
+            if wanted not in there:
+                raise CheckpointError(f"there is {shown(shard)}, and no {wanted}", INCOMPLETE)
