@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .exact import Components
 
-Reason = Literal["dtype", "non_finite", "signed_zero", "smaller", "range"]
+Reason = Literal["dtype", "non_finite", "signed_zero", "constant", "smaller", "range"]
 
 
 @dataclass(frozen=True)

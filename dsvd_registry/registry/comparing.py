@@ -21,7 +21,7 @@ from ..container.records import (
 )
 from ..progress import Meter, Progress
 from ..reconstruction.reconstruction import Reconstruction
-from .report import KINDS, stored_shares
+from .report import kind_of, stored_shares
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def base_differences(
         low_rank = record if isinstance(record, LowRankRecord) else None
         yield BaseDifference(
             name=record.name,
-            kind=KINDS[type(record)],
+            kind=kind_of(record),
             rank=low_rank.rank if low_rank else None,
             energy=low_rank.energy if low_rank else None,
             change=math.sqrt(change / base) if base else (math.inf if change else 0.0),
@@ -129,7 +129,7 @@ class _Deltas:
             return None
         low_rank = record if isinstance(record, LowRankRecord) else None
         return Side(
-            kind=KINDS[type(record)],
+            kind=kind_of(record),
             rank=low_rank.rank if low_rank else None,
             energy=low_rank.energy if low_rank else None,
             stored_bytes=self._shares[self.index[name]],
