@@ -9,6 +9,7 @@ import click
 
 from ..encoding.asked_of_lora import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
+from ..registry.report import CONSTANT
 from . import figures
 from .printable import color, printable
 from .tables import figure, print_line, print_table, text
@@ -41,7 +42,9 @@ def print_account(report: Report) -> None:
     print_line()
     _print_groups(report.groups)
     raw = [f"{row.name}: {row.reason}" for row in report.tensors if row.kind == "raw"]
+    constants = [row.name for row in report.tensors if row.kind == CONSTANT]
     print_some("stored raw", raw)
+    print_some("constants, kept exactly and counted in no error", constants)
     print_some("not taken from the base", report.not_taken)
     print_some(
         "left out of the source", [f"{entry.name}: {entry.reason}" for entry in report.left_out]
@@ -94,7 +97,8 @@ def _print_kinds(report: Report) -> None:
     rest_before = "" if _is_lora(report) else figures.size(report.source_bytes - before)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
-    rows = [_kind_cells(row) for row in report.kinds]
+    # Most versions have no constants that changed.
+    rows = [_kind_cells(row) for row in report.kinds if row.tensors or row.kind != CONSTANT]
     # Headers and padding; negative before, where tensors share storage in the source.
     rows.append(("rest of the file", "", "", "", rest_before, figures.size(rest_after)))
     total = (

@@ -12,7 +12,7 @@ from .bound import MIN_EXPONENT
 from .components import Components
 from .distance import Distance, distance
 from .encode import SizeOf, dense, dense_may_win, low_rank, smallest
-from .encoded import Encoded, LowRank, Raw, Same
+from .encoded import Dense, Encoded, LowRank, Raw, Same
 from .exact_torch import CPU, DeltaProduct, ieee_arithmetic
 from .grid import OutsideGrid, component_grid
 from .pair import Pair, is_same, pair
@@ -21,6 +21,7 @@ from .spectrum import Spectrum, spectrum
 from .water_level import Survey, Target, kept_at_level
 
 TOLERANCE = 1.03  # of a tensor's error: half a step less would cost more than it is off
+NEARER = 0.999  # of the base's distance: a delta that leaves it all is as good as dropped
 FOR_ENERGY = 0.5  # how well a spectrum is known: as the energies of this tau ask
 
 
@@ -50,8 +51,8 @@ def encode_at(
     """The record of `source` whose delta is within about `target.allowed` of the true one.
 
     Both of one shape and of F32, F16 or BF16. The model of the plan sets out; the error measured on
-    the product decides, and the level is lowered until it is met, but for `TOLERANCE`. `size_of`: as
-    for `encode`.
+    the product decides, and the level is lowered until it is met, but for `TOLERANCE`, and until the
+    result is nearer to `source` than `base` is. `size_of`: as for `encode`.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
         if is_same(base, source):
@@ -74,8 +75,17 @@ def _encode_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> Enco
             candidates.append(_low_rank_at(pair, target, device))
     with contextlib.suppress(OutsideGrid):
         if not candidates or dense_may_win(pair, within, size_of(candidates[0]), size_of):
-            candidates.append(dense(pair, within))
+            candidates.append(_dense_within(pair, within))
     return smallest(candidates, size_of)
+
+
+def _dense_within(pair: Pair, within: float) -> Dense:
+    """The candidate of full size at this error, nearer than the base. Raises `OutsideGrid`."""
+    while True:
+        found = dense(pair, within)
+        if found.error < NEARER or not math.isfinite(found.error):
+            return found
+        within /= 2
 
 
 def _low_rank_at(pair: Pair, target: Target, device: str) -> LowRank:
@@ -95,9 +105,11 @@ def _within(
         rank = kept_at_level(found.singular_values, shape, distortion).rank
         components = component_grid(*found.factors(matrix, rank), distortion)
         reached = distance(pair, DeltaProduct(components))
-        if reached.delta <= TOLERANCE * target.allowed:
+        is_near = reached.delta <= TOLERANCE * target.allowed
+        if is_near and reached.result < NEARER * pair.norm:
             return components, reached
         if (components.exponents == MIN_EXPONENT).all() or not math.isfinite(reached.result):
             raise OutsideGrid
         # Error falls more slowly than the level, as components are added too.
-        distortion *= min(0.98, (target.allowed / reached.delta) ** 2)
+        wanted = 0.5 if is_near else (target.allowed / reached.delta) ** 2
+        distortion *= min(0.98, wanted)

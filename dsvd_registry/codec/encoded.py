@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .components import Components
 from .figures import DeltaFigures, LowRankFigures
 
-Reason = Literal["dtype", "non_finite", "signed_zero", "smaller", "range"]
+Reason = Literal["dtype", "non_finite", "signed_zero", "constant", "smaller", "range"]
 
 
 @dataclass(frozen=True)

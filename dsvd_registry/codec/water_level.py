@@ -8,8 +8,8 @@ error. What an encoder really reaches is measured there; here is the plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -22,8 +22,8 @@ KINDS: tuple[Kind, ...] = ("low_rank", "dense", "raw")
 TABLE_BITS = 8 * 9.0  # of a component besides its numbers, compressed
 RAW_SHARE = 0.92  # of a tensor's own bits that are left when they are compressed
 COARSEST, FINEST = 2.0**30, 1e-16  # levels, in mean squares of an element of all deltas
-STRIDE = 8.0  # between levels tried, until the one sought lies between two
-HALVINGS = 18
+STEP = 2.0 ** (1 / 16)  # from a level to the next: a fiftieth of the error
+LEVELS = math.ceil(math.log(COARSEST / FINEST, STEP))
 LEAST_RATIO = 0.25  # of a dense delta's deviation to its step: never so coarse that nothing is seen
 
 
@@ -71,9 +71,14 @@ class _Costs:
 
 
 class Plan:
-    """Levels for the tensors of `surveys`."""
+    """A row of plans for the tensors of `surveys`, from the coarsest, 0, to the finest, `last`.
+
+    From one place to the next a single tensor goes down by a level; once all have, they go down
+    again. So no step is larger than a tensor, also where many change their kind at one level.
+    """
 
     def __init__(self, surveys: Sequence[Survey]) -> None:
+        self._levels: dict[int, _Costs] = {}
         longest = max([1, *(len(survey.singular_values) for survey in surveys)])
         self._values = torch.zeros(len(surveys), longest, dtype=torch.float64, device="cpu")
         for row, survey in zip(self._values, surveys, strict=True):
@@ -91,35 +96,62 @@ class Plan:
         """Frobenius norm of all deltas together."""
         return float(torch.linalg.vector_norm(self._norms))
 
+    @property
+    def last(self) -> int:
+        """The place of the finest plan; 0 where nothing is to be planned."""
+        return LEVELS * len(self._norms)
+
+    def targets(self, place: int) -> list[Target]:
+        """Of each tensor, in the order of the surveys."""
+        if not len(self._norms):
+            return []
+        level, lower = divmod(place, len(self._norms))
+        costs = self._at(place)
+        levels = [self._distortion(level + (number < lower)) for number in range(len(self._norms))]
+        columns = (costs.kinds.tolist(), costs.deltas.tolist(), costs.bits.tolist())
+        return [
+            Target(KINDS[kind], distortion, math.sqrt(square), bits)
+            for distortion, kind, square, bits in zip(levels, *columns, strict=True)
+        ]
+
+    def bits(self, place: int) -> float:
+        """What all tensors are expected to take."""
+        return float(self._at(place).bits.sum()) if len(self._norms) else 0.0
+
     def within_error(self, error: float) -> list[Target]:
-        """At the highest level that keeps the Frobenius error of all results together within `error`."""
+        """The first that keeps the Frobenius error of all results together within `error`."""
         if not len(self._norms):
             return []
-        level = self._level(lambda costs: float(costs.errors.sum()) > error**2)
-        below = level / STRIDE ** (1 / 2**HALVINGS)
-        return _targets(self._costs(below), below)
+        low, high = -1, self.last
+        while high - low > 1:
+            middle = (low + high) // 2
+            if float(self._at(middle).errors.sum()) <= error**2:
+                high = middle
+            else:
+                low = middle
+        return self.targets(high)
 
-    def within_bits(self, bits: float) -> list[Target]:
-        """At the lowest level that is expected to take at most `bits`; the highest if none is."""
-        if not len(self._norms):
-            return []
-        level = self._level(lambda costs: float(costs.bits.sum()) <= bits)
-        return _targets(self._costs(level), level)
-
-    def _level(self, further: Callable[[_Costs], bool]) -> float:
-        """The lowest level of those, from the highest on, at which it goes `further`."""
+    def _distortion(self, level: int) -> float:
         scale = self.norm**2 / float((self._rows * self._columns).sum())
-        level, finest = COARSEST * scale, FINEST * scale
-        if not further(self._costs(level)):
-            return level
-        while level / STRIDE > finest and further(self._costs(level / STRIDE)):
-            level /= STRIDE
-        step = STRIDE
-        for _ in range(HALVINGS):
-            step **= 0.5
-            if further(self._costs(level / step)):
-                level /= step
-        return level
+        return COARSEST * scale / STEP**level
+
+    def _at(self, place: int) -> _Costs:
+        """At `place`: of the first tensors those of the next level."""
+        level, lower = divmod(place, len(self._norms))
+        if not lower:
+            return self._costs_at(level)
+        ahead, behind = self._costs_at(level + 1), self._costs_at(level)
+        return _Costs(
+            *(
+                torch.cat([getattr(ahead, side.name)[:lower], getattr(behind, side.name)[lower:]])
+                for side in fields(_Costs)
+            )
+        )
+
+    def _costs_at(self, level: int) -> _Costs:
+        if level not in self._levels:
+            self._levels[level] = self._costs(self._distortion(level))
+        return self._levels[level]
 
     def _costs(self, distortion: float) -> _Costs:
         price = BITS_PER_NAT * distortion
@@ -205,11 +237,6 @@ def _kept(
     """Of each row of falling `strengths` how many of the first pay, int64; at least one."""
     pays = costs[0] + BITS_PER_NAT * distortion * costs[1] < torch.square(strengths)
     return pays.long().cumprod(1).sum(1).clamp_min(1)
-
-
-def _targets(costs: _Costs, level: float) -> list[Target]:
-    rows = zip(costs.kinds.tolist(), costs.deltas.tolist(), costs.bits.tolist(), strict=True)
-    return [Target(KINDS[kind], level, math.sqrt(square), bits) for kind, square, bits in rows]
 
 
 def _reals(values: object) -> torch.Tensor:

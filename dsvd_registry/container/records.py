@@ -27,7 +27,15 @@ RESULT_PATH = "model.safetensors"
 RecordKind = Literal["same", "low_rank", "dense", "raw"]
 RECORD_KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
 RawReason = Literal[
-    "new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "smaller", "range"
+    "new",
+    "shape",
+    "dtype",
+    "base_dtype",
+    "non_finite",
+    "signed_zero",
+    "constant",
+    "smaller",
+    "range",
 ]
 RAW_REASONS: dict[RawReason, str] = {
     "new": "the base has no tensor of this name",
@@ -36,6 +44,7 @@ RAW_REASONS: dict[RawReason, str] = {
     "base_dtype": "the base's tensor is not F32, F16 or BF16",
     "non_finite": "NaN or infinity in the tensor or in the base's",
     "signed_zero": "equal in value to the base's, not in bits",
+    "constant": "ids, a schedule, statistics or scales: kept exactly, and counted in no error",
     "smaller": "the bytes themselves are smaller than a delta",
     "range": "the delta is outside the range of the grid, or its reconstruction is not finite",
 }

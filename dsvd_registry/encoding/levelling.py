@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,16 +19,13 @@ from ..store import ObjectStore, StoredObject
 from .asked import ByBudget, ByError
 from .building import Draft, data_order, encoded, store
 from .fine import Fine
+from .fitting import Row, finest_that_fits
 from .one_tensor import Codec, PackedTensor, sides_of
 from .stored_tau import stored_tau, with_tau_rank
 
-# Shares of a budget that are aimed at, one after another: each time it is known better what the
-# bits take, and less is hoped for. Nothing is left to hope for at 0: the smallest there is.
-AIMS = (0.99, 0.995, 0.985, 0.96, 0.9, 0.0)
 CAREFUL = 5e-4  # share of an error not aimed for: of a large checkpoint the model is right to less
-FULL = 0.97  # of a budget: what is well used
 DIGEST_ROOM = 24  # bytes that a header may grow by when its result's digest is known
-HEADER_BYTES = 260  # of a record, expected at first
+HEADER_BYTES = 60  # of a record, compressed, expected at first
 
 
 def store_by_error(
@@ -59,28 +57,75 @@ def store_by_budget(
 ) -> StoredObject:
     """The least error that fits. Raises `InvalidArgument`, with the nearest size that would."""
     surveys = _surveyed(fine, device, progress)
-    bits, size = 0.0, HEADER_BYTES * len(fine.checkpoint.tensors)
-    for attempt, share in enumerate(AIMS):
+    while True:
         plan = Plan(list(surveys.values()))
-        aim = bits + 8.0 * (share * asked.budget - size) if share else 0.0
-        planned = plan.within_bits(aim)
-        levels = _Levels(
-            dict(zip(surveys, planned, strict=True)), device, Fidelity(0.0, budget=asked.budget)
-        )
-        with encoded(fine, levels.codec_of, levels.finish, objects, progress) as draft:
+        with _Drafts(fine, plan, list(surveys), asked, device, objects, progress) as drafts:
+            row = Row(plan.last, plan.bits, HEADER_BYTES * len(fine.checkpoint.tensors))
+            try:
+                found = finest_that_fits(row, asked.budget, drafts.measure)
+            except _OutsideGridError as outside:
+                # The plan reckoned with deltas of them, for nothing.
+                surveys = {n: one for n, one in surveys.items() if n not in outside.names}
+                continue
+            if found is not None and drafts.best is not None:
+                return store(drafts.best, objects, progress)
+            raise InvalidArgument(
+                f"{fine.checkpoint.path} does not fit {asked.budget} bytes against its base",
+                f"The nearest budget that it fits is {drafts.least + DIGEST_ROOM}: "
+                "the least of each changed tensor.",
+            )
+
+
+class _OutsideGridError(Exception):
+    """A plan was for deltas of tensors that the grid has no room for."""
+
+    def __init__(self, names: set[str]) -> None:
+        super().__init__(names)
+        self.names = names
+
+
+class _Drafts:
+    """Containers made to places of a plan; `best` is the one of the least error that fits."""
+
+    def __init__(
+        self,
+        fine: Fine,
+        plan: Plan,
+        names: list[str],
+        asked: ByBudget,
+        device: str,
+        objects: ObjectStore,
+        progress: Progress,
+    ) -> None:
+        self._fine, self._plan, self._names, self._asked = fine, plan, names, asked
+        self._device, self._objects, self._progress = device, objects, progress
+        self._held = contextlib.ExitStack()
+        self.best: Draft | None = None
+        self.least = 0  # bytes of the smallest
+
+    def __enter__(self) -> _Drafts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def measure(self, place: int) -> int:
+        """Bytes of the container. Raises `_OutsideGridError`."""
+        targets = dict(zip(self._names, self._plan.targets(place), strict=True))
+        levels = _Levels(targets, self._device, Fidelity(0.0, budget=self._asked.budget))
+        with contextlib.ExitStack() as held:
+            draft = held.enter_context(
+                encoded(self._fine, levels.codec_of, levels.finish, self._objects, self._progress)
+            )
+            if outside := _outside(draft) & targets.keys():
+                raise _OutsideGridError(outside)
             size = container_size(draft.header) + DIGEST_ROOM
-            bits = sum(target.bits for target in planned)
-            is_full = size >= FULL * asked.budget or bits < FULL * aim  # there is no more to say
-            if size <= asked.budget and (is_full or attempt >= len(AIMS) // 2):
-                return store(draft, objects, progress)
-            outside = _outside(draft)
-        if size > asked.budget and bits > aim:
-            break  # at the highest level there is
-        surveys = {name: found for name, found in surveys.items() if name not in outside}
-    raise InvalidArgument(
-        f"{fine.checkpoint.path} does not fit {asked.budget} bytes against its base",
-        f"The nearest budget that it fits is {size + DIGEST_ROOM}: the least of each changed tensor.",
-    )
+            self.least = min(self.least or size, size)
+            is_better = self.best is None or levels.error(draft) < levels.error(self.best)
+            if size <= self._asked.budget and is_better:
+                self._held.close()
+                self._held, self.best = held.pop_all(), draft
+        return size
 
 
 def _outside(draft: Draft) -> set[str]:

@@ -17,8 +17,9 @@ from ..container.records import BaseTensor, View
 from ..errors import CheckpointError
 from ..lora import Change, FactorChange, Placed
 from ..reconstruction.base_weights import BaseWeights
+from .constants import Values, is_constant, is_constant_in_base
 from .counterparts import Counterpart
-from .one_tensor import PackedTensor
+from .one_tensor import PackedTensor, kept_exactly
 from .packing import bytes_parts, delta_parts, record_of, stored_size
 
 
@@ -31,20 +32,25 @@ def pack_merged(
 ) -> PackedTensor:
     """Encode `tensor` of the base with `changes` of the file added to it, in the base's dtype.
 
-    Factors are taken up as they are. Raises `BaseMismatch` for a damaged base, `CheckpointError` for
-    numbers that are not finite, or outside the range of the grid.
+    Factors are taken up as they are, but of a constant. Raises `BaseMismatch` for a damaged base,
+    `CheckpointError` for numbers that are not finite, or outside the range of the grid.
     """
     before = tensor_over(base.read(tensor), tensor.dtype, tensor.shape)
     data: memoryview = memoryview(b"")
     encoded: Encoded
     try:
-        if all(isinstance(placed.change, FactorChange) for placed in changes):
+        values = Values(base.read(tensor), tensor.dtype)
+        are_factors = all(isinstance(placed.change, FactorChange) for placed in changes)
+        if are_factors and not is_constant_in_base((tensor.name,), values):
             up, down = _factors(checkpoint, changes, before)
             encoded = encode_factors(before, up, down, settings)
         else:
             after = _added(checkpoint, changes, before)
             data = tensor_to_bytes(after)
-            encoded = encode(before, after, settings, lambda one: stored_size(one, data))
+            if is_constant((tensor.name,), values, Values(data, tensor.dtype)):
+                encoded = kept_exactly(before, after)
+            else:
+                encoded = encode(before, after, settings, lambda one: stored_size(one, data))
     except OutsideGrid:
         encoded = Raw("range")
     if isinstance(encoded, Raw) and encoded.reason in ("range", "non_finite"):

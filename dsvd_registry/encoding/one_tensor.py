@@ -12,12 +12,14 @@ import torch
 
 from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
-from ..codec.encode import SizeOf
+from ..codec.encode import SizeOf, compared
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
+from ..codec.pair import Pair
 from ..codec.tensors import tensor_over
 from ..container.records import TensorRecord
 from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.viewed_base import ViewedBase
+from .constants import Values, is_constant
 from .counterparts import Counterpart
 from .fine import Fine
 from .packing import PackedPart, bytes_parts, delta_parts, raw_record, record_of, stored_size
@@ -43,10 +45,14 @@ class PackedTensor:
 
 @dataclass(frozen=True)
 class Sides:
-    """The common rows of a source tensor and of its base, in the mapped files: not to be written."""
+    """The common rows of a source tensor and of its base, in the mapped files: not to be written.
+
+    `is_constant`: whether they are kept to the bit, and no delta is taken of them.
+    """
 
     base: torch.Tensor
     source: torch.Tensor
+    is_constant: bool
 
 
 def pack_tensor(fine: Fine, info: TensorInfo, codec: Codec) -> PackedTensor:
@@ -81,12 +87,13 @@ def pack_each(fine: Fine, info: TensorInfo, codecs: Codecs) -> tuple[PackedTenso
 
 
 def sides_of(fine: Fine, info: TensorInfo) -> Sides | None:
-    """What a delta of one tensor would be taken of, if one can be. Raises as `pack_tensor`."""
+    """What a delta of one tensor would be taken of, if one is. Raises as `pack_tensor`."""
     counterpart = fine.counterparts.found.get(info.name)
     if counterpart is None or info.dtype not in DELTA_DTYPES:
         return None
     data = fine.checkpoint.read(info.name)
-    return _sides(info, data[: _common_bytes(info, counterpart, data)], counterpart, fine.base)
+    sides = _sides(info, data[: _common_bytes(info, counterpart, data)], counterpart, fine.base)
+    return None if sides.is_constant else sides
 
 
 def _common_bytes(info: TensorInfo, counterpart: Counterpart, data: memoryview) -> int:
@@ -119,12 +126,21 @@ def _encode(
     encoded: Sequence[Encoded]
     if info.dtype in DELTA_DTYPES:
         sides = _sides(info, data, counterpart, base)
-        encoded = codecs(sides.base, sides.source, lambda candidate: stored_size(candidate, data))
+        if sides.is_constant:
+            encoded = (kept_exactly(sides.base, sides.source),)
+        else:
+            encoded = codecs(sides.base, sides.source, lambda one: stored_size(one, data))
     else:
         encoded = (Same() if _same_bytes(_viewed(counterpart, base), data) else Raw("dtype"),)
     for tensor in counterpart.base:
         base.release(tensor)
     return encoded
+
+
+def kept_exactly(base: torch.Tensor, source: torch.Tensor) -> Same | Raw:
+    """The record of a constant."""
+    found = compared(base, source)
+    return Raw("constant") if isinstance(found, Pair) else found
 
 
 def _same_bytes(left: memoryview, right: memoryview) -> bool:
@@ -136,9 +152,12 @@ def _sides(
     info: TensorInfo, data: memoryview, counterpart: Counterpart, base: BaseWeights
 ) -> Sides:
     dtype, shape = counterpart.base[0].dtype, counterpart.shape
+    viewed = _viewed(counterpart, base)
+    names = (info.name, *(tensor.name for tensor in counterpart.base))
     return Sides(
-        tensor_over(_viewed(counterpart, base), dtype, shape),
+        tensor_over(viewed, dtype, shape),
         tensor_over(data, info.dtype, shape),
+        is_constant(names, Values(viewed, dtype), Values(data, info.dtype)),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..catalog import BaseRecord
 from ..checkpoint import Checkpoint, open_checkpoint
+from ..encoding.constant_names import is_constant_name
 from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
 from ..layouts import describe
 from ..lora import is_lora
@@ -145,6 +146,7 @@ def _telling(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> list[str]:
         name
         for name, info in checkpoint.tensors.items()
         if info.elements
+        and not is_constant_name(name)
         and all(
             name in one.found and can_be_sampled(info.dtype, one.found[name].base)
             for one in fitting

@@ -19,7 +19,7 @@ from ..container.records import BasedRecord, Header, LowRankRecord, TensorRecord
 from ..progress import Meter, Progress
 from ..reconstruction.lossless import LosslessReconstruction
 from ..reconstruction.reconstruction import Reconstruction
-from .report import stored_shares
+from .report import kind_of, stored_shares
 from .repository import Repository
 from .residuals import opened_lossless
 
@@ -107,7 +107,7 @@ def base_differences(
         low_rank = record if isinstance(record, LowRankRecord) else None
         yield BaseDifference(
             name=record.name,
-            kind=record.kind,
+            kind=kind_of(record),
             rank=low_rank.rank if low_rank else None,
             energy=low_rank.energy if low_rank else None,
             change=math.sqrt(change / base) if base else (math.inf if change else 0.0),
@@ -149,7 +149,7 @@ class _Deltas:
             return None
         low_rank = record if isinstance(record, LowRankRecord) else None
         return Side(
-            kind=record.kind,
+            kind=kind_of(record),
             rank=low_rank.rank if low_rank else None,
             energy=low_rank.energy if low_rank else None,
             stored_bytes=self._shares[self.index[name]],

@@ -32,11 +32,21 @@ from .input_warnings import input_warnings
 
 WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
 
+CONSTANT = "constant"  # a raw tensor that is a constant, in a row of its own
+
+
+def kind_of(tensor: TensorRecord) -> str:
+    """The row of the account that a tensor stands in."""
+    if isinstance(tensor, RawRecord) and tensor.reason == "constant":
+        return CONSTANT
+    return tensor.kind
+
 
 @dataclass(frozen=True)
 class KindRow:
-    """All tensors of one kind of record. `stored_bytes`: their compressed share of the payload.
+    """All tensors of one kind of record, or all constants of which bytes are stored.
 
+    `stored_bytes`: their compressed share of the payload.
     `stored_parameters`: the numbers kept, r (m + n) of a low-rank tensor, none of an unchanged one.
     """
 
@@ -125,11 +135,11 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
     by_kind: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
     by_group: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
     for tensor, share in rows:
-        by_kind[tensor.kind].append((tensor, share))
+        by_kind[kind_of(tensor)].append((tensor, share))
         by_group[layer_group(tensor.name)].append((tensor, share))
     taken = {base.name for t in header.tensors if isinstance(t, BasedRecord) for base in t.base}
     return Report(
-        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in RECORD_KINDS),
+        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in (*RECORD_KINDS, CONSTANT)),
         groups=tuple(_group_row(group, by_group[group]) for group in GROUPS if group in by_group),
         tensors=tuple(_tensor_row(tensor, share) for tensor, share in rows),
         not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
@@ -193,7 +203,7 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
     delta = tensor if isinstance(tensor, DeltaRecord) else None
     return TensorRow(
         name=tensor.name,
-        kind=tensor.kind,
+        kind=kind_of(tensor),
         dtype=tensor.dtype,
         shape=tensor.shape,
         stored_bytes=share,

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.dtypes import BITS
+from ..checkpoint.numbers import Numbers, numbers
 from ..container.records import BaseTensor
+from ..encoding.constants import Values, are_integers, is_sequence
 from ..layouts import lacks_delta
 from ..reconstruction.base_weights import BaseReader
 from ..reconstruction.viewed_base import ViewedBase
@@ -19,8 +20,6 @@ from .base_candidates import Against
 TENSORS = 16
 ELEMENTS = 1 << 15  # of each tensor
 RUNS = 8  # that these are read in: the first rows alone may be such as no training changes
-
-Values = npt.NDArray[np.float32]
 
 
 def spread(names: Iterable[str]) -> list[str]:
@@ -56,7 +55,8 @@ def relative_change(
     """Frobenius norm of (checkpoint - base) over that of the base, of some elements of each tensor.
 
     `sampled`: by the name in the checkpoint, what the tensor is compared with. Non-finite elements
-    are passed over. Raises `BaseMismatch` for a base that lacks the bytes, `CheckpointError`.
+    are passed over, and constants: any of them is larger than all weights. Raises `BaseMismatch` for
+    a base that lacks the bytes, `CheckpointError`.
     """
     moved = norm = 0.0
     for name, against in sampled.items():
@@ -72,7 +72,7 @@ def relative_change(
 
 def _pairs(
     checkpoint: Checkpoint, name: str, base: BaseReader, against: Against
-) -> Iterator[tuple[Values, Values]]:
+) -> Iterator[tuple[Numbers, Numbers]]:
     """Runs of a tensor's elements in the base and in the checkpoint."""
     base_dtype, dtype = against.base[0].dtype, checkpoint.tensors[name].dtype
     base_width, width = BITS[base_dtype] // 8, BITS[dtype] // 8
@@ -81,13 +81,9 @@ def _pairs(
     for first, end in runs(math.prod(against.shape)):
         held = np.empty((end - first) * base_width, np.uint8)
         viewed.copy(first * base_width, held)
-        yield _values(held.data, base_dtype), _values(data[first * width : end * width], dtype)
+        run = data[first * width : end * width]
+        sides = Values(held.data, base_dtype), Values(run, dtype)
+        if not any(is_sequence(side) or are_integers(side, besides_units=True) for side in sides):
+            yield numbers(held.data, base_dtype), numbers(run, dtype)
     viewed.release()
     checkpoint.release(name)
-
-
-def _values(data: memoryview, dtype: str) -> Values:
-    """Little-endian elements of one of `DELTA_DTYPES` as float32, which holds all of them."""
-    if dtype == "BF16":  # the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
-    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)

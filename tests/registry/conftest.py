@@ -147,8 +147,9 @@ def every_kind() -> tuple[Weights, Weights]:
         "raw_shape": normal(4, 6),
         "raw_non_finite": normal(5),
         "raw_signed_zero": torch.tensor([-0.0, 1.0]),
-        "raw_smaller": normal(64),
-        "raw_range": torch.tensor([3e38, 1.0]),
+        "raw_smaller": normal(100),
+        "raw_range": torch.cat([torch.tensor([3e38]), normal(99)]),
+        "constant_betas": torch.linspace(0.01, 0.2, 50),
         "tied": normal(12, 12),
         "not_taken": normal(3),
     }
@@ -173,8 +174,9 @@ def every_kind() -> tuple[Weights, Weights]:
     fine["raw_shape"] = normal(6, 4)
     fine["raw_non_finite"] = torch.tensor([1.0, float("nan"), float("inf"), -0.0, 0.0])
     fine["raw_signed_zero"] = torch.tensor([0.0, 1.0])
-    fine["raw_smaller"] = torch.zeros(64)
-    fine["raw_range"] = torch.tensor([-3e38, 1.0])
+    fine["raw_smaller"] = torch.zeros(100)
+    fine["raw_range"] = torch.cat([torch.tensor([-3e38]), base["raw_range"][1:]])
+    fine["constant_betas"] = base["constant_betas"].sqrt()
     fine["raw_new"] = normal(3, 2)
     fine["tied"] = tuned(base["tied"], 1).t()  # not contiguous
     fine["tied_too"] = fine["tied"]

@@ -33,7 +33,7 @@ def assert_adds_up(registry: Registry, ref: str, tuned: Weights) -> Report:
     parameters = sum(tensor.numel() for tensor in tuned.values())
 
     assert sorted(row.name for row in report.tensors) == sorted(tuned)
-    assert [row.kind for row in report.kinds] == ["same", "low_rank", "dense", "raw"]
+    assert [row.kind for row in report.kinds] == ["same", "low_rank", "dense", "raw", "constant"]
     for kind in report.kinds:
         rows = [row for row in report.tensors if row.kind == kind.kind]
         assert kind.tensors == len(rows)
@@ -77,7 +77,10 @@ def test_every_kind_and_every_reason(registry: Registry, pair: Pair) -> None:
     assert names_of(report, "dense") == starting(pair.tuned, "dense") | {"tied"}
     assert names_of(report, "raw") == starting(pair.tuned, "raw") | {"tied_too"}
     raw = {row.name: row.reason for row in report.tensors if row.kind == "raw"}
-    assert set(raw.values()) == set(RAW_REASONS.values())
+    assert names_of(report, "constant") == starting(pair.tuned, "constant")
+    constant = {row.reason for row in report.tensors if row.kind == "constant"}
+    assert constant == {RAW_REASONS["constant"]}
+    assert set(raw.values()) | constant == set(RAW_REASONS.values())
     assert raw["tied_too"] == raw["raw_new"] == RAW_REASONS["new"]
     for reason in ("shape", "base_dtype", "non_finite", "signed_zero", "smaller", "range"):
         assert raw[f"raw_{reason}"] == RAW_REASONS[reason]  # type: ignore[index]

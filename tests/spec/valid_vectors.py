@@ -302,9 +302,9 @@ def views() -> Recipe:
 
 @vector()
 def raw() -> Recipe:
-    """`raw` of every dtype and for every reason, also of no element and of a scalar."""
+    """`raw` of every dtype and for every reason but one, also of no element and of a scalar."""
     recipe = Recipe()
-    reasons = tuple(RAW_REASONS)
+    reasons = tuple(reason for reason in RAW_REASONS if reason != "constant")
     for i, dtype in enumerate(BITS):
         size = 4 * BITS[dtype] // 8  # of four elements
         data = bytes(k % 2 if BITS[dtype] == 8 else k for k in range(size))
@@ -312,6 +312,16 @@ def raw() -> Recipe:
     recipe.raw("scalar", "F64", (), struct.pack("<d", math.pi), "dtype")
     recipe.raw("nothing", "F32", (0, 3), b"", "smaller")
     recipe.raw("nothing.F4", "F4", (3, 0), b"", "new")
+    return recipe
+
+
+@vector()
+def raw_constant() -> Recipe:
+    """`raw` for the reason `constant`: a tensor that the base has, with other values."""
+    recipe = Recipe()
+    recipe.hold("betas", "F32", (4,), encoded((0.25, 0.5, 0.75, 1.0), "F32"))
+    recipe.raw("betas", "F32", (4,), encoded((0.125, 0.375, 0.5, 0.625), "F32"), "constant")
+    recipe.raw("ids", "F16", (1, 3), encoded((0.0, 1.0, 2.0), "F16"), "constant")
     return recipe
 
 

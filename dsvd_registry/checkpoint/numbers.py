@@ -1,0 +1,15 @@
+"""Elements of the dtypes that deltas are taken in, as numpy has them. No torch is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.float32]
+
+
+def numbers(data: memoryview, dtype: str) -> Numbers:
+    """Little-endian elements of one of `DELTA_DTYPES` as float32, which holds all of them."""
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
+    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)
