@@ -158,6 +158,11 @@ def add_version(
                     f"{path} is a LoRA file, which stands for weights that are in no file",
                     "Leave lossless out: what is stored of it by default is all of it.",
                 )
+            if checkpoint.tree is not None and checkpoint.tree.extras:
+                raise InvalidArgument(
+                    f"{path} is a LoRA's folder, of which the layers alone are stored",
+                    "Leave keep_extras out.",
+                )
             wish = AskedOfLora.of(checkpoint, asked, skip_unsupported)
         settings = wish.settings()
         format = SOURCE_FORMAT if isinstance(wish, AskedOfLora) else checkpoint.format
