@@ -8,7 +8,6 @@ import click
 
 from ..catalog.records import BaseRecord
 from . import figures
-from .account import print_some
 from .commands import CommandGroup
 from .documents import plain, print_document
 from .options import common_options, open_registry
@@ -58,6 +57,8 @@ def add(
     if as_json:
         print_document(plain(found) | {"left_out": plain(left_out)})
         return
+    from .account import print_some  # imports numpy, which listing bases need not wait for
+
     where = f"linked to {found.link}" if found.link else "copied into the registry"
     print_line(f"base {found.name}: {figures.size(found.size)}, {where}")
     print_line(f"digest {found.digest}")

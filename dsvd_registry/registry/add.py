@@ -109,6 +109,11 @@ def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Asked | AskedOfLor
             f"{checkpoint.path} is a LoRA file, which stands for weights that are in no file",
             "Leave lossless out: what is stored of it by default is all of it.",
         )
+    if checkpoint.tree is not None and checkpoint.tree.extras:
+        raise InvalidArgument(
+            f"{checkpoint.path} is a LoRA's folder, of which the layers alone are stored",
+            "Leave keep_extras out.",
+        )
     return AskedOfLora.of(checkpoint, request.fidelity, request.skip_unsupported)
 
 

@@ -88,3 +88,24 @@ def test_a_folder_that_is_none_of_diffusers(dsvd: Dsvd, here: Path) -> None:
     refused = dsvd("base", "add", "some", here / "empty")
     assert refused.code != 0
     assert "not one that diffusers saves" in refused.err
+
+
+def test_what_is_left_out_is_said(dsvd: Dsvd, folders: Path) -> None:
+    for name in ("base", "tuned"):
+        (folders / name / "model.onnx").write_bytes(b"onnx" * 100)
+    assert dsvd("init", ".dsvd").code == 0
+    added = dsvd("base", "add", "some", folders / "base")
+    assert "model.onnx: weights in another form than safetensors" in added.out
+    document = json.loads(dsvd("base", "add", "some", folders / "base", "--json").out)
+    assert [entry["name"] for entry in document["left_out"]] == ["model.onnx"]
+    kept = dsvd("base", "add", "some", folders / "base", "--keep-extras")
+    assert (kept.code, "model.onnx" in kept.out) == (0, False)
+    assert dsvd("base", "add", "other", folders / "base", "--link", "--keep-extras").code == 2
+    added = dsvd("add", folders / "tuned", "--base=some", "--name=less")
+    assert "model.onnx: weights in another form than safetensors" in added.out
+    added = dsvd("add", folders / "tuned", "--base=some", "--name=all", "--keep-extras")
+    assert (added.code, "model.onnx" in added.out) == (0, False)
+    for name in ("less", "all"):
+        assert dsvd("materialize", name).code == 0
+    assert not (folders / "less" / "model.onnx").exists()
+    assert (folders / "all" / "model.onnx").read_bytes() == b"onnx" * 100

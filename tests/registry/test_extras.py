@@ -208,6 +208,29 @@ def test_a_training_state_of_diffusers(pair, registry: Registry, tmp_path: Path)
         assert_same(UNet2DConditionModel.from_pretrained(made / name).state_dict(), expected)
 
 
+def test_a_training_state_of_a_lora(pair, registry: Registry, tmp_path: Path) -> None:
+    """The LoRA merged into the base, as its file alone would be."""
+    state = tmp_path / "checkpoint-500"
+    state.mkdir()
+    layer = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    factors = {
+        f"{layer}.lora_A.weight": torch.ones(2, 16),
+        f"{layer}.lora_B.weight": torch.full((16, 2), 0.125),
+    }
+    save_file(factors, state / "pytorch_lora_weights.safetensors")
+    (state / "optimizer.bin").write_bytes(random_bytes(2000))
+    added = registry.add(state, base="base")
+    assert [entry.name for entry in registry.report(added.ref).left_out] == ["optimizer.bin"]
+    made = loaded(registry.materialize(added.ref, tmp_path / "made").path)
+    expected = loaded(pair[0])
+    name = layer.replace(".", "/", 1) + ".weight"
+    expected[name] = expected[name] + 0.25
+    assert made.keys() == expected.keys()
+    assert all(torch.allclose(made[n], t, atol=1e-5) for n, t in expected.items())
+    with pytest.raises(InvalidArgument, match="LoRA"):
+        registry.add(state, base="base", keep_extras=True)
+
+
 def test_the_output_of_a_training(pair, registry: Registry, tmp_path: Path) -> None:
     """Its checkpoints are left out of the pipeline at its top, and of a sub-model's folder."""
     unet = UNet2DConditionModel.from_pretrained(pair[1] / "unet")
