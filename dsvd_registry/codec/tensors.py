@@ -55,16 +55,6 @@ def scratch_tensor(use: str, shape: tuple[int, ...], dtype: torch.dtype) -> torc
     return as_tensor(scratch.memory(use, math.prod(shape) * dtype.itemsize), shape, dtype)
 
 
-def tensor_from_bytes(
-    data: bytes | bytearray | memoryview, dtype: str, shape: tuple[int, ...]
-) -> torch.Tensor:
-    """A tensor of its own memory with these little-endian C-order bytes; for `TORCH_DTYPES`."""
-    if not len(data):
-        return torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="cpu")
-    flat = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
-    return flat.view(TORCH_DTYPES[dtype]).reshape(shape)
-
-
 def tensor_over(data: memoryview, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     """A tensor over these little-endian C-order bytes, copied only where they are not aligned.
 

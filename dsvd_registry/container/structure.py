@@ -70,17 +70,17 @@ def raw_bytes(tensor: TensorRecord) -> int:
 
 def units(tensor: TensorRecord, content: FrameContent) -> int:
     """How many units of `content` (components, elements, bytes) the payload holds of a tensor."""
-    match content:
-        case "tables" | "components":
-            return tensor.rank if isinstance(tensor, LowRankRecord) else 0
-        case "elements":
-            return math.prod(tensor.common_shape) if isinstance(tensor, DenseRecord) else 0
-        case "bytes":
-            return raw_bytes(tensor)
-        case "source_header" | "files":
+    if content == "bytes":
+        return raw_bytes(tensor)
+    match tensor:
+        case LowRankRecord():
+            return tensor.rank if content in ("tables", "components") else 0
+        case DenseRecord():
+            return math.prod(tensor.common_shape) if content == "elements" else 0
+        case SameRecord() | RawRecord():
             return 0
         case _:
-            assert_never(content)
+            assert_never(tensor)
 
 
 def _check_tensor(tensor: TensorRecord) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import torch
 
 from ..container.records import (
     BasedRecord,
+    DenseRecord,
     Header,
     LowRankRecord,
     RawRecord,
@@ -66,8 +68,16 @@ def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator
     """The ranks of the modules, as far as they follow from the header: a dense matrix will have that
     of the limit, or one that only its numbers tell."""
     for record in header.tensors:
-        stored = record.rank if isinstance(record, LowRankRecord) else limit
-        if stored is not None and not isinstance(record, SameRecord | RawRecord):
+        match record:
+            case LowRankRecord():
+                stored: int | None = record.rank
+            case DenseRecord():
+                stored = limit
+            case SameRecord() | RawRecord():
+                stored = None
+            case _:
+                assert_never(record)
+        if stored is not None:
             for piece in layers.pieces.get(record.name, ()):
                 if piece.layer.is_matrix:
                     yield min(_limited(stored, limit), *_sides(piece.layer.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec import exact
+from dsvd_registry.codec import exact, subnormals
 from dsvd_registry.codec.encode import Settings, encode
 from dsvd_registry.codec.exact_torch import ieee_arithmetic
+from dsvd_registry.errors import InvalidArgument
 
 from .deltas import noise
 from .integers import bits, components_of, reconstruct
@@ -159,6 +161,20 @@ def test_a_plain_sum_is_wrong_where_the_caller_flushes() -> None:
     subnormal = torch.tensor([1e-40])
     with flushing():
         assert bits(subnormal + 0.0).item() == 0
+
+
+def test_where_flushing_cannot_be_ended_nothing_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here C's own functions are told to set what is set already."""
+    library, _ = subnormals._environment()
+    flushed = ctypes.create_string_buffer(256)
+    with flushing():
+        library.fegetenv(flushed)
+        monkeypatch.setattr(subnormals, "_environment", lambda: (library, flushed))
+        with pytest.raises(InvalidArgument, match="subnormal"):
+            some_weights()
+        assert flushes()
 
 
 def test_precision_follows_the_global_setting_afterwards() -> None:

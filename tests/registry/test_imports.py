@@ -8,7 +8,14 @@ import pytest
 
 from .conftest import run_python
 
-HEAVY = ("torch", "diffusers", "transformers", "alembic", "dsvd_registry.encoding.building")
+HEAVY = (
+    "torch",
+    "scipy",
+    "diffusers",
+    "transformers",
+    "alembic",
+    "dsvd_registry.encoding.building",
+)
 PROGRAM = """
 import sys
 {code}
@@ -38,6 +45,22 @@ def imported(code: str, *arguments: object) -> set[str]:
 )
 def test_without_a_tensor(root: Path, code: str) -> None:
     assert imported(code, root) == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "registry.materialize('subject', sys.argv[2] + '/out.safetensors')",
+        "registry.path('subject', cache=sys.argv[2] + '/cache')",
+        "assert registry.verify(deep=True).is_well",
+        "list(registry.diff_base('subject'))",
+        "registry.export_container('subject', sys.argv[2] + '/out.dsvd');"
+        + "registry.import_container(sys.argv[2] + '/out.dsvd', name='again')",
+    ],
+    ids=["materialize", "path", "verify", "diff", "portable"],
+)
+def test_a_checkpoint_is_given_back_with_numpy_alone(root: Path, code: str, tmp_path: Path) -> None:
+    assert imported(OPEN + code, root, tmp_path) == set()
 
 
 def test_this_test_can_fail(root: Path) -> None:
