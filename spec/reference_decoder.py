@@ -235,8 +235,8 @@ DTYPES = {64: "F64 I64 U64 C64", 32: "F32 I32 U32", 16: "F16 BF16 I16 U16"}
 DTYPES |= {8: "BOOL U8 I8 F8_E5M2 F8_E5M2FNUZ F8_E4M3 F8_E4M3FNUZ F8_E8M0"}
 DTYPES |= {6: "F6_E2M3 F6_E3M2", 4: "F4"}
 BITS = {name: bits for bits, names in DTYPES.items() for name in names.split()}
-REASONS = ("new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "constant", "smaller")
-REASONS += ("range",)
+REASONS = ("new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "constant")
+REASONS += ("smaller", "range")
 NAME = Rule(
     f"{text().text}, not __metadata__, without U+0000",
     lambda v: text().holds(v) and v != "__metadata__" and "\0" not in str(v),

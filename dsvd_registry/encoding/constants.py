@@ -1,4 +1,4 @@
-"""Which tensors are constants, kept to the bit: a distance between two of them says nothing.
+"""Tells constants from weights: they are kept to the bit, as a distance between two says nothing.
 
 Position ids, noise schedules, running statistics and scales stand among the weights of a checkpoint.
 They are often far larger than any change of a weight, and one that is a little off means something

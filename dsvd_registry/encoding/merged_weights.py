@@ -32,8 +32,8 @@ def pack_merged(
 ) -> PackedTensor:
     """Encode `tensor` of the base with `changes` of the file added to it, in the base's dtype.
 
-    Factors are taken up as they are, but of a constant. Raises `BaseMismatch` for a damaged base, `CheckpointError` for
-    numbers that are not finite, or outside the range of the grid.
+    Factors are taken up as they are, but of a constant. Raises `BaseMismatch` for a damaged base,
+    `CheckpointError` for numbers that are not finite, or outside the range of the grid.
     """
     info = TensorInfo(tensor.name, tensor.dtype, tensor.shape)
     before = tensor_over(base.read(tensor), tensor.dtype, tensor.shape)

@@ -49,9 +49,10 @@ def kind_of(tensor: TensorRecord) -> str:
 
 @dataclass(frozen=True)
 class KindRow:
-    """All tensors of one kind of record, or all constants of which bytes are stored. `stored_bytes`: their compressed share of the payload.
+    """All tensors of one kind of record, or all constants of which bytes are stored.
 
-    `stored_parameters`: the numbers kept, r (m + n) of a low-rank tensor, none of an unchanged one.
+    `stored_bytes`: their compressed share of the payload. `stored_parameters`: the numbers kept,
+    r (m + n) of a low-rank tensor, none of an unchanged one.
     """
 
     kind: str

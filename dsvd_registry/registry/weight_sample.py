@@ -54,7 +54,8 @@ def relative_change(
     """Frobenius norm of (checkpoint - base) over that of the base, of some elements of each tensor.
 
     `sampled`: by the name in the checkpoint, what the tensor is compared with. Non-finite elements
-    are passed over, and constants: any of them is larger than all weights. Raises `BaseMismatch` for a base that lacks the bytes, `CheckpointError`.
+    are passed over, and constants: any of them is larger than all weights. Raises `BaseMismatch`
+    for a base that lacks the bytes, `CheckpointError`.
     """
     moved = norm = 0.0
     for name, against in sampled.items():

@@ -108,7 +108,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 
 def relative_error(result: Path, base: Weights, tuned: Weights) -> float:
-    """Of the change of all tensors of `tuned` together, in float64, by numpy."""
+    """The error of the change of all tensors of `tuned` together, in float64, by numpy."""
     made = load_file(result)
     off = moved = 0.0
     for name, after in tuned.items():

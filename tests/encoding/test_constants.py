@@ -166,7 +166,7 @@ def test_the_base_is_recognised_in_spite_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_are_no_constants(dtype: str) -> None:
-    """Of every shape and beginning that weights have, trained: a constant would lose nothing but bytes."""
+    """Tensors of every shape and beginning that weights have, trained a little."""
     numbers = Numbers(7)
     beginnings: Weights = {
         "norm": torch.ones(8),
@@ -191,7 +191,9 @@ def test_a_thousand_small_vectors_at_random_are_no_sequences() -> None:
 
 
 def test_what_is_not_finite_is_left_to_others() -> None:
-    odd = torch.tensor([0.0, 1, 2, float("nan"), 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, float("inf")])
+    odd = torch.tensor(
+        [0.0, 1, 2, float("nan"), 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, float("inf")]
+    )
     assert not is_constant(["a"], values(odd), values(odd))
 
 
@@ -205,7 +207,13 @@ def test_names() -> None:
         "vae.per_channel_statistics.mean-of-means",
     ):
         assert is_constant_name(name), name
-    for name in ("conv_in.weight", "norm.bias", "mean.weight", "time_mixer.mix_factor", "betas.0.a"):
+    for name in (
+        "conv_in.weight",
+        "norm.bias",
+        "mean.weight",
+        "time_mixer.mix_factor",
+        "betas.0.a",
+    ):
         assert not is_constant_name(name), name
 
 

@@ -110,5 +110,9 @@ def test_a_change_that_hardly_counts_is_not_made_worse(dtype: str, tmp_path: Pat
     with Registry.init(tmp_path / "registry") as registry:
         registry.base_add("base", write(base, tmp_path / "base.safetensors"))
         case = Case(registry, base, tuned, write(tuned, tmp_path / "ft.safetensors"))
-        for wish in ({"max_error": 0.9}, {"max_error": 0.5}, {"budget": int(1.1 * case.smallest())}):
+        for wish in (
+            {"max_error": 0.9},
+            {"max_error": 0.5},
+            {"budget": int(1.1 * case.smallest())},
+        ):
             assert case.added(**wish)[2] < 1
