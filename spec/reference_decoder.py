@@ -244,8 +244,8 @@ REASONS = (
     "signed_zero",
     "constant",
     "smaller",
+    "range",
 )
-REASONS += ("range",)
 NAME = Rule(
     f"{text().text}, not __metadata__, without U+0000",
     lambda v: text().holds(v) and v != "__metadata__" and "\0" not in str(v),

@@ -1,4 +1,4 @@
-"""Which tensors are constants, kept to the bit: a distance between two of them says nothing.
+"""Tells constants from weights: they are kept to the bit, as a distance between two says nothing.
 
 Position ids, noise schedules, running statistics and scales stand among the weights of a checkpoint.
 They are often far larger than any change of a weight, and one that is a little off means something
@@ -102,10 +102,10 @@ def are_integers(values: Values, *, besides_units: bool = False) -> bool:
 
 
 def _is_unlike_weights(base: Values, source: Values) -> bool:
-    before, after = (
-        np.concatenate([np.empty(0, np.float32), *side.blocks()]).astype(np.float64)
-        for side in (base, source)
-    )
+    sides = [np.concatenate([np.empty(0, np.float32), *one.blocks()]) for one in (base, source)]
+    if not all(np.isfinite(side).all() for side in sides):
+        return False
+    before, after = (side.astype(np.float64) for side in sides)
     change, norm = np.linalg.norm(after - before), np.linalg.norm(before)
     if norm:
         return bool(change > UNLIKE_WEIGHTS * norm)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 FULL = 0.99  # of a size: what is well used
 ALIKE = 1e-3  # plans whose bits differ by less need not be told apart
-DOUBT = 0.3  # of the bytes between a plan and one that was measured: how far a guess may be off
-FIRST_DOUBT = 0.5  # of all bytes, while none was measured
-MOST = 12  # plans carried out
+SHARES = (0.2, 1.5)  # of the bytes expected between two plans: what may be the difference
+DOUBT = 0.35  # of the bytes from the nearest of two plans, between which one lies
+MOST = 12  # plans carried out before a guess is good enough
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,24 @@ class Row:
 
 def finest_that_fits(row: Row, size: int, measure: Callable[[int], int]) -> int | None:
     """Its place; None where the coarsest is larger than `size`. `measure` carries one out."""
-    measured: dict[int, int] = {}
-    while len(measured) < MOST:
+    # One near the size, so that it is known what bits take there.
+    first = _expected_to_fill(row, size)
+    measured = {first: measure(first)}
+    while True:
         low, place = _halve(row, size, measured)
         if place is None:
             return low if measured[low] <= size else None
         measured[place] = measure(place)
-    fitting = [place for place, found in measured.items() if found <= size]
-    if not fitting and 0 not in measured and measure(0) <= size:
-        return 0
-    return max(fitting, default=None)
+
+
+def _expected_to_fill(row: Row, size: int) -> int:
+    """The finest plan that would fit if its bits told all."""
+    aim = 8 * (size - row.besides)
+    low, high = 0, row.last + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if row.bits(middle) <= aim else (low, middle)
+    return low
 
 
 def _halve(row: Row, size: int, measured: dict[int, int]) -> tuple[int, int | None]:
@@ -66,15 +74,28 @@ def _fits(row: Row, place: int, size: int, measured: dict[int, int]) -> bool | N
     """Whether a plan fits; None where that is not sure."""
     if place in measured:
         return measured[place] <= size
-    if not measured:
-        expected = row.besides + row.bits(place) / 8
-        doubt = FIRST_DOUBT * expected
-    else:
-        apart = {near: (row.bits(place) - row.bits(near)) / 8 for near in measured}
-        nearest = min(apart, key=lambda near: abs(apart[near]))
-        expected = measured[nearest] + apart[nearest]
-        doubt = DOUBT * abs(apart[nearest])
-    return expected < size if abs(expected - size) > doubt else None
+    least, largest = _bounds(row, place, measured)
+    if least <= size < largest:
+        return (least + largest) / 2 <= size if len(measured) >= MOST else None
+    return largest <= size
+
+
+def _bounds(row: Row, place: int, measured: dict[int, int]) -> tuple[float, float]:
+    """Bytes that a plan has at the least and at the most, judged by those that were measured."""
+    below = max((near for near in measured if near < place), default=None)
+    above = min((near for near in measured if near > place), default=None)
+    if below is None or above is None:
+        near = above if below is None else below
+        assert near is not None
+        apart = (row.bits(place) - row.bits(near)) / 8
+        one, other = (measured[near] + share * apart for share in SHARES)
+        return min(one, other), max(one, other)
+    low, high = measured[below], measured[above]
+    between = row.bits(above) - row.bits(below)
+    share = (row.bits(place) - row.bits(below)) / between if between else 0.5
+    expected = low + share * (high - low)
+    doubt = DOUBT * min(abs(expected - low), abs(high - expected))
+    return expected - doubt, expected + doubt
 
 
 def _is_full(found: int | None, size: int) -> bool:

@@ -45,6 +45,26 @@ def test_main_job(dsvd: Dsvd, here: Path, checkpoints: Path) -> None:
         assert error < 1e-2 * torch.linalg.vector_norm(wanted[name] - base[name])
 
 
+def test_the_account_names_the_constants(dsvd: Dsvd, tmp_path: Path) -> None:
+    base, tuned = base_weights(), fine_tuned(1)
+    ids, betas = torch.arange(77.0)[None], torch.linspace(0.00085, 0.012, 1000)
+    save_file(base | {"position_ids": ids, "b": betas}, tmp_path / "base.safetensors")
+    save_file(tuned | {"position_ids": ids / 2, "b": 9 * betas}, tmp_path / "ft.safetensors")
+    assert dsvd("init", ".dsvd").code == 0
+    assert dsvd("base", "add", "sd15", tmp_path / "base.safetensors").code == 0
+    added = dsvd("add", tmp_path / "ft.safetensors", "--base", "sd15", "--max-error", "0.3")
+    assert (added.code, added.err) == (0, "")
+    assert (
+        "constants, kept exactly and counted in no error (2):\n  b\n  position_ids\n" in added.out
+    )
+    kinds = {row[0]: row[1:3] for row in table(added.out, "kind ")}
+    assert kinds["constant"] == ["2", "1,077"]
+    report = dsvd("show", "ft", "--json").document["report"]
+    found = {row["name"]: row["reason"] for row in report["tensors"] if row["kind"] == "constant"}
+    assert found.keys() == {"b", "position_ids"} and "kept exactly" in found["b"]
+    assert "warning" not in added.out
+
+
 def test_the_account_adds_up(dsvd: Dsvd, filled: Path) -> None:
     report = dsvd("show", "subject-42@1", "--json").document["report"]
     assert sum(row["tensors"] for row in report["kinds"]) == report["total"] == 6

@@ -190,6 +190,8 @@ def adversarial(dtype: str) -> Tensors:
         "one column": _bits(random, dtype, (384, 1), tame=True),
         "vector": _bits(random, dtype, (384,), tame=True),
         "convolution": _bits(random, dtype, (4, 4, 3, 8), tame=True),
+        "narrow": _bits(random, dtype, (96, 4), tame=True),
+        "few elements": _bits(random, dtype, (66,), tame=True),
         "one element": _bits(random, dtype, (1,), tame=True),
         "scalar": _bits(random, dtype, (), tame=True),
         "empty": RawTensor(dtype, (0, 4), b""),
