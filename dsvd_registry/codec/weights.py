@@ -26,14 +26,17 @@ WORDS: dict[str, type[np.float32] | type[np.uint16]] = {
 }
 """What holds a number of each dtype: itself, or its bits."""
 
-BLOCK = 1 << 16  # numbers that go through all steps together
+BLOCK = 1 << 17  # numbers that go through all steps together
 
 # Bits of +infinity, and of -infinity as an unsigned number: only NaN lies above either.
 _INFINITIES = {"F32": (0x7F800000, 0xFF800000), "F16": (0x7C00, 0xFC00), "BF16": (0x7F80, 0xFF80)}
 _SIGNED, _UNSIGNED = {2: np.int16, 4: np.int32}, {2: np.uint16, 4: np.uint32}
 
 _TOO_LARGE_FOR_F16 = 0x477FF000  # the bits of 65520, which is halfway to what would be 2^16
-_LEAST_NORMAL_F16 = np.full(BLOCK, 0x38800000, np.int32)  # the bits of 2^-14
+# The exponent of 2^-14, where float16's normal numbers end, as float32 writes it, before a float16's
+# mantissa. (Of one number instead of many numpy's maximum is slow.)
+_LEAST_EXPONENT = 113 << 10
+_LEAST_EXPONENTS = np.full(BLOCK, _LEAST_EXPONENT, np.int32)
 
 
 @dataclass(frozen=True)
@@ -149,23 +152,21 @@ def _round_f16(values: Float32, out: Words) -> None:
         np.copyto(out, values.astype(np.float16).view(np.uint16))
         return
     # With 2^(e + 13) added, the last bit of a float32 near 2^e is worth what that of a float16 is,
-    # and the addition rounds to it; below float16's normal numbers e stays where they end.
-    np.bitwise_and(magnitudes, 0x7F800000, out=anchors)
-    np.maximum(anchors, _LEAST_NORMAL_F16[:size], out=anchors)
-    np.add(anchors, 13 << 23, out=anchors)
+    # and the addition rounds to it; below float16's normal numbers e stays where they end. What is
+    # added has the float16's exponent as its own lowest bits, so that the sum's are all of its bits.
+    np.right_shift(magnitudes, 13, out=anchors)
+    np.bitwise_and(anchors, 0xFF << 10, out=anchors)
+    np.maximum(anchors, _LEAST_EXPONENTS[:size], out=anchors)
+    np.multiply(anchors, (1 << 13) + 1, out=anchors)
+    np.add(anchors, (13 << 23) - _LEAST_EXPONENT, out=anchors)
     rounded = magnitudes.view(np.float32)
     np.add(rounded, anchors.view(np.float32), out=rounded)
-    # Now its low bits count units of that last place, 1024 of which are one step of the exponent.
     np.copyto(out, magnitudes, casting="unsafe")
-    np.right_shift(anchors, 13, out=anchors)
-    part = _held("part", np.uint16, size)
-    np.copyto(part, anchors, casting="unsafe")
-    np.add(out, part, out=out)
-    np.add(out, 0x10000 - ((0x38800000 + (13 << 23)) >> 13 & 0xFFFF), out=out)
+    signs = _held("signs", np.uint16, size)
     np.right_shift(bits, 16, out=anchors)
-    np.copyto(part, anchors, casting="unsafe")
-    np.bitwise_and(part, 0x8000, out=part)
-    np.bitwise_or(out, part, out=out)
+    np.copyto(signs, anchors, casting="unsafe")
+    np.bitwise_and(signs, 0x8000, out=signs)
+    np.bitwise_or(out, signs, out=out)
 
 
 def _round_bf16(values: Float32, out: Words) -> None:
