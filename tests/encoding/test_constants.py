@@ -68,7 +68,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Model:
 def test_exact_at_every_fidelity_and_never_part_of_the_error(model: Model, tmp_path: Path) -> None:
     plain = write(model.tuned, tmp_path / "plain.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", model.base_file)
+        registry.add_base("base", model.base_file)
         for number, wish in enumerate(WISHES):
             added = registry.add(model.file, base="base", name=f"m{number}", **wish)
             made = registry.materialize(added.ref, tmp_path / f"{number}.safetensors")
@@ -98,7 +98,7 @@ def test_exact_at_every_fidelity_and_never_part_of_the_error(model: Model, tmp_p
 
 def test_a_lower_tau_and_a_cast_keep_them(model: Model, tmp_path: Path) -> None:
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", model.base_file)
+        registry.add_base("base", model.base_file)
         registry.add(model.file, base="base", name="m", tau=0.8)
         model.assert_exact(registry.materialize("m", tmp_path / "lower.safetensors", tau=0.1).path)
         wide = load_file(registry.materialize("m", tmp_path / "c.safetensors", dtype="fp32").path)
@@ -110,7 +110,7 @@ def test_those_of_the_base_are_not_stored(tmp_path: Path) -> None:
     base, tuned = weights_of_a_model(1, "falling", layers=2)
     same, _ = constants(2)
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", write(base | same, tmp_path / "base.safetensors"))
+        registry.add_base("base", write(base | same, tmp_path / "base.safetensors"))
         halved = cast(tuned | same, torch.float16)
         added = registry.add(write(halved, tmp_path / "ft.safetensors"), base="base", name="m")
         kinds = {row.name: row.kind for row in registry.report(added.ref).tensors}
@@ -125,7 +125,7 @@ def test_of_a_folder(tmp_path: Path) -> None:
         (tmp_path / label / "config.json").write_text(json.dumps({"of": label}))
         write(weights, tmp_path / label / "diffusion_pytorch_model.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", tmp_path / "base")
+        registry.add_base("base", tmp_path / "base")
         registry.add(tmp_path / "tuned", base="base", name="m", max_error=0.3)
         made = registry.materialize("m", tmp_path / "out").path
         found = load_file(made / "diffusion_pytorch_model.safetensors")
@@ -142,7 +142,7 @@ def test_of_a_merged_lora(tmp_path: Path) -> None:
     added = scaled(Numbers(5).bell(14), -12)
     lora = kohya(pairs()) | {f"lora_unet_{path}.diff": added}
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", write(base, tmp_path / "base.safetensors"))
+        registry.add_base("base", write(base, tmp_path / "base.safetensors"))
         registry.add(write(lora, tmp_path / "lora.safetensors"), base="base", name="m", tau=0.06)
         made = load_file(registry.materialize("m", tmp_path / "out.safetensors").path)
         assert bits(made[norm]) == bits(base[norm] + added)
@@ -159,7 +159,7 @@ def test_the_base_is_recognised_in_spite_of_them(tmp_path: Path) -> None:
         # The constants alone would say the second.
         for name, weights, one in (("first", first, 7 * table), ("second", second, table)):
             file = write(weights | {"table": one}, tmp_path / f"{name}.safetensors")
-            registry.base_add(name, file)
+            registry.add_base(name, file)
         match = registry.best_base(write(tuned | {"table": table}, tmp_path / "ft.safetensors"))
         assert match.is_sure and match.best.name == "first"
 

@@ -69,7 +69,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     before, after = constants(1) if with_constants else ({}, {})
     before, after = cast(before, DTYPES[base_dtype]), cast(after, DTYPES[dtype])
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", write(base | before, tmp_path / "base.safetensors"))
+        registry.add_base("base", write(base | before, tmp_path / "base.safetensors"))
         yield Case(registry, base, tuned, write(tuned | after, tmp_path / "ft.safetensors"))
 
 
@@ -108,7 +108,7 @@ def test_a_change_that_hardly_counts_is_not_made_worse(dtype: str, tmp_path: Pat
         tuned[name].view(-1)[7] += 2.0**-7
     base, tuned = cast(base, torch.float32), cast(tuned, DTYPES[dtype])
     with Registry.init(tmp_path / "registry") as registry:
-        registry.base_add("base", write(base, tmp_path / "base.safetensors"))
+        registry.add_base("base", write(base, tmp_path / "base.safetensors"))
         case = Case(registry, base, tuned, write(tuned, tmp_path / "ft.safetensors"))
         for wish in (
             {"max_error": 0.9},
