@@ -17,7 +17,7 @@ from dsvd_registry.catalog import VersionRecord
 from dsvd_registry.catalog.ledger import Stamp
 from dsvd_registry.catalog.migrate import HEAD
 from dsvd_registry.hashing import sha256
-from dsvd_registry.store import AliasSet, Event, EventLog, TagAdded, VersionAdded, folder
+from dsvd_registry.store import AliasSet, Event, EventLog, TagAdded, VersionAdded, registry_folder
 
 from .startup import DSVD, in_turns
 from .subjects.cache import default_folder
@@ -57,7 +57,7 @@ def measure() -> list[dict[str, object]]:
 
 
 def large_registry() -> Path:
-    """The registry to measure: made once, in about a minute, and kept in the cache folder."""
+    """The registry to measure: made once, in about a minute, and kept in the cache registry_folder."""
     cache = default_folder()
     place = cache / f"catalog-{__version__}-{HEAD}-{MODELS * ROUNDS}"
     if not place.exists():
@@ -77,7 +77,7 @@ def _make(place: Path) -> None:
     with Registry.init(place / "registry") as registry:
         registry.add_base("base", place / "base.safetensors")
         added = registry.add(place / "ft.safetensors", base="base", name="first").version
-    log = EventLog(folder.open(place / "registry"))
+    log = EventLog(registry_folder.open(place / "registry"))
     for event in _events(added, first=sum(1 for _ in log.after(0)) + 1):
         log.append(event)
     Registry.open(place / "registry").close()  # the catalog catches up with the log

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dsvd_registry.checkpoint.listing import listing_bytes, parse_listing
+from dsvd_registry.checkpoint.folder_listing import listing_bytes, parse_listing
 from dsvd_registry.checkpoint.tree import ListedFile
 
 

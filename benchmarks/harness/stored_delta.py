@@ -12,11 +12,11 @@ import torch
 
 from dsvd_registry import Registry
 from dsvd_registry.codec.components import Components, Elements
-from dsvd_registry.codec.exact import DeltaProduct
-from dsvd_registry.container.decoding import decoded_delta
+from dsvd_registry.codec.exact_product import DeltaProduct
+from dsvd_registry.container.delta_decoder import decoded_delta
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import DenseRecord, LowRankRecord, RawRecord, SameRecord
-from dsvd_registry.store import ObjectStore, folder
+from dsvd_registry.store import ObjectStore, registry_folder
 
 
 class StoredDeltas:
@@ -25,7 +25,7 @@ class StoredDeltas:
     def __init__(self, registry: Path, ref: str) -> None:
         with Registry.open(registry) as opened:
             digest = opened.version(ref).container
-        self._container = Container(ObjectStore(folder.open(registry)).path(digest))
+        self._container = Container(ObjectStore(registry_folder.open(registry)).path(digest))
         self._index = {t.name: i for i, t in enumerate(self._container.header.tensors)}
 
     def delta(self, name: str) -> torch.Tensor | None:

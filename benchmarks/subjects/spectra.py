@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 
-from dsvd_registry.checkpoint.groups import layer_group
+from dsvd_registry.checkpoint.layer_groups import layer_group
 
 TAUS = (0.06, 0.2, 0.5, 0.8)
 TABLE_2 = {

@@ -28,7 +28,7 @@ def fill_in(_app: Sphinx, _docname: str, source: list[str]) -> None:
 
 def exit_codes() -> str:
     """A table with a row for each exit code."""
-    from dsvd_registry.cli.failures import exit_codes
+    from dsvd_registry.cli.errors import exit_codes
 
     rows = [f"| {code} | {markdown(meaning)} |" for code, meaning in exit_codes()]
     return "\n".join(("| code | meaning |", "| --: | --- |", *rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .catalog import Catalog
-from .connecting import check_database
+from .connect import check_database
 from .rebuild import rebuild
 from .records import (
     BaseRecord,

@@ -10,9 +10,9 @@ from pathlib import Path
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
-from . import checking, edits, fingerprints, labels, lookup, queries, refs, search, snapshot
-from .connecting import connect
-from .faults import database_errors
+from . import check_rows, edits, fingerprints, label_edits, lookup, queries, refs, search, snapshot
+from .connect import connect
+from .errors import database_errors
 from .ledger import Ledger
 from .migrate import upgrade
 from .records import (
@@ -168,27 +168,27 @@ class Catalog(Closing):
     def set_alias(self, model: str, alias: str, number: int) -> VersionRecord:
         """Make or move an alias. Raises `NotFound`, `Conflict` for a name that differs in case."""
         with self._ledger.transaction() as transaction:
-            return labels.set_alias(transaction, model, alias, number)
+            return label_edits.set_alias(transaction, model, alias, number)
 
     def remove_alias(self, model: str, alias: str) -> VersionRecord:
         """Remove an alias; returns the version it stood for. Raises `NotFound`."""
         with self._ledger.transaction() as transaction:
-            return labels.remove_alias(transaction, model, alias)
+            return label_edits.remove_alias(transaction, model, alias)
 
     def add_tag(self, model: str, number: int, tag: str) -> VersionRecord:
         """Tag a version. Raises `NotFound`, `Conflict` for a tag that differs in case."""
         with self._ledger.transaction() as transaction:
-            return labels.add_tag(transaction, model, number, tag)
+            return label_edits.add_tag(transaction, model, number, tag)
 
     def remove_tag(self, model: str, number: int, tag: str) -> VersionRecord:
         """Take a tag off a version. Raises `NotFound`."""
         with self._ledger.transaction() as transaction:
-            return labels.remove_tag(transaction, model, number, tag)
+            return label_edits.remove_tag(transaction, model, number, tag)
 
     def set_note(self, model: str, number: int, text: str) -> VersionRecord:
         """Replace a version's note. Raises `NotFound`."""
         with self._ledger.transaction() as transaction:
-            return labels.set_note(transaction, model, number, text)
+            return label_edits.set_note(transaction, model, number, text)
 
     def add_signature(
         self,
@@ -205,7 +205,7 @@ class Catalog(Closing):
         """
         with self._ledger.transaction() as transaction:
             confirm()
-            return labels.add_signature(transaction, model, number, signer, signature)
+            return label_edits.add_signature(transaction, model, number, signer, signature)
 
     def set_residual(
         self,
@@ -222,12 +222,12 @@ class Catalog(Closing):
         """
         with self._ledger.transaction() as transaction:
             confirm()
-            return labels.set_residual(transaction, model, number, residual, size)
+            return label_edits.set_residual(transaction, model, number, residual, size)
 
     def remove_residual(self, model: str, number: int) -> VersionRecord:
         """Let a version be lossy again. Raises `NotFound`, also where it has no residual."""
         with self._ledger.transaction() as transaction:
-            return labels.remove_residual(transaction, model, number)
+            return label_edits.remove_residual(transaction, model, number)
 
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""
@@ -312,7 +312,7 @@ class Catalog(Closing):
 
         Raises `RegistryError` for damage, and where the log lacks what the catalog shows.
         """
-        return checking.check_rows(self._ledger)
+        return check_rows.check_rows(self._ledger)
 
     def cached_fingerprint(self, state: FileState) -> CachedFingerprint | None:
         """What a file in this state holds, if it was remembered."""

@@ -15,9 +15,9 @@ from sqlalchemy import URL, TextClause, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from ..errors import InvalidArgument, RegistryError
-from . import checkpointing, sqlite
+from . import sqlite, wal_checkpoint
 from .database import Connection, Database, Rows
-from .faults import database_errors, of_sqlite
+from .errors import database_errors, of_sqlite
 
 _WRITES = "dsvd_writes"
 
@@ -75,7 +75,7 @@ class EngineDatabase(Database):
         with _engine_errors(self.where), engine.begin() as connection:
             yield EngineConnection(connection)
         if self.path is not None:
-            checkpointing.shorten(self.path)
+            wal_checkpoint.shorten(self.path)
 
     def tables(self, connection: Connection) -> set[str]:
         assert isinstance(connection, EngineConnection)

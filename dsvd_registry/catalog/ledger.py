@@ -15,10 +15,10 @@ from typing import TypedDict
 
 from ..errors import RegistryError, StorageError
 from ..store import Event, EventLog
-from ..store.fields import MAX_SEQUENCE, utc_now
+from ..store.event_fields import MAX_SEQUENCE, utc_now
 from . import replay
 from .database import Connection, Database
-from .faults import REBUILD, DamagedCatalogError
+from .errors import REBUILD, DamagedCatalogError
 
 
 class Stamp(TypedDict):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RegistryError
-from .connecting import engine_of
+from .connect import engine_of
 from .database import Connection, Database
-from .faults import DamagedCatalogError
+from .errors import DamagedCatalogError
 from .sqlite import copy_sqlite
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ..errors import RegistryError
-from .faults import NEEDS_URL
+from .errors import NEEDS_URL
 
 MOUNTS = Path("/proc/self/mountinfo")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..store.names import LATEST
 from .database import Connection
-from .faults import DamagedCatalogError
+from .errors import DamagedCatalogError
 from .records import BaseRecord, ModelRecord, ResidualRecord, SignatureRecord, Source, VersionRecord
 
 LIVE = "versions.removed IS NULL"

@@ -8,9 +8,9 @@ from pathlib import Path
 from .. import fs
 from ..errors import RegistryError
 from ..store import EventLog, RegistryFolder
-from .connecting import connect
+from .connect import connect
 from .database import Connection, Database
-from .faults import DamagedCatalogError
+from .errors import DamagedCatalogError
 from .ledger import Ledger
 from .migrate import upgrade
 from .records import Rebuilt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import InvalidArgument
-from ..store.fields import MAX_NUMBER
+from ..store.event_fields import MAX_NUMBER
 from ..store.names import LATEST, check_alias, check_name
 
 _FORMS = "Write it as name, name@3, name@alias or name@latest."

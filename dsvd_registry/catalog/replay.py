@@ -23,7 +23,7 @@ from ..store import (
     TagRemoved,
     VersionAdded,
     VersionRemoved,
-    canonical,
+    event_json,
 )
 from ..store.names import folded
 from .database import Connection
@@ -115,7 +115,7 @@ def _version_added(event: VersionAdded, connection: Connection) -> None:
         "source_sha256": event.source_sha256,
         "source_size": event.source_size,
         "settings": event.settings,
-        "summary": canonical.dump(event.summary).decode(),
+        "summary": event_json.dump(event.summary).decode(),
         "note": event.note,
         "added": event.time,
         "removed": None,

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..store import RegistryFolder
 from . import migrate
 from .database import Connection, Database
-from .faults import DamagedCatalogError, database_errors
+from .errors import DamagedCatalogError, database_errors
 from .network import network_filesystem
 from .sqlite import TABLES_THERE, check_integrity
 

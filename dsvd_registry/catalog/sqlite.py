@@ -10,9 +10,9 @@ from pathlib import Path
 
 from .. import fs
 from ..errors import RegistryError
-from . import checkpointing
+from . import wal_checkpoint
 from .database import Connection, Database
-from .faults import BUSY_SECONDS, NEEDS_URL, DamagedCatalogError, database_errors
+from .errors import BUSY_SECONDS, NEEDS_URL, DamagedCatalogError, database_errors
 
 
 class SqliteDatabase(Database):
@@ -33,7 +33,7 @@ class SqliteDatabase(Database):
         # A transaction that reads first and writes later fails where another one wrote in between.
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
-        checkpointing.shorten(self.path)
+        wal_checkpoint.shorten(self.path)
 
     def tables(self, connection: Connection) -> set[str]:
         return {name for (name,) in connection.execute(TABLES_THERE)}
@@ -86,7 +86,7 @@ def set_up(connection: sqlite3.Connection) -> None:
     # with FULL it need not be. On macOS a plain sync does not reach the disk.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")
-    for pragma in checkpointing.SWITCHED_OFF:
+    for pragma in wal_checkpoint.SWITCHED_OFF:
         connection.execute(pragma)
     connection.execute("PRAGMA foreign_keys = ON")
     _use_write_ahead_log(connection)

@@ -3,8 +3,8 @@
 Nothing here imports torch, and nothing in a checkpoint is ever run.
 """
 
-from .model import Checkpoint, LeftOut
-from .opening import open_checkpoint
+from .checkpoint import Checkpoint, LeftOut
+from .open_file import open_checkpoint
 from .tensor_info import TensorInfo
 
 __all__ = ["Checkpoint", "LeftOut", "TensorInfo", "open_checkpoint"]

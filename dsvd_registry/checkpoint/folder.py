@@ -16,15 +16,15 @@ from pathlib import Path, PurePosixPath
 from ..errors import CheckpointError
 from ..fs import storage_errors
 from ..hashing import sha256_file
-from .listing import check_paths
+from .checkpoint import Checkpoint, Copier, LeftOut, check_count, check_name, naming, shown
+from .folder_listing import check_paths
+from .folder_sorting import is_in_another_form, sort_files
+from .folder_walk import walk
 from .mapping import MappedFile
-from .model import Checkpoint, Copier, LeftOut, check_count, check_name, naming, shown
 from .safetensors_file import SafetensorsFile, parse_header
-from .sorting import is_in_another_form, sort_files
 from .sub_models import CONFIGURATION, PIPELINE, has_weights, is_of_training, named_folders
 from .tensor_info import TensorInfo
 from .tree import ListedFile, TensorFile, Tree
-from .walking import walk
 from .weight_files import INCOMPLETE, TENSORS, set_name
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import CheckpointError
+from .checkpoint import check_count, check_name, check_shape, shown
 from .dtypes import BITS
-from .model import check_count, check_name, check_shape, shown
 from .safetensors_file import (
     LENGTH,
     METADATA_KEY,

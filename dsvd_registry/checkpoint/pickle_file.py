@@ -6,9 +6,9 @@ import io
 from types import MappingProxyType
 
 from ..errors import CheckpointError
+from .checkpoint import CheckpointFile, Copier, check_count, check_shape, naming, shown
 from .deflated import Deflated, Inflated
 from .mapping import MappedFile
-from .model import CheckpointFile, Copier, check_count, check_shape, naming, shown
 from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle, steps_allowed
 from .pickle_values import StorageRef, TensorRef
 from .state_dict import select_state_dict

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from ..errors import CheckpointError
-from .model import MAX_DIMENSIONS
+from .checkpoint import MAX_DIMENSIONS
 from .pickle_values import Global, Placeholder, StorageRef, TensorRef, UnreadableTensor
 from .torch_types import DTYPE_GLOBALS, STORAGE_GLOBALS, TorchType
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ..errors import CheckpointError
-from .model import shown
+from .checkpoint import shown
 from .pickle_globals import KNOWN_NAMES, REBUILD, storage_ref
 from .pickle_stack import Stack
 from .pickle_values import Global, Placeholder, StorageRef, TensorRef, UnreadableTensor

@@ -16,8 +16,7 @@ from types import MappingProxyType
 
 from ..canonical import MAX_WEIGHT, weight
 from ..errors import CheckpointError
-from .mapping import MappedFile
-from .model import (
+from .checkpoint import (
     CheckpointFile,
     Copier,
     check_count,
@@ -26,6 +25,7 @@ from .model import (
     naming,
     shown,
 )
+from .mapping import MappedFile
 from .tensor_info import TensorInfo
 
 LENGTH = struct.Struct("<Q")

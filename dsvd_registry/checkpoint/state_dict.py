@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError, InvalidArgument
-from .model import MAX_NAME_BYTES, LeftOut, check_name, shown
+from .checkpoint import MAX_NAME_BYTES, LeftOut, check_name, shown
 from .pickle_machine import Pickled
 from .pickle_values import Global, TensorRef, UnreadableTensor
 

@@ -16,9 +16,9 @@ import zipfile
 from typing import IO, cast
 
 from ..errors import CheckpointError
+from .checkpoint import MAX_TENSORS, shown
 from .deflated import Deflated, check_growth
 from .mapping import MappedFile, Window
-from .model import MAX_TENSORS, shown
 from .torch_storages import Extent
 
 # Per entry 46 bytes and its name.

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import IO, cast
 
 from ..errors import CheckpointError
+from .checkpoint import MAX_TENSORS, shown
 from .mapping import MappedFile, Window
-from .model import MAX_TENSORS, shown
 from .pickle_machine import MAX_PICKLE_BYTES, Pickled, read_pickle, steps_allowed
 from .torch_storages import Extent
 

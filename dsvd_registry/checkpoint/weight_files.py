@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CheckpointError
-from .model import shown
+from .checkpoint import shown
 
 TENSORS = ".safetensors"
 # Diffusers and transformers put a variant's name before the ending; older ones elsewhere.

@@ -12,7 +12,7 @@ from gc import set_threshold  # by name: `gc` is a command of this package too
 import click
 
 from .commands import dsvd
-from .failures import discard_output, failure_of, tell
+from .errors import discard_output, failure_of, tell
 
 __all__ = ["main"]
 

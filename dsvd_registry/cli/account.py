@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import click
 
-from ..encoding.asked_of_lora import SOURCE_FORMAT
+from ..encoding.lora_request import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
 from ..registry.report import CONSTANT
-from . import figures
-from .printable import color, printable
+from . import number_format
+from .printable_text import color, printable
 from .tables import figure, print_line, print_table, text
 
 NAMES_SHOWN = 10
@@ -22,19 +22,19 @@ def print_account(report: Report) -> None:
     for warning in report.warnings:
         click.echo(click.style(f"warning: {printable(warning)}", fg="yellow"), color=color())
     print_line(
-        f"{figures.size(report.stored_bytes)} for {figures.size(report.source_bytes)}"
-        f" ({figures.ratio(report.stored_bytes, report.source_bytes)}){_asked(report)}"
+        f"{number_format.size(report.stored_bytes)} for {number_format.size(report.source_bytes)}"
+        f" ({number_format.ratio(report.stored_bytes, report.source_bytes)}){_asked(report)}"
     )
     if _is_lora(report):
         print_line(_lora(report))
     print_line(
-        f"relative error of the whole delta {figures.relative(report.error)};"
-        f" the delta is {figures.relative(report.change)} of the weights it changes"
+        f"relative error of the whole delta {number_format.relative(report.error)};"
+        f" the delta is {number_format.relative(report.change)} of the weights it changes"
     )
     if report.capped:
         saved = report.uncapped_parameters / report.stored_parameters
         print_line(
-            f"the rounding noise of half precision: {figures.counted(len(report.capped), 'tensor')}"
+            f"the rounding noise of half precision: {number_format.counted(len(report.capped), 'tensor')}"
             f" capped, 1/{saved:.3g} of the parameters that tau alone would keep"
         )
     print_line()
@@ -60,7 +60,7 @@ def _lora(report: Report) -> str:
     # Its own ranks, whatever tau has left of them.
     ranks = sorted(row.noise_rank for row in report.tensors if row.noise_rank is not None)
     changed = sum(row.kind != "same" for row in report.tensors)
-    words = [f"a LoRA of {figures.counted(changed, 'tensor')} of the base"]
+    words = [f"a LoRA of {number_format.counted(changed, 'tensor')} of the base"]
     if ranks:
         words.append(
             f"rank {ranks[0]}" if ranks[0] == ranks[-1] else f"ranks {ranks[0]} to {ranks[-1]}"
@@ -74,7 +74,7 @@ def _asked(report: Report) -> str:
         return f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
     if fidelity.max_error is not None:
         return f"; asked: relative error {fidelity.max_error:g}; reached {fidelity.error:.4g}"
-    return f"; asked: {figures.size(fidelity.budget or 0)}; reached relative error {fidelity.error:.4g}"
+    return f"; asked: {number_format.size(fidelity.budget or 0)}; reached relative error {fidelity.error:.4g}"
 
 
 def warn(report: Report) -> None:
@@ -94,24 +94,24 @@ def kind_name(kind: str) -> str:
 def _print_kinds(report: Report) -> None:
     before = sum(row.source_bytes for row in report.kinds)
     # A LoRA file has none of these tensors: they are those of the base that it is merged into.
-    rest_before = "" if _is_lora(report) else figures.size(report.source_bytes - before)
+    rest_before = "" if _is_lora(report) else number_format.size(report.source_bytes - before)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
     # Most versions have no constants that changed.
     rows = [_kind_cells(row) for row in report.kinds if row.tensors or row.kind != CONSTANT]
     # Headers and padding; negative before, where tensors share storage in the source.
-    rows.append(("rest of the file", "", "", "", rest_before, figures.size(rest_after)))
+    rows.append(("rest of the file", "", "", "", rest_before, number_format.size(rest_after)))
     total = (
         "total",
-        figures.count(report.total),
-        figures.count(report.parameters),
-        figures.count(sum(row.stored_parameters for row in report.kinds)),
-        figures.size(before if _is_lora(report) else report.source_bytes),
-        figures.size(report.stored_bytes),
+        number_format.count(report.total),
+        number_format.count(report.parameters),
+        number_format.count(sum(row.stored_parameters for row in report.kinds)),
+        number_format.size(before if _is_lora(report) else report.source_bytes),
+        number_format.size(report.stored_bytes),
     )
     outside = (
-        ("not taken from the base", figures.count(len(report.not_taken))),
-        ("left out of the source", figures.count(len(report.left_out))),
+        ("not taken from the base", number_format.count(len(report.not_taken))),
+        ("left out of the source", number_format.count(len(report.left_out))),
     )
     print_table(columns, [*rows, total, *outside], bold=(len(rows),))
 
@@ -119,11 +119,11 @@ def _print_kinds(report: Report) -> None:
 def _kind_cells(row: KindRow) -> tuple[str, ...]:
     return (
         kind_name(row.kind),
-        figures.count(row.tensors),
-        figures.count(row.parameters),
-        figures.count(row.stored_parameters),
-        figures.size(row.source_bytes),
-        figures.size(row.stored_bytes),
+        number_format.count(row.tensors),
+        number_format.count(row.parameters),
+        number_format.count(row.stored_parameters),
+        number_format.size(row.source_bytes),
+        number_format.size(row.stored_bytes),
     )
 
 
@@ -134,14 +134,14 @@ def _print_groups(groups: Sequence[GroupRow]) -> None:
         [
             (
                 row.group,
-                figures.count(row.tensors),
-                figures.count(row.low_rank),
+                number_format.count(row.tensors),
+                number_format.count(row.low_rank),
                 f"{row.full_rank:.1f}" if row.low_rank else "",
                 f"{row.rank:.1f}" if row.low_rank else "",
-                figures.share(row.energy) if row.low_rank else "",
-                figures.relative(row.error),
-                figures.relative(row.change),
-                figures.size(row.stored_bytes),
+                number_format.share(row.energy) if row.low_rank else "",
+                number_format.relative(row.error),
+                number_format.relative(row.change),
+                number_format.size(row.stored_bytes),
             )
             for row in groups
         ],
@@ -153,8 +153,8 @@ def print_some(title: str, entries: Sequence[str]) -> None:
     if not entries:
         return
     print_line()
-    print_line(f"{title} ({figures.count(len(entries))}):")
+    print_line(f"{title} ({number_format.count(len(entries))}):")
     for entry in entries[:NAMES_SHOWN]:
         print_line(f"  {entry}")
     if len(entries) > NAMES_SHOWN:
-        print_line(f"  and {figures.count(len(entries) - NAMES_SHOWN)} more")
+        print_line(f"  and {number_format.count(len(entries) - NAMES_SHOWN)} more")

@@ -7,20 +7,20 @@ from typing import Any
 
 import click
 
-from ..encoding.asked import DEFAULT_GRID_NOISE, DEFAULT_TAU
+from ..encoding.request import DEFAULT_GRID_NOISE, DEFAULT_TAU
 from ..errors import InvalidArgument
 from ..registry import AddedMany, StoppedMany
 from ..registry.input_files import is_one_checkpoint
 from .account import print_account, warn
+from .add_summary import many_document, print_many, print_plan, warn_of_many
+from .base_matches import print_match
 from .documents import print_document, version_document
-from .failures import INTERRUPTED
-from .listing import listed
-from .many import many_document, print_many, print_plan, warn_of_many
-from .matches import print_match
+from .errors import INTERRUPTED
 from .options import common_options, open_registry
 from .progress import shown_progress
 from .sizes import SIZE
 from .tables import print_line
+from .version_table import listed
 from .versions import print_lossless
 
 

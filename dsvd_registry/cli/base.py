@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..catalog.records import BaseRecord
-from . import figures
+from . import number_format
 from .commands import CommandGroup
 from .documents import plain, print_document
 from .options import common_options, open_registry
@@ -60,7 +60,7 @@ def add(
     from .account import print_some  # imports numpy, which listing bases need not wait for
 
     where = f"linked to {found.link}" if found.link else "copied into the registry"
-    print_line(f"base {found.name}: {figures.size(found.size)}, {where}")
+    print_line(f"base {found.name}: {number_format.size(found.size)}, {where}")
     print_line(f"digest {found.digest}")
     print_some("left out", [f"{entry.name}: {entry.reason}" for entry in left_out])
 
@@ -106,10 +106,10 @@ def show(name: str, as_json: bool) -> None:
         (
             ("base", found.name),
             ("digest", found.digest),
-            ("file", f"{found.format}, {figures.size(found.size)}, SHA-256 {found.file}"),
+            ("file", f"{found.format}, {number_format.size(found.size)}, SHA-256 {found.file}"),
             ("linked to", str(found.link or "")),
-            ("added", figures.moment(found.added)),
-            ("tensors", figures.count(len(tensors))),
+            ("added", number_format.moment(found.added)),
+            ("tensors", number_format.count(len(tensors))),
         )
     )
     print_line()
@@ -143,7 +143,7 @@ def _cells(found: BaseRecord) -> tuple[str, ...]:
         found.name,
         found.digest[:DIGEST_SHOWN],
         found.format,
-        figures.size(found.size),
-        figures.moment(found.added),
+        number_format.size(found.size),
+        number_format.moment(found.added),
         str(found.link or ""),
     )

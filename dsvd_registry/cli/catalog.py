@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..registry import Registry
-from . import figures
+from . import number_format
 from .commands import CommandGroup
 from .documents import print_document
 from .options import catalog_url, common_options, open_registry, registry_path
@@ -30,12 +30,12 @@ def rebuild(as_json: bool) -> None:
     if found.set_aside is not None:
         print_line(f"the former catalog is kept as {found.set_aside}")
     parts = [
-        figures.counted(found.bases, "base"),
-        figures.counted(found.models, "model"),
-        figures.counted(found.versions, "version"),
-        figures.counted(found.aliases, "alias", "aliases"),
+        number_format.counted(found.bases, "base"),
+        number_format.counted(found.models, "model"),
+        number_format.counted(found.versions, "version"),
+        number_format.counted(found.aliases, "alias", "aliases"),
     ]
-    print_line(f"rebuilt from {figures.counted(found.events, 'event')}: {', '.join(parts)}")
+    print_line(f"rebuilt from {number_format.counted(found.events, 'event')}: {', '.join(parts)}")
 
 
 @catalog.command("backup")

@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from ..errors import InvalidArgument
-from .failures import exit_codes
+from .errors import exit_codes
 
 # Command -> the first line of its help. Its module and the object in it have the command's name, with
 # an underscore after it where that is a word of Python's.

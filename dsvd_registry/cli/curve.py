@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from ..encoding.asked import DEFAULT_TAUS
+from ..encoding.request import DEFAULT_TAUS
 from ..registry import Curve, Point
-from . import figures
+from . import number_format
 from .documents import plain, print_document
 from .options import common_options, open_registry
 from .progress import shown_progress
@@ -93,7 +93,7 @@ def curve(
 
 
 def _print_points(found: Curve) -> None:
-    size = figures.size(found.source_size)
+    size = number_format.size(found.source_size)
     if found.stored_tau is None:
         print_line(f"{found.source}, {size}, against {found.base}; nothing is stored")
         titles = ("about", "smaller", "error")
@@ -118,16 +118,16 @@ def _cells(point: Point, source_size: int, is_capped: bool) -> tuple[str, ...]:
         return (f"{point.tau:g}", "", "", "", "", "", "not stored")
     return (
         f"{point.tau:g}",
-        figures.size(point.size),
-        figures.ratio(point.size, source_size),
-        figures.relative(point.error),
+        number_format.size(point.size),
+        number_format.ratio(point.size, source_size),
+        number_format.relative(point.error),
         _count(point.parameters) if is_capped else "",
         _count(point.uncapped_parameters) if is_capped else "",
     )
 
 
 def _count(parameters: int | None) -> str:
-    return "" if parameters is None else figures.count(parameters)
+    return "" if parameters is None else number_format.count(parameters)
 
 
 def _print_ranks(found: Curve) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import InvalidArgument
-from . import figures
+from . import number_format
 from .account import kind_name
 from .documents import plain, print_document
 from .options import common_options, open_registry
@@ -60,9 +60,13 @@ def _of_two(left: str, right: str, show_all: bool, as_json: bool) -> None:
     columns.append(text("tensor"))
     rows = [_two_cells(row) for row in sorted(found.tensors, key=_apart, reverse=True)]
     apart = found.distance * max(found.left_norm, found.right_norm)
-    total = [figures.relative(apart), figures.relative(found.distance), figures.share(found.cosine)]
-    total += ["", "", "", figures.count(found.left_bytes)]
-    total += ["", "", "", figures.count(found.right_bytes), "total"]
+    total = [
+        number_format.relative(apart),
+        number_format.relative(found.distance),
+        number_format.share(found.cosine),
+    ]
+    total += ["", "", "", number_format.count(found.left_bytes)]
+    total += ["", "", "", number_format.count(found.right_bytes), "total"]
     _print_rows(columns, rows, show_all, total)
 
 
@@ -88,7 +92,7 @@ def _print_rows(
     shown = rows if show_all else rows[:ROWS_SHOWN]
     print_table(columns, [*shown, *([total] if total else [])], bold=(len(shown),))
     if len(shown) < len(rows):
-        print_line(f"and {figures.counted(len(rows) - len(shown), 'tensor')} more: --all")
+        print_line(f"and {number_format.counted(len(rows) - len(shown), 'tensor')} more: --all")
 
 
 def _apart(row: TensorDifference) -> float:
@@ -99,27 +103,31 @@ def _apart(row: TensorDifference) -> float:
 
 
 def _two_cells(row: TensorDifference) -> list[str]:
-    apart = figures.relative(row.apart)
+    apart = number_format.relative(row.apart)
     if row.left is None or row.right is None:
         apart = "on one side"
     elif row.apart is None:
         apart = "equal" if row.equal else "not equal"
-    cells = [apart, figures.relative(row.distance), figures.share(row.cosine)]
+    cells = [apart, number_format.relative(row.distance), number_format.share(row.cosine)]
     for side in (row.left, row.right):
         if side is None:
             cells += ["", "", "", ""]
         else:
-            cells += [kind_name(side.kind), figures.rank(side.rank), figures.share(side.energy)]
-            cells.append(figures.count(side.stored_bytes))
+            cells += [
+                kind_name(side.kind),
+                number_format.rank(side.rank),
+                number_format.share(side.energy),
+            ]
+            cells.append(number_format.count(side.stored_bytes))
     return [*cells, row.name]
 
 
 def _base_cells(row: BaseDifference) -> list[str]:
     return [
         kind_name(row.kind),
-        figures.relative(row.change),
-        figures.share(row.cosine, 6),
-        figures.rank(row.rank),
-        figures.share(row.energy),
+        number_format.relative(row.change),
+        number_format.share(row.cosine, 6),
+        number_format.rank(row.rank),
+        number_format.share(row.energy),
         row.name,
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import figures
+from . import number_format
 from .documents import print_document
 from .options import common_options, open_registry
 from .tables import figure, print_line, print_table, text
@@ -29,11 +29,11 @@ def du(as_json: bool) -> None:
             (
                 (
                     model.name,
-                    figures.count(model.versions),
-                    figures.size(model.bytes),
-                    figures.size(model.shared_bytes),
-                    figures.size(model.source_bytes),
-                    figures.ratio(model.bytes, model.source_bytes),
+                    number_format.count(model.versions),
+                    number_format.size(model.bytes),
+                    number_format.size(model.shared_bytes),
+                    number_format.size(model.source_bytes),
+                    number_format.ratio(model.bytes, model.source_bytes),
                 )
                 for model in found.models
             ),
@@ -45,14 +45,16 @@ def du(as_json: bool) -> None:
             (
                 (
                     base.name,
-                    figures.size(base.bytes),
-                    figures.size(base.file_bytes),
+                    number_format.size(base.bytes),
+                    number_format.size(base.file_bytes),
                     "linked" if base.linked else "",
                 )
                 for base in found.bases
             ),
         )
         print_line()
-    print_line(f"{figures.size(found.total)} in all, {figures.size(found.reclaimable)} reclaimable")
+    print_line(
+        f"{number_format.size(found.total)} in all, {number_format.size(found.reclaimable)} reclaimable"
+    )
     if found.quarantined:
-        print_line(f"{figures.size(found.quarantined)} set aside as damaged, in `quarantine`")
+        print_line(f"{number_format.size(found.quarantined)} set aside as damaged, in `quarantine`")

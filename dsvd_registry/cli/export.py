@@ -10,7 +10,7 @@ import click
 
 from ..errors import InvalidArgument
 from ..export import DTYPES, FORMATS, Dtype, ExportedLora, Format, LeftOut
-from . import figures
+from . import number_format
 from .documents import print_document
 from .options import common_options, open_registry
 from .progress import shown_progress
@@ -68,7 +68,9 @@ def export(
             if as_json:
                 print_document({"ref": version.ref, "written": written})
             else:
-                print_line(f"wrote {written.path}: {version.ref}, {figures.size(written.size)}")
+                print_line(
+                    f"wrote {written.path}: {version.ref}, {number_format.size(written.size)}"
+                )
                 print_line(f"SHA-256 {written.sha256}")
                 if written.signatures is not None:
                     print_line(f"wrote {written.signatures}: its signatures")
@@ -101,23 +103,25 @@ def _check_whole(rank_limit: int | None, dtype: str | None) -> None:
 
 def _print(ref: str, lora: ExportedLora) -> None:
     print_line(
-        f"wrote {lora.path}: {ref} as a LoRA for {lora.format}, {lora.dtype}, {figures.size(lora.size)}"
+        f"wrote {lora.path}: {ref} as a LoRA for {lora.format}, {lora.dtype}, {number_format.size(lora.size)}"
     )
     print_line(f"SHA-256 {lora.sha256}")
     ranks = sorted(lora.ranks)
-    words = [f"{figures.counted(len(ranks), 'module')}"]
+    words = [f"{number_format.counted(len(ranks), 'module')}"]
     if ranks:
         words.append(f"ranks {ranks[0]} to {ranks[-1]}, median {ranks[len(ranks) // 2]}")
     if lora.differences:
-        words.append(figures.counted(len(lora.differences), "whole delta"))
+        words.append(number_format.counted(len(lora.differences), "whole delta"))
     print_line(", ".join(words))
     causes = (
         ("left out", lora.left_out_error),
         ("cut ranks", lora.cut_error),
         ("rounding", lora.rounding_error),
     )
-    parts = ", ".join(f"{name} {figures.relative(error)}" for name, error in causes)
-    print_line(f"relative error to what the version holds {figures.relative(lora.error)}: {parts}")
+    parts = ", ".join(f"{name} {number_format.relative(error)}" for name, error in causes)
+    print_line(
+        f"relative error to what the version holds {number_format.relative(lora.error)}: {parts}"
+    )
     if lora.rounding_error > TOO_MUCH:
         print_line(f"so small a change loses bits in {lora.dtype}: --dtype fp32 keeps them")
     _print_left_out(lora.left_out)
@@ -128,11 +132,11 @@ def _print_left_out(entries: tuple[LeftOut, ...]) -> None:
     if not entries:
         return
     print_line()
-    print_line(f"left out ({figures.count(len(entries))}); --json lists them all:")
+    print_line(f"left out ({number_format.count(len(entries))}); --json lists them all:")
     for reason, number in Counter(entry.reason for entry in entries).most_common():
         costly = max(
             (entry for entry in entries if entry.reason == reason), key=lambda one: one.error or 0.0
         )
-        error = "" if costly.error is None else f", alone {figures.relative(costly.error)}"
-        tensors = figures.counted(number, "tensor")
+        error = "" if costly.error is None else f", alone {number_format.relative(costly.error)}"
+        tensors = number_format.counted(number, "tensor")
         print_line(f"  {tensors}: {reason}; the most costly is {costly.name}{error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..registry.gc import DEFAULT_GRACE_DAYS
-from . import figures
+from . import number_format
 from .documents import print_document
 from .options import common_options, open_registry
 from .tables import print_line
@@ -34,10 +34,10 @@ def gc(dry_run: bool, grace: float, as_json: bool) -> None:
         return
     verb = "would remove" if found.dry_run else "removed"
     print_line(
-        f"{verb} {figures.counted(found.objects, 'object')} and"
-        f" {figures.counted(found.temporary_files, 'temporary file')},"
-        f" {figures.size(found.bytes)}"
+        f"{verb} {number_format.counted(found.objects, 'object')} and"
+        f" {number_format.counted(found.temporary_files, 'temporary file')},"
+        f" {number_format.size(found.bytes)}"
     )
     if found.kept_young:
-        unneeded = figures.counted(found.kept_young, "unneeded object")
+        unneeded = number_format.counted(found.kept_young, "unneeded object")
         print_line(f"kept {unneeded} younger than {grace:g} days")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from . import figures
+from . import number_format
 from .documents import print_document
 from .options import common_options, open_registry
 from .progress import shown_progress
 from .tables import print_line
 
 if TYPE_CHECKING:
-    from ..reconstruction.casting import CastDtype
-    from ..reconstruction.target import LayoutName
+    from ..reconstruction.cast import FloatDtype
+    from ..reconstruction.target_layout import LayoutName
 
 
 SHOWN = 8  # of the tensors that are left out
@@ -58,7 +58,7 @@ def materialize(
     ref: str,
     output: Path | None,
     tau: float | None,
-    dtype: CastDtype | None,
+    dtype: FloatDtype | None,
     layout: LayoutName | Literal["as-added"],
     like: str | None,
     force: bool,
@@ -88,7 +88,7 @@ def materialize(
         print_document({"ref": version.ref, "written": written})
         return
     what = "lossless" if written.lossless else f"at tau {written.tau:g}"
-    print_line(f"wrote {written.path}: {version.ref} {what}, {figures.size(written.size)}")
+    print_line(f"wrote {written.path}: {version.ref} {what}, {number_format.size(written.size)}")
     if written.left_out:
         some = ", ".join(written.left_out[:SHOWN])
         others = len(written.left_out) - SHOWN

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InvalidArgument, MissingExtra
 from ..fs import check_place, new_file, write_file
 from ..registry import Curve, GroupSpectrum
-from . import figures
+from . import number_format
 
 try:
     from matplotlib.axes import Axes
@@ -160,7 +160,7 @@ def _tau_ends(group: GroupSpectrum) -> Iterator[tuple[float, float]]:
 
 
 def _size(size: float) -> str:
-    return figures.size(round(size)).replace(".0 ", " ")
+    return number_format.size(round(size)).replace(".0 ", " ")
 
 
 def _make_plain(axes: Axes) -> None:

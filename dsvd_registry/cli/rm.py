@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .confirming import is_confirmed
+from .confirm import is_confirmed
 from .documents import print_document, version_document
 from .options import common_options, open_registry
 from .tables import print_line

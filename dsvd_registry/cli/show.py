@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..registry import TensorRow
-from . import figures
+from . import number_format
 from .account import kind_name, print_account
 from .documents import print_document, version_document
 from .options import common_options, open_registry
@@ -42,13 +42,13 @@ def _cells(row: TensorRow) -> tuple[str, ...]:
         kind_name(row.kind),
         row.dtype,
         "x".join(map(str, row.shape)),
-        figures.rank(row.full_rank),
-        figures.rank(row.tau_rank),
-        figures.rank(row.noise_rank),
-        figures.rank(row.rank),
-        figures.share(row.energy),
-        figures.relative(row.error),
-        figures.relative(row.change),
-        figures.count(row.stored_bytes),
+        number_format.rank(row.full_rank),
+        number_format.rank(row.tau_rank),
+        number_format.rank(row.noise_rank),
+        number_format.rank(row.rank),
+        number_format.share(row.energy),
+        number_format.relative(row.error),
+        number_format.relative(row.change),
+        number_format.count(row.stored_bytes),
         row.name,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import click
 
-from .printable import printable
+from .printable_text import printable
 
 GAP = "  "
 DUMB = ("dumb", "unknown")  # terminals that know no bold

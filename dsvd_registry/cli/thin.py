@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from . import figures
-from .confirming import is_confirmed
+from . import number_format
+from .confirm import is_confirmed
 from .documents import print_document, version_document
 from .options import common_options, open_registry
 from .tables import print_line
@@ -24,7 +24,7 @@ def thin(ref: str, yes: bool, as_json: bool) -> None:
     with open_registry() as registry:
         version = registry.version(ref)
         if version.residual is not None:
-            error = figures.relative(float(version.summary.get("error", 0)))
+            error = number_format.relative(float(version.summary.get("error", 0)))
             click.echo(
                 f"warning: {version.ref} gives back all that was added, to the bit (its source has the "
                 f"SHA-256 {version.source.sha256}).\nWithout its residual it is off by {error} of its "
@@ -40,5 +40,5 @@ def thin(ref: str, yes: bool, as_json: bool) -> None:
         print_document(version_document(thinned.version) | freed)
         return
     print_line(
-        f"{version.ref} is lossy now; `dsvd gc` gives back {figures.size(thinned.freed_bytes)}"
+        f"{version.ref} is lossy now; `dsvd gc` gives back {number_format.size(thinned.freed_bytes)}"
     )

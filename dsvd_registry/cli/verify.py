@@ -8,10 +8,10 @@ import click
 
 from ..errors import DamageFound, InvalidArgument
 from ..registry import Registry, Repaired, Verified
-from . import figures
+from . import number_format
 from .documents import plain, print_document
 from .options import catalog_url, common_options, open_registry, registry_path
-from .printable import color
+from .printable_text import color
 from .progress import shown_progress
 from .tables import print_line, print_table, text
 
@@ -115,7 +115,7 @@ def _repair(
 
 def _print_repaired(done: Repaired) -> None:
     if done.catalog is not None:
-        events = figures.counted(done.catalog.events, "event")
+        events = number_format.counted(done.catalog.events, "event")
         kept = done.catalog.set_aside
         aside = "" if kept is None else f"; the former one is kept as {kept}"
         print_line(f"catalog made anew from {events}{aside}")
@@ -139,8 +139,8 @@ def _hint(text: str) -> None:
 def _print_findings(found: Verified) -> None:
     for finding in found.findings:
         print_line(f"{', '.join(finding.subjects)}: {finding.problem}")
-    looked_at = (
-        f"{figures.counted(found.versions, 'version')}, {figures.counted(found.bases, 'base')}"
+    looked_at = f"{number_format.counted(found.versions, 'version')}, {number_format.counted(found.bases, 'base')}"
+    result = (
+        "all is well" if found.is_well else number_format.counted(len(found.findings), "finding")
     )
-    result = "all is well" if found.is_well else figures.counted(len(found.findings), "finding")
     print_line(f"{looked_at}: {result}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..catalog.records import VersionRecord
-from . import figures
+from . import number_format
 from .documents import settings
 from .tables import figure, print_fields, print_line, print_table, text
 
@@ -40,11 +40,14 @@ def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
             ("version", version.ref),
             ("aliases", ", ".join(version.aliases)),
             ("base", f"{base_name(version)} ({version.base})"),
-            ("source", f"{source.format}, {figures.size(source.size)}, SHA-256 {source.sha256}"),
+            (
+                "source",
+                f"{source.format}, {number_format.size(source.size)}, SHA-256 {source.sha256}",
+            ),
             ("AutoV2", short_form(source.sha256) if is_file else ""),
-            ("container", f"{figures.size(version.size)}, SHA-256 {version.container}"),
+            ("container", f"{number_format.size(version.size)}, SHA-256 {version.container}"),
             ("lossless", _residual(version)),
-            ("added", figures.moment(version.added)),
+            ("added", number_format.moment(version.added)),
             ("tags", ", ".join(version.tags)),
             ("note", version.note),
             ("signed by", ", ".join(signers)),
@@ -68,8 +71,8 @@ def _residual(version: VersionRecord) -> str:
         return ""
     whole, source = version.stored_size, version.source.size
     return (
-        f"{figures.size(whole)} in all ({figures.ratio(whole, source)}),"
-        f" {figures.size(version.residual.size)} of it the residual"
+        f"{number_format.size(whole)} in all ({number_format.ratio(whole, source)}),"
+        f" {number_format.size(version.residual.size)} of it the residual"
     )
 
 
@@ -85,11 +88,11 @@ def _cells(version: VersionRecord) -> tuple[str, ...]:
         ", ".join(version.aliases),
         base_name(version),
         _asked(version),
-        figures.size(version.stored_size),
-        figures.size(version.source.size),
+        number_format.size(version.stored_size),
+        number_format.size(version.source.size),
         _error(version),
-        figures.moment(version.added),
-        figures.moment(version.removed) if version.removed else "",
+        number_format.moment(version.added),
+        number_format.moment(version.removed) if version.removed else "",
         ", ".join(version.tags),
         f"{first} ..." if rest else first,
     )
@@ -97,9 +100,9 @@ def _cells(version: VersionRecord) -> tuple[str, ...]:
 
 def _error(version: VersionRecord) -> str:
     if version.residual is not None:
-        return figures.relative(0.0)
+        return number_format.relative(0.0)
     error = version.summary.get("error")
-    return figures.relative(float(error)) if error is not None else ""
+    return number_format.relative(float(error)) if error is not None else ""
 
 
 def _asked(version: VersionRecord) -> str:
@@ -111,4 +114,4 @@ def _asked(version: VersionRecord) -> str:
         return f"tau {wishes['tau']:g}"
     if "max_error" in wishes:
         return f"error {wishes['max_error']:g}"
-    return figures.size(wishes["budget"]) if "budget" in wishes else ""
+    return number_format.size(wishes["budget"]) if "budget" in wishes else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .bound import EXACT_FP32, magnitude_bound
+from .exactness import EXACT_FP32, magnitude_bound
 
 BLOCK_ELEMENTS = 1 << 16  # of factors, where each number is looked at alone
 

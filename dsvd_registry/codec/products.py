@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import torch
 
-from .tensors import empty, scratch_tensor
+from .torch_tensors import empty, scratch_tensor
 
 LEAST_WORK = 1 << 21  # multiplications: a call of oneDNN costs more than smaller products do
 GRAM_ROWS = 320  # of a block of a Gram matrix

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ContainerError
 from . import limits
-from .fields import Fields
+from .json_fields import Fields
 from .records import Fidelity, Header, LowRankRecord
 
 WHERE = "encoding.fidelity"

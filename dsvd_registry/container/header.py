@@ -11,7 +11,7 @@ from ..hashing import sha256
 from ..layouts.view import VIEW_KINDS
 from . import limits
 from .fidelity import fidelity_object, parse_fidelity
-from .fields import Fields, decode
+from .json_fields import Fields, decode
 from .records import (
     RAW_REASONS,
     RECORD_KINDS,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..checkpoint.listing import check_paths
+from ..checkpoint.folder_listing import check_paths
 from ..errors import CheckpointError, ContainerError
 from . import limits
-from .fields import Fields
+from .json_fields import Fields
 from .records import Header, KeptFile, TensorFile, TreeFile
 
 

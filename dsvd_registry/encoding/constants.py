@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checkpoint.dtypes import BITS
-from ..checkpoint.numbers import Numbers, numbers
+from ..checkpoint.float_elements import Numbers, numbers
 from .constant_names import is_constant_name
 
 STEPS = 12  # that a sequence goes up or down by; numbers at random do once in 10^9

@@ -28,7 +28,7 @@ from ..container.records import (
 from ..errors import CheckpointError, HeaderTooHeavy
 from ..hashing import sha256
 from .counterparts import Counterpart
-from .fine import Fine
+from .fine_tune import FineTune
 
 DIGEST = "0" * 64
 HINT = (
@@ -46,20 +46,20 @@ def heavy_headers_named(checkpoint: Checkpoint) -> Iterator[None]:
         raise _too_many(checkpoint) from error
 
 
-def check_header_fits(fine: Fine) -> None:
+def check_header_fits(fine_tune: FineTune) -> None:
     """Raises `CheckpointError` for a checkpoint of more tensors than a container's header holds."""
-    checkpoint = fine.checkpoint
+    checkpoint = fine_tune.checkpoint
     try:
-        header_json(_lightest(fine, {}))
+        header_json(_lightest(fine_tune, {}))
     except HeaderTooHeavy as error:
         raise _too_many(checkpoint) from error
     try:
-        header_json(_lightest(fine, dict.fromkeys(checkpoint.tensors, True)))
+        header_json(_lightest(fine_tune, dict.fromkeys(checkpoint.tensors, True)))
     except HeaderTooHeavy:
         # Now it matters which of the tensors are changed at all.
-        changed = {name: _is_changed(fine, info) for name, info in checkpoint.tensors.items()}
+        changed = {name: _is_changed(fine_tune, info) for name, info in checkpoint.tensors.items()}
         try:
-            header_json(_lightest(fine, changed))
+            header_json(_lightest(fine_tune, changed))
         except HeaderTooHeavy as error:
             raise _too_many(checkpoint) from error
 
@@ -72,19 +72,20 @@ def _too_many(checkpoint: Checkpoint) -> CheckpointError:
     )
 
 
-def _lightest(fine: Fine, changed: Mapping[str, bool]) -> Header:
+def _lightest(fine_tune: FineTune, changed: Mapping[str, bool]) -> Header:
     """The header of the lightest records; of the payload only the frame that raw bytes are in."""
-    names = sorted(fine.checkpoint.tensors, key=str.encode)
+    names = sorted(fine_tune.checkpoint.tensors, key=str.encode)
     records = tuple(
-        _record(fine, fine.checkpoint.tensors[name], changed.get(name, False)) for name in names
+        _record(fine_tune, fine_tune.checkpoint.tensors[name], changed.get(name, False))
+        for name in names
     )
     raw = [i for i, one in enumerate(records) if isinstance(one, RawRecord) and one.elements]
     frames = (Frame("bytes", tuple(Part(i, 1) for i in raw), 1, 1, "0" * 16),) if raw else ()
     return Header(
         base_digest=DIGEST,
-        base_name=fine.base.name,
+        base_name=fine_tune.base.name,
         encoding=Encoding(1.0, 0.0),
-        source=fine.source,
+        source=fine_tune.source,
         left_out=(),
         tensors=records,
         frames=frames,
@@ -93,10 +94,10 @@ def _lightest(fine: Fine, changed: Mapping[str, bool]) -> Header:
     )
 
 
-def _record(fine: Fine, info: TensorInfo, is_changed: bool) -> TensorRecord:
-    counterpart = fine.counterparts.found.get(info.name)
+def _record(fine_tune: FineTune, info: TensorInfo, is_changed: bool) -> TensorRecord:
+    counterpart = fine_tune.counterparts.found.get(info.name)
     if counterpart is None:
-        return _raw(info, fine.counterparts.reasons[info.name])
+        return _raw(info, fine_tune.counterparts.reasons[info.name])
     if info.dtype not in DELTA_DTYPES:
         return _raw(info, "dtype")  # or the same, which is heavier
     based = (
@@ -112,14 +113,14 @@ def _raw(info: TensorInfo, reason: RawReason) -> RawRecord:
     return RawRecord(info.name, info.dtype, info.shape, reason)
 
 
-def _is_changed(fine: Fine, info: TensorInfo) -> bool:
+def _is_changed(fine_tune: FineTune, info: TensorInfo) -> bool:
     """Whether a tensor certainly differs from its base; other dtypes and views are not looked at."""
-    counterpart: Counterpart | None = fine.counterparts.found.get(info.name)
+    counterpart: Counterpart | None = fine_tune.counterparts.found.get(info.name)
     if counterpart is None or counterpart.new_rows or counterpart.view.kind != "reshape":
         return False
     (base,) = counterpart.base
     if base.dtype != info.dtype:
         return False
-    digest = sha256(fine.checkpoint.read(info.name))
-    fine.checkpoint.release(info.name)
+    digest = sha256(fine_tune.checkpoint.read(info.name))
+    fine_tune.checkpoint.release(info.name)
     return digest != base.sha256

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..container.records import LowRankRecord, TensorRecord
 from ..container.table import rank_at
-from .one_tensor import PackedTensor
+from .encode_tensor import PackedTensor
 
 
 def stored_tau(made: Mapping[str, PackedTensor]) -> float:

@@ -14,7 +14,7 @@ from ..checkpoint import TensorInfo
 from ..errors import InvalidArgument
 from ..layouts import View, describe
 from ..layouts.families import Family
-from ..layouts.parts import Part, is_text_encoder, split
+from ..layouts.sub_models import Part, is_text_encoder, split
 from ..layouts.view import Shape
 
 # Of each family the sub-models that a LoRA is loaded into. T5, of SD 3 and FLUX, is in no loader.

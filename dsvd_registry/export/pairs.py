@@ -9,7 +9,7 @@ import torch
 
 from ..errors import InvalidArgument
 from ..layouts.view import Shape
-from .folding import Factors
+from .fold_exponents import Factors
 
 
 @dataclass(frozen=True)

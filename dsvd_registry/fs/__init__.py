@@ -7,6 +7,7 @@ disk passes `disk`, a few calls of one line.
 
 from __future__ import annotations
 
+from .errors import storage_errors
 from .files import Bytes, NewFile, check_place, new_file, read_back, scratch_file, write_file
 from .folders import NewFolder, new_folder
 from .names import (
@@ -20,7 +21,6 @@ from .names import (
     sync_folder,
     temporary_files,
 )
-from .refusals import storage_errors
 
 __all__ = [
     "TEMPORARY_PREFIX",

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ..errors import InvalidArgument, StorageError
 from . import disk, names
-from .refusals import storage_errors
+from .errors import storage_errors
 
 Bytes = bytes | bytearray | memoryview
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import disk, files, names
+from .errors import storage_errors
 from .files import NewFile
-from .refusals import storage_errors
 
 FORMER = "former"
 _MOST_OF_A_NAME = 50  # characters: with what is put behind them, they fit in any filesystem

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from . import disk
-from .refusals import storage_errors
+from .errors import storage_errors
 
 TEMPORARY_PREFIX = ".dsvd-tmp-"
 

@@ -8,7 +8,7 @@ Only names, dtypes and shapes are looked at. Importing this imports neither torc
 the functions only `map_names` does, and only for two sub-models in different layouts.
 """
 
-from .comparing import NoDelta, can_be_same, goes_with_quantised, lacks_delta
+from .delta_dtypes import NoDelta, can_be_same, goes_with_quantised, lacks_delta
 from .families import Description, check_same_family, describe
 from .name_map import Correspondence, NameMap, Unmatched, map_names
 from .variants import map_with_variants

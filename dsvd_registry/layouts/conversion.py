@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
-from .parts import Naming
-from .tagging import Source, TaggedTensors, copies_are_views
+from .element_tags import Source, TaggedTensors, copies_are_views
+from .sub_models import Naming
 from .view import Shape
 
 State = dict[str, torch.Tensor]

@@ -17,14 +17,14 @@ from ..checkpoint import TensorInfo
 from ..errors import BaseMismatch
 from .ema import ldm_unet_names, with_ema
 from .families import check_same_family
-from .joining import Piece, joined
-from .pairing import partners
-from .parts import Part, split
+from .joined_pieces import Piece, joined
+from .sub_model_pairs import partners
+from .sub_models import Part, split
 from .view import View, fits
 from .wrappers import Unwrapped, unwrappings
 
 if TYPE_CHECKING:
-    from .tagging import Source
+    from .element_tags import Source
 
 Tensors = Mapping[str, TensorInfo]
 

@@ -11,9 +11,9 @@ than its base.
 
 from .adapter import Adapter, Change, FactorChange, FullChange, Refused, read_adapter
 from .alpha import Configuration
-from .keys import is_lora
 from .layer_names import keeps_alphas_apart
-from .merging import Merge, Placed, check_whole, place_changes
+from .place_changes import Merge, PlacedChange, check_whole, place_changes
+from .tensor_keys import is_lora
 
 __all__ = [
     "Adapter",
@@ -22,7 +22,7 @@ __all__ = [
     "FactorChange",
     "FullChange",
     "Merge",
-    "Placed",
+    "PlacedChange",
     "Refused",
     "check_whole",
     "is_lora",

@@ -9,8 +9,8 @@ from typing import Literal
 from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.dtypes import DELTA_DTYPES
 from .alpha import Configuration, read_alpha
-from .keys import UNKNOWN, Key, Role, parse_key
 from .layer_names import LayerName, parse_layer
+from .tensor_keys import UNKNOWN, Key, Role, parse_key
 
 TWICE = "two tensors have one role in a layer"
 HALF = "the other half of the pair is missing"

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ..checkpoint import TensorInfo
 from ..layouts import View
-from ..layouts.parts import Part, is_text_encoder, split
+from ..layouts.sub_models import Part, is_text_encoder, split
 from ..layouts.view import Shape
 from .layer_names import UNETS, LayerName
 from .place import WHOLE, Piece, Place

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..checkpoint import Checkpoint
+from ..checkpoint.checkpoint import Copier, check_name, check_shape, shown
 from ..checkpoint.dtypes import tensor_bytes
-from ..checkpoint.model import Copier, check_name, check_shape, shown
 from ..checkpoint.tensor_info import Fingerprint, weights_digest
 from ..checkpoint.weight_files import TENSORS
 from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError, ContainerError, RegistryError
 from ..hashing import sha256
-from ..store import canonical
+from ..store import event_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: `tensors`, each with `name`, `dtype`, `shape` and `sha256`."""
-        return canonical.dump(
+        return event_json.dump(
             {
                 "tensors": [
                     {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "sha256": t.sha256}
@@ -46,7 +46,7 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
         """Raises `RegistryError` for anything but a manifest."""
-        value = canonical.parse(data, where)
+        value = event_json.parse(data, where)
         try:
             manifest = cls(tuple(map(_fingerprint, _field(value, {"tensors"}, list))))
         except CheckpointError as error:

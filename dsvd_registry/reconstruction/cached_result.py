@@ -9,9 +9,9 @@ from ..fs import NewFile, new_file
 from ..progress import Meter, Progress
 from .base_weights import BaseWeights
 from .lossless import Lossless
-from .materializing import fill
-from .proving import proven_by_digest
 from .reconstruction import Reconstruction, ResultDigest
+from .recorded_digest import proven_by_digest
+from .write_result import fill
 
 
 def write_cached(

@@ -13,8 +13,8 @@ from ..errors import ContainerError
 from ..residual.header import check_goes_with
 from ..residual.reader import Residual
 from ..residual.records import ResidualTensor
-from .assembling import Run
 from .base_weights import BaseReader
+from .file_assembly import Run
 from .prediction import Prediction
 from .reconstruction import Reconstruction, ResultTensor
 from .result_layout import source_files

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..codec.components import Components
-from ..codec.exact import DeltaProduct
+from ..codec.exact_product import DeltaProduct
 from ..codec.scratch import Memory, scratch
 from ..codec.weights import Weights
 from ..container.records import BasedRecord, LowRankRecord
@@ -16,7 +16,7 @@ from ..errors import ContainerError
 from ..residual.ordered import Bits
 from ..residual.records import ResidualTensor
 from ..residual.run import ELEMENTS
-from .assembling import Run
+from .file_assembly import Run
 from .reconstruction import ResultTensor, columns_of
 
 

@@ -17,10 +17,11 @@ import numpy as np
 from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import BITS, tensor_bytes
 from ..codec.components import Components, Elements
-from ..codec.exact import DeltaProduct, add_elements, cast, row_tiles
+from ..codec.exact_product import DeltaProduct, add_elements, cast, row_tiles
 from ..codec.scratch import Memory, scratch
 from ..codec.weights import Weights
-from ..container.decoding import decoded_delta
+from ..container.delta_decoder import decoded_delta
+from ..container.lower_tau import check_served
 from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
@@ -32,15 +33,14 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
-from ..container.serving import check_served
 from ..errors import ContainerError
 from ..fs import Bytes
 from ..progress import Meter, Progress, silent
-from .assembling import Run, file_bytes, nowhere
+from .base_view import ViewedBase
 from .base_weights import BaseReader
+from .file_assembly import Run, file_bytes, nowhere
 from .kept_files import check_base_has, kept_chunks, kept_files
 from .result_layout import Place, ResultFile, checked_files, own_metadata
-from .viewed_base import ViewedBase
 
 
 @dataclass(frozen=True)

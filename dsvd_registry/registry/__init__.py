@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from ..export import ExportedLora as ExportedLora
     from ..export import Format as Format
     from ..progress import Progress as Progress
-    from ..reconstruction.casting import CastDtype as CastDtype
-    from ..reconstruction.materializing import Materialized as Materialized
-    from ..reconstruction.target import LayoutName as LayoutName
-    from ..reconstruction.tensors import LazyTensors as LazyTensors
+    from ..reconstruction.cast import FloatDtype as FloatDtype
+    from ..reconstruction.lazy_tensors import LazyTensors as LazyTensors
+    from ..reconstruction.target_layout import LayoutName as LayoutName
+    from ..reconstruction.write_result import Materialized as Materialized
     from .add import Addition as Addition
     from .add_many import AddedFile as AddedFile
     from .add_many import AddedMany as AddedMany
@@ -69,7 +69,7 @@ _HOMES = {
     "BaseRecord": "..catalog",
     "BaseUsage": ".usage",
     "Candidate": ".base_candidates",
-    "CastDtype": "..reconstruction.casting",
+    "FloatDtype": "..reconstruction.cast",
     "Collected": ".gc",
     "Curve": ".curve_points",
     "Difference": ".diff",
@@ -82,11 +82,11 @@ _HOMES = {
     "GroupRow": ".report",
     "GroupSpectrum": ".group_spectra",
     "KindRow": ".report",
-    "LayoutName": "..reconstruction.target",
-    "LazyTensors": "..reconstruction.tensors",
+    "LayoutName": "..reconstruction.target_layout",
+    "LazyTensors": "..reconstruction.lazy_tensors",
     "LeftOut": "..checkpoint",
     "Lost": ".repair",
-    "Materialized": "..reconstruction.materializing",
+    "Materialized": "..reconstruction.write_result",
     "ModelUsage": ".usage",
     "NamedFile": ".model_names",
     "Planned": ".add_many",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..catalog import BaseRecord, VersionRecord
 from ..checkpoint import Checkpoint, open_checkpoint
-from ..encoding.asked import Asked, ForLossless
-from ..encoding.asked_of_lora import SOURCE_FORMAT, AskedOfLora
+from ..encoding.lora_request import SOURCE_FORMAT, LoraRequest
+from ..encoding.request import LosslessRequest, Request
 from ..errors import Conflict, InvalidArgument
 from ..hashing import Source
 from ..lora import is_lora
@@ -100,7 +100,7 @@ class _Stored:
     summary: Summary
 
 
-def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Asked | AskedOfLora:
+def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Request | LoraRequest:
     """The fidelity that is asked of a whole checkpoint, or of a LoRA file. Raises `InvalidArgument`."""
     if not is_lora(checkpoint.tensors):
         return request.fidelity
@@ -114,16 +114,16 @@ def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Asked | AskedOfLor
             f"{checkpoint.path} is a LoRA's folder, of which the layers alone are stored",
             "Leave keep_extras out.",
         )
-    return AskedOfLora.of(checkpoint, request.fidelity, request.skip_unsupported)
+    return LoraRequest.of(checkpoint, request.fidelity, request.skip_unsupported)
 
 
 def _source(
     checkpoint: Checkpoint,
-    fidelity: Asked | AskedOfLora,
+    fidelity: Request | LoraRequest,
     repository: Repository,
     progress: Progress,
 ) -> Source:
-    format = SOURCE_FORMAT if isinstance(fidelity, AskedOfLora) else checkpoint.format
+    format = SOURCE_FORMAT if isinstance(fidelity, LoraRequest) else checkpoint.format
     digest, size = source_of(checkpoint, repository.catalog, progress)
     return Source(format, digest, size)
 
@@ -153,7 +153,7 @@ def _new_version(
 def _known(
     source: str,
     base: BaseRecord,
-    fidelity: Asked | AskedOfLora,
+    fidelity: Request | LoraRequest,
     weights: str | None,
     model: str,
     repository: Repository,
@@ -163,7 +163,7 @@ def _known(
     Who wants it lossless and asks for no fidelity has it in any version of the source.
     """
     catalog = repository.catalog
-    if not isinstance(fidelity, ForLossless):
+    if not isinstance(fidelity, LosslessRequest):
         settings = with_weights(fidelity.settings(), weights)
         return catalog.find_version(source, base.digest, settings, model)
     newest = catalog.find_version(source, base.digest, None, model)
@@ -179,7 +179,7 @@ def _stored(
     checkpoint: Checkpoint,
     source: Source,
     base: BaseRecord,
-    fidelity: Asked | AskedOfLora,
+    fidelity: Request | LoraRequest,
     settings: str,
     device: str,
     repository: Repository,
@@ -202,25 +202,25 @@ def _encode(
     checkpoint: Checkpoint,
     source: Source,
     base: BaseRecord,
-    fidelity: Asked | AskedOfLora,
+    fidelity: Request | LoraRequest,
     device: str,
     repository: Repository,
     progress: Progress,
 ) -> tuple[str, int]:
     """SHA-256 and size of a new container."""
     # Tensors are needed only from here on, and torch with them.
-    from ..encoding.fine import Fine
-    from ..encoding.storing import store_fine_tune
-    from ..encoding.storing_lora import store_lora
+    from ..encoding.fine_tune import FineTune
+    from ..encoding.store_fine_tune import store_fine_tune
+    from ..encoding.store_lora import store_lora
 
     with repository.open_base(base) as weights:
-        if isinstance(fidelity, AskedOfLora):
+        if isinstance(fidelity, LoraRequest):
             stored = store_lora(
                 checkpoint, source, weights, fidelity, device, repository.objects, progress
             )
         else:
-            fine = Fine.of(checkpoint, source, weights)
-            stored = store_fine_tune(fine, fidelity, device, repository.objects, progress)
+            fine_tune = FineTune.of(checkpoint, source, weights)
+            stored = store_fine_tune(fine_tune, fidelity, device, repository.objects, progress)
     return stored.sha256, stored.size
 
 

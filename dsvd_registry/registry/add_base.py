@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..catalog import BaseRecord
 from ..checkpoint import Checkpoint, open_checkpoint
-from ..checkpoint.listing import listing_bytes
+from ..checkpoint.folder_listing import listing_bytes
 from ..checkpoint.tree import ListedFile
 from ..errors import Conflict, InvalidArgument
 from ..progress import Meter, Progress

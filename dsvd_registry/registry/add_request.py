@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from ..catalog import BaseRecord
-from ..encoding.asked import Asked, asked
+from ..encoding.request import Request, request_of
 from .labels import checked_labels
 from .model_names import NameRule, name_rule
 from .repository import Repository
@@ -54,7 +54,7 @@ class AddRequest:
     """The checked options of one or many additions. `base`: None where each file's own is found."""
 
     base: BaseRecord | None
-    fidelity: Asked
+    fidelity: Request
     lossless: bool
     device: str
     skip_unsupported: bool
@@ -72,7 +72,7 @@ def add_request(options: AddOptions, repository: Repository) -> AddRequest:
     """
     base, device, note = options.get("base"), options.get("device", "cpu"), options.get("note", "")
     lossless = options.get("lossless", False)
-    fidelity = asked(
+    fidelity = request_of(
         tau=options.get("tau"),
         max_error=options.get("max_error"),
         budget=options.get("budget"),

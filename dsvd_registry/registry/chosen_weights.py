@@ -11,16 +11,16 @@ from typing import Any
 from ..checkpoint import Checkpoint
 from ..checkpoint.layout import canonical_layout
 from ..progress import Meter, Progress
-from ..store import ObjectStore, StoredObject, canonical
+from ..store import ObjectStore, StoredObject, event_json
 
 KEY = "weights"
 
 
 def with_weights(settings: str, weights: str | None) -> str:
-    """Settings (canonical JSON) with the entry that was chosen; as they are without a choice."""
+    """EncodeRequest (canonical JSON) with the entry that was chosen; as they are without a choice."""
     if weights is None:
         return settings
-    return canonical.dump({**_parsed(settings), KEY: weights}).decode()
+    return event_json.dump({**_parsed(settings), KEY: weights}).decode()
 
 
 def weights_of(settings: str) -> str | None:
@@ -59,4 +59,4 @@ def _parsed(settings: str) -> dict[str, Any]:
 
 
 def _dumped(parsed: dict[str, Any]) -> str:
-    return canonical.dump({key: value for key, value in parsed.items() if key != KEY}).decode()
+    return event_json.dump({key: value for key, value in parsed.items() if key != KEY}).decode()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..catalog import VersionRecord
-from ..encoding.asked import DEFAULT_TAUS, checked_taus
+from ..encoding.request import DEFAULT_TAUS, checked_taus
 from ..errors import InvalidArgument
 from ..progress import Progress
 from .curve_points import Curve

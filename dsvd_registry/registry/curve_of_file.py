@@ -13,24 +13,24 @@ import torch
 
 from ..catalog import BaseRecord
 from ..checkpoint import TensorInfo, open_checkpoint
-from ..codec.curve import encode_each
 from ..codec.devices import check_device
-from ..codec.encode import Settings, SizeOf
+from ..codec.encode_each_tau import encode_each
+from ..codec.encode_tau import EncodeRequest, SizeOf
 from ..codec.encoded import Encoded
-from ..codec.in_order import in_order
+from ..codec.tensor_order import in_order
 from ..container.records import Encoding, TensorRecord
 from ..container.writer import PayloadWriter, container_size
-from ..encoding.asked import DEFAULT_GRID_NOISE
-from ..encoding.building import (
+from ..encoding.container_builder import (
     NOT_YET,
     add_parts,
     check_storable,
     closed,
     data_order,
 )
-from ..encoding.fine import Fine
+from ..encoding.encode_tensor import PackedTensor, pack_each
+from ..encoding.fine_tune import FineTune
 from ..encoding.header_weight import check_header_fits, heavy_headers_named
-from ..encoding.one_tensor import PackedTensor, pack_each
+from ..encoding.request import DEFAULT_GRID_NOISE
 from ..errors import InvalidArgument
 from ..fs import Bytes
 from ..hashing import Source
@@ -56,7 +56,7 @@ def curve_of_file(
     Raises `CheckpointError`, `BaseMismatch`, `InvalidArgument`, `StorageError`.
     """
     check_device(device)
-    settings = [Settings(tau, DEFAULT_GRID_NOISE, keep_noise, device) for tau in taus]
+    settings = [EncodeRequest(tau, DEFAULT_GRID_NOISE, keep_noise, device) for tau in taus]
     with (
         unchanging(path),
         open_checkpoint(path) as checkpoint,
@@ -69,11 +69,11 @@ def curve_of_file(
             )
         # The digest of the file would be read for nothing: none is as large.
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)
-        fine = Fine.of(checkpoint, source, weights)
+        fine_tune = FineTune.of(checkpoint, source, weights)
         check_storable(checkpoint)
-        check_header_fits(fine)
+        check_header_fits(fine_tune)
         with heavy_headers_named(checkpoint):
-            points, spectra = _points(fine, settings, progress)
+            points, spectra = _points(fine_tune, settings, progress)
     return Curve(
         source=str(path),
         base=base.name,
@@ -94,14 +94,14 @@ class _Encoded:
 
 
 def _points(
-    fine: Fine, settings: Sequence[Settings], progress: Progress
+    fine_tune: FineTune, settings: Sequence[EncodeRequest], progress: Progress
 ) -> tuple[tuple[Point, ...], list[TensorSpectrum]]:
-    names = sorted(fine.checkpoint.tensors, key=str.encode)
+    names = sorted(fine_tune.checkpoint.tensors, key=str.encode)
     numbers = {name: number for number, name in enumerate(names)}
     payloads = [PayloadWriter(_Nowhere()) for _ in settings]
     records: list[dict[str, TensorRecord]] = [{} for _ in settings]
     spectra = []
-    for made in _encoded(fine, settings, progress):
+    for made in _encoded(fine_tune, settings, progress):
         name = made.info.name
         for payload, found, packed in zip(payloads, records, made.packed, strict=True):
             add_parts(payload, numbers[name], packed)
@@ -111,13 +111,15 @@ def _points(
     points = []
     for one, payload, found in zip(settings, payloads, records, strict=True):
         tensors = [found[name] for name in names]
-        header = closed(payload, fine, Encoding(one.tau, one.grid_noise), tensors)
+        header = closed(payload, fine_tune, Encoding(one.tau, one.grid_noise), tensors)
         points.append(point(one.tau, container_size(header), tensors))
     return tuple(points), spectra
 
 
-def _encoded(fine: Fine, settings: Sequence[Settings], progress: Progress) -> Iterator[_Encoded]:
-    checkpoint = fine.checkpoint
+def _encoded(
+    fine_tune: FineTune, settings: Sequence[EncodeRequest], progress: Progress
+) -> Iterator[_Encoded]:
+    checkpoint = fine_tune.checkpoint
 
     def work(info: TensorInfo) -> _Encoded:
         values = np.empty(0)
@@ -128,7 +130,7 @@ def _encoded(fine: Fine, settings: Sequence[Settings], progress: Progress) -> It
             values = found.singular_values
             return found.records
 
-        packed = pack_each(fine, info, encode)
+        packed = pack_each(fine_tune, info, encode)
         if len(packed) < len(settings):  # the same at every tau
             packed *= len(settings)
         return _Encoded(info, packed, values)

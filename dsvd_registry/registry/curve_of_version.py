@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ..container.lower_tau import check_served, served_rank
 from ..container.reader import Container
 from ..container.records import LowRankRecord, TensorRecord
-from ..container.serving import check_served, served_rank
 from ..errors import TauNotServed
 from .curve_points import Curve, Point, point
 from .group_spectra import TensorSpectrum, group_spectra

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..checkpoint.groups import GROUPS, layer_group
+from ..checkpoint.layer_groups import GROUPS, layer_group
 from ..container.records import LowRankRecord, TensorRecord
 from ..container.totals import stored_parameters, total_error, uncapped_parameters
 from .group_spectra import GroupSpectrum

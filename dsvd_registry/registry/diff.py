@@ -10,10 +10,10 @@ import numpy as np
 
 from ..catalog import VersionRecord
 from ..checkpoint.dtypes import DELTA_DTYPES
-from ..codec.compare import Delta, Matrix, as_floats, compare, inner_product
-from ..codec.exact import ieee_arithmetic
+from ..codec.exact_product import ieee_arithmetic
+from ..codec.inner_products import Delta, Matrix, as_floats, compare, inner_product
 from ..codec.weights import Weights
-from ..container.decoding import decoded_delta
+from ..container.delta_decoder import decoded_delta
 from ..container.reader import Container
 from ..container.records import BasedRecord, Header, LowRankRecord, TensorRecord
 from ..progress import Meter, Progress

@@ -85,7 +85,7 @@ def proven_beside(
         if not place.exists():
             return None
     from ..reconstruction.lossless import Lossless
-    from ..reconstruction.proving import proven_by_digest
+    from ..reconstruction.recorded_digest import proven_by_digest
 
     try:
         with unchanging(place), Residual(place) as residual, repository.open_base(base) as weights:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..catalog import CachedFingerprint, Catalog, FileState
 from ..checkpoint import Checkpoint
 from ..checkpoint.folder import files_below, is_checkpoint_folder
-from ..checkpoint.listing import listing_digest
+from ..checkpoint.folder_listing import listing_digest
 from ..checkpoint.tensor_info import Fingerprint
 from ..checkpoint.tree import ListedFile, Tree
 from ..errors import CheckpointError, InvalidArgument, StorageError

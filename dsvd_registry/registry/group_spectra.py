@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..checkpoint.groups import GROUPS, layer_group
+from ..checkpoint.layer_groups import GROUPS, layer_group
 from ..container.table import rank_at
 
 TINY = 1e-30  # in place of nothing, which has no logarithm

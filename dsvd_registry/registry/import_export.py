@@ -15,12 +15,12 @@ from typing import get_args
 from ..catalog import BaseRecord, VersionRecord
 from ..container.reader import Container
 from ..container.records import Header, LowRankRecord
-from ..encoding.asked import Asked, ByBudget, ByError, ByTau
+from ..encoding.request import BudgetRequest, ErrorRequest, Request, TauRequest
 from ..errors import BaseMismatch, ContainerError
 from ..fs import check_place
 from ..progress import Meter, Progress
 from ..signing import statement_of
-from ..store import fields
+from ..store import event_fields
 from . import exported_residual
 from .add import Addition, check_model
 from .fingerprint import unchanging
@@ -156,7 +156,7 @@ def _check_result(
     container: Container, base: BaseRecord, repository: Repository, progress: Progress
 ) -> None:
     # Only here are tensors needed, and torch with them.
-    from ..reconstruction.proving import proven_by_digest
+    from ..reconstruction.recorded_digest import proven_by_digest
 
     with (
         repository.open_base(base) as weights,
@@ -171,15 +171,15 @@ def _check_recordable(container: Container, summary: Summary) -> None:
     The catalog would refuse it too, but only when the object is stored.
     """
     for kind, value in (
-        (fields.Word, container.header.source.format),
-        (fields.Summary, summary),
+        (event_fields.Word, container.header.source.format),
+        (event_fields.Summary, summary),
     ):
         _, check = get_args(kind)
         if not check.holds(value):
             raise ContainerError(f"{container.path}: {value!r} is not {check.what}")
 
 
-def _asked(header: Header) -> Asked:
+def _asked(header: Header) -> Request:
     """What the container was made for, so that its source is recognised when it is added here."""
     encoding = header.encoding
     if encoding.fidelity is None:
@@ -188,8 +188,8 @@ def _asked(header: Header) -> Asked:
             isinstance(tensor, LowRankRecord) and tensor.rank > max(1, tensor.noise_rank)
             for tensor in header.tensors
         )
-        return ByTau(encoding.tau, encoding.grid_noise, keeps_noise)
+        return TauRequest(encoding.tau, encoding.grid_noise, keeps_noise)
     if encoding.fidelity.budget is not None:
-        return ByBudget(encoding.fidelity.budget)
+        return BudgetRequest(encoding.fidelity.budget)
     assert encoding.fidelity.max_error is not None  # one of the two is there: checked on opening
-    return ByError(encoding.fidelity.max_error)
+    return ErrorRequest(encoding.fidelity.max_error)

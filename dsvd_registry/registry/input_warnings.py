@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ..container.records import RAW_REASONS, BasedRecord, Header, RawRecord
-from ..encoding.asked_of_lora import SOURCE_FORMAT as LORA
+from ..encoding.lora_request import SOURCE_FORMAT as LORA
 from ..layouts import wrappers_in
 
 MOSTLY = 0.5  # of the bytes: from here on little is saved

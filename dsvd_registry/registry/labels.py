@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..catalog import VersionRecord
 from ..errors import Conflict, InvalidArgument
 from ..store import names
-from ..store.fields import MAX_TEXT
+from ..store.event_fields import MAX_TEXT
 from .repository import Repository
 
 

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..catalog import VersionRecord
-from ..encoding.asked import checked_tau
+from ..encoding.request import checked_tau
 from ..errors import InvalidArgument
 from ..progress import Progress
-from ..reconstruction.materializing import Materialized, Wish, write_result
+from ..reconstruction.write_result import Materialized, ResultRequest, write_result
 from .output_layout import open_target
 from .output_path import check_kind, check_output
 from .repository import Repository
 from .residuals import at_tau, opened_lossless, telling
 
 if TYPE_CHECKING:
-    from ..reconstruction.casting import CastDtype
-    from ..reconstruction.target import LayoutName
-    from ..reconstruction.tensors import LazyTensors
+    from ..reconstruction.cast import FloatDtype
+    from ..reconstruction.lazy_tensors import LazyTensors
+    from ..reconstruction.target_layout import LayoutName
 
 
 def materialize(
@@ -29,7 +29,7 @@ def materialize(
     repository: Repository,
     *,
     tau: float | None,
-    dtype: CastDtype | None,
+    dtype: FloatDtype | None,
     layout: LayoutName | None,
     like: str | None,
     replace: bool,
@@ -48,9 +48,9 @@ def materialize(
         with open_target(layout, container, weights, pattern, repository) as target:
             is_folder = container.header.tree is not None if target is None else target.is_folder
             check_kind(output, "a folder" if is_folder else "a safetensors file")
-            wish = Wish(tau, dtype, target, lossless)
+            request = ResultRequest(tau, dtype, target, lossless)
             return write_result(
-                container, weights, output, wish, replace=replace, progress=progress
+                container, weights, output, request, replace=replace, progress=progress
             )
 
 
@@ -67,9 +67,9 @@ def default_output(
 
 def lazy_tensors(version: VersionRecord, tau: float | None, repository: Repository) -> LazyTensors:
     """The tensors of a version; of a lossless one the source's, unless a `tau` is given."""
+    from ..reconstruction.lazy_tensors import LazyTensors
     from ..reconstruction.lossless import LosslessReconstruction
     from ..reconstruction.reconstruction import Reconstruction
-    from ..reconstruction.tensors import LazyTensors
 
     tau = None if tau is None else checked_tau(tau)
     version = at_tau(version, tau)

@@ -10,7 +10,7 @@ from ..container.reader import Container
 from ..errors import InvalidArgument
 from ..layouts import describe
 from ..reconstruction.base_weights import BaseWeights
-from ..reconstruction.target import LayoutName, Target, file_like, folder_like, original_file
+from ..reconstruction.target_layout import LayoutName, Target, file_like, folder_like, original_file
 from .repository import Repository
 
 

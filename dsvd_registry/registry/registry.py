@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from ..checkpoint import LeftOut
     from ..export import Dtype, ExportedLora, Format
-    from ..reconstruction.casting import CastDtype
-    from ..reconstruction.materializing import Materialized
-    from ..reconstruction.target import LayoutName
-    from ..reconstruction.tensors import LazyTensors
+    from ..reconstruction.cast import FloatDtype
+    from ..reconstruction.lazy_tensors import LazyTensors
+    from ..reconstruction.target_layout import LayoutName
+    from ..reconstruction.write_result import Materialized
     from ..signing import PublicKey
     from .add import Addition
     from .add_many import AddedMany, Planned
@@ -92,10 +92,10 @@ class Registry(Closing):
             'studio'
         """
         explicit = None if path is None else Path(path)
-        place = store.folder.place_to_create(explicit, os.environ, Path.cwd())
+        place = store.registry_folder.place_to_create(explicit, os.environ, Path.cwd())
         url = _catalog_url(catalog)
         check_database(RegistryFolder(place).catalog, url)
-        return cls(_repository(store.folder.create(place), url))
+        return cls(_repository(store.registry_folder.create(place), url))
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, catalog: str | None = None) -> Self:
@@ -717,7 +717,7 @@ class Registry(Closing):
         output: str | Path,
         *,
         tau: float | None = None,
-        dtype: CastDtype | None = None,
+        dtype: FloatDtype | None = None,
         layout: LayoutName | None = None,
         like: str | None = None,
         replace: bool = False,
@@ -846,7 +846,7 @@ class Registry(Closing):
             >>> registry.path("subject-42", cache="cache").suffix
             '.safetensors'
         """
-        from ..encoding.asked import checked_tau
+        from ..encoding.request import checked_tau
         from .cache import find_cache
         from .cached_file import cached_file
 
@@ -892,7 +892,7 @@ class Registry(Closing):
             ...
             dsvd_registry.errors.InvalidArgument: ...
         """
-        from ..export.exporting import export_lora
+        from ..export.export_lora import export_lora
         from .output_path import check_kind
 
         with self.repository.open_version(self.version(ref)) as (container, weights):
@@ -1038,7 +1038,7 @@ def _repository(folder: RegistryFolder, url: str | None) -> Repository:
 
 def _found_folder(path: str | Path | None) -> RegistryFolder:
     explicit = None if path is None else Path(path)
-    return store.folder.open(store.folder.find(explicit, os.environ, Path.cwd()))
+    return store.registry_folder.open(store.registry_folder.find(explicit, os.environ, Path.cwd()))
 
 
 def _catalog_url(given: str | None) -> str | None:

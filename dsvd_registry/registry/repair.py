@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ..catalog import Catalog, Rebuilt, rebuild
-from ..catalog.faults import DamagedCatalogError
+from ..catalog.errors import DamagedCatalogError
 from ..errors import RegistryError
 from ..fs import storage_errors
 from ..hashing import sha256

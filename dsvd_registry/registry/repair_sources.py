@@ -14,13 +14,13 @@ from pathlib import Path
 from ..catalog import BaseRecord
 from ..checkpoint import open_checkpoint
 from ..checkpoint.folder import is_checkpoint_folder
-from ..checkpoint.listing import listing_bytes
+from ..checkpoint.folder_listing import listing_bytes
 from ..errors import DsvdError, InvalidArgument
 from ..fs import storage_errors
 from ..hashing import sha256_file
 from ..progress import Meter, Progress, silent
 from ..signing.signature import MAX_BYTES, decode_several
-from ..store import canonical
+from ..store import event_json
 from .fingerprint import fingerprint_checkpoint, listed_files
 from .references import LISTING, SIGNATURE, Need
 from .repository import Repository
@@ -104,7 +104,7 @@ def _sized(places: tuple[Path, ...]) -> Iterator[tuple[Path, int]]:
 
 
 def _may_be_one(size: int, sizes: set[int | None]) -> bool:
-    return size in sizes or (None in sizes and size <= canonical.LIMIT)
+    return size in sizes or (None in sizes and size <= event_json.LIMIT)
 
 
 def _manifest(base: BaseRecord, repository: Repository) -> Iterator[Proposal]:

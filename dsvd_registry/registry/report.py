@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..checkpoint.groups import GROUPS, layer_group
+from ..checkpoint.layer_groups import GROUPS, layer_group
 from ..container.reader import Container
 from ..container.records import (
     RAW_REASONS,
@@ -27,7 +27,7 @@ from ..container.totals import (
     total_error,
     uncapped_parameters,
 )
-from ..encoding.asked_of_lora import SOURCE_FORMAT as LORA
+from ..encoding.lora_request import SOURCE_FORMAT as LORA
 from .input_warnings import input_warnings
 
 WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune

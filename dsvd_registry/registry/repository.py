@@ -132,7 +132,7 @@ class Repository:
 
     def listing(self, base: BaseRecord) -> tuple[ListedFile, ...]:
         """The files of a base that is a folder in the store. Raises `RegistryError` for damage."""
-        from ..checkpoint.listing import parse_listing
+        from ..checkpoint.folder_listing import parse_listing
 
         path = self._checked(base.file)
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..catalog import BaseRecord, ResidualRecord, VersionRecord
 from ..checkpoint import Checkpoint
-from ..encoding.asked import ForLossless
+from ..encoding.request import LosslessRequest
 from ..errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
 from ..progress import Progress
 from .chosen_weights import without_weights
@@ -30,7 +30,7 @@ class Thinned:
 
 def is_for_lossless(version: VersionRecord) -> bool:
     """Whether nobody asked for a fidelity: its ranks take the least together with a residual."""
-    return without_weights(version.settings) == ForLossless().settings()
+    return without_weights(version.settings) == LosslessRequest().settings()
 
 
 def at_tau(version: VersionRecord, tau: float | None) -> VersionRecord:
@@ -125,7 +125,7 @@ def residual_of(
     known = _known(version, repository)
     if known is not None:
         return known
-    from ..encoding.residual_of import Lossy, store_residual
+    from ..encoding.residual import Lossy, store_residual
 
     with repository.open_base(base) as weights, repository.open_container(version) as container:
         lossy = Lossy(container, version.container, weights, is_for_lossless(version))

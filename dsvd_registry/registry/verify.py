@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import ParamSpec
 
 from ..catalog import BaseRecord, VersionRecord
-from ..catalog.faults import DamagedCatalogError
+from ..catalog.errors import DamagedCatalogError
 from ..catalog.records import ResidualRecord
 from ..container.reader import Container
 from ..errors import DsvdError
@@ -187,7 +187,7 @@ def _lacking_base(version: VersionRecord, repository: Repository) -> Iterable[st
 
 def _result_problems(version: VersionRecord, repository: Repository) -> Iterable[str]:
     # Only here are tensors needed, and torch with them.
-    from ..reconstruction.proving import proven_by_digest
+    from ..reconstruction.recorded_digest import proven_by_digest
 
     with (
         repository.open_version(version) as (container, weights),
@@ -199,7 +199,7 @@ def _result_problems(version: VersionRecord, repository: Repository) -> Iterable
 
 def _source_problems(version: VersionRecord, repository: Repository) -> Iterable[str]:
     """Whether a lossless version gives its source."""
-    from ..reconstruction.proving import proven_by_digest
+    from ..reconstruction.recorded_digest import proven_by_digest
 
     with (
         repository.open_version(version) as (container, weights),

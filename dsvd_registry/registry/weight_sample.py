@@ -9,12 +9,12 @@ import numpy as np
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.dtypes import BITS
-from ..checkpoint.numbers import Numbers, numbers
+from ..checkpoint.float_elements import Numbers, numbers
 from ..container.records import BaseTensor
 from ..encoding.constants import Values, are_integers, is_sequence
 from ..layouts import lacks_delta
+from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseReader
-from ..reconstruction.viewed_base import ViewedBase
 from .base_candidates import Against
 
 TENSORS = 16

@@ -6,10 +6,10 @@ import itertools
 from typing import Any
 
 from .. import canonical
-from ..checkpoint.listing import listing_digest
+from ..checkpoint.folder_listing import listing_digest
 from ..checkpoint.tree import ListedFile
 from ..container import limits
-from ..container.fields import Fields, decode
+from ..container.json_fields import Fields, decode
 from ..container.records import DeltaRecord, Header, KeptFile
 from ..container.shared_fields import parse_result, parse_shape, result_object
 from ..container.table import TABLE_ENTRY_SIZE

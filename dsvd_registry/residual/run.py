@@ -9,7 +9,7 @@ import numpy as np
 from ..container.rows import Run
 from ..errors import ContainerError
 from .digits import Digits, digit_bytes, pack_digits, unpack_digits
-from .groups import (
+from .exponent_groups import (
     Group,
     Places,
     best_code,

@@ -10,9 +10,9 @@ from ..container.records import Header, SameRecord, TensorRecord
 from ..errors import InvalidArgument
 from ..layouts import Correspondence
 from .content import Content, composed
-from .fitting import check_taken
 from .pipeline_base import PipelineBase
-from .sources import find_sources
+from .pipeline_fit import check_taken
+from .pipeline_sources import find_sources
 
 
 @dataclass(frozen=True)

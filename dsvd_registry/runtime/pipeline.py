@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from ..checkpoint import TensorInfo
-from ..codec.tensors import TORCH_DTYPES
+from ..codec.torch_tensors import TORCH_DTYPES
 from ..errors import InvalidArgument
 
 _DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}

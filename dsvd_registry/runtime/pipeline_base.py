@@ -10,12 +10,12 @@ import torch
 from ..checkpoint import TensorInfo
 from ..checkpoint.dtypes import tensor_bytes
 from ..closing import Closing
-from ..codec.exact_torch import ieee_arithmetic
-from ..codec.tensors import TORCH_DTYPES, as_tensor
+from ..codec.exact_product_torch import ieee_arithmetic
+from ..codec.torch_tensors import TORCH_DTYPES, as_tensor
+from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseWeights
-from ..reconstruction.viewed_base import ViewedBase
 from .content import Content, content_of
-from .sources import find_sources
+from .pipeline_sources import find_sources
 
 
 class PipelineBase(Closing):

@@ -10,11 +10,11 @@ from ..closing import Closing
 from ..errors import Conflict
 from ..registry import Registry
 from .changes import find_changes
-from .fitting import check_nothing_else
-from .live import LiveWeights, Tensors
-from .making import Maker
+from .live_weights import LiveWeights, Tensors
+from .make_tensors import Maker
 from .pipeline import infos_of, tensors_of
 from .pipeline_base import PipelineBase
+from .pipeline_fit import check_nothing_else
 
 
 class SubjectSwitcher(Closing):

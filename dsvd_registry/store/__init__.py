@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .event_log import EventLog
 from .events import (
     AliasRemoved,
     AliasSet,
@@ -17,9 +18,8 @@ from .events import (
     VersionAdded,
     VersionRemoved,
 )
-from .folder import RegistryFolder
-from .log import EventLog
 from .objects import ListedObject, ObjectStore, ObjectWriter, StoredObject
+from .registry_folder import RegistryFolder
 
 __all__ = [
     "AliasRemoved",

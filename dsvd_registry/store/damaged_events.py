@@ -6,9 +6,9 @@ from pathlib import Path
 
 from .. import fs, hashing
 from ..errors import RegistryError
-from . import canonical
-from .folder import RegistryFolder
-from .log import NAME
+from . import event_json
+from .event_log import NAME
+from .registry_folder import RegistryFolder
 
 
 def damaged_events(folder: RegistryFolder) -> dict[str, Path]:
@@ -40,6 +40,6 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return hashing.sha256(file.read(canonical.LIMIT + 1)) == sha256
+            return hashing.sha256(file.read(event_json.LIMIT + 1)) == sha256
     except OSError:  # what cannot be read is put in its place just as well
         return False

@@ -11,8 +11,8 @@ import typing
 from dataclasses import dataclass
 
 from ..errors import InvalidArgument, RegistryError
-from . import canonical
-from .fields import (
+from . import event_json
+from .event_fields import (
     Alias,
     BaseFormat,
     Check,
@@ -201,7 +201,7 @@ _WORDS = {kind: word for word, kind in KINDS.items()}
 def encode(event: Event) -> bytes:
     """The canonical JSON of an event."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    return canonical.dump({"event": _WORDS[type(event)], **fields})
+    return event_json.dump({"event": _WORDS[type(event)], **fields})
 
 
 def decode(data: bytes, where: str) -> Event:
@@ -210,7 +210,7 @@ def decode(data: bytes, where: str) -> Event:
     Raises `RegistryError` for bytes that `encode` would not write; it says so where a newer
     version of the program may have written them.
     """
-    value = canonical.parse(data, where)
+    value = event_json.parse(data, where)
     if not isinstance(value, dict):
         raise RegistryError(f"{where} is not an event")
     word = value.pop("event", None)

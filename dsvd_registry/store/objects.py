@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 from .. import fs, hashing
 from ..errors import InvalidArgument, RegistryError, StorageError
 from ..fs import Bytes
-from .folder import RegistryFolder
+from .registry_folder import RegistryFolder
 
 COPY_CHUNK = 4 << 20
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from dsvd_registry.catalog import Catalog, Source
-from dsvd_registry.store import EventLog, folder
+from dsvd_registry.store import EventLog, registry_folder
 
 
 def die(*_: object) -> None:
@@ -23,7 +23,7 @@ def die(*_: object) -> None:
 
 
 def main(root: str, model: str, count: str, kill: str = "") -> None:
-    with Catalog.open(folder.open(Path(root))) as catalog:
+    with Catalog.open(registry_folder.open(Path(root))) as catalog:
         for number in range(int(count) + bool(kill)):
             if number == int(count) and kill == "event":
                 EventLog.append = die  # type: ignore[method-assign]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dsvd_registry.catalog import Catalog, Source
-from dsvd_registry.store import RegistryFolder, folder
+from dsvd_registry.store import RegistryFolder, registry_folder
 
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).parent / "child.py"
@@ -24,13 +24,13 @@ Rows = dict[str, list[tuple[Any, ...]]]
 @pytest.fixture
 def registry(tmp_path: Path) -> RegistryFolder:
     """A registry without a catalog."""
-    return folder.create(tmp_path / "registry")
+    return registry_folder.create(tmp_path / "registry")
 
 
 @pytest.fixture(scope="session")
 def with_base(tmp_path_factory: pytest.TempPathFactory) -> RegistryFolder:
     """A registry with one base, to be copied: alembic takes a while to make the tables."""
-    made = folder.create(tmp_path_factory.mktemp("template") / "registry")
+    made = registry_folder.create(tmp_path_factory.mktemp("template") / "registry")
     with Catalog.open(made) as opened:
         opened.add_base(
             "sd15", digest=BASE, manifest="1" * 64, file="2" * 64, size=4, format="safetensors"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dsvd_registry.catalog import Catalog, checkpointing
+from dsvd_registry.catalog import Catalog, wal_checkpoint
 from dsvd_registry.store import RegistryFolder
 
 from .conftest import dump
@@ -60,7 +60,7 @@ def test_a_long_log_is_shortened(opened: Catalog, add: Add, registry: RegistryFo
         sizes.append(wal(registry))
     longest = max(sizes)
     shrunk = sum(after < before for before, after in pairwise(sizes))
-    assert checkpointing.LONG <= longest < 2 * checkpointing.LONG
+    assert wal_checkpoint.LONG <= longest < 2 * wal_checkpoint.LONG
     assert shrunk >= 2
     assert opened.version("subject").note == "4" * 60_000
     with closing(sqlite3.connect(registry.catalog)) as connection:
@@ -121,11 +121,11 @@ def test_one_who_writes_is_not_waited_for(
         other.execute("PRAGMA wal_autocheckpoint = 0")
         other.execute("BEGIN IMMEDIATE")
         other.execute("UPDATE log_position SET position = position")
-        checkpointing.shorten(registry.catalog)
+        wal_checkpoint.shorten(registry.catalog)
         other.execute("ROLLBACK")
     assert wal(registry) == before
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    checkpointing.shorten(tmp_path / "none.sqlite")
+    wal_checkpoint.shorten(tmp_path / "none.sqlite")
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dsvd_registry.catalog import Catalog
-from dsvd_registry.store import EventLog, RegistryFolder, log
+from dsvd_registry.store import EventLog, RegistryFolder, event_log
 
 from .conftest import BASE
 
@@ -103,7 +103,7 @@ def test_lookups_use_an_index(
 @pytest.fixture
 def sharded(catalog: Catalog, add: Add, monkeypatch: pytest.MonkeyPatch, quick: None) -> Catalog:
     """A catalog whose event log has several folders."""
-    monkeypatch.setattr(log, "SHARD", 10)
+    monkeypatch.setattr(event_log, "SHARD", 10)
     for index in range(34):
         add(f"subject-{index}")
     return catalog

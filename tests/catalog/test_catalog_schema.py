@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from dsvd_registry.catalog import Catalog, migrate, replay
-from dsvd_registry.catalog.connecting import connect, engine_of
+from dsvd_registry.catalog.connect import connect, engine_of
 from dsvd_registry.catalog.schema import Table
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.store import RegistryFolder
@@ -95,7 +95,7 @@ def test_alembic_is_imported_only_where_needed(registry: RegistryFolder) -> None
     script = (
         "import sys; from pathlib import Path\n"
         "from dsvd_registry.catalog import Catalog\n"
-        "from dsvd_registry.store import folder\n"
+        "from dsvd_registry.store import registry_folder\n"
         "Catalog.open(folder.open(Path(sys.argv[1]))).close()\n"
         "loaded = {'alembic', 'sqlalchemy', 'torch', 'diffusers', 'numpy'} & set(sys.modules)\n"
         "sys.stdout.write(' '.join(sorted(loaded)))\n"
@@ -185,7 +185,7 @@ def test_two_processes_that_open_an_empty_catalog(registry: RegistryFolder) -> N
     script = (
         "import sys; from pathlib import Path\n"
         "from dsvd_registry.catalog import Catalog\n"
-        "from dsvd_registry.store import folder\n"
+        "from dsvd_registry.store import registry_folder\n"
         "Catalog.open(folder.open(Path(sys.argv[1]))).close()\n"
     )
     command = [sys.executable, "-c", script, str(registry.root)]

@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import save
 
 from dsvd_registry.checkpoint import open_checkpoint
+from dsvd_registry.checkpoint.checkpoint import LeftOut
 from dsvd_registry.checkpoint.folder import FolderCheckpoint, files_below, is_checkpoint_folder
-from dsvd_registry.checkpoint.model import LeftOut
 from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.errors import CheckpointError, StorageError
 

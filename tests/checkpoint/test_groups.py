@@ -1,6 +1,6 @@
 import pytest
 
-from dsvd_registry.checkpoint.groups import layer_group
+from dsvd_registry.checkpoint.layer_groups import layer_group
 
 CASES = {
     "conv_in": [

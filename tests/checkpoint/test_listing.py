@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from dsvd_registry.checkpoint.listing import (
+from dsvd_registry.checkpoint.folder_listing import (
     MAX_FILES,
     check_paths,
     listing_bytes,

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dsvd_registry.checkpoint import open_checkpoint
+from dsvd_registry.checkpoint.checkpoint import check_count
 from dsvd_registry.checkpoint.mapping import MappedFile
-from dsvd_registry.checkpoint.model import check_count
 from dsvd_registry.checkpoint.safetensors_file import SafetensorsFile, is_loose, parse_header
 from dsvd_registry.errors import CheckpointError, StorageError
 from dsvd_registry.hashing import sha256

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from dsvd_registry import Registry
-from dsvd_registry.cli.failures import INTERRUPTED
+from dsvd_registry.cli.errors import INTERRUPTED
 
 from .conftest import Dsvd, base_weights, fine_tuned
 from .program import PROGRAM, environment, run

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dsvd_registry.cli.failures import BROKEN_PIPE, BUG, INTERRUPTED, failure_of
+from dsvd_registry.cli.errors import BROKEN_PIPE, BUG, INTERRUPTED, failure_of
 
 from .conftest import Dsvd, fine_tuned
 from .program import PROGRAM, Outcome, run

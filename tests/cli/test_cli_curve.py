@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from dsvd_registry.encoding.asked import DEFAULT_TAUS
+from dsvd_registry.encoding.request import DEFAULT_TAUS
 
 from .conftest import Dsvd, fine_tuned
 from .program import run

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dsvd_registry.cli import figures
+from dsvd_registry.cli import number_format
 from dsvd_registry.cli.documents import plain
-from dsvd_registry.cli.printable import printable
+from dsvd_registry.cli.printable_text import printable
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from dsvd_registry.cli.printable import printable
     ],
 )
 def test_size(count: int, text: str) -> None:
-    assert figures.size(count) == text
+    assert number_format.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,15 @@ def test_size(count: int, text: str) -> None:
     ],
 )
 def test_relative(value: float | None, text: str) -> None:
-    assert figures.relative(value) == text
+    assert number_format.relative(value) == text
 
 
 def test_counts() -> None:
-    assert figures.counted(1, "version") == "1 version"
-    assert figures.counted(0, "version") == "0 versions"
-    assert figures.counted(1234, "alias", "aliases") == "1,234 aliases"
-    assert figures.ratio(100, 930) == "1/9.3"
-    assert figures.ratio(0, 930) == ""
+    assert number_format.counted(1, "version") == "1 version"
+    assert number_format.counted(0, "version") == "0 versions"
+    assert number_format.counted(1234, "alias", "aliases") == "1,234 aliases"
+    assert number_format.ratio(100, 930) == "1/9.3"
+    assert number_format.ratio(0, 930) == ""
 
 
 def test_printable() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dsvd_registry import __version__, errors
 from dsvd_registry.cli.commands import COMMANDS, dsvd
-from dsvd_registry.cli.failures import exit_codes
+from dsvd_registry.cli.errors import exit_codes
 
 from .conftest import Dsvd
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dsvd_registry.cli.failures import BROKEN_PIPE, INTERRUPTED
+from dsvd_registry.cli.errors import BROKEN_PIPE, INTERRUPTED
 
 from .conftest import Dsvd
 from .program import PROGRAM, environment, run

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from dsvd_registry.codec import exact, exact_torch
-from dsvd_registry.codec.bound import magnitude_bound
+from dsvd_registry.codec import exact_product, exact_product_torch
 from dsvd_registry.codec.components import Components, Elements
-from dsvd_registry.codec.exact_torch import DeltaProduct, apply_delta, apply_dense
-from dsvd_registry.codec.tensors import as_tensor, tensor_to_bytes
+from dsvd_registry.codec.exact_product_torch import DeltaProduct, apply_delta, apply_dense
+from dsvd_registry.codec.exactness import magnitude_bound
+from dsvd_registry.codec.torch_tensors import as_tensor, tensor_to_bytes
 from dsvd_registry.codec.weights import Weights
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -65,7 +65,7 @@ def reconstruct(
     if device == "numpy":
         memory = np.empty(base.numel() * dtype.itemsize, np.uint8)
         out = Weights.over(memory, tuple(base.shape), NAMES[dtype])
-        exact.DeltaProduct(components, NUMPY[path]).add_to(weights_of(base), out)
+        exact_product.DeltaProduct(components, NUMPY[path]).add_to(weights_of(base), out)
         return as_tensor(memory, tuple(base.shape), dtype)
     weights = torch.empty(base.shape, dtype=dtype, device=device)
     apply_delta(base.to(device), DeltaProduct(components, device, path), dtype, weights)
@@ -79,7 +79,7 @@ def reconstruct_dense(
     if device == "numpy":
         memory = np.empty(base.numel() * dtype.itemsize, np.uint8)
         out = Weights.over(memory, tuple(base.shape), NAMES[dtype])
-        exact.add_elements(weights_of(base), Elements(values, exponent), out)
+        exact_product.add_elements(weights_of(base), Elements(values, exponent), out)
         return as_tensor(memory, tuple(base.shape), dtype)
     return apply_dense(base.to(device), values, exponent, dtype).cpu()
 
@@ -93,8 +93,8 @@ def weights_of(tensor: torch.Tensor) -> Weights:
 def path_of(components: Components, device: str) -> torch.dtype:
     """The floating-point type that is taken of itself."""
     if device != "numpy":
-        return exact_torch.fastest_exact_path(components, torch.device(device))
-    found = exact.fastest_exact_path(components)
+        return exact_product_torch.fastest_exact_path(components, torch.device(device))
+    found = exact_product.fastest_exact_path(components)
     return torch.float32 if found is np.float32 else torch.float64
 
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import torch
 
-from dsvd_registry.codec.bound import magnitude_bound
 from dsvd_registry.codec.components import Components
-from dsvd_registry.codec.encode import Settings, encode
+from dsvd_registry.codec.encode_tau import EncodeRequest, encode
 from dsvd_registry.codec.encoded import Dense, Encoded, LowRank
-from dsvd_registry.codec.tensors import tensor_to_bytes
-from dsvd_registry.encoding.packing import stored_size
+from dsvd_registry.codec.exactness import magnitude_bound
+from dsvd_registry.codec.torch_tensors import tensor_to_bytes
+from dsvd_registry.encoding.parts import stored_size
 
 
 def encode_as_stored(
@@ -20,7 +20,7 @@ def encode_as_stored(
 ) -> Encoded:
     """As `add` does: the candidate that takes the fewest bytes."""
     data = tensor_to_bytes(source)
-    return encode(base, source, Settings(tau, grid_noise), lambda c: stored_size(c, data))
+    return encode(base, source, EncodeRequest(tau, grid_noise), lambda c: stored_size(c, data))
 
 
 def candidates(
@@ -38,7 +38,7 @@ def candidates(
         found[type(candidate)] = candidate
         return 0
 
-    encode(base, source, Settings(tau, grid_noise, keep_noise), size)
+    encode(base, source, EncodeRequest(tau, grid_noise, keep_noise), size)
     return found
 
 

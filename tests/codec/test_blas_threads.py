@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from dsvd_registry.codec.blas_threads import one_blas_thread
-from dsvd_registry.codec.exact import ieee_arithmetic
+from dsvd_registry.codec.exact_product import ieee_arithmetic
 
 
 def numbers() -> set[int]:

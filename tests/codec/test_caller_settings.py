@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec import exact, subnormals
-from dsvd_registry.codec.encode import Settings, encode
-from dsvd_registry.codec.exact_torch import ieee_arithmetic
+from dsvd_registry.codec import exact_product, subnormals
+from dsvd_registry.codec.encode_tau import EncodeRequest, encode
+from dsvd_registry.codec.exact_product_torch import ieee_arithmetic
 from dsvd_registry.errors import InvalidArgument
 
 from .deltas import noise
@@ -143,7 +143,7 @@ def test_the_bits_are_the_same_and_the_settings_come_back(name: str, device: str
 def test_settings_come_back_after_an_error(name: str) -> None:
     with CALLERS[name]():
         before = state()
-        for inside in (ieee_arithmetic(CPU), exact.ieee_arithmetic()):
+        for inside in (ieee_arithmetic(CPU), exact_product.ieee_arithmetic()):
             with pytest.raises(KeyError), inside:
                 raise KeyError
             assert state() == before
@@ -190,7 +190,9 @@ def test_a_record_is_the_same_whatever_the_caller_has_set(name: str) -> None:
     source = base + 1e-3 * noise(20, 30, seed=1)
 
     def reals() -> list[float]:
-        found = encode(base, source, Settings(0.5, 0.015), lambda c: type(c).__name__ != "LowRank")
+        found = encode(
+            base, source, EncodeRequest(0.5, 0.015), lambda c: type(c).__name__ != "LowRank"
+        )
         return [found.norm, found.base_norm, found.error, found.energy, found.nuclear_norm]
 
     wanted = reals()

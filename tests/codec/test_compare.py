@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec.compare import Delta, Factors, as_floats, compare, inner_product
+from dsvd_registry.codec.inner_products import Delta, Factors, as_floats, compare, inner_product
 
 from .deltas import noise, trained_layers, with_spectrum
 from .kinds import delta_of, low_rank, norm

@@ -7,13 +7,13 @@ from dataclasses import astuple
 import pytest
 import torch
 
-from dsvd_registry.codec.curve import EncodedCurve, encode_each
-from dsvd_registry.codec.encode import Settings, encode
+from dsvd_registry.codec.encode_each_tau import EncodedCurve, encode_each
+from dsvd_registry.codec.encode_tau import EncodeRequest, encode
 from dsvd_registry.codec.encoded import Dense, LowRank, Raw, Same
 from dsvd_registry.codec.rank import tau_rank
 from dsvd_registry.codec.spectrum import spectrum
-from dsvd_registry.codec.tensors import tensor_to_bytes
-from dsvd_registry.encoding.packing import stored_size
+from dsvd_registry.codec.torch_tensors import tensor_to_bytes
+from dsvd_registry.encoding.parts import stored_size
 
 from .deltas import awkward_deltas, noise, with_spectrum
 
@@ -22,7 +22,7 @@ TAUS = (0.06, 0.2, 0.5, 0.8, 0.95, 1.0)
 
 def curve(base: torch.Tensor, source: torch.Tensor, *, keep_noise: bool = False) -> EncodedCurve:
     """What several taus give, each compared with what it gives alone."""
-    settings = [Settings(tau, 0.015, keep_noise) for tau in TAUS]
+    settings = [EncodeRequest(tau, 0.015, keep_noise) for tau in TAUS]
     data = tensor_to_bytes(source)
 
     def size_of(candidate: object) -> int:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dsvd_registry.codec.encoded import Dense, Encoded, LowRank, Raw, Same
-from dsvd_registry.codec.tensors import tensor_to_bytes
-from dsvd_registry.encoding.packing import stored_size
+from dsvd_registry.codec.torch_tensors import tensor_to_bytes
+from dsvd_registry.encoding.parts import stored_size
 
 from .deltas import Pair, noise, trained_layers, with_spectrum
 from .kinds import candidates, encode_as_stored, norm, result_of

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsvd_registry.codec import exact
-from dsvd_registry.codec.bound import EXACT_FP32, EXACT_FP64, magnitude_bound
+from dsvd_registry.codec import exact_product
+from dsvd_registry.codec.exactness import EXACT_FP32, EXACT_FP64, magnitude_bound
 
 from .integers import (
     DEVICES,
@@ -207,5 +207,5 @@ def test_tiles_do_not_show(elements: int, device: str, monkeypatch: pytest.Monke
     components = many_large(9000)
     base = torch.linspace(-1e9, 1e9, 24 * 40).reshape(24, 40)
     whole = reconstruct(base, components, BF16, device=device)
-    monkeypatch.setattr(exact, "TILE_ELEMENTS", elements)
+    monkeypatch.setattr(exact_product, "TILE_ELEMENTS", elements)
     assert torch.equal(bits(reconstruct(base, components, BF16, device=device)), bits(whole))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec import exact, exact_torch
+from dsvd_registry.codec import exact_product, exact_product_torch
 
 from .integers import (
     DEVICES,
@@ -30,7 +30,7 @@ def some_components():
 
 @pytest.mark.parametrize("path", [np.float32, np.float64])
 def test_a_run_is_the_rows_of_the_whole(path: type) -> None:
-    product = exact.DeltaProduct(some_components(), path)
+    product = exact_product.DeltaProduct(some_components(), path)
     whole = product.tile(0, product.rows)
     for first, end in ((0, 24), (3, 4), (5, 20), (23, 24)):
         part = product.run(first, end)
@@ -42,8 +42,8 @@ def test_a_run_is_the_rows_of_the_whole(path: type) -> None:
 @pytest.mark.parametrize("device", DEVICES[1:])
 @pytest.mark.parametrize("path", [F32, F64])
 def test_tiles_of_torch_are_those_of_numpy(path: torch.dtype, device: str) -> None:
-    wanted = exact.DeltaProduct(some_components(), NUMPY[path]).tile(0, 24)
-    product = exact_torch.DeltaProduct(some_components(), device, path)
+    wanted = exact_product.DeltaProduct(some_components(), NUMPY[path]).tile(0, 24)
+    product = exact_product_torch.DeltaProduct(some_components(), device, path)
     assert (product.rows, product.columns, product.path) == (24, 40, path)
     for first, end in ((0, 24), (3, 4), (5, 20), (23, 24)):
         assert np.array_equal(product.tile(first, end).cpu().numpy(), wanted[first:end])
@@ -55,11 +55,11 @@ def test_no_step_of_a_product_is_subnormal() -> None:
     a, b = (numbers.integers(-40, 41, (30, size)) for size in (50, 60))
     components = components_of(a, b, -126 + np.arange(30) % 7)
     for path in (np.float32, np.float64):
-        wanted = exact.DeltaProduct(components, path=path).tile(0, 50)
+        wanted = exact_product.DeltaProduct(components, path=path).tile(0, 50)
         assert (np.abs(wanted)[wanted != 0] >= 2.0**-126).all()
         torch.set_flush_denormal(True)
         try:
-            product = exact.DeltaProduct(components, path=path)
+            product = exact_product.DeltaProduct(components, path=path)
             found = product._a.T @ product._b + path(0)
         finally:
             torch.set_flush_denormal(False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dsvd_registry.codec.scratch import HELD_BYTES, Scratch
-from dsvd_registry.codec.tensors import as_tensor, is_finite
+from dsvd_registry.codec.torch_tensors import as_tensor, is_finite
 
 from .integers import DTYPES
 

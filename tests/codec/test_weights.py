@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec.exact import cast
+from dsvd_registry.codec.exact_product import cast
 from dsvd_registry.codec.weights import BLOCK, WORDS, Weights
 
 INF, NAN = float("inf"), float("nan")

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from trained_pair import Weights, trained_pair
 
 from dsvd_registry import Registry
-from dsvd_registry.store import ObjectStore, folder
+from dsvd_registry.store import ObjectStore, registry_folder
 
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
 TAU = 0.95
@@ -39,7 +39,7 @@ def make_golden(place: Path) -> Golden:
             place / "tuned.safetensors", base="golden", name="tuned", tau=TAU
         ).version
         result = registry.materialize("tuned", place / "result.safetensors")
-    container = ObjectStore(folder.open(place / "registry")).path(added.container)
+    container = ObjectStore(registry_folder.open(place / "registry")).path(added.container)
     return Golden(place / "base.safetensors", container, result.sha256)
 
 

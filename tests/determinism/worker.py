@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from dsvd_registry.checkpoint import open_checkpoint
-from dsvd_registry.codec import exact_torch
+from dsvd_registry.codec import exact_product_torch
 from dsvd_registry.codec.components import Components, Elements
-from dsvd_registry.codec.exact import DeltaProduct, add_elements
-from dsvd_registry.codec.tensors import TORCH_DTYPES, as_tensor, tensor_to_bytes
+from dsvd_registry.codec.exact_product import DeltaProduct, add_elements
+from dsvd_registry.codec.torch_tensors import TORCH_DTYPES, as_tensor, tensor_to_bytes
 from dsvd_registry.codec.weights import Weights
-from dsvd_registry.container.decoding import decoded_delta
+from dsvd_registry.container.delta_decoder import decoded_delta
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 from dsvd_registry.reconstruction import reconstruction
@@ -81,14 +81,17 @@ class OnGpu:
 
     def add_to(self, base: Weights, out: Weights) -> None:
         made = torch.empty(out.words.shape, dtype=TORCH_DTYPES[out.dtype], device="cuda")
-        delta = exact_torch.DeltaProduct(self._components, "cuda")
-        exact_torch.apply_delta(on_gpu(base), delta, made.dtype, made)
+        delta = exact_product_torch.DeltaProduct(self._components, "cuda")
+        exact_product_torch.apply_delta(on_gpu(base), delta, made.dtype, made)
         put(made, out)
 
 
 def add_elements_on_gpu(base: Weights, elements: Elements, out: Weights) -> None:
     dtype = TORCH_DTYPES[out.dtype]
-    put(exact_torch.apply_dense(on_gpu(base), elements.values, elements.exponent, dtype), out)
+    put(
+        exact_product_torch.apply_dense(on_gpu(base), elements.values, elements.exponent, dtype),
+        out,
+    )
 
 
 def on_gpu(weights: Weights) -> torch.Tensor:

@@ -12,7 +12,7 @@ from cli.test_cli_help import LEAVES
 
 import dsvd_registry
 from dsvd_registry import errors, registry, runtime
-from dsvd_registry.cli.failures import exit_codes
+from dsvd_registry.cli.errors import exit_codes
 
 from .conftest import DOCS, ROOT
 from .pages import Page, read

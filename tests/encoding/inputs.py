@@ -1,4 +1,4 @@
-"""Fine-tunes made of integers and powers of two: the same bits on every processor."""
+"""FineTune-tunes made of integers and powers of two: the same bits on every processor."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsvd_registry.encoding.fitting import FULL, Row, finest_that_fits
+from dsvd_registry.encoding.budget_search import FULL, Row, finest_that_fits
 
 
 class Sizes:

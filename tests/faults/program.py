@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from dsvd_registry.cli import main
-from dsvd_registry.encoding import building
-from dsvd_registry.reconstruction import materializing, reconstruction
+from dsvd_registry.encoding import container_builder
+from dsvd_registry.reconstruction import reconstruction, write_result
 
-IMPORTED = building, materializing, reconstruction
+IMPORTED = container_builder, write_result, reconstruction
 CONTEXT = multiprocessing.get_context("forkserver")
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from dsvd_registry import Registry
-from dsvd_registry.catalog.faults import DamagedCatalogError
+from dsvd_registry.catalog.errors import DamagedCatalogError
 from dsvd_registry.errors import NotFound
 from dsvd_registry.fs import TEMPORARY_PREFIX
 

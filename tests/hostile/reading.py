@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsvd_registry.checkpoint import open_checkpoint
-from dsvd_registry.checkpoint.listing import parse_listing
+from dsvd_registry.checkpoint.folder_listing import parse_listing
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import DenseRecord, LowRankRecord
 from dsvd_registry.lora import Configuration, read_adapter
 from dsvd_registry.reconstruction.base_weights import Manifest
 from dsvd_registry.signing.signature import decode
 from dsvd_registry.store import EventLog
-from dsvd_registry.store.folder import RegistryFolder
+from dsvd_registry.store.registry_folder import RegistryFolder
 from fuzz import residual
 
 Read = Callable[[bytes, Path], None]

@@ -21,7 +21,7 @@ from spec.sealing import MAGIC, frames_of, payload_of, sealed, text_of, unzstd, 
 from spec.valid_vectors import packed_small, small, source_lossy, tree_small
 
 from dsvd_registry import canonical
-from dsvd_registry.checkpoint.listing import listing_bytes
+from dsvd_registry.checkpoint.folder_listing import listing_bytes
 from dsvd_registry.checkpoint.tensor_info import Fingerprint
 from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.reconstruction.base_weights import Manifest

@@ -14,7 +14,7 @@ from trained_pair import one_thread
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import Conflict, DsvdError, RegistryError, StorageError
-from dsvd_registry.store.folder import create
+from dsvd_registry.store.registry_folder import create
 
 
 @pytest.fixture(autouse=True)

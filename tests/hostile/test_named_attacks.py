@@ -20,7 +20,7 @@ from trained_pair import one_thread
 
 from dsvd_registry import Registry
 from dsvd_registry.checkpoint import open_checkpoint
-from dsvd_registry.checkpoint.listing import check_paths
+from dsvd_registry.checkpoint.folder_listing import check_paths
 from dsvd_registry.errors import (
     BaseMismatch,
     CheckpointError,
@@ -29,8 +29,8 @@ from dsvd_registry.errors import (
     RegistryError,
 )
 from dsvd_registry.store import ObjectStore
-from dsvd_registry.store.folder import create
 from dsvd_registry.store.names import check_name
+from dsvd_registry.store.registry_folder import create
 
 from .crafted_pickles import MACHINE, legacy
 from .reading import READERS

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
-from dsvd_registry.checkpoint.listing import listing_bytes, parse_listing
+from dsvd_registry.checkpoint.folder_listing import listing_bytes, parse_listing
 from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.cli import main
-from dsvd_registry.cli.printable import printable
+from dsvd_registry.cli.printable_text import printable
 from dsvd_registry.errors import Conflict, DsvdError, InvalidArgument
 from dsvd_registry.store.names import check_name
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dsvd_registry.layouts import View
-from dsvd_registry.layouts.tagging import Source, TaggedTensors, copies_are_views
+from dsvd_registry.layouts.element_tags import Source, TaggedTensors, copies_are_views
 
 from .reading import viewed
 

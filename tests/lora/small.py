@@ -10,8 +10,8 @@ import torch
 from layouts.original import State
 
 from dsvd_registry import Registry
-from dsvd_registry.codec.exact import DeltaProduct
-from dsvd_registry.container.decoding import decoded_delta
+from dsvd_registry.codec.exact_product import DeltaProduct
+from dsvd_registry.container.delta_decoder import decoded_delta
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dsvd_registry.codec.encode import Settings
-from dsvd_registry.codec.encode_factors import encode_factors
+from dsvd_registry.codec.encode_lora_factors import encode_factors
+from dsvd_registry.codec.encode_tau import EncodeRequest
 from dsvd_registry.codec.encoded import LowRank, Same
-from dsvd_registry.codec.factors import factor_spectrum, product_distance
-from dsvd_registry.codec.grid import OutsideGrid
+from dsvd_registry.codec.integer_grid import OutsideGrid
+from dsvd_registry.codec.product_spectrum import factor_spectrum, product_distance
 
 from .small import (
     Pair,
@@ -76,7 +76,7 @@ def test_no_full_matrix_is_decomposed() -> None:
     up, down = factors(rows, rank, columns)
     base = torch.randn(rows, columns, generator=torch.Generator().manual_seed(1))
     with Shapes() as shapes:
-        encoded = encode_factors(base, up, down, Settings(1.0, 0.015))
+        encoded = encode_factors(base, up, down, EncodeRequest(1.0, 0.015))
     assert isinstance(encoded, LowRank)
     assert {name for name, _ in shapes.seen} == {"linalg_qr", "_linalg_svd"}
     assert {min(shape) for _, shape in shapes.seen} == {rank}
@@ -85,7 +85,7 @@ def test_no_full_matrix_is_decomposed() -> None:
 def test_more_components_than_the_matrix_has_rows() -> None:
     """As of a LoRA of rank 16 on `conv_out`, which has four rows."""
     up, down = factors(4, 16, 72)
-    encoded = encode_factors(torch.zeros(4, 72), up, down, Settings(1.0, 0.015))
+    encoded = encode_factors(torch.zeros(4, 72), up, down, EncodeRequest(1.0, 0.015))
     assert isinstance(encoded, LowRank)
     assert len(encoded.singular_values) == 4
     a, b = factor_spectrum(up, down).balanced(4)
@@ -95,7 +95,10 @@ def test_more_components_than_the_matrix_has_rows() -> None:
 def test_a_pair_of_less_than_its_own_rank() -> None:
     up, down = factors(30, 2, 40)
     encoded = encode_factors(
-        torch.zeros(30, 40), torch.cat([up, up], 1), torch.cat([down, down]), Settings(1.0, 0.015)
+        torch.zeros(30, 40),
+        torch.cat([up, up], 1),
+        torch.cat([down, down]),
+        EncodeRequest(1.0, 0.015),
     )
     assert isinstance(encoded, LowRank)
     assert (encoded.tau_rank, encoded.noise_rank) == (2, 2)
@@ -103,7 +106,7 @@ def test_a_pair_of_less_than_its_own_rank() -> None:
 
 def test_numbers_outside_the_grid() -> None:
     base, (up, down) = torch.zeros(6, 5), factors(6, 2, 5)
-    settings = Settings(1.0, 0.015)
+    settings = EncodeRequest(1.0, 0.015)
     assert encode_factors(base, 0 * up, down, settings) == Same()
     for bad in (float("nan"), float("inf"), 1e300, 1e-200):
         with pytest.raises(OutsideGrid):

@@ -17,11 +17,11 @@ import torch
 from sqlalchemy import Engine, event
 
 from dsvd_registry import Registry, fs
-from dsvd_registry.encoding import building
+from dsvd_registry.encoding import container_builder
 from dsvd_registry.errors import DsvdError
-from dsvd_registry.reconstruction import materializing, reconstruction
+from dsvd_registry.reconstruction import reconstruction, write_result
 
-IMPORTED = building, materializing, reconstruction
+IMPORTED = container_builder, write_result, reconstruction
 
 Additions = list[tuple[Path, dict[str, Any]]]
 

@@ -153,34 +153,38 @@ def every_kind() -> tuple[Weights, Weights]:
         "tied": normal(12, 12),
         "not_taken": normal(3),
     }
-    fine = {name: base[name].clone() for name in base if name.startswith("vae.same")}
-    fine["vae.same_cast"] = base["vae.same_cast"].half()
+    fine_tune = {name: base[name].clone() for name in base if name.startswith("vae.same")}
+    fine_tune["vae.same_cast"] = base["vae.same_cast"].half()
     for name in ("unet.down_blocks.0.low_rank", "unet.up_blocks.0.conv.low_rank"):
-        fine[name] = tuned(base[name])
-    fine["unet.mid_block.low_rank_f32_f16"] = tuned(base["unet.mid_block.low_rank_f32_f16"]).half()
-    fine["unet.mid_block.low_rank_f16_f32"] = tuned(base["unet.mid_block.low_rank_f16_f32"].float())
-    fine["text_encoder.low_rank_f32_bf16"] = (
+        fine_tune[name] = tuned(base[name])
+    fine_tune["unet.mid_block.low_rank_f32_f16"] = tuned(
+        base["unet.mid_block.low_rank_f32_f16"]
+    ).half()
+    fine_tune["unet.mid_block.low_rank_f16_f32"] = tuned(
+        base["unet.mid_block.low_rank_f16_f32"].float()
+    )
+    fine_tune["text_encoder.low_rank_f32_bf16"] = (
         base["text_encoder.low_rank_f32_bf16"] + 0.1 * normal(24, 1) @ normal(1, 40)
     ).bfloat16()
     added = base["text_encoder.low_rank_added_rows"]
-    fine["text_encoder.low_rank_added_rows"] = torch.cat([tuned(added, 1), normal(2, 32)])
-    fine["unet.conv_in.dense"] = base["unet.conv_in.dense"] + 1e-3 * normal(40)
-    fine["unet.conv_out.dense_bf16"] = base["unet.conv_out.dense_bf16"] + 0.1
-    fine["vae.dense_scalar"] = torch.tensor(1.0078125)
-    fine["raw_dtype_int"] = base["raw_dtype_int"] + 1
-    fine["raw_dtype_fp8"] = base["raw_dtype_fp8"].float().neg().to(torch.float8_e5m2)
-    fine["raw_dtype_bool"] = torch.tensor([True, True])
-    fine["raw_base_dtype"] = normal(4)
-    fine["raw_shape"] = normal(6, 4)
-    fine["raw_non_finite"] = torch.tensor([1.0, float("nan"), float("inf"), -0.0, 0.0])
-    fine["raw_signed_zero"] = torch.tensor([0.0, 1.0])
-    fine["raw_smaller"] = torch.zeros(100)
-    fine["raw_range"] = torch.cat([torch.tensor([-3e38]), base["raw_range"][1:]])
-    fine["constant_betas"] = base["constant_betas"].sqrt()
-    fine["raw_new"] = normal(3, 2)
-    fine["tied"] = tuned(base["tied"], 1).t()  # not contiguous
-    fine["tied_too"] = fine["tied"]
-    return base, fine
+    fine_tune["text_encoder.low_rank_added_rows"] = torch.cat([tuned(added, 1), normal(2, 32)])
+    fine_tune["unet.conv_in.dense"] = base["unet.conv_in.dense"] + 1e-3 * normal(40)
+    fine_tune["unet.conv_out.dense_bf16"] = base["unet.conv_out.dense_bf16"] + 0.1
+    fine_tune["vae.dense_scalar"] = torch.tensor(1.0078125)
+    fine_tune["raw_dtype_int"] = base["raw_dtype_int"] + 1
+    fine_tune["raw_dtype_fp8"] = base["raw_dtype_fp8"].float().neg().to(torch.float8_e5m2)
+    fine_tune["raw_dtype_bool"] = torch.tensor([True, True])
+    fine_tune["raw_base_dtype"] = normal(4)
+    fine_tune["raw_shape"] = normal(6, 4)
+    fine_tune["raw_non_finite"] = torch.tensor([1.0, float("nan"), float("inf"), -0.0, 0.0])
+    fine_tune["raw_signed_zero"] = torch.tensor([0.0, 1.0])
+    fine_tune["raw_smaller"] = torch.zeros(100)
+    fine_tune["raw_range"] = torch.cat([torch.tensor([-3e38]), base["raw_range"][1:]])
+    fine_tune["constant_betas"] = base["constant_betas"].sqrt()
+    fine_tune["raw_new"] = normal(3, 2)
+    fine_tune["tied"] = tuned(base["tied"], 1).t()  # not contiguous
+    fine_tune["tied_too"] = fine_tune["tied"]
+    return base, fine_tune
 
 
 def write_pair(folder: Path, base: Weights, tuned: Weights) -> Pair:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
-from dsvd_registry.encoding.asked import DEFAULT_TAUS
+from dsvd_registry.encoding.request import DEFAULT_TAUS
 from dsvd_registry.errors import (
     BaseMismatch,
     CheckpointError,

@@ -157,7 +157,7 @@ def test_a_base_that_was_added_with_all_its_weights(
 
 
 def as_once(files):
-    from dsvd_registry.checkpoint.sorting import Sorted
+    from dsvd_registry.checkpoint.folder_sorting import Sorted
 
     weights = {path: Path(path).stem for path in files if path.endswith(".safetensors")}
     return Sorted(weights, [path for path in files if path not in weights])

@@ -14,7 +14,7 @@ HEAVY = (
     "diffusers",
     "transformers",
     "alembic",
-    "dsvd_registry.encoding.building",
+    "dsvd_registry.encoding.container_builder",
 )
 PROGRAM = """
 import sys

@@ -27,7 +27,7 @@ with Registry.open(sys.argv[1]) as registry:
     tau = float(sys.argv[4]) if sys.argv[4:] else None
     added = registry.add(sys.argv[2], base="base", name=sys.argv[3], lossless=True, tau=tau)
 print(added.created, added.upgraded, added.ref)
-print("dsvd_registry.encoding.residual_of" in sys.modules, "torch" in sys.modules)
+print("dsvd_registry.encoding.residual" in sys.modules, "torch" in sys.modules)
 """
 
 

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
+from dsvd_registry.checkpoint.checkpoint import TensorInfo
 from dsvd_registry.checkpoint.layout import canonical_layout
-from dsvd_registry.checkpoint.model import TensorInfo
 from dsvd_registry.codec.scratch import Memory
 from dsvd_registry.container.writer import PayloadWriter
 from dsvd_registry.errors import InvalidArgument, ResultMismatch, StorageError
 from dsvd_registry.fs import new_file, new_folder
-from dsvd_registry.reconstruction.assembling import Run, file_bytes, nowhere
+from dsvd_registry.reconstruction.file_assembly import Run, file_bytes, nowhere
 
 from .planned import check_safetensors
 

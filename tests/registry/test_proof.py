@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dsvd_registry import Registry
-from dsvd_registry.encoding import building
+from dsvd_registry.encoding import container_builder
 from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
 from dsvd_registry.reconstruction import base_weights
 
@@ -207,8 +207,8 @@ def test_a_base_that_changes_after_it_was_encoded_against_is_found(
         flip_tensor(link, NAMES[0])
         return write_container(*arguments)
 
-    write_container = building.write_container
-    monkeypatch.setattr(building, "write_container", changed)
+    write_container = container_builder.write_container
+    monkeypatch.setattr(container_builder, "write_container", changed)
     with pytest.raises(BaseMismatch, match="damaged") as caught:
         linked.add(pair.tuned_file, base="sd15", name="again", tau=0.3)
     assert repr(NAMES[0]) in str(caught.value)

@@ -18,7 +18,7 @@ from dsvd_registry import Registry
 with Registry.open(sys.argv[1]) as registry:
     added = registry.add(sys.argv[2], base="sd15", name=sys.argv[3], tau=0.8)
 print(added.created, added.ref)
-print("dsvd_registry.encoding.building" in sys.modules, "torch" in sys.modules)
+print("dsvd_registry.encoding.container_builder" in sys.modules, "torch" in sys.modules)
 """
 
 

@@ -15,7 +15,7 @@ from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.hashing import sha256_file
 from dsvd_registry.registry.references import files_of_folders, needs
-from dsvd_registry.store import folder
+from dsvd_registry.store import registry_folder
 
 from . import mixed
 from .conftest import files_in, flip, object_path, replace_bytes
@@ -394,4 +394,4 @@ def test_needs_are_what_gc_keeps(there: Mixed) -> None:
         assert found.keys() == {entry.sha256 for entry in objects.all()}
         for need in found.values():
             assert need.size in (None, objects.path(need.sha256).stat().st_size)
-    assert folder.open(there.root).quarantine == there.root / "quarantine"
+    assert registry_folder.open(there.root).quarantine == there.root / "quarantine"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from dsvd_registry import Registry
 from dsvd_registry.container.reader import Container
 from dsvd_registry.progress import silent
-from dsvd_registry.reconstruction.materializing import Wish, write_result
+from dsvd_registry.reconstruction.write_result import ResultRequest, write_result
 
 from .conftest import (
     TAU,
@@ -264,7 +264,7 @@ def test_a_copied_container_gives_the_same_file_elsewhere(
                 container,
                 opened,
                 tmp_path / "there.safetensors",
-                Wish(),
+                ResultRequest(),
                 replace=False,
                 progress=silent,
             )

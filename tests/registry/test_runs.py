@@ -12,13 +12,13 @@ import torch
 from spec.readers import golden_digests, package_gives_files, valid_files
 
 from dsvd_registry import Registry
-from dsvd_registry.checkpoint.model import Copier, Memory
-from dsvd_registry.codec import exact
+from dsvd_registry.checkpoint.checkpoint import Copier, Memory
+from dsvd_registry.codec import exact_product
 from dsvd_registry.container.records import BaseTensor, View
 from dsvd_registry.errors import BaseMismatch
-from dsvd_registry.reconstruction import assembling
-from dsvd_registry.reconstruction.assembling import Run, assembled, nowhere
-from dsvd_registry.reconstruction.viewed_base import ViewedBase
+from dsvd_registry.reconstruction import file_assembly
+from dsvd_registry.reconstruction.base_view import ViewedBase
+from dsvd_registry.reconstruction.file_assembly import Run, assembled, nowhere
 
 from .conftest import ROOT, Pair, bits, write_safetensors
 
@@ -28,10 +28,10 @@ VALID = json.loads((VECTORS / "vectors.json").read_text())["valid"]
 
 def cut_into(monkeypatch: pytest.MonkeyPatch, elements: int, buffer: int, at_once: int) -> None:
     """Runs of so many elements; memory of so many bytes for a run, and for all under way."""
-    monkeypatch.setattr(exact, "TILE_ELEMENTS", elements)
-    monkeypatch.setattr(assembling, "LEAST_BYTES", buffer)
-    monkeypatch.setattr(assembling, "MOST_BYTES", 2 * buffer)
-    monkeypatch.setattr(assembling, "BYTES_AT_ONCE", at_once)
+    monkeypatch.setattr(exact_product, "TILE_ELEMENTS", elements)
+    monkeypatch.setattr(file_assembly, "LEAST_BYTES", buffer)
+    monkeypatch.setattr(file_assembly, "MOST_BYTES", 2 * buffer)
+    monkeypatch.setattr(file_assembly, "BYTES_AT_ONCE", at_once)
 
 
 @pytest.mark.parametrize("elements", [1, 2, 5, 1000])

@@ -12,7 +12,7 @@ import torch
 
 from dsvd_registry import Registry
 from dsvd_registry.checkpoint import Checkpoint, open_checkpoint
-from dsvd_registry.checkpoint.model import Copier, Memory
+from dsvd_registry.checkpoint.checkpoint import Copier, Memory
 from dsvd_registry.container.records import BaseTensor
 from dsvd_registry.layouts import View
 from dsvd_registry.reconstruction.base_weights import BaseWeights, UnprovenBase
@@ -95,9 +95,9 @@ class Both:
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[Both]:
-    base, fine = made()
+    base, fine_tune = made()
     base_file = write_safetensors(base, tmp_path / "base.safetensors")
-    fine_file = write_safetensors(fine, tmp_path / "fine.safetensors")
+    fine_file = write_safetensors(fine_tune, tmp_path / "fine.safetensors")
     with Registry.init(tmp_path / "registry") as registry:
         registry.add_base("base", base_file)
         version = registry.add(fine_file, base="base").version
@@ -124,7 +124,7 @@ def made() -> tuple[Weights, Weights]:
         "large": normal(512, 512),
     }
     fused = torch.cat([base["q"], base["k"]])
-    fine = {
+    fine_tune = {
         "plain": base["plain"] + 0.01 * normal(40, 30),
         "half": (base["half"].float() + 0.1 * normal(40, 30)).bfloat16(),
         "fused": fused + 0.02 * normal(16, 12),
@@ -133,38 +133,38 @@ def made() -> tuple[Weights, Weights]:
         "odd": torch.cat([base["odd"][:15] + 1, torch.tensor([float("nan")])]),
         "large": base["large"] + 0.01 * normal(512, 512),
     }
-    return base, fine
+    return base, fine_tune
 
 
-def distance(fine: torch.Tensor, base: torch.Tensor) -> float:
-    return float((fine.double() - base.double()).norm() / base.double().norm())
+def distance(fine_tune: torch.Tensor, base: torch.Tensor) -> float:
+    return float((fine_tune.double() - base.double()).norm() / base.double().norm())
 
 
 def test_the_change_of_what_is_taken_whole(both: Both) -> None:
-    base, fine = made()
+    base, fine_tune = made()
     for name in ("plain", "half"):
-        expected = distance(fine[name], base[name])
+        expected = distance(fine_tune[name], base[name])
         assert both.change(name, both.against(name)) == pytest.approx(expected, rel=1e-9)
-    odd = distance(fine["odd"][:15], base["odd"][:15])  # without the NaN
+    odd = distance(fine_tune["odd"][:15], base["odd"][:15])  # without the NaN
     assert both.change("odd", both.against("odd")) == pytest.approx(odd, rel=1e-9)
-    longer = distance(fine["longer"][:40], base["plain"])  # rows that the base has
+    longer = distance(fine_tune["longer"][:40], base["plain"])  # rows that the base has
     assert both.change("longer", both.against("plain")) == pytest.approx(longer, rel=1e-9)
 
 
 def test_the_change_through_a_view(both: Both) -> None:
-    base, fine = made()
+    base, fine_tune = made()
     joined = both.against("q", "k", view=View("concatenate"))
-    expected = distance(fine["fused"], torch.cat([base["q"], base["k"]]))
+    expected = distance(fine_tune["fused"], torch.cat([base["q"], base["k"]]))
     assert both.change("fused", joined) == pytest.approx(expected, rel=1e-9)
     turned = both.against("tall", view=View("transpose"))
-    expected = distance(fine["wide"], base["tall"].t())
+    expected = distance(fine_tune["wide"], base["tall"].t())
     assert both.change("wide", turned) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_sample_tells_the_change_of_the_whole(both: Both) -> None:
-    base, fine = made()
+    base, fine_tune = made()
     change = both.change("large", both.against("large"))
-    assert change == pytest.approx(distance(fine["large"], base["large"]), rel=0.05)
+    assert change == pytest.approx(distance(fine_tune["large"], base["large"]), rel=0.05)
 
 
 def test_no_more_is_read_of_the_base(both: Both) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsvd_registry.errors import ContainerError
-from dsvd_registry.residual.groups import TILE
+from dsvd_registry.residual.exponent_groups import TILE
 from dsvd_registry.residual.ordered import FORMATS, Bits
 from dsvd_registry.residual.run import ELEMENTS, decode_run, most_bytes
 

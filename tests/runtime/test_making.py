@@ -12,7 +12,7 @@ from dsvd_registry import Registry
 from dsvd_registry.container.records import BaseTensor, DenseRecord, LowRankRecord, SameRecord
 from dsvd_registry.layouts import View
 from dsvd_registry.runtime.content import composed, content_of
-from dsvd_registry.runtime.making import Maker
+from dsvd_registry.runtime.make_tensors import Maker
 
 from .conftest import DEVICES
 from .studio import same

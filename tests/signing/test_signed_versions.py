@@ -14,7 +14,7 @@ from dsvd_registry import Registry, canonical
 from dsvd_registry.errors import Conflict, InvalidArgument, NotFound, RegistryError, SignatureError
 from dsvd_registry.signing import Signature
 from dsvd_registry.signing.keys import PrivateKey, read_private_key
-from dsvd_registry.store import ObjectStore, folder
+from dsvd_registry.store import ObjectStore, registry_folder
 
 from .conftest import PASSPHRASE
 
@@ -44,7 +44,7 @@ def signature_object(registry: Registry, ref: str = ONE) -> Path:
 
 def plant(registry: Registry, ref: str, signature: Signature, signer: str | None = None) -> None:
     """Put a signature on a version without a look at it, as who can write to the registry could."""
-    stored = ObjectStore(folder.open(registry.folder)).put(signature.encode())
+    stored = ObjectStore(registry_folder.open(registry.folder)).put(signature.encode())
     version = registry.version(ref)
     registry.repository.catalog.add_signature(
         version.model,

@@ -15,8 +15,8 @@ from dsvd_registry.container.reader import Container
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.base_weights import BaseWeights
 from dsvd_registry.reconstruction.kept_files import kept_chunks, kept_files
-from dsvd_registry.reconstruction.materializing import Wish, write_result
 from dsvd_registry.reconstruction.reconstruction import Reconstruction
+from dsvd_registry.reconstruction.write_result import ResultRequest, write_result
 from dsvd_registry.registry.fingerprint import fingerprint_checkpoint
 
 SPEC = Path(__file__).parents[2] / "spec"
@@ -59,7 +59,7 @@ def package_writes(file: Path, base: Path, output: Path, tau: float | None = Non
     """As `dsvd materialize` does, with the payload's digest compared as `dsvd verify` does."""
     with base_weights(base) as weights, Container(file) as container:
         container.check_payload()
-        write_result(container, weights, output, Wish(tau), replace=False, progress=silent)
+        write_result(container, weights, output, ResultRequest(tau), replace=False, progress=silent)
 
 
 def package_gives_files(file: Path, base: Path, tau: float) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from dsvd_registry.container.reader import Container
 from dsvd_registry.hashing import sha256_file
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.lossless import Lossless
-from dsvd_registry.reconstruction.materializing import Wish, write_result
+from dsvd_registry.reconstruction.write_result import ResultRequest, write_result
 from dsvd_registry.residual.reader import Residual
 
 from .readers import SPEC, _load, base_weights, decoder, files_in
@@ -25,7 +25,7 @@ def package_writes_source(container: Path, base: Path, residual: Path, output: P
         Container(container) as opened,
         Residual(residual) as lacking,
     ):
-        wish = Wish(lossless=Lossless(lacking, sha256_file(container)))
+        wish = ResultRequest(lossless=Lossless(lacking, sha256_file(container)))
         write_result(opened, weights, output, wish, replace=False, progress=silent)
 
 

@@ -17,8 +17,8 @@ from dsvd_registry.checkpoint.dtypes import BITS
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.hashing import sha256
-from dsvd_registry.residual.groups import Group as OwnGroup
-from dsvd_registry.residual.groups import pack_groups
+from dsvd_registry.residual.exponent_groups import Group as OwnGroup
+from dsvd_registry.residual.exponent_groups import pack_groups
 from dsvd_registry.residual.ordered import FORMATS, Bits
 from dsvd_registry.residual.records import ResidualTensor
 from dsvd_registry.residual.run import ELEMENTS, decode_run, encode_run

@@ -15,7 +15,7 @@ import pytest
 
 from dsvd_registry import canonical
 from dsvd_registry.checkpoint.dtypes import BITS, DELTA_DTYPES
-from dsvd_registry.checkpoint.listing import (
+from dsvd_registry.checkpoint.folder_listing import (
     check_paths,
     listing_bytes,
     listing_digest,

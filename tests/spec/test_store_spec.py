@@ -24,13 +24,21 @@ from safetensors.torch import save_file
 
 from dsvd_registry import Registry
 from dsvd_registry.catalog import rebuild, replay
-from dsvd_registry.catalog.faults import BUSY_SECONDS
-from dsvd_registry.checkpoint import listing
+from dsvd_registry.catalog.errors import BUSY_SECONDS
+from dsvd_registry.checkpoint import folder_listing
 from dsvd_registry.errors import RegistryError
 from dsvd_registry.hashing import sha256
 from dsvd_registry.reconstruction.base_weights import Manifest
 from dsvd_registry.signing import signature, statement
-from dsvd_registry.store import EventLog, canonical, events, fields, folder, log, names
+from dsvd_registry.store import (
+    EventLog,
+    event_fields,
+    event_json,
+    event_log,
+    events,
+    names,
+    registry_folder,
+)
 
 from .readers import SPEC
 from .recording import install_hook, recording
@@ -39,19 +47,19 @@ from .test_spec_examples import number, words
 ROOT = SPEC.parent
 TEXT = (SPEC / "dsvd-store-v1.md").read_text()
 RULES = {
-    "sequence": fields.Sequence,
-    "number": fields.Number,
-    "size": fields.Size,
-    "time": fields.Time,
-    "digest": fields.Digest,
-    "name": fields.Name,
-    "alias": fields.Alias,
-    "word": fields.Word,
-    "format": fields.BaseFormat,
-    "text": fields.Text,
-    "link": fields.Link,
-    "settings": fields.Settings,
-    "summary": fields.Summary,
+    "sequence": event_fields.Sequence,
+    "number": event_fields.Number,
+    "size": event_fields.Size,
+    "time": event_fields.Time,
+    "digest": event_fields.Digest,
+    "name": event_fields.Name,
+    "alias": event_fields.Alias,
+    "word": event_fields.Word,
+    "format": event_fields.BaseFormat,
+    "text": event_fields.Text,
+    "link": event_fields.Link,
+    "settings": event_fields.EncodeRequest,
+    "summary": event_fields.Summary,
 }
 
 
@@ -93,7 +101,7 @@ def test_rules() -> None:
         assert words(taken) and words(refused)
         assert [check.holds(json.loads(one)) for one in words(taken)] == [True] * len(words(taken))
         assert not any(check.holds(json.loads(one)) for one in words(refused)), rule
-    assert tuple(map(json.loads, words(told["format"][0]))) == fields.BASE_FORMATS
+    assert tuple(map(json.loads, words(told["format"][0]))) == event_fields.BASE_FORMATS
     for device in names._WINDOWS_DEVICES:
         assert re.fullmatch(r"con|prn|aux|nul|(com|lpt)\d", device)
 
@@ -102,30 +110,30 @@ def test_limits() -> None:
     told = {row[0]: number(row[1].split()[0]) for row in rows("Limits")}
     long = "a" * told["a name"]
     assert names.check_name("model", long) == long
-    assert get_args(fields.Word)[1].holds("a" * told.pop("a word"))
-    assert not get_args(fields.Name)[1].holds(long + "a") and told.pop("a name")
-    assert signature.MAX_BYTES == canonical.LIMIT
+    assert get_args(event_fields.Word)[1].holds("a" * told.pop("a word"))
+    assert not get_args(event_fields.Name)[1].holds(long + "a") and told.pop("a name")
+    assert signature.MAX_BYTES == event_json.LIMIT
     assert told == {
-        "events; sequence": fields.MAX_SEQUENCE,
-        "versions of a model; number": fields.MAX_NUMBER,
-        "events in one folder": log.SHARD,
-        "`registry.json`, an event, a manifest, a signature": canonical.LIMIT,
-        "a text": fields.MAX_TEXT,
-        "fields of a summary": fields.MAX_SUMMARY,
-        "files of a folder that is a base": listing.MAX_FILES,
-        "a path in a listing": listing.MAX_PATH_BYTES,
+        "events; sequence": event_fields.MAX_SEQUENCE,
+        "versions of a model; number": event_fields.MAX_NUMBER,
+        "events in one folder": event_log.SHARD,
+        "`registry.json`, an event, a manifest, a signature": event_json.LIMIT,
+        "a text": event_fields.MAX_TEXT,
+        "fields of a summary": event_fields.MAX_SUMMARY,
+        "files of a folder that is a base": folder_listing.MAX_FILES,
+        "a path in a listing": folder_listing.MAX_PATH_BYTES,
         "waiting for the write lock": BUSY_SECONDS,
     }
 
 
 def test_registry_json(tmp_path: Path) -> None:
     example = block("Layout")
-    folder.create(tmp_path / "made")
+    registry_folder.create(tmp_path / "made")
     assert (tmp_path / "made/registry.json").read_text() == example
     other = example.replace('"version":1', '"version":2')
     (tmp_path / "made/registry.json").write_text(other)
     with pytest.raises(RegistryError, match="registry format 2"):
-        folder.open(tmp_path / "made")
+        registry_folder.open(tmp_path / "made")
 
 
 def test_manifest() -> None:
@@ -154,7 +162,7 @@ def test_signature() -> None:
 def test_example_of_events(tmp_path: Path) -> None:
     """The log is read as it stands, and a catalog is made of it."""
     lines = block("Example").splitlines()
-    place = folder.create(tmp_path / "registry")
+    place = registry_folder.create(tmp_path / "registry")
     for name, line in zip(lines[::2], lines[1::2], strict=True):
         assert sha256(line.encode()) in name
         path = place.root / name

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dsvd_registry.store import RegistryFolder, folder
+from dsvd_registry.store import RegistryFolder, registry_folder
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> RegistryFolder:
-    return folder.create(tmp_path / "registry")
+    return registry_folder.create(tmp_path / "registry")

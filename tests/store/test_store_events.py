@@ -26,7 +26,7 @@ from dsvd_registry.store import (
     TagRemoved,
     VersionAdded,
     VersionRemoved,
-    canonical,
+    event_json,
     events,
 )
 
@@ -150,7 +150,7 @@ def test_bad_fields_are_refused(field: str, value: object) -> None:
         dataclasses.replace(version_added(), **{field: value})
     fields = {**dataclasses.asdict(version_added()), "event": "version-added", field: value}
     try:
-        data = canonical.dump(fields)
+        data = event_json.dump(fields)
     except InvalidArgument:
         return
     with pytest.raises(RegistryError):
@@ -167,8 +167,8 @@ def test_bad_base_fields() -> None:
 
 def test_what_a_newer_version_wrote() -> None:
     for data in (
-        canonical.dump({"event": "version-frozen", "sequence": 1, "time": TIME}),
-        canonical.dump(
+        event_json.dump({"event": "version-frozen", "sequence": 1, "time": TIME}),
+        event_json.dump(
             {"event": "base-removed", "name": "x", "sequence": 1, "time": TIME, "why": "?"}
         ),
     ):
@@ -187,7 +187,7 @@ def test_what_is_no_event(data: bytes) -> None:
 
 def test_a_missing_field() -> None:
     with pytest.raises(RegistryError, match="lacks the field 'name'"):
-        events.decode(canonical.dump({"event": "base-removed", "sequence": 1, "time": TIME}), "it")
+        events.decode(event_json.dump({"event": "base-removed", "sequence": 1, "time": TIME}), "it")
 
 
 @pytest.fixture

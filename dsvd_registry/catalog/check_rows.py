@@ -1,0 +1,65 @@
+"""The catalog compared with its event log: every row that the events make, and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+from . import replay
+from .database import Connection
+from .errors import DamagedCatalogError
+from .ledger import Ledger
+
+
+def check_rows(ledger: Ledger) -> int:
+    """Replay the whole log in memory and compare the tables; gives the number of events read.
+
+    Raises `RegistryError` for a damaged log, one that lacks what the tables show, and
+    `DamagedCatalogError` for a damaged database and for other rows than the events make.
+    """
+    database, events = ledger.database, 0
+    with database.reading() as connection, _empty(connection) as scratch:
+        database.check(connection)
+        ledger.check_shown(connection)
+        (shown,) = connection.execute("SELECT position FROM log_position").fetchone()
+        for event in ledger.log.after(0):
+            if event.sequence <= shown:  # others may go on writing
+                replay.apply(scratch, event)
+            events += 1
+        unlike = [
+            table for table in replay.TABLES if _rows(connection, table) != _rows(scratch, table)
+        ]
+    if unlike:
+        raise DamagedCatalogError(
+            f"{database.where} is damaged: {', '.join(sorted(unlike))} "
+            "are not what the event log makes of them"
+        )
+    return events
+
+
+def _rows(connection: Connection, table: str) -> set[str]:
+    # As text: 1 and 1.0 are not the same row.
+    return {repr(tuple(row)) for row in connection.execute(f"SELECT * FROM {table}")}
+
+
+@contextlib.contextmanager
+def _empty(connection: Connection) -> Iterator[Connection]:
+    """The same tables in memory, without rows."""
+    if not isinstance(connection, sqlite3.Connection):
+        from sqlalchemy import create_engine
+
+        from .engine import EngineConnection
+        from .schema import Table
+
+        with create_engine("sqlite://").begin() as made:
+            Table.metadata.create_all(made)
+            yield EngineConnection(made)
+        return
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+        # As they are: making them by alembic would take longer than all else here.
+        for (statement,) in connection.execute(
+            "SELECT sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        ):
+            scratch.execute(statement)
+        yield scratch

@@ -1,0 +1,160 @@
+"""The files of a folder sorted: the model's weights, what belongs to it besides, and what does not.
+
+Weights are the model's where `model_index.json` names the folder that they are in, or where they lie
+beside the model's own `config.json`. Other weights, exports and the states of trainings are extras.
+What the folder says of itself is held against what is there: a part that is missing is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .checkpoint import shown
+from .sub_models import (
+    CONFIGURATION,
+    OTHER_CONFIGURATIONS,
+    Plan,
+    SubModel,
+    is_of_training,
+    plan_of,
+    read_object,
+)
+from .weight_files import INCOMPLETE, TENSORS, choose, is_index
+
+_OTHER_WEIGHTS = re.compile(
+    r".*(\.(bin|ckpt|pt|pth|onnx|onnx_data|onnx\.data|msgpack|h5|pb|gguf|ot|tflite|engine|pdparams)"
+    r"|\.bin(\..+)?\.index(\..+)?\.json)",
+    re.IGNORECASE,
+)
+_UNFINISHED = ".incomplete"
+
+OTHER_FORM = "weights in another form than safetensors"
+OF_TRAINING = "the state of a training"
+UNFINISHED = "a download that was not finished"
+NO_SUB_MODEL = "weights of no sub-model that the folder names"
+OTHER_FOLDER = "a folder with weights of no sub-model that is named"
+
+
+@dataclass
+class Sorted:
+    """`weights`: the paths of files of tensors, each with the name of the set that it is of.
+
+    `extras`: those that are none of the model's, each with what is to be said of it: a path, which
+    may be of a folder of many, and why. `promised`: the tensors that an index says a file has.
+    """
+
+    weights: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    extras: dict[str, tuple[str, str]] = field(default_factory=dict)
+    promised: dict[str, list[str]] = field(default_factory=dict)
+
+
+def sort_files(files: Mapping[str, Path]) -> Sorted:
+    """By what the folder says of itself. Raises `CheckpointError` where a part of it is missing."""
+    folders: dict[str, list[str]] = {}
+    for path in files:
+        folder, name = _split(path)
+        folders.setdefault(folder, []).append(name)
+    plan = plan_of(files, folders)
+    found = Sorted()
+    for sub_model in dict.fromkeys(plan.sub_models):
+        _take_weights(sub_model, folders.get(sub_model.folder, ()), files, found)
+    _take_rest(files, plan, found)
+    return found
+
+
+def _take_weights(
+    sub_model: SubModel, names: Collection[str], files: Mapping[str, Path], found: Sorted
+) -> None:
+    start = f"{sub_model.folder}/" if sub_model.folder else ""
+    candidates = [name for name in names if not is_of_training(name)]
+    try:
+        chosen = choose(
+            candidates, sub_model.stems, lambda name: read_object(name, files[start + name])
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{start}{error}", error.hint) from error
+    if sub_model.is_needed and not chosen.weights:
+        _check_none_are_missing(sub_model, names)
+    found.weights |= {start + name: own for name, own in chosen.weights.items()}
+    found.promised |= {start + name: tensors for name, tensors in chosen.promised.items()}
+    found.extras |= {start + name: (start + name, why) for name, why in chosen.left.items()}
+
+
+def _check_none_are_missing(sub_model: SubModel, names: Collection[str]) -> None:
+    """Raises `CheckpointError` unless the folder is of something that has no weights."""
+    folder = sub_model.folder or "the folder"
+    for name in sorted(names):
+        if name.endswith(_UNFINISHED):
+            raise CheckpointError(
+                f"{folder} has no weights, but {shown(name)}: {UNFINISHED}", INCOMPLETE
+            )
+        if _OTHER_WEIGHTS.fullmatch(name) and not is_of_training(name):
+            raise _in_another_form(sub_model.folder, name)
+    if CONFIGURATION in names or not any(name in names for name in OTHER_CONFIGURATIONS):
+        raise CheckpointError(
+            f"{folder} has no weights: no {sub_model.stems[0]}{TENSORS}, and no index of shards",
+            INCOMPLETE,
+        )
+
+
+def _take_rest(files: Mapping[str, Path], plan: Plan, found: Sorted) -> None:
+    inside = {sub_model.folder for sub_model in plan.sub_models}
+    foreign = set()
+    if plan.own is not None:
+        tops = {_top(path) for path in files if _reason(_split(path)[1], is_beside=False)}
+        foreign = tops.difference(plan.own, {""})
+    for path in files:
+        folder, name = _split(path)
+        if path in found.weights or path in found.extras:
+            continue
+        reason = _reason(name, is_beside=folder in inside)
+        if _top(path) in foreign:
+            found.extras[path] = _top(path), OTHER_FOLDER
+        elif reason is None or _top(path) in plan.whole:
+            found.others.append(path)
+        elif plan.own is None and folder not in inside and reason == NO_SUB_MODEL:
+            raise _in_another_form(folder, name)
+        else:
+            found.extras[path] = path, reason
+
+
+def _reason(name: str, *, is_beside: bool) -> str | None:
+    """Why a file is none of the model's; None if it is. `is_beside`: in a folder of its weights."""
+    if is_of_training(name):
+        return OF_TRAINING
+    if name.endswith(_UNFINISHED):
+        return UNFINISHED
+    if _OTHER_WEIGHTS.fullmatch(name):
+        return OTHER_FORM if is_beside else NO_SUB_MODEL
+    if (name.endswith(TENSORS) or is_index(name)) and not is_beside:
+        return NO_SUB_MODEL
+    return None
+
+
+def is_in_another_form(path: str) -> bool:
+    """Whether a file has weights that are not read here."""
+    return _OTHER_WEIGHTS.fullmatch(path) is not None
+
+
+def _in_another_form(folder: str, name: str) -> CheckpointError:
+    where = folder or "the folder"
+    path = f"{folder}/{name}" if folder else name
+    return CheckpointError(
+        f"{path} has weights, and {where} no safetensors file",
+        "Save the model again with `safe_serialization=True`.",
+    )
+
+
+def _split(path: str) -> tuple[str, str]:
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+def _top(path: str) -> str:
+    """The folder at the top that a file is in, "" for none."""
+    return path.partition("/")[0] if "/" in path else ""

@@ -1,0 +1,28 @@
+"""The base that was found for a checkpoint, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+
+from ..registry import BaseMatch
+from . import number_format
+from .tables import print_line
+
+
+def print_match(match: BaseMatch) -> None:
+    """Say which base it is, and by what."""
+    best = match.best
+    changed = "" if best.change is None else f", changed by {number_format.relative(best.change)}"
+    print_line(
+        f"its base is {best.name}: {math.floor(100 * best.matched)} % of its tensors{changed}"
+        f"{' in a sample' if changed else ''}; {how_sure(match)}"
+    )
+
+
+def how_sure(match: BaseMatch) -> str:
+    """How far the next base is: "no other fits", "3.1 times as much from sd14"."""
+    if match.rival is None:
+        return "no other base fits"
+    if match.best.change == 0:
+        return f"not so from {match.rival}"
+    return f"{match.margin:.1f} times as much from {match.rival}"

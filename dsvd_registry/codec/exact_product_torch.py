@@ -1,0 +1,121 @@
+"""The exact product of exact_product.py by torch: on any device, and where torch's tensors are at hand."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from . import exact_product
+from .components import Components, Elements, balanced, fit_fp32
+from .exact_product import known_factors, row_tiles
+from .products import product
+from .torch_settings import ieee_products, one_thread_each
+from .torch_tensors import round_to
+
+CPU = torch.device("cpu")
+
+
+class DeltaProduct:
+    """sum over components of 2^e a b^T as an exact matrix (m, n), a run of rows at a time.
+
+    `path` is the floating-point type in which the product is exact: float32 where the bound
+    allows (and `device` has been seen to multiply exactly), float64 otherwise. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        components: Components,
+        device: torch.device | str = CPU,
+        path: torch.dtype | None = None,
+    ) -> None:
+        device = torch.device(device)
+        self.path = path or fastest_exact_path(components, device)
+        self.columns = components.b.shape[1]
+        with ieee_arithmetic(device):
+            sides = balanced(components, np.float32 if self.path == torch.float32 else np.float64)
+            self._a, self._b = (torch.from_numpy(side).to(device) for side in sides)
+
+    @property
+    def rows(self) -> int:
+        return self._a.shape[1]
+
+    def tile(self, first: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows first..end-1, (end - first, n), dtype `path`, in `out` if given; zero is always +0.0."""
+        sums = _multiply(self._a[:, first:end].T, self._b, out)
+        # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
+        return sums.add_(0.0)
+
+
+def apply_delta(
+    base: torch.Tensor, delta: DeltaProduct, dtype: torch.dtype, out: torch.Tensor
+) -> None:
+    """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n).
+
+    They may not share memory.
+    """
+    with ieee_arithmetic(base.device):
+        for first, end in row_tiles(delta.rows, delta.columns):
+            out[first:end] = add_tile(base[first:end], delta.tile(first, end), dtype)
+
+
+def add_tile(base: torch.Tensor, tile: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """round(base + tile) for rows of the base and the product's tile of the same rows.
+
+    Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
+    """
+    return round_to(base.to(tile.dtype) + tile, dtype)
+
+
+def apply_dense(
+    base: torch.Tensor, values: npt.NDArray[np.int32], exponent: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """round(base + values * 2^exponent), of the shape of `base`; `values` int32, flat."""
+    path = torch.float32 if Elements(values, exponent).fit_fp32() else torch.float64
+    with ieee_arithmetic(base.device):
+        total = torch.from_numpy(values).to(base.device, path).mul_(2.0**exponent)
+        return round_to(total.reshape(base.shape).add_(base), dtype)
+
+
+def fastest_exact_path(components: Components, device: torch.device) -> torch.dtype:
+    """float32 where it is proved exact_product, else float64. The choice never changes a bit."""
+    is_proved = fit_fp32(components) and multiplies_exactly(device)
+    return torch.float32 if is_proved else torch.float64
+
+
+def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """The product of two matrices, in `out` if that is given."""
+    return product(a, b, out) if a.device.type == "cpu" else torch.mm(a, b, out=out)
+
+
+@functools.cache
+def multiplies_exactly(device: torch.device) -> bool:
+    """Whether fp32 products here are IEEE products: one known integer product is tried, once."""
+    a, b = map(torch.from_numpy, known_factors())
+    with ieee_arithmetic(device):
+        found = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))
+    return torch.equal(found.cpu().to(torch.int64), a @ b)
+
+
+@contextlib.contextmanager
+def ieee_arithmetic(device: torch.device) -> Iterator[None]:
+    """Autocast off, matmul precision IEEE, subnormal numbers kept; the caller's choices come back."""
+    on_cpu = device.type == "cpu"
+    # torch's own threads keep the flushing that they were started with, out of our reach.
+    with (
+        _on_cpu() if on_cpu else contextlib.nullcontext(),
+        ieee_products,
+        torch.autocast(device.type, enabled=False),
+        torch.no_grad(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _on_cpu() -> Iterator[None]:
+    with one_thread_each, exact_product.ieee_arithmetic():
+        yield

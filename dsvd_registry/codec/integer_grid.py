@@ -1,0 +1,141 @@
+"""Real factors onto an integer grid.
+
+Steps p = q = 2^(e/2), each e where one more bit of the component buys the same fall of the squared
+error as in any other: reverse water-filling. Where the grid is fine that is 2^e = 12 D / s, at which
+each coefficient adds the distortion D; weak components get coarse steps, and compress to few bits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from .components import Components
+from .exactness import EXACT_FP64, MAX_EXPONENT, MAX_MAGNITUDE, MIN_EXPONENT, magnitude_bound
+from .rate_distortion import BITS_PER_NAT, bits_and_error
+
+COARSER = 3  # steps of e tried beyond the fine grid's, and one finer
+
+
+class OutsideGrid(Exception):
+    """The delta cannot be written within the limits of the grid."""
+
+
+Sizes = tuple[int | torch.Tensor, int | torch.Tensor]  # m and n, of all or of each component
+
+
+def component_costs(
+    strengths: torch.Tensor, shape: Sizes, exponents: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared error and bits of components s u v^T, u and v spread evenly, with steps 2^(e/2).
+
+    `strengths` s: float64; `exponents` e: broadcast against it; results of their common shape.
+    """
+    scaled = torch.log2(strengths) - exponents
+    squares = torch.exp2(exponents)
+    sides = []
+    for size in shape:
+        log_size = torch.log2(size) if isinstance(size, torch.Tensor) else math.log2(size)
+        bits, error = bits_and_error((scaled - log_size) / 2)
+        sides.append((size * bits, size * error * squares))
+    (bits_a, rows), (bits_b, columns) = sides
+    return strengths * (rows + columns) + rows * columns, bits_a + bits_b
+
+
+def best_exponents(
+    strengths: torch.Tensor, shape: Sizes, distortion: float | torch.Tensor
+) -> torch.Tensor:
+    """The e of each component, float64, that costs least where a bit is worth 2 ln 2 D.
+
+    `distortion` D: one, or some that are broadcast against `strengths`.
+    """
+    finest = torch.round(torch.log2(12 * distortion / strengths)) - 1
+    steps = torch.arange(COARSER + 2, dtype=torch.float64, device="cpu")
+    tried = finest + steps.reshape(-1, *[1] * finest.ndim)
+    errors, bits = component_costs(strengths, shape, tried)
+    return finest + torch.argmin(errors + BITS_PER_NAT * distortion * bits, dim=0)
+
+
+def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Components:
+    """Integers of balanced factors `a` (r, m) and `b` (r, n) at `distortion` > 0.
+
+    Both float64, or float32 if nothing that counts is below a float32's spacing.
+
+    A component whose integers would all be zero gets the largest step at which they are not.
+    Raises `OutsideGrid`.
+    """
+    strengths = component_strengths(a, b)
+    wanted = best_exponents(strengths, (a.shape[1], b.shape[1]), distortion)
+    # round(x / p) is not zero where x > p / 2; the margin keeps ties and rounding away.
+    peaks = torch.minimum(_peaks(a), _peaks(b))
+    largest = torch.floor(2 * torch.log2(1.999 * peaks))
+    exponents = torch.minimum(wanted, largest).clamp(MIN_EXPONENT, MAX_EXPONENT)
+    steps = torch.exp2(exponents / 2)[:, None]
+    integers = [(factor / steps.to(factor.dtype)).round_() for factor in (a, b)]
+    maxima = [_peaks(factor) for factor in integers]
+    tops = exponents + sum(torch.frexp(largest).exponent for largest in maxima)
+    if (
+        any((m < 1).any() or (m > MAX_MAGNITUDE).any() for m in maxima)
+        or (tops > MAX_EXPONENT).any()
+    ):
+        raise OutsideGrid
+    one, two = (factor.to(torch.int32).numpy() for factor in integers)
+    components = Components(one, two, exponents.to(torch.int64).numpy())
+    tops_a, tops_b = (m.to(torch.int64).tolist() for m in maxima)
+    if magnitude_bound(components.exponents.tolist(), tops_a, tops_b) >= EXACT_FP64:
+        raise OutsideGrid
+    return components
+
+
+def grid_error(a: torch.Tensor, b: torch.Tensor, components: Components) -> float:
+    """About the squared Frobenius distance of the components from a^T b.
+
+    As if the errors of one factor were at right angles to each other, as those of rounding nearly
+    are: no matrix is built.
+    """
+    steps = torch.from_numpy(np.exp2(components.exponents / 2))[:, None]
+    true = [square_norms(side) for side in (a, b)]
+    off = [
+        square_norms(side - torch.from_numpy(integers) * steps.to(side.dtype))
+        for side, integers in zip((a, b), (components.a, components.b), strict=True)
+    ]
+    return float((true[0] * off[1] + off[0] * true[1] + off[0] * off[1]).sum())
+
+
+def component_strengths(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """|a_c| |b_c| of each component, float64 (r,)."""
+    return torch.sqrt(square_norms(a) * square_norms(b))
+
+
+def square_norms(factor: torch.Tensor) -> torch.Tensor:
+    """The sum of squares of each row, float64 (r,)."""
+    return torch.square(torch.linalg.vector_norm(factor, dim=1).to(torch.float64))
+
+
+def _peaks(factor: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each row, float64 (r,)."""
+    least, largest = torch.aminmax(factor, dim=1)
+    return torch.maximum(largest, -least).to(torch.float64)
+
+
+def element_grid(delta: torch.Tensor, error: float) -> tuple[np.ndarray, int]:
+    """Integers (flat int32) and exponent of `delta` to a Frobenius error of at most `error`.
+
+    Raises `OutsideGrid`.
+    """
+    flat = delta.reshape(-1).to(torch.float64)
+    exponent = math.floor(math.log2(error * math.sqrt(12 / flat.numel()))) + 2
+    # A step at which the largest element is still seen; never all zero.
+    exponent = min(exponent, math.floor(math.log2(float(flat.abs().max()))))
+    while exponent >= MIN_EXPONENT:
+        integers = torch.round(flat * 2.0**-exponent)
+        maximum = float(integers.abs().max())
+        off = float(torch.linalg.vector_norm(flat - integers * 2.0**exponent))
+        if maximum > MAX_MAGNITUDE or exponent + math.log2(maximum) + 1 > MAX_EXPONENT:
+            break
+        if off <= error:
+            return integers.to(torch.int32).numpy(), exponent
+        exponent -= 1
+    raise OutsideGrid

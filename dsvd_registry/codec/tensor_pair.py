@@ -1,0 +1,106 @@
+"""The two sides of a tensor and their difference, made a tile at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .exact_product import row_tiles
+from .rank import mean_square_ulp
+from .torch_tensors import empty, round_to, same_bits
+
+BLOCK = 1 << 17  # elements looked at one after the other
+RUN = 1 << 10  # elements summed in float32 at a time; the sums of runs in float64
+# Magnitudes whose squares, and sums of products, stay well inside float32.
+TAME = (2.0**-40, 2.0**40)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A tensor's two sides as (m, n) matrices, and their difference.
+
+    `delta`: float32, rounded once, where its numbers are neither tiny nor huge; otherwise float64
+    and exact. `base_norm`, `norm`: Frobenius norms of the base and of the delta. `noise_variance`:
+    of the rounding of the sides that are of half precision, per element, both together.
+    """
+
+    base: torch.Tensor
+    source: torch.Tensor
+    delta: torch.Tensor
+    base_norm: float
+    norm: float
+    noise_variance: float
+
+    def tiles(self) -> Iterator[tuple[int, int]]:
+        """Runs of rows, (first, end), for which a product is quick."""
+        return row_tiles(*self.delta.shape)
+
+
+def blocks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Contiguous tensors of one size as flat ones, a few elements of each at a time.
+
+    They stay in a core's own cache through all that is done with them.
+    """
+    return zip(*(torch.split(tensor.reshape(-1), BLOCK) for tensor in tensors), strict=True)
+
+
+def matrix_shape(tensor: torch.Tensor) -> tuple[int, int]:
+    """(out, in * kh * kw): the matrix that a layer's weights are seen as; (1, 1) for a scalar."""
+    return tensor.shape[0] if tensor.ndim else 1, math.prod(tensor.shape[1:])
+
+
+def is_same(base: torch.Tensor, source: torch.Tensor) -> bool:
+    """Whether the source's bits are the base's, cast, on every machine.
+
+    What a NaN becomes in another dtype differs between machines, so no cast of one counts.
+    """
+    base, source = (side.reshape(matrix_shape(source)) for side in (base, source))
+    return all(
+        same_bits(round_to(base[first:end], source.dtype), source[first:end])
+        and (base.dtype == source.dtype or not bool(torch.isnan(base[first:end]).any()))
+        for first, end in row_tiles(*source.shape)
+    )
+
+
+def pair(base: torch.Tensor, source: torch.Tensor) -> Pair | None:
+    """The sides, of one shape and of F32, F16 or BF16; None if either holds NaN or infinity."""
+    base, source = (side.reshape(matrix_shape(source)) for side in (base, source))
+    made = _pair(base, source, torch.float32)
+    if TAME[0] < made.norm / math.sqrt(max(1, source.numel())) < TAME[1]:
+        return made
+    if not (torch.isfinite(base).all() and torch.isfinite(source).all()):
+        return None
+    return _pair(base, source, torch.float64)
+
+
+def _pair(base: torch.Tensor, source: torch.Tensor, dtype: torch.dtype) -> Pair:
+    delta = empty(tuple(source.shape), dtype)
+    base_square, square = 0.0, 0.0
+    ulps = 0.0
+    for one, other, difference in blocks(base, source, delta):
+        ulps += (mean_square_ulp(one) + mean_square_ulp(other)) * len(one)
+        one = one.to(dtype)
+        torch.sub(other.to(dtype), one, out=difference)
+        base_square += square_sum(one)
+        square += square_sum(difference)
+    norms = math.sqrt(base_square), math.sqrt(square)
+    return Pair(base, source, delta, *norms, ulps / max(1, source.numel()) / 12)
+
+
+def square_sum(values: torch.Tensor) -> float:
+    """The sum of squares of a contiguous CPU tensor, to about 1e-6; NaN or infinity if it holds one."""
+    flat: np.ndarray = values.reshape(-1).numpy()
+    if flat.dtype == np.float32:
+        # Infinities and underflow show in the sum, and are then looked at again in float64.
+        with np.errstate(all="ignore"):
+            whole = flat.size - flat.size % RUN
+            runs = flat[:whole].reshape(-1, RUN)
+            sums = np.matmul(runs[:, None, :], runs[:, :, None])
+            total = float(sums.sum(dtype=np.float64) + flat[whole:] @ flat[whole:])
+        if TAME[0] ** 2 < total / max(1, flat.size) < TAME[1] ** 2:
+            return total
+    return float(torch.square(torch.linalg.vector_norm(values, dtype=torch.float64)))

@@ -1,0 +1,31 @@
+"""A record's delta as numbers: the one place where what is stored of it is decoded."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ..codec.components import Components, Elements, GridDelta
+from .lower_tau import served_rank
+from .reader import Container
+from .records import DenseRecord, LowRankRecord, RawRecord, SameRecord
+
+
+def decoded_delta(container: Container, tensor: int, tau: float | None = None) -> GridDelta | None:
+    """The delta of tensor number `tensor` to its base, at `tau` (default: the stored one).
+
+    Components of the common rows' (m, rest) matrix, or one integer for each of their elements; None
+    where no delta is stored: of a tensor that is the base's, and of one that is stored whole.
+    `tau` is one that the container serves. Raises `ContainerError` for damage.
+    """
+    record = container.header.tensors[tensor]
+    match record:
+        case LowRankRecord():
+            table, stored = container.table(tensor), container.header.encoding.tau
+            rank = served_rank(record, table, stored, stored if tau is None else tau)
+            return Components(*container.components(tensor, rank), table.exponents[:rank])
+        case DenseRecord():
+            return Elements(container.elements(tensor), record.exponent)
+        case SameRecord() | RawRecord():
+            return None
+        case _:
+            assert_never(record)

@@ -1,0 +1,130 @@
+"""One tensor of a base with the changes of a LoRA file in it, as a record and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..checkpoint import Checkpoint, TensorInfo
+from ..codec.encode_lora_factors import encode_factors
+from ..codec.encode_tau import EncodeRequest, encode
+from ..codec.encoded import Dense, Encoded, LowRank, Raw
+from ..codec.integer_grid import OutsideGrid
+from ..codec.tensor_pair import matrix_shape
+from ..codec.torch_tensors import round_to, tensor_over, tensor_to_bytes
+from ..container.records import BaseTensor, View
+from ..errors import CheckpointError
+from ..lora import Change, FactorChange, PlacedChange
+from ..reconstruction.base_weights import BaseWeights
+from .constants import Values, is_constant, is_constant_in_base
+from .counterparts import Counterpart
+from .encode_tensor import PackedTensor, kept_exactly
+from .parts import bytes_parts, delta_parts, record_of, stored_size
+
+
+def pack_merged(
+    checkpoint: Checkpoint,
+    changes: Sequence[PlacedChange],
+    tensor: BaseTensor,
+    base: BaseWeights,
+    settings: EncodeRequest,
+) -> PackedTensor:
+    """Encode `tensor` of the base with `changes` of the file added to it, in the base's dtype.
+
+    Factors are taken up as they are, but of a constant. Raises `BaseMismatch` for a damaged base,
+    `CheckpointError` for numbers that are not finite, or outside the range of the grid.
+    """
+    before = tensor_over(base.read(tensor), tensor.dtype, tensor.shape)
+    data: memoryview = memoryview(b"")
+    encoded: Encoded
+    try:
+        values = Values(base.read(tensor), tensor.dtype)
+        are_factors = all(isinstance(placed.change, FactorChange) for placed in changes)
+        if are_factors and not is_constant_in_base((tensor.name,), values):
+            up, down = _factors(checkpoint, changes, before)
+            encoded = encode_factors(before, up, down, settings)
+        else:
+            after = _added(checkpoint, changes, before)
+            data = tensor_to_bytes(after)
+            if is_constant((tensor.name,), values, Values(data, tensor.dtype)):
+                encoded = kept_exactly(before, after)
+            else:
+                encoded = encode(before, after, settings, lambda one: stored_size(one, data))
+    except OutsideGrid:
+        encoded = Raw("range")
+    if isinstance(encoded, Raw) and encoded.reason in ("range", "non_finite"):
+        raise CheckpointError(
+            f"{checkpoint.path}: the change of {tensor.name!r} is not finite, or larger or smaller "
+            "than a delta can be",
+            "Train or save the LoRA again: merged anywhere, it would give no weights that can be used.",
+        )
+    parts = list(delta_parts(encoded)) if isinstance(encoded, LowRank | Dense) else []
+    if isinstance(encoded, Raw):
+        parts = list(bytes_parts(data))
+    base.release(tensor)
+    return PackedTensor(
+        record_of(tensor, encoded, Counterpart((tensor,), View(), tensor.shape, 0)),
+        tuple(parts),
+        encoded.singular_values if isinstance(encoded, LowRank) else None,
+    )
+
+
+def _factors(
+    checkpoint: Checkpoint, changes: Sequence[PlacedChange], before: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Up (m, r) and down (r, n), float64, of all changes together; r is the sum of their ranks."""
+    rows, columns = matrix_shape(before)
+    ups, downs = [], []
+    for placed in changes:
+        up, down = _pair(checkpoint, placed.change)
+        if placed.pieces[0].view.kind == "transpose":
+            up, down = down.T, up.T
+        else:
+            whole = torch.zeros(rows, up.shape[1], dtype=torch.float64, device="cpu")
+            for piece in placed.pieces:
+                _viewed(whole, piece.view).copy_(_viewed(up, piece.part))
+            up = whole
+        ups.append(up)
+        downs.append(down.reshape(-1, columns))
+    return torch.cat(ups, 1), torch.cat(downs)
+
+
+def _pair(checkpoint: Checkpoint, change: Change) -> tuple[torch.Tensor, torch.Tensor]:
+    """A layer's own factors with the scale in them: (out, r) and (r, in ...), float64 matrices."""
+    assert isinstance(change, FactorChange)
+    rank = change.down.shape[0]
+    up = _read(checkpoint, change.up).reshape(-1, rank) * change.scale
+    return up, _read(checkpoint, change.down).reshape(rank, -1)
+
+
+def _added(
+    checkpoint: Checkpoint, changes: Sequence[PlacedChange], before: torch.Tensor
+) -> torch.Tensor:
+    """The tensor with every change in it, rounded once to its own dtype."""
+    sums = before.to(torch.float64, copy=True)
+    for placed in changes:
+        change = placed.change
+        if isinstance(change, FactorChange):
+            up, down = _pair(checkpoint, change)
+            added = up @ down
+        else:
+            added = _read(checkpoint, change.difference) * change.scale
+        added = added.reshape(placed.shape)
+        for piece in placed.pieces:
+            target = _viewed(sums, piece.view)
+            target += _viewed(added, piece.part).reshape(target.shape)
+    return round_to(sums, before.dtype)
+
+
+def _viewed(tensor: torch.Tensor, view: View) -> torch.Tensor:
+    """The part of the tensor, or all of it transposed; nothing is copied."""
+    if view.kind == "slice":
+        return tensor[view.first : view.first + view.rows]
+    return tensor.T if view.kind == "transpose" else tensor
+
+
+def _read(checkpoint: Checkpoint, info: TensorInfo) -> torch.Tensor:
+    read = tensor_over(checkpoint.read(info.name), info.dtype, info.shape).to(torch.float64)
+    checkpoint.release(info.name)
+    return read

@@ -1,0 +1,49 @@
+"""The files of a folder that is a source: what the container says of each, and holds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..checkpoint import Checkpoint
+from ..checkpoint.tree import Tree
+from ..checkpoint.weight_files import TENSORS
+from ..container.records import KeptFile, Part, TensorFile, TreeFile
+from ..container.rows import Run
+from ..container.tree import stored_files
+from ..container.writer import PayloadWriter
+from ..fs import storage_errors
+from ..reconstruction.base_weights import BaseWeights
+from .parts import MAX_PART_BYTES
+
+
+def source_headers(checkpoint: Checkpoint) -> list[bytes]:
+    """The JSON headers of the safetensors files of a checkpoint, in the order of their paths."""
+    if checkpoint.tree is not None:
+        return [file.header for file in checkpoint.tree.tensors]
+    return [] if checkpoint.header is None else [checkpoint.header]
+
+
+def tree_of(checkpoint: Checkpoint, base: BaseWeights) -> tuple[TreeFile, ...] | None:
+    """The header's `tree`: what the base has too is not stored. None for a single file."""
+    if checkpoint.tree is None:
+        return None
+    files: list[TreeFile] = [TensorFile(f.path, f.prefix) for f in checkpoint.tree.tensors]
+    for file in checkpoint.tree.kept:
+        of_base = base.kept_file(file.sha256) is not None and not file.path.endswith(TENSORS)
+        files.append(KeptFile(file.path, file.sha256, file.size, of_base))
+    return tuple(sorted(files, key=lambda file: file.path.encode()))
+
+
+def add_source_headers(payload: PayloadWriter, headers: Sequence[bytes]) -> None:
+    """Headers into frames, each into its own."""
+    for number, header in enumerate(headers):
+        payload.add("source_header", None, Run.alone(header), band=number)
+
+
+def add_files(payload: PayloadWriter, files: tuple[TreeFile, ...], tree: Tree) -> None:
+    """The bytes of the files that are stored into the frames. Raises `StorageError`."""
+    for number, file in stored_files(files):
+        place = tree.places[file.path]
+        with storage_errors(place), place.open("rb") as opened:
+            while chunk := opened.read(MAX_PART_BYTES):
+                payload.add("files", Part(number, len(chunk)), Run.alone(chunk))

@@ -1,0 +1,74 @@
+"""A fine-tune stored as was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from ..checkpoint import TensorInfo
+from ..codec.encode_lossless import encode_for_lossless
+from ..codec.encode_tau import EncodeRequest, encode
+from ..container.records import Encoding, TensorRecord
+from ..progress import Progress
+from ..store import ObjectStore, StoredObject
+from .container_builder import check_storable, encoded, store
+from .encode_tensor import Codec, PackedTensor
+from .fine_tune import FineTune
+from .header_weight import check_header_fits, heavy_headers_named
+from .request import BudgetRequest, ErrorRequest, LosslessRequest, Request, TauRequest
+from .stored_tau import stored_tau, with_tau_rank
+from .water_filling import store_by_budget, store_by_error
+
+
+def store_fine_tune(
+    fine_tune: FineTune, request: Request, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    """Encode a fine-tune into a new object.
+
+    Raises `BaseMismatch` for a damaged base, `InvalidArgument` for a budget that cannot be met,
+    `CheckpointError`, `StorageError`.
+    """
+    check_storable(fine_tune.checkpoint)
+    check_header_fits(fine_tune)
+    with heavy_headers_named(fine_tune.checkpoint):
+        match request:
+            case TauRequest():
+                return _store_by_tau(fine_tune, request, device, objects, progress)
+            case ErrorRequest():
+                return store_by_error(fine_tune, request, device, objects, progress)
+            case BudgetRequest():
+                return store_by_budget(fine_tune, request, device, objects, progress)
+            case LosslessRequest():
+                return _store_for_lossless(fine_tune, device, objects, progress)
+            case _:
+                assert_never(request)
+
+
+def _store_by_tau(
+    fine_tune: FineTune, request: TauRequest, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    settings = EncodeRequest(request.tau, request.grid_noise, request.keep_noise, device)
+
+    def codec_of(_: TensorInfo) -> Codec:
+        return lambda base, source, size_of: encode(base, source, settings, size_of)
+
+    def finish(made: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+        encoding = Encoding(request.tau, request.grid_noise)
+        return encoding, {name: packed.record for name, packed in made.items()}
+
+    with encoded(fine_tune, codec_of, finish, objects, progress) as draft:
+        return store(draft, objects, progress)
+
+
+def _store_for_lossless(
+    fine_tune: FineTune, device: str, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    def codec_of(_: TensorInfo) -> Codec:
+        return lambda base, source, size_of: encode_for_lossless(base, source, device, size_of)
+
+    def finish(made: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+        tau = stored_tau(made)
+        return Encoding(tau, 0.0), {n: with_tau_rank(packed, tau) for n, packed in made.items()}
+
+    with encoded(fine_tune, codec_of, finish, objects, progress) as draft:
+        return store(draft, objects, progress)

@@ -1,0 +1,134 @@
+"""A LoRA file as a version: the base with the LoRA merged into it at weight 1.
+
+layers of the file -> tensors of the base -> records and parts -> container. What the file does not
+touch is `same`; the result has the base's names, dtypes and shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..checkpoint import Checkpoint, LeftOut
+from ..checkpoint.layout import canonical_layout
+from ..checkpoint.safetensors_file import is_loose, parse_header
+from ..codec.encode_tau import EncodeRequest
+from ..codec.tensor_order import in_order
+from ..container.records import (
+    Encoding,
+    Header,
+    SameRecord,
+    Source,
+    TensorRecord,
+    View,
+)
+from ..container.writer import PayloadWriter
+from ..fs import storage_errors
+from ..lora import Merge, check_whole, place_changes, read_adapter
+from ..progress import Meter, Progress
+from ..reconstruction.base_weights import BaseWeights
+from ..store import ObjectStore, StoredObject
+from .container_builder import Draft, add_parts, check_storable, omission, store, undigested
+from .counterparts import Counterparts
+from .encode_tensor import PackedTensor
+from .fine_tune import FineTune
+from .header_weight import heavy_headers_named
+from .lora_merge import pack_merged
+from .lora_request import LoraRequest
+from .source_tree import add_source_headers, source_headers, tree_of
+
+
+def store_lora(
+    checkpoint: Checkpoint,
+    source: Source,
+    base: BaseWeights,
+    request: LoraRequest,
+    device: str,
+    objects: ObjectStore,
+    progress: Progress,
+) -> StoredObject:
+    """Encode the merged base into a new object.
+
+    Raises `BaseMismatch` for a LoRA of another family or a damaged base, `CheckpointError` for what
+    cannot be merged, unless it is to be skipped: then it is listed as left out of the source.
+    """
+    check_storable(checkpoint)
+    with heavy_headers_named(base.checkpoint):
+        return _store(checkpoint, source, base, request, device, objects, progress)
+
+
+def _store(
+    checkpoint: Checkpoint,
+    source: Source,
+    base: BaseWeights,
+    request: LoraRequest,
+    device: str,
+    objects: ObjectStore,
+    progress: Progress,
+) -> StoredObject:
+    adapter = read_adapter(checkpoint, request.configuration)
+    infos = base.tensors
+    metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
+    merge = place_changes(adapter, infos, checkpoint.path, base.name, metadata or {})
+    refused = (*adapter.refused, *merge.refused)
+    if not request.skip_unsupported or not merge.changes:
+        check_whole(checkpoint.path, refused, is_all=not merge.changes)
+    settings = EncodeRequest(request.tau, request.grid_noise, device=device)
+    order = canonical_layout(infos.values(), {}).order
+    with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
+        payload = PayloadWriter(scratch)
+        records = _encode(checkpoint, merge, order, base, settings, payload, progress)
+        # Of a base that is a folder the result is one, too.
+        headers = source_headers(base.checkpoint) if base.checkpoint.tree is not None else []
+        add_source_headers(payload, headers)
+        frames, payload_sha256 = payload.finish()
+        header = Header(
+            base_digest=base.digest,
+            base_name=base.name,
+            encoding=Encoding(request.tau, request.grid_noise),
+            source=source,
+            left_out=(
+                *(omission(LeftOut(one.tensor, one.reason)) for one in refused),
+                *map(omission, checkpoint.left_out),
+            ),
+            tensors=tuple(records[name] for name in sorted(records, key=str.encode)),
+            frames=frames,
+            payload_sha256=payload_sha256,
+            results=(),
+            packed=True,
+            tree=tree_of(base.checkpoint, base),
+            loose_header=any(map(is_loose, headers)),
+        )
+        header = replace(header, results=undigested(header, headers))
+        fine_tune = FineTune(checkpoint, source, base, Counterparts({}, {}))
+        return store(Draft(fine_tune, header, payload), objects, progress)
+
+
+def _encode(
+    checkpoint: Checkpoint,
+    merge: Merge,
+    order: tuple[str, ...],
+    base: BaseWeights,
+    settings: EncodeRequest,
+    payload: PayloadWriter,
+    progress: Progress,
+) -> Mapping[str, TensorRecord]:
+    """The record of every tensor of the base, in the order of its data; parts into `payload`."""
+    records: dict[str, TensorRecord] = {
+        t.name: SameRecord(t.name, t.dtype, t.shape, (t,), View(), 0) for t in base.tensors.values()
+    }
+    numbers = {name: number for number, name in enumerate(sorted(records, key=str.encode))}
+    touched = [records[name] for name in order if name in merge.changes]
+    meter = Meter(progress, "encoding", sum(record.nbytes for record in touched))
+
+    def pack(record: TensorRecord) -> PackedTensor:
+        name = record.name
+        return pack_merged(checkpoint, merge.changes[name], base.tensors[name], base, settings)
+
+    with in_order(pack, touched, lambda record: record.elements) as made:
+        for packed in made:
+            add_parts(payload, numbers[packed.record.name], packed)
+            records[packed.record.name] = packed.record
+            meter.advance(packed.record.nbytes)
+    return records

@@ -1,0 +1,196 @@
+"""What goes into a file: each delta of a version as a pair, as it is, or left out with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import torch
+
+from ..container.records import (
+    BasedRecord,
+    DenseRecord,
+    Header,
+    LowRankRecord,
+    RawRecord,
+    SameRecord,
+    TensorRecord,
+)
+from ..layouts.view import Shape
+from .exported import LeftOut, Module
+from .fold_exponents import Delta, Factors, decomposed, enough
+from .formats import ATTENTION_END, LoraFormat
+from .layers import Layer, Layers, Piece
+from .pairs import Loss, Pair, cast, empty_pair, make_pair
+from .version_deltas import Deltas, missing_delta, square_norm, viewed_delta
+
+_NEW_ROWS = "rows that the base lacks"
+_NO_LAYER = "no layer that a LoRA of this family changes"
+_NO_MODULE = "the format has no such module"
+_NO_VECTOR = "the format holds low-rank pairs only"
+
+
+@dataclass
+class Collected:
+    """All that a file will hold, and the account of what it will not.
+
+    `omitted`: with the squared norm of the delta, or None where there is none.
+    """
+
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    modules: list[tuple[str, int, Loss]] = field(default_factory=list)
+    whole: dict[str, torch.Tensor] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+    omitted: list[tuple[str, str, float | None]] = field(default_factory=list)
+
+    def total(self) -> float:
+        """The squared norm of the whole delta."""
+        omitted = sum(square for _, _, square in self.omitted if square is not None)
+        return sum(loss.norm for loss in self.losses) + omitted
+
+    def left_out(self) -> Iterator[LeftOut]:
+        """What is not in the file, by name."""
+        norm = math.sqrt(self.total())
+        for name, reason, square in sorted(self.omitted, key=lambda one: one[:2]):
+            error = None if square is None else math.sqrt(square) / norm if norm else 0.0
+            yield LeftOut(name, reason, error)
+
+    def module_rows(self) -> Iterator[Module]:
+        """Every pair, in the version's order."""
+        for key, stored, loss in self.modules:
+            error = math.sqrt(loss.lost / loss.norm) if loss.norm else 0.0
+            yield Module(key, self.pairs[key].rank, stored, self.pairs[key].alpha, error)
+
+
+def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator[int]:
+    """The ranks of the modules, as far as they follow from the header: a dense matrix will have that
+    of the limit, or one that only its numbers tell."""
+    for record in header.tensors:
+        match record:
+            case LowRankRecord():
+                stored: int | None = record.rank
+            case DenseRecord():
+                stored = limit
+            case SameRecord() | RawRecord():
+                stored = None
+            case _:
+                assert_never(record)
+        if stored is not None:
+            for piece in layers.pieces.get(record.name, ()):
+                if piece.layer.is_matrix:
+                    yield min(_limited(stored, limit), *_sides(piece.layer.shape))
+
+
+def collect(
+    header: Header,
+    deltas: Deltas,
+    layers: Layers,
+    lora: LoraFormat,
+    limit: int | None,
+    dtype: torch.dtype,
+    advance: Callable[[int], None],
+) -> Collected:
+    """Go through all tensors of a version. Raises `InvalidArgument` for a delta over fp16's range."""
+    found = Collector(layers, lora, limit, dtype)
+    for index, record in enumerate(header.tensors):
+        found.take(record, deltas.of(index))
+        advance(record.nbytes)
+    found.complete()
+    return found.collected
+
+
+class Collector:
+    """Takes the deltas of a version one by one."""
+
+    def __init__(
+        self, layers: Layers, lora: LoraFormat, limit: int | None, dtype: torch.dtype
+    ) -> None:
+        self.collected = Collected()
+        self._layers, self._lora, self._limit, self._dtype = layers, lora, limit, dtype
+
+    def take(self, record: TensorRecord, delta: Delta | None) -> None:
+        """One tensor, and its delta if it has one."""
+        omitted = self.collected.omitted
+        if isinstance(record, BasedRecord) and record.new_rows:
+            omitted.append((record.name, _NEW_ROWS, None))
+        if delta is None:
+            reason = missing_delta(record)
+            if reason is not None:
+                omitted.append((record.name, reason, None))
+            return
+        pieces = self._layers.pieces.get(record.name, ())
+        if not pieces:
+            omitted.append((record.name, _NO_LAYER, square_norm(delta)))
+        for piece in pieces:
+            part = viewed_delta(delta, piece.view)
+            reason = self._take_piece(piece, part)
+            if reason is not None:
+                omitted.append((record.name, reason, square_norm(part)))
+
+    def complete(self) -> None:
+        """Add what diffusers would miss in a text encoder (see `LoraFormat.wants_attention`)."""
+        if not self._lora.wants_attention:
+            return
+        for model in ("text_encoder", "text_encoder_2"):
+            keys = {self._lora.pair_key(layer): layer for layer in self._layers.of(model)}
+            taken = [layer.path for key, layer in keys.items() if key in self.collected.pairs]
+            ends = [
+                layer
+                for layer in self._layers.of(model)
+                if layer.path.endswith(ATTENTION_END) and layer.is_matrix
+            ]
+            if taken and ends and not any(path.endswith(ATTENTION_END) for path in taken):
+                key = self._lora.pair_key(ends[0])
+                if key is not None:
+                    pair = empty_pair(ends[0].shape, self._lora.alpha(1), self._dtype)
+                    self._add(key, pair, 0, Loss(0.0, 0.0))
+
+    def _take_piece(self, piece: Piece, delta: Delta) -> str | None:
+        """Put a layer's delta into the file, or say why not."""
+        layer, lora = piece.layer, self._lora
+        whole = lora.whole_key(layer) if lora.holds_whole else None
+        if isinstance(delta, Factors):
+            pairs = layer.is_matrix or lora.holds_whole
+            key = lora.pair_key(layer) if pairs else None
+            if key is None:
+                return _NO_MODULE
+            self._pair(key, layer, delta, len(delta.a))
+        elif whole is not None and not (layer.is_matrix and self._limit is not None):
+            self._keep_whole(whole, delta.reshape(layer.shape))
+        elif not layer.is_matrix:
+            return _NO_VECTOR if layer.parameter == "bias" or len(layer.shape) == 1 else _NO_MODULE
+        else:
+            key = lora.pair_key(layer)
+            if key is None:
+                return _NO_MODULE
+            factors, values = decomposed(delta.reshape(layer.shape[0], -1))
+            self._pair(key, layer, factors, enough(values, self._dtype))
+        return None
+
+    def _pair(self, key: str, layer: Layer, factors: Factors, stored: int) -> None:
+        rank = _limited(stored, self._limit)
+        alpha = self._lora.alpha(rank)
+        pair, loss = make_pair(factors, rank, layer.shape, alpha, self._dtype, key)
+        self._add(key, pair, stored, loss)
+
+    def _add(self, key: str, pair: Pair, stored: int, loss: Loss) -> None:
+        self.collected.pairs[key] = pair
+        self.collected.modules.append((key, stored, loss))
+        self.collected.losses.append(loss)
+
+    def _keep_whole(self, key: str, delta: torch.Tensor) -> None:
+        values = cast(delta, self._dtype, key)
+        self.collected.whole[key] = values
+        lost = square_norm(values.to(torch.float64) - delta)
+        self.collected.losses.append(Loss(square_norm(delta), lost, rounded=lost))
+
+
+def _sides(shape: Shape) -> tuple[int, int]:
+    """Of a weight as a matrix."""
+    return shape[0], math.prod(shape[1:])
+
+
+def _limited(rank: int, limit: int | None) -> int:
+    return rank if limit is None else min(rank, limit)

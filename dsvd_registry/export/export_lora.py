@@ -1,0 +1,166 @@
+"""A version as a LoRA file: collected, written beside its place, and only then given its name."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_never
+
+import torch
+
+from ..checkpoint import TensorInfo
+from ..checkpoint.layout import canonical_layout
+from ..codec.exact_product_torch import CPU, ieee_arithmetic
+from ..codec.torch_tensors import tensor_to_bytes
+from ..container.reader import Container
+from ..errors import InvalidArgument, ResultMismatch
+from ..fs import check_place, new_file
+from ..layouts.families import family_name
+from .collect import Collected, collect, planned_ranks
+from .comfyui import ComfyUI
+from .enlarge_pairs import check_held, enlarging
+from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format
+from .formats import LoraFormat, Tensors
+from .kohya import Kohya
+from .layers import MODELS, Layers, find_layers
+from .peft import Peft
+from .version_deltas import Base, Deltas
+
+_TORCH_DTYPES: dict[Dtype, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+_NAMES = {torch.float16: "F16", torch.float32: "F32"}
+
+
+def export_lora(
+    container: Container,
+    base: Base,
+    output: Path,
+    *,
+    format: Format,
+    rank_limit: int | None,
+    dtype: Dtype,
+    replace: bool,
+    advance: Callable[[int], None],
+) -> ExportedLora:
+    """Write the delta of `container` to `output` as a LoRA file of `format`.
+
+    `rank_limit`: the most components of a module; the first ones are the largest. A matrix that is
+    stored dense is decomposed, to this rank or to all that `dtype` can tell from nothing. `advance`
+    is called with the bytes of each of the version's tensors as it is done.
+
+    Raises `InvalidArgument` for a family that is not exported and where nothing can be, `Conflict`
+    if `output` exists and `replace` is false, `ContainerError`, `BaseMismatch`, `StorageError`;
+    then nothing is left behind.
+    """
+    _check_asked(format, rank_limit, dtype)
+    header, kind = container.header, _TORCH_DTYPES[dtype]
+    tensors = {t.name: t for t in header.tensors}
+    layers = find_layers(tensors)
+    check_place(output, replace=replace)
+    ranks = tuple(planned_ranks(header, layers, rank_limit))
+    lora = _format(format, layers, ranks)
+    with ieee_arithmetic(CPU):
+        deltas = Deltas(container, base)
+        found = collect(header, deltas, layers, lora, rank_limit, kind, advance)
+        enlarged = enlarging(found, kind) if lora.keeps_alphas else 0
+        if enlarged:
+            lora = _format(format, layers, ranks, enlarged)
+            found = collect(header, deltas, layers, lora, rank_limit, kind, lambda _: None)
+    if not found.pairs and not found.whole:
+        raise InvalidArgument(
+            f"nothing that the version changes can stand in a file of the format {format}",
+            "`dsvd show REF --tensors` tells what it changes; `dsvd materialize` writes all of it.",
+        )
+    check_held(found)
+    metadata = lora.metadata(found.pairs) | {"format": "pt", "dsvd.base": header.base_digest}
+    sha256, size = _write(_tensors(lora, found), metadata, output, replace)
+    return _account(found, output, format, layers.family, dtype, size, sha256)
+
+
+def _check_asked(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
+    """Raises `InvalidArgument` for what `export_lora` does not take."""
+    for name, value, known in (("format", format, FORMATS), ("dtype", dtype, DTYPES)):
+        if value not in known:
+            raise InvalidArgument(f"{name} {value!r} is unknown", f"Take {', '.join(known)}.")
+    if rank_limit is not None and rank_limit < 1:
+        raise InvalidArgument(f"rank limit {rank_limit} is not above 0", "Give 1 or more.")
+
+
+def _format(
+    format: Format, layers: Layers, ranks: tuple[int, ...], enlarged: int = 0
+) -> LoraFormat:
+    """Raises `InvalidArgument` for a format that has no names for the family."""
+    if format != "peft" and "unet" not in MODELS[layers.family]:
+        raise InvalidArgument(
+            f"a LoRA of {family_name(layers.family)} is not written in the format {format}",
+            "Take --format peft, which diffusers loads.",
+        )
+    unet = {layer.path for layer in layers.of("unet")}
+    match format:
+        case "kohya":
+            return Kohya(layers.family, unet, ranks, enlarged)
+        case "peft":
+            return Peft()
+        case "comfyui":
+            return ComfyUI(layers.family, unet, enlarged)
+        case _:
+            assert_never(format)
+
+
+def _tensors(lora: LoraFormat, found: Collected) -> Tensors:
+    tensors = dict(found.whole)
+    for key, pair in found.pairs.items():
+        tensors |= lora.tensors(key, pair)
+    return tensors
+
+
+def _write(
+    tensors: Tensors, metadata: dict[str, str], output: Path, replace: bool
+) -> tuple[str, int]:
+    """A canonical safetensors file; its SHA-256 and size."""
+    infos = (TensorInfo(name, _NAMES[t.dtype], tuple(t.shape)) for name, t in tensors.items())
+    layout = canonical_layout(infos, metadata)
+    digest = hashlib.sha256(layout.prefix)
+    with new_file(output.parent, layout.size) as file:
+        file.write(layout.prefix)
+        for name, size in zip(layout.order, layout.sizes, strict=True):
+            data = tensor_to_bytes(tensors[name])
+            if len(data) != size:
+                raise ResultMismatch(f"{name!r} has {len(data)} bytes, where {size} are due")
+            digest.update(data)
+            file.write(data)
+        file.publish(output, replace=replace)
+    return digest.hexdigest(), layout.size
+
+
+def _account(
+    found: Collected,
+    output: Path,
+    format: Format,
+    family: str,
+    dtype: Dtype,
+    size: int,
+    sha256: str,
+) -> ExportedLora:
+    total = found.total()
+    omitted = sum(square for _, _, square in found.omitted if square is not None)
+
+    def relative(square: float) -> float:
+        return math.sqrt(square / total) if total else 0.0
+
+    return ExportedLora(
+        path=output,
+        format=format,
+        family=family,
+        dtype=dtype,
+        size=size,
+        sha256=sha256,
+        modules=tuple(found.module_rows()),
+        differences=tuple(sorted(found.whole)),
+        left_out=tuple(found.left_out()),
+        error=relative(omitted + sum(loss.lost for loss in found.losses)),
+        left_out_error=relative(omitted),
+        cut_error=relative(sum(loss.cut for loss in found.losses)),
+        rounding_error=relative(sum(loss.rounded for loss in found.losses)),
+    )

@@ -1,0 +1,149 @@
+"""What a file in the original layout has for the tensors of a diffusers folder.
+
+diffusers converts the other way alone. The names here are those of its script
+`convert_diffusers_to_original_stable_diffusion.py`, for any number of levels and layers; whoever uses
+them has `map_names` hold them against what diffusers' own conversion makes of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from ..checkpoint import TensorInfo
+from ..errors import InvalidArgument
+from .families import Family, describe
+from .original_unet import original_unet_names
+from .sub_models import Part, split
+
+Rule = Callable[[Mapping[str, TensorInfo]], Iterator[TensorInfo]]
+
+_PREFIXES: dict[Family, dict[str, str]] = {
+    "sd1": {"text_encoder": "cond_stage_model.transformer."},
+    "sd2": {"text_encoder": "cond_stage_model.model."},
+    "sdxl": {
+        "text_encoder": "conditioner.embedders.0.transformer.",
+        "text_encoder_2": "conditioner.embedders.1.model.",
+    },
+    "sdxl-refiner": {"text_encoder_2": "conditioner.embedders.0.model."},
+}
+_EVERYWHERE = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
+_VAE = (
+    ("conv_norm_out.", "norm_out."),
+    ("conv_shortcut.", "nin_shortcut."),
+    ("mid_block.resnets.0.", "mid.block_1."),
+    ("mid_block.resnets.1.", "mid.block_2."),
+    ("mid_block.attentions.0.group_norm.", "mid.attn_1.norm."),
+    ("mid_block.attentions.0.to_q.", "mid.attn_1.q."),
+    ("mid_block.attentions.0.to_k.", "mid.attn_1.k."),
+    ("mid_block.attentions.0.to_v.", "mid.attn_1.v."),
+    ("mid_block.attentions.0.to_out.0.", "mid.attn_1.proj_out."),
+)
+_OPEN_CLIP = (
+    ("text_model.encoder.layers.", "transformer.resblocks."),
+    ("text_model.final_layer_norm.", "ln_final."),
+    ("text_model.embeddings.token_embedding.", "token_embedding."),
+    ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
+    ("text_projection.weight", "text_projection"),
+    (".layer_norm1.", ".ln_1."),
+    (".layer_norm2.", ".ln_2."),
+    (".mlp.fc1.", ".mlp.c_fc."),
+    (".mlp.fc2.", ".mlp.c_proj."),
+    (".self_attn.out_proj.", ".attn.out_proj."),
+    (".self_attn.q_proj.", ".attn.in_proj_"),  # and k and v after it, in one tensor
+)
+
+
+def original_tensors(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
+    """The tensors of a file in the original layout, by name, that those of a folder would make.
+
+    What no rule knows makes none. Raises `InvalidArgument` for a family that has no such layout here,
+    or that is not in the words of diffusers.
+    """
+    description = describe(tensors)
+    if description.layout != "diffusers" or description.family not in _PREFIXES:
+        raise InvalidArgument(
+            f"it is of {description}, which is not written as a single file in the original layout",
+            "That is done for Stable Diffusion 1.x, 2.x and XL in the layout of diffusers.",
+        )
+    prefixes = _EVERYWHERE | _PREFIXES[description.family]
+    found = {}
+    for part in split(tensors).parts:
+        if part.model not in prefixes or part.naming != "diffusers":
+            continue
+        prefix = prefixes[part.model]
+        own = {local: tensors[name] for local, name in part.names.items()}
+        for info in _rule(part, prefix)(own):
+            found[prefix + info.name] = replace(info, name=prefix + info.name)
+    return found
+
+
+def _rule(part: Part, prefix: str) -> Rule:
+    if part.model == "unet":
+        return _unet
+    if part.model == "vae":
+        return _vae
+    return _open_clip if prefix.endswith(".model.") else _clip
+
+
+def _unet(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
+    paths = {local.rpartition(".")[0] for local in tensors}
+    # Below an attention the words are the same; the rule is for modules down to there.
+    heads = {_head(path) for path in paths}
+    original = original_unet_names(heads)
+    for local, info in tensors.items():
+        path, _, last = local.rpartition(".")
+        head = _head(path)
+        theirs = original(head)
+        if theirs is not None:
+            yield replace(info, name=f"{theirs}{path[len(head) :]}.{last}")
+
+
+def _head(path: str) -> str:
+    """The path of a module of a U-Net down to the attention that it is in, or all of it."""
+    match = re.match(r"(?:(?:down|up)_blocks\.\d+|mid_block)\.attentions\.\d+\.[^.]+", path)
+    return match[0] if match else path
+
+
+def _vae(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
+    numbers = [
+        int(match[1]) for name in tensors if (match := re.search(r"\.down_blocks\.(\d+)", name))
+    ]
+    top = max(numbers, default=0)
+
+    def level(match: re.Match[str]) -> str:
+        words = {"resnets": "block", "downsamplers.0": "downsample", "upsamplers.0": "upsample"}
+        number = int(match[2]) if match[1] == "down" else top - int(match[2])
+        return f"{match[1]}.{number}.{words[match[3]]}"
+
+    for local, info in tensors.items():
+        name = _replaced(local, _VAE)
+        name = re.sub(
+            r"\b(down|up)_blocks\.(\d+)\.(resnets|downsamplers\.0|upsamplers\.0)", level, name
+        )
+        is_projection = ".attn_1." in name and len(info.shape) == 2
+        shape = (*info.shape, 1, 1) if is_projection else info.shape  # there 1x1 convolutions
+        yield replace(info, name=name, shape=shape)
+
+
+def _clip(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
+    yield from (replace(info, name=local) for local, info in tensors.items())
+
+
+def _open_clip(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
+    for local, info in tensors.items():
+        if re.search(r"\.self_attn\.[kv]_proj\.|position_ids", local):
+            continue
+        shape = info.shape
+        if local == "text_projection.weight":
+            shape = shape[::-1]
+        if ".self_attn.q_proj." in local:
+            shape = (3 * shape[0], *shape[1:])
+        yield replace(info, name=_replaced(local, _OPEN_CLIP), shape=shape)
+
+
+def _replaced(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for ours, theirs in rules:
+        name = name.replace(ours, theirs)
+    return name

@@ -1,0 +1,59 @@
+"""Which sub-model of a base a sub-model of a fine-tune was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..checkpoint import TensorInfo
+from .ema import EMA_MODEL
+from .sub_models import Part, Split, is_text_encoder
+
+_TOKENS = (
+    "text_model.embeddings.token_embedding.weight",
+    "token_embedding.weight",
+    "shared.weight",
+)
+
+
+def partners(
+    base: Split,
+    base_tensors: Mapping[str, TensorInfo],
+    fine_tune: Split,
+    tensors: Mapping[str, TensorInfo],
+) -> Iterator[tuple[Part, Part]]:
+    """Each part of the fine-tune that the base has a counterpart of, after that counterpart.
+
+    Averages go with the base's averages, or with its U-Net where it has none. Text encoders go by
+    the width of their embeddings first, because their own files do not say which they are, and
+    the refiner's only one is the first in one layout and the second in the other.
+    """
+    for part in fine_tune.parts:
+        if is_text_encoder(part.model):
+            candidates = _text_encoders(part, tensors, base.parts, base_tensors)
+        else:
+            candidates = [other for other in base.parts if other.model == part.model]
+        if part.model == EMA_MODEL and not candidates:
+            candidates = [other for other in base.parts if other.model == "unet"]
+        if candidates:
+            yield min(candidates, key=lambda other: other.naming != part.naming), part
+
+
+def _text_encoders(
+    part: Part,
+    tensors: Mapping[str, TensorInfo],
+    base_parts: tuple[Part, ...],
+    base_tensors: Mapping[str, TensorInfo],
+) -> list[Part]:
+    encoders = [other for other in base_parts if is_text_encoder(other.model)]
+    of_name = [other for other in encoders if other.model == part.model]
+    width = _width(part, tensors)
+    of_width = [other for other in encoders if _width(other, base_tensors) == width]
+    return [other for other in of_name if other in of_width] or of_width or of_name
+
+
+def _width(part: Part, tensors: Mapping[str, TensorInfo]) -> int | None:
+    """The length of a token's embedding."""
+    for local in _TOKENS:
+        if local in part.names:
+            return (tensors[part.names[local]].shape or (None,))[-1]
+    return None

@@ -1,0 +1,159 @@
+"""Which tensors of a base a LoRA file changes, and by what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint import TensorInfo
+from ..checkpoint.checkpoint import shown
+from ..checkpoint.dtypes import DELTA_DTYPES
+from ..errors import BaseMismatch, CheckpointError
+from ..layouts import describe
+from ..layouts.families import family_name
+from ..layouts.view import Shape
+from .adapter import Adapter, Change, FactorChange, Refused
+from .base_layers import BaseLayers
+from .family import family_of
+from .place import Piece, Place
+
+NO_LAYER = "the base has no such layer"
+SEVERAL = "several layers of the base could be meant by that name"
+OTHER_SHAPE = "the base's layer has another shape"
+SAME_WEIGHTS = "another layer of the file changes the same weights"
+
+
+@dataclass(frozen=True)
+class PlacedChange:
+    """A change, and the rows of one tensor of the base that it is of.
+
+    `shape`: of the layer as the file has it. `pieces`: of that layer, all of one tensor and apart.
+    """
+
+    change: Change
+    shape: Shape
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """By tensor of the base what changes it. Changes of one tensor are of rows apart."""
+
+    changes: Mapping[str, tuple[PlacedChange, ...]]
+    refused: tuple[Refused, ...]
+
+
+def place_changes(
+    adapter: Adapter,
+    base: Mapping[str, TensorInfo],
+    path: Path,
+    base_name: str,
+    metadata: Mapping[str, str],
+) -> Merge:
+    """Find every layer of the file `path` in a base of these tensors.
+
+    Raises `BaseMismatch` for another family's LoRA, and for one that shares no layer with the base.
+    """
+    _check_family(adapter, base, path, base_name, metadata)
+    layers = BaseLayers(base)
+    placed: dict[str, list[PlacedChange]] = {}
+    refused: list[Refused] = []
+    for change in adapter.changes:
+        found = _place(change, layers)
+        reason = found if isinstance(found, str) else _against(found, base, placed)
+        if isinstance(found, str) or reason is not None:
+            refused += [Refused(tensor, str(reason)) for tensor in change.tensors]
+        else:
+            for name in dict.fromkeys(piece.tensor for piece in found.pieces):
+                of_tensor = tuple(piece for piece in found.pieces if piece.tensor == name)
+                placed.setdefault(name, []).append(PlacedChange(change, found.shape, of_tensor))
+    if refused and not placed:
+        raise BaseMismatch(
+            f"{path} changes no layer of the base {base_name!r} ({describe(base)}): "
+            f"{_counted(refused)}",
+            "Give the base that the LoRA was trained on.",
+        )
+    return Merge({name: tuple(of) for name, of in placed.items()}, tuple(refused))
+
+
+def check_whole(path: Path, refused: Iterable[Refused], *, is_all: bool = False) -> None:
+    """Raises `CheckpointError` that names every kind of what is refused, if anything is.
+
+    `is_all`: nothing is left of the file without it.
+    """
+    known = list(refused)
+    if known:
+        raise CheckpointError(
+            f"{path}: {len(known)} of its tensors cannot be merged into a weight: {_counted(known)}",
+            "Merge it into its base with the tool that made it, and add the result."
+            if is_all
+            else "`--skip-unsupported` adds the rest of the file, and lists what is left out.",
+        )
+
+
+def _counted(refused: Iterable[Refused]) -> str:
+    known = list(refused)
+    examples = {one.reason: one.tensor for one in reversed(known)}
+    counts = Counter(one.reason for one in known)
+    return "; ".join(
+        f"{count} times {reason}, such as {shown(examples[reason])}"
+        for reason, count in counts.most_common()
+    )
+
+
+def _place(change: Change, layers: BaseLayers) -> Place | str:
+    """Where the change is to be made, or why nowhere."""
+    reason = NO_LAYER
+    for places in layers.places(change.layer, change.parameter):
+        if len(places) > 1:
+            return SEVERAL
+        if _fits(change, places[0].shape):
+            return places[0]
+        reason = OTHER_SHAPE
+    return reason
+
+
+def _fits(change: Change, shape: tuple[int, ...]) -> bool:
+    """Whether it is a change of a weight of this shape; dimensions of 1 (a 1x1 kernel) do not count."""
+    if not isinstance(change, FactorChange):
+        return _spans(change.difference.shape) == _spans(shape)
+    return (
+        len(shape) >= 2
+        and change.up.shape[0] == shape[0]
+        and _spans(change.down.shape[1:]) == _spans(shape[1:])
+    )
+
+
+def _spans(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]
+
+
+def _against(
+    place: Place, base: Mapping[str, TensorInfo], placed: Mapping[str, list[PlacedChange]]
+) -> str | None:
+    """Why no delta can be taken there, if so."""
+    for piece in place.pieces:
+        dtype = base[piece.tensor].dtype
+        if dtype not in DELTA_DTYPES:
+            return f"the base's layer is of {dtype}"
+        others = (other for one in placed.get(piece.tensor, ()) for other in one.pieces)
+        if any(piece.overlaps(other) for other in others):
+            return SAME_WEIGHTS
+    return None
+
+
+def _check_family(
+    adapter: Adapter,
+    base: Mapping[str, TensorInfo],
+    path: Path,
+    base_name: str,
+    metadata: Mapping[str, str],
+) -> None:
+    theirs, ours = family_of(adapter, metadata), describe(base)
+    if "unknown" not in (theirs, ours.family) and theirs != ours.family:
+        raise BaseMismatch(
+            f"{path} looks like a LoRA of {family_name(theirs)}; the base {base_name!r} is {ours}",
+            f"Give a base of the LoRA's own family: {family_name(theirs)}.",
+        )

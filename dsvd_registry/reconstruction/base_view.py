@@ -1,0 +1,75 @@
+"""The base's part of a tensor: the bytes of one or more base tensors, through the record's view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+
+from ..checkpoint.checkpoint import Copier, Memory
+from ..checkpoint.dtypes import tensor_bytes
+from ..container.records import BaseTensor, View
+from .base_weights import BaseReader
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """`size` bytes, the first of which is number `start` of what `copy` copies."""
+
+    copy: Copier
+    start: int
+    size: int
+
+
+class ViewedBase:
+    """Tensors of a base as one array, its bytes in C order, copied a run at a time.
+
+    Making it may raise `BaseMismatch`. Several threads may copy at once.
+    """
+
+    def __init__(self, tensors: Sequence[BaseTensor], view: View, base: BaseReader) -> None:
+        self._tensors, self._base = tensors, base
+        one = tensors[0]
+        size = one.nbytes
+        match view.kind:
+            case "transpose":
+                width = tensor_bytes(one.dtype, (1,))
+                transposed = _transposed(base.read(one), one.shape, width)
+                self._pieces = [_Piece(transposed, 0, size)]
+            case "slice":
+                row = size // one.shape[0]
+                piece = _Piece(base.copier(one), view.first * row, view.rows * row)
+                self._pieces = [piece]
+            case "reshape" | "concatenate":
+                self._pieces = [_Piece(base.copier(tensor), 0, tensor.nbytes) for tensor in tensors]
+            case _:
+                assert_never(view.kind)
+
+    def copy(self, first: int, memory: Memory) -> None:
+        """Fill `memory` with the bytes from number `first` on."""
+        for piece in self._pieces:
+            size = min(len(memory), max(0, piece.size - first))
+            if size:
+                piece.copy(piece.start + first, memory[:size])
+            memory, first = memory[size:], max(0, first - piece.size)
+
+    def release(self) -> None:
+        """Let the system have the memory of the base tensors back; what is copied is copied."""
+        for tensor in self._tensors:
+            self._base.release(tensor)
+
+
+def _transposed(data: memoryview, shape: tuple[int, ...], width: int) -> Copier:
+    """Copies the bytes of a transposed matrix whose elements have `width` bytes."""
+
+    def copy(first: int, memory: Memory) -> None:
+        # Only called where there are bytes, so that no dimension is 0.
+        matrix = np.frombuffer(data, f"u{width}").reshape(shape).T
+        row = matrix.shape[1] * width
+        begin, end = first // row, -(-(first + len(memory)) // row)
+        rows = np.ascontiguousarray(matrix[begin:end]).reshape(-1).view(np.uint8)
+        memory[:] = rows[first - begin * row :][: len(memory)]
+
+    return copy

@@ -1,0 +1,124 @@
+"""A result with its floating-point tensors in another dtype (spec, section "Casts")."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from ..checkpoint.dtypes import BITS, DELTA_DTYPES
+from ..checkpoint.layout import SafetensorsLayout, canonical_layout
+from ..checkpoint.tensor_info import TensorInfo
+from ..codec.exact_product import cast
+from ..codec.scratch import Memory, scratch
+from ..codec.weights import Weights
+from ..errors import InvalidArgument
+from ..fs import Bytes
+from .file_assembly import Run, RunsOfTensor, file_bytes, nowhere
+from .result_layout import Files, Place, ResultFile
+
+FloatDtype = Literal["fp32", "fp16", "bf16"]
+DTYPES: dict[FloatDtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+
+
+class Uncast(Files, Protocol):
+    """A result, each tensor of which can be had by itself."""
+
+    @property
+    def infos(self) -> Mapping[str, TensorInfo]: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+    def result_tensor(self, name: str) -> UncastTensor: ...
+
+
+class UncastTensor(RunsOfTensor, Protocol):
+    """A tensor made in runs, all of what is stored of which can be had at once."""
+
+    def stored(self) -> bytes: ...
+
+
+class CastResult:
+    """`result` cast to `dtype`: F32, F16 and BF16 tensors; others as they are.
+
+    Raises `InvalidArgument`, as it is made, for a number that `dtype` has no room for and for a NaN.
+    """
+
+    def __init__(self, result: Uncast, dtype: FloatDtype) -> None:
+        self._result, self._dtype, self._infos = result, DTYPES[dtype], result.infos
+        metadata = {"format": "pt", "dsvd.dtype": dtype, **result.metadata}
+        self.files = tuple(
+            replace(file, layout=self._layout(file, metadata)) for file in result.files
+        )
+
+    def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
+        """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
+        return file_bytes(file.layout, lambda name: self._tensor(file.prefix + name), place)
+
+    def _layout(self, file: ResultFile, metadata: Mapping[str, str]) -> SafetensorsLayout:
+        own = {name: self._infos[file.prefix + name] for name in file.layout.order}
+        infos = (TensorInfo(name, self._cast(t), t.shape) for name, t in own.items())
+        return canonical_layout(infos, metadata)
+
+    def _cast(self, info: TensorInfo) -> str:
+        return self._dtype if info.dtype in DELTA_DTYPES else info.dtype
+
+    def _tensor(self, name: str) -> RunsOfTensor:
+        tensor, info = self._result.result_tensor(name), self._infos[name]
+        if info.dtype not in DELTA_DTYPES:
+            return tensor
+        return _CastTensor(tensor, info, self._dtype)  # also of that dtype: it may hold a NaN
+
+
+class _CastTensor:
+    """A tensor of the result, each run of which is cast as soon as it is made."""
+
+    def __init__(self, tensor: UncastTensor, info: TensorInfo, dtype: str) -> None:
+        self._tensor, self._name = tensor, info.name
+        self._before, self._after = info.dtype, dtype
+        self._widths = BITS[info.dtype] // 8, BITS[dtype] // 8
+
+    def prepare(self) -> None:
+        self._tensor.prepare()
+
+    def runs(self) -> Iterator[Run]:
+        """Those of the tensor; stored bytes as one run, as they may be cut inside of an element."""
+        stored = 0
+        for run in self._tensor.runs():
+            if run.is_stored:
+                stored += run.nbytes
+            else:
+                yield replace(run, nbytes=self._size(run.nbytes))
+        if stored:
+            yield Run(0, 1, self._size(stored), is_stored=True)
+
+    def fill(self, run: Run, memory: Memory) -> None:
+        if run.is_stored:
+            held = np.frombuffer(bytearray(self._tensor.stored()), np.uint8)
+        else:
+            before, after = self._widths
+            size = run.nbytes // after * before
+            held = scratch.memory("not cast", size)
+            self._tensor.fill(replace(run, nbytes=size), held)
+        values = Weights.over(held, (-1,), self._before)
+        result = Weights.over(memory, (-1,), self._after)
+        cast(values, result)
+        if values.has_nan():
+            raise InvalidArgument(
+                f"tensor {self._name!r} holds a NaN, whose bits no cast defines",
+                "Leave --dtype out.",
+            )
+        if not result.is_finite() and values.is_finite():
+            raise InvalidArgument(
+                f"tensor {self._name!r} has numbers beyond the range of {self._after}",
+                "Take bf16 or fp32, or leave --dtype out.",
+            )
+
+    def release(self) -> None:
+        self._tensor.release()
+
+    def _size(self, nbytes: int) -> int:
+        before, after = self._widths
+        return nbytes // before * after

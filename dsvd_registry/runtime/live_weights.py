@@ -1,0 +1,87 @@
+"""A pipeline's weights in memory: which of them are the base's, and writing to them in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+
+from ..codec.tensor_order import in_order
+from ..codec.torch_tensors import same_bits
+from ..errors import BaseMismatch
+from .content import Content
+from .pipeline import check_in_memory, overwrite
+from .pipeline_base import PipelineBase
+
+Tensors = Mapping[str, torch.Tensor]
+Bits = Callable[[str], torch.Tensor]
+"""What the tensor of a name is to hold, made in any thread."""
+
+
+class LiveWeights:
+    """What is known of a pipeline's weights. `touched`: those that may not be the base's now."""
+
+    def __init__(self) -> None:
+        self.touched: set[str] = set()
+        self._proven: dict[str, tuple[Content | None, torch.dtype]] = {}
+
+    def check_restores(self, base: PipelineBase, wanted_by: str) -> None:
+        """Raises `BaseMismatch` if what is touched would not become what it was from `base`."""
+        for name in self.touched:
+            if base.content(name) != self._proven[name][0]:
+                raise _mismatch(name, base, wanted_by)
+
+    def prove(
+        self, names: Collection[str], base: PipelineBase, tensors: Tensors, wanted_by: str
+    ) -> None:
+        """Compare with the base, bit for bit, those of `names` that were not yet.
+
+        Raises `BaseMismatch` for the first that is another, `InvalidArgument` for one that lies on
+        no device.
+        """
+
+        def compare(name: str) -> tuple[str, bool]:
+            check_in_memory(name, tensors[name])
+            found = tensors[name].detach()
+            return name, same_bits(base.bits(name, found), found)
+
+        unproven = [
+            name
+            for name in names
+            if name not in self.touched
+            and self._proven.get(name) != (base.content(name), tensors[name].dtype)
+        ]
+        with in_order(compare, unproven, lambda name: tensors[name].numel()) as compared:
+            for name, is_same in compared:
+                if not is_same:
+                    raise _mismatch(name, base, wanted_by)
+                self._proven[name] = base.content(name), tensors[name].dtype
+
+    def put(self, names: Collection[str], bits: Bits, tensors: Tensors) -> None:
+        """Write `bits` over the tensors of these names, each as soon as it is made."""
+        for name in names:
+            check_in_memory(name, tensors[name])
+
+        def make(name: str) -> tuple[str, torch.Tensor]:
+            return name, bits(name)
+
+        with in_order(make, names, lambda name: tensors[name].numel()) as made:
+            for name, values in made:
+                self.touched.add(name)
+                overwrite(tensors[name], values)
+
+    def put_back(self, names: Collection[str], base: PipelineBase, tensors: Tensors) -> None:
+        """Write the base's bits over the tensors of these names. Raises `BaseMismatch` for damage."""
+        self.put(names, lambda name: base.bits(name, tensors[name]), tensors)
+        for name in names:
+            self._proven[name] = base.content(name), tensors[name].dtype
+            self.touched.discard(name)
+
+
+def _mismatch(name: str, base: PipelineBase, wanted_by: str) -> BaseMismatch:
+    weights = base.weights
+    return BaseMismatch(
+        f"the pipeline's {name!r} is not that of the base {weights.name!r} ({weights.digest}), "
+        f"which {wanted_by} needs",
+        "Load the pipeline whole from that base, in any dtype, with nothing on top of it.",
+    )

@@ -1,0 +1,78 @@
+"""A version's numbers as a pipeline's tensors, made on the device where they are wanted."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+
+from ..codec.components import Components, Elements
+from ..codec.exact_product_torch import DeltaProduct, apply_delta, apply_dense
+from ..codec.torch_tensors import TORCH_DTYPES, as_tensor, is_finite
+from ..container.delta_decoder import decoded_delta
+from ..container.reader import Container
+from ..container.records import BasedRecord, DeltaRecord
+from ..errors import ContainerError
+from ..layouts import Correspondence
+from ..reconstruction.base_weights import BaseReader
+from ..reconstruction.lazy_tensors import torch_tensor
+from ..reconstruction.reconstruction import Reconstruction
+from .pipeline_base import cast
+
+
+class Maker:
+    """Makes tensors of `container` over `base` at `tau` (default: the stored one).
+
+    Raises as `Reconstruction`. Several threads may use it.
+    """
+
+    def __init__(self, container: Container, base: BaseReader, tau: float | None) -> None:
+        self._container = container
+        self._tau = container.header.encoding.tau if tau is None else tau
+        self._reconstruction = Reconstruction(container, base, self._tau)
+        self._index = {record.name: i for i, record in enumerate(container.header.tensors)}
+
+    def bits(self, source: Correspondence, like: torch.Tensor) -> torch.Tensor:
+        """What a loader of the result would put into the pipeline's tensor `like`.
+
+        Raises `ContainerError` or `BaseMismatch` for damage.
+        """
+        made = [self.result(name, like.device) for name in source.base]
+        return cast(source.view.apply(made, torch.cat).reshape(like.shape), like)
+
+    def result(self, name: str, device: torch.device) -> torch.Tensor:
+        """The tensor of the result, on `device`: the same bits on each."""
+        record = self._container.header.tensors[self._index[name]]
+        is_computed = isinstance(record, DeltaRecord) and not record.new_rows
+        if device.type == "cpu" or not is_computed:
+            return torch_tensor(self._reconstruction, name)
+        return self.computed(name, device)
+
+    def computed(self, name: str, device: torch.device) -> torch.Tensor:
+        """A low-rank or dense tensor without new rows, computed on `device`."""
+        index = self._index[name]
+        record = self._container.header.tensors[index]
+        assert isinstance(record, BasedRecord)
+        before, dtype = self._base_of(record).to(device), TORCH_DTYPES[record.dtype]
+        delta = decoded_delta(self._container, index, self._tau)
+        match delta:
+            case Components():
+                matrix = before.reshape(delta.a.shape[1], delta.b.shape[1])
+                made = torch.empty(matrix.shape, dtype=dtype, device=device)
+                apply_delta(matrix, DeltaProduct(delta, device), dtype, made)
+            case Elements():
+                made = apply_dense(before, delta.values, delta.exponent, dtype)
+            case None:
+                raise TypeError(f"there is no delta of {name!r}")
+            case _:
+                assert_never(delta)
+        if not is_finite(made):
+            raise ContainerError(
+                f"{self._container.path}: tensor {name!r} would hold NaN or infinity"
+            )
+        return made.reshape(record.shape)
+
+    def _base_of(self, record: BasedRecord) -> torch.Tensor:
+        """The base's part of a tensor that takes a delta, of the common rows' shape."""
+        memory = self._reconstruction.viewed_base(record)
+        return as_tensor(memory, record.common_shape, TORCH_DTYPES[record.base[0].dtype])

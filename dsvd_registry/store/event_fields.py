@@ -1,0 +1,136 @@
+"""The kinds of value that events hold, and what each may be.
+
+A kind is the value's type annotated with its `Check`; `events` reads the annotations, so that the
+same rule holds when an event is made and when it is read back.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Annotated
+
+from ..errors import InvalidArgument, RegistryError
+from . import event_json, names
+
+MAX_SEQUENCE = 999_999_999
+MAX_NUMBER = 999_999_999
+MAX_TEXT = 65_536
+MAX_SUMMARY = 64
+
+BASE_FORMATS = ("safetensors", "pickle", "diffusers")
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule: `what` completes "is not ..."; `holds` judges a value of any type."""
+
+    what: str
+    holds: Callable[[object], bool]
+
+
+def utc_now() -> str:
+    """The time now as events write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _integer(low: int, high: int) -> Callable[[object], bool]:
+    # `type`, not `isinstance`: True is no number.
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _time(value: object) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(value: object) -> bool:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _name(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(names.check_name("name", value))
+    except InvalidArgument:
+        return False
+
+
+def _alias(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(names.check_alias(value))
+    except InvalidArgument:
+        return False
+
+
+def _link(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, str) or not _text(value):
+        return False
+    # Either kind: a registry may be read on a system other than the one that wrote it.
+    return PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+
+
+def _settings(value: object) -> bool:
+    if not isinstance(value, str) or not _text(value):
+        return False
+    try:
+        event_json.parse(value.encode(), "settings")
+    except RegistryError:
+        return False
+    return True
+
+
+def _summary(value: object) -> bool:
+    if not isinstance(value, dict) or len(value) > MAX_SUMMARY:
+        return False
+    return all(_matches(_WORD)(key) and _scalar(item) for key, item in value.items())
+
+
+def _scalar(value: object) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
+    return _integer(-(2**63), 2**63 - 1)(value) or _text(value)
+
+
+Sequence = Annotated[int, Check("a sequence number", _integer(1, MAX_SEQUENCE))]
+Number = Annotated[int, Check("a version's number", _integer(1, MAX_NUMBER))]
+Size = Annotated[int, Check("a size in bytes", _integer(0, 2**63 - 1))]
+Time = Annotated[str, Check("a UTC time with microseconds and Z", _time)]
+Digest = Annotated[str, Check("64 lower-case hexadecimal digits", _matches(_DIGEST))]
+Name = Annotated[str, Check("a valid name", _name)]
+Alias = Annotated[str, Check("a valid alias", _alias)]
+Word = Annotated[str, Check("a short lower-case word", _matches(_WORD))]
+BaseFormat = Annotated[
+    str, Check("one of " + ", ".join(BASE_FORMATS), lambda value: value in BASE_FORMATS)
+]
+Text = Annotated[str, Check(f"Unicode text of at most {MAX_TEXT} characters", _text)]
+Link = Annotated[str | None, Check("an absolute path in Unicode", _link)]
+Settings = Annotated[str, Check("canonical JSON", _settings)]
+Summary = Annotated[
+    dict[str, int | float | str],
+    Check("a small table of numbers and texts with short lower-case keys", _summary),
+]

@@ -1,0 +1,156 @@
+"""The event log: one immutable file per event, `events/000000/000000042-<sha256>.json`.
+
+The log is a write-ahead log and the catalog a view of it: an event whose file is durable has
+happened. Whoever appends holds the catalog's write lock; the log itself locks nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import fs, hashing
+from ..errors import RegistryError
+from . import event_json, events
+from .events import Event
+from .registry_folder import RegistryFolder
+
+SHARD = 1000
+
+NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.json")
+_SHARD_NAME = re.compile(r"\d{6}")
+_RESTORE = "Restore the folder `events` from a copy of the registry."
+
+
+class EventLog:
+    """The events of one registry, numbered from 1 without a gap."""
+
+    def __init__(self, folder: RegistryFolder) -> None:
+        self._folder = folder
+
+    def append(self, event: Event) -> None:
+        """Write the event durably: after this it has happened.
+
+        Raises `RegistryError` if its number is taken, `StorageError`.
+        """
+        data = events.encode(event)
+        shard = self._shard(event.sequence)
+        if event.sequence in shard:
+            raise RegistryError(
+                f"event {event.sequence} is in {self._folder.events} already: "
+                "something writes there without the catalog",
+                "Run `dsvd catalog rebuild`.",
+            )
+        target = self._path(event.sequence, hashing.sha256(data))
+        fs.make_folder(target.parent)
+        if not shard:
+            self._sync_shard_names()  # who made the folder may have died before it was durable
+        fs.make_folder(self._folder.tmp)
+        with fs.new_file(self._folder.tmp, len(data)) as file:
+            file.write(data)
+            file.publish(target, read_only=True)
+
+    def after(self, sequence: int) -> Iterator[Event]:
+        """The events numbered above `sequence`, in order.
+
+        Raises `RegistryError` for a missing number, two files with one number, or a file whose
+        bytes do not have the SHA-256 of its name; `StorageError`.
+        """
+        expected = sequence + 1
+        while True:
+            shard = self._shard(expected)
+            numbers = sorted(number for number in shard if number >= expected)
+            for number in numbers:
+                if number != expected:
+                    raise self._missing(expected)
+                yield self._read(number, shard[number])
+                expected += 1
+            if not numbers or expected % SHARD:
+                break
+        if self._has_shard_above(expected // SHARD):
+            raise self._missing(expected)
+
+    def pending(self, sequence: int) -> bool:
+        """Whether there is an event right after `sequence`; needs no lock. Raises as `after`."""
+        return any(number > sequence for number in self._shard(sequence + 1))
+
+    def sync(self, first: int, last: int) -> None:
+        """Make the names of events durable whose writer may have died before it did."""
+        for shard in range(first // SHARD, last // SHARD + 1):
+            folder = self._folder.events / f"{shard:06}"
+            with fs.storage_errors(folder):
+                fs.sync_folder(folder)
+        self._sync_shard_names()
+
+    def digest(self, sequence: int) -> str | None:
+        """The SHA-256 in the name of one event's file, None if there is none. Raises as `after`."""
+        return self._shard(sequence).get(sequence)
+
+    def has(self, sequence: int, sha256: str) -> bool:
+        """Whether there is an event with that number and digest; it is not read. `StorageError`."""
+        path = self._path(sequence, sha256)
+        with fs.storage_errors(path):
+            return path.is_file() and not path.is_symlink()
+
+    def _path(self, sequence: int, sha256: str) -> Path:
+        return self._folder.events / f"{sequence // SHARD:06}" / f"{sequence:09}-{sha256}.json"
+
+    def _shard(self, sequence: int) -> dict[int, str]:
+        """The SHA-256 of each event in the shard where `sequence` belongs."""
+        folder = self._folder.events / f"{sequence // SHARD:06}"
+        found: dict[int, str] = {}
+        with fs.storage_errors(folder):
+            if folder.is_symlink():
+                raise RegistryError(f"{folder} is a symbolic link", _RESTORE)
+            if not folder.exists():
+                return found
+            for name in os.listdir(folder):  # noqa: PTH208 - paths would take twice as long
+                match = NAME.fullmatch(name)
+                if match is None or int(match[1]) // SHARD != sequence // SHARD:
+                    if name[:1].isdigit():
+                        # A copy that a sync program renamed would otherwise be overlooked.
+                        raise RegistryError(
+                            f"{folder / name} does not belong into the event log", _RESTORE
+                        )
+                    continue
+                number = int(match[1])
+                if number in found:
+                    raise RegistryError(
+                        f"{folder} has two events numbered {number}",
+                        "Two programs wrote to one copy of the registry. Keep the file whose "
+                        "version you want, move the other away, and run `dsvd catalog rebuild`.",
+                    )
+                found[number] = match[2]
+        return found
+
+    def _sync_shard_names(self) -> None:
+        with fs.storage_errors(self._folder.events):
+            fs.sync_folder(self._folder.events)
+
+    def _has_shard_above(self, number: int) -> bool:
+        if not self._folder.events.exists():
+            return False
+        with fs.storage_errors(self._folder.events):
+            return any(
+                _SHARD_NAME.fullmatch(path.name) and int(path.name) > number
+                for path in self._folder.events.iterdir()
+            )
+
+    def _read(self, sequence: int, sha256: str) -> Event:
+        path = self._path(sequence, sha256)
+        with fs.storage_errors(path):
+            if path.is_symlink() or not path.is_file():
+                raise RegistryError(f"{path} is not a plain file", _RESTORE)
+            with path.open("rb") as file:
+                data = file.read(event_json.LIMIT + 1)
+        if hashing.sha256(data) != sha256:
+            raise RegistryError(f"{path} is damaged: its bytes do not have that SHA-256", _RESTORE)
+        event = events.decode(data, str(path))
+        if event.sequence != sequence:
+            raise RegistryError(f"{path} holds the event {event.sequence}", _RESTORE)
+        return event
+
+    def _missing(self, sequence: int) -> RegistryError:
+        return RegistryError(f"event {sequence} is missing from {self._folder.events}", _RESTORE)

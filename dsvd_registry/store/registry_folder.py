@@ -1,0 +1,184 @@
+"""Where a registry is, and what its folder holds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import fs
+from ..errors import Conflict, NotFound, RegistryError
+from . import event_json
+
+FORMAT = "dsvd-registry"
+VERSION = 1
+LOCAL_NAME = ".dsvd"
+ENVIRONMENT_VARIABLE = "DSVD_REGISTRY"
+
+_DESCRIPTION = "registry.json"
+_SUBFOLDERS = ("objects", "events", "tmp")
+
+
+@dataclass(frozen=True)
+class RegistryFolder:
+    """The places in one registry's folder."""
+
+    root: Path
+
+    @property
+    def description(self) -> Path:
+        """The file that makes the folder a registry; it is written last."""
+        return self.root / _DESCRIPTION
+
+    @property
+    def catalog(self) -> Path:
+        """The SQLite database, rebuilt from the event log where it is lost."""
+        return self.root / "catalog.sqlite"
+
+    @property
+    def objects(self) -> Path:
+        """Immutable files, each named by the SHA-256 of its bytes."""
+        return self.root / "objects"
+
+    @property
+    def events(self) -> Path:
+        """The event log."""
+        return self.root / "events"
+
+    @property
+    def quarantine(self) -> Path:
+        """Damaged objects that were set aside; made when the first one is."""
+        return self.root / "quarantine"
+
+    @property
+    def tmp(self) -> Path:
+        """Files being written, on the same filesystem as what they become."""
+        return self.root / "tmp"
+
+
+def create(root: Path) -> RegistryFolder:
+    """Make a registry in `root`, a new or empty folder.
+
+    Raises `Conflict` if the folder holds a registry or anything else, `StorageError`.
+    """
+    folder = RegistryFolder(root.absolute())
+    fs.make_folder(folder.root)
+    with fs.storage_errors(folder.root):
+        if folder.description.exists():
+            raise Conflict(f"{folder.root} is a registry already", "Use it as it is.")
+        for entry in folder.root.iterdir():
+            if not _left_by_crashed_create(entry):
+                raise Conflict(
+                    f"{folder.root} is not empty: it has {entry.name}",
+                    "Give a new folder, such as one inside it.",
+                )
+    for name in _SUBFOLDERS:
+        fs.make_folder(folder.root / name)
+    data = event_json.dump({"format": FORMAT, "version": VERSION})
+    fs.write_file(folder.description, data)
+    return folder
+
+
+def open(root: Path) -> RegistryFolder:
+    """The registry in `root`.
+
+    `root` itself may be a symbolic link, which is the user's choice; nothing in it may. Raises
+    `NotFound` if there is none, `RegistryError` if a newer version of the program made it,
+    `registry.json` is damaged or a folder is a link, `StorageError`.
+    """
+    folder = RegistryFolder(root.absolute())
+    if not _is_registry(folder.root):
+        raise _none_at(folder.root)
+    for place in (folder.objects, folder.events, folder.tmp, folder.quarantine):
+        _check_no_link(place)
+    path = folder.description
+    with fs.storage_errors(path), path.open("rb") as file:
+        data = file.read(event_json.LIMIT + 1)
+    value = event_json.parse(data, str(path))
+    version = value.get("version") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or value.get("format") != FORMAT or type(version) is not int:
+        raise RegistryError(f"{path} does not describe a registry", "Restore it from a copy.")
+    if version > VERSION:
+        raise RegistryError(
+            f"{folder.root} was made by a newer version of dsvd-registry (registry format "
+            f"{version}; this program knows up to {VERSION})",
+            "Install a newer dsvd-registry.",
+        )
+    if value != {"format": FORMAT, "version": VERSION}:
+        raise RegistryError(f"{path} does not describe a registry", "Restore it from a copy.")
+    return folder
+
+
+def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
+    """The registry to use: `explicit`, DSVD_REGISTRY, a `.dsvd/` here or above, the user's own.
+
+    The first two are used or refused, never passed over. Raises `NotFound`, `StorageError`.
+    """
+    named = _named(explicit, environ, cwd)
+    if named is not None:
+        if not _is_registry(named):
+            raise _none_at(named)
+        return named
+    places = [folder / LOCAL_NAME for folder in (cwd, *cwd.parents)]
+    for place in (*places, user_folder(environ)):
+        if _is_registry(place):
+            return place
+    raise NotFound(
+        f"no registry was found in {cwd}, above it, or in {user_folder(environ)}",
+        "Make one with `dsvd init`, or name one with --registry or DSVD_REGISTRY.",
+    )
+
+
+def place_to_create(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
+    """Where `dsvd init` makes a registry: `explicit`, DSVD_REGISTRY, the user's data folder."""
+    return _named(explicit, environ, cwd) or user_folder(environ)
+
+
+def user_folder(environ: Mapping[str, str]) -> Path:
+    """The registry in the user's data folder, by the platform's convention."""
+    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    if sys.platform == "win32":
+        data = environ.get("LOCALAPPDATA")
+        return (Path(data) if data else home / "AppData" / "Local") / "dsvd"
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "dsvd"
+    data = environ.get("XDG_DATA_HOME")
+    # The XDG rules: a relative path is to be ignored.
+    use_data = data is not None and Path(data).is_absolute()
+    return (Path(data) if data and use_data else home / ".local" / "share") / "dsvd"
+
+
+def _named(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    value = environ.get(ENVIRONMENT_VARIABLE)
+    if explicit is not None:
+        return cwd / explicit
+    return cwd / value if value else None
+
+
+def _is_registry(place: Path) -> bool:
+    with fs.storage_errors(place):
+        return (place / _DESCRIPTION).exists()
+
+
+def _none_at(place: Path) -> NotFound:
+    return NotFound(
+        f"{place} is not a registry: it has no {_DESCRIPTION}",
+        f"Make one with `dsvd init {place}`, or name another with --registry or DSVD_REGISTRY.",
+    )
+
+
+def _left_by_crashed_create(entry: Path) -> bool:
+    if entry.name.startswith(fs.TEMPORARY_PREFIX):
+        return True
+    is_folder = entry.is_dir() and not entry.is_symlink()
+    return entry.name in _SUBFOLDERS and is_folder and not any(entry.iterdir())
+
+
+def _check_no_link(place: Path) -> None:
+    with fs.storage_errors(place):
+        if place.is_symlink():
+            raise RegistryError(
+                f"{place} is a symbolic link",
+                "Put the folder itself there; the registry's own folder may be a link.",
+            )
