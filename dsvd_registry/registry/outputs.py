@@ -12,7 +12,7 @@ from ..encoding.asked import checked_tau
 from ..errors import InvalidArgument
 from ..progress import Meter, Progress, silent
 from .opened import OpenRegistry
-from .places import check_kind
+from .places import check_folder, check_kind
 
 if TYPE_CHECKING:
     from ..export import Dtype, ExportedLora, Format
@@ -69,6 +69,8 @@ class Outputs(OpenRegistry):
                     container.header.tree is not None if target is None else target.is_folder
                 )
                 check_kind(Path(output), "a folder" if is_folder else "a safetensors file")
+                if is_folder:
+                    check_folder(Path(output), self._kept())
                 return write_result(
                     container,
                     weights,

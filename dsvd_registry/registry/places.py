@@ -53,8 +53,13 @@ def check_output(output: Path, kept: Iterable[Kept]) -> None:
                 raise Conflict(f"{output} is {one.what}", "Give another path.")
             if _is_in(place, one.path):
                 raise Conflict(f"{output} lies in {one.what}", "Give a path outside of it.")
-            if _is_in(Path(os.path.realpath(one.path)), place):
-                raise Conflict(f"{output} is a folder that holds {one.what}", "Give another path.")
+
+
+def check_folder(output: Path, kept: Iterable[Kept]) -> None:
+    """Raises `Conflict` where a new folder would take the place of one that holds any of `kept`."""
+    for one in kept:
+        if any(_is_in(Path(os.path.realpath(one.path)), place) for place in _meanings(output)):
+            raise Conflict(f"{output} is a folder that holds {one.what}", "Give another path.")
 
 
 def check_kind(output: Path, kind: Kind) -> None:
