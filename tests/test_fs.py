@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from dsvd_registry.errors import Conflict, StorageError
-from dsvd_registry.fs import TEMPORARY_PREFIX, NewFolder, new_folder, temporary_files
+from dsvd_registry.fs import (
+    TEMPORARY_PREFIX,
+    NewFolder,
+    new_folder,
+    read_back,
+    scratch_file,
+    temporary_files,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -210,3 +217,13 @@ def test_killed_at_every_step(tmp_path: Path, is_there: bool) -> None:
     assert step > 10
     assert seen == ({None, "old", "new"} if is_there else {None, "new"})
     assert [path.name for path in parent.iterdir()] == ["out"]
+
+
+def test_what_is_read_back_is_whole(tmp_path: Path) -> None:
+    """A scratch file that has lost its end gives nothing."""
+    with scratch_file(tmp_path) as scratch:
+        scratch.write(b"0123456789")
+        assert read_back(scratch, 3, 7) == b"3456789"
+        scratch.truncate(8)
+        with pytest.raises(StorageError, match="gave back 5 bytes, where 7"):
+            read_back(scratch, 3, 7)

@@ -34,8 +34,8 @@ def print_account(report: Report) -> None:
     if report.capped:
         saved = report.uncapped_parameters / report.stored_parameters
         print_line(
-            f"the rounding noise of half precision: {number_format.counted(len(report.capped), 'tensor')}"
-            f" capped, 1/{saved:.3g} of the parameters that tau alone would keep"
+            "the rounding noise of half precision: "
+            f"{number_format.counted(len(report.capped), 'tensor')} capped, 1/{saved:.3g} of the parameters that tau alone would keep"
         )
     print_line()
     _print_kinds(report)

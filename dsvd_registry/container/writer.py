@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from ..errors import StorageError
-from ..fs import Bytes, read_back
+from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
 from .compression import BYTES, NUMBERS, TEXT, compress, compress_blocks
@@ -91,7 +91,8 @@ class PayloadWriter:
     def chunks(self) -> Iterator[bytes]:
         """The payload, frame by frame."""
         for stored in self._stored:
-            yield read_back(self._scratch, stored.position, stored.frame.stored)
+            self._scratch.seek(stored.position)
+            yield self._scratch.read(stored.frame.stored)
 
     def _close_frame(self, content: FrameContent, band: int) -> None:
         frame = self._open.pop((content, band))

@@ -17,7 +17,7 @@ KEY = "weights"
 
 
 def with_weights(settings: str, weights: str | None) -> str:
-    """EncodeRequest (canonical JSON) with the entry that was chosen; as they are without a choice."""
+    """Settings (canonical JSON) with the entry that was chosen; as they are without a choice."""
     if weights is None:
         return settings
     return event_json.dump({**_parsed(settings), KEY: weights}).decode()

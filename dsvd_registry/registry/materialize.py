@@ -13,7 +13,7 @@ from ..errors import InvalidArgument
 from ..progress import Progress
 from ..reconstruction.write_result import Materialized, ResultRequest, write_result
 from .output_layout import open_target
-from .output_path import check_kind, check_output
+from .output_path import check_folder, check_kind, check_output
 from .repository import Repository
 from .residuals import at_tau, opened_lossless, telling
 
@@ -48,6 +48,8 @@ def materialize(
         with open_target(layout, container, weights, pattern, repository) as target:
             is_folder = container.header.tree is not None if target is None else target.is_folder
             check_kind(output, "a folder" if is_folder else "a safetensors file")
+            if is_folder:
+                check_folder(output, repository)
             request = ResultRequest(tau, dtype, target, lossless)
             return write_result(
                 container, weights, output, request, replace=replace, progress=progress

@@ -56,8 +56,13 @@ def check_output(output: Path, repository: Repository) -> None:
                 raise Conflict(f"{output} is {one.what}", "Give another path.")
             if _is_in(place, one.path):
                 raise Conflict(f"{output} lies in {one.what}", "Give a path outside of it.")
-            if _is_in(Path(os.path.realpath(one.path)), place):
-                raise Conflict(f"{output} is a folder that holds {one.what}", "Give another path.")
+
+
+def check_folder(output: Path, repository: Repository) -> None:
+    """Raises `Conflict` where a new folder would take the place of one that holds what is needed."""
+    for one in _kept(repository):
+        if any(_is_in(Path(os.path.realpath(one.path)), place) for place in _meanings(output)):
+            raise Conflict(f"{output} is a folder that holds {one.what}", "Give another path.")
 
 
 def _kept(repository: Repository) -> Iterator[Kept]:

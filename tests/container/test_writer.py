@@ -19,7 +19,7 @@ from dsvd_registry.container.header import parse_header
 from dsvd_registry.container.records import Fidelity, Part
 from dsvd_registry.container.rows import Run
 from dsvd_registry.container.writer import FRAME_TARGET, PayloadWriter, write_container
-from dsvd_registry.errors import ContainerError
+from dsvd_registry.errors import ContainerError, StorageError
 from dsvd_registry.hashing import xxh3
 
 
@@ -143,3 +143,15 @@ def _fits(written: Callable[[int], bytes], budget: int) -> bool:
         return bool(written(budget))
     except ContainerError:
         return False
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_no_payload_of_another_size(small: Built, more: int) -> None:
+    """The header says what follows it; a scratch file that was cut short is found."""
+    header = parse_header(canonical(small.header), 0)
+    payload = (payload_of(small.file) + b"x")[: len(payload_of(small.file)) + more]
+    with pytest.raises(StorageError, match="where its header makes"):
+        write_container(header, iter([payload]), io.BytesIO())
+    out = io.BytesIO()
+    write_container(header, iter([payload_of(small.file)]), out)
+    assert out.getvalue() == small.file

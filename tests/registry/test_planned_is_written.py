@@ -21,7 +21,6 @@ from dsvd_registry import Registry
 from dsvd_registry.checkpoint.checkpoint import TensorInfo
 from dsvd_registry.checkpoint.layout import canonical_layout
 from dsvd_registry.codec.scratch import Memory
-from dsvd_registry.container.writer import PayloadWriter
 from dsvd_registry.errors import InvalidArgument, ResultMismatch, StorageError
 from dsvd_registry.fs import new_file, new_folder
 from dsvd_registry.reconstruction.file_assembly import Run, file_bytes, nowhere
@@ -281,16 +280,3 @@ def test_a_file_of_another_size_gets_no_name(tmp_path: Path, written: int) -> No
     ):
         file.write(bytes(written))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_payload_that_is_cut_short(tmp_path: Path) -> None:
-    """The scratch file that a container's frames wait in has lost its end."""
-    place = tmp_path / "scratch"
-    with place.open("x+b") as scratch:
-        writer = PayloadWriter(scratch)
-        writer.add("bytes", None, [])
-        scratch.flush()
-        writer.finish()
-        scratch.truncate(max(0, scratch.seek(0, 2) - 1))
-        with pytest.raises(StorageError, match="gave back"):
-            list(writer.chunks())

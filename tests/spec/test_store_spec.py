@@ -58,7 +58,7 @@ RULES = {
     "format": event_fields.BaseFormat,
     "text": event_fields.Text,
     "link": event_fields.Link,
-    "settings": event_fields.EncodeRequest,
+    "settings": event_fields.Settings,
     "summary": event_fields.Summary,
 }
 
