@@ -33,9 +33,10 @@ def print_account(report: Report) -> None:
     )
     if report.capped:
         saved = report.uncapped_parameters / report.stored_parameters
+        capped = number_format.counted(len(report.capped), "tensor")
         print_line(
-            "the rounding noise of half precision: "
-            f"{number_format.counted(len(report.capped), 'tensor')} capped, 1/{saved:.3g} of the parameters that tau alone would keep"
+            f"the rounding noise of half precision: {capped} capped,"
+            f" 1/{saved:.3g} of the parameters that tau alone would keep"
         )
     print_line()
     _print_kinds(report)
