@@ -39,9 +39,8 @@ def cached_file(
     make_folder(cache.folder)
     renew_time(path)  # so that it does not go; another user's may not be renewed, and is used
     if _size(path) != size:
-        from ..reconstruction.cached_result import (
-            write_cached,  # imports torch, which a file that is there spares
-        )
+        # Only here: a file that is there needs nothing that makes one.
+        from ..reconstruction.cached_result import write_cached
 
         with (
             repository.open_version(version) as (container, weights),
