@@ -10,7 +10,7 @@ from ..checkpoint import TensorInfo
 from ..codec.encode_water_level import encode_at, survey
 from ..codec.tensor_order import in_order
 from ..codec.water_level import Plan, Survey, Target
-from ..container.records import Encoding, Fidelity, RawRecord, TensorRecord
+from ..container.records import Encoding, Fidelity, Header, RawRecord, TensorRecord
 from ..container.totals import total_error
 from ..container.writer import container_size
 from ..errors import InvalidArgument
@@ -79,7 +79,7 @@ def store_by_budget(
                 return store(drafts.best, objects, progress)
             raise InvalidArgument(
                 f"{fine_tune.checkpoint.path} does not fit {request.budget} bytes against its base",
-                f"The nearest budget that it fits is {drafts.least + DIGEST_ROOM}: "
+                f"The nearest budget that it fits is {drafts.least}: "
                 "the least of each changed tensor.",
             )
 
@@ -109,7 +109,7 @@ class _Drafts:
         self._device, self._objects, self._progress = device, objects, progress
         self._held = contextlib.ExitStack()
         self.best: Draft | None = None
-        self.least = 0  # bytes of the smallest
+        self.least = 0  # the budget that the smallest would fit
 
     def __enter__(self) -> _Drafts:
         return self
@@ -130,12 +130,26 @@ class _Drafts:
             if outside := _outside(draft) & targets.keys():
                 raise _OutsideGridError(outside)
             size = container_size(draft.header) + DIGEST_ROOM
-            self.least = min(self.least or size, size)
+            least = _own_budget(draft.header)
+            self.least = min(self.least or least, least)
             is_better = self.best is None or levels.error(draft) < levels.error(self.best)
             if size <= self._request.budget and is_better:
                 self._held.close()
                 self._held, self.best = held.pop_all(), draft
         return size
+
+
+def _own_budget(header: Header) -> int:
+    """The least budget of a container that says so in its header, where it compresses as it may."""
+    budget = 0
+    while (size := container_size(_with_budget(header, budget)) + DIGEST_ROOM) > budget:
+        budget = size
+    return budget
+
+
+def _with_budget(header: Header, budget: int) -> Header:
+    fidelity = replace(header.encoding.fidelity or Fidelity(0.0), budget=budget)
+    return replace(header, encoding=replace(header.encoding, fidelity=fidelity))
 
 
 def _outside(draft: Draft) -> set[str]:
