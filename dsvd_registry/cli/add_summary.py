@@ -54,7 +54,8 @@ def print_many(found: AddedMany) -> None:
     )
     if found.stored_bytes:
         print_line(
-            f"{number_format.size(found.source_bytes)} before, {number_format.size(found.stored_bytes)} after "
+            f"{number_format.size(found.source_bytes)} before, "
+            f"{number_format.size(found.stored_bytes)} after "
             f"({number_format.ratio(found.stored_bytes, found.source_bytes)})"
         )
     print_line(f"originals that are safe to delete: {_deletable(found)}")

@@ -139,8 +139,7 @@ def _hint(text: str) -> None:
 def _print_findings(found: Verified) -> None:
     for finding in found.findings:
         print_line(f"{', '.join(finding.subjects)}: {finding.problem}")
-    looked_at = f"{number_format.counted(found.versions, 'version')}, {number_format.counted(found.bases, 'base')}"
-    result = (
-        "all is well" if found.is_well else number_format.counted(len(found.findings), "finding")
-    )
+    counted = number_format.counted
+    looked_at = f"{counted(found.versions, 'version')}, {counted(found.bases, 'base')}"
+    result = "all is well" if found.is_well else counted(len(found.findings), "finding")
     print_line(f"{looked_at}: {result}")

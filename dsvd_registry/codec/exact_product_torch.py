@@ -1,4 +1,4 @@
-"""The exact product of exact_product.py by torch: on any device, and where torch's tensors are at hand."""
+"""The exact product by torch: on any device, and where torch's tensors are at hand."""
 
 from __future__ import annotations
 

@@ -19,9 +19,10 @@ SOURCE_FORMAT = "lora"
 
 @dataclass(frozen=True)
 class LoraRequest:
-    """`tau`, `grid_noise`: as for `TauRequest`, of the LoRA's own spectrum. `skip_unsupported`: what cannot
-    be merged is left out and listed. `configuration`: of the file, or of the one beside it, which
-    then counts among the settings by its SHA-256.
+    """`tau`, `grid_noise`: as for `TauRequest`, of the LoRA's own spectrum.
+
+    `skip_unsupported`: what cannot be merged is left out and listed. `configuration`: of the file, or
+    of the one beside it, which then counts among the settings by its SHA-256.
     """
 
     tau: float

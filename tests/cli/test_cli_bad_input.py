@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dsvd_registry.cli.errors import BROKEN_PIPE, BUG, INTERRUPTED, failure_of
+from dsvd_registry.cli.errors import BROKEN_PIPE, INTERRUPTED, failure_of
+from dsvd_registry.errors import BUG_EXIT_CODE
 
 from .conftest import Dsvd, fine_tuned
 from .program import PROGRAM, Outcome, run
@@ -261,10 +262,10 @@ def test_a_file_name_that_is_no_text(dsvd: Dsvd, filled: Path, here: Path) -> No
 
 def test_what_the_program_does_not_expect_is_called_a_bug() -> None:
     failure = failure_of(ValueError("odd"))
-    assert failure.exit_code == BUG
+    assert failure.exit_code == BUG_EXIT_CODE
     assert failure.message == "this is a bug in dsvd: ValueError: odd"
     assert "DSVD_DEBUG=1" in failure.hint
-    assert failure_of(RecursionError("deep")).exit_code == BUG
+    assert failure_of(RecursionError("deep")).exit_code == BUG_EXIT_CODE
 
 
 def test_what_the_machine_does() -> None:

@@ -1,4 +1,4 @@
-"""FineTune-tunes that go in mostly raw: taken in, with the reasons said loudly; wrappers looked through."""
+"""Fine-tunes that go in mostly raw: taken in, with the reasons said loudly; wrappers looked through."""
 
 from __future__ import annotations
 
