@@ -144,7 +144,7 @@ LONG = "é" * 2048 + "x"
         (("source", "format"), "x" * 65, "format is not of 1..64 bytes"),
         (("source", "size"), 2**53, "size is outside"),
         (("source", "size"), 1.0, "size is not an integer"),
-        (("results",), [], "results has not 1..1 entries"),
+        (("results",), [], "results must have 1..1 entries"),
         (("results", 0, "path"), LONG, "path is not of"),
         (("left_out",), [{"name": "", "reason": "x"}], "name is not of"),
         (("left_out",), [{"name": "x", "reason": LONG}], "reason is not of"),
