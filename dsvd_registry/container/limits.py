@@ -34,9 +34,7 @@ MAX_BASE_TENSORS_PER_RECORD = 64
 MAX_DIMENSIONS = 32
 MAX_NAME_BYTES = 4096
 MAX_FILES = 1 << 14
-MAX_SIZE = (
-    (1 << 53) - 1
-)  # of any count, dimension or byte size: exact in every JSON reader
+MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: exact in every JSON reader
 
 # Names that `requires` may hold.
 FEATURES = frozenset({"fidelity", "loose_header", "packed", "tree"})
