@@ -1,10 +1,11 @@
-"""Canonical JSON: one value has one byte string, so that its SHA-256 names it.
+"""Canonical JSON: each value has exactly one byte string, so a SHA-256 identifies the value.
 
-Keys are sorted, there is no white space, everything outside ASCII is escaped; NaN, the infinities and
-half a surrogate pair do not exist. Source: spec/dsvd-container-v1.md, section "Canonical JSON".
+Keys are sorted, there is no white space, and every character outside ASCII is escaped. NaN, the
+infinities and lone surrogates are refused. Source: spec/dsvd-container-v1.md, section "Canonical
+JSON".
 
-A text of 16 MiB may become several hundred MB of Python objects, so each is weighed before it is
-parsed: `MAX_WEIGHT` keeps those under 64 MiB.
+A text of 16 MiB can become several hundred MB of Python objects. Its weight is therefore estimated
+before it is parsed; `MAX_WEIGHT` keeps the objects under 64 MiB.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ from typing import Any
 
 MAX_WEIGHT = 1 << 24
 WEIGHT_OF_A_VALUE = 64
-COMPARED = 1 << 16  # bytes of a text that are compared at once
+COMPARED = 1 << 16  # bytes of a text that are compared at a time
 
 
 class NotCanonical(ValueError):
-    """A value that has no canonical JSON, or bytes that are not it; the message completes "is"."""
+    """A value without canonical JSON, or bytes that are not canonical JSON.
+
+    The message completes a sentence that ends in "is".
+    """
 
 
 def weight(data: bytes) -> int:
-    """What JSON takes in memory once it is parsed, in a rough unit that is found without parsing.
+    """Estimate the memory that JSON takes once it is parsed, without parsing it.
 
-    Its bytes, fourfold if it holds a character outside ASCII, escaped or not (one makes all of its
-    string as wide), and 64 for each `[`, `{` and `,`: those that stand in strings are few.
+    The estimate is the number of bytes, plus 64 for each `[`, `{` and `,` (few of them are inside
+    strings). The bytes count fourfold if any character, escaped or not, is outside ASCII: a single
+    one makes Python store its whole string with wider characters.
     """
     wide = not data.isascii() or b"\\u" in data
     values = sum(data.count(mark) for mark in (b"[", b"{", b","))
@@ -33,17 +38,19 @@ def weight(data: bytes) -> int:
 
 
 def encode(value: Any) -> bytes:
-    """The canonical bytes of `value`. Raises `NotCanonical` for what they cannot hold."""
+    """The canonical bytes of `value`. Raises `NotCanonical` for what JSON cannot express."""
     data = _text(value).encode()
     _check_weight(data)
     return data
 
 
 def decode(data: bytes, *, weighed: bool = False) -> Any:
-    """The value of canonical bytes. Raises `NotCanonical` for any others.
+    """The value of canonical bytes. Raises `NotCanonical` for any other bytes.
 
-    Writing the value again must give the same bytes: that alone refuses repeated keys, white
-    space, NaN, over-long numbers and every other second spelling. `weighed`: the caller has.
+    The value is encoded again and must give the same bytes. This one test refuses repeated keys,
+    white space, NaN, over-long numbers and every other second spelling.
+
+    `weighed`: the caller has checked the weight already.
     """
     if not weighed:
         _check_weight(data)
@@ -53,7 +60,7 @@ def decode(data: bytes, *, weighed: bool = False) -> Any:
         raise NotCanonical(f"not JSON: {error}") from error
     text = _text(value)
     pieces = range(0, max(len(data), len(text)), COMPARED)
-    # In pieces, as another copy of a long text would take its size in memory.
+    # Compared in pieces: encoding a long text at once would double its memory.
     if any(text[i : i + COMPARED].encode() != data[i : i + COMPARED] for i in pieces):
         raise NotCanonical("not canonical JSON")
     return value
@@ -62,7 +69,7 @@ def decode(data: bytes, *, weighed: bool = False) -> Any:
 def _text(value: Any) -> str:
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        if "\\ud" in text:  # a lone surrogate survives escaping, but is no text
+        if "\\ud" in text:  # a lone surrogate survives escaping, but is not text
             json.dumps(value, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise NotCanonical(f"not JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""What holds something open, and lets go of it at the end of a `with` block."""
+"""Base class for objects that are closed at the end of a `with` block."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Self
 
 
 class Closing(abc.ABC):
-    """A context manager whose end is `close`."""
+    """A context manager that calls `close` on leaving."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go; closing twice is fine."""
+        """Release all resources. Closing twice does nothing."""
 
     def __enter__(self) -> Self:
         return self

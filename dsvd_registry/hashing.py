@@ -1,4 +1,4 @@
-"""Digests. SHA-256 names things; XXH3-64 only finds damage."""
+"""Digests: SHA-256 identifies contents, XXH3-64 only detects damage."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Source:
 
 
 def sha256(data: Bytes) -> str:
-    """SHA-256 of `data`, 64 lower-case hexadecimal digits."""
+    """The SHA-256 of `data`, as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a file's bytes. Raises `StorageError`, also if it becomes shorter meanwhile.
+    """The SHA-256 of a file's bytes.
 
     `progress` is called with the number of bytes hashed since the last call.
+    Raises `StorageError`, also if the file becomes shorter while it is read.
     """
     digest = hashlib.sha256()
     with (
@@ -53,24 +54,27 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
 
 
 def _chunks(file: io.FileIO) -> Generator[memoryview, None, None]:
-    """A file's bytes, each chunk gone when the next is asked for, which is read ahead meanwhile."""
+    """Read a file in chunks, the next one in the background.
+
+    Two buffers take turns, so a chunk is valid only until the next one is requested.
+    """
     size = os.fstat(file.fileno()).st_size
-    # Only here: it loads what no listing of versions needs.
+    # Imported here because commands that hash no file would pay for the import.
     from concurrent.futures import ThreadPoolExecutor
 
-    this, other = (memoryview(bytearray(min(READ_CHUNK, size + 1))) for _ in range(2))
+    current, following = (memoryview(bytearray(min(READ_CHUNK, size + 1))) for _ in range(2))
     done = 0
     with ThreadPoolExecutor(1) as reader:
-        read = file.readinto(this)
+        read = file.readinto(current)
         while read:
             done += read
-            ahead = reader.submit(file.readinto, other)
-            yield this[:read]
-            this, other, read = other, this, ahead.result()
+            ahead = reader.submit(file.readinto, following)
+            yield current[:read]
+            current, following, read = following, current, ahead.result()
     if done < size:
         raise StorageError(f"{file.name} has become shorter while it is read", _COMPLETE)
 
 
 def xxh3(data: Bytes) -> str:
-    """XXH3-64 (seed 0) of `data`, 16 lower-case hexadecimal digits, most significant first."""
+    """The XXH3-64 (seed 0) of `data`, 16 lower-case hexadecimal digits, most significant first."""
     return xxhash.xxh3_64_hexdigest(data)

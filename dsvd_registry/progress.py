@@ -1,27 +1,27 @@
-"""How long work tells how far it is."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-FILES = "files"  # the stage of several files; the stages of one begin anew with the next
+FILES = "files"  # counts files; the stages within a file start again for each file
 
 
 class Progress(Protocol):
-    """Called with the stage's name, what is done and what there is to do.
+    """A callback that receives the stage's name, the amount done and the total amount.
 
-    Both are in bytes, but of the stages "comparing", which counts tensors, and `FILES`.
+    Amounts are in bytes, except in the stages "comparing", which counts tensors, and `FILES`.
     """
 
     def __call__(self, stage: str, done: int, total: int, /) -> None: ...
 
 
 def silent(stage: str, done: int, total: int, /) -> None:
-    """The progress of a caller who does not want to know."""
+    """Ignore all progress reports."""
 
 
 class Meter:
-    """Adds up steps of one stage."""
+    """Adds up the steps of one stage and reports the sum."""
 
     def __init__(self, progress: Progress, stage: str, total: int) -> None:
         self._progress, self._stage, self._total = progress, stage, total
@@ -29,6 +29,6 @@ class Meter:
         progress(stage, 0, total)
 
     def advance(self, size: int) -> None:
-        """`size` more bytes are done."""
+        """Report that `size` more bytes are done."""
         self._done += size
         self._progress(self._stage, self._done, self._total)

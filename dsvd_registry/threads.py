@@ -1,4 +1,4 @@
-"""Threads for work that lets go of Python's lock, and what they make handed on in order."""
+"""Thread pools for work that releases Python's lock, with results in the order of their inputs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
 def threads(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """As many threads as there are cores, or `most` of them.
+    """A pool of one thread for each core, or of `most` threads if that is less.
 
-    On leaving, however that is, what was not begun is dropped and no work is under way any more.
-    Work is begun in the order in which it was submitted.
+    Work starts in the order in which it was submitted. On leaving, also by an exception, work that
+    has not started is dropped and running work is waited for.
     """
     pool = ThreadPoolExecutor(min(_cores(), most or _cores()))
     try:
@@ -29,16 +29,17 @@ def threads(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
 
 def in_order(
     pool: ThreadPoolExecutor,
-    work: Callable[[Item], Made],
+    work: Callable[[Item], Result],
     items: Iterable[Item],
     size: Callable[[Item], int],
     at_once: int,
-) -> Generator[Made, None, None]:
-    """`work(item)` for each item, in the order of `items`, several under way.
+) -> Generator[Result, None, None]:
+    """Yield `work(item)` for each item, in the order of `items`, working on several at once.
 
-    The sizes of what is under way or not yet taken add up to `at_once` at most, or are one item's.
+    The sizes of all items whose results are not consumed yet add up to at most `at_once`, unless a
+    single item is larger than that.
     """
-    waiting: deque[tuple[int, Future[Made]]] = deque()
+    waiting: deque[tuple[int, Future[Result]]] = deque()
     under_way = 0
     for item in items:
         room = size(item)
@@ -53,7 +54,7 @@ def in_order(
 
 
 def _cores() -> int:
-    """Those that this process may use, where the system tells."""
+    """The number of cores that this process may use; of all cores if the system does not say."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,1 +1,1 @@
-"""The numbers: spectrum, rank, integer grid, exact reconstruction. No module here sees a file."""
+"""Numerical core: spectrum, rank, integer grid, exact product. No module here opens a file."""

@@ -1,6 +1,7 @@
-"""One thread for each call of numpy's and SciPy's BLAS, while several tensors are worked on at once.
+"""A limit of one thread for each BLAS call, for when several tensors are processed at once.
 
-Who calls SciPy's has imported it, which takes a while, and is not needed to give back a checkpoint.
+The limit covers the BLAS of numpy and, if SciPy has been imported, that of SciPy. SciPy is not
+imported here: that takes long, and materialising a checkpoint does not need it.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from .process_wide import ProcessWide
 
 @functools.cache
 def _controller(_with_scipy: bool) -> threadpoolctl.ThreadpoolController:
-    """Of the libraries that are loaded: with SciPy there may be one more."""
+    """A controller of the BLAS libraries that are loaded; SciPy may bring another one."""
     return threadpoolctl.ThreadpoolController()
 
 
 def _one_thread() -> Callable[[], None]:
     limit = _controller("scipy.linalg" in sys.modules).limit(limits=1, user_api="blas")
-    _let_go()
+    _forget_controlling_thread()
 
     def restore() -> None:
         limit.restore_original_limits()
-        _let_go()
+        _forget_controlling_thread()
 
     return restore
 
 
-def _let_go() -> None:
-    """Let any thread set the number: the last one that leaves need not be the first that entered."""
-    with contextlib.suppress(AttributeError):  # older versions let any thread do so anyway
+def _forget_controlling_thread() -> None:
+    """Allow any thread to set the limit: the last to leave may not be the first that entered."""
+    with contextlib.suppress(AttributeError):  # older versions have no such restriction
         threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
 
 
 one_blas_thread = ProcessWide(_one_thread)
-"""The number is the process's: it is given back when the last thread leaves."""
+"""Limits BLAS to one thread for the whole process until the last thread leaves the block."""

@@ -1,4 +1,4 @@
-"""A delta on the integer grid: components of low rank, or one integer for each element."""
+"""A delta on the integer grid: low-rank components, or one integer for each element."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from .exactness import EXACT_FP32, magnitude_bound
 
-BLOCK_ELEMENTS = 1 << 16  # of factors, where each number is looked at alone
+BLOCK_ELEMENTS = 1 << 16  # of a factor, converted to float64 at a time
 
 
 @dataclass(frozen=True)
 class Components:
-    """r components: integers `a` int32 (r, m) and `b` int32 (r, n), `exponents` int64 (r,).
+    """A delta of shape (m, n) as r components: the sum of 2^e a b^T over them.
 
-    The delta is the sum of 2^e a b^T over them.
+    `a`: int32 (r, m). `b`: int32 (r, n). `exponents`, the e: int64 (r,).
     """
 
     a: npt.NDArray[np.int32]
@@ -24,8 +24,8 @@ class Components:
     exponents: npt.NDArray[np.int64]
 
     def maxima(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """max|a_c| and max|b_c|, int64 (r,)."""
-        # Of both ends apart: the magnitude of the least int32 is not an int32.
+        """The largest magnitudes max|a_c| and max|b_c| of each component c, int64 (r,) each."""
+        # Negated as int64: the magnitude of the least int32 is not an int32.
         largest_a, largest_b = (
             np.maximum(factor.max(axis=1).astype(np.int64), -factor.min(axis=1).astype(np.int64))
             for factor in (self.a, self.b)
@@ -35,17 +35,17 @@ class Components:
 
 @dataclass(frozen=True)
 class Elements:
-    """One integer for each element, flat int32, times 2^exponent."""
+    """A delta as one integer for each element: `values` (flat int32) times 2^`exponent`."""
 
     values: npt.NDArray[np.int32]
     exponent: int
 
     def run(self, first: int, end: int) -> Elements:
-        """Elements first..end-1 alone, over the same memory."""
+        """Elements first..end-1 only, sharing the memory of all."""
         return Elements(self.values[first:end], self.exponent)
 
     def fit_fp32(self) -> bool:
-        """Whether each is a float32: an integer of 24 bits times a power of two is."""
+        """Whether float32 holds every element exactly, as an integer of up to 24 bits."""
         values = self.values
         return not values.size or max(int(values.max()), -int(values.min())) < EXACT_FP32
 
@@ -54,11 +54,14 @@ GridDelta = Components | Elements
 
 
 def fit_fp32(components: Components) -> bool:
-    """Whether it is proved that their product is exact in fp32. The choice never changes a bit."""
+    """Whether the product of the factors is proved to be exact in fp32.
+
+    Where it is, fp32 and fp64 give the same bits.
+    """
     max_a, max_b = (maxima.tolist() for maxima in components.maxima())
     exponents = components.exponents.tolist()
     bound = magnitude_bound(exponents, max_a, max_b)
-    if bound.bit_length() + min(exponents) > 127:  # fp64 reaches further than fp32
+    if bound.bit_length() + min(exponents) > 127:  # beyond the largest fp32 number
         return False
     return bound < EXACT_FP32 or _row_bound(components) < EXACT_FP32
 
@@ -66,10 +69,11 @@ def fit_fp32(components: Components) -> bool:
 def balanced(
     components: Components, dtype: type[np.float32] | type[np.float64]
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-    """a and b, (r, m) and (r, n), in `dtype`, each with half of the powers of two in it.
+    """The factors a (r, m) and b (r, n) in `dtype`, each multiplied by half of the powers of two.
 
-    With the least power on one side, every term of the product, and every sum of terms, is 0 or at
-    least 2^-126 and below 2^127: no number on the way is subnormal, whatever a library makes of those.
+    The least power goes entirely to a. Every term of the product, and every sum of terms, is then 0
+    or has a magnitude of at least 2^-126 and below 2^127. No intermediate number is subnormal, so
+    it does not matter how a library treats subnormal numbers.
     """
     least = int(components.exponents.min())
     shifts = components.exponents - least
@@ -81,10 +85,10 @@ def balanced(
 
 
 def _row_bound(components: Components) -> float:
-    """Cauchy-Schwarz on the balanced factors: the largest row norm of a times that of b.
+    """A bound of the product's elements: the largest column norm of a times that of b.
 
-    It bounds the sum of the magnitudes of any subset of the terms too. The margin covers the
-    rounding of the norms themselves.
+    By Cauchy-Schwarz on the balanced factors, it also bounds the sum of the magnitudes of any
+    subset of the terms. The margin of 1e-9 covers the rounding of the norms themselves.
     """
     shifts = components.exponents - components.exponents.min()
     largest = 1 + 1e-9
@@ -105,7 +109,7 @@ def _scaled(
     exponents: npt.NDArray[np.int64],
     dtype: type[np.float32] | type[np.float64],
 ) -> npt.NDArray[np.floating]:
-    """Integers (r, m) times 2^exponent, exact: in range by the bound, and no mantissa bit moves."""
+    """Integers (r, m) times 2^exponent, exact: scaling changes no mantissa bit."""
     scaled = np.empty(factor.shape, dtype)
     scales = np.ldexp(1.0, exponents).astype(dtype)[:, None]
     np.multiply(factor, scales, out=scaled, dtype=dtype, casting="unsafe")

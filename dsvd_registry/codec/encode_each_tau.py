@@ -1,4 +1,4 @@
-"""One tensor at several taus, from one decomposition."""
+"""Encoding of one tensor at several values of tau, with one singular value decomposition."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from .tensor_pair import Pair
 
 @dataclass(frozen=True)
 class EncodedCurve:
-    """What `encode` makes of one tensor with each of several settings.
+    """The results of `encode` for one tensor with each of several requests.
 
-    `singular_values`: float64, falling, all of a delta's; empty where no matrix has changed.
+    `singular_values`: all of the delta's, float64, falling; empty for a vector and for a tensor
+    without a delta.
     """
 
     records: tuple[Encoded, ...]
@@ -29,18 +30,18 @@ class EncodedCurve:
 
 
 def encode_each(
-    base: torch.Tensor, source: torch.Tensor, settings: Sequence[EncodeRequest], size_of: SizeOf
+    base: torch.Tensor, source: torch.Tensor, requests: Sequence[EncodeRequest], size_of: SizeOf
 ) -> EncodedCurve:
-    """As `encode` with each of `settings`, which differ in tau alone; arguments as there."""
+    """Encode a tensor with each of `requests`, which differ in tau only; else as `encode`."""
     with ieee_arithmetic(CPU), one_blas_thread:
         sides = compared(base, source)
         if not isinstance(sides, Pair):
-            return EncodedCurve((sides,) * len(settings), np.empty(0))
-        found = None
+            return EncodedCurve((sides,) * len(requests), np.empty(0))
+        svd = None
         if source.ndim >= 2:
-            matrix = sides.delta.to(settings[0].device)
-            found = spectrum(matrix, *(one.tau for one in settings))
-            found = found.reaching(max(ranks(sides, found, one)[1] for one in settings))
-        records = tuple(encode_delta(sides, found, one, size_of) for one in settings)
-        values = found.singular_values.numpy() if found is not None else np.empty(0)
+            matrix = sides.delta.to(requests[0].device)
+            svd = spectrum(matrix, *(request.tau for request in requests))
+            svd = svd.reaching(max(ranks(sides, svd, request)[1] for request in requests))
+        records = tuple(encode_delta(sides, svd, request, size_of) for request in requests)
+        values = svd.singular_values.numpy() if svd is not None else np.empty(0)
         return EncodedCurve(records, values)

@@ -1,6 +1,6 @@
-"""A delta that comes as two factors, such as a LoRA's, onto the grid: its matrix is not decomposed.
+"""Encoding of a delta that is given as two factors, such as a LoRA's; no full matrix is decomposed.
 
-All of m x n is made a tile at a time, once, to measure what will be read back.
+The full (m, n) product is computed once, a tile at a time, to measure the error of the result.
 """
 
 from __future__ import annotations
@@ -22,37 +22,39 @@ from .product_spectrum import FactorSpectrum, factor_spectrum, product_distance
 from .rank import energy, tau_rank
 from .tensor_pair import matrix_shape, square_sum
 
-PRODUCT_ERROR = 5e-6  # of the delta's norm: the most that the grid is asked for, also at tau 1
+PRODUCT_ERROR = 5e-6  # of the delta's norm: no finer grid is asked for, even at tau 1
 
 
 def encode_factors(
-    base: torch.Tensor, up: torch.Tensor, down: torch.Tensor, settings: EncodeRequest
+    base: torch.Tensor, up: torch.Tensor, down: torch.Tensor, request: EncodeRequest
 ) -> LowRank | Same:
-    """The record of base + up down, rounded to the base's dtype, against `base` (m, ...).
+    """Encode base + up down, rounded to the base's dtype, as a delta to `base`.
 
-    `base`: F32, F16 or BF16; only read. `up`: (m, r), `down`: (r, n), float64. The rank is tau's of
-    the product's own spectrum, and the noise of half precision does not count: a delta that is given
-    as factors has not been rounded. Its `norm` is that of the exact product, and `error` is the
-    distance of the result, as it is read back and rounded to the base's dtype, from the exact sum: in
-    half precision most of that may be the rounding, which no merged file is without.
+    `base`: (m, ...), F32, F16 or BF16, not written to. `up`: (m, r), `down`: (r, n), both float64.
 
-    Raises `OutsideGrid` for numbers that are not finite or too large or small for the grid.
+    The rank is the tau rank of the product's own spectrum. The noise rank does not limit it: a
+    delta that is given as factors has not been rounded to half precision. `norm` of the result is
+    the norm of the exact product. `error` is measured between the exact sum and the result as it is
+    read back, rounded to the base's dtype. In half precision most of it may be that rounding, which
+    every merged file has.
+
+    Raises `OutsideGrid` for numbers that are not finite, or too large or small for the grid.
     """
     if not (torch.isfinite(up).all() and torch.isfinite(down).all()):
         raise OutsideGrid
     with ieee_arithmetic(CPU), one_blas_thread:
-        found = factor_spectrum(up, down)
-        values = found.singular_values
+        svd = factor_spectrum(up, down)
+        values = svd.singular_values
         if not bool(values[0] > 0):
             return Same()
         shape = matrix_shape(base)
-        rank = tau_rank(values, settings.tau, shape)
+        rank = tau_rank(values, request.tau, shape)
         norm = float(torch.linalg.vector_norm(values))
         stored = values[:rank].to(torch.float32).numpy()
         if not (np.isfinite(stored).all() and (stored > 0).all()):
             raise OutsideGrid
-        components = _on_grid(found, rank, shape, settings)
-        base_norm, off = _measured(base.reshape(shape), up, down, components)
+        components = _on_grid(svd, rank, shape, request)
+        base_norm, off = _measure(base.reshape(shape), up, down, components)
         if not math.isfinite(off):
             raise OutsideGrid
         return LowRank(
@@ -69,14 +71,16 @@ def encode_factors(
 
 
 def _on_grid(
-    found: FactorSpectrum, rank: int, shape: tuple[int, int], settings: EncodeRequest
+    svd: FactorSpectrum, rank: int, shape: tuple[int, int], request: EncodeRequest
 ) -> Components:
-    """Components within the grid noise of what truncation leaves, and never asked for less than
-    `PRODUCT_ERROR`. Raises `OutsideGrid`."""
-    a, b = found.balanced(rank)
-    truncation = float(torch.linalg.vector_norm(found.singular_values[rank:]))
-    norm = float(torch.linalg.vector_norm(found.singular_values))
-    relative = math.sqrt((1 + settings.grid_noise) ** 2 - 1)
+    """Components whose grid noise is within the request, or within `PRODUCT_ERROR` if that is more.
+
+    Raises `OutsideGrid`.
+    """
+    a, b = svd.balanced(rank)
+    truncation = float(torch.linalg.vector_norm(svd.singular_values[rank:]))
+    norm = float(torch.linalg.vector_norm(svd.singular_values))
+    relative = math.sqrt((1 + request.grid_noise) ** 2 - 1)
     noise = max(relative * truncation, PRODUCT_ERROR * norm)
     distortion = distortion_for(component_strengths(a, b), shape, noise**2)
     while True:
@@ -84,16 +88,18 @@ def _on_grid(
         added = product_distance(a, b, components)
         if added <= noise:
             return components
-        if (components.exponents == MIN_EXPONENT).all():  # there is no finer grid
+        if (components.exponents == MIN_EXPONENT).all():  # no finer grid exists
             raise OutsideGrid
         distortion *= min(0.99, (noise / added) ** 2)
 
 
-def _measured(
+def _measure(
     base: torch.Tensor, up: torch.Tensor, down: torch.Tensor, components: Components
 ) -> tuple[float, float]:
-    """Frobenius norms of the base, and of the result less the exact sum; the latter not finite
-    where the result is not."""
+    """Frobenius norms of the base, and of the result minus the exact sum.
+
+    The second is not finite where the result is not.
+    """
     product = DeltaProduct(components)
     base_square = off = 0.0
     for first, end in row_tiles(*base.shape):

@@ -1,7 +1,7 @@
-"""How well a lossless version predicts each tensor: to the level at which all bytes are the fewest.
+"""Encoding of one tensor of a lossless version: the fewest bytes of delta and residual together.
 
-What a prediction leaves is stored to the bit, in steps of the numbers themselves. Each component
-costs its bits and takes the residual's energy down; the level is where both together are least.
+The residual stores exactly the difference that the prediction leaves. Each component of the delta
+costs bits and makes the residual smaller; the best water level minimises the sum of both.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from .spectrum import Spectrum, spectrum
 from .tensor_pair import Pair
 from .water_level import kept_at_level
 
-COARSEST, FINEST = 2.0**2, 2.0**-40  # levels tried, in mean squares of an element of the delta
-WORTH_IT = 0.02  # of the bits: what components on top of others must save
-NOT_WORTH_IT = 0.02
-STRIDES = (16.0, 2.0, 2.0**0.5)  # between levels tried, each time around the best so far
+COARSEST, FINEST = 2.0**2, 2.0**-40  # water levels tried, in mean squares of the delta's elements
+WORTH_IT = 0.02  # share of the bits that additional components must save
+NOT_WORTH_IT = 0.02  # share of the bits that is given up for fewer components
+STRIDES = (16.0, 2.0, 2.0**0.5)  # factors between levels tried, each around the best so far
 
 
 @dataclass(frozen=True)
 class Level:
-    """A level, what stands of a tensor there, and the bits expected of it with its residual."""
+    """A water level, the rank there, and the bits expected of components and residual together."""
 
     distortion: float
     rank: int
@@ -45,10 +45,10 @@ class Level:
 def encode_for_lossless(
     base: torch.Tensor, source: torch.Tensor, device: str, size_of: SizeOf
 ) -> Encoded:
-    """The record of `source` against `base` that takes the least with its residual.
+    """Encode `source` against `base` so that it takes the fewest bytes together with its residual.
 
-    Both of one shape and of F32, F16 or BF16. `size_of` tells the bytes of a candidate as it would
-    be stored. A vector has no components: its delta is stored to `DENSE_ERROR`.
+    Both have one shape, and are F32, F16 or BF16. `size_of` gives the bytes of a candidate as it
+    would be stored. A vector has no components: its delta is stored to an error of `DENSE_ERROR`.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
         sides = compared(base, source)
@@ -57,49 +57,51 @@ def encode_for_lossless(
         raw = Raw("smaller")
         if source.ndim >= 2:
             with contextlib.suppress(OutsideGrid):
-                found, level = _low_rank(sides, source, device)
-                return found if level.bits < 8 * size_of(raw) else raw
+                encoded, level = _low_rank(sides, source, device)
+                return encoded if level.bits < 8 * size_of(raw) else raw
         return smallest(list(_dense(sides)), size_of)
 
 
 def components_on_top(result: torch.Tensor, source: torch.Tensor, device: str) -> LowRank | None:
-    """Components that bring `result`, a lossy version of `source`, nearer to it.
+    """Additional components that bring `result`, a lossy version of `source`, nearer to `source`.
 
-    Both of one shape and dtype; None where they would not save `WORTH_IT` of the residual's bits.
+    Both have one shape and dtype. None if they would save less than `WORTH_IT` of the residual's
+    bits.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
         sides = compared(result, source)
         if not isinstance(sides, Pair) or source.ndim < 2:
             return None
         with contextlib.suppress(OutsideGrid):
-            found, level = _low_rank(sides, source, device)
+            encoded, level = _low_rank(sides, source, device)
             without = residual_bits(sides.norm**2, 1.0, sides, spacings(source))
-            return found if level.bits < (1 - WORTH_IT) * without else None
+            return encoded if level.bits < (1 - WORTH_IT) * without else None
         return None
 
 
-def best_level(found: Spectrum, pair: Pair, of: Spacings) -> Level:
-    """The level for a delta of this spectrum, whose source's numbers lie `of`.
+def best_level(svd: Spectrum, pair: Pair, gaps: Spacings) -> Level:
+    """The best water level for a delta with this spectrum; `gaps` are the spacings of the source.
 
-    The coarsest that takes hardly more than the fewest bits: half as many components often take but
-    `NOT_WORTH_IT` of the bits more, and each of them is multiplied whenever the source is made.
+    It is the coarsest level that takes at most `NOT_WORTH_IT` more bits than the best one: half as
+    many components often take hardly more bits, and each one costs time at every reconstruction.
     """
-    values = found.singular_values
+    values = svd.singular_values
     scale = float(torch.square(values).sum()) / pair.delta.numel()
     left_out = torch.nn.functional.pad(torch.square(values).flip(0).cumsum(0).flip(0), (0, 1))
 
     rows, columns = pair.delta.shape
-    # Components of mere rounding predict nothing, and the model does not know it.
-    most = max(1, noise_rank(values, of.mean_square / 12, (rows, columns)))
+    # The model does not know that components of rounding noise predict nothing.
+    most = max(1, noise_rank(values, gaps.mean_square / 12, (rows, columns)))
 
     def at(distortion: float) -> Level:
         kept = kept_at_level(values, (rows, columns), distortion)
         if kept.rank > most:
             return Level(distortion, kept.rank, math.inf)
         remains = float(left_out[kept.rank]) + kept.error
-        # Of what is but rounding, components take away what is in their own directions.
+        # Components remove the part of the rounding noise that lies in their own directions.
         rounding = (rows - kept.rank) * (columns - kept.rank) / pair.delta.numel()
-        return Level(distortion, kept.rank, kept.bits + residual_bits(remains, rounding, pair, of))
+        bits = kept.bits + residual_bits(remains, rounding, pair, gaps)
+        return Level(distortion, kept.rank, bits)
 
     best, low, high = at(scale), FINEST * scale, COARSEST * scale
     for stride in STRIDES:
@@ -117,21 +119,20 @@ def best_level(found: Spectrum, pair: Pair, of: Spacings) -> Level:
     return level
 
 
-def residual_bits(remains: float, rounding: float, pair: Pair, of: Spacings) -> float:
-    """Bits expected of a residual, where the squares of what is left add up to `remains`.
+def residual_bits(remains: float, rounding: float, pair: Pair, gaps: Spacings) -> float:
+    """Bits expected of a residual whose prediction has a squared error of `remains`.
 
-    `rounding`: the share of the source's rounding that is still among them.
+    `rounding`: the share of the source's rounding noise that the squared error includes.
 
-    Over a base in full precision, the rounding of the source to its own numbers is part of what is
-    left and costs nothing: a prediction that is otherwise right is rounded alike. In half precision
-    the base's own rounding is in the way.
+    Over a base in full precision the source's rounding costs nothing: an otherwise exact prediction
+    is rounded in the same way. A base in half precision adds rounding noise of its own.
     """
     elements = pair.delta.numel()
     square = remains / elements
     if pair.base.dtype != torch.float32:
-        return elements * float(of.shares @ entropy(square**0.5 / of.sizes + 1e-30))
-    ratios = max(square - rounding * of.mean_square / 12, 0.0) ** 0.5 / of.sizes
-    return elements * float(of.shares @ dithered_entropy(torch.log2(ratios + 1e-30)))
+        return elements * float(gaps.shares @ entropy(square**0.5 / gaps.sizes + 1e-30))
+    ratios = max(square - rounding * gaps.mean_square / 12, 0.0) ** 0.5 / gaps.sizes
+    return elements * float(gaps.shares @ dithered_entropy(torch.log2(ratios + 1e-30)))
 
 
 def _dense(pair: Pair) -> Iterator[Encoded]:
@@ -140,10 +141,10 @@ def _dense(pair: Pair) -> Iterator[Encoded]:
 
 
 def _low_rank(pair: Pair, source: torch.Tensor, device: str) -> tuple[LowRank, Level]:
-    """Components at the best level, and what is expected there. Raises `OutsideGrid`."""
+    """Components at the best water level, and that level. Raises `OutsideGrid`."""
     matrix = pair.delta.to(device)
-    found = spectrum(matrix, FOR_ENERGY)
-    level = best_level(found, pair, spacings(source))
-    components = component_grid(*found.factors(matrix, level.rank), level.distortion)
+    svd = spectrum(matrix, FOR_ENERGY)
+    level = best_level(svd, pair, spacings(source))
+    components = component_grid(*svd.factors(matrix, level.rank), level.distortion)
     reached = distance(pair, DeltaProduct(components))
-    return low_rank(pair, found, components, level.rank, reached), level
+    return low_rank(pair, svd, components, level.rank, reached), level

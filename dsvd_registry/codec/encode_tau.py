@@ -1,4 +1,4 @@
-"""One tensor of a fine-tune against its base: which kind of record, at what rank, on what grid."""
+"""Encoding of one tensor at a tau: its record kind, its rank and its integer grid."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ from .rank import energy, noise_rank, tau_rank
 from .spectrum import Spectrum, spectrum
 from .tensor_pair import Pair, is_same, pair
 
-DENSE_ERROR = 0.01  # of tensors that tau says nothing of, unless tau asks for all
+DENSE_ERROR = 0.01  # relative error of tensors without a rank, such as vectors, where tau < 1
 LEAST_GRID_NOISE = (
-    5e-4  # of the delta's norm: truncation may leave nothing to measure noise against
+    5e-4  # of the delta's norm: the grid noise allowed where truncation leaves hardly any error
 )
-SAMPLE_ELEMENTS = 1 << 16  # of a large delta, to see whether it could be smaller as a dense one
-AT_ONCE = 16  # distortions tried: a call for each costs more than the numbers in it
-HOPELESS = 1.5  # a sample that promises this many times the bytes of another kind decides
+SAMPLE_ELEMENTS = 1 << 16  # of a large delta, to estimate its size as a dense one
+AT_ONCE = 16  # distortions tried in one call: calls cost more than the numbers in them
+HOPELESS = 1.5  # a sample that needs this many times the bytes of low rank rules out dense
 
 
 @dataclass(frozen=True)
 class EncodeRequest:
-    """tau in (0, 1]; `grid_noise`: how much of the truncation's Frobenius error the grid may add.
+    """A tau and the options for encoding a tensor.
 
-    `keep_noise`: tau's rank, also where it is above the rounding noise of half precision. `device`:
-    where spectra are found; in the last bits they may differ from those of another.
+    `tau`: in (0, 1]. `grid_noise`: the error that the grid may add, as a share of the Frobenius
+    error that truncation leaves. `keep_noise`: store the tau rank, even where it is above the noise
+    rank. `device`: where torch computes spectra; their last bits may differ between devices.
     """
 
     tau: float
@@ -56,24 +57,24 @@ SizeOf = Callable[[Encoded], int]
 
 
 def encode(
-    base: torch.Tensor, source: torch.Tensor, settings: EncodeRequest, size_of: SizeOf
+    base: torch.Tensor, source: torch.Tensor, request: EncodeRequest, size_of: SizeOf
 ) -> Encoded:
-    """The record of `source` against `base`, both of one shape and of F32, F16 or BF16.
+    """Encode `source` against `base`, both of one shape and of F32, F16 or BF16.
 
-    `size_of` tells the bytes that a candidate takes as it would be stored; of candidates at equal
-    error the smallest is taken. Source: spec/dsvd-container-v1.md, section "Records".
+    `size_of` gives the bytes of a candidate as it would be stored; the smallest of the candidates
+    with equal error is taken. Source: spec/dsvd-container-v1.md, section "Records".
     """
     with ieee_arithmetic(CPU), one_blas_thread:
         sides = compared(base, source)
         if not isinstance(sides, Pair):
             return sides
-        matrix = sides.delta.to(settings.device)
-        found = spectrum(matrix, settings.tau) if source.ndim >= 2 else None
-        return encode_delta(sides, found, settings, size_of)
+        matrix = sides.delta.to(request.device)
+        svd = spectrum(matrix, request.tau) if source.ndim >= 2 else None
+        return encode_delta(sides, svd, request, size_of)
 
 
 def compared(base: torch.Tensor, source: torch.Tensor) -> Pair | Same | Raw:
-    """The two sides of a delta, or the record where none is to be taken."""
+    """The two sides of a delta, or the record of a tensor of which no delta is taken."""
     if is_same(base, source):
         return Same()
     sides = pair(base, source)
@@ -83,16 +84,16 @@ def compared(base: torch.Tensor, source: torch.Tensor) -> Pair | Same | Raw:
 
 
 def encode_delta(
-    pair: Pair, found: Spectrum | None, settings: EncodeRequest, size_of: SizeOf
+    pair: Pair, svd: Spectrum | None, request: EncodeRequest, size_of: SizeOf
 ) -> Encoded:
-    """The record of a delta whose spectrum is known for `settings.tau`; a vector has none."""
+    """Encode a delta. `svd`: its spectrum, computed for `request.tau`; None for a vector."""
     candidates: list[Encoded] = []
-    wanted = (DENSE_ERROR if settings.tau < 1 else LEAST_GRID_NOISE) * pair.norm
-    if found is not None:
+    wanted = (DENSE_ERROR if request.tau < 1 else LEAST_GRID_NOISE) * pair.norm
+    if svd is not None:
         with contextlib.suppress(OutsideGrid):
-            low_rank, off = _low_rank(pair, found, settings)
+            low_rank, off = _low_rank(pair, svd, request)
             candidates.append(low_rank)
-            wanted = max(off, LEAST_GRID_NOISE * pair.norm)  # components may be off by nothing
+            wanted = max(off, LEAST_GRID_NOISE * pair.norm)  # components may have no error at all
     with contextlib.suppress(OutsideGrid):
         if not candidates or dense_may_win(pair, wanted, size_of(candidates[0]), size_of):
             candidates.append(dense(pair, wanted))
@@ -100,31 +101,31 @@ def encode_delta(
 
 
 def smallest(candidates: list[Encoded], size_of: SizeOf) -> Encoded:
-    """The candidate of the fewest bytes whose result is finite; raw bytes are always one."""
+    """The smallest candidate whose result is finite; the raw bytes are always a candidate."""
     usable = [c for c in candidates if isinstance(c, LowRank | Dense) and math.isfinite(c.error)]
     return min([*usable, Raw("smaller" if usable else "range")], key=size_of)
 
 
-def ranks(pair: Pair, found: Spectrum, settings: EncodeRequest) -> tuple[int, int]:
-    """tau's rank, and how many components are to be stored."""
+def ranks(pair: Pair, svd: Spectrum, request: EncodeRequest) -> tuple[int, int]:
+    """The tau rank, and the rank to store."""
     shape = pair.delta.shape[0], pair.delta.shape[1]
-    wanted = tau_rank(found.singular_values, settings.tau, shape)
-    above_noise = noise_rank(found.singular_values, pair.noise_variance, shape)
-    return wanted, wanted if settings.keep_noise else max(1, min(wanted, above_noise))
+    wanted = tau_rank(svd.singular_values, request.tau, shape)
+    above_noise = noise_rank(svd.singular_values, pair.noise_variance, shape)
+    return wanted, wanted if request.keep_noise else max(1, min(wanted, above_noise))
 
 
-def _low_rank(pair: Pair, found: Spectrum, settings: EncodeRequest) -> tuple[LowRank, float]:
-    """The low-rank candidate, and the Frobenius error that its components alone leave."""
-    wanted, rank = ranks(pair, found, settings)
-    components, reached = _on_grid(pair, found, rank, settings)
-    return low_rank(pair, found, components, wanted, reached), reached.delta
+def _low_rank(pair: Pair, svd: Spectrum, request: EncodeRequest) -> tuple[LowRank, float]:
+    """The low-rank candidate, and the Frobenius error of its delta before the result is rounded."""
+    wanted, rank = ranks(pair, svd, request)
+    components, reached = _on_grid(pair, svd, rank, request)
+    return low_rank(pair, svd, components, wanted, reached), reached.delta
 
 
 def low_rank(
-    pair: Pair, found: Spectrum, components: Components, wanted: int, reached: Distance
+    pair: Pair, svd: Spectrum, components: Components, wanted: int, reached: Distance
 ) -> LowRank:
-    """The candidate of these components, `wanted` of which are tau's. Raises `OutsideGrid`."""
-    values, rank = found.singular_values, len(components.exponents)
+    """The candidate of these components; `wanted` is the tau rank. Raises `OutsideGrid`."""
+    values, rank = svd.singular_values, len(components.exponents)
     stored_values = values[:rank].to(torch.float32).numpy()
     if not (np.isfinite(stored_values).all() and (stored_values > 0).all()):
         raise OutsideGrid
@@ -143,7 +144,7 @@ def low_rank(
 
 
 def dense(pair: Pair, wanted: float) -> Dense:
-    """The candidate of full size at a Frobenius error of `wanted`. Raises `OutsideGrid`."""
+    """The dense candidate with a Frobenius error of at most `wanted`. Raises `OutsideGrid`."""
     values, exponent = element_grid(pair.delta, wanted)
     error = dense_distance(pair, values, exponent) / pair.norm
     return Dense(
@@ -156,17 +157,17 @@ def dense(pair: Pair, wanted: float) -> Dense:
 
 
 def _on_grid(
-    pair: Pair, found: Spectrum, rank: int, settings: EncodeRequest
+    pair: Pair, svd: Spectrum, rank: int, request: EncodeRequest
 ) -> tuple[Components, Distance]:
-    """Components whose error is within the grid noise of what truncation at `rank` leaves.
+    """Components of `rank` whose grid noise is within the request.
 
-    The model of the noise sets out; the error measured on the product decides, and the distortion
-    is lowered until it is met. Raises `OutsideGrid`.
+    The rate-distortion model gives a first distortion. It is lowered until the error measured on
+    the product is small enough. Raises `OutsideGrid`.
     """
-    a, b = found.factors(pair.delta.to(settings.device), rank)
+    a, b = svd.factors(pair.delta.to(request.device), rank)
     strengths = component_strengths(a, b)
-    truncation = float(torch.linalg.vector_norm(found.singular_values[rank:]))
-    relative = math.sqrt((1 + settings.grid_noise) ** 2 - 1)
+    truncation = float(torch.linalg.vector_norm(svd.singular_values[rank:]))
+    relative = math.sqrt((1 + request.grid_noise) ** 2 - 1)
     noise = max(relative * truncation, LEAST_GRID_NOISE * pair.norm)
     allowed = math.hypot(truncation, noise)
     distortion = distortion_for(strengths, tuple(pair.delta.shape), noise**2)
@@ -177,14 +178,14 @@ def _on_grid(
             off = distance(pair, DeltaProduct(components))
             if off.delta <= allowed:
                 return components, off
-            added = off.delta**2 - truncation**2  # the grid's error is not quite across the rest
-        if (components.exponents == MIN_EXPONENT).all():  # there is no finer grid
+            added = off.delta**2 - truncation**2  # the two errors are not quite orthogonal
+        if (components.exponents == MIN_EXPONENT).all():  # no finer grid exists
             raise OutsideGrid
         distortion *= min(0.99, noise**2 / added)
 
 
 def distortion_for(strengths: torch.Tensor, shape: tuple[int, ...], noise: float) -> float:
-    """The D at which the model's squared error of all components is just below `noise`."""
+    """The distortion at which the model's squared error of all components is just below `noise`."""
     rows, columns = shape
     distortion, step = noise / (len(strengths) * (rows + columns)), 2.0**0.5
     powers = torch.arange(1, AT_ONCE + 1, dtype=torch.float64, device="cpu")[:, None]

@@ -1,4 +1,4 @@
-"""One tensor at the water level of a whole checkpoint: surveyed for the plan, then encoded to it."""
+"""Encoding of one tensor at the water level of a whole checkpoint, and the survey for its plan."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .spectrum import Spectrum, spectrum
 from .tensor_pair import Pair, is_same, pair
 from .water_level import Survey, Target, kept_at_level
 
-TOLERANCE = 1.03  # of a tensor's error: half a step less would cost more than it is off
-NEARER = 0.999  # of the base's distance: a delta that leaves it all is as good as dropped
-FOR_ENERGY = 0.5  # how well a spectrum is known: as the energies of this tau ask
+TOLERANCE = 1.03  # of the allowed error: another step would cost more bits than this excess saves
+NEARER = 0.999  # of the base's distance: a delta that gets no nearer would be useless
+FOR_ENERGY = 0.5  # the spectrum is computed as precisely as this tau needs it
 
 
 def survey(base: torch.Tensor, source: torch.Tensor, device: str) -> Survey | None:
-    """What the plan needs of `source` against `base`; None where no delta is taken."""
+    """Measure a tensor for the plan; None if no delta of it is taken."""
     with ieee_arithmetic(CPU), one_blas_thread:
         if is_same(base, source):
             return None
@@ -48,11 +48,11 @@ def survey(base: torch.Tensor, source: torch.Tensor, device: str) -> Survey | No
 def encode_at(
     base: torch.Tensor, source: torch.Tensor, target: Target, device: str, size_of: SizeOf
 ) -> Encoded:
-    """The record of `source` whose delta is within about `target.allowed` of the true one.
+    """Encode `source` against `base` with an error of at most about `target.allowed`.
 
-    Both of one shape and of F32, F16 or BF16. The model of the plan sets out; the error measured on
-    the product decides, and the level is lowered until it is met, but for `TOLERANCE`, and until the
-    result is nearer to `source` than `base` is. `size_of`: as for `encode`.
+    Both have one shape, and are F32, F16 or BF16. The plan gives a first water level. It is lowered
+    until the error measured on the product is within `TOLERANCE` of the target, and the result is
+    nearer to `source` than `base` is. `size_of`: as of `encode`.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
         if is_same(base, source):
@@ -80,36 +80,39 @@ def _encode_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> Enco
 
 
 def _dense_within(pair: Pair, within: float) -> Dense:
-    """The candidate of full size at this error, nearer than the base. Raises `OutsideGrid`."""
+    """The dense candidate of this error, or a smaller one if the result is no nearer than the base.
+
+    Raises `OutsideGrid`.
+    """
     while True:
-        found = dense(pair, within)
-        if found.error < NEARER or not math.isfinite(found.error):
-            return found
+        candidate = dense(pair, within)
+        if candidate.error < NEARER or not math.isfinite(candidate.error):
+            return candidate
         within /= 2
 
 
 def _low_rank_at(pair: Pair, target: Target, device: str) -> LowRank:
     matrix = pair.delta.to(device)
-    found = spectrum(matrix, FOR_ENERGY)
-    components, reached = _within(pair, matrix, found, target)
-    return low_rank(pair, found, components, len(components.exponents), reached)
+    svd = spectrum(matrix, FOR_ENERGY)
+    components, reached = _within(pair, matrix, svd, target)
+    return low_rank(pair, svd, components, len(components.exponents), reached)
 
 
 def _within(
-    pair: Pair, matrix: torch.Tensor, found: Spectrum, target: Target
+    pair: Pair, matrix: torch.Tensor, svd: Spectrum, target: Target
 ) -> tuple[Components, Distance]:
-    """Components at the highest level at which the delta is near enough. Raises `OutsideGrid`."""
+    """Components at the highest water level whose error is small enough. Raises `OutsideGrid`."""
     shape = pair.delta.shape[0], pair.delta.shape[1]
     distortion = target.distortion
     while True:
-        rank = kept_at_level(found.singular_values, shape, distortion).rank
-        components = component_grid(*found.factors(matrix, rank), distortion)
+        rank = kept_at_level(svd.singular_values, shape, distortion).rank
+        components = component_grid(*svd.factors(matrix, rank), distortion)
         reached = distance(pair, DeltaProduct(components))
         is_near = reached.delta <= TOLERANCE * target.allowed
         if is_near and reached.result < NEARER * pair.norm:
             return components, reached
         if (components.exponents == MIN_EXPONENT).all() or not math.isfinite(reached.result):
             raise OutsideGrid
-        # Error falls more slowly than the level, as components are added too.
+        # The error falls more slowly than the level, because components are added as well.
         wanted = 0.5 if is_near else (target.allowed / reached.delta) ** 2
         distortion *= min(0.98, wanted)

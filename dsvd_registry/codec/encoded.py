@@ -1,4 +1,4 @@
-"""What the encoder makes of one tensor: one class per kind of record."""
+"""The encoder's result for one tensor: one class for each record kind."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Reason = Literal["dtype", "non_finite", "signed_zero", "constant", "smaller", "r
 
 @dataclass(frozen=True)
 class Same:
-    """The source's bits are the base's, cast."""
+    """A tensor whose bits are those of the base, cast to its dtype."""
 
 
 @dataclass(frozen=True)
 class LowRank(LowRankFigures):
-    """A delta as components. `singular_values`: float32 (r,), falling, in the weights' unit."""
+    """A delta as r components. `singular_values`: float32 (r,), falling, unit of the weights."""
 
     components: Components
     singular_values: npt.NDArray[np.float32]
@@ -29,7 +29,7 @@ class LowRank(LowRankFigures):
 
 @dataclass(frozen=True)
 class Dense(DeltaFigures):
-    """A delta as one integer per element (flat int32) times 2^exponent."""
+    """A delta as one integer for each element (flat int32), times 2^`exponent`."""
 
     values: npt.NDArray[np.int32]
     exponent: int
@@ -37,7 +37,7 @@ class Dense(DeltaFigures):
 
 @dataclass(frozen=True)
 class Raw:
-    """The source's own bytes are to be stored, for `reason`."""
+    """A tensor whose own bytes are stored, for `reason`."""
 
     reason: Reason
 

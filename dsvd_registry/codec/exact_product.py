@@ -1,8 +1,8 @@
 """Exact reconstruction with numpy: the same bits from every BLAS, thread count and CPU.
 
-Source: spec/dsvd-container-v1.md, section "Reconstruction". Integer factors whose bound is under
-2^24 multiply exactly in fp32, under 2^53 in fp64, whatever the order of the sums; so which library
-does it, and how, does not matter, as long as it multiplies and adds in IEEE arithmetic.
+The product of integer factors is exact in fp32 if its magnitude bound is below 2^24, and in fp64 if
+it is below 2^53, whatever the order of the sums. Any library gives the same result, as long as it
+uses IEEE arithmetic. Source: spec/dsvd-container-v1.md, section "Reconstruction".
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from .weights import Floats, Weights, blocks, round_block, widen
 
 Path = type[np.float32] | type[np.float64]
 
-TILE_ELEMENTS = 1 << 20  # of the result at a time: it stays in the cache through all steps
+TILE_ELEMENTS = 1 << 20  # of the result, so that a tile stays in the cache through all steps
 TILE_ROWS = 128
 
 
 class DeltaProduct:
-    """sum over components of 2^e a b^T as an exact matrix (m, n), a run of rows at a time.
+    """The exact (m, n) sum of 2^e a b^T over r components, computed a run of rows at a time.
 
-    `path` is the floating-point type in which the product is exact: float32 where the bound
-    allows (and products have been seen to be exact), float64 otherwise. Threads may share it.
+    `path`: the floating-point type of the product. By default it is float32 where the magnitude
+    bound allows it and a test product on this machine was exact, and float64 elsewhere. Several
+    threads may use one object.
     """
 
     def __init__(self, components: Components, path: Path | None = None) -> None:
@@ -44,28 +45,31 @@ class DeltaProduct:
         return int(self._a.shape[1])
 
     def run(self, first: int, end: int) -> DeltaProduct:
-        """The product of rows first..end-1 alone, over the same memory."""
+        """The product of rows first..end-1 only, sharing the memory of the factors."""
         part = copy.copy(self)
         part._a = self._a[:, first:end]
         return part
 
     def tile(self, first: int, end: int, out: Floats | None = None) -> Floats:
-        """Rows first..end-1, (end - first, n), of type `path`, in `out` if given; zero is +0.0."""
+        """Rows first..end-1 of the delta, (end - first, n), of type `path`; every zero is +0.0.
+
+        They are written to `out` if it is given.
+        """
         with ieee_arithmetic():
             sums = self._sums(first, end, out)
             return np.add(sums, _ZERO, out=sums)
 
     def add_to(self, base: Weights, out: Weights) -> None:
-        """Write round(base + delta) to `out`, both (m, n), which may not share memory."""
+        """Write round(base + delta) to `out`. Both are (m, n) and must not share memory."""
         with ieee_arithmetic():
             for first, end in row_tiles(self.rows, self.columns):
                 shape, result = (end - first, self.columns), out.rows(first, end)
                 is_own = out.dtype == "F32" and self.path is np.float32
-                held = result.words if is_own else scratch.array("sum", shape, self.path)
-                _add(base.rows(first, end), self._sums(first, end, held), result)
+                sums = result.words if is_own else scratch.array("sum", shape, self.path)
+                _add(base.rows(first, end), self._sums(first, end, sums), result)
 
     def _sums(self, first: int, end: int, out: Floats | None) -> Floats:
-        """As `tile`; a library may give -0.0 where all of a sum's terms are -0.0."""
+        """Rows as of `tile`, but a library may give -0.0 where all terms of a sum are -0.0."""
         sums: Floats = np.matmul(self._a[:, first:end].T, self._b, out=out)
         return sums
 
@@ -74,7 +78,7 @@ _ZERO = np.float32(0.0)
 
 
 def add_elements(base: Weights, elements: Elements, out: Weights) -> None:
-    """Write round(base + delta) to `out`, both of one shape, which may not share memory."""
+    """Write round(base + delta) to `out`. Both have one shape and must not share memory."""
     path: Path = np.float32 if elements.fit_fp32() else np.float64
     scale = path(2.0**elements.exponent)
     with ieee_arithmetic():
@@ -85,27 +89,27 @@ def add_elements(base: Weights, elements: Elements, out: Weights) -> None:
 
 
 def cast(weights: Weights, out: Weights) -> None:
-    """Write the weights to `out`, of the same shape, rounded to its dtype."""
+    """Write `weights`, rounded to the dtype of `out`, to `out`, which has the same shape."""
     with ieee_arithmetic():
         for words, result in blocks(weights.words, out.words):
             round_block(_wide(words, weights.dtype), out.dtype, result)
 
 
 def _add(base: Weights, sums: Floats, out: Weights) -> None:
-    """round(base + sums) to `out`, which may be the sums themselves.
+    """Write round(base + sums) to `out`, whose memory may be that of the sums.
 
-    Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
+    Where the delta fits fp32, one fp32 addition rounds exactly as fp64 followed by fp32 would.
     """
-    is_there = sums is out.words
+    is_in_place = sums is out.words
     for words, total, result in blocks(base.words, sums, out.words):
-        np.add(total, _ZERO, out=total)  # or -0.0 + -0.0 would stay; the delta has no such zero
+        np.add(total, _ZERO, out=total)  # -0.0 becomes +0.0: a delta has no negative zero
         np.add(total, _wide(words, base.dtype), out=total)
-        if not is_there:
+        if not is_in_place:
             round_block(total, out.dtype, result)
 
 
 def _wide(words: Floats, dtype: str) -> Floats:
-    """A block of weights as float32, gone when the thread asks for the next."""
+    """A block of weights as float32, in scratch memory that the thread's next block overwrites."""
     if dtype == "F32":
         return words
     wide = scratch.array("wide", words.shape, np.float32)
@@ -114,9 +118,10 @@ def _wide(words: Floats, dtype: str) -> Floats:
 
 
 def row_tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Runs of rows of about `TILE_ELEMENTS` elements, as (first, end); of long rows, up to 4 times.
+    """Runs of rows, as (first, end), of about `TILE_ELEMENTS` elements, or up to 4 times as many.
 
-    Each run reads the whole of the product's right side, which pays for many rows only.
+    Runs of long rows are larger: each run reads the whole right factor of the product, which is
+    worth it only for many rows.
     """
     enough = min(TILE_ROWS, 4 * TILE_ELEMENTS // max(1, columns))
     step = max(1, enough, TILE_ELEMENTS // max(1, columns))
@@ -125,31 +130,32 @@ def row_tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
 
 
 def fastest_exact_path(components: Components) -> Path:
-    """float32 where it is proved exact, else float64. The choice never changes a bit."""
+    """float32 where the product is proved exact in it, else float64. Both give the same bits."""
     return np.float32 if fit_fp32(components) and multiplies_exactly() else np.float64
 
 
 @functools.cache
 def multiplies_exactly() -> bool:
-    """Whether fp32 products here are IEEE products: one known integer product is tried, once."""
+    """Whether numpy's fp32 products are exact on this machine, tested once with known integers."""
     a, b = known_factors()
     with ieee_arithmetic():
-        found = np.matmul(a.astype(np.float32), b.astype(np.float32))
-    return np.array_equal(found.astype(np.int64), a @ b)
+        result = np.matmul(a.astype(np.float32), b.astype(np.float32))
+    return np.array_equal(result.astype(np.int64), a @ b)
 
 
 def known_factors() -> tuple[np.ndarray, np.ndarray]:
-    """Integers (96, 16) and (16, 96) whose product takes all bits that float32 has."""
+    """Integer matrices (96, 16) and (16, 96) whose product needs all mantissa bits of float32."""
     numbers = np.random.default_rng(0)
     return numbers.integers(-1023, 1024, (96, 16)), numbers.integers(-1023, 1024, (16, 96))
 
 
 @contextlib.contextmanager
 def ieee_arithmetic() -> Iterator[None]:
-    """Subnormal numbers kept, and one thread for each product; the caller's choices come back.
+    """A block in which subnormal numbers are kept and each product uses one thread.
 
-    A BLAS's own threads keep the flushing that they were started with, out of our reach.
+    The caller's settings are restored on leaving. One thread, because a BLAS's own threads may
+    flush subnormal numbers to zero, and that cannot be changed from here.
     """
-    # Overflow shows in the result; some libraries leave flags behind without a reason.
+    # Overflow shows in the result; some libraries set floating-point flags without a reason.
     with one_blas_thread, subnormals_kept(), np.errstate(all="ignore"):
         yield

@@ -1,4 +1,4 @@
-"""The exact product by torch: on any device, and where torch's tensors are at hand."""
+"""The exact product of exact_product.py, computed by torch: on any device, from torch's tensors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ CPU = torch.device("cpu")
 
 
 class DeltaProduct:
-    """sum over components of 2^e a b^T as an exact matrix (m, n), a run of rows at a time.
+    """The exact (m, n) sum of 2^e a b^T over r components, computed a run of rows at a time.
 
-    `path` is the floating-point type in which the product is exact: float32 where the bound
-    allows (and `device` has been seen to multiply exactly), float64 otherwise. Threads may share it.
+    `path`: the floating-point type of the product. By default it is float32 where the magnitude
+    bound allows it and a test product on `device` was exact, and float64 elsewhere. Several threads
+    may use one object.
     """
 
     def __init__(
@@ -45,18 +46,21 @@ class DeltaProduct:
         return self._a.shape[1]
 
     def tile(self, first: int, end: int, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Rows first..end-1, (end - first, n), dtype `path`, in `out` if given; zero is always +0.0."""
+        """Rows first..end-1 of the delta, (end - first, n), of dtype `path`; every zero is +0.0.
+
+        They are written to `out` if it is given.
+        """
         sums = _multiply(self._a[:, first:end].T, self._b, out)
-        # A library may give -0.0 where all of a sum's terms are -0.0; the sum has no such zero.
+        # A library may give -0.0 where all terms of a sum are -0.0; a delta has no negative zero.
         return sums.add_(0.0)
 
 
 def apply_delta(
     base: torch.Tensor, delta: DeltaProduct, dtype: torch.dtype, out: torch.Tensor
 ) -> None:
-    """Write round(base + delta) to `out`, shape (m, n), dtype `dtype`. `base` is (m, n).
+    """Write round(base + delta) to `out`. Both are (m, n), `out` is of `dtype`.
 
-    They may not share memory.
+    They must not share memory.
     """
     with ieee_arithmetic(base.device):
         for first, end in row_tiles(delta.rows, delta.columns):
@@ -64,9 +68,9 @@ def apply_delta(
 
 
 def add_tile(base: torch.Tensor, tile: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """round(base + tile) for rows of the base and the product's tile of the same rows.
+    """round(base + tile) of rows of the base and the same rows of the delta.
 
-    Where the delta fits fp32, one fp32 addition rounds as fp64 and then fp32 would.
+    Where the delta fits fp32, one fp32 addition rounds exactly as fp64 followed by fp32 would.
     """
     return round_to(base.to(tile.dtype) + tile, dtype)
 
@@ -74,7 +78,7 @@ def add_tile(base: torch.Tensor, tile: torch.Tensor, dtype: torch.dtype) -> torc
 def apply_dense(
     base: torch.Tensor, values: npt.NDArray[np.int32], exponent: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """round(base + values * 2^exponent), of the shape of `base`; `values` int32, flat."""
+    """round(base + values * 2^exponent), in the shape of `base`. `values`: flat int32."""
     path = torch.float32 if Elements(values, exponent).fit_fp32() else torch.float64
     with ieee_arithmetic(base.device):
         total = torch.from_numpy(values).to(base.device, path).mul_(2.0**exponent)
@@ -82,30 +86,33 @@ def apply_dense(
 
 
 def fastest_exact_path(components: Components, device: torch.device) -> torch.dtype:
-    """float32 where it is proved exact_product, else float64. The choice never changes a bit."""
+    """float32 where the product is proved exact in it, else float64. Both give the same bits."""
     is_proved = fit_fp32(components) and multiplies_exactly(device)
     return torch.float32 if is_proved else torch.float64
 
 
 def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """The product of two matrices, in `out` if that is given."""
+    """The product of two matrices, written to `out` if it is given."""
     return product(a, b, out) if a.device.type == "cpu" else torch.mm(a, b, out=out)
 
 
 @functools.cache
 def multiplies_exactly(device: torch.device) -> bool:
-    """Whether fp32 products here are IEEE products: one known integer product is tried, once."""
+    """Whether fp32 products are exact on `device`, tested once with known integers."""
     a, b = map(torch.from_numpy, known_factors())
     with ieee_arithmetic(device):
-        found = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))
-    return torch.equal(found.cpu().to(torch.int64), a @ b)
+        result = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))
+    return torch.equal(result.cpu().to(torch.int64), a @ b)
 
 
 @contextlib.contextmanager
 def ieee_arithmetic(device: torch.device) -> Iterator[None]:
-    """Autocast off, matmul precision IEEE, subnormal numbers kept; the caller's choices come back."""
+    """A block without autocast, with IEEE matrix products, in which subnormal numbers are kept.
+
+    The caller's settings are restored on leaving.
+    """
     on_cpu = device.type == "cpu"
-    # torch's own threads keep the flushing that they were started with, out of our reach.
+    # One thread on the CPU: torch's own threads may flush subnormal numbers, whatever is set here.
     with (
         _on_cpu() if on_cpu else contextlib.nullcontext(),
         ieee_products,

@@ -1,8 +1,7 @@
-"""The limits of the grid, and when a product of integer factors is exact.
+"""The limits of the integer grid, and the bound that proves a product of integer factors exact.
 
-That is judged before any number is multiplied.
-
-In pure Python integers, without torch: the container's reader judges a file by the same rule.
+The bound is computed before anything is multiplied, in Python integers and without torch: the
+container's reader applies the same rule to a file.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ EXACT_FP32 = 1 << 24
 EXACT_FP64 = 1 << 53
 MAX_MAGNITUDE = (1 << 31) - 1  # of an integer of the grid
 MIN_EXPONENT = -126
-MAX_EXPONENT = 126  # also with the bit lengths of the operands added
+MAX_EXPONENT = 126  # of an exponent plus the bit lengths of its integers
 
 
 def magnitude_bound(exponents: Sequence[int], max_a: Sequence[int], max_b: Sequence[int]) -> int:
     """M = sum over components of max|a| * max|b| * 2^(e - min e), an exact integer.
 
-    No partial sum of the product, in any order, is larger in magnitude (in units of 2^(min e)).
+    In units of 2^(min e), no partial sum of the product has a larger magnitude, in any order.
     """
     least = min(exponents)
     return sum(a * b << (e - least) for e, a, b in zip(exponents, max_a, max_b, strict=True))

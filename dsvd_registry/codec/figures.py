@@ -1,4 +1,4 @@
-"""What is measured of a delta, and kept with it: its norms, its error, its spectrum in figures."""
+"""Figures that are measured of a delta and stored with it: norms, error, ranks and energy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class DeltaFigures:
-    """`base_norm` and `norm`: Frobenius norms of the base's part and of the true delta, in the weights'
-    unit; `error`: that of (result - source) over `norm`, as it is read back."""
+    """The figures of every delta.
+
+    `base_norm`, `norm`: Frobenius norms of the base's part and of the true delta, in the unit of
+    the weights. `error`: the Frobenius norm of (result - source) over `norm`, with the result as it
+    is read back.
+    """
 
     base_norm: float
     norm: float
@@ -18,9 +22,11 @@ class DeltaFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class LowRankFigures(DeltaFigures):
-    """Besides, of a delta in components: `energy` is E of the stored rank, `nuclear_norm` the sum of all
-    singular values; `tau_rank` the rank that tau takes, `noise_rank` that of what is above the rounding
-    noise."""
+    """The figures of a delta that is stored as components.
+
+    `tau_rank`, `noise_rank`: the two limits of the rank. `energy`: E of the stored rank.
+    `nuclear_norm`: the sum of all singular values.
+    """
 
     tau_rank: int
     noise_rank: int
@@ -28,11 +34,11 @@ class LowRankFigures(DeltaFigures):
     nuclear_norm: float
 
 
-def delta_figures(holder: DeltaFigures) -> dict[str, Any]:
-    """The figures of any delta by name, to make another value of."""
-    return {field.name: getattr(holder, field.name) for field in fields(DeltaFigures)}
+def delta_figures(delta: DeltaFigures) -> dict[str, Any]:
+    """The figures of any delta by name, as arguments for another value."""
+    return {field.name: getattr(delta, field.name) for field in fields(DeltaFigures)}
 
 
-def low_rank_figures(holder: LowRankFigures) -> dict[str, Any]:
-    """As `delta_figures`, of a delta in components."""
-    return {field.name: getattr(holder, field.name) for field in fields(LowRankFigures)}
+def low_rank_figures(delta: LowRankFigures) -> dict[str, Any]:
+    """The figures of a delta of components by name, as arguments for another value."""
+    return {field.name: getattr(delta, field.name) for field in fields(LowRankFigures)}

@@ -1,4 +1,4 @@
-"""Inner products of deltas from their factors; no full matrix is built where both are low-rank."""
+"""Inner products of deltas; where both are low-rank, no full matrix is built."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Factors:
-    """A delta as A^T B: float64 `a` (r, m) and `b` (r, n)."""
+    """A delta of shape (m, n) as A^T B: `a` (r, m) and `b` (r, n), both float64."""
 
     a: Matrix
     b: Matrix
 
 
-Delta = Factors | Matrix  # or float64 numbers, (m, n) or of any shape of as many
+Delta = Factors | Matrix  # a matrix may have any shape with the right number of elements
 
 
 def as_floats(delta: GridDelta) -> Delta:
-    """The numbers of a delta: factors with their exponents folded in, half on each side, or a flat
-    array."""
+    """A delta in float64: factors, each with half of the powers of two, or a flat array."""
     match delta:
         case Components():
             scales: Matrix = np.exp2(delta.exponents / 2)[:, None]
@@ -40,7 +39,7 @@ def as_floats(delta: GridDelta) -> Delta:
 
 
 def inner_product(left: Delta, right: Delta) -> float:
-    """<left, right> = sum of the products of the elements of two deltas of one size."""
+    """The inner product of two deltas of one size: the sum of the products of their elements."""
     with ieee_arithmetic():
         if isinstance(left, Factors) and isinstance(right, Factors):
             return float(((left.a @ right.a.T) * (left.b @ right.b.T)).sum())
@@ -55,7 +54,10 @@ def inner_product(left: Delta, right: Delta) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two deltas differ. `distance`: |left - right| over the larger norm; `cosine`: of the angle."""
+    """The difference of two deltas.
+
+    `distance`: |left - right| over the larger norm. `cosine`: of the angle between them.
+    """
 
     left_norm: float
     right_norm: float
@@ -64,9 +66,9 @@ class Comparison:
 
 
 def compare(left_square: float, right_square: float, inner: float) -> Comparison:
-    """From the squared norms of two deltas and their inner product.
+    """Compare two deltas by their squared norms and their inner product.
 
-    Where nothing changed on either side the distance is 0 and the cosine 1.
+    If both deltas are zero, the distance is 0 and the cosine is 1.
     """
     square = max(0.0, left_square + right_square - 2 * inner)
     largest = max(left_square, right_square)

@@ -1,8 +1,9 @@
-"""Real factors onto an integer grid.
+"""Quantisation of factors and deltas to the integer grid.
 
-Steps p = q = 2^(e/2), each e where one more bit of the component buys the same fall of the squared
-error as in any other: reverse water-filling. Where the grid is fine that is 2^e = 12 D / s, at which
-each coefficient adds the distortion D; weak components get coarse steps, and compress to few bits.
+Both factors of a component have the quantisation step 2^(e/2). By reverse water-filling, e is
+chosen so that one more bit lowers the squared error equally in every component. On a fine grid that
+gives 2^e = 12 D / s for a component of strength s, and each coefficient adds the distortion D. Weak
+components get coarse steps, and compress to few bits.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from .components import Components
 from .exactness import EXACT_FP64, MAX_EXPONENT, MAX_MAGNITUDE, MIN_EXPONENT, magnitude_bound
 from .rate_distortion import BITS_PER_NAT, bits_and_error
 
-COARSER = 3  # steps of e tried beyond the fine grid's, and one finer
+COARSER = 3  # values of e tried above that of the fine-grid formula; one below it is tried too
 
 
 class OutsideGrid(Exception):
     """The delta cannot be written within the limits of the grid."""
 
 
-Sizes = tuple[int | torch.Tensor, int | torch.Tensor]  # m and n, of all or of each component
+Sizes = tuple[int | torch.Tensor, int | torch.Tensor]  # m and n, shared or one for each component
 
 
 def component_costs(
     strengths: torch.Tensor, shape: Sizes, exponents: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared error and bits of components s u v^T, u and v spread evenly, with steps 2^(e/2).
+    """The expected squared error and bits of components s u v^T with quantisation steps 2^(e/2).
 
-    `strengths` s: float64; `exponents` e: broadcast against it; results of their common shape.
+    The unit vectors u and v are modelled as evenly spread. `strengths`: s, float64. `exponents`: e,
+    broadcast against the strengths; the results have their common shape.
     """
     scaled = torch.log2(strengths) - exponents
     squares = torch.exp2(exponents)
@@ -47,9 +49,9 @@ def component_costs(
 def best_exponents(
     strengths: torch.Tensor, shape: Sizes, distortion: float | torch.Tensor
 ) -> torch.Tensor:
-    """The e of each component, float64, that costs least where a bit is worth 2 ln 2 D.
+    """The best e of each component, float64, at the distortion D, where a bit is worth 2 ln 2 D.
 
-    `distortion` D: one, or some that are broadcast against `strengths`.
+    `distortion`: D, one number, or a tensor that is broadcast against `strengths`.
     """
     finest = torch.round(torch.log2(12 * distortion / strengths)) - 1
     steps = torch.arange(COARSER + 2, dtype=torch.float64, device="cpu")
@@ -59,16 +61,16 @@ def best_exponents(
 
 
 def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Components:
-    """Integers of balanced factors `a` (r, m) and `b` (r, n) at `distortion` > 0.
+    """Quantise balanced factors `a` (r, m) and `b` (r, n) at `distortion` > 0.
 
-    Both float64, or float32 if nothing that counts is below a float32's spacing.
+    Both are float64, or float32 if its precision suffices for the grid.
 
     A component whose integers would all be zero gets the largest step at which they are not.
     Raises `OutsideGrid`.
     """
     strengths = component_strengths(a, b)
     wanted = best_exponents(strengths, (a.shape[1], b.shape[1]), distortion)
-    # round(x / p) is not zero where x > p / 2; the margin keeps ties and rounding away.
+    # round(x / p) is not zero if x > p / 2; 1.999 instead of 2 leaves room for rounding.
     peaks = torch.minimum(_peaks(a), _peaks(b))
     largest = torch.floor(2 * torch.log2(1.999 * peaks))
     exponents = torch.minimum(wanted, largest).clamp(MIN_EXPONENT, MAX_EXPONENT)
@@ -81,8 +83,8 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
         or (tops > MAX_EXPONENT).any()
     ):
         raise OutsideGrid
-    one, two = (factor.to(torch.int32).numpy() for factor in integers)
-    components = Components(one, two, exponents.to(torch.int64).numpy())
+    integers_a, integers_b = (factor.to(torch.int32).numpy() for factor in integers)
+    components = Components(integers_a, integers_b, exponents.to(torch.int64).numpy())
     tops_a, tops_b = (m.to(torch.int64).tolist() for m in maxima)
     if magnitude_bound(components.exponents.tolist(), tops_a, tops_b) >= EXACT_FP64:
         raise OutsideGrid
@@ -90,10 +92,9 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
 
 
 def grid_error(a: torch.Tensor, b: torch.Tensor, components: Components) -> float:
-    """About the squared Frobenius distance of the components from a^T b.
+    """Estimate the squared Frobenius distance of the components from a^T b without building a matrix.
 
-    As if the errors of one factor were at right angles to each other, as those of rounding nearly
-    are: no matrix is built.
+    The estimate takes the errors of different components as orthogonal. Rounding errors nearly are.
     """
     steps = torch.from_numpy(np.exp2(components.exponents / 2))[:, None]
     true = [square_norms(side) for side in (a, b)]
@@ -105,7 +106,7 @@ def grid_error(a: torch.Tensor, b: torch.Tensor, components: Components) -> floa
 
 
 def component_strengths(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """|a_c| |b_c| of each component, float64 (r,)."""
+    """The strength |a_c| |b_c| of each component c, float64 (r,)."""
     return torch.sqrt(square_norms(a) * square_norms(b))
 
 
@@ -121,13 +122,13 @@ def _peaks(factor: torch.Tensor) -> torch.Tensor:
 
 
 def element_grid(delta: torch.Tensor, error: float) -> tuple[np.ndarray, int]:
-    """Integers (flat int32) and exponent of `delta` to a Frobenius error of at most `error`.
+    """Quantise `delta` with a Frobenius error of at most `error`: flat int32 integers and an exponent.
 
     Raises `OutsideGrid`.
     """
     flat = delta.reshape(-1).to(torch.float64)
     exponent = math.floor(math.log2(error * math.sqrt(12 / flat.numel()))) + 2
-    # A step at which the largest element is still seen; never all zero.
+    # The largest element must not be rounded to zero.
     exponent = min(exponent, math.floor(math.log2(float(flat.abs().max()))))
     while exponent >= MIN_EXPONENT:
         integers = torch.round(flat * 2.0**-exponent)

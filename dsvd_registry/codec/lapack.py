@@ -1,10 +1,12 @@
-"""The staged symmetric eigensolver of LAPACK: all eigenvalues, and then as many vectors as are wanted.
+"""LAPACK's symmetric eigensolver in stages: all eigenvalues first, then some of the eigenvectors.
 
-numpy and SciPy give all vectors or bisect for each value; here the matrix is made tridiagonal once
-(dsytrd), all eigenvalues come from that (dsterf), and the vectors of the largest few by relatively
-robust representations (dstemr), brought back by the reflectors (dormqr), or by the same in single
-precision (sstemr, sormqr). SciPy's own wrappers of these routines hold Python's lock while they
-run; its pointers to them, made for Cython, do not.
+numpy and SciPy compute all eigenvectors, or bisect for each eigenvalue. Here the matrix is reduced
+to a tridiagonal one once (dsytrd), which gives all eigenvalues (dsterf). The eigenvectors of the
+largest ones follow by relatively robust representations (dstemr) and are transformed back by the
+reflectors (dormqr); both also exist in single precision (sstemr, sormqr).
+
+The routines are called through the pointers that SciPy provides for Cython, because SciPy's own
+wrappers do not release Python's lock.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ from scipy.linalg import cython_lapack
 Array = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.floating[Any]]
 
-BLOCK = 64  # columns that a blocked routine takes at once; it asks for that many rows of workspace
+BLOCK = 64  # columns that a blocked routine processes at once; its workspace needs as many rows
 
 
 class NotConverged(Exception):
-    """LAPACK gave up on a matrix."""
+    """LAPACK did not converge for a matrix."""
 
 
 def _routine(name: str) -> Callable[..., None]:
-    """A Fortran routine: every argument by reference. Calling it lets other threads run."""
+    """A Fortran routine of LAPACK, called with every argument by reference, without Python's lock."""
     capsule = cython_lapack.__pyx_capi__[name]
     python = ctypes.pythonapi
     name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", python))
@@ -39,9 +41,9 @@ def _routine(name: str) -> Callable[..., None]:
     routine = ctypes.CFUNCTYPE(None)(pointer_of(capsule, name_of(capsule)))
 
     def call(*arguments: bytes | int | float | npt.NDArray[np.generic]) -> None:
-        held = [_by_reference(argument) for argument in arguments]
+        referenced = [_by_reference(argument) for argument in arguments]
         info = ctypes.c_int(0)
-        routine(*(reference for reference, _ in held), ctypes.byref(info))
+        routine(*(reference for reference, _ in referenced), ctypes.byref(info))
         if info.value:
             raise NotConverged(f"{name}: {info.value}")
 
@@ -49,7 +51,7 @@ def _routine(name: str) -> Callable[..., None]:
 
 
 def _by_reference(argument: object) -> tuple[ctypes.c_void_p, object]:
-    """A pointer, and what must live as long as it is used."""
+    """A pointer to the argument, and the object that must live as long as the pointer is used."""
     match argument:
         case np.ndarray():
             return ctypes.c_void_p(argument.ctypes.data), argument
@@ -71,7 +73,7 @@ _ORMQR = {np.float32: _routine("sormqr"), np.float64: _routine("dormqr")}
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """Q^T G Q of a symmetric G (n, n): its diagonal (n,), off-diagonal (n - 1,), and Q as reflectors."""
+    """Q^T G Q of a symmetric G (n, n): its diagonal (n,) and off-diagonal (n - 1,); Q as reflectors."""
 
     diagonal: Array
     off_diagonal: Array
@@ -79,7 +81,7 @@ class Tridiagonal:
     scales: Array  # (n - 1,)
 
     def eigenvalues(self) -> Array:
-        """All eigenvalues, (n,), rising. Raises `NotConverged`."""
+        """All eigenvalues, float64 (n,), rising. Raises `NotConverged`."""
         values, off_diagonal = self.diagonal.copy(), self.off_diagonal.copy()
         _dsterf(len(values), values, off_diagonal)
         return values
@@ -87,9 +89,9 @@ class Tridiagonal:
     def top_eigenvectors(
         self, count: int, dtype: type[np.float32 | np.float64] = np.float64
     ) -> Vectors:
-        """Of the `count` largest eigenvalues, the largest first: (n, count), orthonormal columns.
+        """The eigenvectors of the `count` largest eigenvalues, the largest first.
 
-        Worked out in `dtype`, of which they are. Raises `NotConverged`.
+        They are orthonormal columns, (n, count), computed in and of `dtype`. Raises `NotConverged`.
         """
         n = len(self.diagonal)
         nothing, values, found = np.zeros(1, dtype), np.empty(n, dtype), np.zeros(1, np.int32)
@@ -105,7 +107,7 @@ class Tridiagonal:
         if found[0] != count:
             raise NotConverged(f"stemr: {found[0]} of {count} vectors")
         if n > 1:
-            # The first row stays; the reflectors act on the others.
+            # The reflectors leave the first row as it is.
             reflectors = self.reflectors.astype(dtype, order="F", copy=False)
             workspace = BLOCK * (count + BLOCK + 1)
             _ORMQR[dtype](
@@ -117,9 +119,9 @@ class Tridiagonal:
 
 
 def tridiagonalize(symmetric: Array) -> Tridiagonal:
-    """Reduce a symmetric matrix, float64 (n, n); it is overwritten. Raises `NotConverged`."""
+    """Reduce a symmetric matrix, float64 (n, n), which is overwritten. Raises `NotConverged`."""
     n = len(symmetric)
-    reflectors = symmetric.T  # Fortran order, of the same matrix
+    reflectors = symmetric.T  # the same matrix in Fortran order
     diagonal, off_diagonal, scales = np.empty(n), np.empty(max(n - 1, 1)), np.empty(max(n - 1, 1))
     _dsytrd(
         b"L", n, reflectors, n, diagonal, off_diagonal, scales, np.empty(BLOCK * n), BLOCK * n

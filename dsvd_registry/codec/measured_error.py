@@ -1,4 +1,4 @@
-"""How far a delta on the grid is from the true one, measured on what will be read back."""
+"""Measured errors of a delta on the grid, with the result as it will be read back."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .torch_tensors import scratch_tensor
 
 @dataclass(frozen=True)
 class Distance:
-    """Frobenius distances: of the delta from the true one, of the rounded result from the source.
+    """Frobenius distances of the delta from the true one, and of the rounded result from the source.
 
-    Neither is finite where the result is not.
+    Neither is finite if the result is not.
     """
 
     delta: float
@@ -26,12 +26,12 @@ class Distance:
 
 
 def distance(pair: Pair, product: DeltaProduct) -> Distance:
-    """Of the sum of components, a tile at a time."""
+    """Measure the errors of a delta that is stored as components, a tile at a time."""
     squares = [0.0, 0.0]
     columns = pair.delta.shape[1]
     for first, end in pair.tiles():
-        held = scratch_tensor("distance", (end - first, columns), product.path)
-        tile = product.tile(first, end, held)
+        memory = scratch_tensor("distance", (end - first, columns), product.path)
+        tile = product.tile(first, end, memory)
         sides = (side[first:end] for side in (pair.delta, pair.base, pair.source))
         for part, delta, base, source in blocks(tile, *sides):
             squares[0] += square_sum(delta - part)
@@ -40,7 +40,7 @@ def distance(pair: Pair, product: DeltaProduct) -> Distance:
 
 
 def dense_distance(pair: Pair, values: npt.NDArray[np.int32], exponent: int) -> float:
-    """Of the result with an integer for each element, times 2^exponent, from the source."""
+    """The Frobenius distance from the source of the result of a dense delta."""
     result = apply_dense(pair.base, values, exponent, pair.source.dtype)
     return math.sqrt(_square_between(result, pair.source))
 

@@ -1,4 +1,4 @@
-"""A setting of the process, made for a while and given back as it was."""
+"""Temporary changes of a setting that belongs to the whole process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ Restore = Callable[[], None]
 
 
 class ProcessWide:
-    """A context manager around a setting of the process; `apply` makes it and returns its undoing.
+    """A context manager that changes a setting of the process and restores it.
 
-    Several threads may be inside at once: the first to enter sets, the last to leave restores.
+    `apply` makes the change and returns a function that undoes it. Several threads may be inside at
+    once: the first to enter makes the change, the last to leave undoes it.
     """
 
     def __init__(self, apply: Callable[[], Restore]) -> None:

@@ -1,7 +1,8 @@
-"""The spectrum of a product of two thin matrices, found without the product.
+"""The singular value decomposition of a product of two thin matrices, without the product itself.
 
-For up (m, r) and down (r, n): QR of up and of down's transpose leave a core of at most (r, r) whose
-singular values are the product's; its singular vectors, turned back, are too.
+QR decompositions of up (m, r) and of the transpose of down (r, n) leave a core matrix of at most
+(r, r). Its singular values are those of the product, and its singular vectors, multiplied by the
+orthogonal factors, are those of the product.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from .integer_grid import OutsideGrid
 
 @dataclass(frozen=True)
 class FactorSpectrum:
-    """`singular_values`: float64 (k,), falling, k = min(m, r, n); all others are 0.
+    """The singular value decomposition of a product, with k = min(m, r, n).
 
-    `left` (k, m) and `right` (k, n), float64: the singular vectors, each a row.
+    `singular_values`: float64 (k,), falling; all others of the product are 0. `left` (k, m),
+    `right` (k, n): the singular vectors as rows, float64.
     """
 
     singular_values: torch.Tensor
@@ -27,7 +29,7 @@ class FactorSpectrum:
     right: torch.Tensor
 
     def balanced(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A = U_t sqrt(S_t) as (t, m) and B = sqrt(S_t) V_t^T as (t, n), for t = `rank`."""
+        """The balanced factors (U_t sqrt(S_t))^T (t, m) and sqrt(S_t) V_t^T (t, n) for t = `rank`."""
         roots = self.singular_values[:rank, None].sqrt()
         return self.left[:rank] * roots, self.right[:rank] * roots
 
@@ -37,23 +39,24 @@ def factor_spectrum(up: torch.Tensor, down: torch.Tensor) -> FactorSpectrum:
 
     Raises `OutsideGrid` where the product is not finite.
     """
-    turned_up, core_up = torch.linalg.qr(up)
-    turned_down, core_down = torch.linalg.qr(down.T)
+    basis_up, core_up = torch.linalg.qr(up)
+    basis_down, core_down = torch.linalg.qr(down.T)
     core = core_up @ core_down.T
     if not torch.isfinite(core).all():
         raise OutsideGrid
     left, values, right = torch.linalg.svd(core, full_matrices=False)
     return FactorSpectrum(
-        values, (turned_up @ left).T.contiguous(), (turned_down @ right.T).T.contiguous()
+        values, (basis_up @ left).T.contiguous(), (basis_down @ right.T).T.contiguous()
     )
 
 
 def product_distance(a: torch.Tensor, b: torch.Tensor, components: Components) -> float:
-    """The Frobenius distance of the components from a^T b, float64 (r, m) and (r, n).
+    """The Frobenius distance of the components from a^T b; `a` (r, m) and `b` (r, n) are float64.
 
-    Of factors alone: with the grid's a + da and b + db it is the norm of da^T (b + db) + a^T db, and
-    that of a product is the sum of the products of its factors' Gram matrices. Differences of like
-    numbers do not come into it.
+    No (m, n) matrix is built. With the quantised factors a + da and b + db the distance is the norm
+    of da^T (b + db) + a^T db, and the squared norm of a product is the sum of the elementwise
+    product of its factors' Gram matrices. No nearly equal products are subtracted, which would
+    cancel.
     """
     steps = torch.exp2(torch.from_numpy(components.exponents).to(torch.float64) / 2)[:, None]
     on_grid_a = torch.from_numpy(components.a).to(torch.float64) * steps

@@ -1,8 +1,8 @@
-"""Matrix products on the CPU, by the library that makes the best of the processor.
+"""Matrix products on the CPU, by whichever of OpenBLAS and oneDNN is faster.
 
-OpenBLAS picks its code by the processor's name, and old code for one that is newer than itself;
-oneDNN, inside torch, asks what instructions there are. Both multiply and add one number after the
-other, so that products of integers are exact with each.
+OpenBLAS picks its code by the name of the processor, and picks slow code for processors newer than
+itself. oneDNN, which is part of torch, tests which instructions the processor has. Both use IEEE
+multiplications and additions, so products of integers are exact with either.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import torch
 
 from .torch_tensors import empty, scratch_tensor
 
-LEAST_WORK = 1 << 21  # multiplications: a call of oneDNN costs more than smaller products do
+LEAST_WORK = 1 << 21  # multiplications; for fewer, calling oneDNN costs more than it saves
 GRAM_ROWS = 320  # of a block of a Gram matrix
-# Columns whose products are summed in their own dtype. One library sums them in parts of a few
-# hundred, the other from first to last, and rounds as often.
+# Columns whose products are summed in their own dtype. OpenBLAS sums them in parts of a few hundred,
+# oneDNN from the first to the last, so that shorter runs of it round as little.
 NUMPY_RUN, ONEDNN_RUN = 2048, 256
-GRAM_FROM = 640  # rows of a matrix: of two blocks on, half of what is off the diagonal is saved
+GRAM_FROM = 640  # rows; with two blocks or more, blocks below the diagonal need no work
 
 
 def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """`a` (m, k) times `b` (k, n), both on the CPU, in their dtype; in `out` if that is given."""
+    """`a` (m, k) times `b` (k, n), both on the CPU, in their dtype; written to `out` if given."""
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if (
-        out is None  # oneDNN takes fresh memory each time, whose page faults cost what it saves
+        out is None  # oneDNN allocates its result, and page faults cost what it saves
         and a.dtype == torch.float32
         and work >= LEAST_WORK
-        and b.is_contiguous()  # it takes other strides too, and is slower with them by orders
+        and b.is_contiguous()  # oneDNN is far slower with other strides
         and _onednn_is_exact()
     ):
         return _by_onednn(a, b)
@@ -37,9 +37,9 @@ def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -
 
 
 def gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`wide` (k, n) times its transpose, float64 (k, k): the upper triangle of it at least.
+    """The Gram matrix of `wide` (k, n), float64 (k, k); only its upper triangle is defined.
 
-    Of products in `dtype`, of runs of columns, that are summed in float64.
+    Runs of columns are multiplied in `dtype`, and their products summed in float64.
     """
     rows, columns = wide.shape
     by_onednn = dtype == torch.float32 and rows >= GRAM_FROM and _onednn_is_exact()
@@ -53,14 +53,14 @@ def gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         if by_onednn:
             _add_upper_blocks(runs, sums)
         else:
-            # numpy sees that both factors are one matrix, and works out half of the product.
+            # numpy recognises a product with the own transpose and computes only half of it.
             for run in runs:
                 sums += torch.from_numpy(run.numpy() @ run.numpy().T)
     return sums
 
 
 def _add_upper_blocks(runs: list[torch.Tensor], sums: torch.Tensor) -> None:
-    """A block of the sums at a time: it stays in the cache until all runs are added."""
+    """Add the products of all runs, one block at a time, so that the block stays in the cache."""
     blocks = [slice(first, first + GRAM_ROWS) for first in range(0, len(sums), GRAM_ROWS)]
     for number, rows in enumerate(blocks):
         for columns in blocks[number:]:
@@ -72,29 +72,29 @@ def _add_upper_blocks(runs: list[torch.Tensor], sums: torch.Tensor) -> None:
 def _by_numpy(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
     if out is None:
         out = torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype, device="cpu")
-    with np.errstate(all="ignore"):  # some libraries leave flags behind without a reason
+    with np.errstate(all="ignore"):  # some libraries set floating-point flags without a reason
         np.matmul(a.numpy(), b.numpy(), out=out.numpy())
     return out
 
 
 def _by_onednn(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    # torch's own products do not go there in float32.
-    made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a, b.T, None, "none", [], "")
-    return made
+    # torch.mm does not use oneDNN for float32.
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a, b.T, None, "none", [], "")
+    return result
 
 
 @functools.cache
 def _onednn_is_exact() -> bool:
-    """Whether it is there, and takes all bits of a float32: it can be told from outside not to."""
-    is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not (is_there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    """Whether oneDNN is available and uses all bits of a float32, which the environment can change."""
+    is_available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (is_available and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     generator = torch.Generator(device="cpu").manual_seed(0)
 
     def integers(limit: int, rows: int, columns: int) -> torch.Tensor:
         shape = (rows, columns)
-        made = torch.randint(-limit, limit + 1, shape, generator=generator, device="cpu")
-        return made.to(torch.float32)
+        numbers = torch.randint(-limit, limit + 1, shape, generator=generator, device="cpu")
+        return numbers.to(torch.float32)
 
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         for a, b in (

@@ -1,8 +1,9 @@
-"""What a normally distributed coefficient costs on an integer grid: bits, and squared error.
+"""The rate-distortion model: bits and squared error of a normally distributed coefficient.
 
-By these two a grid's steps are chosen (reverse water-filling): a coefficient of standard deviation
-`ratio` steps, rounded to the nearest integer, has an entropy and adds an error. Where the step is
-small beside it, they are log2(ratio sqrt(2 pi e)) and a twelfth of the step's square.
+Reverse water-filling chooses quantisation steps by these two. A coefficient whose standard
+deviation is `ratio` steps is rounded to the nearest integer. The entropy of that integer is its
+rate in bits, and the rounding error is its distortion. For fine steps they approach log2(ratio
+sqrt(2 pi e)) and a twelfth of the squared step; a table has the values for coarser ones.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ import math
 import torch
 
 FINEST, PER_OCTAVE = 5.0, 32  # log2 of the largest tabulated ratio; entries per factor of 2
-COARSEST = -5.0  # at smaller ratios nothing is left but zeros
+COARSEST = -5.0  # log2 of the least tabulated ratio: below it all integers are zero
 BITS_PER_NAT = 2 * math.log(2)  # dD/dR of a fine grid: -D * BITS_PER_NAT
 
 
 def entropy(ratio: torch.Tensor) -> torch.Tensor:
-    """Bits of a coefficient of `ratio` steps, of any shape; float64."""
+    """The bits of coefficients of `ratio` steps, float64, in the shape of `ratio`."""
     return bits_and_error(torch.log2(ratio))[0]
 
 
 def squared_error(ratio: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of rounding a coefficient of `ratio` steps, in squared steps; float64."""
+    """The mean squared error of rounding coefficients of `ratio` steps, in squared steps, float64."""
     return bits_and_error(torch.log2(ratio))[1]
 
 
 def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The entropy and the squared error of a coefficient of 2^`log_ratio` steps."""
+    """The bits and the mean squared error of coefficients of 2^`log_ratio` steps."""
     fine, coarse = log_ratio >= FINEST, log_ratio <= COARSEST
     below, share = _place(log_ratio)
     bits, error = (torch.lerp(c[below], c[below + 1], share) for c in _table().T[:2])
@@ -38,13 +39,14 @@ def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
-    """Mean square of a coefficient of `ratio` steps once it is rounded, in squared steps; float64.
+    """The mean square of rounded coefficients of `ratio` steps, in squared steps, float64.
 
-    So an error shows in numbers of a coarser type: it is lost where it is far below their spacing.
+    It gives the error that remains after rounding to a coarser dtype: an error far below the
+    spacing of its numbers vanishes.
     """
     fine = torch.square(ratio) + 1 / 12
-    found = torch.where(torch.log2(ratio) <= COARSEST, 0.0, _interpolated(2, ratio))
-    return torch.where(torch.log2(ratio) >= FINEST, fine, found)
+    square = torch.where(torch.log2(ratio) <= COARSEST, 0.0, _interpolated(2, ratio))
+    return torch.where(torch.log2(ratio) >= FINEST, fine, square)
 
 
 def _interpolated(column: int, ratio: torch.Tensor) -> torch.Tensor:
@@ -54,7 +56,7 @@ def _interpolated(column: int, ratio: torch.Tensor) -> torch.Tensor:
 
 
 def _place(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The entry of the table below each, and how far it is on the way to the next one."""
+    """The table entry below each ratio, and its fractional distance to the next entry."""
     place = ((log_ratio - COARSEST) * PER_OCTAVE).clamp(0, len(_table()) - 1.001)
     below = place.long()
     return below, place - below
@@ -81,9 +83,10 @@ def _of_ratio(ratio: float) -> torch.Tensor:
 
 
 def dithered_entropy(log_ratio: torch.Tensor) -> torch.Tensor:
-    """Bits of the difference of two numbers that are rounded to one grid, of any shape; float64.
+    """The bits of the difference of two numbers that are rounded to the same grid, float64.
 
-    They are a normal variable of 2^`log_ratio` steps apart, and lie anywhere between the grid's points.
+    Before rounding, the difference is normally distributed with a standard deviation of
+    2^`log_ratio` steps, and the numbers lie anywhere between the points of the grid.
     """
     place = ((log_ratio - _DITHERED[0]) * _DITHERED[2]).clamp(0, len(_dithered_table()) - 1.001)
     below = place.long()
@@ -97,7 +100,7 @@ _DITHERED = (
     -16,
     5,
     4,
-)  # least and greatest tabulated log2 of a ratio, and entries for each of them
+)  # least and greatest tabulated log2 of a ratio, and entries per factor of 2
 
 
 @functools.cache
@@ -111,7 +114,7 @@ def _dithered(ratio: float) -> float:
     reach = math.ceil(9 * ratio) + 2
     points = torch.arange(-reach - 1, reach + 2, dtype=torch.float64, device="cpu") / ratio
     density = torch.exp(-torch.square(points) / 2) / math.sqrt(2 * math.pi)
-    # The mean of how far the variable is above each point; its second differences are the shares.
+    # The mean excess of the variable over each point; its second differences are the shares.
     above = ratio * (density - points * 0.5 * torch.erfc(points / math.sqrt(2)))
     shares = (above[:-2] - 2 * above[1:-1] + above[2:]).clamp_min(0)
     return float(-torch.xlogy(shares, shares).sum()) / math.log(2)

@@ -1,4 +1,4 @@
-"""Memory that a thread's steps use again: fresh memory costs a page fault for every 4 KiB."""
+"""Scratch memory that each thread reuses: fresh memory costs a page fault for every 4 KiB."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-HELD_BYTES = 16 << 20  # of one use; what is larger is not kept
+HELD_BYTES = 16 << 20  # of one use; larger arrays are not kept
 
 Memory = npt.NDArray[np.uint8]
 
 
 class Scratch(threading.local):
-    """Arrays without content, one for each use and thread, until that use's next one."""
+    """Uninitialised arrays, one for each thread and use, valid until the next one for that use."""
 
     def __init__(self) -> None:
-        self._held: dict[str, Memory] = {}
+        self._kept: dict[str, Memory] = {}
 
     def array(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An uninitialised array. The one that the same thread got for this use before is gone."""
+        """An uninitialised array; it overwrites the thread's previous array for this use."""
         kind = np.dtype(dtype)
         return self.memory(use, math.prod(shape) * kind.itemsize).view(kind).reshape(shape)
 
     def memory(self, use: str, nbytes: int) -> Memory:
-        """As `array`, but bytes."""
+        """Uninitialised bytes, under the same rule as `array`."""
         if nbytes > HELD_BYTES:
             return np.empty(nbytes, np.uint8)
-        held = self._held.get(use)
-        if held is None or held.nbytes < nbytes:
-            held = self._held[use] = np.empty(nbytes, np.uint8)
-        return held[:nbytes]
+        memory = self._kept.get(use)
+        if memory is None or memory.nbytes < nbytes:
+            memory = self._kept[use] = np.empty(nbytes, np.uint8)
+        return memory[:nbytes]
 
 
 scratch = Scratch()

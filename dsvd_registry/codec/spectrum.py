@@ -1,7 +1,8 @@
-"""Singular values of a delta: by the small-side Gram matrix, by a full SVD where that cannot decide.
+"""Singular value decomposition of a delta, by the Gram matrix of its smaller side where possible.
 
-An energy takes all singular values, and a record the vectors of the largest few: the Gram matrix is
-made tridiagonal once, and gives the one and the other.
+An energy needs all singular values, a record only the singular vectors of the largest ones. The
+Gram matrix, once reduced to tridiagonal form, gives both. Where its precision does not decide the
+rank, a full SVD does.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from .products import gram, product
 from .rank import energy, tau_rank
 
 UNIT = 2.0**-53  # half the spacing of float64 at 1
-ENERGY_TOLERANCE = 5e-5  # how well E(t) must be known where it decides a rank
-RUN = 2048  # of the long side, multiplied at a time on a device
-# How far rounding of products in float32, of runs summed in float64, is taken to move an eigenvalue,
-# in the largest one. Of trained deltas none was seen to move by more than 2^-28. That is measured and
-# not a bound: the norm of the rounding, which is one, was up to 2^-22.6 for pure noise, spread over
-# all directions.
+ENERGY_TOLERANCE = 5e-5  # of E(t), where it decides a rank
+RUN = 2048  # columns multiplied at a time on a device
+# The error of an eigenvalue, relative to the largest one, that products in float32 are taken to cause
+# (their runs are summed in float64). Eigenvalues of trained deltas moved by at most 2^-28 in
+# measurements. That is no proof: the norm of the rounding error bounds it, and was up to 2^-22.6 for
+# pure noise, spread over all directions.
 SINGLE_DOUBT = 2.0**-24
-SINGLE_FROM = 512  # rows of a Gram matrix: of smaller ones little is to be saved
+SINGLE_FROM = 512  # rows of a Gram matrix; single precision saves little for smaller ones
 
-# How far from orthonormal vectors of each precision may be. An error of the projection is across
-# what truncation leaves, and adds by its square.
+# The largest deviation from orthonormality that vectors of each precision may have. The error of the
+# projection is orthogonal to that of truncation, so only its square counts.
 ORTHONORMAL: dict[type[np.float32 | np.float64], float] = {np.float32: 1e-4, np.float64: 1e-9}
 
 Vectors = Callable[[int], torch.Tensor]
@@ -36,10 +37,11 @@ Vectors = Callable[[int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """All singular values of an (m, n) matrix, and the singular vectors of one side.
+    """All singular values of an (m, n) matrix, and the singular vectors of its smaller side.
 
-    `singular_values`: float64 (min(m, n),), falling, on the CPU. `vectors(t)`: (m, t) of the left
-    side, or (n, t) of the right where `transposed`, on the matrix's device and of its dtype.
+    `singular_values`: float64 (min(m, n),), falling, on the CPU. `vectors(t)`: the first t left
+    singular vectors (m, t), or the right ones (n, t) if `transposed`, on the device and of the
+    dtype of the matrix.
     """
 
     singular_values: torch.Tensor
@@ -47,32 +49,33 @@ class Spectrum:
     transposed: bool
 
     def reaching(self, rank: int) -> Spectrum:
-        """The same, with the first `rank` vectors worked out once for all."""
-        held = self.vectors(rank)
-        return replace(self, vectors=lambda count: held[:, :count])
+        """The same spectrum with the first `rank` vectors computed once, for all later calls."""
+        computed = self.vectors(rank)
+        return replace(self, vectors=lambda count: computed[:, :count])
 
     def factors(self, matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A = U_t sqrt(S_t) as (t, m) and B = sqrt(S_t) V_t^T as (t, n), for t = `rank`.
+        """The balanced factors A = (U_t sqrt(S_t))^T (t, m) and B = sqrt(S_t) V_t^T (t, n), t = `rank`.
 
-        On the CPU, in the matrix's dtype. The second factor is one product of the vectors with
-        `matrix`, so A^T B is its orthogonal projection, however well the singular values are known.
+        They are on the CPU, in the dtype of `matrix`. The factor of the other side is the product
+        of the vectors with `matrix`. A^T B is therefore an orthogonal projection of `matrix`,
+        whatever the error of the singular values.
         """
         vectors = self.vectors(rank)
         if self.transposed:
-            other = _product(matrix, vectors).T.contiguous()
+            projected = _product(matrix, vectors).T.contiguous()
         else:
-            other = _product(vectors.T, matrix)
-        roots = torch.linalg.vector_norm(other, dim=1).sqrt()[:, None]
-        one, two = (vectors.T * roots).cpu(), other.div_(roots).cpu()
-        return (two, one) if self.transposed else (one, two)
+            projected = _product(vectors.T, matrix)
+        roots = torch.linalg.vector_norm(projected, dim=1).sqrt()[:, None]
+        own, other = (vectors.T * roots).cpu(), projected.div_(roots).cpu()
+        return (other, own) if self.transposed else (own, other)
 
 
 def spectrum(matrix: torch.Tensor, *taus: float) -> Spectrum:
-    """The spectrum of `matrix`, (m, n), known well enough to decide the rank for each of `taus`.
+    """The spectrum of `matrix` (m, n), precise enough to decide the tau rank for each of `taus`.
 
-    Float64, or float32 with a largest magnitude that is neither tiny nor huge. Its elements are
-    differences of float32 numbers, or as small and large as those: their squares neither overflow
-    nor vanish in float64.
+    `matrix` is float64, or float32 if its largest magnitude is neither tiny nor huge. Its elements
+    are in the range of differences of float32 numbers, so that their squares neither overflow nor
+    vanish in float64.
     """
     transposed = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if transposed else matrix
@@ -86,17 +89,20 @@ def spectrum(matrix: torch.Tensor, *taus: float) -> Spectrum:
 
 
 def _precisions(wide: torch.Tensor) -> Iterator[tuple[torch.dtype, float]]:
-    """Types for the products, the quickest first, and how much of the largest eigenvalue each may
-    cost another: rounding of the solver, and of sums as long as the long side."""
+    """Dtypes for the products, the fastest first, with the error of eigenvalues that each may cause.
+
+    The error is relative to the largest eigenvalue. It covers the rounding of the solver, and of
+    sums over the longer side.
+    """
     if wide.dtype == torch.float32 and len(wide) >= SINGLE_FROM:
         yield torch.float32, SINGLE_DOUBT
     yield torch.float64, (len(wide) + math.sqrt(wide.shape[1])) * UNIT
 
 
 def _gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`wide` times its transpose, float64 (k, k), from products of runs of columns in `dtype`.
+    """The Gram matrix of `wide`, float64 (k, k), from products of runs of columns in `dtype`.
 
-    Only the upper triangle counts.
+    Only the upper triangle is defined.
     """
     if wide.device.type == "cpu":
         return gram(wide, dtype)
@@ -112,7 +118,7 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _eigen(square: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Vectors]:
-    """All eigenvalues, falling, on the CPU, and the vectors of as many as are asked for, in `dtype`."""
+    """All eigenvalues, falling, on the CPU, and a function for the first eigenvectors, in `dtype`."""
     if square.device.type == "cpu":
         try:
             reduced = tridiagonalize(square.numpy().copy())
@@ -127,7 +133,7 @@ def _eigen(square: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Vect
 def _staged_vectors(
     reduced: Tridiagonal, square: torch.Tensor, count: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Worked out in single precision where that is `dtype`, if they come out well, or in double."""
+    """The first eigenvectors, in single precision if `dtype` is single and they are accurate enough."""
     for working, bound in ORTHONORMAL.items():
         if working == np.float32 and (dtype != torch.float32 or len(square) < SINGLE_FROM):
             continue
@@ -142,17 +148,18 @@ def _staged_vectors(
 
 
 def _off_orthonormal(vectors: torch.Tensor) -> float:
-    """The largest of the elements of V^T V - 1."""
+    """The largest magnitude of an element of V^T V - 1."""
     products = product(vectors.T, vectors)
     products.diagonal().sub_(1.0)
     return float(products.abs().max())
 
 
 def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float, doubt: float) -> bool:
-    """Whether the Gram matrix's eigenvalues, each off by at most `doubt`, leave no doubt of the rank.
+    """Whether eigenvalues with an error of at most `doubt` determine the tau rank.
 
-    A singular value near zero is off by the root of `doubt`. The energies of the least and the
-    largest possible values must agree on the rank, or to `ENERGY_TOLERANCE`.
+    A singular value near zero has an error of up to the root of `doubt`. The energies of the least
+    and of the largest possible singular values must give the same rank, or agree to
+    `ENERGY_TOLERANCE`.
     """
     if tau == 1:
         threshold = math.sqrt(float(eigenvalues[0])) * max(shape) * 2.0**-52

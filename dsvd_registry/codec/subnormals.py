@@ -1,6 +1,6 @@
-"""Subnormal numbers kept: a thread may be told to take them for zero, which changes results.
+"""Protection against threads that flush subnormal numbers to zero, which would change results.
 
-`torch.set_flush_denormal` and libraries built for speed do so; the processor keeps it for each thread.
+`torch.set_flush_denormal` and libraries built for speed set this mode; each thread has its own.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 
 from ..errors import InvalidArgument
 
-_ENVIRONMENT_BYTES = 256  # more than any system's `fenv_t`
+_ENVIRONMENT_BYTES = 256  # more than the `fenv_t` of any system
 _PROBE = np.full(2, 2.0**-127, np.float32)
 _ONE = np.ones(2, np.float32)
 
 
 @contextlib.contextmanager
 def subnormals_kept() -> Iterator[None]:
-    """Inside, the calling thread counts with subnormal numbers; its own setting comes back.
+    """A block in which the calling thread keeps subnormal numbers; its setting is restored on leaving.
 
-    Raises `InvalidArgument` where that cannot be set.
+    Raises `InvalidArgument` if the mode cannot be changed.
     """
     if not flushes():
         yield
@@ -41,13 +41,13 @@ def subnormals_kept() -> Iterator[None]:
 
 
 def flushes() -> bool:
-    """Whether the calling thread takes subnormal numbers for zero."""
+    """Whether the calling thread flushes subnormal numbers to zero."""
     return not (_PROBE * _ONE).all()
 
 
 @functools.cache
 def _environment() -> tuple[ctypes.CDLL, object]:
-    """C's own functions for the floating-point environment, and its `FE_DFL_ENV`."""
+    """The C library, for its functions of the floating-point environment, and its `FE_DFL_ENV`."""
     try:
         library = ctypes.CDLL(None)
         library.fegetenv.argtypes = library.fesetenv.argtypes = [ctypes.c_void_p]
@@ -61,6 +61,6 @@ def _environment() -> tuple[ctypes.CDLL, object]:
 
 def _refused() -> InvalidArgument:
     return InvalidArgument(
-        "this thread takes subnormal numbers for zero, and results would be wrong",
+        "this thread flushes subnormal numbers to zero, which would change the results",
         "Call this before torch.set_flush_denormal(True), or after setting it to False.",
     )

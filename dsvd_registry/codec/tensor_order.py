@@ -1,4 +1,4 @@
-"""Tensors worked on several at once, and handed on in order."""
+"""Work on several tensors at once, with results in order."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from .torch_settings import one_thread_each
 
 ELEMENTS_AT_ONCE = (
     1 << 26
-)  # of the tensors under way, so that memory does not grow with a checkpoint
+)  # of the tensors in work, so that memory does not grow with the checkpoint
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
 def in_order(
-    work: Callable[[Item], Made], items: Iterable[Item], elements: Callable[[Item], int]
-) -> Iterator[Iterator[Made]]:
-    """Gives `work(item)` for each item, in the order of `items`; `elements(item)`: how large it is.
+    work: Callable[[Item], Result], items: Iterable[Item], elements: Callable[[Item], int]
+) -> Iterator[Iterator[Result]]:
+    """An iterator of `work(item)` for each item, in the order of `items`.
 
-    On leaving no work is under way any more, however it ends. Each item is worked on by one thread:
-    one thread a tensor is faster than many threads on each small step of one, above all where other
-    work shares the cores. What is under way is bounded by `ELEMENTS_AT_ONCE`, or is one item.
+    `elements(item)`: the size of an item; the items in work add up to `ELEMENTS_AT_ONCE`, or are a
+    single larger one. Each item is processed by one thread: that is faster than many threads for
+    each small step of a tensor, above all where other programs share the cores. On leaving, also by
+    an exception, no work goes on.
     """
 
-    def alone(item: Item) -> Made:
+    def alone(item: Item) -> Result:
         with one_thread_each:
             return work(item)
 
@@ -36,6 +37,6 @@ def in_order(
         threads.threads() as pool,
         contextlib.closing(
             threads.in_order(pool, alone, items, elements, ELEMENTS_AT_ONCE)
-        ) as made,
+        ) as results,
     ):
-        yield made
+        yield results

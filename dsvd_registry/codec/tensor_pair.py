@@ -1,4 +1,4 @@
-"""The two sides of a tensor and their difference, made a tile at a time."""
+"""The base's and the source's side of a tensor, and their difference."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .exact_product import row_tiles
 from .rank import mean_square_ulp
 from .torch_tensors import empty, round_to, same_bits
 
-BLOCK = 1 << 17  # elements looked at one after the other
-RUN = 1 << 10  # elements summed in float32 at a time; the sums of runs in float64
+BLOCK = 1 << 17  # elements processed at a time
+RUN = 1 << 10  # elements summed in float32; the sums of runs are summed in float64
 # Magnitudes whose squares, and sums of products, stay well inside float32.
 TAME = (2.0**-40, 2.0**40)
 
@@ -23,9 +23,10 @@ TAME = (2.0**-40, 2.0**40)
 class Pair:
     """A tensor's two sides as (m, n) matrices, and their difference.
 
-    `delta`: float32, rounded once, where its numbers are neither tiny nor huge; otherwise float64
-    and exact. `base_norm`, `norm`: Frobenius norms of the base and of the delta. `noise_variance`:
-    of the rounding of the sides that are of half precision, per element, both together.
+    `delta`: source - base, float32 and rounded once if its numbers are neither tiny nor huge,
+    otherwise float64 and exact. `base_norm`, `norm`: Frobenius norms of the base and of the delta.
+    `noise_variance`: the variance per element of the rounding noise of the sides in half precision,
+    both together.
     """
 
     base: torch.Tensor
@@ -36,27 +37,27 @@ class Pair:
     noise_variance: float
 
     def tiles(self) -> Iterator[tuple[int, int]]:
-        """Runs of rows, (first, end), for which a product is quick."""
+        """Runs of rows, as (first, end), of a good size for a product."""
         return row_tiles(*self.delta.shape)
 
 
 def blocks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Contiguous tensors of one size as flat ones, a few elements of each at a time.
+    """Matching flat blocks of contiguous tensors of one size.
 
-    They stay in a core's own cache through all that is done with them.
+    A block is small enough to stay in the cache of a core through several steps.
     """
     return zip(*(torch.split(tensor.reshape(-1), BLOCK) for tensor in tensors), strict=True)
 
 
 def matrix_shape(tensor: torch.Tensor) -> tuple[int, int]:
-    """(out, in * kh * kw): the matrix that a layer's weights are seen as; (1, 1) for a scalar."""
+    """The shape (out, in * kh * kw) of a layer's weights as a matrix; (1, 1) for a scalar."""
     return tensor.shape[0] if tensor.ndim else 1, math.prod(tensor.shape[1:])
 
 
 def is_same(base: torch.Tensor, source: torch.Tensor) -> bool:
-    """Whether the source's bits are the base's, cast, on every machine.
+    """Whether the source's bits are those of the base, cast, on every machine.
 
-    What a NaN becomes in another dtype differs between machines, so no cast of one counts.
+    Machines differ in the bits of a cast NaN, so a cast of a NaN is never the same.
     """
     base, source = (side.reshape(matrix_shape(source)) for side in (base, source))
     return all(
@@ -67,11 +68,14 @@ def is_same(base: torch.Tensor, source: torch.Tensor) -> bool:
 
 
 def pair(base: torch.Tensor, source: torch.Tensor) -> Pair | None:
-    """The sides, of one shape and of F32, F16 or BF16; None if either holds NaN or infinity."""
+    """Take the difference of two tensors of one shape and of F32, F16 or BF16.
+
+    None if either contains NaN or infinity.
+    """
     base, source = (side.reshape(matrix_shape(source)) for side in (base, source))
-    made = _pair(base, source, torch.float32)
-    if TAME[0] < made.norm / math.sqrt(max(1, source.numel())) < TAME[1]:
-        return made
+    single = _pair(base, source, torch.float32)
+    if TAME[0] < single.norm / math.sqrt(max(1, source.numel())) < TAME[1]:
+        return single
     if not (torch.isfinite(base).all() and torch.isfinite(source).all()):
         return None
     return _pair(base, source, torch.float64)
@@ -81,21 +85,24 @@ def _pair(base: torch.Tensor, source: torch.Tensor, dtype: torch.dtype) -> Pair:
     delta = empty(tuple(source.shape), dtype)
     base_square, square = 0.0, 0.0
     ulps = 0.0
-    for one, other, difference in blocks(base, source, delta):
-        ulps += (mean_square_ulp(one) + mean_square_ulp(other)) * len(one)
-        one = one.to(dtype)
-        torch.sub(other.to(dtype), one, out=difference)
-        base_square += square_sum(one)
+    for before, after, difference in blocks(base, source, delta):
+        ulps += (mean_square_ulp(before) + mean_square_ulp(after)) * len(before)
+        before = before.to(dtype)
+        torch.sub(after.to(dtype), before, out=difference)
+        base_square += square_sum(before)
         square += square_sum(difference)
     norms = math.sqrt(base_square), math.sqrt(square)
     return Pair(base, source, delta, *norms, ulps / max(1, source.numel()) / 12)
 
 
 def square_sum(values: torch.Tensor) -> float:
-    """The sum of squares of a contiguous CPU tensor, to about 1e-6; NaN or infinity if it holds one."""
+    """The sum of squares of a contiguous CPU tensor, with a relative error of about 1e-6.
+
+    NaN or infinity if the tensor contains one.
+    """
     flat: np.ndarray = values.reshape(-1).numpy()
     if flat.dtype == np.float32:
-        # Infinities and underflow show in the sum, and are then looked at again in float64.
+        # Overflow and underflow show in the sum, which is then computed again in float64.
         with np.errstate(all="ignore"):
             whole = flat.size - flat.size % RUN
             runs = flat[:whole].reshape(-1, RUN)

@@ -1,4 +1,4 @@
-"""What torch keeps for the process or for a thread, set for a while and given back as it was."""
+"""Temporary changes of torch's settings, which belong to the process or to a thread."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .process_wide import ProcessWide, Restore
 
 
 class OneThread(threading.local):
-    """A context manager inside which torch takes one thread for each step of the calling thread.
+    """A context manager in which torch computes each operation of the calling thread with one thread.
 
-    torch keeps this number per thread, so each thread that enters has its own, and gets it back.
+    torch has this setting per thread. Each thread that enters gets its own value back on leaving.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class OneThread(threading.local):
 
 
 def _ieee_products() -> Restore:
-    # torch's own types do not know of the first.
+    # torch's type stubs lack the first backend.
     backends = (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     precisions = [backend.fp32_precision for backend in backends]
     for backend in backends:
@@ -44,15 +44,15 @@ def _ieee_products() -> Restore:
 
     def restore() -> None:
         for backend, precision in zip(backends, precisions, strict=True):
-            backend.fp32_precision = "none"  # follow torch's global setting again,
-            if backend.fp32_precision != precision:  # unless that is not where it came from
+            backend.fp32_precision = "none"  # follow torch's global setting again
+            if backend.fp32_precision != precision:  # it had a value of its own
                 backend.fp32_precision = precision
 
     return restore
 
 
 one_thread_each = OneThread()
-"""One thread for each step of torch in the threads that enter."""
+"""Limits torch to one thread for each operation of a thread that enters."""
 
 ieee_products = ProcessWide(_ieee_products)
-"""Matrix products of fp32 in fp32: neither TF32 nor bf16 inside."""
+"""Makes matrix products of fp32 use fp32 throughout, and neither TF32 nor bf16."""

@@ -1,4 +1,4 @@
-"""Torch tensors over memory and over little-endian bytes, and the rounding rule of a reconstruction."""
+"""Torch tensors over existing memory, and the rounding rule of the format."""
 
 from __future__ import annotations
 
@@ -34,34 +34,32 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
 
 
 def as_tensor(memory: Memory, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """A CPU tensor over `memory`, whose bytes are as many as it needs, whatever device is default."""
+    """A CPU tensor over `memory`, which has exactly its bytes, whatever torch's default device is."""
     if not memory.nbytes:
         return torch.empty(shape, dtype=dtype, device="cpu")
-    # Of numpy's memory, as a tensor made in a caller's inference mode cannot be used outside of it.
+    # Through numpy, because a tensor made in a caller's inference mode cannot be used outside of it.
     return torch.from_numpy(memory).view(dtype).reshape(shape)
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """An uninitialised CPU tensor to keep.
+    """An uninitialised CPU tensor with memory of its own.
 
-    Of numpy's memory, which asks the system for large pages: where that gives them on demand only,
-    the faults of torch's cost more than a few steps over the tensor.
+    numpy allocates it, because numpy asks the system for large pages. Where these are given on
+    demand only, the page faults of torch's memory cost more than several passes over the tensor.
     """
     return as_tensor(np.empty(math.prod(shape) * dtype.itemsize, np.uint8), shape, dtype)
 
 
 def scratch_tensor(use: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """An uninitialised one. The one that the same thread got for this use before is gone."""
+    """An uninitialised CPU tensor in scratch memory, which overwrites the previous one for this use."""
     return as_tensor(scratch.memory(use, math.prod(shape) * dtype.itemsize), shape, dtype)
 
 
 def tensor_over(data: memoryview, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A tensor over these little-endian C-order bytes, copied only where they are not aligned.
+    """A CPU tensor over little-endian C-order bytes, which are copied only if they are not aligned.
 
-    For `TORCH_DTYPES`.
-
-    torch knows no memory that may only be read: where `data` is a mapped file, writing to the tensor
-    would end the process.
+    `dtype`: a key of `TORCH_DTYPES`. Do not write to the tensor: torch has no read-only tensors,
+    and where `data` is a mapped file, writing would end the process.
     """
     if not len(data):
         return torch.empty(shape, dtype=TORCH_DTYPES[dtype], device="cpu")
@@ -72,7 +70,7 @@ def tensor_over(data: memoryview, dtype: str, shape: tuple[int, ...]) -> torch.T
 
 
 class _Unguarded:
-    """Memory as numpy's array interface gives it, said to be writable, and kept alive."""
+    """Memory with numpy's array interface that claims to be writable, and is kept alive."""
 
     def __init__(self, data: memoryview) -> None:
         array = np.frombuffer(data, np.uint8)
@@ -82,38 +80,39 @@ class _Unguarded:
             "typestr": "|u1",
             "data": (array.ctypes.data, False),
         }
-        self._held = data
+        self._data = data
 
 
 def tensor_to_bytes(tensor: torch.Tensor) -> memoryview:
-    """The little-endian C-order bytes of a CPU tensor; no copy where it is contiguous."""
+    """The little-endian C-order bytes of a CPU tensor, without a copy if it is contiguous."""
     flat = tensor.contiguous().reshape(-1)
     data: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
     return data.data if data.size else memoryview(b"")
 
 
 def round_to(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """RN_T(RN_f32(RN_f64(x))): the middle step is part of the format (spec, "Reconstruction").
+    """RN_T(RN_f32(RN_f64(x))), the rounding rule of the format (spec, "Reconstruction").
 
-    torch casts float64 to float16 through float32 anyway, numpy does not; here it is said.
+    The step through float32 is explicit, because libraries differ: torch casts float64 to float16
+    through float32, numpy does not.
     """
     return values if values.dtype == dtype else values.to(torch.float32).to(dtype)
 
 
 def is_finite(values: torch.Tensor) -> bool:
     """Whether no element is NaN or infinite."""
-    # A sum meets each of them, and is the quickest; sums of large numbers may be infinite too.
+    # The sum is the fastest test, but it can be infinite for large finite numbers, too.
     return math.isfinite(float(values.sum())) or all(map(math.isfinite, _ends(values)))
 
 
 def _ends(values: torch.Tensor) -> tuple[float, float]:
-    """The least and the largest element; NaN if there is one."""
+    """The least and the largest element; NaN if there is a NaN."""
     least, largest = torch.aminmax(values)
     return float(least), float(largest)
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two tensors of one dtype and shape hold the same bytes (NaN and -0.0 told apart)."""
+    """Whether two tensors of one dtype and shape have the same bytes, also of NaNs and zeros."""
     if left.numel() == 0:
         return True
     as_bytes = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]

@@ -1,8 +1,9 @@
-"""One water level for all tensors: where a bit buys the same fall of the squared error everywhere.
+"""The plan of water-filling: record kinds, ranks and bits of all tensors at one water level.
 
-A distortion D prices a bit at 2 ln 2 D of squared error. At that price each tensor takes the kind of
-record, the components and the steps that cost least; a lower level takes more bits and leaves less
-error. What an encoder really reaches is measured there; here is the plan.
+At a water level D, one bit is worth 2 ln 2 D of squared error, in every tensor alike. Each tensor
+gets the record kind, the rank and the quantisation steps that cost least at that price. A lower
+level takes more bits and leaves less error. All figures here are those of the model; the encoder
+measures the real error.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from .rate_distortion import BITS_PER_NAT, entropy, rounded_square, squared_erro
 
 Kind = Literal["low_rank", "dense", "raw"]
 KINDS: tuple[Kind, ...] = ("low_rank", "dense", "raw")
-TABLE_BITS = 8 * 9.0  # of a component besides its numbers, compressed
-RAW_SHARE = 0.92  # of a tensor's own bits that are left when they are compressed
-COARSEST, FINEST = 2.0**30, 1e-16  # levels, in mean squares of an element of all deltas
-STEP = 2.0 ** (1 / 16)  # from a level to the next: a fiftieth of the error
+TABLE_BITS = 8 * 9.0  # of a component's entry in the component table, compressed
+RAW_SHARE = 0.92  # of a raw tensor's bits that remain after compression
+COARSEST, FINEST = 2.0**30, 1e-16  # water levels, in mean squares of the elements of all deltas
+STEP = 2.0 ** (1 / 16)  # from a level to the next, which changes the error by a fiftieth
 LEVELS = math.ceil(math.log(COARSEST / FINEST, STEP))
-LEAST_RATIO = 0.25  # of a dense delta's deviation to its step: never so coarse that nothing is seen
+LEAST_RATIO = 0.25  # of a dense delta's standard deviation to its step, lest all become zero
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the plan needs to know of a changed tensor, an (m, n) delta.
+    """The measurements of a changed tensor, with an (m, n) delta, that the plan needs.
 
-    `singular_values`: float64, falling; empty where no components can be taken. `norm`: Frobenius
-    norm of the delta. `spacing`: root mean square distance between the numbers of the result's dtype
-    at the source's elements, 0 for float32. `raw_bits`: of the tensor itself.
+    `singular_values`: float64, falling; empty for a vector. `norm`: Frobenius norm of the delta.
+    `spacing`: root mean square of the spacing of the result's dtype at the source's elements, 0 for
+    float32. `raw_bits`: the bits of the tensor itself.
     """
 
     shape: tuple[int, int]
@@ -45,10 +46,10 @@ class Survey:
 
 @dataclass(frozen=True)
 class Target:
-    """What one tensor is to be: its kind of record, its level, and the error that it may have.
+    """The target of one tensor: its record kind, its water level and its allowed error.
 
     `allowed`: Frobenius distance of the stored delta from the true one, before the result is
-    rounded. `bits`: what the model expects it to take.
+    rounded. `bits`: the size that the model expects.
     """
 
     kind: Kind
@@ -59,9 +60,10 @@ class Target:
 
 @dataclass(frozen=True)
 class _Costs:
-    """Of every tensor, float64 (tensors,): its kind's place in `KINDS`, squared errors and bits.
+    """The record kind, squared errors and bits of every tensor at one level, each (tensors,).
 
-    `errors`: of the results, rounded to their dtypes; `deltas`: of the deltas, before that.
+    `kinds`: indices into `KINDS`, int64. `errors`: squared errors of the results, rounded to their
+    dtypes. `deltas`: squared errors of the deltas, before rounding. All but `kinds` are float64.
     """
 
     kinds: torch.Tensor
@@ -71,10 +73,11 @@ class _Costs:
 
 
 class Plan:
-    """A row of plans for the tensors of `surveys`, from the coarsest, 0, to the finest, `last`.
+    """A series of plans for the tensors of `surveys`, from the coarsest, 0, to the finest, `last`.
 
-    From one place to the next a single tensor goes down by a level; once all have, they go down
-    again. So no step is larger than a tensor, also where many change their kind at one level.
+    From one plan to the next, a single tensor goes down by one level; after the last tensor, the
+    first one goes down again. A step therefore never changes more than one tensor, even where many
+    change their record kind at one level.
     """
 
     def __init__(self, surveys: Sequence[Survey]) -> None:
@@ -87,7 +90,7 @@ class Plan:
         self._norms = _reals(survey.norm for survey in surveys)
         self._spacings = _reals(survey.spacing for survey in surveys)
         self._raw_bits = _reals(survey.raw_bits for survey in surveys)
-        # Squares of all components from each one on.
+        # The squared error if all components from each one on are dropped.
         self._left_out = torch.square(self._values).flip(1).cumsum(1).flip(1)
         self._left_out = torch.nn.functional.pad(self._left_out, (0, 1))
 
@@ -98,11 +101,11 @@ class Plan:
 
     @property
     def last(self) -> int:
-        """The place of the finest plan; 0 where nothing is to be planned."""
+        """The index of the finest plan; 0 if no tensor has changed."""
         return LEVELS * len(self._norms)
 
     def targets(self, place: int) -> list[Target]:
-        """Of each tensor, in the order of the surveys."""
+        """The target of each tensor in plan number `place`, in the order of the surveys."""
         if not len(self._norms):
             return []
         level, lower = divmod(place, len(self._norms))
@@ -115,11 +118,11 @@ class Plan:
         ]
 
     def bits(self, place: int) -> float:
-        """What all tensors are expected to take."""
+        """The expected bits of all tensors in plan number `place`."""
         return float(self._at(place).bits.sum()) if len(self._norms) else 0.0
 
     def within_error(self, error: float) -> list[Target]:
-        """The first that keeps the Frobenius error of all results together within `error`."""
+        """The targets of the coarsest plan whose results together have at most this Frobenius error."""
         if not len(self._norms):
             return []
         low, high = -1, self.last
@@ -136,7 +139,7 @@ class Plan:
         return COARSEST * scale / STEP**level
 
     def _at(self, place: int) -> _Costs:
-        """At `place`: of the first tensors those of the next level."""
+        """The costs in plan number `place`, whose first tensors are already at the next level."""
         level, lower = divmod(place, len(self._norms))
         if not lower:
             return self._costs_at(level)
@@ -162,23 +165,23 @@ class Plan:
         return _Costs(kinds, *(side.gather(0, kinds[None])[0] for side in (errors, deltas, bits)))
 
     def _low_rank(self, distortion: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """The first components, at least one, that are worth their bits."""
+        """Squared errors and bits of low rank, at the rank whose components are worth their bits."""
         shape = self._rows[:, None], self._columns[:, None]
-        # A component whose square is under this is dropped: its bits alone cost more.
+        # A component whose square is below this is dropped: its bits alone cost more.
         nearest = 2 * (shape[0] + shape[1]) * distortion
         most = max(1, int((torch.square(self._values) > nearest).sum(1).max()))
         strengths = self._values[:, :most]
-        errors, bits = worth = _component_costs(strengths, shape, distortion)
-        ranks = _kept(strengths, worth, distortion)
+        errors, bits = costs = _component_costs(strengths, shape, distortion)
+        ranks = _kept(strengths, costs, distortion)
         kept = torch.arange(most, device="cpu") < ranks[:, None]
         left_out = self._left_out.gather(1, ranks[:, None])[:, 0]
         total = left_out + torch.where(kept, errors, 0.0).sum(1)
-        # A tensor without components is never taken for one.
+        # Low rank is never chosen for a tensor without singular values.
         total = torch.where(self._values[:, 0] > 0, total, math.inf)
         return total, torch.where(kept, bits, 0.0).sum(1)
 
     def _dense(self, distortion: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """An integer for each element; the step is a power of two."""
+        """Squared errors and bits of one integer for each element, with steps that are powers of two."""
         elements = self._rows * self._columns
         deviations = self._norms / torch.sqrt(elements)
         fine = round(0.5 * math.log2(12 * distortion))
@@ -190,7 +193,7 @@ class Plan:
         return errors.gather(0, best)[0], bits.gather(0, best)[0]
 
     def _rounded(self, errors: torch.Tensor) -> torch.Tensor:
-        """Squared errors of deltas as they show in results, whose sources are numbers of the dtype."""
+        """Squared errors of results after rounding, from those of their deltas."""
         elements = self._rows * self._columns
         ratios = torch.sqrt(errors / elements) / self._spacings.clamp_min(1e-150)
         shown = elements * rounded_square(ratios) * torch.square(self._spacings)
@@ -202,9 +205,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Kept:
-    """The first components of a delta, as many as are worth their bits at a level.
+    """The components of a delta that are worth their bits at a water level.
 
-    `error`: the square of what the grid adds to what is left out; `bits`: what they take.
+    `error`: the squared error that the grid adds to that of truncation. `bits`: the size of the
+    components.
     """
 
     rank: int
@@ -213,7 +217,7 @@ class Kept:
 
 
 def kept_at_level(singular_values: torch.Tensor, shape: tuple[int, int], distortion: float) -> Kept:
-    """At least one component of falling float64 `singular_values`, of a delta of this shape."""
+    """Choose the rank at a water level, at least 1; `singular_values` are float64, falling."""
     values = singular_values.clamp_min(1e-300)[None]
     costs = _component_costs(values, shape, distortion)
     rank = int(_kept(values, costs, distortion)[0])
@@ -234,7 +238,10 @@ def _component_costs(
 def _kept(
     strengths: torch.Tensor, costs: tuple[torch.Tensor, torch.Tensor], distortion: float
 ) -> torch.Tensor:
-    """Of each row of falling `strengths` how many of the first pay, int64; at least one."""
+    """The number of first components in each row that are worth their bits, int64, at least 1.
+
+    `strengths` fall along each row.
+    """
     pays = costs[0] + BITS_PER_NAT * distortion * costs[1] < torch.square(strengths)
     return pays.long().cumprod(1).sum(1).clamp_min(1)
 

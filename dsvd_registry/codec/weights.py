@@ -1,7 +1,7 @@
-"""Weights of F32, F16 and BF16 as numpy has them: to float32, and rounded back.
+"""Weights of F32, F16 and BF16 in numpy, widened to float32 and rounded back.
 
-numpy has no bfloat16, and casts float16 one number at a time: both go by the bits of many numbers
-at once, and a block of numbers at a time, which stays in the cache through all steps.
+numpy has no bfloat16 and casts float16 one number at a time. The functions here work on the bits of
+many numbers at once, in blocks that stay in the cache through all steps.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ WORDS: dict[str, type[np.float32] | type[np.uint16]] = {
     "F16": np.uint16,
     "BF16": np.uint16,
 }
-"""What holds a number of each dtype: itself, or its bits."""
+"""The numpy type of each dtype: float32 itself, uint16 for the bits of a half-precision number."""
 
-BLOCK = 1 << 17  # numbers that go through all steps together
+BLOCK = 1 << 17  # numbers that are processed together
 
-# Bits of +infinity, and of -infinity as an unsigned number: only NaN lies above either.
+# Bits of +infinity, and of -infinity as an unsigned number: above either are only NaNs.
 _INFINITIES = {"F32": (0x7F800000, 0xFF800000), "F16": (0x7C00, 0xFC00), "BF16": (0x7F80, 0xFF80)}
 _SIGNED, _UNSIGNED = {2: np.int16, 4: np.int32}, {2: np.uint16, 4: np.uint32}
 
-_TOO_LARGE_FOR_F16 = 0x477FF000  # the bits of 65520, which is halfway to what would be 2^16
-# The exponent of 2^-14, where float16's normal numbers end, as float32 writes it, before a float16's
-# mantissa. (Of one number instead of many numpy's maximum is slow.)
+_TOO_LARGE_FOR_F16 = 0x477FF000  # the bits of 65520, halfway between the largest float16 and 2^16
+# The exponent of 2^-14, the least normal float16, as in float32, shifted to leave room for a float16's
+# mantissa. The array below has many copies of it, as numpy's maximum with a scalar is slow.
 _LEAST_EXPONENT = 113 << 10
 _LEAST_EXPONENTS = np.full(BLOCK, _LEAST_EXPONENT, np.int32)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Numbers of `dtype` (F32, F16 or BF16), of any shape: float32, or uint16 that are their bits."""
+    """An array of any shape of F32 (as float32), or of F16 or BF16 (as uint16 of their bits)."""
 
     words: Words
     dtype: str
 
     @staticmethod
     def over(memory: Memory, shape: tuple[int, ...], dtype: str) -> Weights:
-        """Those whose little-endian bytes are `memory`."""
+        """The weights whose little-endian bytes are `memory`, which is not copied."""
         return Weights(memory.view(WORDS[dtype]).reshape(shape), dtype)
 
     def rows(self, first: int, end: int) -> Weights:
-        """Rows first..end-1, over the same memory."""
+        """Rows first..end-1, sharing the memory of all."""
         return Weights(self.words[first:end], self.dtype)
 
     def widened(self) -> Float32:
-        """All of them as float32, exactly: in fresh memory, unless they are float32."""
+        """All weights as float32, exactly; in new memory, unless they are float32 already."""
         if self.dtype == "F32":
             return self.words
         wide = np.empty(self.words.shape, np.float32)
@@ -77,9 +77,9 @@ class Weights:
         return positive > infinity or negative > minus_infinity
 
     def _highest(self) -> tuple[int, int]:
-        """The largest bits as signed and as unsigned numbers, at least 0.
+        """The largest bit patterns, read as signed and as unsigned integers, each at least 0.
 
-        They are those of the largest number and, if there is one, of the lowest negative number.
+        They belong to the largest number and, if there is a negative one, to the lowest number.
         """
         words, width = self.words, self.words.itemsize
         signed = words.view(_SIGNED[width]).max(initial=0)
@@ -87,7 +87,7 @@ class Weights:
 
 
 def blocks(*arrays: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
-    """C-contiguous arrays of one size as flat ones, a few elements of each at a time."""
+    """Matching flat blocks of C-contiguous arrays of one size."""
     flat = [array.reshape(-1) for array in arrays]
     for first in range(0, flat[0].size, BLOCK):
         yield tuple(array[first : first + BLOCK] for array in flat)
@@ -109,7 +109,10 @@ def widen(words: Words, dtype: str, out: Float32) -> None:
 
 
 def round_block(values: Floats, dtype: str, out: Words) -> None:
-    """Write RN_T(RN_f32(x)) of a block of numbers to `out`; T is `dtype` (spec, "Reconstruction")."""
+    """Write RN_T(RN_f32(x)) of a block of numbers to `out`, where T is `dtype`.
+
+    Source: spec/dsvd-container-v1.md, section "Reconstruction".
+    """
     match dtype:
         case "F32":
             np.copyto(out, values, casting="same_kind")
@@ -124,7 +127,7 @@ def round_block(values: Floats, dtype: str, out: Words) -> None:
 def _single(values: Floats) -> Float32:
     if values.dtype == np.float32:
         return cast(Float32, values)
-    single = _held("single", np.float32, values.size)
+    single = _scratch("single", np.float32, values.size)
     np.copyto(single, values, casting="same_kind")
     return single
 
@@ -136,7 +139,7 @@ def _widen_f16(words: Words, out: Float32) -> None:
         np.copyto(out, words.view(np.float16))
         return
     bits = out.view(np.int32)
-    np.copyto(bits, halves)  # the sign comes along in front
+    np.copyto(bits, halves)  # sign extension keeps the sign bit in front
     np.left_shift(bits, 13, out=bits)
     np.bitwise_and(bits, ~0x70000000, out=bits)  # sign, 5 bits of exponent, 10 of mantissa
     np.multiply(out, np.float32(2.0**112), out=out)  # 127 - 15: where float32's exponents begin
@@ -145,15 +148,16 @@ def _widen_f16(words: Words, out: Float32) -> None:
 def _round_f16(values: Float32, out: Words) -> None:
     bits = values.view(np.int32)
     size = values.size
-    magnitudes = _held("magnitudes", np.int32, size)
-    anchors = _held("anchors", np.int32, size)
+    magnitudes = _scratch("magnitudes", np.int32, size)
+    anchors = _scratch("anchors", np.int32, size)
     np.bitwise_and(bits, 0x7FFFFFFF, out=magnitudes)
     if magnitudes.max() >= _TOO_LARGE_FOR_F16:
         np.copyto(out, values.astype(np.float16).view(np.uint16))
         return
-    # With 2^(e + 13) added, the last bit of a float32 near 2^e is worth what that of a float16 is,
-    # and the addition rounds to it; below float16's normal numbers e stays where they end. What is
-    # added has the float16's exponent as its own lowest bits, so that the sum's are all of its bits.
+    # Adding 2^(e + 13) to a float32 near 2^e makes its last bit worth as much as that of a float16,
+    # so the addition itself rounds to float16; for subnormal float16, e is that of the least normal
+    # number. The lowest bits of the addend are the float16's exponent, so the lowest bits of the sum
+    # are the complete float16.
     np.right_shift(magnitudes, 13, out=anchors)
     np.bitwise_and(anchors, 0xFF << 10, out=anchors)
     np.maximum(anchors, _LEAST_EXPONENTS[:size], out=anchors)
@@ -162,7 +166,7 @@ def _round_f16(values: Float32, out: Words) -> None:
     rounded = magnitudes.view(np.float32)
     np.add(rounded, anchors.view(np.float32), out=rounded)
     np.copyto(out, magnitudes, casting="unsafe")
-    signs = _held("signs", np.uint16, size)
+    signs = _scratch("signs", np.uint16, size)
     np.right_shift(bits, 16, out=anchors)
     np.copyto(signs, anchors, casting="unsafe")
     np.bitwise_and(signs, 0x8000, out=signs)
@@ -171,17 +175,17 @@ def _round_f16(values: Float32, out: Words) -> None:
 
 def _round_bf16(values: Float32, out: Words) -> None:
     bits = values.view(np.uint32)
-    rounded = _held("magnitudes", np.uint32, values.size)
+    rounded = _scratch("magnitudes", np.uint32, values.size)
     np.right_shift(bits, 16, out=rounded)
     np.bitwise_and(rounded, 1, out=rounded)
     np.add(rounded, bits, out=rounded)
-    np.add(rounded, 0x7FFF, out=rounded)  # with the last bit: ties go to even
+    np.add(rounded, 0x7FFF, out=rounded)  # together with the last bit kept: ties go to even
     np.right_shift(rounded, 16, out=rounded)
     np.copyto(out, rounded, casting="unsafe")
     nans = np.isnan(values)
     if nans.any():
-        out[nans] = (bits[nans] >> 16) | 0x40  # quiet, whatever bits are cut off
+        out[nans] = (bits[nans] >> 16) | 0x40  # a quiet NaN, whatever mantissa bits are cut off
 
 
-def _held(use: str, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
+def _scratch(use: str, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
     return scratch.array(use, (size,), dtype)

@@ -1,1 +1,1 @@
-"""The `.dsvd` bytes: strict header, writer, reader. Format: spec/dsvd-container-v1.md."""
+"""Reading and writing of `.dsvd` containers. Format: spec/dsvd-container-v1.md."""

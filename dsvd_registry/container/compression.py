@@ -1,4 +1,4 @@
-"""One zstd frame, bounded and checked (spec, section "Compression")."""
+"""Zstd frames, compressed and strictly decompressed (spec, section "Compression")."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..errors import ContainerError
 from ..fs import Bytes
 from .limits import MAX_WINDOW
 
-# Integers of the grid repeat nothing: what is worth finding is their frequencies, and of matches
-# only long ones, as those of zeros.
+# Integers of the grid hardly repeat. Their frequencies compress well; only long matches, such as runs
+# of zeros, are worth finding.
 NUMBERS = zstandard.ZstdCompressionParameters.from_level(
     1, strategy=zstandard.STRATEGY_FAST, hash_log=6, min_match=7, write_content_size=1
 )
@@ -21,14 +21,14 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def compress(data: Bytes, parameters: zstandard.ZstdCompressionParameters) -> bytes:
-    """A single zstd frame with its content size, without dictionary or checksum."""
+    """Compress `data` to a single zstd frame with its content size, without dictionary or checksum."""
     return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
 def compress_blocks(
     blocks: Sequence[bytes], parameters: zstandard.ZstdCompressionParameters
 ) -> bytes:
-    """The same frame of all `blocks` together, each of which is a block of zstd, or several."""
+    """Compress `blocks` to a single zstd frame in which each of them begins a new zstd block."""
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
     frame = compressor.compressobj(size=sum(map(len, blocks)))
     written = []
@@ -38,10 +38,10 @@ def compress_blocks(
 
 
 def decompress(data: Bytes, size: int, where: str) -> bytes:
-    """Exactly `size` bytes from exactly one frame. Raises `ContainerError` that names `where`.
+    """Decompress exactly one frame of exactly `size` bytes. Raises `ContainerError`, naming `where`.
 
-    The size that the frame declares is compared before anything is decompressed, so the memory
-    taken is `size` and the caller's bound on it holds.
+    The size that the frame declares is compared before anything is decompressed. The memory taken
+    is therefore `size`, which the caller has bounded.
     """
     if bytes(data[:4]) != ZSTD_MAGIC:
         raise ContainerError(f"{where} is not a zstd frame")

@@ -1,4 +1,4 @@
-"""A record's delta as numbers: the one place where what is stored of it is decoded."""
+"""Decoding of a record's stored delta to numbers, for all users of deltas."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .records import DenseRecord, LowRankRecord, RawRecord, SameRecord
 def decoded_delta(container: Container, tensor: int, tau: float | None = None) -> GridDelta | None:
     """The delta of tensor number `tensor` to its base, at `tau` (default: the stored one).
 
-    Components of the common rows' (m, rest) matrix, or one integer for each of their elements; None
-    where no delta is stored: of a tensor that is the base's, and of one that is stored whole.
-    `tau` is one that the container serves. Raises `ContainerError` for damage.
+    It consists of components of the (m, rest) matrix of the common rows, or of one integer for each
+    of their elements. None for a tensor without a stored delta: one that is `same` or `raw`. The
+    container must serve `tau`. Raises `ContainerError` for damage.
     """
     record = container.header.tensors[tensor]
     match record:

@@ -1,4 +1,4 @@
-"""The bytes of an open container, and its frames: read, compared with their checksums, decompressed."""
+"""Reading of an open container's frames: checksums compared, contents decompressed and cached."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..hashing import xxh3
 from .compression import decompress
 from .records import Frame, Header
 
-HELD_BYTES = 64 << 20  # of decompressed frames kept while tensors are read in order
-HELD_OF_A_BYTE = 16  # of those of a small file, for each byte of it
+CACHED_BYTES = 64 << 20  # of decompressed frames, kept while tensors are read in order
+CACHED_OF_A_BYTE = 16  # the limit for small files: bytes kept for each byte of the file
 
 
 class ContainerFile(Closing):
@@ -33,39 +33,39 @@ class ContainerFile(Closing):
         self._file.close()
 
     def read(self, offset: int, size: int) -> bytes:
-        """As many bytes as there are, up to `size`."""
+        """Read up to `size` bytes, fewer only at the end of the file."""
         with self._reading, storage_errors(self.path):
             self._file.seek(offset)
             return self._file.read(size)
 
     def read_frame(self, offset: int, size: int, checksum: str) -> bytes | None:
-        """The bytes of a frame; None if they do not have this XXH3, or are fewer."""
+        """The stored bytes of a frame; None if they are too few or do not match the checksum."""
         stored = self.read(offset, size)
         return stored if len(stored) == size and xxh3(stored) == checksum else None
 
 
 class Frames:
-    """The frames of a container by their numbers. Several threads may read at once.
+    """The frames of a container by number. Several threads may read at once.
 
-    Raises `ContainerError` for a frame that is damaged, with the tensors that it hits.
+    Raises `ContainerError` for a damaged frame, naming the tensors in it.
     """
 
     def __init__(self, file: ContainerFile, header: Header) -> None:
         self._file, self._header = file, header
         self._lock = threading.Lock()
-        self._held: OrderedDict[int, bytes] = OrderedDict()
-        self._room = min(HELD_BYTES, HELD_OF_A_BYTE * file.size)
+        self._cached: OrderedDict[int, bytes] = OrderedDict()
+        self._room = min(CACHED_BYTES, CACHED_OF_A_BYTE * file.size)
 
     def content(self, index: int) -> bytes:
-        """A frame, decompressed; those last asked for are kept."""
+        """The decompressed content of a frame; the most recent ones are cached."""
         with self._lock:
             return self._content(index)
 
     def check(self) -> str:
-        """Read the whole file once, and compare every frame and the payload; nothing is decompressed.
+        """Read the whole file once, and return its SHA-256; nothing is decompressed.
 
-        Gives the SHA-256 of the file. Raises `ContainerError` for a frame that does not match its
-        checksum, and for a payload whose SHA-256 is not the recorded one.
+        Raises `ContainerError` for a frame that does not match its checksum, and for a payload
+        whose SHA-256 is not the recorded one.
         """
         frames = self._header.frames
         whole = hashlib.sha256(self._file.read(0, frames[0].offset if frames else self._file.size))
@@ -81,14 +81,14 @@ class Frames:
         return whole.hexdigest()
 
     def _content(self, index: int) -> bytes:
-        if index in self._held:
-            self._held.move_to_end(index)
-            return self._held[index]
+        if index in self._cached:
+            self._cached.move_to_end(index)
+            return self._cached[index]
         where = f"{self._file.path}: frames[{index}]"
         raw, stored = self._header.frames[index].raw, self._stored(index)
-        while self._held and raw + sum(map(len, self._held.values())) > self._room:
-            self._held.popitem(last=False)
-        content = self._held[index] = decompress(stored, raw, where)
+        while self._cached and raw + sum(map(len, self._cached.values())) > self._room:
+            self._cached.popitem(last=False)
+        content = self._cached[index] = decompress(stored, raw, where)
         return content
 
     def _stored(self, index: int) -> bytes:
@@ -96,13 +96,13 @@ class Frames:
         stored = self._file.read_frame(frame.offset, frame.stored, frame.xxh3)
         if stored is None:
             raise ContainerError(
-                f"{self._file.path}: frames[{index}], with {self._holds(frame)}, "
+                f"{self._file.path}: frames[{index}], with {self._contents(frame)}, "
                 "does not match its checksum"
             )
         return stored
 
-    def _holds(self, frame: Frame) -> str:
-        """What is in a frame, for a message."""
+    def _contents(self, frame: Frame) -> str:
+        """The contents of a frame, in words for a message."""
         if not frame.parts:
             return "the header of the source"
         if frame.content == "files":

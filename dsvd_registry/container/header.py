@@ -1,4 +1,4 @@
-"""The header as canonical JSON, and back (spec, section "Header")."""
+"""Conversion of the header to canonical JSON and back (spec, section "Header")."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from .tree import parse_tree, tree_object
 
 
 def header_json(header: Header) -> bytes:
-    """The canonical JSON of `header`. Raises `HeaderTooHeavy` for more than a reader would take."""
+    """The canonical JSON of `header`. Raises `HeaderTooHeavy` if it is over the limit of readers."""
     return _canonical(_header_object(header))
 
 
 def content_digest(header: Header) -> str:
-    """SHA-256 of the header's canonical JSON without `results`.
+    """The SHA-256 of the header's canonical JSON without `results`.
 
-    It names a container's content from inside the files that it gives, whose own digests stand in
-    `results`: no digest can contain itself. The payload's SHA-256 is part of it.
-    Raises `HeaderTooHeavy` as `header_json` does.
+    Result files contain this digest, and `results` contains the digests of these files, so
+    `results` cannot be part of it. The payload is covered by its own SHA-256, which is part of the
+    header. Raises `HeaderTooHeavy` as `header_json` does.
     """
     value = _header_object(header)
     del value["results"]
@@ -60,11 +60,11 @@ def _canonical(value: Any) -> bytes:
 
 
 def parse_header(data: bytes, payload_offset: int) -> Header:
-    """The header of canonical JSON `data`; frames start at `payload_offset`.
+    """Parse the header from canonical JSON; the first frame starts at `payload_offset` in the file.
 
-    Raises `ContainerError` for a field that breaks its own rule, `UnsupportedFeature` for an
-    unknown name in `requires`. Rules across fields are `structure.check_structure`'s; how much
-    memory the text takes is its reader's to ask first.
+    The caller has checked the weight of the text. Rules across fields are checked by
+    `structure.check_structure`. Raises `ContainerError` for a field that breaks its own rule,
+    `UnsupportedFeature` for an unknown name in `requires`.
     """
     value = decode(data)
     if isinstance(value, dict):
@@ -108,7 +108,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
 
 
 def _check_requires(names: Any) -> None:
-    """First of all: a file that needs more than this reader has is refused by that name."""
+    """Check the feature names, before any field that an unknown feature may have changed."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ContainerError("requires is not an array of strings")
     if names != sorted(set(names)):
@@ -119,7 +119,7 @@ def _check_requires(names: Any) -> None:
 
 
 def _encoding(value: Any, requires: list[str]) -> Encoding:
-    """`requires`: the features named; `fidelity` is among them exactly if its field is there."""
+    """Read the field `encoding`; its field `fidelity` must be present exactly if `requires` names it."""
     fields = Fields(value, "encoding")
     is_named, is_there = "fidelity" in requires, fields.has("fidelity")
     if is_named and not is_there:
@@ -250,7 +250,7 @@ def _tensor(value: Any, where: str) -> TensorRecord:
 
 
 def _based(fields: Fields, where: str) -> tuple[tuple[BaseTensor, ...], View, int]:
-    """The base tensors, the view and the new rows of a record that has them."""
+    """Read the base tensors, the view and the number of new rows of a record with a base."""
     entries = fields.array("base", limits.MAX_BASE_TENSORS_PER_RECORD, least=1)
     base = tuple(_base_tensor(entry, f"{where}.base[{i}]") for i, entry in enumerate(entries))
     view = _view(fields.take("view"), f"{where}.view")

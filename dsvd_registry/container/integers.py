@@ -1,4 +1,4 @@
-"""Integers as bytes: zigzag, then byte planes (spec, section "Integers")."""
+"""Conversion of integers to bytes: zigzag coding, then byte planes (spec, section "Integers")."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ BLOCK = 1 << 16  # integers that stay in the cache through several steps
 
 
 def width(maximum: int) -> int:
-    """Bytes per integer of magnitude at most `maximum`: those that its zigzag form 2*maximum needs."""
+    """The bytes that integers of magnitude up to `maximum` need in zigzag form."""
     return max(1, ((2 * maximum).bit_length() + 7) // 8)
 
 
 def widths(maxima: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """`width` of each."""
-    found: npt.NDArray[np.int64] = 1 + np.searchsorted(LARGEST_OF_WIDTH, 2 * maxima)
-    return found
+    """The `width` of each maximum."""
+    result: npt.NDArray[np.int64] = 1 + np.searchsorted(LARGEST_OF_WIDTH, 2 * maxima)
+    return result
 
 
 def zigzag(values: Int32) -> UInt32:
-    """0, -1, 1, -2, ... become 0, 1, 2, 3, ...; same shape."""
+    """The zigzag form: 0, -1, 1, -2, ... become 0, 1, 2, 3, ...; same shape."""
     coded: UInt32 = ((values << 1) ^ (values >> 31)).view(np.uint32)
     return coded
 
 
 def unzigzag(values: UInt32) -> Int32:
-    """Inverse of `zigzag`, in the same memory: `values`, in C order, are gone."""
+    """Inverse of `zigzag`; the result overwrites `values`, which are in C order."""
     flat = values.reshape(-1)
     for first in range(0, flat.size, BLOCK):
         block = flat[first : first + BLOCK]
@@ -46,12 +46,15 @@ Coded = TypeVar("Coded", int, npt.NDArray[np.int64])
 
 
 def magnitude(coded: Coded) -> Coded:
-    """That of the number whose zigzag form `coded` is; it does not fall as `coded` rises."""
+    """The magnitude of the number with the zigzag form `coded`; it never falls as `coded` rises."""
     return (coded + 1) >> 1
 
 
 def split_planes(values: UInt32, planes: int) -> bytes:
-    """All lowest bytes in C order, then all second bytes, ...: `planes * values.size` bytes."""
+    """Split integers into byte planes: all lowest bytes in C order, then all second bytes, and so on.
+
+    The result has `planes * values.size` bytes.
+    """
     return b"".join((values >> (8 * plane)).astype(np.uint8).tobytes() for plane in range(planes))
 
 

@@ -1,4 +1,4 @@
-"""The header's JSON, read strictly: its spelling, and each field by name and type."""
+"""Strict reading of the header's JSON: canonical spelling, and each field by name and type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import ContainerError
 
 
 def decode(data: bytes) -> Any:
-    """The value of a canonical text, weighed before. Raises `ContainerError` for any other text."""
+    """The value of a canonical text whose weight was checked. Raises `ContainerError` for any other."""
     try:
         return canonical.decode(data, weighed=True)
     except canonical.NotCanonical as error:
@@ -18,7 +18,10 @@ def decode(data: bytes) -> Any:
 
 
 class Fields:
-    """One JSON object of the header, read field by field; `where` names it in errors."""
+    """One JSON object of the header, read field by field; `where` names it in errors.
+
+    Every method raises `ContainerError`.
+    """
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
@@ -32,7 +35,7 @@ class Fields:
         return self._left.pop(name)
 
     def has(self, name: str) -> bool:
-        """Whether a field that may be absent is there, and not taken yet."""
+        """Whether an optional field is present and was not taken yet."""
         return name in self._left
 
     def integer(self, name: str, least: int, most: int) -> int:
@@ -44,7 +47,7 @@ class Fields:
         return value
 
     def optional_integer(self, name: str, least: int, most: int) -> int:
-        """0 where the field is not there."""
+        """Take an integer field; 0 if it is absent."""
         return self.integer(name, least, most) if self.has(name) else 0
 
     def real(self, name: str) -> float:
@@ -65,7 +68,7 @@ class Fields:
             raise ContainerError(f"{self._where}: {name} holds half a surrogate pair") from error
         if not least_bytes <= length <= most_bytes:
             raise ContainerError(
-                f"{self._where}: {name} is not of {least_bytes}..{most_bytes} bytes"
+                f"{self._where}: {name} must have {least_bytes}..{most_bytes} bytes"
             )
         return value
 
@@ -80,11 +83,11 @@ class Fields:
         if not isinstance(value, list):
             raise ContainerError(f"{self._where}: {name} is not an array")
         if not least <= len(value) <= most:
-            raise ContainerError(f"{self._where}: {name} has not {least}..{most} entries")
+            raise ContainerError(f"{self._where}: {name} must have {least}..{most} entries")
         return value
 
     def end(self) -> None:
-        """Refuse what was not taken."""
+        """Refuse all fields that were not taken."""
         if self._left:
             name = min(self._left)
             raise ContainerError(f"{self._where} has an unknown field {name!r}")

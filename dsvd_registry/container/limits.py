@@ -1,4 +1,4 @@
-"""The numbers of the format. Each stands in spec/dsvd-container-v1.md, section "Limits"."""
+"""Limits and constants of the format, as in spec/dsvd-container-v1.md, section "Limits"."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ MAX_HEADER_JSON = 1 << 24
 MAX_HEADER_STORED = MAX_HEADER_JSON + (1 << 16)
 MAX_FRAME_RAW = 1 << 26
 MAX_FRAME_STORED = MAX_FRAME_RAW + (1 << 20)
-# A small file must not fill the memory: what it may claim grows with what it has.
+# A small file must not fill the memory, so the sizes it may claim are limited by its own size.
 FREE_FRAME_RAW = 5 << 22
-MAX_RAW_OF_STORED = 16  # bytes for each stored one, of a frame of over FREE_FRAME_RAW
+MAX_RAW_OF_STORED = 16  # raw bytes for each stored byte, in frames of over FREE_FRAME_RAW
 FREE_COMPONENTS = 1 << 16
-BYTES_OF_A_COMPONENT = 4  # of the file, for each component of over FREE_COMPONENTS
+BYTES_OF_A_COMPONENT = 4  # of the file, for each component beyond FREE_COMPONENTS
 MAX_TENSORS = 1 << 17
 MAX_FRAMES = 1 << 18
 MAX_PARTS = 1 << 20
 MAX_COMPONENTS = 1 << 22  # of all tensors together: their tables are read on opening
-MAX_SOURCE_HEADER = 1 << 24  # also of all those of a tree together
+MAX_SOURCE_HEADER = 1 << 24  # of all source headers together
 MAX_WINDOW = 1 << 27
 MAX_BASE_TENSORS_PER_RECORD = 64
 MAX_DIMENSIONS = 32
 MAX_NAME_BYTES = 4096
 MAX_FILES = 1 << 14
-MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: what JSON readers keep exactly
+MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: exact in every JSON reader
 
 # Names that `requires` may hold.
 FEATURES = frozenset({"fidelity", "loose_header", "packed", "tree"})
 
 
 def shape_fits(shape: Iterable[int]) -> bool:
-    """Whether a tensor of this shape is within the limits; dimensions of 0 hide no others."""
+    """Whether a tensor of this shape is within the limits, not counting dimensions of 0."""
     return math.prod(size for size in shape if size) * 16 <= MAX_SIZE

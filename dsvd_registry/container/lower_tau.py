@@ -1,4 +1,4 @@
-"""Which tau a container serves, and with how many components (spec, section "Lower tau")."""
+"""Ranks at a tau below the stored one (spec, section "Lower tau")."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .table import ComponentTable
 
 
 def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau: float) -> int:
-    """Components of the tensor that `tau` takes; more than `record.rank` if they are not stored.
+    """The rank that `tau` needs of the tensor; more than `record.rank` if the container lacks it.
 
-    A rank that was capped at the rounding noise serves every tau as it is.
+    A rank that was capped at the noise rank serves every tau.
     """
     if tau == stored:
         return record.rank
@@ -26,9 +26,12 @@ def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau
 
 
 def check_served(container: Container, tau: float) -> None:
-    """Raises `TauNotServed`, with the largest tau that is served, if `tau` is not."""
+    """Check that the container stores the ranks for `tau`.
+
+    Raises `TauNotServed`, naming the largest tau that the container serves, and `InvalidArgument`.
+    """
     if not tau > 0:
-        raise InvalidArgument(f"tau {tau} is not above 0", "Give one in (0, 1].")
+        raise InvalidArgument(f"tau {tau} is not above 0", "Give a tau in (0, 1].")
     stored = container.header.encoding.tau
     largest, served = stored, tau <= stored
     for index, record in enumerate(container.header.tensors):
@@ -36,10 +39,10 @@ def check_served(container: Container, tau: float) -> None:
             table = container.table(index)
             if served_rank(record, table, stored, min(tau, stored)) > record.rank:
                 served = False
-                held = float(np.cumsum(table.singular_values.astype(np.float64))[-1])
-                largest = min(largest, held / record.nuclear_norm)
+                total = float(np.cumsum(table.singular_values.astype(np.float64))[-1])
+                largest = min(largest, total / record.nuclear_norm)
     if not served:
-        if largest < stored:  # what is named here must be served, however it is rounded
+        if largest < stored:  # rounded down, so that the container serves it
             largest = math.floor(largest * 1e4) / 1e4
         raise TauNotServed(
             f"tau {tau!r} is not stored: the largest that this version serves is {largest!r}",

@@ -1,7 +1,8 @@
-"""Rows as the feature `packed` lays them out (spec, section "Feature: packed").
+"""The layout of rows by the feature `packed` (spec, section "Feature: packed").
 
-Small integers share a byte, so that a code of whole bits for each byte, which is what zstd has, comes
-near their entropy; and rows of like magnitude stand together, so that one code suits its block.
+zstd codes each byte with a whole number of bits. Several small integers share a byte here, so that
+this comes near their entropy. Rows of similar magnitude are neighbours, so that one code suits
+them.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from ..errors import ContainerError
 from .integers import Int32, UInt32, magnitude, unzigzag, widths, zigzag
 from .rows import FrameRows, Int64, Rows, Run
 
-# By the largest magnitude M: how many digits of base 2 M + 1 a byte has room for.
+# For each largest magnitude M, the number of digits of base 2 M + 1 that fit into a byte.
 DIGITS = {1: 5, 2: 3, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2}
 
 Bytes2D = npt.NDArray[np.uint8]
 
 
 class Packed:
-    """A layout: digits of small integers in shared bytes, rows in order of their magnitude."""
+    """The layout `packed`: digits of small integers share bytes, rows are sorted by magnitude."""
 
     def size(self, rows: Rows) -> int:
         return sum(run.size for run in _runs(rows))
@@ -40,11 +41,11 @@ class Packed:
 
 @dataclass(frozen=True)
 class _Run:
-    """The rows of a group that are of one class: their digits, or one of their byte planes."""
+    """The rows of one magnitude class in a group: their digits, or one of their byte planes."""
 
     plane: int
-    magnitude: int  # their class
-    rows: Int64  # their places in the group
+    magnitude: int  # the class
+    rows: Int64  # indices into the group
     width: int  # bytes of a row
 
     @property
@@ -57,18 +58,18 @@ class _Run:
 
 
 def _runs(rows: Rows) -> Iterator[_Run]:
-    """Those of a group, in the order of their keys."""
+    """The runs of a group, in the order of their keys."""
     classes, places = np.unique(_class(rows.maxima), return_inverse=True)
-    taken = widths(classes)
-    for plane in range(int(taken.max())):
-        for number in np.flatnonzero(taken > plane).tolist():
+    class_widths = widths(classes)
+    for plane in range(int(class_widths.max())):
+        for number in np.flatnonzero(class_widths > plane).tolist():
             magnitude = int(classes[number])
             width = -(-rows.length // DIGITS.get(magnitude, 1))
             yield _Run(plane, magnitude, np.flatnonzero(places == number), width)
 
 
 def _class(maxima: Int64) -> Int64:
-    """Of each maximum its four leading bits, the others 0; those of one class have one width."""
+    """The magnitude class of each maximum: its four leading bits, which determine its width."""
     low = np.maximum(0, np.frexp(maxima.astype(np.float64))[1].astype(np.int64) - 4)
     return maxima >> low << low
 
@@ -79,7 +80,7 @@ def _packed(coded: UInt32, run: _Run) -> Bytes2D:
     if digits == 1:
         return (coded >> (8 * run.plane)).astype(np.uint8)
     total = np.zeros((len(coded), run.width), np.uint8)
-    for place in reversed(range(digits)):  # Horner's rule; what is beyond the row's end is 0
+    for place in reversed(range(digits)):  # Horner's rule; digits beyond the end of a row are 0
         total *= np.uint8(2 * run.magnitude + 1)
         digit = coded[:, place::digits]
         total[:, : digit.shape[1]] += digit.astype(np.uint8)
@@ -116,7 +117,7 @@ class _Frame:
 
 
 def _digits(data: Bytes2D, maximum: int, length: int) -> Bytes2D:
-    """Rows of `length` digits out of rows of bytes. Raises `ContainerError` if more are there."""
+    """Unpack rows of `length` digits from rows of bytes. Raises `ContainerError` for excess digits."""
     digits = _table(maximum)[data].reshape(len(data), -1)
     if digits[:, length:].any():
         raise ContainerError("a row has digits behind its end, or a byte that is no digits")
@@ -125,7 +126,7 @@ def _digits(data: Bytes2D, maximum: int, length: int) -> Bytes2D:
 
 @functools.cache
 def _table(maximum: int) -> Bytes2D:
-    """The digits of each byte, (256, digits). The last one is whatever is left, and may be too large."""
+    """The digits of each byte, (256, digits); the last digit of an invalid byte is too large."""
     base, count = 2 * maximum + 1, DIGITS[maximum]
     left = np.arange(256)
     table = np.empty((256, count), np.uint8)

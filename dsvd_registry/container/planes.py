@@ -1,4 +1,4 @@
-"""Rows as version 1 lays them out: group after group, in byte planes (spec, section "Components")."""
+"""The layout of rows in plain version 1: byte planes, group after group (spec, "Components")."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .rows import FrameRows, Int64, Rows, Run
 
 
 class Planes:
-    """A layout: the lowest bytes of all rows of a group, then the second bytes of the wider ones, ..."""
+    """The layout of byte planes: the lowest bytes of all rows, then the second bytes of wider rows."""
 
     def size(self, rows: Rows) -> int:
         return rows.length * int(widths(rows.maxima).sum())
 
     def pack(self, values: Int32, rows: Rows) -> Iterator[Run]:
-        taken = widths(rows.maxima)
+        row_widths = widths(rows.maxima)
         coded = zigzag(values)
         planes = (
-            (coded[taken > plane] >> (8 * plane)).astype(np.uint8).tobytes()
-            for plane in range(int(taken.max()))
+            (coded[row_widths > plane] >> (8 * plane)).astype(np.uint8).tobytes()
+            for plane in range(int(row_widths.max()))
         )
         yield Run((0, 0), b"".join(planes))
 
@@ -36,13 +36,13 @@ class _Frame:
         self._starts = list(accumulate(map(layout.size, groups), initial=0))
 
     def read(self, content: memoryview, group: int, out: Int32) -> Int64:
-        taken = widths(self._groups[group].maxima)
+        row_widths = widths(self._groups[group].maxima)
         coded, position = out.view(np.uint32), self._starts[group]
-        for plane in range(int(taken.max())):
-            rows = np.flatnonzero(taken > plane)
+        for plane in range(int(row_widths.max())):
+            rows = np.flatnonzero(row_widths > plane)
             data = content[position : position + len(rows) * out.shape[1]]
             values = np.frombuffer(data, np.uint8).reshape(-1, out.shape[1])
-            if plane == 0:  # of every row
+            if plane == 0:  # every row has it
                 coded[:] = values
             else:
                 coded[rows] |= values.astype(np.uint32) << (8 * plane)

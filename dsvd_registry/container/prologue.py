@@ -1,6 +1,6 @@
-"""The start of a file of this project: magic, version, and a JSON header, compressed and checked.
+"""The start of a container or residual: magic, version and compressed JSON header.
 
-Containers and residuals begin alike, but for the magic (spec, section "Prologue").
+Both kinds of file differ only in the magic (spec, section "Prologue").
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .frames import ContainerFile
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is: the `magic` that it begins with, of 8 bytes, and what it is `called`."""
+    """A kind of file: the 8 bytes of `magic` that it begins with, and its name in messages."""
 
     magic: bytes
-    called: str
+    name: str
 
 
 CONTAINER = Kind(limits.MAGIC, "a .dsvd container")
@@ -30,9 +30,9 @@ RESIDUAL = Kind(b"\x89DSVR\r\n\x1a", "a .dsvdr residual")
 
 
 def packed_header(kind: Kind, text: bytes) -> bytes:
-    """The prologue and the header, of canonical JSON `text`, as they stand in a file.
+    """The bytes of the prologue and the header, whose canonical JSON is `text`.
 
-    Raises `ContainerError` for more than a reader takes.
+    Raises `ContainerError` for a header over the limit of readers.
     """
     if len(text) > limits.MAX_HEADER_JSON:
         raise ContainerError(
@@ -46,13 +46,13 @@ def packed_header(kind: Kind, text: bytes) -> bytes:
 
 
 def read_header(file: ContainerFile, kind: Kind) -> tuple[bytes, int]:
-    """The JSON of a file's header, and where the frames start.
+    """Read the JSON of a file's header, and the offset of its first frame.
 
     Raises `ContainerError`, `UnsupportedFeature` for another version, `StorageError`.
     """
     prologue = file.read(0, limits.PROLOGUE_SIZE)
     if not prologue.startswith(kind.magic):
-        raise ContainerError(f"{file.path} is not {kind.called}")
+        raise ContainerError(f"{file.path} is not {kind.name}")
     if len(prologue) < limits.PROLOGUE_SIZE:
         raise ContainerError(f"{file.path} ends inside its prologue")
     version, zero, stored_size, json_size, zero_too, checksum = struct.unpack_from(

@@ -1,4 +1,4 @@
-"""Reading a container strictly: nothing is believed before it is checked, nothing large is held."""
+"""Strict reader of containers: everything is checked before use, and little is kept in memory."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .rows import FrameRows, Int64, Rows
 from .structure import check_size, check_structure
 from .table import TABLE_ENTRY_SIZE, ComponentTable, unpack_table
 
-FRAMES_PLACED = 64  # of which it is remembered where each row stands
-MOST_BYTES = 4 << 20  # that are handed out at once, of what is stored as bytes
+FRAMES_PLACED = 64  # frames whose row positions are remembered
+MOST_BYTES = 4 << 20  # of stored bytes that are returned at once
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a part stands: its first unit within its tensor, and where its frame has it.
+    """The position of a part in its tensor (from unit `first` on) and in its frame.
 
-    `start`: of tables and bytes, the first byte of the raw frame; of components and elements, the
-    number of its first group of rows.
+    `start`: for tables and bytes, an offset into the decompressed frame; for components and
+    elements, the index of the part's first group of rows.
     """
 
     frame: int
@@ -44,7 +44,7 @@ class _Place:
 
 
 class Container(Closing):
-    """An open `.dsvd` file whose header, structure, size and component tables have been checked.
+    """An open `.dsvd` file; opening checks its header, structure, size and component tables.
 
     Several threads may read at once. Every method that reads may raise `ContainerError` (damage)
     and `StorageError` (the disk).
@@ -84,7 +84,7 @@ class Container(Closing):
             end = place.first + place.count
             for group, (side, maxima) in enumerate(((a, table.max_a), (b, table.max_b))):
                 part = side[place.first : end]
-                if end > rank:  # some more than are wanted
+                if end > rank:  # the part has more components than requested
                     part = np.empty((place.count, side.shape[1]), np.int32)
                 if (self._read(tensor, place, group, part) != maxima[place.first : end]).any():
                     raise self._of(tensor, "a component's magnitude is not the one in its table")
@@ -93,7 +93,7 @@ class Container(Closing):
         return a, b
 
     def elements(self, tensor: int) -> Int32:
-        """All integers of dense tensor number `tensor`, flat."""
+        """All integers of dense tensor number `tensor`, flat int32."""
         record = self.header.tensors[tensor]
         assert isinstance(record, DenseRecord)
         size = math.prod(record.common_shape)
@@ -117,11 +117,11 @@ class Container(Closing):
         return [place.count for place in self._places_of("bytes", tensor)]
 
     def raw_run(self, tensor: int, number: int) -> memoryview:
-        """One of them, in order."""
+        """Run number `number` of the stored bytes of a tensor."""
         return self._part(self._places_of("bytes", tensor)[number])
 
     def source_headers(self) -> tuple[bytes, ...]:
-        """The JSON headers of the safetensors files that were the source: one, several or none."""
+        """The JSON headers of the source's safetensors files; none if it had no such files."""
         return tuple(
             self._frames.content(index)
             for index, frame in enumerate(self.header.frames)
@@ -129,11 +129,11 @@ class Container(Closing):
         )
 
     def stored_file(self, file: int) -> Iterator[memoryview]:
-        """The bytes of file number `file` of the tree, a run at a time; none of one not stored here."""
+        """The bytes of file number `file` of the tree, a run at a time; none if they are not stored."""
         yield from (self._part(place) for place in self._places_of("files", file))
 
     def part_sizes(self) -> Iterator[tuple[Frame, Part, int]]:
-        """Every part of a tensor with its frame and its bytes in the decompressed frame."""
+        """Every part of a tensor, with its frame and its size in the decompressed frame."""
         for (content, tensor), places in self._places.items():
             if content == "files":
                 continue
@@ -146,7 +146,7 @@ class Container(Closing):
         self._frames.check()
 
     def check_file(self) -> str:
-        """As `check_payload`, and gives the SHA-256 of the whole file, which is read once."""
+        """Check the payload as `check_payload` does, and return the SHA-256 of the whole file."""
         return self._frames.check()
 
     def _read_header(self) -> Header:
@@ -167,7 +167,7 @@ class Container(Closing):
         return header
 
     def _find_parts(self, contents: tuple[FrameContent, ...]) -> None:
-        """Note where each part stands. Sizes of components follow from the tables, read before."""
+        """Record the position of each part; for components, the tables must have been read."""
         layout = layout_of(self.header)
         for index, frame in enumerate(self.header.frames):
             if frame.content not in contents:
@@ -223,10 +223,10 @@ class Container(Closing):
         return self._places.get((content, tensor), [])
 
     def _decompressed(self, content: FrameContent, tensor: int, count: int) -> list[_Place]:
-        """The parts that hold the first `count` units of a tensor.
+        """The positions of the parts with the first `count` units of a tensor.
 
-        All are decompressed before the caller takes memory for what they hold: until then their
-        sizes are no more than what the header says.
+        Their frames are decompressed here, before the caller takes memory for the result: until
+        then, sizes are mere claims of the header.
         """
         places = [p for p in self._places_of(content, tensor) if p.first < count]
         for place in places:
@@ -234,7 +234,7 @@ class Container(Closing):
         return places
 
     def _read(self, tensor: int, place: _Place, group: int, out: Int32) -> Int64:
-        """One group of a part's rows over `out`; gives the largest magnitude of each."""
+        """Write one group of a part's rows to `out`, and return the largest magnitude of each row."""
         content = memoryview(self._frames.content(place.frame))
         rows = self._rows.get(place.frame)
         if rows is None:
@@ -257,12 +257,12 @@ class Container(Closing):
         return record
 
     def _of(self, tensor: int, what: str) -> ContainerError:
-        """An error of one tensor, with the file and its name in front."""
+        """An error of one tensor; the message begins with the file and the tensor's name."""
         return ContainerError(f"{self.path}: tensor {self.header.tensors[tensor].name!r}: {what}")
 
 
 def _runs(place: _Place) -> Iterator[_Place]:
-    """A part of bytes, cut so that no reader needs memory for all of a frame once more."""
+    """Split a part of bytes, so that no reader needs memory for a whole frame."""
     for at in range(0, place.count, MOST_BYTES):
         count = min(MOST_BYTES, place.count - at)
         yield _Place(place.frame, place.first + at, count, place.start + at, count)

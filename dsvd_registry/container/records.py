@@ -1,4 +1,4 @@
-"""What a container says, as plain values: the header, its tensor records and its frames.
+"""The contents of a header as plain values: tensor records, frames, results and their like.
 
 Every class mirrors one object of the JSON header (spec, section "Header").
 """
@@ -51,13 +51,14 @@ RAW_REASONS: dict[RawReason, str] = {
 
 
 BaseTensor = Fingerprint
-"""A tensor of the base, by name and by content."""
+"""A tensor of the base, identified by its name and its content."""
 
 
 @dataclass(frozen=True)
 class BasedRecord(TensorInfo):
-    """A tensor taken against the base; its last `new_rows` rows (first dimension) are raw bytes.
+    """A record of a tensor with a counterpart in the base: `base` tensors seen through `view`.
 
+    The last `new_rows` rows (first dimension) have no counterpart, and are stored as raw bytes.
     Name, dtype and shape of this and of every other record are those of the result's tensor.
     """
 
@@ -67,7 +68,7 @@ class BasedRecord(TensorInfo):
 
     @property
     def common_shape(self) -> tuple[int, ...]:
-        """The shape of the part that has a counterpart in the base."""
+        """The shape of the rows that have a counterpart in the base."""
         if not self.new_rows:
             return self.shape
         return (self.shape[0] - self.new_rows, *self.shape[1:])
@@ -75,19 +76,19 @@ class BasedRecord(TensorInfo):
 
 @dataclass(frozen=True)
 class SameRecord(BasedRecord):
-    """Source bits equal the base's bits cast to `dtype`."""
+    """A tensor whose bits are those of the base, cast to `dtype`."""
 
     kind: ClassVar[RecordKind] = "same"
 
 
 @dataclass(frozen=True)
 class DeltaRecord(BasedRecord, DeltaFigures):
-    """A delta to the base on an integer grid, and its figures: parent of the kinds that hold one."""
+    """A delta to the base on the integer grid, with its figures: parent of all kinds that store one."""
 
 
 @dataclass(frozen=True)
 class LowRankRecord(DeltaRecord, LowRankFigures):
-    """`rank` stored components of the (shape[0], rest) matrix of the common rows."""
+    """A delta as `rank` stored components of the (rows, rest) matrix of the common rows."""
 
     kind: ClassVar[RecordKind] = "low_rank"
     rank: int
@@ -104,7 +105,7 @@ class LowRankRecord(DeltaRecord, LowRankFigures):
 
 @dataclass(frozen=True)
 class DenseRecord(DeltaRecord):
-    """One integer per element, times 2**exponent; `maximum` is the largest magnitude."""
+    """A delta as one integer per element, times 2**exponent; `maximum` is their largest magnitude."""
 
     kind: ClassVar[RecordKind] = "dense"
     exponent: int
@@ -113,19 +114,19 @@ class DenseRecord(DeltaRecord):
 
 @dataclass(frozen=True)
 class RawRecord(TensorInfo):
-    """The bytes of the source."""
+    """A tensor that is stored as the bytes of the source, for `reason`."""
 
     kind: ClassVar[RecordKind] = "raw"
     reason: RawReason
 
 
 TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord
-"""One tensor of the result. A new kind joins here: mypy then names every `match` that must know it."""
+"""The record of one tensor. Add a new kind here: mypy then reports every `match` that lacks it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A run of one tensor in a frame: `count` components, elements or bytes."""
+    """The part of one tensor in a frame: `count` components, elements or bytes of tensor `tensor`."""
 
     tensor: int
     count: int
@@ -133,7 +134,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Frame:
-    """One zstd frame of the payload. `offset` is from the start of the file, and not stored."""
+    """One zstd frame of the payload, of `raw` bytes and `stored` compressed ones.
+
+    `offset`: from the start of the file; the header does not contain it.
+    """
 
     content: FrameContent
     parts: tuple[Part, ...]
@@ -145,7 +149,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Result:
-    """A file that materialising gives."""
+    """A file that the version gives when it is materialised, with its digest and size in bytes."""
 
     path: str
     sha256: str
@@ -154,11 +158,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What was asked for instead of a tau, and what came of it; exactly one thing is asked for.
+    """A request for an error or a budget, and the error that was reached.
 
-    `max_error`: the largest `error` allowed, in (0, 1). `budget`: the largest size of the container
-    in bytes, at least 1. `error`: the relative Frobenius error achieved, over all low-rank and dense
-    tensors together; 0.0 where there is none.
+    `error`: the relative Frobenius error over all deltas together; 0.0 without any. Exactly one of
+    the others is set. `max_error`: the largest error allowed, in (0, 1). `budget`: the largest size
+    of the container in bytes, at least 1.
     """
 
     error: float
@@ -168,9 +172,9 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the fine-tune was stored with: tau in (0, 1], and the grid noise allowed.
+    """The settings that a fine-tune was encoded with: tau in (0, 1], and the allowed grid noise.
 
-    With `fidelity` nobody asked for `tau`: every record stores the rank that it takes, and
+    With `fidelity`, tau follows from the ranks: it is one that every record serves, and
     `grid_noise` is 0.0.
     """
 
@@ -181,7 +185,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Omission:
-    """Something of the source that is not a tensor of the result, and why."""
+    """An entry of the source that is not a tensor of the result, and the reason."""
 
     name: str
     reason: str
@@ -189,7 +193,7 @@ class Omission:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of a folder that holds tensors: those whose names begin with `prefix`, or some of them."""
+    """A file of a folder with tensors, whose names in the whole checkpoint begin with `prefix`."""
 
     path: str
     prefix: str
@@ -197,7 +201,7 @@ class TensorFile:
 
 @dataclass(frozen=True)
 class KeptFile:
-    """Another file of a folder: stored here or, if `of_base`, one that the base has, too."""
+    """A file of a folder without tensors: stored in the payload, or taken from the base if `of_base`."""
 
     path: str
     sha256: str
@@ -210,11 +214,11 @@ TreeFile = TensorFile | KeptFile
 
 @dataclass(frozen=True)
 class Header:
-    """All of the JSON header. `tensors` are sorted by the UTF-8 bytes of their names.
+    """The whole header. `tensors` are sorted by the UTF-8 bytes of their names.
 
-    `packed`: rows of integers are laid out by the feature of this name. `tree`: the files of a
+    `packed`: whether rows of integers have the layout of that feature. `tree`: the files of a
     result that is a folder, sorted by the UTF-8 bytes of their paths; None for a single file.
-    `loose_header`: a source header has white space before it, or null for its metadata.
+    `loose_header`: whether a source header begins with white space, or has null as its metadata.
     """
 
     base_digest: str
@@ -232,7 +236,7 @@ class Header:
 
     @property
     def requires(self) -> tuple[str, ...]:
-        """The features that a reader must have, ascending. They follow from the rest."""
+        """The names of the features that a reader must know, ascending."""
         used = {
             "fidelity": self.encoding.fidelity is not None,
             "loose_header": self.loose_header,
@@ -248,10 +252,10 @@ class Header:
 
     @property
     def keeps_source(self) -> bool:
-        """Whether the result is the source, a single file, again to the byte."""
+        """Whether the source is a single file and the result equals it to the byte."""
         return self.keeps_files and not self.is_lossy and self.tree is None
 
     @property
     def keeps_files(self) -> bool:
-        """Whether the source's files come back to the byte where all of its tensors do."""
+        """Whether a file of the source comes back to the byte if all of its tensors do."""
         return any(frame.content == "source_header" for frame in self.frames)

@@ -1,8 +1,8 @@
-"""Rows of integers in a frame: what they are, and what a layout of them can do.
+"""Rows of integers in a frame, and the interface of their layouts.
 
-A part of a low-rank tensor is two groups of rows, those of a and those of b of its components; a part
-of a dense tensor is one row. How they become bytes is the layout's: planes.py is that of version 1,
-packed.py that of its feature `packed`.
+A part of a low-rank tensor consists of two groups of rows, one for the a and one for the b of its
+components. A part of a dense tensor is a single row. A layout turns rows into bytes: planes.py is
+the layout of plain version 1, packed.py that of the feature `packed`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .integers import Int32
 
 Int64 = npt.NDArray[np.int64]
 
-LEAST_BLOCK, MOST_BLOCK = 2 << 10, 32 << 10  # bytes; of a block of zstd, which may have 128 KiB
+LEAST_BLOCK, MOST_BLOCK = 2 << 10, 32 << 10  # bytes of a zstd block, whose limit is 128 KiB
 
 _key = attrgetter("key")
 
@@ -43,55 +43,55 @@ class Rows:
 
 @dataclass(frozen=True)
 class Run:
-    """Bytes that stand together in a frame, in rising order of `key`; of equal ones as they came."""
+    """Bytes that stay together in a frame. Runs are sorted by `key`, in a stable order."""
 
     key: tuple[int, int]
     data: bytes
 
     @staticmethod
     def alone(data: bytes) -> tuple[Run]:
-        """All that a part has."""
+        """The bytes of a part as its only run."""
         return (Run((0, 0), data),)
 
 
 class FrameRows(Protocol):
-    """Where each group of rows stands in one frame."""
+    """The positions of all groups of rows in one frame."""
 
     def read(self, content: memoryview, group: int, out: Int32) -> Int64:
-        """Write a group's integers over `out` (rows, length), C order; `content` is the frame.
+        """Write a group's integers to `out`, int32 (rows, length) in C order.
 
-        Gives the largest magnitude in each row, int64 (rows,). Raises `ContainerError` for bytes
-        that are no integers.
+        `content`: the decompressed frame. Returns the largest magnitude in each row, int64 (rows,).
+        Raises `ContainerError` for bytes that encode no integers.
         """
 
 
 class Layout(Protocol):
-    """How rows become the bytes of a frame."""
+    """A way to encode rows as the bytes of a frame."""
 
     def size(self, rows: Rows) -> int:
-        """Bytes that a group takes."""
+        """The bytes that a group takes."""
 
     def pack(self, values: Int32, rows: Rows) -> Iterator[Run]:
-        """`values` (rows, length) as runs; no magnitude is over its row's maximum."""
+        """Encode `values` (rows, length) as runs; no magnitude exceeds the maximum of its row."""
 
     def frame(self, groups: Sequence[Rows]) -> FrameRows:
-        """A frame of these groups, in the order of its parts."""
+        """The positions of these groups, in the order of the frame's parts."""
 
 
 def blocks(runs: Iterable[Run]) -> Iterator[bytes]:
-    """A frame's bytes, cut so that each block may have a code of its own.
+    """Split a frame's bytes into blocks, so that zstd gives each block a code of its own.
 
-    Where another class begins, unless the block is still too short to be worth the code's bytes,
-    and where it grows long.
+    A new block begins where the key changes, unless the current block is too short to be worth the
+    bytes of a code, and where a block would grow too long.
     """
-    held = b""
+    block = b""
     for _, of_class in itertools.groupby(sorted(runs, key=_key), _key):
-        if len(held) >= LEAST_BLOCK:
-            yield held
-            held = b""
-        held += b"".join(run.data for run in of_class)
-        for _ in range((len(held) - 1) // MOST_BLOCK):
-            yield held[:MOST_BLOCK]
-            held = held[MOST_BLOCK:]
-    if held:
-        yield held
+        if len(block) >= LEAST_BLOCK:
+            yield block
+            block = b""
+        block += b"".join(run.data for run in of_class)
+        for _ in range((len(block) - 1) // MOST_BLOCK):
+            yield block[:MOST_BLOCK]
+            block = block[MOST_BLOCK:]
+    if block:
+        yield block

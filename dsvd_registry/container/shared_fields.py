@@ -1,4 +1,4 @@
-"""Fields that the headers of containers and of residuals have in common."""
+"""Fields that occur in the headers of both containers and residuals."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .records import Result
 
 
 def parse_shape(fields: Fields, where: str) -> tuple[int, ...]:
-    """The field `shape`. Raises `ContainerError`."""
+    """Read the field `shape`. Raises `ContainerError`."""
     shape = fields.array("shape", limits.MAX_DIMENSIONS)
     if not all(type(size) is int and 0 <= size <= limits.MAX_SIZE for size in shape):
-        raise ContainerError(f"{where}: shape holds something else than sizes")
+        raise ContainerError(f"{where}: shape has an entry that is not a size")
     if not limits.shape_fits(shape):
         raise ContainerError(f"{where}: the shape has too many elements")
     return tuple(shape)

@@ -1,4 +1,4 @@
-"""Rules across the fields of a header (spec, "Records" and "Frames"); no payload is needed."""
+"""Checks of the rules across fields of a header, without its payload (spec, "Records", "Frames")."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .tree import check_tree, stored_files
 
 
 def check_structure(header: Header) -> None:
-    """Raises `ContainerError` with the first rule that `header` breaks."""
+    """Check all rules across fields. Raises `ContainerError` for the first that `header` breaks."""
     names = [tensor.name.encode() for tensor in header.tensors]
     if any(left >= right for left, right in itertools.pairwise(names)):
         raise ContainerError("the tensors are not sorted by name, or a name stands twice")
@@ -43,9 +43,10 @@ def check_structure(header: Header) -> None:
 
 
 def check_size(header: Header, size: int) -> None:
-    """Raises `ContainerError` for more components than a file of `size` bytes may have.
+    """Check the number of components against the size of the file. Raises `ContainerError`.
 
-    Their tables are read on opening, and equal ones take next to nothing in the file.
+    All component tables are read on opening, and tables with equal entries compress to almost
+    nothing: without this limit a small file could fill the memory.
     """
     most = limits.FREE_COMPONENTS + size // limits.BYTES_OF_A_COMPONENT
     if (count := _components(header)) > most:
@@ -57,7 +58,7 @@ def _components(header: Header) -> int:
 
 
 def raw_bytes(tensor: TensorRecord) -> int:
-    """How many bytes of the tensor are stored as they are: all, those of new rows, or none."""
+    """The number of a tensor's bytes that are stored unchanged: all, those of new rows, or none."""
     match tensor:
         case RawRecord():
             return _bytes(tensor.name, tensor.dtype, tensor.shape)
@@ -69,7 +70,7 @@ def raw_bytes(tensor: TensorRecord) -> int:
 
 
 def units(tensor: TensorRecord, content: FrameContent) -> int:
-    """How many units of `content` (components, elements, bytes) the payload holds of a tensor."""
+    """The number of a tensor's units (components, elements, bytes) in the frames of `content`."""
     if content == "bytes":
         return raw_bytes(tensor)
     match tensor:
@@ -206,7 +207,7 @@ def _check_frames(header: Header) -> None:
 
 
 def frame_size(header: Header, frame: Frame) -> int | None:
-    """Decompressed size that the parts of `frame` need; None where component tables decide it."""
+    """The decompressed size of a frame with these parts; None if the header does not determine it."""
     match frame.content:
         case "tables":
             return sum(TABLE_ENTRY_SIZE * part.count for part in frame.parts)

@@ -1,4 +1,4 @@
-"""What stands of a tensor's components before their numbers (spec, section "Component tables")."""
+"""Component tables: figures of a tensor's components (spec, section "Component tables")."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from . import limits
 from .integers import join_planes, split_planes
 
 TABLE_ENTRY_SIZE = 13
-CHECKED = 1 << 14  # components that are Python's own numbers at once
+CHECKED = 1 << 14  # components that are converted to Python integers at a time
 
 
 @dataclass(frozen=True)
 class ComponentTable:
-    """What stands of each of r components before any of its numbers is decoded.
+    """The figures of r components, which are known before any of their numbers is decoded.
 
-    `exponents`, `max_a`, `max_b`: int64, shape (r,); `singular_values`: float32, shape (r,), falling.
+    `exponents`, and the largest magnitudes `max_a` and `max_b`: int64 (r,). `singular_values`:
+    float32 (r,), falling.
     """
 
     exponents: npt.NDArray[np.int64]
@@ -51,7 +52,7 @@ class ComponentTable:
         )
 
     def check(self) -> None:
-        """Raises `ContainerError` where a component breaks a limit, or the exactness bound fails."""
+        """Check the limits of each component and the exactness bound. Raises `ContainerError`."""
         singular_values = self.singular_values
         if not (np.isfinite(singular_values).all() and (singular_values > 0).all()):
             raise ContainerError("a singular value is not finite and positive")
@@ -81,19 +82,22 @@ class ComponentTable:
     def rank_at(self, tau: float, nuclear_norm: float) -> int:
         """The smallest t whose singular values sum to `tau * nuclear_norm`; rank + 1 if none does.
 
-        The sum runs in float64 from the first on, so every reader finds the same t.
+        The sum is taken in float64 from the first value on, so every reader finds the same t.
         """
         return rank_at(self.singular_values, tau, nuclear_norm)
 
 
 def rank_at(singular_values: npt.NDArray[np.float32], tau: float, nuclear_norm: float) -> int:
-    """As `ComponentTable.rank_at`, of these falling values."""
+    """The result of `ComponentTable.rank_at` for these falling values."""
     sums = np.cumsum(singular_values.astype(np.float64))
     return int(np.searchsorted(sums, tau * nuclear_norm, side="left")) + 1
 
 
 def pack_table(table: ComponentTable) -> bytes:
-    """13 bytes a component: a column of exponents, then byte planes of max|a|, max|b| and s."""
+    """Encode a table: the exponents, then byte planes of max|a|, max|b| and the singular values.
+
+    Each component takes `TABLE_ENTRY_SIZE` bytes.
+    """
     return (
         table.exponents.astype(np.int8).tobytes()
         + split_planes(table.max_a.astype(np.uint32), 4)

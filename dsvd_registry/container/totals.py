@@ -1,4 +1,4 @@
-"""Sums over the records of a container, or of one that might be made."""
+"""Sums over the records of a container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .records import (
 
 
 def total_error(tensors: Iterable[TensorRecord]) -> float:
-    """The relative Frobenius error of all deltas together."""
+    """The relative Frobenius error over all deltas together."""
     deltas = [t for t in tensors if isinstance(t, DeltaRecord)]
     off = math.hypot(*(delta.error * delta.norm for delta in deltas))
     norm = math.hypot(*(delta.norm for delta in deltas))
@@ -26,7 +26,7 @@ def total_error(tensors: Iterable[TensorRecord]) -> float:
 
 
 def total_change(tensors: Iterable[TensorRecord]) -> float:
-    """The Frobenius norm of all deltas over that of the weights that they change."""
+    """The Frobenius norm of all deltas, over that of the base weights that they change."""
     deltas = [t for t in tensors if isinstance(t, DeltaRecord)]
     norm = math.hypot(*(delta.norm for delta in deltas))
     base_norm = math.hypot(*(delta.base_norm for delta in deltas))
@@ -36,34 +36,34 @@ def total_change(tensors: Iterable[TensorRecord]) -> float:
 
 
 def stored_parameters(tensor: TensorRecord) -> int:
-    """The numbers that a record keeps."""
-    return _kept(tensor, tensor.rank if isinstance(tensor, LowRankRecord) else 0)
+    """The number of parameters that a record stores."""
+    return _parameters(tensor, tensor.rank if isinstance(tensor, LowRankRecord) else 0)
 
 
 def uncapped_parameters(tensor: TensorRecord) -> int:
-    """Those that it would keep if tau's rank were not capped at the rounding noise."""
-    return _kept(
+    """The number of parameters that it would store if the noise rank did not cap the tau rank."""
+    return _parameters(
         tensor, max(tensor.rank, tensor.tau_rank) if isinstance(tensor, LowRankRecord) else 0
     )
 
 
 def is_capped(tensor: TensorRecord) -> bool:
-    """Whether fewer components are stored than tau's rank: the rest is rounding noise."""
+    """Whether the stored rank is below the tau rank, because the rest is rounding noise."""
     return isinstance(tensor, LowRankRecord) and tensor.rank < tensor.tau_rank
 
 
-def _kept(tensor: TensorRecord, rank: int) -> int:
+def _parameters(tensor: TensorRecord, rank: int) -> int:
     match tensor:
         case SameRecord():
-            return _new(tensor)
+            return _new_elements(tensor)
         case LowRankRecord():
-            return rank * sum(tensor.matrix_shape) + _new(tensor)
+            return rank * sum(tensor.matrix_shape) + _new_elements(tensor)
         case DenseRecord() | RawRecord():
             return tensor.elements
         case _:
             assert_never(tensor)
 
 
-def _new(tensor: BasedRecord) -> int:
-    """Elements of the rows that the base lacks."""
+def _new_elements(tensor: BasedRecord) -> int:
+    """The number of elements in new rows."""
     return tensor.elements - math.prod(tensor.common_shape)

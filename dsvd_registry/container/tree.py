@@ -1,4 +1,4 @@
-"""A result that is a folder of files (spec, section "Feature: tree")."""
+"""The header's field for a result that is a folder (spec, section "Feature: tree")."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def tree_object(tree: Iterable[TreeFile]) -> list[dict[str, Any]]:
 
 
 def parse_tree(fields: Fields, *, is_named: bool) -> tuple[TreeFile, ...] | None:
-    """The field `tree` of a header; None without it. Raises `ContainerError`.
+    """Read the field `tree` of a header; None if it is absent. Raises `ContainerError`.
 
-    `is_named`: whether `requires` has the feature. `check_tree` has the rules across fields.
+    `is_named`: whether `requires` names the feature. `check_tree` checks the rules across fields.
     """
-    is_there = fields.has("tree")
-    if is_named and not is_there:
+    is_present = fields.has("tree")
+    if is_named and not is_present:
         raise ContainerError("requires names 'tree', and there is no field of that name")
-    if is_there and not is_named:
+    if is_present and not is_named:
         raise ContainerError("there is a field 'tree', and requires does not name it")
-    if not is_there:
+    if not is_present:
         return None
     files = fields.array("tree", limits.MAX_FILES, least=1)
     return tuple(_file(value, f"tree[{i}]") for i, value in enumerate(files))
 
 
 def check_tree(header: Header) -> None:
-    """Raises `ContainerError` with the first rule of the feature that `header` breaks."""
+    """Check the rules of the feature. Raises `ContainerError` for the first that `header` breaks."""
     tree = header.tree or ()
     try:
         check_paths([file.path for file in tree])
@@ -49,7 +49,7 @@ def check_tree(header: Header) -> None:
 
 
 def stored_files(tree: Iterable[TreeFile]) -> Iterator[tuple[int, KeptFile]]:
-    """The files of which the payload has the bytes, each with its number, but for empty ones."""
+    """The non-empty files whose bytes are in the payload, each with its index in the tree."""
     for index, file in enumerate(tree):
         if isinstance(file, KeptFile) and not file.of_base and file.size:
             yield index, file

@@ -1,6 +1,6 @@
-"""Writing a container: parts gathered into frames, then prologue, header and payload in one pass.
+"""Writer of containers: parts are collected into frames, then everything is written in one pass.
 
-The output is a pure function of what is given: no time, no name of a machine, one thread.
+The output depends on the input alone: not on the time, the machine or the number of threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
 from .rows import Run, blocks
 from .structure import check_size, check_structure
 
-# A frame is closed once it holds this much: of more rows, more are alike.
+# A frame is closed at this size: the more rows it has, the better similar rows compress.
 FRAME_TARGET = 4 << 20
 PARAMETERS = {
     "tables": TEXT,
@@ -54,9 +54,9 @@ class _StoredFrame:
 
 
 class PayloadWriter:
-    """Gathers parts into zstd frames. `scratch` takes the compressed frames until their order is known.
+    """Collects parts into zstd frames; `scratch` stores compressed frames until their order is known.
 
-    Frames come out by content, then by band, then as they were filled; band 0 holds the first
+    Frames are ordered by content, then by band, then as they were filled. Band 0 has the first
     components of every tensor, so a prefix of the payload is a coarser version of the whole.
     """
 
@@ -68,7 +68,7 @@ class PayloadWriter:
     def add(
         self, content: FrameContent, part: Part | None, runs: Iterable[Run], band: int = 0
     ) -> None:
-        """Append one part, of at most `limits.FREE_FRAME_RAW - FRAME_TARGET` bytes."""
+        """Add one part of at most `limits.FREE_FRAME_RAW - FRAME_TARGET` bytes to a frame."""
         frame = self._open.setdefault((content, band), _OpenFrame())
         if part is not None:
             frame.parts.append(part)
@@ -79,7 +79,7 @@ class PayloadWriter:
             self._close_frame(content, band)
 
     def finish(self) -> tuple[tuple[Frame, ...], str]:
-        """All frames in file order (offsets not set), and the payload's SHA-256."""
+        """Close all frames; return them in file order, without offsets, and the payload's SHA-256."""
         for content, band in list(self._open):
             self._close_frame(content, band)
         self._stored.sort(key=lambda stored: (FRAME_ORDER.index(stored.content), stored.band))
@@ -104,7 +104,7 @@ class PayloadWriter:
 
 
 def container_size(header: Header) -> int:
-    """Bytes of a container of this header; a few dozen fewer or more with other digests in it."""
+    """The size of a container with this header; other digests change it by a few dozen bytes."""
     stored = compress(header_json(header), TEXT)
     return limits.PROLOGUE_SIZE + len(stored) + sum(frame.stored for frame in header.frames)
 
@@ -112,9 +112,9 @@ def container_size(header: Header) -> int:
 def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> None:
     """Write a whole container to `out`.
 
-    Raises `ContainerError`, before a byte is written, for a header that no reader takes; one whose
-    file would be over its budget is such a header. Raises `StorageError` where `payload` is not of
-    the size that the header says.
+    Raises `ContainerError`, before a byte is written, for a header that no reader accepts, such as
+    one whose file would exceed its budget. Raises `StorageError` if `payload` does not have the
+    size that the header says.
     """
     check_structure(header)
     start = packed_header(CONTAINER, header_json(header))
@@ -128,6 +128,6 @@ def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> 
         written += len(chunk)
     if written != size:
         raise StorageError(
-            f"a container came out with {written} bytes, where its header makes {size}",
+            f"a container came out with {written} bytes, but its header says {size}",
             "Nothing was stored. Check the disk, and report this if it happens again.",
         )

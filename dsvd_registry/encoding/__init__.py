@@ -1,1 +1,1 @@
-"""From a fine-tune and its base to a container: what was asked, how tensors are matched and packed."""
+"""Encoding of a fine-tune and its base as a container: requests, matching and packing of tensors."""

@@ -1,7 +1,7 @@
-"""The finest of a row of plans that fits a size, found with few of them carried out.
+"""Search for the finest of a series of plans that fits a size, while carrying out only few of them.
 
-The row is halved at places that do not depend on the size asked for. Two sizes so take the same way
-until a plan fits the one and not the other: a larger size never leads to a coarser plan.
+The search is a bisection whose points do not depend on the size. Two sizes therefore take the same
+path until a plan fits one and not the other, so a larger size never leads to a coarser plan.
 """
 
 from __future__ import annotations
@@ -9,94 +9,98 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FULL = 0.99  # of a size: what is well used
-ALIKE = 1e-3  # plans whose bits differ by less need not be told apart
-SHARES = (0.2, 1.5)  # of the bytes expected between two plans: what may be the difference
-DOUBT = 0.35  # of the bytes from the nearest of two plans, between which one lies
-MOST = 12  # plans carried out before a guess is good enough
+FULL = 0.99  # share of the size that is a good enough use of it
+ALIKE = 1e-3  # plans whose expected bits differ by a smaller share count as equal
+SHARES = (0.2, 1.5)  # least and largest ratio of the real to the expected difference of two plans
+DOUBT = 0.35  # error of an interpolated size, as a share of its distance to the nearer of two plans
+MOST = 12  # plans carried out before an estimate is trusted
 
 
 @dataclass(frozen=True)
-class Row:
-    """Plans 0 to `last`, each of which takes more than the one before.
+class PlanSeries:
+    """A series of plans, 0 to `last`, each larger than the one before.
 
-    `bits`: what one is expected to take; `besides`: bytes that all take besides, about.
+    `bits(place)`: the expected bits of a plan. `overhead`: about how many bytes every plan takes in
+    addition.
     """
 
     last: int
     bits: Callable[[int], float]
-    besides: float
+    overhead: float
 
 
-def finest_that_fits(row: Row, size: int, measure: Callable[[int], int]) -> int | None:
-    """Its place; None where the coarsest is larger than `size`. `measure` carries one out."""
-    # One near the size, so that it is known what bits take there.
-    first = _expected_to_fill(row, size)
+def finest_that_fits(plans: PlanSeries, size: int, measure: Callable[[int], int]) -> int | None:
+    """The number of the finest plan that fits; None if the coarsest is larger than `size`.
+
+    `measure(place)` carries out a plan and returns its size in bytes.
+    """
+    # The first plan is near the size, where the ratio of bytes to expected bits matters.
+    first = _expected_to_fill(plans, size)
     measured = {first: measure(first)}
     while True:
-        low, place = _halve(row, size, measured)
+        low, place = _halve(plans, size, measured)
         if place is None:
             return low if measured[low] <= size else None
         measured[place] = measure(place)
 
 
-def _expected_to_fill(row: Row, size: int) -> int:
-    """The finest plan that would fit if its bits told all."""
-    aim = 8 * (size - row.besides)
-    low, high = 0, row.last + 1
+def _expected_to_fill(plans: PlanSeries, size: int) -> int:
+    """The finest plan that would fit if its size were exactly as expected."""
+    aim = 8 * (size - plans.overhead)
+    low, high = 0, plans.last + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if row.bits(middle) <= aim else (low, middle)
+        low, high = (middle, high) if plans.bits(middle) <= aim else (low, middle)
     return low
 
 
-def _halve(row: Row, size: int, measured: dict[int, int]) -> tuple[int, int | None]:
-    """The finest plan that is thought to fit, and the place that must be measured to be sure."""
-    low, high = 0, row.last + 1
+def _halve(plans: PlanSeries, size: int, measured: dict[int, int]) -> tuple[int, int | None]:
+    """The finest plan that seems to fit, and the one to measure next; None if the search is over."""
+    low, high = 0, plans.last + 1
     while high - low > 1 and not _is_full(measured.get(low), size):
         middle = (low + high) // 2
-        # Between plans of the same bits nothing is to be gained.
-        if high <= row.last and row.bits(high) - row.bits(low) <= ALIKE * row.bits(low):
+        # Between plans of equal bits there is nothing to gain.
+        if high <= plans.last and plans.bits(high) - plans.bits(low) <= ALIKE * plans.bits(low):
             break
-        is_small = _fits(row, middle, size, measured)
-        if is_small is None:
+        fits = _fits(plans, middle, size, measured)
+        if fits is None:
             return low, middle
-        low, high = (middle, high) if is_small else (low, middle)
+        low, high = (middle, high) if fits else (low, middle)
     if low not in measured:
         return low, low
     is_known = measured[low] > size or _is_full(measured[low], size)
-    if is_known or high > row.last or high in measured:
+    if is_known or high > plans.last or high in measured:
         return low, None
     return low, high
 
 
-def _fits(row: Row, place: int, size: int, measured: dict[int, int]) -> bool | None:
-    """Whether a plan fits; None where that is not sure."""
+def _fits(plans: PlanSeries, place: int, size: int, measured: dict[int, int]) -> bool | None:
+    """Whether a plan fits; None if the measurements so far do not decide it."""
     if place in measured:
         return measured[place] <= size
-    least, largest = _bounds(row, place, measured)
+    least, largest = _bounds(plans, place, measured)
     if least <= size < largest:
         return (least + largest) / 2 <= size if len(measured) >= MOST else None
     return largest <= size
 
 
-def _bounds(row: Row, place: int, measured: dict[int, int]) -> tuple[float, float]:
-    """Bytes that a plan has at the least and at the most, judged by those that were measured."""
+def _bounds(plans: PlanSeries, place: int, measured: dict[int, int]) -> tuple[float, float]:
+    """Bounds of a plan's size in bytes, estimated from the plans that were measured."""
     below = max((near for near in measured if near < place), default=None)
     above = min((near for near in measured if near > place), default=None)
     if below is None or above is None:
         near = above if below is None else below
         assert near is not None
-        apart = (row.bits(place) - row.bits(near)) / 8
-        one, other = (measured[near] + share * apart for share in SHARES)
-        return min(one, other), max(one, other)
+        difference = (plans.bits(place) - plans.bits(near)) / 8
+        bounds = [measured[near] + share * difference for share in SHARES]
+        return min(bounds), max(bounds)
     low, high = measured[below], measured[above]
-    between = row.bits(above) - row.bits(below)
-    share = (row.bits(place) - row.bits(below)) / between if between else 0.5
+    between = plans.bits(above) - plans.bits(below)
+    share = (plans.bits(place) - plans.bits(below)) / between if between else 0.5
     expected = low + share * (high - low)
     doubt = DOUBT * min(abs(expected - low), abs(high - expected))
     return expected - doubt, expected + doubt
 
 
-def _is_full(found: int | None, size: int) -> bool:
-    return found is not None and FULL * size <= found <= size
+def _is_full(measured: int | None, size: int) -> bool:
+    return measured is not None and FULL * size <= measured <= size

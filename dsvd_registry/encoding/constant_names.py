@@ -1,4 +1,4 @@
-"""Names that tensors have which are no weights: ids, noise schedules, statistics, scales, counters."""
+"""Names of tensors that are not weights: ids, noise schedules, statistics, scales, counters."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from fnmatch import fnmatchcase
 
 # Patterns of the last part of a name.
 _NAMES = (
-    # places and masks
+    # positions and masks
     *("position_ids", "token_type_ids", "relative_position_index", "relative_coords_table"),
     *("inv_freq", "freqs", "freqs_cis", "attn_mask", "causal_mask", "masked_bias"),
     # noise schedules, as ldm, k-diffusion and diffusers name them
     *("betas", "alphas", "alphas_cumprod*", "sqrt_alphas*", "sqrt_one_minus_*", "sqrt_recip*"),
     *("log_one_minus_*", "posterior_*", "sigmas", "log_sigmas", "timesteps", "lvlb_weights"),
     *("ddim_alphas*", "ddim_sigmas*", "ddim_sqrt_*", "scale_factor", "shift_factor", "logvar"),
-    # statistics of what was seen in training
+    # statistics of the training data
     *("running_mean", "running_var", "num_batches_tracked", "latents_mean", "latents_std"),
     *("image_mean", "image_std", "mean", "std", "cluster_size", "embed_avg"),
-    # scales that quantised weights, and similarities, are multiplied by
+    # scales of quantised weights and of similarities
     *("scale_weight", "weight_scale*", "scale_input", "input_scale*", "output_scale", "scales"),
     *("absmax", "nested_absmax", "quant_map", "nested_quant_map", "scb", "scaled_fp8"),
     *("zero_point", "zero_points", "qzeros", "logit_scale", "logit_bias"),
     # counters of moving averages
     *("num_updates", "decay"),
 )
-# A pattern of any part: all that is under it is statistics.
+# Parts of a name that mark everything under them as statistics.
 _GROUPS = ("per_channel_statistics",)
 
 
 def is_constant_name(name: str) -> bool:
-    """Whether tensors of this name are no weights, in whatever model or folder they are."""
+    """Whether a tensor of this name is a constant, in any model and any folder."""
     parts = re.split(r"[./]", name.lower())
     last = parts[-1]
     return any(fnmatchcase(last, pattern) for pattern in _NAMES) or any(

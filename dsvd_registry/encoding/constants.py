@@ -1,9 +1,9 @@
-"""Tells constants from weights: they are kept to the bit, as a distance between two says nothing.
+"""Detection of constants, which are stored to the bit and counted in no error.
 
-Position ids, noise schedules, running statistics and scales stand among the weights of a checkpoint.
-They are often far larger than any change of a weight, and one that is a little off means something
-else: so they are neither approximated nor counted in an error. This module owns the rule, which the
-spec advises ("Constants").
+Checkpoints contain position ids, noise schedules, running statistics and scales among their
+weights. These are often far larger than any change of a weight, and a small error can change their
+meaning, so they are never approximated. The rule that finds them is in this module; the spec
+recommends it ("Constants").
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ..checkpoint.dtypes import BITS
 from ..checkpoint.float_elements import Numbers, numbers
 from .constant_names import is_constant_name
 
-STEPS = 12  # that a sequence goes up or down by; numbers at random do once in 10^9
-SMALL = 64  # elements of a tensor that its change alone may tell
-UNLIKE_WEIGHTS = 0.5  # of the base's norm: no training changes weights as much
-FROM_ZERO = 1.0  # the same where the base is zero: root mean square of the change
+STEPS = 12  # rises or falls that make a sequence; random numbers have as many once in 10^9
+SMALL = 64  # elements of the largest tensor that is judged by the size of its change
+UNLIKE_WEIGHTS = 0.5  # share of the base's norm: training changes no weights by so much
+FROM_ZERO = 1.0  # root mean square of such a change, where the base is zero
 BLOCK = 1 << 16
-# Below this every number that a dtype has is a half or finer, and integers are so by intention.
+# Below these limits a dtype has steps of 1/2 or finer, so that integers are no coincidence.
 LEAST_OF_INTEGERS = {"F32": 2.0**23, "F16": 2.0**10, "BF16": 2.0**7}
 
 
 @dataclass(frozen=True)
 class Values:
-    """The elements of a tensor of one of `DELTA_DTYPES`, as they lie in a file."""
+    """The elements of a tensor of one of `DELTA_DTYPES`, as the bytes of a file."""
 
     data: memoryview
     dtype: str
@@ -39,7 +39,7 @@ class Values:
         return len(self.data) // (BITS[self.dtype] // 8)
 
     def blocks(self) -> Iterator[Numbers]:
-        """In float32, a few first: they tell most tensors of weights for what they are."""
+        """The elements as float32, in blocks; the first block is small, as it rules out most weights."""
         data, width = self.data, BITS[self.dtype] // 8
         first, size = 0, 2 * STEPS
         while first < self.count:
@@ -50,7 +50,7 @@ class Values:
 def is_constant(names: Iterable[str], base: Values, source: Values) -> bool:
     """Whether a tensor is a constant: by any of its `names`, or by its values on either side.
 
-    Both sides have one shape. Where there are no changes the answer counts for nothing.
+    Both sides have one shape. The answer does not matter for a tensor without changes.
     """
     return (
         is_constant_in_base(names, base)
@@ -61,11 +61,11 @@ def is_constant(names: Iterable[str], base: Values, source: Values) -> bool:
 
 
 def is_constant_in_base(names: Iterable[str], base: Values) -> bool:
-    """Whether a tensor is a constant whatever became of it."""
+    """Whether a tensor is a constant, judged by its names and its values in the base alone."""
     return (
         any(map(is_constant_name, names))
         or is_sequence(base)
-        or are_integers(base, besides_units=True)
+        or are_integers(base, beyond_units=True)
     )
 
 
@@ -85,10 +85,10 @@ def is_sequence(values: Values) -> bool:
     return ups + downs >= STEPS
 
 
-def are_integers(values: Values, *, besides_units: bool = False) -> bool:
-    """Whether all elements are integers, not all the same, and could have been something else.
+def are_integers(values: Values, *, beyond_units: bool = False) -> bool:
+    """Whether all elements are integers and not all equal, in a range where the dtype has fractions.
 
-    `besides_units`: and not all of them 0, 1 or -1, which weights are that are about to be trained.
+    `beyond_units`: require also that some are not 0, 1 or -1, as untrained weights often are.
     """
     least, largest = math.inf, -math.inf
     for block in values.blocks():
@@ -98,11 +98,11 @@ def are_integers(values: Values, *, besides_units: bool = False) -> bool:
         least, largest = min(least, float(block.min())), max(largest, float(block.max()))
     greatest = max(-least, largest)
     is_chosen = least < largest and greatest < LEAST_OF_INTEGERS[values.dtype]
-    return is_chosen and (greatest > 1 or not besides_units)
+    return is_chosen and (greatest > 1 or not beyond_units)
 
 
 def _is_unlike_weights(base: Values, source: Values) -> bool:
-    sides = [np.concatenate([np.empty(0, np.float32), *one.blocks()]) for one in (base, source)]
+    sides = [np.concatenate([np.empty(0, np.float32), *side.blocks()]) for side in (base, source)]
     if not all(np.isfinite(side).all() for side in sides):
         return False
     before, after = (side.astype(np.float64) for side in sides)

@@ -1,7 +1,7 @@
-"""From a checkpoint and a base to a container in the store.
+"""Building of a container from a checkpoint and its base, up to the object in the store.
 
-source tensors -> codec -> records and parts -> container; then the container is read back and
-materialised once, in memory, before it becomes an object: what is in the store has been seen to work.
+source tensors -> codec -> records and parts -> container. Before the container becomes an object,
+it is read back and materialised once in memory, so that everything in the store is known to work.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from .encode_tensor import Codec, PackedTensor, pack_tensor
 from .fine_tune import FineTune
 from .source_tree import add_files, add_source_headers, source_headers, tree_of
 
-# Where the result's digest will stand, which depends on all the rest; it compresses as badly.
+# Stands for the result's digest until that is known; it compresses as badly as a real digest.
 NOT_YET = hashlib.sha256(b"not yet").hexdigest()
 
 CodecOf = Callable[[TensorInfo], Codec]
 Finish = Callable[[Mapping[str, PackedTensor]], tuple[Encoding, Mapping[str, TensorRecord]]]
-"""From all tensors, packed (their parts are gone by then), to what stands in the header of them."""
+"""Makes the header's encoding and records from all packed tensors, whose parts are empty by then."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A container that is complete but for the digest of its result."""
+    """A container that is complete except for the digest of its result."""
 
     fine_tune: FineTune
     header: Header
@@ -58,7 +58,7 @@ class Draft:
 def encoded(
     fine_tune: FineTune, codec_of: CodecOf, finish: Finish, objects: ObjectStore, progress: Progress
 ) -> Iterator[Draft]:
-    """Every tensor encoded, into a scratch file that is gone on leaving.
+    """Encode every tensor into a scratch file, which is deleted on leaving.
 
     Raises `BaseMismatch`, `CheckpointError`, `StorageError`.
     """
@@ -73,8 +73,8 @@ def encoded(
             lambda info: pack_tensor(fine_tune, info, codec_of(info)),
             (checkpoint.tensors[name] for name in data_order(checkpoint)),
             lambda info: info.elements,
-        ) as made:
-            for packed in made:
+        ) as results:
+            for packed in results:
                 name = packed.record.name
                 add_parts(payload, numbers[name], packed)
                 packed_tensors[name] = replace(packed, parts=())
@@ -86,7 +86,7 @@ def encoded(
 
 
 def add_parts(payload: PayloadWriter, number: int, packed: PackedTensor) -> None:
-    """The parts of tensor `number` into the frames."""
+    """Add the parts of tensor `number` to the frames."""
     for part in packed.parts:
         payload.add(part.content, Part(number, part.count), part.runs, part.band)
 
@@ -94,7 +94,10 @@ def add_parts(payload: PayloadWriter, number: int, packed: PackedTensor) -> None
 def closed(
     payload: PayloadWriter, fine_tune: FineTune, encoding: Encoding, tensors: Iterable[TensorRecord]
 ) -> Header:
-    """The header over a payload that has the parts of all `tensors`; the result's digest is to come."""
+    """Close the payload and make its header; the digests of its results are still placeholders.
+
+    The payload has the parts of all `tensors`.
+    """
     checkpoint = fine_tune.checkpoint
     headers = source_headers(checkpoint)
     add_source_headers(payload, headers)
@@ -120,18 +123,18 @@ def closed(
 
 
 def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObject:
-    """Read the container back from disk as it will be, digest what it gives, and make it an object."""
+    """Read the container back from disk, compute the digests of its results, and make it an object."""
     with objects.draft() as file:
         write_container(draft.header, draft.payload.chunks(), file)
         file.flush()
         with Container(file.path) as container:
             tau = draft.header.encoding.tau
-            found = Reconstruction(container, draft.fine_tune.base, tau).digests(
+            digests = Reconstruction(container, draft.fine_tune.base, tau).digests(
                 progress, "checking"
             )
     results = tuple(
         Result(result.path, digest.sha256, digest.size)
-        for result, digest in zip(draft.header.results, found, strict=True)
+        for result, digest in zip(draft.header.results, digests, strict=True)
     )
     with objects.new_object() as writer:
         write_container(replace(draft.header, results=results), draft.payload.chunks(), writer)
@@ -139,7 +142,7 @@ def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObjec
 
 
 def check_storable(checkpoint: Checkpoint) -> None:
-    """What a container cannot hold is said before minutes are spent on the rest."""
+    """Check early that a container can describe every tensor. Raises `CheckpointError`."""
     if max(len(checkpoint.tensors), len(checkpoint.left_out)) > limits.MAX_TENSORS:
         raise CheckpointError(f"{checkpoint.path} has more than {limits.MAX_TENSORS} tensors")
     for info in checkpoint.tensors.values():
@@ -150,7 +153,7 @@ def check_storable(checkpoint: Checkpoint) -> None:
 
 
 def data_order(checkpoint: Checkpoint) -> Iterator[str]:
-    """The order of the result's data, so that materialising reads every frame once."""
+    """Names in the order of the result's data, so that materialising reads every frame once."""
     if checkpoint.tree is not None:
         for file in checkpoint.tree.tensors:
             yield from (file.prefix + name for name in kept_layout(file.header).order)
@@ -161,13 +164,16 @@ def data_order(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def omission(entry: LeftOut) -> Omission:
-    """As a container has it. Names come from the file: they may be empty, or longer than it takes."""
+    """The container's form of an entry that was left out.
+
+    Names come from the file: they may be empty, or too long for a container.
+    """
     most = limits.MAX_NAME_BYTES // 4  # characters, of at most four bytes each
     return Omission(entry.name[:most] or "''", entry.reason[:most] or "''")
 
 
 def undigested(header: Header, headers: Sequence[bytes]) -> tuple[Result, ...]:
-    """The results of a header, but for what only making them tells."""
+    """The results of a header, with a placeholder for every digest that is not known yet."""
     digest = header.source.sha256 if header.keeps_source else NOT_YET
     files = result_files(header, headers, header.encoding.tau)
     return tuple(Result(file.path, digest, file.size) for file in files)

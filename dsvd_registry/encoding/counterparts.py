@@ -1,4 +1,4 @@
-"""What each tensor of a fine-tune is a change of: tensors of its base, whatever layout either is in."""
+"""The counterparts of a fine-tune's tensors: tensors of its base, in whatever layout either is."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from ..reconstruction.base_weights import BaseWeights
 
 @dataclass(frozen=True)
 class Counterpart:
-    """Tensors of a base that become, through `view`, what a source tensor is taken against.
+    """Tensors of a base that become, through `view`, the counterpart of a source tensor.
 
-    `shape`: of the rows that both have. `new_rows`: how many the source has besides, at the end.
+    `shape`: the shape of the rows that both have. `new_rows`: the number of further rows at the end
+    of the source tensor.
     """
 
     base: tuple[BaseTensor, ...]
@@ -34,42 +35,41 @@ class Counterpart:
 
 @dataclass(frozen=True)
 class Counterparts:
-    """Of every tensor of a fine-tune its counterpart, or why no delta to one can be taken."""
+    """The counterpart of every tensor of a fine-tune, or the reason that it is stored raw."""
 
     found: Mapping[str, Counterpart]
     reasons: Mapping[str, RawReason]
 
 
 def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts:
-    """From names, dtypes and shapes alone.
+    """Find the counterparts by names, dtypes and shapes alone.
 
-    Raises `BaseMismatch` for a base of another family, and for one to which nothing corresponds;
-    that what corresponds has no delta (quantised weights) is no reason to refuse it.
+    Raises `BaseMismatch` for a base of another family, and for one without any counterpart. A base
+    whose counterparts allow no delta, such as quantised weights, is accepted.
     """
-    there = base.tensors
-    names = map_with_variants(there, checkpoint.tensors, checkpoint.variants)
+    names = map_with_variants(base.tensors, checkpoint.tensors, checkpoint.variants)
     found: dict[str, Counterpart] = {}
     reasons: dict[str, RawReason] = {one.tensor: one.reason for one in names.unmatched}
-    for one in names.correspondences:
-        counterpart = _counterpart(checkpoint.tensors[one.tensor], one, base)
+    for match in names.correspondences:
+        counterpart = _counterpart(checkpoint.tensors[match.tensor], match, base)
         if isinstance(counterpart, Counterpart):
-            found[one.tensor] = counterpart
+            found[match.tensor] = counterpart
         else:
-            reasons[one.tensor] = counterpart
+            reasons[match.tensor] = counterpart
     if not names.correspondences:
         raise BaseMismatch(
             f"{checkpoint.path} ({describe(checkpoint.tensors)}) shares no tensor with the base "
-            f"{base.name!r} ({describe(there)}): {_lacking(checkpoint, names)}",
+            f"{base.name!r} ({describe(base.tensors)}): {_difference(checkpoint, names)}",
             "Give the base that the checkpoint was fine-tuned from.",
         )
     return Counterparts(found, reasons)
 
 
-def _lacking(checkpoint: Checkpoint, names: NameMap) -> str:
-    other_shapes = [one.tensor for one in names.unmatched if one.reason == "shape"]
-    if other_shapes:
-        some = ", ".join(repr(name) for name in other_shapes[:3])
-        return f"{len(other_shapes)} have its names, and other shapes, such as {some}"
+def _difference(checkpoint: Checkpoint, names: NameMap) -> str:
+    wrong_shapes = [one.tensor for one in names.unmatched if one.reason == "shape"]
+    if wrong_shapes:
+        some = ", ".join(repr(name) for name in wrong_shapes[:3])
+        return f"{len(wrong_shapes)} have its names, but other shapes, such as {some}"
     some = ", ".join(repr(name) for name in list(checkpoint.tensors)[:3]) or "none at all"
     return f"it has {some}"
 

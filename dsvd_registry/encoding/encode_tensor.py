@@ -1,4 +1,4 @@
-"""One tensor of a checkpoint into its record and the bytes of its parts. Nothing is written here."""
+"""Encoding of one tensor of a checkpoint as its record and the bytes of its parts."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from .fine_tune import FineTune
 from .parts import PackedPart, bytes_parts, delta_parts, raw_record, record_of, stored_size
 
 Codec = Callable[[torch.Tensor, torch.Tensor, SizeOf], Encoded]
-"""What makes a record's content of a base's tensor, a source's, and the size of a candidate."""
+"""Encodes a source tensor (second) against a base tensor (first); the third sizes a candidate."""
 
 Codecs = Callable[[torch.Tensor, torch.Tensor, SizeOf], Sequence[Encoded]]
-"""What makes several of them at once."""
+"""Encodes a tensor in several ways at once; arguments as of `Codec`."""
 
 
 @dataclass(frozen=True)
 class PackedTensor:
-    """A record, and the parts that belong to it, in order.
+    """A record and its parts, in order.
 
-    `singular_values`: float32, of the stored components of a low-rank tensor.
+    `singular_values`: those of the stored components of a low-rank tensor, float32; None for
+    others.
     """
 
     record: TensorRecord
@@ -45,9 +46,10 @@ class PackedTensor:
 
 @dataclass(frozen=True)
 class Sides:
-    """The common rows of a source tensor and of its base, in the mapped files: not to be written.
+    """The rows that a source tensor and its counterpart in the base have in common.
 
-    `is_constant`: whether they are kept to the bit, and no delta is taken of them.
+    Both may lie in mapped files and must not be written to. `is_constant`: whether the tensor is a
+    constant, of which no delta is taken.
     """
 
     base: torch.Tensor
@@ -62,7 +64,7 @@ def pack_tensor(fine_tune: FineTune, info: TensorInfo, codec: Codec) -> PackedTe
 
 
 def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[PackedTensor, ...]:
-    """Encode one tensor in each way that `codecs` gives; where no delta can be taken there is one.
+    """Encode one tensor in every way that `codecs` does; in a single way if no delta can be taken.
 
     Raises `BaseMismatch`, `CheckpointError`.
     """
@@ -73,21 +75,21 @@ def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[Pa
         record = raw_record(info, fine_tune.counterparts.reasons[info.name])
         packed = (PackedTensor(record, tuple(bytes_parts(data)), None),)
     else:
-        held = _common_bytes(info, counterpart, data)
+        common = _common_bytes(info, counterpart, data)
         packed = tuple(
             PackedTensor(
                 record_of(info, encoded, counterpart),
-                tuple(_parts(encoded, data, held)),
+                tuple(_parts(encoded, data, common)),
                 encoded.singular_values if isinstance(encoded, LowRank) else None,
             )
-            for encoded in _encode(info, data[:held], counterpart, fine_tune.base, codecs)
+            for encoded in _encode(info, data[:common], counterpart, fine_tune.base, codecs)
         )
     fine_tune.checkpoint.release(info.name)
     return packed
 
 
 def sides_of(fine_tune: FineTune, info: TensorInfo) -> Sides | None:
-    """What a delta of one tensor would be taken of, if one is. Raises as `pack_tensor`."""
+    """The two sides of a tensor's delta; None if no delta is taken. Raises as `pack_tensor`."""
     counterpart = fine_tune.counterparts.found.get(info.name)
     if counterpart is None or info.dtype not in DELTA_DTYPES:
         return None
@@ -104,16 +106,19 @@ def _common_bytes(info: TensorInfo, counterpart: Counterpart, data: memoryview) 
     return len(data) // info.shape[0] * counterpart.shape[0]
 
 
-def _parts(encoded: Encoded, data: memoryview, held: int) -> Iterator[PackedPart]:
-    """All of a raw tensor; otherwise its delta, and its new rows as they are."""
+def _parts(encoded: Encoded, data: memoryview, common: int) -> Iterator[PackedPart]:
+    """All bytes of a raw tensor; otherwise the delta, followed by the bytes of new rows.
+
+    `common`: the number of bytes before the new rows.
+    """
     match encoded:
         case Raw():
             yield from bytes_parts(data)
         case LowRank() | Dense():
             yield from delta_parts(encoded)
-            yield from bytes_parts(data[held:])
+            yield from bytes_parts(data[common:])
         case Same():
-            yield from bytes_parts(data[held:])
+            yield from bytes_parts(data[common:])
         case _:
             assert_never(encoded)
 
@@ -131,7 +136,9 @@ def _encode(
         if sides.is_constant:
             encoded = (kept_exactly(sides.base, sides.source),)
         else:
-            encoded = codecs(sides.base, sides.source, lambda one: stored_size(one, data))
+            encoded = codecs(
+                sides.base, sides.source, lambda candidate: stored_size(candidate, data)
+            )
     else:
         encoded = (Same() if _same_bytes(_viewed(counterpart, base), data) else Raw("dtype"),)
     for tensor in counterpart.base:
@@ -141,12 +148,12 @@ def _encode(
 
 def kept_exactly(base: torch.Tensor, source: torch.Tensor) -> Same | Raw:
     """The record of a constant."""
-    found = compared(base, source)
-    return Raw("constant") if isinstance(found, Pair) else found
+    sides = compared(base, source)
+    return Raw("constant") if isinstance(sides, Pair) else sides
 
 
 def _same_bytes(left: memoryview, right: memoryview) -> bool:
-    # Comparing memoryviews goes byte by byte; numpy compares as fast as memory allows.
+    # Python compares memoryviews byte by byte; numpy is as fast as memory allows.
     return np.array_equal(np.frombuffer(left, np.uint8), np.frombuffer(right, np.uint8))
 
 
@@ -164,7 +171,7 @@ def _sides(
 
 
 def _viewed(counterpart: Counterpart, base: BaseWeights) -> memoryview:
-    """The counterpart's bytes: as they lie in the base's file where its view leaves them there."""
+    """The bytes of the counterpart; they stay in the base's file if its view only reshapes them."""
     tensors, view = counterpart.base, counterpart.view
     if view.kind == "reshape":
         return base.read(tensors[0])

@@ -1,4 +1,4 @@
-"""A fine-tune and the base that it is taken against, open."""
+"""An open fine-tune together with its base."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from .counterparts import Counterparts, find_counterparts
 
 @dataclass(frozen=True)
 class FineTune:
-    """`source` names the checkpoint's file; `counterparts` are of its tensors, in the base."""
+    """A checkpoint, its base, and the counterparts of its tensors in that base.
+
+    `source`: the format, digest and size of the checkpoint.
+    """
 
     checkpoint: Checkpoint
     source: Source
@@ -21,5 +24,5 @@ class FineTune:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, source: Source, base: BaseWeights) -> FineTune:
-        """Raises `BaseMismatch` if they have nothing to do with each other."""
+        """Find the counterparts. Raises `BaseMismatch` if the base does not belong to the checkpoint."""
         return cls(checkpoint, source, base, find_counterparts(checkpoint, base))

@@ -1,9 +1,9 @@
-"""Whether a container's header can hold a checkpoint's tensors, asked before anything is computed.
+"""Early check that the records of a checkpoint's tensors fit into a container's header.
 
-A header has a largest weight (spec, "Limits"), which records of some thousand tensors reach. Each
-tensor is taken for the lightest record that it may become: `same` or `dense` where a delta can be
-taken, as its SHA-256 says, `raw` elsewhere. What only computing tells (that it takes low rank, which is
-heavier) is an error of the same words afterwards.
+The weight of a header is limited (spec, "Limits"), and the records of some thousand tensors reach
+the limit. The check assumes the lightest record that each tensor can get: `same` or `dense`,
+depending on its SHA-256, where a delta can be taken, and `raw` elsewhere. If a tensor turns out
+low-rank, which is heavier, the same error is raised later.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HINT = (
 
 @contextlib.contextmanager
 def heavy_headers_named(checkpoint: Checkpoint) -> Iterator[None]:
-    """Raises `CheckpointError` where a header turns out to be heavier than any reader takes."""
+    """Turn the error of a header that no reader would take into a `CheckpointError`."""
     try:
         yield
     except HeaderTooHeavy as error:
@@ -47,7 +47,7 @@ def heavy_headers_named(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 def check_header_fits(fine_tune: FineTune) -> None:
-    """Raises `CheckpointError` for a checkpoint of more tensors than a container's header holds."""
+    """Check that a header can describe all tensors. Raises `CheckpointError`."""
     checkpoint = fine_tune.checkpoint
     try:
         header_json(_lightest(fine_tune, {}))
@@ -56,7 +56,7 @@ def check_header_fits(fine_tune: FineTune) -> None:
     try:
         header_json(_lightest(fine_tune, dict.fromkeys(checkpoint.tensors, True)))
     except HeaderTooHeavy:
-        # Now it matters which of the tensors are changed at all.
+        # It now matters which of the tensors have changed.
         changed = {name: _is_changed(fine_tune, info) for name, info in checkpoint.tensors.items()}
         try:
             header_json(_lightest(fine_tune, changed))
@@ -73,13 +73,13 @@ def _too_many(checkpoint: Checkpoint) -> CheckpointError:
 
 
 def _lightest(fine_tune: FineTune, changed: Mapping[str, bool]) -> Header:
-    """The header of the lightest records; of the payload only the frame that raw bytes are in."""
+    """The header of the lightest records; its only frame is that of raw bytes."""
     names = sorted(fine_tune.checkpoint.tensors, key=str.encode)
     records = tuple(
         _record(fine_tune, fine_tune.checkpoint.tensors[name], changed.get(name, False))
         for name in names
     )
-    raw = [i for i, one in enumerate(records) if isinstance(one, RawRecord) and one.elements]
+    raw = [i for i, r in enumerate(records) if isinstance(r, RawRecord) and r.elements]
     frames = (Frame("bytes", tuple(Part(i, 1) for i in raw), 1, 1, "0" * 16),) if raw else ()
     return Header(
         base_digest=DIGEST,
@@ -99,7 +99,7 @@ def _record(fine_tune: FineTune, info: TensorInfo, is_changed: bool) -> TensorRe
     if counterpart is None:
         return _raw(info, fine_tune.counterparts.reasons[info.name])
     if info.dtype not in DELTA_DTYPES:
-        return _raw(info, "dtype")  # or the same, which is heavier
+        return _raw(info, "dtype")  # or `same`, which is heavier
     based = (
         *(info.name, info.dtype, info.shape),
         *(counterpart.base, counterpart.view, counterpart.new_rows),
@@ -114,7 +114,7 @@ def _raw(info: TensorInfo, reason: RawReason) -> RawRecord:
 
 
 def _is_changed(fine_tune: FineTune, info: TensorInfo) -> bool:
-    """Whether a tensor certainly differs from its base; other dtypes and views are not looked at."""
+    """Whether a tensor certainly differs from its base; False for other dtypes and views."""
     counterpart: Counterpart | None = fine_tune.counterparts.found.get(info.name)
     if counterpart is None or counterpart.new_rows or counterpart.view.kind != "reshape":
         return False

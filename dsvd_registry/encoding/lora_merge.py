@@ -1,4 +1,4 @@
-"""One tensor of a base with the changes of a LoRA file in it, as a record and its parts."""
+"""Encoding of one tensor of a base with the changes of a LoRA file merged into it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def pack_merged(
     changes: Sequence[PlacedChange],
     tensor: BaseTensor,
     base: BaseWeights,
-    settings: EncodeRequest,
+    request: EncodeRequest,
 ) -> PackedTensor:
     """Encode `tensor` of the base with `changes` of the file added to it, in the base's dtype.
 
-    Factors are taken up as they are, but of a constant. Raises `BaseMismatch` for a damaged base,
-    `CheckpointError` for numbers that are not finite, or outside the range of the grid.
+    The file's factors are encoded directly, without their full product, unless the tensor is a
+    constant. Raises `BaseMismatch` for a damaged base, `CheckpointError` for numbers that are not
+    finite or outside the range of the grid.
     """
     before = tensor_over(base.read(tensor), tensor.dtype, tensor.shape)
     data: memoryview = memoryview(b"")
@@ -43,21 +44,23 @@ def pack_merged(
         are_factors = all(isinstance(placed.change, FactorChange) for placed in changes)
         if are_factors and not is_constant_in_base((tensor.name,), values):
             up, down = _factors(checkpoint, changes, before)
-            encoded = encode_factors(before, up, down, settings)
+            encoded = encode_factors(before, up, down, request)
         else:
             after = _added(checkpoint, changes, before)
             data = tensor_to_bytes(after)
             if is_constant((tensor.name,), values, Values(data, tensor.dtype)):
                 encoded = kept_exactly(before, after)
             else:
-                encoded = encode(before, after, settings, lambda one: stored_size(one, data))
+                encoded = encode(
+                    before, after, request, lambda candidate: stored_size(candidate, data)
+                )
     except OutsideGrid:
         encoded = Raw("range")
     if isinstance(encoded, Raw) and encoded.reason in ("range", "non_finite"):
         raise CheckpointError(
             f"{checkpoint.path}: the change of {tensor.name!r} is not finite, or larger or smaller "
             "than a delta can be",
-            "Train or save the LoRA again: merged anywhere, it would give no weights that can be used.",
+            "Train or save the LoRA again: no tool can make usable weights of it.",
         )
     parts = list(delta_parts(encoded)) if isinstance(encoded, LowRank | Dense) else []
     if isinstance(encoded, Raw):
@@ -73,7 +76,7 @@ def pack_merged(
 def _factors(
     checkpoint: Checkpoint, changes: Sequence[PlacedChange], before: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Up (m, r) and down (r, n), float64, of all changes together; r is the sum of their ranks."""
+    """The factors up (m, r) and down (r, n) of all changes together, float64; r sums their ranks."""
     rows, columns = matrix_shape(before)
     ups, downs = [], []
     for placed in changes:
@@ -91,7 +94,7 @@ def _factors(
 
 
 def _pair(checkpoint: Checkpoint, change: Change) -> tuple[torch.Tensor, torch.Tensor]:
-    """A layer's own factors with the scale in them: (out, r) and (r, in ...), float64 matrices."""
+    """The factors of one layer as float64 matrices, (out, r) and (r, rest); up includes the scale."""
     assert isinstance(change, FactorChange)
     rank = change.down.shape[0]
     up = _read(checkpoint, change.up).reshape(-1, rank) * change.scale
@@ -101,7 +104,7 @@ def _pair(checkpoint: Checkpoint, change: Change) -> tuple[torch.Tensor, torch.T
 def _added(
     checkpoint: Checkpoint, changes: Sequence[PlacedChange], before: torch.Tensor
 ) -> torch.Tensor:
-    """The tensor with every change in it, rounded once to its own dtype."""
+    """The tensor with every change added, rounded once to its own dtype."""
     sums = before.to(torch.float64, copy=True)
     for placed in changes:
         change = placed.change
@@ -118,7 +121,7 @@ def _added(
 
 
 def _viewed(tensor: torch.Tensor, view: View) -> torch.Tensor:
-    """The part of the tensor, or all of it transposed; nothing is copied."""
+    """The viewed part of a tensor, or all of it transposed, without a copy."""
     if view.kind == "slice":
         return tensor[view.first : view.first + view.rows]
     return tensor.T if view.kind == "transpose" else tensor

@@ -1,4 +1,4 @@
-"""What a LoRA file is to be stored with. No tensor is needed to say it."""
+"""The request for a LoRA file to be stored as a version."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from ..lora.alpha import CONFIG_FILE, MAX_CONFIG_BYTES
 from ..store import event_json
 from .request import Request, TauRequest
 
-LORA_TAU = 1.0  # nobody asked for another: a LoRA is small as it is
+LORA_TAU = 1.0  # the default: a LoRA is small already
 SOURCE_FORMAT = "lora"
 
 
 @dataclass(frozen=True)
 class LoraRequest:
-    """`tau`, `grid_noise`: as for `TauRequest`, of the LoRA's own spectrum.
+    """A tau and options for merging a LoRA file.
 
-    `skip_unsupported`: what cannot be merged is left out and listed. `configuration`: of the file, or
-    of the one beside it, which then counts among the settings by its SHA-256.
+    `tau`, `grid_noise`: as of `TauRequest`, for the spectrum of the LoRA itself.
+    `skip_unsupported`: leave out and list changes that cannot be merged. `configuration`: the one
+    in the file's own header, or in PEFT's configuration file next to it; `configuration_sha256` is
+    the digest of the latter, None without one.
     """
 
     tau: float
@@ -33,19 +35,23 @@ class LoraRequest:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, request: Request, skip_unsupported: bool) -> LoraRequest:
-        """Raises `InvalidArgument` for what is asked of whole checkpoints only, `CheckpointError`."""
+        """Make the request and read the configuration.
+
+        Raises `InvalidArgument` for options that only whole checkpoints take, `CheckpointError` for
+        a configuration that is missing or damaged.
+        """
         if not isinstance(request, TauRequest) or request.keep_noise:
             raise InvalidArgument(
                 f"{checkpoint.path} is a LoRA file, which takes none of max_error, budget and "
                 "keep_noise",
-                "Give it a tau, or nothing: it is stored whole by default.",
+                "Give a tau, or leave it out to store the whole LoRA.",
             )
         configuration, digest = _configuration(checkpoint)
         tau = LORA_TAU if request.by_default else request.tau
         return cls(tau, request.grid_noise, skip_unsupported, configuration, digest)
 
     def settings(self) -> str:
-        """Canonical JSON by which the same request is recognised."""
+        """Canonical JSON of the request; equal requests have equal settings."""
         values: dict[str, object] = {"grid_noise": self.grid_noise, "tau": self.tau}
         if self.skip_unsupported:
             values["skip_unsupported"] = True
@@ -55,14 +61,14 @@ class LoraRequest:
 
 
 def _configuration(checkpoint: Checkpoint) -> tuple[Configuration, str | None]:
-    """PEFT's configuration, and the SHA-256 of its file where it has one.
+    """The configuration of a LoRA, and the SHA-256 of its file if it comes from one.
 
-    PEFT writes alphas into a file beside the weights alone. Raises `CheckpointError` where it is not
-    there: without it the weights would be wrong, and nothing would show it.
+    PEFT writes the alphas only into a file next to the weights. Raises `CheckpointError` if that
+    file is missing: without it the weights would be wrong, and nobody would notice.
     """
-    found = Configuration.of_header(checkpoint)
-    if found.fields or not keeps_alphas_apart(checkpoint.tensors):
-        return found, None
+    configuration = Configuration.of_header(checkpoint)
+    if configuration.fields or not keeps_alphas_apart(checkpoint.tensors):
+        return configuration, None
     path = checkpoint.path.parent / CONFIG_FILE
     with storage_errors(path):
         if not path.is_file():

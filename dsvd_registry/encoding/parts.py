@@ -1,4 +1,4 @@
-"""From what the codec makes of a tensor to a container's record and parts."""
+"""Conversion of the codec's results to records and parts of a container."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..container.table import ComponentTable, pack_table
 from ..fs import Bytes
 from .counterparts import Counterpart
 
-# A container stored at one tau serves each lower one of this row by whole frames.
+# A container stored at one tau serves each lower tau of these by whole frames.
 TAU_BANDS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 MAX_PART_BYTES = 16 << 20
 RAW_SAMPLE_BYTES = 1 << 18
@@ -37,7 +37,7 @@ RAW_SAMPLE_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class PackedPart:
-    """A part for a frame of `content`: `count` units in `runs`; `band` 0 is the coarsest."""
+    """A part for a frame of `content`: `count` units in `runs`. Band 0 has the first components."""
 
     content: FrameContent
     count: int
@@ -46,10 +46,10 @@ class PackedPart:
 
 
 def stored_size(encoded: Encoded, source: Bytes) -> int:
-    """Bytes that a candidate takes, about; `source` are the tensor's own bytes.
+    """Estimate the bytes that a candidate takes; `source` has the tensor's own bytes.
 
-    Of integers the entropy of each run of bytes: in a frame of many tensors the runs of one class
-    share a code, which compressing those of one tensor alone would not show.
+    For integers the estimate is the entropy of each run of bytes. Compressing the runs of one
+    tensor would give too much: in a frame of many tensors, runs of one class share a code.
     """
     match encoded:
         case LowRank():
@@ -73,7 +73,7 @@ def component_table(encoded: LowRank) -> ComponentTable:
 
 
 def record_of(info: TensorInfo, encoded: Encoded, counterpart: Counterpart) -> TensorRecord:
-    """The record of a tensor taken against `counterpart`, whose new rows are raw."""
+    """The record of a tensor that was encoded against `counterpart`."""
     base, view, new_rows = counterpart.base, counterpart.view, counterpart.new_rows
     based = (info.name, info.dtype, info.shape, base, view, new_rows)
     match encoded:
@@ -97,12 +97,12 @@ def record_of(info: TensorInfo, encoded: Encoded, counterpart: Counterpart) -> T
 
 
 def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
-    """The record of a tensor whose bytes are stored."""
+    """The record of a tensor whose own bytes are stored."""
     return RawRecord(info.name, info.dtype, info.shape, reason)
 
 
 def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
-    """A delta's numbers; of a low-rank one in bands that lower values of tau read."""
+    """The parts of a delta; the components of a low-rank one are split at the ranks of `TAU_BANDS`."""
     match encoded:
         case LowRank():
             yield from _low_rank_parts(encoded)
@@ -132,7 +132,7 @@ def _low_rank_parts(encoded: LowRank) -> Iterator[PackedPart]:
 
 
 def bytes_parts(data: Bytes) -> Iterator[PackedPart]:
-    """Bytes to be stored as they are."""
+    """The parts of bytes that are stored as they are."""
     view = memoryview(data)
     for first in range(0, len(view), MAX_PART_BYTES):
         run = bytes(view[first : first + MAX_PART_BYTES])
@@ -140,7 +140,7 @@ def bytes_parts(data: Bytes) -> Iterator[PackedPart]:
 
 
 def _component_runs(a: Int32, b: Int32, table: ComponentTable) -> Iterator[Run]:
-    """Components a (k, m) and b (k, n), and the table of these."""
+    """The runs of components a (k, m) and b (k, n), whose table is `table`."""
     yield from PACKED.pack(a, Rows(a.shape[1], table.max_a))
     yield from PACKED.pack(b, Rows(b.shape[1], table.max_b))
 
@@ -150,7 +150,7 @@ def _element_runs(values: Int32, maximum: int) -> Iterator[Run]:
 
 
 def _entropy(run: Run) -> int:
-    """Bytes that a code of the run's bytes one by one takes, at the least."""
+    """The entropy of a run, in bytes: the least that a code for single bytes can take."""
     counts = np.bincount(np.frombuffer(run.data, np.uint8))
     counts = counts[counts > 0]
     bits = float((counts * np.log2(len(run.data) / counts)).sum())
@@ -158,7 +158,7 @@ def _entropy(run: Run) -> int:
 
 
 def _compressed_size(data: Bytes) -> int:
-    """Of a large tensor an estimate, from pieces of it: it is to be compared, not relied on."""
+    """The compressed size; for large data an estimate from samples, good enough to compare."""
     view = memoryview(data)
     if len(view) <= 4 * RAW_SAMPLE_BYTES:
         return len(compress(view, BYTES))
@@ -168,5 +168,5 @@ def _compressed_size(data: Bytes) -> int:
 
 
 def _maximum(encoded: Dense) -> int:
-    # Of both ends apart: the magnitude of the least int32 is not an int32.
+    # As Python integers: the magnitude of the least int32 is not an int32.
     return max(int(encoded.values.max()), -int(encoded.values.min()))

@@ -1,4 +1,4 @@
-"""What a version is to be stored with: one value for each way to ask for fidelity."""
+"""Requests: one type for each kind of fidelity that a caller can ask for."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ..errors import InvalidArgument
 from ..store import event_json
 
 DEFAULT_TAU = 0.5
-DEFAULT_TAUS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)  # a row to choose from
+DEFAULT_TAUS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)  # of a curve, for the choice of a tau
 DEFAULT_GRID_NOISE = 0.015
 
 
 @dataclass(frozen=True)
 class TauRequest:
-    """Per layer the smallest rank whose singular values sum to `tau` of all, tau in (0, 1].
+    """A request for the energy `tau`, in (0, 1], in each layer.
 
-    `grid_noise`, in (0, 1]: how much the integer grid may add to the error that truncation leaves.
-    `keep_noise`: tau's rank also where the rounding of a half-precision side reaches into it.
-    `by_default`: nobody asked for this tau, and a file of another kind may have another default.
+    `grid_noise`, in (0, 1]: the error that the integer grid may add, as a share of the error that
+    truncation leaves. `keep_noise`: store the tau rank, even where it is above the noise rank.
+    `by_default`: the caller gave no tau, so a file of another kind may use another default.
     """
 
     tau: float
@@ -28,7 +28,7 @@ class TauRequest:
     by_default: bool = False
 
     def settings(self) -> str:
-        """Canonical JSON by which the same request is recognised."""
+        """Canonical JSON of the request; equal requests have equal settings."""
         return event_json.dump(
             {"grid_noise": self.grid_noise, "keep_noise": self.keep_noise, "tau": self.tau}
         ).decode()
@@ -36,32 +36,38 @@ class TauRequest:
 
 @dataclass(frozen=True)
 class ErrorRequest:
-    """The least bytes at a relative Frobenius error of the whole delta of at most `max_error`."""
+    """A request for the fewest bytes with a relative Frobenius error of at most `max_error`.
+
+    The error is that of the whole delta, over all tensors.
+    """
 
     max_error: float
 
     def settings(self) -> str:
-        """Canonical JSON by which the same request is recognised."""
+        """Canonical JSON of the request; equal requests have equal settings."""
         return event_json.dump({"max_error": self.max_error}).decode()
 
 
 @dataclass(frozen=True)
 class BudgetRequest:
-    """The least error that a container of at most `budget` bytes can have."""
+    """A request for the least error in a container of at most `budget` bytes."""
 
     budget: int
 
     def settings(self) -> str:
-        """Canonical JSON by which the same request is recognised."""
+        """Canonical JSON of the request; equal requests have equal settings."""
         return event_json.dump({"budget": self.budget}).decode()
 
 
 @dataclass(frozen=True)
 class LosslessRequest:
-    """The least bytes of container and residual together: what the container alone gives follows."""
+    """A request for the fewest bytes of container and residual together.
+
+    The tau and the error of the container alone follow from that.
+    """
 
     def settings(self) -> str:
-        """Canonical JSON by which the same request is recognised."""
+        """Canonical JSON of the request; equal requests have equal settings."""
         return event_json.dump({"lossless": True}).decode()
 
 
@@ -77,9 +83,11 @@ def request_of(
     keep_noise: bool,
     lossless: bool = False,
 ) -> Request:
-    """The request that these arguments make; none of them is `DEFAULT_TAU`, or what `lossless` takes.
+    """Make a request from the arguments of a caller.
 
-    Raises `InvalidArgument` for values out of range, and for two wishes at once.
+    Without a tau, an error and a budget it is a `LosslessRequest` if `lossless` is set, otherwise a
+    request for `DEFAULT_TAU`. Raises `InvalidArgument` for values out of range, and for arguments
+    that exclude each other.
     """
     if sum(value is not None for value in (tau, max_error, budget)) > 1:
         raise InvalidArgument(
@@ -89,7 +97,7 @@ def request_of(
         if grid_noise is not None or keep_noise:
             raise InvalidArgument(
                 "grid_noise and keep_noise belong to tau",
-                "An error or a budget decides ranks and grid by itself: leave them out.",
+                "Leave them out: an error or a budget decides ranks and grid by itself.",
             )
         return (
             ErrorRequest(checked_error(max_error))
@@ -112,31 +120,34 @@ def request_of(
 
 
 def checked_tau(tau: float) -> float:
-    """Raises `InvalidArgument` for a tau outside (0, 1]."""
+    """Return tau as a float. Raises `InvalidArgument` if it is outside (0, 1]."""
     if not 0 < tau <= 1:
         raise InvalidArgument(f"tau {tau} is outside (0, 1]", f"{DEFAULT_TAU} is the default.")
     return float(tau)
 
 
 def checked_taus(taus: Iterable[float]) -> tuple[float, ...]:
-    """Each once, ascending. Raises `InvalidArgument` where none is given or one is outside (0, 1]."""
-    found = tuple(sorted({checked_tau(tau) for tau in taus}))
-    if not found:
+    """Return the different values, ascending.
+
+    Raises `InvalidArgument` if there are none or one is outside (0, 1].
+    """
+    checked = tuple(sorted({checked_tau(tau) for tau in taus}))
+    if not checked:
         raise InvalidArgument("no tau is given", f"Give some, such as {DEFAULT_TAU}.")
-    return found
+    return checked
 
 
 def checked_error(max_error: float) -> float:
-    """Raises `InvalidArgument` for a relative error outside (0, 1)."""
+    """Return the error as a float. Raises `InvalidArgument` if it is outside (0, 1)."""
     if not 0 < max_error < 1:
         raise InvalidArgument(
             f"the largest error {max_error} is outside (0, 1)",
-            "It is relative to the delta: 1 would be the base itself; 0.3 keeps most of a subject.",
+            "It is relative to the delta: 1 would be the base itself, 0.3 keeps most of a subject.",
         )
     return float(max_error)
 
 
 def _budget(budget: int) -> BudgetRequest:
     if budget < 1:
-        raise InvalidArgument(f"a budget of {budget} bytes holds nothing", "Give it more.")
+        raise InvalidArgument(f"a budget of {budget} bytes is too small", "Give at least 1 byte.")
     return BudgetRequest(budget)

@@ -1,7 +1,7 @@
-"""What a container's result lacks to be its source, into an object of its own.
+"""Building of a residual, which makes a version lossless, up to the object in the store.
 
-source and result -> differences -> residual; then it is read back and the source made of it once, in
-memory, before it becomes an object: what is in the store has been seen to work.
+source and result -> differences -> residual. Before the residual becomes an object, it is read back
+and the source made from it once in memory, so that everything in the store is known to work.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from .parts import component_table
 
 ELEMENTS_AT_ONCE = (
     1 << 25
-)  # of the tensors under way, so that memory does not grow with a checkpoint
+)  # of the tensors in work, so that memory does not grow with the checkpoint
 
 
 @dataclass(frozen=True)
 class Lossy:
-    """A version as its container alone has it: the object `sha256`, over `base`.
+    """The lossy part of a version: its open container, that object's SHA-256, and its base.
 
-    `is_for_lossless`: whether its ranks were chosen with the residual in view.
+    `is_for_lossless`: whether the ranks were chosen for the fewest bytes together with a residual.
     """
 
     container: Container
@@ -59,7 +59,7 @@ class Lossy:
 def store_residual(
     checkpoint: Checkpoint, lossy: Lossy, device: str, objects: ObjectStore, progress: Progress
 ) -> StoredObject:
-    """Encode what the result of `lossy` lacks to be `checkpoint`, which it was made from.
+    """Encode the difference between `checkpoint` and the result of `lossy`, which was made from it.
 
     Raises `BaseMismatch` for a damaged base, `ContainerError`, `CheckpointError`, `StorageError`.
     """
@@ -71,7 +71,7 @@ def _store(
     checkpoint: Checkpoint, lossy: Lossy, device: str, objects: ObjectStore, progress: Progress
 ) -> StoredObject:
     header = lossy.container.header
-    # A base that is damaged shows in the check, where every tensor of it is compared.
+    # The check at the end compares every tensor of the base, and finds a damaged one.
     result = Reconstruction(lossy.container, lossy.base.unproven(), header.encoding.tau)
     deltas = [t for t in header.tensors if isinstance(t, DeltaRecord)]
     on_top = None if lossy.is_for_lossless else device
@@ -86,9 +86,9 @@ def _store(
             threads() as pool,
             contextlib.closing(
                 in_order(pool, encode, deltas, lambda record: record.elements, ELEMENTS_AT_ONCE)
-            ) as made,
+            ) as encoded_tensors,
         ):
-            for record, encoded in zip(deltas, made, strict=True):
+            for record, encoded in zip(deltas, encoded_tensors, strict=True):
                 if encoded is not None:
                     writer.add(*encoded)
                 meter.advance(record.nbytes)
@@ -97,17 +97,17 @@ def _store(
             writer.write(lossy.sha256, results, object_writer)
             with Residual(object_writer.readable()) as residual:
                 lossless = Lossless(residual, lossy.sha256)
-                again = LosslessReconstruction(lossy.container, lossy.base, lossless)
-                _check(again, results, checkpoint, progress)
+                restored = LosslessReconstruction(lossy.container, lossy.base, lossless)
+                _check(restored, results, checkpoint, progress)
             return object_writer.commit()
 
 
 def _encoded(
     checkpoint: Checkpoint, result: Reconstruction, record: BasedRecord, on_top: str | None
 ) -> tuple[ResidualTensor, list[StoredFrame]] | None:
-    """One tensor's frames; None where the result is the source.
+    """The residual's frames of one tensor; None if the result equals the source.
 
-    `on_top`: the device for components that the container lacks; None where they are not tried.
+    `on_top`: the device for computing additional components; None to try none.
     """
     tensor = ResidualTensor(record.name, record.dtype, record.common_shape, rank=0)
     predicted = result.result_tensor(record.name)
@@ -115,13 +115,13 @@ def _encoded(
     try:
         frames: list[StoredFrame] = []
         prediction = Prediction(predicted, tensor, None)
-        own = None if on_top is None else _on_top(checkpoint, tensor, prediction, on_top)
-        if own is not None:
-            a, b, table = own.components.a, own.components.b, component_table(own)
+        low_rank = None if on_top is None else _on_top(checkpoint, tensor, prediction, on_top)
+        if low_rank is not None:
+            a, b, table = low_rank.components.a, low_rank.components.b, component_table(low_rank)
             tensor = replace(tensor, rank=table.rank)
             frames += component_frames(tensor, a, b, table)
-            prediction = Prediction(predicted, tensor, own.components)
-        is_lacking = own is not None
+            prediction = Prediction(predicted, tensor, low_rank.components)
+        is_lacking = low_rank is not None
         for number, source in enumerate(_runs(checkpoint, tensor)):
             bits = prediction.bits(number)
             is_lacking = is_lacking or not np.array_equal(source, bits)
@@ -135,7 +135,7 @@ def _encoded(
 def _on_top(
     checkpoint: Checkpoint, tensor: ResidualTensor, prediction: Prediction, device: str
 ) -> LowRank | None:
-    """Components that the container lacks, if they are worth their bytes."""
+    """Additional components for a better prediction, if they are worth their bytes."""
     data = checkpoint.read(tensor.name)[: tensor.elements * tensor.of.width]
     source = tensor_over(data, tensor.dtype, tensor.shape)
     result = tensor_over(whole(prediction, tensor).data, tensor.dtype, tensor.shape)
@@ -143,7 +143,7 @@ def _on_top(
 
 
 def _runs(checkpoint: Checkpoint, tensor: ResidualTensor) -> Iterator[Bits]:
-    """The bits of the part that has a counterpart in the base, run by run."""
+    """The bits of the source's rows that have a counterpart in the base, run by run."""
     data = checkpoint.read(tensor.name)[: tensor.elements * tensor.of.width]
     bits: Bits = np.frombuffer(data, tensor.of.unsigned)
     for first in range(0, len(bits), ELEMENTS):
@@ -151,7 +151,10 @@ def _runs(checkpoint: Checkpoint, tensor: ResidualTensor) -> Iterator[Bits]:
 
 
 def _results(checkpoint: Checkpoint, container: Container) -> tuple[Result, ...]:
-    """What the files of the source are; of one that comes back to the byte that is known."""
+    """The digests and sizes of the source's files.
+
+    They are known already if the source is one file that comes back to the byte.
+    """
     header = container.header
     files = source_files(header, container.source_headers())
     if header.tree is None and header.keeps_files:
@@ -160,7 +163,7 @@ def _results(checkpoint: Checkpoint, container: Container) -> tuple[Result, ...]
 
 
 def _expected(file: ResultFile, checkpoint: Checkpoint) -> Result:
-    """A file of the source, as its tensors tell."""
+    """The digest and size of a file of the source, computed from its tensors."""
     digest = hashlib.sha256(file.layout.prefix)
     for name in file.order:
         digest.update(checkpoint.read(name))
@@ -169,14 +172,14 @@ def _expected(file: ResultFile, checkpoint: Checkpoint) -> Result:
 
 
 def _check(
-    again: LosslessReconstruction,
+    restored: LosslessReconstruction,
     results: Sequence[Result],
     checkpoint: Checkpoint,
     progress: Progress,
 ) -> None:
-    found = [digest.sha256 for digest in again.digests(progress, "checking")]
-    if found != [result.sha256 for result in results]:
+    digests = [digest.sha256 for digest in restored.digests(progress, "checking")]
+    if digests != [result.sha256 for result in results]:
         raise CheckpointError(
-            f"{checkpoint.path} cannot be given back to the byte",
+            f"{checkpoint.path} cannot be restored to the byte",
             "Leave lossless out, and report this with the file.",
         )

@@ -1,4 +1,4 @@
-"""The files of a folder that is a source: what the container says of each, and holds of it."""
+"""The files of a source that is a folder: their entries in the header, and their stored bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def source_headers(checkpoint: Checkpoint) -> list[bytes]:
 
 
 def tree_of(checkpoint: Checkpoint, base: BaseWeights) -> tuple[TreeFile, ...] | None:
-    """The header's `tree`: what the base has too is not stored. None for a single file."""
+    """The header's `tree`; None for a single file. A file that the base has, too, is not stored."""
     if checkpoint.tree is None:
         return None
     files: list[TreeFile] = [TensorFile(f.path, f.prefix) for f in checkpoint.tree.tensors]
@@ -35,13 +35,13 @@ def tree_of(checkpoint: Checkpoint, base: BaseWeights) -> tuple[TreeFile, ...] |
 
 
 def add_source_headers(payload: PayloadWriter, headers: Sequence[bytes]) -> None:
-    """Headers into frames, each into its own."""
+    """Add safetensors headers to the payload, each in a frame of its own."""
     for number, header in enumerate(headers):
         payload.add("source_header", None, Run.alone(header), band=number)
 
 
 def add_files(payload: PayloadWriter, files: tuple[TreeFile, ...], tree: Tree) -> None:
-    """The bytes of the files that are stored into the frames. Raises `StorageError`."""
+    """Add the bytes of all stored files to the payload. Raises `StorageError`."""
     for number, file in stored_files(files):
         place = tree.places[file.path]
         with storage_errors(place), place.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""A fine-tune stored as was asked."""
+"""Storing of a fine-tune as a container, for each kind of request."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def store_fine_tune(
 def _store_by_tau(
     fine_tune: FineTune, request: TauRequest, device: str, objects: ObjectStore, progress: Progress
 ) -> StoredObject:
-    settings = EncodeRequest(request.tau, request.grid_noise, request.keep_noise, device)
+    encode_request = EncodeRequest(request.tau, request.grid_noise, request.keep_noise, device)
 
     def codec_of(_: TensorInfo) -> Codec:
-        return lambda base, source, size_of: encode(base, source, settings, size_of)
+        return lambda base, source, size_of: encode(base, source, encode_request, size_of)
 
-    def finish(made: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+    def finish(tensors: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
         encoding = Encoding(request.tau, request.grid_noise)
-        return encoding, {name: packed.record for name, packed in made.items()}
+        return encoding, {name: packed.record for name, packed in tensors.items()}
 
     with encoded(fine_tune, codec_of, finish, objects, progress) as draft:
         return store(draft, objects, progress)
@@ -66,9 +66,9 @@ def _store_for_lossless(
     def codec_of(_: TensorInfo) -> Codec:
         return lambda base, source, size_of: encode_for_lossless(base, source, device, size_of)
 
-    def finish(made: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
-        tau = stored_tau(made)
-        return Encoding(tau, 0.0), {n: with_tau_rank(packed, tau) for n, packed in made.items()}
+    def finish(tensors: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+        tau = stored_tau(tensors)
+        return Encoding(tau, 0.0), {n: with_tau_rank(packed, tau) for n, packed in tensors.items()}
 
     with encoded(fine_tune, codec_of, finish, objects, progress) as draft:
         return store(draft, objects, progress)

@@ -1,7 +1,7 @@
-"""A LoRA file as a version: the base with the LoRA merged into it at weight 1.
+"""Storing of a LoRA file as a container: the base with the LoRA merged into it at weight 1.
 
-layers of the file -> tensors of the base -> records and parts -> container. What the file does not
-touch is `same`; the result has the base's names, dtypes and shapes.
+layers of the file -> tensors of the base -> records and parts -> container. Tensors that the file
+does not change are `same`; the result has the base's names, dtypes and shapes.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def store_lora(
 ) -> StoredObject:
     """Encode the merged base into a new object.
 
-    Raises `BaseMismatch` for a LoRA of another family or a damaged base, `CheckpointError` for what
-    cannot be merged, unless it is to be skipped: then it is listed as left out of the source.
+    Raises `BaseMismatch` for a LoRA of another family and for a damaged base. Raises
+    `CheckpointError` for changes that cannot be merged; if the request skips these, they are listed
+    as left out of the source instead.
     """
     check_storable(checkpoint)
     with heavy_headers_named(base.checkpoint):
@@ -74,12 +75,12 @@ def _store(
     refused = (*adapter.refused, *merge.refused)
     if not request.skip_unsupported or not merge.changes:
         check_whole(checkpoint.path, refused, is_all=not merge.changes)
-    settings = EncodeRequest(request.tau, request.grid_noise, device=device)
+    encode_request = EncodeRequest(request.tau, request.grid_noise, device=device)
     order = canonical_layout(infos.values(), {}).order
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         payload = PayloadWriter(scratch)
-        records = _encode(checkpoint, merge, order, base, settings, payload, progress)
-        # Of a base that is a folder the result is one, too.
+        records = _encode(checkpoint, merge, order, base, encode_request, payload, progress)
+        # If the base is a folder, the result is one, too.
         headers = source_headers(base.checkpoint) if base.checkpoint.tree is not None else []
         add_source_headers(payload, headers)
         frames, payload_sha256 = payload.finish()
@@ -89,7 +90,7 @@ def _store(
             encoding=Encoding(request.tau, request.grid_noise),
             source=source,
             left_out=(
-                *(omission(LeftOut(one.tensor, one.reason)) for one in refused),
+                *(omission(LeftOut(layer.tensor, layer.reason)) for layer in refused),
                 *map(omission, checkpoint.left_out),
             ),
             tensors=tuple(records[name] for name in sorted(records, key=str.encode)),
@@ -110,24 +111,26 @@ def _encode(
     merge: Merge,
     order: tuple[str, ...],
     base: BaseWeights,
-    settings: EncodeRequest,
+    encode_request: EncodeRequest,
     payload: PayloadWriter,
     progress: Progress,
 ) -> Mapping[str, TensorRecord]:
-    """The record of every tensor of the base, in the order of its data; parts into `payload`."""
+    """Encode the changed tensors in the order of their data, and return the records of all tensors."""
     records: dict[str, TensorRecord] = {
         t.name: SameRecord(t.name, t.dtype, t.shape, (t,), View(), 0) for t in base.tensors.values()
     }
     numbers = {name: number for number, name in enumerate(sorted(records, key=str.encode))}
-    touched = [records[name] for name in order if name in merge.changes]
-    meter = Meter(progress, "encoding", sum(record.nbytes for record in touched))
+    changed = [records[name] for name in order if name in merge.changes]
+    meter = Meter(progress, "encoding", sum(record.nbytes for record in changed))
 
     def pack(record: TensorRecord) -> PackedTensor:
         name = record.name
-        return pack_merged(checkpoint, merge.changes[name], base.tensors[name], base, settings)
+        return pack_merged(
+            checkpoint, merge.changes[name], base.tensors[name], base, encode_request
+        )
 
-    with in_order(pack, touched, lambda record: record.elements) as made:
-        for packed in made:
+    with in_order(pack, changed, lambda record: record.elements) as results:
+        for packed in results:
             add_parts(payload, numbers[packed.record.name], packed)
             records[packed.record.name] = packed.record
             meter.advance(packed.record.nbytes)

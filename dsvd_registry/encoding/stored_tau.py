@@ -1,4 +1,4 @@
-"""The tau that a container serves whose ranks nobody chose by one."""
+"""The tau of a container whose ranks were not chosen by a tau."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..container.table import rank_at
 from .encode_tensor import PackedTensor
 
 
-def stored_tau(made: Mapping[str, PackedTensor]) -> float:
-    """The largest that every tensor stores; 1 if all is stored.
+def stored_tau(packed_tensors: Mapping[str, PackedTensor]) -> float:
+    """The largest tau that every tensor can serve; 1 if no tensor is low-rank.
 
-    Rounded down to four digits, so that no reader's sums fall short of it.
+    It is rounded down to four digits, so that no reader's sums fall short of it.
     """
     shares = [
         float(packed.singular_values.astype(np.float64).sum()) / packed.record.nuclear_norm
-        for packed in made.values()
+        for packed in packed_tensors.values()
         if isinstance(packed.record, LowRankRecord) and packed.singular_values is not None
     ]
     if not shares:
@@ -31,7 +31,7 @@ def stored_tau(made: Mapping[str, PackedTensor]) -> float:
 
 
 def with_tau_rank(packed: PackedTensor, tau: float) -> TensorRecord:
-    """The record of a tensor that is stored, with the rank that `tau` takes of it."""
+    """The record of a packed tensor, with the tau rank for `tau`."""
     record, values = packed.record, packed.singular_values
     if not isinstance(record, LowRankRecord) or values is None:
         return record

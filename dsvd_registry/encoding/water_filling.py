@@ -1,4 +1,4 @@
-"""A fine-tune at one water level for all its tensors: within an error, or within a size."""
+"""Storing of a fine-tune by water-filling: one water level for all tensors, by error or by size."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..container.writer import container_size
 from ..errors import InvalidArgument
 from ..progress import Meter, Progress
 from ..store import ObjectStore, StoredObject
-from .budget_search import Row, finest_that_fits
+from .budget_search import PlanSeries, finest_that_fits
 from .container_builder import Draft, data_order, encoded, store
 from .encode_tensor import Codec, PackedTensor, sides_of
 from .fine_tune import FineTune
 from .request import BudgetRequest, ErrorRequest
 from .stored_tau import stored_tau, with_tau_rank
 
-CAREFUL = 5e-4  # share of an error not aimed for: of a large checkpoint the model is right to less
-DIGEST_ROOM = 24  # bytes that a header may grow by when its result's digest is known
-HEADER_BYTES = 60  # of a record, compressed, expected at first
+CAREFUL = 5e-4  # share of the error left as a margin: for large checkpoints the model errs by less
+DIGEST_ROOM = 24  # bytes that a header may grow by once the digest of its result is known
+HEADER_BYTES = 60  # expected size of a record in the compressed header
 
 
 def store_by_error(
@@ -35,7 +35,7 @@ def store_by_error(
     objects: ObjectStore,
     progress: Progress,
 ) -> StoredObject:
-    """The least bytes that the error allows: the plan's level is lowered until it is met."""
+    """Store with the fewest bytes that the error allows, by lowering the level until it is met."""
     surveys = _surveyed(fine_tune, device, progress)
     care = CAREFUL
     aim = (1 - care) * request.max_error
@@ -48,10 +48,10 @@ def store_by_error(
             if error <= request.max_error:
                 return store(draft, objects, progress)
             outside = _outside(draft)
-        if outside & surveys.keys():  # what the plan reckoned with for them was for nothing
-            surveys = {name: found for name, found in surveys.items() if name not in outside}
+        if outside & surveys.keys():  # the plan expected deltas of tensors that cannot have any
+            surveys = {name: s for name, s in surveys.items() if name not in outside}
             continue
-        # Twice the step each time: where steps are coarse, many aims lead to one and the same error.
+        # The margin doubles each time: where steps are coarse, many aims lead to the same error.
         care = min(2 * care, 0.5)
         aim *= (1 - care) * request.max_error / error
 
@@ -63,29 +63,33 @@ def store_by_budget(
     objects: ObjectStore,
     progress: Progress,
 ) -> StoredObject:
-    """The least error that fits. Raises `InvalidArgument`, with the nearest size that would."""
+    """Store with the least error that fits into the budget.
+
+    Raises `InvalidArgument`, which names the smallest budget that fits.
+    """
     surveys = _surveyed(fine_tune, device, progress)
     while True:
         plan = Plan(list(surveys.values()))
         with _Drafts(fine_tune, plan, list(surveys), request, device, objects, progress) as drafts:
-            row = Row(plan.last, plan.bits, HEADER_BYTES * len(fine_tune.checkpoint.tensors))
+            overhead = HEADER_BYTES * len(fine_tune.checkpoint.tensors)
+            plans = PlanSeries(plan.last, plan.bits, overhead)
             try:
-                found = finest_that_fits(row, request.budget, drafts.measure)
+                finest = finest_that_fits(plans, request.budget, drafts.measure)
             except _OutsideGridError as outside:
-                # The plan reckoned with deltas of them, for nothing.
-                surveys = {n: one for n, one in surveys.items() if n not in outside.names}
+                # The plan expected deltas of tensors that cannot have any.
+                surveys = {name: s for name, s in surveys.items() if name not in outside.names}
                 continue
-            if found is not None and drafts.best is not None:
+            if finest is not None and drafts.best is not None:
                 return store(drafts.best, objects, progress)
             raise InvalidArgument(
                 f"{fine_tune.checkpoint.path} does not fit {request.budget} bytes against its base",
-                f"The nearest budget that it fits is {drafts.least}: "
-                "the least of each changed tensor.",
+                f"The smallest budget that fits is {drafts.least}, with the least of "
+                "each changed tensor.",
             )
 
 
 class _OutsideGridError(Exception):
-    """A plan was for deltas of tensors that the grid has no room for."""
+    """A plan expected deltas of tensors whose deltas are outside the range of the grid."""
 
     def __init__(self, names: set[str]) -> None:
         super().__init__(names)
@@ -93,7 +97,7 @@ class _OutsideGridError(Exception):
 
 
 class _Drafts:
-    """Containers made to places of a plan; `best` is the one of the least error that fits."""
+    """Containers made by the plans; `best` has the least error of those that fit."""
 
     def __init__(
         self,
@@ -107,7 +111,7 @@ class _Drafts:
     ) -> None:
         self._fine_tune, self._plan, self._names, self._request = fine_tune, plan, names, request
         self._device, self._objects, self._progress = device, objects, progress
-        self._held = contextlib.ExitStack()
+        self._kept = contextlib.ExitStack()  # keeps the payload of `best` open
         self.best: Draft | None = None
         self.least = 0  # the budget that the smallest would fit
 
@@ -115,14 +119,14 @@ class _Drafts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
+        self._kept.close()
 
     def measure(self, place: int) -> int:
-        """Bytes of the container. Raises `_OutsideGridError`."""
+        """Carry out plan number `place` and return its bytes. Raises `_OutsideGridError`."""
         targets = dict(zip(self._names, self._plan.targets(place), strict=True))
         levels = _Levels(targets, self._device, Fidelity(0.0, budget=self._request.budget))
-        with contextlib.ExitStack() as held:
-            draft = held.enter_context(
+        with contextlib.ExitStack() as opened:
+            draft = opened.enter_context(
                 encoded(
                     self._fine_tune, levels.codec_of, levels.finish, self._objects, self._progress
                 )
@@ -134,8 +138,8 @@ class _Drafts:
             self.least = min(self.least or least, least)
             is_better = self.best is None or levels.error(draft) < levels.error(self.best)
             if size <= self._request.budget and is_better:
-                self._held.close()
-                self._held, self.best = held.pop_all(), draft
+                self._kept.close()
+                self._kept, self.best = opened.pop_all(), draft
         return size
 
 
@@ -153,34 +157,34 @@ def _with_budget(header: Header, budget: int) -> Header:
 
 
 def _outside(draft: Draft) -> set[str]:
-    """The tensors whose deltas the grid has no room for: stored as they are, at every level."""
+    """The tensors that are raw at every level, because their deltas are outside the grid's range."""
     records = draft.header.tensors
     return {r.name for r in records if isinstance(r, RawRecord) and r.reason == "range"}
 
 
 def _surveyed(fine_tune: FineTune, device: str, progress: Progress) -> dict[str, Survey]:
-    """By name, of each tensor that a delta is taken of."""
+    """The surveys by name of all tensors of which a delta is taken."""
     checkpoint = fine_tune.checkpoint
 
-    def look(info: TensorInfo) -> tuple[TensorInfo, Survey | None]:
+    def surveyed(info: TensorInfo) -> tuple[TensorInfo, Survey | None]:
         sides = sides_of(fine_tune, info)
-        found = survey(sides.base, sides.source, device) if sides is not None else None
+        result = survey(sides.base, sides.source, device) if sides is not None else None
         checkpoint.release(info.name)
-        return info, found
+        return info, result
 
     surveys = {}
     meter = Meter(progress, "surveying", sum(t.nbytes for t in checkpoint.tensors.values()))
     infos = (checkpoint.tensors[name] for name in data_order(checkpoint))
-    with in_order(look, infos, lambda info: info.elements) as looked_at:
-        for info, found in looked_at:
-            if found is not None:
-                surveys[info.name] = found
+    with in_order(surveyed, infos, lambda info: info.elements) as results:
+        for info, result in results:
+            if result is not None:
+                surveys[info.name] = result
             meter.advance(info.nbytes)
     return surveys
 
 
 class _Levels:
-    """What each tensor is encoded to, and what the header says of them all."""
+    """The targets of all tensors, and the header's fields that follow from the results."""
 
     def __init__(self, targets: dict[str, Target], device: str, fidelity: Fidelity) -> None:
         self._targets, self._device, self._fidelity = targets, device, fidelity
@@ -190,11 +194,11 @@ class _Levels:
         return lambda base, source, size_of: encode_at(base, source, target, self._device, size_of)
 
     def finish(
-        self, made: Mapping[str, PackedTensor]
+        self, tensors: Mapping[str, PackedTensor]
     ) -> tuple[Encoding, Mapping[str, TensorRecord]]:
-        """The largest tau that every tensor stores, and with it the records."""
-        tau = stored_tau(made)
-        records = {name: with_tau_rank(packed, tau) for name, packed in made.items()}
+        """The header's encoding, with the largest tau that every tensor can serve, and all records."""
+        tau = stored_tau(tensors)
+        records = {name: with_tau_rank(packed, tau) for name, packed in tensors.items()}
         error = total_error(records.values())
         return Encoding(tau, 0.0, replace(self._fidelity, error=error)), records
 

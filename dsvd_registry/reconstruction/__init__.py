@@ -1,1 +1,1 @@
-"""From a container and its base to the full checkpoint, the same bytes on every machine."""
+"""Exact reconstruction of checkpoints from containers, residuals and their bases."""

@@ -1,4 +1,4 @@
-"""The base's part of a tensor: the bytes of one or more base tensors, through the record's view."""
+"""The counterpart of a tensor: the bytes of one or more base tensors, seen through a view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base_weights import BaseReader
 
 @dataclass(frozen=True)
 class _Piece:
-    """`size` bytes, the first of which is number `start` of what `copy` copies."""
+    """`size` bytes of a base tensor, from offset `start` on; `copy` copies from that tensor."""
 
     copy: Copier
     start: int
@@ -24,23 +24,23 @@ class _Piece:
 
 
 class ViewedBase:
-    """Tensors of a base as one array, its bytes in C order, copied a run at a time.
+    """Tensors of a base, seen through a view as one array, whose C-order bytes are copied in runs.
 
-    Making it may raise `BaseMismatch`. Several threads may copy at once.
+    The constructor may raise `BaseMismatch`. Several threads may copy at once.
     """
 
     def __init__(self, tensors: Sequence[BaseTensor], view: View, base: BaseReader) -> None:
         self._tensors, self._base = tensors, base
-        one = tensors[0]
-        size = one.nbytes
+        first = tensors[0]
+        size = first.nbytes
         match view.kind:
             case "transpose":
-                width = tensor_bytes(one.dtype, (1,))
-                transposed = _transposed(base.read(one), one.shape, width)
+                width = tensor_bytes(first.dtype, (1,))
+                transposed = _transposed(base.read(first), first.shape, width)
                 self._pieces = [_Piece(transposed, 0, size)]
             case "slice":
-                row = size // one.shape[0]
-                piece = _Piece(base.copier(one), view.first * row, view.rows * row)
+                row = size // first.shape[0]
+                piece = _Piece(base.copier(first), view.first * row, view.rows * row)
                 self._pieces = [piece]
             case "reshape" | "concatenate":
                 self._pieces = [_Piece(base.copier(tensor), 0, tensor.nbytes) for tensor in tensors]
@@ -48,7 +48,7 @@ class ViewedBase:
                 assert_never(view.kind)
 
     def copy(self, first: int, memory: Memory) -> None:
-        """Fill `memory` with the bytes from number `first` on."""
+        """Fill `memory` with the bytes from offset `first` on."""
         for piece in self._pieces:
             size = min(len(memory), max(0, piece.size - first))
             if size:
@@ -56,16 +56,16 @@ class ViewedBase:
             memory, first = memory[size:], max(0, first - piece.size)
 
     def release(self) -> None:
-        """Let the system have the memory of the base tensors back; what is copied is copied."""
+        """Return the memory of the base tensors to the system; copies stay valid."""
         for tensor in self._tensors:
             self._base.release(tensor)
 
 
 def _transposed(data: memoryview, shape: tuple[int, ...], width: int) -> Copier:
-    """Copies the bytes of a transposed matrix whose elements have `width` bytes."""
+    """A function that copies bytes of a transposed matrix with elements of `width` bytes."""
 
     def copy(first: int, memory: Memory) -> None:
-        # Only called where there are bytes, so that no dimension is 0.
+        # Called only if there are bytes, so no dimension is 0.
         matrix = np.frombuffer(data, f"u{width}").reshape(shape).T
         row = matrix.shape[1] * width
         begin, end = first // row, -(-(first + len(memory)) // row)

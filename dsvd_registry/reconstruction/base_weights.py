@@ -1,4 +1,4 @@
-"""The base's tensors by content: its manifest, and reading them with every byte checked."""
+"""A base's manifest, and reading of its tensors with every byte checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..store import event_json
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a base is: the fingerprint of each of its tensors."""
+    """The manifest of a base: the fingerprints of all its tensors."""
 
     tensors: tuple[Fingerprint, ...]
 
@@ -45,7 +45,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
-        """Raises `RegistryError` for anything but a manifest."""
+        """Parse a manifest; `where` names it in messages. Raises `RegistryError` for anything else."""
         value = event_json.parse(data, where)
         try:
             manifest = cls(tuple(map(_fingerprint, _field(value, {"tensors"}, list))))
@@ -60,54 +60,55 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def _fingerprint(entry: Any) -> Fingerprint:
-    """A tensor of a manifest. Raises `CheckpointError` for every rule that it breaks."""
+    """Parse one entry of a manifest. Raises `CheckpointError` if it breaks a rule."""
     names = {"name", "dtype", "shape", "sha256"}
     shape = _field(entry, names, list, "shape")
     name, dtype, digest = (_field(entry, names, str, key) for key in ("name", "dtype", "sha256"))
     check_name(name)
-    found = Fingerprint(name, dtype, check_shape(name, tuple(shape)), digest)
-    tensor_bytes(found.dtype, found.shape)
+    fingerprint = Fingerprint(name, dtype, check_shape(name, tuple(shape)), digest)
+    tensor_bytes(fingerprint.dtype, fingerprint.shape)
     if not _DIGEST.fullmatch(digest):
         raise CheckpointError(f"tensor {shown(name)} has no SHA-256")
-    return found
+    return fingerprint
 
 
 def _field(value: Any, names: set[str], kind: type, name: str = "tensors") -> Any:
     """The field `name` of an object that has exactly the fields `names`."""
     if not isinstance(value, dict) or value.keys() != names:
-        raise CheckpointError(f"it is not an object of {', '.join(sorted(names))} alone")
+        raise CheckpointError(f"its fields are not exactly {', '.join(sorted(names))}")
     if type(value[name]) is not kind:
-        raise CheckpointError(f"its field {name!r} is of another type")
+        raise CheckpointError(f"its field {name!r} has the wrong type")
     return value[name]
 
 
 class BaseReader(Protocol):
-    """A base that a result is made over."""
+    """The access to a base that a reconstruction needs."""
 
     def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
-        """Raises `BaseMismatch` unless the base's manifest has every tensor of `wanted`.
+        """Check that the base's manifest has every tensor of `wanted`. Raises `BaseMismatch`.
 
-        `digest` is that of the base that the container was made against, for the message.
+        `digest`: the weights digest of the base that the container was made against, for the
+        message.
         """
 
     def read(self, tensor: BaseTensor) -> memoryview:
-        """The bytes of a tensor, as many as it has. Raises `BaseMismatch` if it lacks them."""
+        """All bytes of a tensor. Raises `BaseMismatch` if the base lacks them."""
 
     def copier(self, tensor: BaseTensor) -> Copier:
-        """What copies them a part at a time. Raises as `read`."""
+        """A function that copies parts of a tensor's bytes. Raises as `read`."""
 
     def release(self, tensor: BaseTensor) -> None:
-        """Let the system have the memory of a tensor back."""
+        """Return the memory of a tensor to the system."""
 
     def kept_file(self, sha256: str) -> Path | None:
-        """Where a file lies that is not of tensors; None if the base has none of that SHA-256."""
+        """The path of a file without tensors; None if the base has no file with that SHA-256."""
 
 
 class BaseWeights(Closing):
-    """An open base. Every tensor is compared with the SHA-256 that is asked for, whenever it is read.
+    """An open base. The SHA-256 of a tensor is checked whenever it is read.
 
-    A base suits a container if it holds the tensors that the container names, by content: other
-    tensors of it, and its name, do not matter.
+    A base suits a container if it has all tensors that the container names, by content. Its other
+    tensors and its name do not matter.
     """
 
     def __init__(self, checkpoint: Checkpoint, manifest: Manifest, name: str) -> None:
@@ -121,7 +122,7 @@ class BaseWeights(Closing):
             {
                 file.sha256: tree.places[file.path]
                 for file in tree.kept
-                if not file.path.endswith(TENSORS)  # of those a container takes tensors alone
+                if not file.path.endswith(TENSORS)  # a container uses only the tensors of these
             }
             if tree is not None
             else {}
@@ -131,14 +132,16 @@ class BaseWeights(Closing):
         self.checkpoint.close()
 
     def unproven(self) -> UnprovenBase:
-        """The same base, of which nothing is compared as it is read."""
+        """The same base, read without checking digests."""
         return UnprovenBase(self)
 
     def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
         for tensor in wanted:
             name = self._by_content.get((tensor.sha256, tensor.dtype))
             if name is not None and math.prod(tensor.shape) != math.prod(self.tensors[name].shape):
-                raise ContainerError(f"base tensor {tensor.name!r} is not of the shape it is given")
+                raise ContainerError(
+                    f"base tensor {tensor.name!r} does not have the recorded shape"
+                )
             if (tensor.sha256, tensor.dtype) not in self._by_content:
                 raise BaseMismatch(
                     f"the base {self.name!r} ({self.digest}) is not the one needed ({digest}): "
@@ -147,20 +150,20 @@ class BaseWeights(Closing):
                 )
 
     def check(self, tensors: Iterable[BaseTensor]) -> None:
-        """Read each of them. Raises `BaseMismatch` for the first that is damaged."""
+        """Read and check each tensor. Raises `BaseMismatch` for the first that is damaged."""
         for tensor in tensors:
             self.read(tensor)
             self.release(tensor)
 
     def read(self, tensor: BaseTensor) -> memoryview:
-        """The bytes of a tensor. Raises `BaseMismatch` if they are not the ones that are named."""
+        """The bytes of a tensor. Raises `BaseMismatch` if their SHA-256 is not that of `tensor`."""
         data = self.read_unproven(tensor)
-        # Each time anew: the file may have been changed since, and by somebody who can forge XXH3.
-        found = "nothing" if data is None else sha256(data)
-        if data is None or found != tensor.sha256:
+        # Hashed at every read: the file may have changed, and by somebody who can forge an XXH3.
+        digest = "nothing" if data is None else sha256(data)
+        if data is None or digest != tensor.sha256:
             raise BaseMismatch(
                 f"the base {self.name!r} ({self.digest}) is damaged: tensor {tensor.name!r} of "
-                f"{self.checkpoint.path} has the SHA-256 {found}, where {tensor.sha256} is needed",
+                f"{self.checkpoint.path} has the SHA-256 {digest}, where {tensor.sha256} is needed",
                 "Restore that file, or add the base again with `dsvd base add`.",
             )
         return data
@@ -170,19 +173,19 @@ class BaseWeights(Closing):
         return self.checkpoint.copier(self._by_content[tensor.sha256, tensor.dtype])
 
     def read_unproven(self, tensor: BaseTensor) -> memoryview | None:
-        """The bytes that stand in the tensor's place now, as many as they are; None for no tensor."""
+        """The current bytes of the tensor of that name, unchecked; None if there is no such tensor."""
         name = self._name_found(tensor)
         return None if name is None else self.checkpoint.read(name)
 
     def copier_unproven(self, tensor: BaseTensor) -> Copier | None:
-        """What copies those bytes; None if they are not as many as the tensor's."""
+        """A function that copies the current bytes; None if their number is not that of the tensor."""
         name = self._name_found(tensor)
         if name is None or self.checkpoint.tensors[name].nbytes != _size(tensor):
             return None
         return self.checkpoint.copier(name)
 
     def _name_found(self, tensor: BaseTensor) -> str | None:
-        """What a tensor is called in this base, if its file still has one of that name."""
+        """The name of a tensor in this base; None if its file has no tensor of that name any more."""
         name = self._by_content.get((tensor.sha256, tensor.dtype))
         return name if name in self.checkpoint.tensors else None
 
@@ -194,10 +197,11 @@ class BaseWeights(Closing):
 
 
 class UnprovenBase:
-    """A base whose tensors are taken as they are found, which saves hashing them.
+    """A base whose tensors are read without checking, which saves hashing them.
 
-    Only for who compares the SHA-256 of all that is made of them, which proves them too, and asks
-    `BaseWeights.check` what is damaged where it is another (see proving.py).
+    Use it only where the SHA-256 of everything made from the tensors is compared, which proves them
+    as well. If that digest is wrong, `BaseWeights.check` finds the damaged tensor (see
+    recorded_digest.py).
     """
 
     def __init__(self, weights: BaseWeights) -> None:
@@ -209,7 +213,7 @@ class UnprovenBase:
     def read(self, tensor: BaseTensor) -> memoryview:
         data = self._weights.read_unproven(tensor)
         if data is None or len(data) != _size(tensor):
-            return self._weights.read(tensor)  # which says what is wrong
+            return self._weights.read(tensor)  # raises the error that says what is wrong
         return data
 
     def copier(self, tensor: BaseTensor) -> Copier:

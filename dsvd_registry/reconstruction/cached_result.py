@@ -1,4 +1,4 @@
-"""A result written into a cache, checked before it has a name there."""
+"""Writing of a result into a cache, where it gets its name only after it was checked."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ def write_cached(
     size: int,
     progress: Progress,
 ) -> None:
-    """Write the result at `tau` (None: as it is on record), of `size` bytes, to `path`, read-only.
+    """Write the result at `tau`, of `size` bytes, to `path` as a read-only file.
 
-    It takes the place of what is there.
-
-    What a quicker process has put there is the same, and whoever has that open keeps it.
-    Raises as `write_result` in materializing.py; then `path` is as it was.
+    `tau`: None for the recorded result. An existing file is replaced: another process may have
+    written the same result in the meantime, and readers keep the file that they opened. Raises as
+    `write_result`; `path` then stays as it was.
     """
     with new_file(path.parent, size) as file:
         if tau is None:

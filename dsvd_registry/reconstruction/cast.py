@@ -1,4 +1,4 @@
-"""A result with its floating-point tensors in another dtype (spec, section "Casts")."""
+"""Casts of a result's floating-point tensors to another dtype (spec, section "Casts")."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DTYPES: dict[FloatDtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
 
 class Uncast(Files, Protocol):
-    """A result, each tensor of which can be had by itself."""
+    """A result in its own dtypes, with access to single tensors."""
 
     @property
     def infos(self) -> Mapping[str, TensorInfo]: ...
@@ -35,15 +35,15 @@ class Uncast(Files, Protocol):
 
 
 class UncastTensor(RunsOfTensor, Protocol):
-    """A tensor made in runs, all of what is stored of which can be had at once."""
+    """A tensor that is computed in runs, with its stored bytes in one piece."""
 
     def stored(self) -> bytes: ...
 
 
 class CastResult:
-    """`result` cast to `dtype`: F32, F16 and BF16 tensors; others as they are.
+    """A result whose F32, F16 and BF16 tensors are cast to `dtype`; other tensors stay as they are.
 
-    Raises `InvalidArgument`, as it is made, for a number that `dtype` has no room for and for a NaN.
+    `chunks` raises `InvalidArgument` for a NaN, and for a number beyond the range of `dtype`.
     """
 
     def __init__(self, result: Uncast, dtype: FloatDtype) -> None:
@@ -54,7 +54,7 @@ class CastResult:
         )
 
     def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
-        """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
+        """The bytes of one of `files`, in order, under the rules of `Reconstruction.chunks`."""
         return file_bytes(file.layout, lambda name: self._tensor(file.prefix + name), place)
 
     def _layout(self, file: ResultFile, metadata: Mapping[str, str]) -> SafetensorsLayout:
@@ -69,11 +69,13 @@ class CastResult:
         tensor, info = self._result.result_tensor(name), self._infos[name]
         if info.dtype not in DELTA_DTYPES:
             return tensor
-        return _CastTensor(tensor, info, self._dtype)  # also of that dtype: it may hold a NaN
+        return _CastTensor(
+            tensor, info, self._dtype
+        )  # even for its own dtype: it may contain a NaN
 
 
 class _CastTensor:
-    """A tensor of the result, each run of which is cast as soon as it is made."""
+    """A tensor of the result whose runs are cast as they are computed."""
 
     def __init__(self, tensor: UncastTensor, info: TensorInfo, dtype: str) -> None:
         self._tensor, self._name = tensor, info.name
@@ -84,7 +86,7 @@ class _CastTensor:
         self._tensor.prepare()
 
     def runs(self) -> Iterator[Run]:
-        """Those of the tensor; stored bytes as one run, as they may be cut inside of an element."""
+        """The tensor's runs, with all stored bytes in one: their runs may end inside an element."""
         stored = 0
         for run in self._tensor.runs():
             if run.is_stored:
@@ -96,24 +98,24 @@ class _CastTensor:
 
     def fill(self, run: Run, memory: Memory) -> None:
         if run.is_stored:
-            held = np.frombuffer(bytearray(self._tensor.stored()), np.uint8)
+            uncast = np.frombuffer(bytearray(self._tensor.stored()), np.uint8)
         else:
             before, after = self._widths
             size = run.nbytes // after * before
-            held = scratch.memory("not cast", size)
-            self._tensor.fill(replace(run, nbytes=size), held)
-        values = Weights.over(held, (-1,), self._before)
+            uncast = scratch.memory("not cast", size)
+            self._tensor.fill(replace(run, nbytes=size), uncast)
+        values = Weights.over(uncast, (-1,), self._before)
         result = Weights.over(memory, (-1,), self._after)
         cast(values, result)
         if values.has_nan():
             raise InvalidArgument(
-                f"tensor {self._name!r} holds a NaN, whose bits no cast defines",
+                f"tensor {self._name!r} holds a NaN, for which no cast is defined",
                 "Leave --dtype out.",
             )
         if not result.is_finite() and values.is_finite():
             raise InvalidArgument(
                 f"tensor {self._name!r} has numbers beyond the range of {self._after}",
-                "Take bf16 or fp32, or leave --dtype out.",
+                "Use --dtype bf16 or fp32, or leave --dtype out.",
             )
 
     def release(self) -> None:

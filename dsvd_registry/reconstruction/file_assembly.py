@@ -1,4 +1,4 @@
-"""A file's bytes from its tensors: made in runs by several threads, handed on in order."""
+"""Assembly of a file's bytes from its tensors: computed in runs by several threads, kept in order."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..fs import Bytes
 from ..threads import in_order, threads
 from .result_layout import Place
 
-BYTES_AT_ONCE = 48 << 20  # of runs under way, so that memory does not grow with a checkpoint
-LEAST_BYTES = 4 << 20  # of memory for a run, however small it is
-MOST_BYTES = 16 << 20  # of memory that is kept for later runs
+BYTES_AT_ONCE = 48 << 20  # of runs in work, so that memory does not grow with the checkpoint
+LEAST_BYTES = 4 << 20  # of a buffer, however small its run is
+MOST_BYTES = 16 << 20  # of a buffer that is kept for later runs
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a tensor's bytes: `nbytes` of them, as rows first..end-1.
+    """A run of a tensor: rows first..end-1, of `nbytes` bytes.
 
-    `is_stored`: it is stored as it is, and is run number `first` of those.
+    `is_stored`: the run's bytes are stored unchanged; `first` is then its number among such runs.
     """
 
     first: int
@@ -38,63 +38,65 @@ class Run:
 
 
 class RunsOfTensor(Protocol):
-    """A tensor whose bytes are made in runs."""
+    """A tensor whose bytes are computed in runs."""
 
     def prepare(self) -> None:
-        """What is done once, before any run is made."""
+        """Prepare the tensor, once before its first run is filled."""
 
     def runs(self) -> Iterator[Run]:
-        """All of them, in order; known before it is prepared."""
+        """All runs, in order; they are known before the tensor is prepared."""
 
     def fill(self, run: Run, memory: Memory) -> None:
-        """Write a run's bytes over `memory`, in any thread."""
+        """Write a run's bytes to `memory`; any thread may call this."""
 
     def release(self) -> None:
-        """No run is needed any more."""
+        """Free resources; no run is filled after this."""
 
 
 def file_bytes(
     layout: SafetensorsLayout, tensor: Callable[[str], RunsOfTensor], place: Place
 ) -> Generator[Bytes, None, None]:
-    """A file of `layout`, from first byte to last; `tensor` gives the tensor of a name in its order.
+    """Yield the bytes of a file of `layout`, in order; `tensor(name)` gives its tensors.
 
-    Close it if you stop early. A chunk is in memory that a later one takes: it can be read until the
-    next is asked for. `place` has had it before, perhaps in another thread.
+    A chunk is valid until the next one is requested, because its memory is reused. `place` receives
+    each chunk first, with its position, perhaps in another thread. Close the generator if you stop
+    early.
 
-    Raises `ResultMismatch` before it makes a tensor of another size than the header says.
+    Raises `ResultMismatch` before a tensor is computed whose size is not that in the file's header.
     """
     place(0, memoryview(layout.prefix))
     yield layout.prefix
-    with assembled(_as_planned(layout, tensor), len(layout.prefix), place) as made:
-        yield from made
+    with assembled(_as_planned(layout, tensor), len(layout.prefix), place) as runs:
+        yield from runs
 
 
 def _as_planned(
     layout: SafetensorsLayout, tensor: Callable[[str], RunsOfTensor]
 ) -> Iterator[RunsOfTensor]:
     for name, size in zip(layout.order, layout.sizes, strict=True):
-        made = tensor(name)
-        own = sum(run.nbytes for run in made.runs())
-        if own != size:
+        planned = tensor(name)
+        nbytes = sum(run.nbytes for run in planned.runs())
+        if nbytes != size:
             raise ResultMismatch(
-                f"the tensor {name!r} comes out with {own} bytes, where the header of its file says "
+                f"the tensor {name!r} comes out with {nbytes} bytes, where the header of its file says "
                 f"{size}"
             )
-        yield made
+        yield planned
 
 
 def nowhere(_position: int, _data: memoryview) -> None:
-    """Bytes that are only looked at."""
+    """Ignore the bytes, for callers that only read the chunks."""
 
 
 @contextlib.contextmanager
 def assembled(
     tensors: Iterable[RunsOfTensor], first: int, place: Place
 ) -> Iterator[Iterator[memoryview]]:
-    """The bytes of all tensors in order, a run at a time; `place` has had them before, from `first` on.
+    """The bytes of all tensors in order, a run at a time.
 
-    A view's memory is taken for a later run: it can be read until the next one is asked for. On
-    leaving no work is under way any more, however it ends.
+    A run is valid until the next one is requested, because its memory is reused. `place` receives
+    each run first, with its position; the first run is at position `first`. On leaving, also by an
+    exception, no work goes on.
     """
     with (
         one_blas_thread,
@@ -138,10 +140,10 @@ def _assembled(
 def _jobs(
     pool: ThreadPoolExecutor, tensors: Iterable[RunsOfTensor], position: int
 ) -> Iterator[_Job]:
-    """Every run of every tensor, the first of which goes to `position`.
+    """A job for every run of every tensor; the first run goes to `position`.
 
-    A tensor begins to be prepared one tensor ahead, so that no thread waits for long; as the pool
-    begins work in order, none waits for work that is not begun.
+    Preparation starts one tensor ahead, so that no thread waits for long. The pool starts work in
+    order, so no job waits for a preparation that has not started.
     """
     ahead: deque[tuple[RunsOfTensor, Future[None]]] = deque()
     for tensor in tensors:
@@ -155,8 +157,8 @@ def _jobs(
 def _jobs_of(
     tensor: RunsOfTensor, prepared: Future[None], position: int
 ) -> Generator[_Job, None, int]:
-    """Gives the position behind the last one."""
-    runs = deque(tensor.runs()) or deque([Run(0, 0, 0)])  # or nobody sees that it failed
+    """Yield the jobs of one tensor, and return the position after its last run."""
+    runs = deque(tensor.runs()) or deque([Run(0, 0, 0)])  # or its failure would go unseen
     while runs:
         run = runs.popleft()
         yield _Job(tensor, prepared, run, position, not runs)
@@ -169,7 +171,7 @@ def _room(job: _Job) -> int:
 
 
 def _memory(buffers: list[Memory], nbytes: int) -> Memory:
-    """At least `nbytes`, of which the pages have been used before, if there is any such memory."""
+    """At least `nbytes` of memory; a used buffer if possible, whose pages need no faults."""
     with contextlib.suppress(IndexError):
         memory = buffers.pop()
         if len(memory) >= nbytes:

@@ -1,4 +1,4 @@
-"""The files of a folder that hold no tensors: from the container, or from the base."""
+"""The files of a folder without tensors, read from the container or from the base."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ CHUNK = 1 << 20
 
 
 def kept_files(container: Container) -> tuple[KeptFile, ...]:
-    """Those of the container's tree, by path; none of a single file."""
+    """The files without tensors in the container's tree; none for a single file."""
     return tuple(file for file in container.header.tree or () if isinstance(file, KeptFile))
 
 
 def kept_chunks(file: KeptFile, container: Container, base: BaseReader) -> Iterator[Bytes]:
-    """The bytes of a file, a run at a time.
+    """Yield the bytes of a file in chunks, and check their SHA-256 at the end.
 
-    Raises `ContainerError`, or `BaseMismatch` for one that the base should have, and has not: at
-    the end, where the SHA-256 of all that was given is another one.
+    If it is wrong, raises `BaseMismatch` for a file of the base, `ContainerError` for a stored one.
     """
     digest, size = hashlib.sha256(), 0
     for chunk in _of_base(file, base) if file.of_base else _stored(file, container):
@@ -40,23 +39,23 @@ def kept_chunks(file: KeptFile, container: Container, base: BaseReader) -> Itera
             f"the base's file {file.path} was changed: its SHA-256 is not {file.sha256}",
             "Restore that file, or add the base again with `dsvd base add`.",
         )
-    raise ContainerError(f"{container.path}: file {file.path!r} is not the one that is recorded")
+    raise ContainerError(f"{container.path}: file {file.path!r} is not the recorded one")
 
 
 def check_base_has(container: Container, base: BaseReader) -> None:
-    """Raises `BaseMismatch` for the first file that is wanted of the base, and that it has not."""
+    """Check that the base has all files that the container needs. Raises `BaseMismatch`."""
     for file in kept_files(container):
         if file.of_base and base.kept_file(file.sha256) is None:
             raise BaseMismatch(
-                f"the base has no file of the SHA-256 {file.sha256}, wanted as {file.path}",
+                f"the base has no file with the SHA-256 {file.sha256}, which {file.path} needs",
                 "Add the base again, as the folder that it was: `dsvd base add NAME FOLDER`.",
             )
 
 
 def file_chunks(file: ListedFile, place: Path) -> Iterator[Bytes]:
-    """The bytes of a file on disk, a run at a time.
+    """Yield the bytes of a file on disk in chunks, and check their SHA-256 at the end.
 
-    Raises `StorageError`, and `BaseMismatch` at the end if they are not those that are listed.
+    Raises `StorageError`, and `BaseMismatch` if the SHA-256 is not the listed one.
     """
     digest = hashlib.sha256()
     for chunk in _read(place):

@@ -1,4 +1,4 @@
-"""A version's weights as torch's tensors: a mapping, each made when it is looked up."""
+"""A version's weights as a mapping of torch tensors, each made when it is looked up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .reconstruction import Reconstruction
 
 
 def torch_tensor(reconstruction: Reconstruction, name: str) -> torch.Tensor:
-    """A tensor of a result in memory of its own.
+    """Make a tensor of a result in memory of its own.
 
     Raises `KeyError` for an unknown name, `ContainerError` for a dtype that torch lacks.
     """
@@ -26,10 +26,10 @@ def torch_tensor(reconstruction: Reconstruction, name: str) -> torch.Tensor:
 
 
 class LazyTensors(Closing, Mapping[str, torch.Tensor]):
-    """Name -> tensor, in the order of names. Tensors are not kept: each look-up makes one anew.
+    """A mapping from names to tensors, in the order of names. Each look-up makes the tensor again.
 
-    A look-up raises `KeyError` for an unknown name, `ContainerError` or `BaseMismatch` for damage,
-    or what `telling` makes of it.
+    A look-up raises `KeyError` for an unknown name, and `ContainerError` or `BaseMismatch` for
+    damage. `telling` is a context manager around each look-up, which may translate these errors.
     """
 
     def __init__(
@@ -51,5 +51,5 @@ class LazyTensors(Closing, Mapping[str, torch.Tensor]):
         return len(self._reconstruction.names)
 
     def close(self) -> None:
-        """Close what it reads; no tensor can be looked up afterwards."""
+        """Close all files; no tensor can be looked up afterwards."""
         self._opened.close()

@@ -1,4 +1,4 @@
-"""The source again, to the bit: the result of a container, and what its residual adds."""
+"""Lossless reconstruction: the source to the bit, from a container, its base and its residual."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from .result_layout import source_files
 
 @dataclass(frozen=True)
 class Lossless:
-    """What makes a version lossless: an open residual, and the digest of its container's file."""
+    """An open residual, and the SHA-256 of the container that it must belong to."""
 
     residual: Residual
     container: str
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """The digests on record of the source's files."""
+        """The recorded digests and sizes of the source's files."""
         return self.residual.header.results
 
 
 class LosslessReconstruction(Reconstruction):
-    """The source of `container` over `base`.
+    """The source of `container`, restored over `base` with a residual.
 
-    A file of safetensors is the source's to the byte; of other sources every tensor is. Raises
-    `ContainerError` for a residual of another container, and as `Reconstruction`.
+    Safetensors files are restored to the byte; of other sources, every tensor is restored to the
+    bit. Raises as `Reconstruction`, and `ContainerError` for a residual of another container.
     """
 
     def __init__(self, container: Container, base: BaseReader, lossless: Lossless) -> None:
@@ -59,11 +59,11 @@ class LosslessReconstruction(Reconstruction):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What another form of the source says of where it came from."""
+        """The metadata on its origin for another form of the source."""
         return {"dsvd.base": self.header.base_digest, "dsvd.source": self.header.source.sha256}
 
     def result_tensor(self, name: str) -> ResultTensor:
-        """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
+        """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
         lacking = self._lacking.get(name)
         if lacking is None:
             return super().result_tensor(name)
@@ -72,7 +72,7 @@ class LosslessReconstruction(Reconstruction):
 
 
 class LosslessTensor(ResultTensor):
-    """One tensor of the source, made a run of its residual at a time."""
+    """One tensor of the source, computed in the runs of its residual."""
 
     _prediction: Prediction
 

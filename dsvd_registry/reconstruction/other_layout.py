@@ -1,4 +1,4 @@
-"""A result in another layout: the same numbers under other names, cut or joined where that differs."""
+"""Conversion of a result to another layout: tensors are renamed, split or joined."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from .version_shapes import adjusted_configurations, result_shape
 
 
 class RelaidResult:
-    """The result of `reconstruction` as `target` has it.
+    """The result of `reconstruction` in the layout of `target`.
 
-    `left_out`: its tensors that `target` has no place for; `configurations`: those of the folder that
-    say what is the result's own, by path. Raises `InvalidArgument` where `target` wants weights that it
-    has not, or not in that shape, `BaseMismatch` for another family.
+    `left_out`: the tensors that `target` has no place for. `configurations`: the folder's adjusted
+    configurations, by path. Raises `InvalidArgument` if `target` needs weights that the result
+    lacks or has in another shape, `BaseMismatch` for another family.
     """
 
     def __init__(self, reconstruction: Reconstruction, target: Target) -> None:
         self._reconstruction = reconstruction
-        there = reconstruction.infos
-        names = map_names(there, dict(target.tensors()))
-        counterparts = [one.counterpart for one in names.unmatched]
-        found = {one.tensor: one for one in (*names.correspondences, *filter(None, counterparts))}
-        shapes = dict(_shapes(there, found, target))
+        available = reconstruction.infos
+        names = map_names(available, dict(target.tensors()))
+        other_shapes = filter(None, (unmatched.counterpart for unmatched in names.unmatched))
+        matches = {match.tensor: match for match in (*names.correspondences, *other_shapes)}
+        shapes = dict(_shapes(available, matches, target))
         self.configurations = adjusted_configurations(target, shapes) if target.is_folder else {}
-        self._sources = {name: found[name] for name in shapes}
-        used = {name for one in self._sources.values() for name in one.base}
-        self.left_out = tuple(name for name in there if name not in used)
+        self._sources = {name: matches[name] for name in shapes}
+        used = {name for source in self._sources.values() for name in source.base}
+        self.left_out = tuple(name for name in available if name not in used)
         self._infos = {
-            name: TensorInfo(name, there[one.base[0]].dtype, shapes[name])
-            for name, one in self._sources.items()
+            name: TensorInfo(name, available[source.base[0]].dtype, shapes[name])
+            for name, source in self._sources.items()
         }
         self.metadata = {"dsvd.layout": target.layout, **reconstruction.metadata}
         self.files = tuple(self._files(target, {"format": "pt", **self.metadata}))
@@ -57,11 +57,11 @@ class RelaidResult:
         return self._infos
 
     def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
-        """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
+        """The bytes of one of `files`, in order, under the rules of `Reconstruction.chunks`."""
         return file_bytes(file.layout, lambda name: self.result_tensor(file.prefix + name), place)
 
     def result_tensor(self, name: str) -> ResultTensor | _ViewedTensor:
-        """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
+        """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
         source = self._sources[name]
         if source.view.kind == "reshape":
             return self._reconstruction.result_tensor(source.base[0])
@@ -78,7 +78,7 @@ class RelaidResult:
             yield ResultFile(file.path, file.prefix, canonical_layout(infos, metadata))
 
     def _check_whole(self, file: TargetFile) -> None:
-        """A sub-model is there with all its weights, or not at all; counters and such may lack."""
+        """Check that a sub-model has all its weights; tensors that are not weights may be missing."""
         for name, info in file.tensors.items():
             if file.prefix + name not in self._sources and info.dtype in DELTA_DTYPES:
                 raise InvalidArgument(
@@ -88,23 +88,23 @@ class RelaidResult:
 
 
 def _shapes(
-    there: Mapping[str, TensorInfo], found: Mapping[str, Correspondence], target: Target
+    available: Mapping[str, TensorInfo], matches: Mapping[str, Correspondence], target: Target
 ) -> Iterator[tuple[str, Shape]]:
     """The shape of each tensor of the result, in the order of `target`."""
     for file in target.files:
         for own, info in file.tensors.items():
             name = file.prefix + own
-            if name not in found:
+            if name not in matches:
                 continue
-            one = found[name]
-            viewed = one.view.shape([there[base].shape for base in one.base])
-            # Counters and such of another shape do without, as `_check_whole` has it.
+            match = matches[name]
+            viewed = match.view.shape([available[base].shape for base in match.base])
+            # Tensors of a folder that are not weights are left out if their shape differs.
             if is_alike(viewed, info.shape) or not target.is_folder or info.dtype in DELTA_DTYPES:
                 yield name, result_shape(info, own, viewed, is_folder=target.is_folder)
 
 
 class _ViewedTensor:
-    """A tensor that is made of others, which are made whole first."""
+    """A tensor that is made from other tensors, which are computed completely first."""
 
     def __init__(
         self, reconstruction: Reconstruction, source: Correspondence, info: TensorInfo
@@ -117,8 +117,8 @@ class _ViewedTensor:
         records = {record.name: record for record in self._reconstruction.records}
         parts = [records[name] for name in self._source.base]
         tensors = [BaseTensor(part.name, part.dtype, part.shape, "") for part in parts]
-        made = _MadeTensors(self._reconstruction)
-        self._copy = ViewedBase(tensors, self._source.view, made).copy
+        computed = _ComputedTensors(self._reconstruction)
+        self._copy = ViewedBase(tensors, self._source.view, computed).copy
 
     def runs(self) -> Iterator[Run]:
         width = self._info.nbytes // max(1, self._info.elements)
@@ -130,21 +130,21 @@ class _ViewedTensor:
         self._copy(run.first * (run.nbytes // (run.end - run.first)), memory)
 
     def stored(self) -> bytes:
-        """All bytes of it that are stored as they are: none."""
+        """The bytes that are stored unchanged: none."""
         return b""
 
     def release(self) -> None:
         self._copy = None
 
 
-class _MadeTensors:
-    """Tensors of a result where those of a base are wanted."""
+class _ComputedTensors:
+    """A result's tensors, with the interface of a base."""
 
     def __init__(self, reconstruction: Reconstruction) -> None:
         self._reconstruction = reconstruction
 
     def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
-        """They are the result's own."""
+        """Accept any tensors: they are the result's own."""
 
     def read(self, tensor: BaseTensor) -> memoryview:
         return self._reconstruction.tensor_bytes(tensor.name)
@@ -158,7 +158,7 @@ class _MadeTensors:
         return copy
 
     def release(self, tensor: BaseTensor) -> None:
-        """They go with who holds them."""
+        """Do nothing: memory is freed with the last reference."""
 
     def kept_file(self, sha256: str) -> None:
-        """There are none."""
+        """None: a result's tensors come without other files."""

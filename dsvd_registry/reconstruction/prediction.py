@@ -1,6 +1,6 @@
-"""What a residual is taken against: the result of the container, with the residual's own components.
+"""Prediction of a source: the container's result, improved by the residual's own components.
 
-A run of elements is predicted at a time; threads share a tensor.
+Elements are predicted a run at a time; several threads may work on one tensor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from .reconstruction import ResultTensor, columns_of
 
 
 class Prediction:
-    """The prediction of `tensor` from `result`, its lossy result, which is prepared."""
+    """The prediction of a tensor from its lossy `result`, which must be prepared.
+
+    `own`: the residual's components of the tensor, if it has any.
+    """
 
     def __init__(
         self, result: ResultTensor, tensor: ResidualTensor, own: Components | None
@@ -34,9 +37,9 @@ class Prediction:
         self._row = tensor.matrix_shape[1] if by_rows else 1
 
     def bits(self, number: int) -> Bits:
-        """The bits of run `number`, flat. They are gone when the thread asks for the next.
+        """The bits of run `number`, flat; the thread's next call overwrites them.
 
-        Raises `ContainerError` where the rule of reconstruction forbids them, `BaseMismatch`.
+        Raises `ContainerError` if the result would not be finite, and `BaseMismatch`.
         """
         tensor, width = self._tensor, self._tensor.of.width
         begin, count = number * ELEMENTS, tensor.run_elements(number)
@@ -58,7 +61,7 @@ class Prediction:
 
 
 def whole(prediction: Prediction, tensor: ResidualTensor) -> Memory:
-    """The bytes of all of a prediction, in memory of their own."""
+    """All bytes of a prediction, in memory of their own."""
     memory = np.empty(tensor.elements, tensor.of.unsigned)
     for number in range(tensor.runs):
         bits = prediction.bits(number)

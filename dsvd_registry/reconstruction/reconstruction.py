@@ -1,7 +1,8 @@
-"""A container and its base back into tensors, and tensors into the bytes of the result.
+"""Reconstruction of a container's result from the container and its base.
 
-The exact rule: spec/dsvd-container-v1.md, section "Reconstruction". The unit of work is a run of
-rows: it stays in the cache, threads share a tensor, and memory does not grow with it.
+The exact rule is in spec/dsvd-container-v1.md, section "Reconstruction". The unit of work is a run
+of rows, so that it stays in the cache, several threads can work on one tensor, and memory does not
+grow with the tensor.
 """
 
 from __future__ import annotations
@@ -45,17 +46,17 @@ from .result_layout import Place, ResultFile, checked_files, own_metadata
 
 @dataclass(frozen=True)
 class ResultDigest:
-    """SHA-256 and size in bytes of a result file."""
+    """The SHA-256 and the size in bytes of a result file."""
 
     sha256: str
     size: int
 
 
 class Reconstruction:
-    """The result of `container` over `base` at `tau` (at most the stored one).
+    """The result of `container` over `base` at `tau`, which is at most the stored tau.
 
-    Raises `TauNotServed` for a tau that the container does not store, `BaseMismatch` for a base
-    that lacks a tensor that is needed.
+    Raises `TauNotServed` for a tau that the container does not serve, `BaseMismatch` for a base
+    that lacks a needed tensor.
     """
 
     def __init__(self, container: Container, base: BaseReader, tau: float) -> None:
@@ -74,7 +75,7 @@ class Reconstruction:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the result's tensors, sorted."""
+        """The names of the result's tensors, sorted."""
         return tuple(self._index)
 
     @property
@@ -89,7 +90,7 @@ class Reconstruction:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What a file of the result says of where it came from."""
+        """The metadata on its origin that every result file contains."""
         return own_metadata(self.header, self.tau)
 
     @property
@@ -98,21 +99,21 @@ class Reconstruction:
         return self._container.header.tensors
 
     def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
-        """One of `files` from first byte to last; close it if you stop early.
+        """Yield the bytes of one of `files`, in order. Close the generator if you stop early.
 
-        A chunk is in memory that a later one takes: it can be read until the next is asked for.
-        `place` has had it before, with its position in the file, perhaps in another thread.
+        A chunk is valid until the next one is requested, because its memory is reused. `place`
+        receives each chunk first, with its position in the file, perhaps in another thread.
         """
         return file_bytes(file.layout, lambda name: self.result_tensor(file.prefix + name), place)
 
     def kept_chunks(self, file: KeptFile) -> Iterator[Bytes]:
-        """One of `kept_files`, from first byte to last. Raises `ContainerError`, `BaseMismatch`."""
+        """Yield the bytes of one of `kept_files`, in order. Raises `ContainerError`, `BaseMismatch`."""
         return kept_chunks(file, self._container, self._base)
 
     def digests(
         self, progress: Progress = silent, stage: str = "checking"
     ) -> tuple[ResultDigest, ...]:
-        """Digests of `files`, made without writing them; `kept_files` are read, and so checked."""
+        """Compute the digests of `files` without writing them; `kept_files` are checked, too."""
         for kept in self.kept_files:
             for _ in self.kept_chunks(kept):
                 pass
@@ -132,9 +133,10 @@ class Reconstruction:
         return self.tensor_memory(name).data
 
     def beside_base(self, name: str) -> Iterator[tuple[Weights, Weights]]:
-        """The viewed base and the common rows of a tensor, both flat, a run at a time.
+        """Yield the counterpart and the common rows of a tensor, both flat, a run at a time.
 
-        Of a tensor of F32, F16 or BF16 with a base. Each pair is gone when the next is asked for.
+        The tensor has a counterpart in the base and is F32, F16 or BF16. Each pair is valid until
+        the next one is requested.
         """
         record = self._container.header.tensors[self._index[name]]
         assert isinstance(record, BasedRecord)
@@ -154,13 +156,13 @@ class Reconstruction:
                 yield base, Weights.over(after, (-1,), record.dtype)
 
     def viewed_base(self, record: BasedRecord) -> Memory:
-        """The bytes of the base's part of a tensor."""
+        """The bytes of a tensor's counterpart in the base."""
         memory = np.empty(tensor_bytes(record.base[0].dtype, record.common_shape), np.uint8)
         ViewedBase(record.base, record.view, self._base).copy(0, memory)
         return memory
 
     def tensor_memory(self, name: str) -> Memory:
-        """The same in memory of its own."""
+        """A tensor's little-endian C-order bytes as an array, in memory of its own."""
         record = self._container.header.tensors[self._index[name]]
         memory = np.empty(record.nbytes, np.uint8)
         first = 0
@@ -180,12 +182,12 @@ class Reconstruction:
             tensor.release()
 
     def result_tensor(self, name: str) -> ResultTensor:
-        """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
+        """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
         return ResultTensor(self._container, self._base, self._index[name], self.tau)
 
 
 class ResultTensor:
-    """One tensor of the result, made a run at a time: once it is prepared, in any thread."""
+    """One tensor of the result, computed a run at a time; after `prepare`, in any thread."""
 
     viewed: ViewedBase
     _delta: DeltaProduct | Elements | None = None
@@ -195,7 +197,7 @@ class ResultTensor:
         self.record = container.header.tensors[index]
 
     def prepare(self) -> None:
-        """Find the base's part, and decode the delta."""
+        """Find the counterpart in the base, and decode the delta."""
         record = self.record
         if isinstance(record, BasedRecord):
             self.viewed = ViewedBase(record.base, record.view, self._base)
@@ -203,7 +205,7 @@ class ResultTensor:
         self._delta = DeltaProduct(delta) if isinstance(delta, Components) else delta
 
     def runs(self) -> Iterator[Run]:
-        """All of it, in order: the common rows, then what is stored as bytes."""
+        """All runs, in order: the common rows, then the stored bytes."""
         record = self.record
         if isinstance(record, BasedRecord):
             columns, width = columns_of(record), _width(record.dtype)
@@ -214,7 +216,7 @@ class ResultTensor:
             yield Run(number, number + 1, size, is_stored=True)
 
     def fill(self, run: Run, memory: Memory) -> None:
-        """Write the run's bytes over `memory`. Raises `ContainerError` where the rule forbids them."""
+        """Write a run's bytes to `memory`. Raises `ContainerError` for a result that is not finite."""
         record = self.record
         if run.is_stored:
             memory[:] = np.frombuffer(self._container.raw_run(self._index, run.first), np.uint8)
@@ -226,11 +228,11 @@ class ResultTensor:
             self._compute(record, run, memory)
 
     def stored(self) -> bytes:
-        """All bytes of it that are stored as they are."""
+        """The tensor's bytes that are stored unchanged."""
         return self._container.raw(self._index)
 
     def release(self) -> None:
-        """Let the system have the base's memory back."""
+        """Return the memory of the base tensors to the system."""
         if isinstance(self.record, BasedRecord):
             self.viewed.release()
 
@@ -261,7 +263,7 @@ class ResultTensor:
 
 
 def columns_of(record: TensorRecord) -> int:
-    """Elements in what counts as a row of the common rows where they are cut into runs."""
+    """The number of elements in the smallest unit that runs consist of: a row, or one element."""
     match record:
         case LowRankRecord():
             return record.matrix_shape[1]
@@ -272,7 +274,7 @@ def columns_of(record: TensorRecord) -> int:
 
 
 def _width(dtype: str) -> int:
-    """Bytes of an element; of one that is smaller than a byte, the byte that it is in."""
+    """The bytes of an element, at least 1."""
     return max(1, BITS[dtype] // 8)
 
 

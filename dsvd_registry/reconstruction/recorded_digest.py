@@ -1,7 +1,7 @@
-"""The recorded digest of a result proves the base's tensors, too: one hash instead of two.
+"""Reconstruction that is proved by the recorded digest of its result: one hash instead of two.
 
-SHA-256 of everything that is made says whether container, residual and base were whole. Only where
-it is another are the base's tensors hashed as well, to tell which of them is damaged.
+The SHA-256 of the result proves container, residual and base together. Only if it is wrong are the
+base's tensors hashed as well, to find the damaged one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from .reconstruction import Reconstruction, ResultDigest
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is made, and the digests on record of its files: `check` before anything is kept."""
+    """A reconstruction and the recorded digests of its files.
+
+    Call `check` before the files are kept.
+    """
 
     made: Reconstruction
     results: tuple[Result, ...]
 
-    def check(self, found: Sequence[ResultDigest]) -> None:
-        """Raises `ResultMismatch` unless `found` are the digests on record."""
-        for own, expected in zip(found, self.results, strict=True):
-            if (own.sha256, own.size) != (expected.sha256, expected.size):
+    def check(self, digests: Sequence[ResultDigest]) -> None:
+        """Compare digests with the recorded ones. Raises `ResultMismatch`."""
+        for actual, expected in zip(digests, self.results, strict=True):
+            if (actual.sha256, actual.size) != (expected.sha256, expected.size):
                 raise ResultMismatch(
-                    f"the result {expected.path} has the SHA-256 {own.sha256}, where "
+                    f"the result {expected.path} has the SHA-256 {actual.sha256}, where "
                     f"{expected.sha256} is recorded"
                 )
 
@@ -39,11 +42,10 @@ class Recorded:
 def proven_by_digest(
     container: Container, base: BaseWeights, lossless: Lossless | None = None
 ) -> Iterator[Recorded]:
-    """A result at the stored tau, or the source, over a base of which nothing is compared as it is
-    read.
+    """The result at the stored tau, or the source if `lossless` is given, over an unchecked base.
 
-    Where its digest, or making it, fails, and the base is damaged, raises `BaseMismatch` naming the
-    tensor instead.
+    If the block fails with `ContainerError` or `ResultMismatch` and the base is damaged, raises
+    `BaseMismatch` instead, naming the damaged tensor.
     """
     header = container.header
     try:

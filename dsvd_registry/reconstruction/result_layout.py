@@ -1,4 +1,4 @@
-"""Everything of the result files but their data (spec, "Result files" and "Feature: tree")."""
+"""Headers and layouts of the result files (spec, "Result files" and "Feature: tree")."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..errors import CheckpointError, ContainerError
 from ..fs import Bytes
 
 Place = Callable[[int, memoryview], None]
-"""What takes bytes to a position in a file, in any thread and any order."""
+"""Receives bytes and their position in a file, in any thread and any order."""
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A file of the result that holds tensors: those whose names begin with `prefix`, or some of them.
+    """A file of the result with tensors, whose names in the whole checkpoint begin with `prefix`.
 
-    `layout`: its bytes but for the data; the names in it are without the prefix.
+    `layout`: the file's header and the order of its data; the names in it lack the prefix.
     """
 
     path: str
@@ -39,17 +39,17 @@ class ResultFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """The size of the file in bytes."""
         return self.layout.size
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The names of its tensors' records, as their data lies in it."""
+        """The names of its tensors' records, in the order of the data."""
         return tuple(self.prefix + name for name in self.layout.order)
 
 
 class Files(Protocol):
-    """Files that are made from first byte to last."""
+    """Files whose bytes are computed in order."""
 
     @property
     def files(self) -> tuple[ResultFile, ...]: ...
@@ -58,10 +58,10 @@ class Files(Protocol):
 
 
 def checked_files(container: Container, tau: float) -> tuple[ResultFile, ...]:
-    """The files of the result at `tau`, one or those of a folder.
+    """The files of the result at `tau`: one, or those of a folder.
 
-    Raises `ContainerError` where the source's headers are not of the container's tensors, or a
-    file at the stored tau has another size than is recorded.
+    Raises `ContainerError` if the source's headers do not describe the container's tensors, or if a
+    file at the stored tau does not have the recorded size.
     """
     header, source_headers = container.header, container.source_headers()
     try:
@@ -79,9 +79,9 @@ def checked_files(container: Container, tau: float) -> tuple[ResultFile, ...]:
 def result_files(
     header: Header, source_headers: Sequence[bytes], tau: float
 ) -> tuple[ResultFile, ...]:
-    """What `checked_files` gives, whatever stands in `header.results`."""
+    """The files of the result at `tau`, without a check against `header.results`."""
     _check_loose(header, source_headers)
-    # Once for all files: it takes the digest of the whole header.
+    # Computed once for all files, because it hashes the whole header.
     metadata = functools.cache(lambda: own_metadata(header, tau))
     if header.tree is not None:
         return _files_of_tree(header, source_headers, metadata)
@@ -89,25 +89,25 @@ def result_files(
         layout = canonical_layout(header.tensors, {"format": "pt", **metadata()})
         return (ResultFile(RESULT_PATH, "", layout),)
     (source_header,) = source_headers
-    taken = _taken(source_header, "", {tensor.name: tensor for tensor in header.tensors})
-    if len(taken) != len(header.tensors):
-        raise ContainerError(_STRANGE)
-    return (ResultFile(RESULT_PATH, "", _layout(source_header, taken, metadata)),)
+    records = _records_of(source_header, "", {tensor.name: tensor for tensor in header.tensors})
+    if len(records) != len(header.tensors):
+        raise ContainerError(_OTHER_TENSORS)
+    return (ResultFile(RESULT_PATH, "", _layout(source_header, records, metadata)),)
 
 
 def _check_loose(header: Header, source_headers: Sequence[bytes]) -> None:
     try:
-        found = any(map(is_loose, source_headers))
+        loose = any(map(is_loose, source_headers))
     except CheckpointError as error:
         raise ContainerError(f"the source's header is not a safetensors header: {error}") from error
-    if found != header.loose_header:
-        raise ContainerError("whether a source's header is loose is not as `requires` says")
+    if loose != header.loose_header:
+        raise ContainerError("the source's headers do not agree with `loose_header` in `requires`")
 
 
 def source_files(header: Header, source_headers: Sequence[bytes]) -> tuple[ResultFile, ...]:
-    """The files of the source, whose tensors are all as they were.
+    """The files of the source, with all tensors unchanged.
 
-    A source of another format than safetensors gets the canonical file of its tensors.
+    If the source is not in safetensors format, they are the canonical file of its tensors.
     """
     if header.tree is None and not source_headers:
         metadata = {"format": "pt", "dsvd.source": header.source.sha256}
@@ -118,7 +118,7 @@ def source_files(header: Header, source_headers: Sequence[bytes]) -> tuple[Resul
 
 
 def own_metadata(header: Header, tau: float) -> dict[str, str]:
-    """What a result file says of where it came from."""
+    """The metadata on its origin that every result file contains."""
     return {
         "dsvd.base": header.base_digest,
         "dsvd.container": content_digest(header),
@@ -128,7 +128,7 @@ def own_metadata(header: Header, tau: float) -> dict[str, str]:
 
 _Metadata = Callable[[], dict[str, str]]
 
-_STRANGE = "the source's header is not of the container's tensors"
+_OTHER_TENSORS = "the source's header does not describe the container's tensors"
 
 
 def _files_of_tree(
@@ -138,35 +138,37 @@ def _files_of_tree(
     files = []
     own = [file for file in header.tree or () if isinstance(file, TensorFile)]
     for file, source_header in zip(own, source_headers, strict=True):
-        taken = _taken(source_header, file.prefix, left)
-        for tensor in taken:
+        records = _records_of(source_header, file.prefix, left)
+        for tensor in records:
             del left[tensor.name]
-        layout = _layout(source_header, taken, metadata)
+        layout = _layout(source_header, records, metadata)
         files.append(ResultFile(file.path, file.prefix, layout))
     if left:
         raise ContainerError(f"tensor {next(iter(left))!r} is in no file of the tree")
     return tuple(files)
 
 
-def _taken(source_header: bytes, prefix: str, there: dict[str, TensorRecord]) -> list[TensorRecord]:
-    """The records of a source header's tensors. Raises `ContainerError` if it has others."""
+def _records_of(
+    source_header: bytes, prefix: str, by_name: dict[str, TensorRecord]
+) -> list[TensorRecord]:
+    """The records of a source header's tensors. Raises `ContainerError` if one has no record."""
     try:
         _, entries = parse_header(source_header)
     except CheckpointError as error:
         raise ContainerError(f"the source's header is not a safetensors header: {error}") from error
-    taken = []
+    records = []
     for name, entry in entries.items():
-        record = there.get(prefix + name)
+        record = by_name.get(prefix + name)
         if record is None or (record.dtype, record.shape) != (entry.info.dtype, entry.info.shape):
-            raise ContainerError(_STRANGE)
-        taken.append(record)
-    return taken
+            raise ContainerError(_OTHER_TENSORS)
+        records.append(record)
+    return records
 
 
 def _layout(
-    source_header: bytes, taken: Sequence[TensorRecord], metadata: _Metadata
+    source_header: bytes, records: Sequence[TensorRecord], metadata: _Metadata
 ) -> SafetensorsLayout:
-    """A file whose tensors are all as they were is the source's again, to the byte."""
-    if not any(isinstance(tensor, DeltaRecord) for tensor in taken):
+    """The layout of a result file: that of the source's file if none of its tensors has a delta."""
+    if not any(isinstance(tensor, DeltaRecord) for tensor in records):
         return kept_layout(source_header)
     return derived_layout(source_header, metadata())

@@ -1,4 +1,4 @@
-"""What a result is to be written as, where that is not how it was added: files, names, shapes."""
+"""Targets for a result in another layout: the files, names and shapes to write."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ LayoutName = Literal["diffusers", "single-file"]
 
 @dataclass(frozen=True)
 class TargetFile:
-    """A safetensors file to be written: its tensors by the names in it, which have `prefix` before them
-    in the whole checkpoint."""
+    """A safetensors file to write, with its tensors by name.
+
+    In the whole checkpoint, the names have `prefix` before them.
+    """
 
     path: str
     prefix: str
@@ -27,7 +29,11 @@ class TargetFile:
 
 @dataclass(frozen=True)
 class Target:
-    """Files to be written, one or those of a folder. `places`: where the folder's other files lie."""
+    """The files to write: one, or those of a folder.
+
+    `others`: the folder's files without tensors. `places`: the paths on disk of these, by their
+    paths in the folder; None for a single file.
+    """
 
     layout: LayoutName
     files: tuple[TargetFile, ...]
@@ -36,18 +42,18 @@ class Target:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder, or a single file."""
+        """Whether the target is a folder, not a single file."""
         return self.places is not None
 
     def tensors(self) -> Iterator[tuple[str, TensorInfo]]:
-        """Every tensor, under its name in the whole checkpoint."""
+        """Every tensor, with its name in the whole checkpoint."""
         for file in self.files:
             for name, info in file.tensors.items():
                 yield file.prefix + name, info
 
 
 def folder_like(pattern: Checkpoint) -> Target:
-    """The folder that `pattern`, which is one, is: its files, names and shapes."""
+    """A folder with the files, names and shapes of `pattern`, which is a folder."""
     tree = pattern.tree
     assert tree is not None
     files = []
@@ -64,7 +70,7 @@ def file_like(pattern: Mapping[str, TensorInfo]) -> Target:
 
 
 def original_file(tensors: Mapping[str, TensorInfo]) -> Target:
-    """The file in the original layout that the tensors of a folder make.
+    """The single file in the original layout for the tensors of a folder.
 
     Raises `InvalidArgument` for a family that has none.
     """

@@ -1,9 +1,9 @@
-"""Tensors that have one shape in the layout that is asked for and another in the version.
+"""Shapes of tensors that differ between a version and the target layout.
 
-A single file has no configuration: its tensors have the version's shapes. A folder's configurations
-say what its shapes are, so that the version's can stand there only where one number of a
-configuration tells a loader so, which is the size of a text encoder's vocabulary. Anything else is
-another model, and refused.
+A single file has no configuration, so its tensors can have the version's shapes. The shapes of a
+folder follow from its configurations. One difference is allowed there: the size of a text encoder's
+vocabulary, for which a number in the configuration is adjusted. Any other difference means another
+model, and is refused.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _EMBEDDINGS = (
     "shared.weight",
     "encoder.embed_tokens.weight",
 )
-"""The tensors, by their names in a text encoder's own file, that have a row for each token."""
+"""The tensors with a row for each token, by their names in a text encoder's own file."""
 _HINT = "Name a folder that fits the version with --like, or leave --layout out."
 
 
 @dataclass(frozen=True)
 class Adjusted:
-    """A number of a configuration that was written as the version has it.
+    """A number in a configuration that was adjusted to the version.
 
-    `before`: what the layout's folder has; None where it does not say.
+    `before`: the number in the folder of the layout; None if the configuration does not have it.
     """
 
     path: str
@@ -47,18 +47,17 @@ class Adjusted:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A configuration with a number of its own, and its bytes."""
+    """The bytes of an adjusted configuration, and the adjustment."""
 
     adjusted: Adjusted
     data: bytes
 
 
 def result_shape(info: TensorInfo, own: str, viewed: Shape, *, is_folder: bool) -> Shape:
-    """The shape in the result of a tensor that is `info` in a layout, and `viewed` in the version.
+    """The shape in the result of a tensor that is `info` in the layout.
 
-    `own`: its name in its file.
-
-    Raises `InvalidArgument` for another shape that no loader of the layout would take.
+    `viewed`: its shape in the version. `own`: its name in its file. Raises `InvalidArgument` for a
+    shape that no loader of the layout would accept.
     """
     if is_alike(viewed, info.shape):
         return info.shape
@@ -75,10 +74,11 @@ def result_shape(info: TensorInfo, own: str, viewed: Shape, *, is_folder: bool) 
 def adjusted_configurations(
     target: Target, shapes: Mapping[str, Shape]
 ) -> dict[str, Configuration]:
-    """The configurations of a folder that change with the `shapes` of its tensors, by their paths.
+    """The configurations of a folder that must be adjusted to the `shapes` of its tensors, by path.
 
-    `shapes`: by a tensor's name in the whole checkpoint. Raises `InvalidArgument` where a configuration
-    cannot tell a loader of them, `BaseMismatch` where it was changed meanwhile, `StorageError`.
+    `shapes`: by the tensors' names in the whole checkpoint. Raises `InvalidArgument` if a
+    configuration cannot express them, `BaseMismatch` if its file has changed on disk, and
+    `StorageError`.
     """
     rows: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for file in target.files:
@@ -86,18 +86,18 @@ def adjusted_configurations(
             if name in _EMBEDDINGS and file.prefix + name in shapes:
                 path = str(PurePosixPath(file.path).with_name(CONFIGURATION))
                 rows[path].add((info.shape[0], shapes[file.prefix + name][0]))
-    found = {}
+    configurations = {}
     for path, changes in rows.items():
         if any(before != after for before, after in changes):
-            found[path] = _adjusted(path, _read(path, target), changes)
-    return found
+            configurations[path] = _adjusted(path, _read(path, target), changes)
+    return configurations
 
 
 def _read(path: str, target: Target) -> bytes:
-    """A configuration; nothing where it is not there, or larger than any."""
+    """The bytes of a configuration; empty if it is missing, or too large to be one."""
     places = target.places or {}
-    found = [file for file in target.others if file.path == path and file.size <= MAX_WEIGHT]
-    return b"".join(chunk for file in found for chunk in file_chunks(file, places[path]))
+    files = [file for file in target.others if file.path == path and file.size <= MAX_WEIGHT]
+    return b"".join(chunk for file in files for chunk in file_chunks(file, places[path]))
 
 
 def _adjusted(path: str, data: bytes, changes: Collection[tuple[int, int]]) -> Configuration:
@@ -106,13 +106,13 @@ def _adjusted(path: str, data: bytes, changes: Collection[tuple[int, int]]) -> C
         document = json.loads(data) if weight(data) <= MAX_WEIGHT else None
     except (ValueError, RecursionError):
         document = None
-    said = document.get(VOCABULARY_SIZE) if isinstance(document, dict) else None
-    if len(changes) > 1 or not isinstance(document, dict) or said not in (None, before):
+    configured = document.get(VOCABULARY_SIZE) if isinstance(document, dict) else None
+    if len(changes) > 1 or not isinstance(document, dict) or configured not in (None, before):
         raise InvalidArgument(
             f"the version's vocabulary has {after} rows, where the layout's has {before}, and {path} "
-            "cannot tell a loader so",
+            "cannot be adjusted to that",
             _HINT,
         )
     document[VOCABULARY_SIZE] = after
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    return Configuration(Adjusted(path, VOCABULARY_SIZE, said, after), text.encode())
+    return Configuration(Adjusted(path, VOCABULARY_SIZE, configured, after), text.encode())

@@ -1,4 +1,4 @@
-"""A version as a file or a folder: written beside its place, checked, and only then given its name."""
+"""Writing of a result as a file or a folder, which gets its name only after it was checked."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ from .version_shapes import Adjusted, Configuration
 
 @dataclass(frozen=True)
 class Materialized:
-    """What was written. `recorded`: its SHA-256 was compared with the one in the container.
+    """A checkpoint that was written.
 
-    Of a folder `sha256` is that of its listing, and `size` the sum of its files. `recorded` is False
-    for a tau below the stored one, a cast and another layout: the container keeps no digest of these.
-    `lossless`: the source itself, or a form of it. `left_out`: the tensors that another layout has no
-    place for; `adjusted`: what its configurations say otherwise than those of the folder it is like.
+    `sha256`, `size`: of the file, or the digest of the folder's listing and the sum of its files.
+    `recorded`: whether the SHA-256 was compared with the recorded one. It is False for a tau below
+    the stored one, for a cast and for another layout, of which no digest is recorded. `lossless`:
+    whether it is the source, or another form of the source. `left_out`: the tensors that another
+    layout has no place for. `adjusted`: the numbers that were adjusted in its configurations.
     """
 
     path: Path
@@ -51,10 +52,10 @@ class Materialized:
 
 @dataclass(frozen=True)
 class ResultRequest:
-    """How a result is to be written: at which tau, in which dtype and as which files.
+    """The form in which a result is written: its tau, its dtype and its files.
 
-    None stands for what was stored and added. `lossless`: what makes it the source; None for what
-    the container alone gives, and with a `tau`.
+    None stands for the stored tau, the own dtypes and the own files. `lossless`: the residual that
+    restores the source; None for the lossy result, and always None with a `tau`.
     """
 
     tau: float | None = None
@@ -72,11 +73,11 @@ def write_result(
     replace: bool,
     progress: Progress,
 ) -> Materialized:
-    """Write the result as is wished.
+    """Write the result as requested. If it fails, nothing is left behind.
 
-    Raises `InvalidArgument` for what a dtype has no room for and a layout no weights, `Conflict` if
-    `output` exists and `replace` is false, `ResultMismatch`, `BaseMismatch`, `ContainerError`,
-    `TauNotServed`, `StorageError`; then nothing is left behind.
+    Raises `InvalidArgument` for numbers beyond the range of the dtype, and for a layout that the
+    version has no weights for. Raises `Conflict` if `output` exists and `replace` is false. Also
+    raises `ResultMismatch`, `BaseMismatch`, `ContainerError`, `TauNotServed`, `StorageError`.
     """
     tau = container.header.encoding.tau if request.tau is None else request.tau
     with _made(container, base, tau, request) as result:
@@ -96,7 +97,7 @@ def write_result(
 
 @dataclass(frozen=True)
 class _Other:
-    """A file without tensors, and what gives its bytes."""
+    """A file without tensors, and a function that yields its bytes."""
 
     file: ListedFile
     chunks: Callable[[], Iterator[Bytes]]
@@ -104,7 +105,7 @@ class _Other:
 
 @dataclass(frozen=True)
 class _Result:
-    """Files to be written. `recorded`: those whose digests are on record, None if there are none."""
+    """The files to write. `recorded`: their recorded digests; None if there are none."""
 
     made: Files
     others: tuple[_Other, ...]
@@ -138,7 +139,7 @@ def _made(
         relaid = RelaidResult(exact, request.target)
         made, left_out, is_folder = relaid, relaid.left_out, request.target.is_folder
         others = tuple(_of_pattern(request.target, relaid.configurations))
-        adjusted = tuple(one.adjusted for one in relaid.configurations.values())
+        adjusted = tuple(entry.adjusted for entry in relaid.configurations.values())
     files = made if request.dtype is None else CastResult(made, request.dtype)
     yield _Result(files, others, is_folder, None, left_out, adjusted)
 
@@ -166,11 +167,11 @@ def _write_file(
         container.check_payload()
     (only,) = result.made.files
     with new_file(output.parent, only.size) as file:
-        found = fill(file, result.made, only, Meter(progress, "materializing", only.size))
+        digest = fill(file, result.made, only, Meter(progress, "materializing", only.size))
         if result.recorded is not None:
-            result.recorded.check([found])
+            result.recorded.check([digest])
         file.publish(output, replace=replace)
-    return found
+    return digest
 
 
 def _write_folder(
@@ -188,34 +189,34 @@ def _write_folder(
     if result.recorded is None:
         container.check_payload()
     meter = Meter(progress, "materializing", result.size)
-    found, listed = [], []
+    digests, listed = [], []
     with new_folder(output.parent) as folder:
         for tensors in result.made.files:
             with folder.new_file(tensors.path, tensors.size) as file:
-                found.append(fill(file, result.made, tensors, meter))
-            listed.append(ListedFile(tensors.path, found[-1].sha256, found[-1].size))
+                digests.append(fill(file, result.made, tensors, meter))
+            listed.append(ListedFile(tensors.path, digests[-1].sha256, digests[-1].size))
         for other in result.others:
             with folder.new_file(other.file.path, other.file.size) as file:
                 for chunk in other.chunks():
                     file.write(chunk)
             listed.append(other.file)
         if result.recorded is not None:
-            result.recorded.check(found)
+            result.recorded.check(digests)
         folder.publish(output, replace=replace)
     return ResultDigest(listing_digest(listed), sum(file.size for file in listed))
 
 
 def fill(file: NewFile, made: Files, which: ResultFile, meter: Meter) -> ResultDigest:
-    """Write one of the files that are `made`, and give its digest.
+    """Write one file of `made`, and return its digest.
 
-    Raises `ResultMismatch` where other bytes come than its layout has.
+    Raises `ResultMismatch` if its size is not that of its layout.
     """
     digest, size = hashlib.sha256(), 0
     with contextlib.closing(made.chunks(which, file.write_at)) as chunks:
-        for chunk in chunks:  # written already, by the thread that made it
+        for chunk in chunks:  # the thread that computed it has written it
             digest.update(chunk)
             size += len(chunk)
             meter.advance(len(chunk))
     if size != which.size:
-        raise ResultMismatch(f"{which.path} came out with {size} bytes, where {which.size} are due")
+        raise ResultMismatch(f"{which.path} came out with {size} bytes instead of {which.size}")
     return ResultDigest(digest.hexdigest(), size)

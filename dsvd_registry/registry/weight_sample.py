@@ -83,7 +83,7 @@ def _pairs(
         viewed.copy(first * base_width, held)
         run = data[first * width : end * width]
         sides = Values(held.data, base_dtype), Values(run, dtype)
-        if not any(is_sequence(side) or are_integers(side, besides_units=True) for side in sides):
+        if not any(is_sequence(side) or are_integers(side, beyond_units=True) for side in sides):
             yield numbers(held.data, base_dtype), numbers(run, dtype)
     viewed.release()
     checkpoint.release(name)

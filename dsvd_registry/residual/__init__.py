@@ -1,1 +1,1 @@
-"""The `.dsvdr` bytes: what a container's result lacks to be its source (spec/dsvd-residual-v1.md)."""
+"""Reading and writing of `.dsvdr` residuals. Format: spec/dsvd-residual-v1.md."""

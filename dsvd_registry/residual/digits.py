@@ -1,7 +1,7 @@
-"""Small integers as digits that share bytes (spec, "Digits").
+"""Packing of small integers as digits that share bytes (spec, "Digits").
 
-zstd gives each byte a code of whole bits: where most integers are the same, several of them must
-share one for that to come near their entropy.
+zstd codes each byte with a whole number of bits. If most integers are equal, several must share a
+byte for the code to come near their entropy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Digits = npt.NDArray[np.uint8]
 
 @functools.cache
 def per_byte(base: int) -> int:
-    """How many digits of `base` a byte has room for."""
+    """The number of digits of `base` that fit into a byte."""
     count = 1
     while base ** (count + 1) <= 256:
         count += 1
@@ -28,12 +28,12 @@ def per_byte(base: int) -> int:
 
 
 def digit_bytes(count: int, base: int) -> int:
-    """Bytes that `count` digits take."""
+    """The bytes that `count` digits take."""
     return -(-count // per_byte(base))
 
 
 def pack_digits(digits: Digits, base: int) -> Digits:
-    """Flat `digits`, each under `base`, as bytes: the first of a byte is its lowest."""
+    """Pack flat `digits`, each below `base`, into bytes; the first digit of a byte is its lowest."""
     room = per_byte(base)
     if room == 1:
         return digits
@@ -48,7 +48,7 @@ def pack_digits(digits: Digits, base: int) -> Digits:
 
 
 def unpack_digits(data: memoryview, count: int, base: int) -> Digits:
-    """Inverse of `pack_digits`. Raises `ContainerError` for a byte that is no digits."""
+    """Inverse of `pack_digits`. Raises `ContainerError` for a byte that encodes no digits."""
     held = np.frombuffer(data, np.uint8)
     if per_byte(base) == 1:
         return held

@@ -1,8 +1,8 @@
 """Groups of elements by the exponent of their prediction (spec, "Groups").
 
-A number's neighbours are the farther apart the larger it is: the same error of a prediction is many
-steps of a small number and few of a large one. Within a group differences are alike, and one code
-suits them.
+The spacing of floating-point numbers grows with their magnitude. The same prediction error is many
+steps for a small number, and few for a large one. Within a group differences are of similar size,
+so one code suits them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..errors import ContainerError
 from .digits import BASES, per_byte
 from .ordered import Bits, FloatFormat, exponents
 
-TILE = 1 << 16  # elements that stay in the cache while they are put in order
-LEAST_SHARE, LEAST_COUNT = 32, 2048  # of a run's elements, and of elements: what makes a group
-SAMPLE = 1 << 12  # elements of a run, or of a group, that its codes are chosen by
-SHIFTS = (0, 1, 2, 4, 8)  # tried below the one with which hardly any element is outside
-RARE = 2.0**-9  # share of a group that may be outside its digits
+TILE = 1 << 16  # elements that stay in the cache while they are sorted
+LEAST_SHARE, LEAST_COUNT = 32, 2048  # a group has at least 1/32 of its run, and 2048 elements
+SAMPLE = 1 << 12  # elements of a run, or of a group, by which codes are chosen
+SHIFTS = (0, 1, 2, 4, 8)  # reductions that are tried of the shift at which few elements overflow
+RARE = 2.0**-9  # share of a group that may overflow its digits
 ENTRY_SIZE = 3
 
 Int64 = npt.NDArray[np.int64]
@@ -31,10 +31,11 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Group:
-    """Elements whose prediction's exponent is at most `last`, and over that of the group before.
+    """The elements whose prediction has an exponent of at most `last`, and above the previous group's.
 
-    `shift`: how many lowest bits of a difference are stored apart. `base`: of the digit that stands
-    for the rest; the last digit says that the rest is stored elsewhere.
+    `shift`: the number of lowest bits of a difference that are stored separately. `base`: the base
+    of the digit for the other bits; its largest value marks an overflow, whose bits are stored
+    elsewhere.
     """
 
     last: int
@@ -43,18 +44,18 @@ class Group:
 
     @property
     def low_planes(self) -> int:
-        """Bytes that the lowest bits take."""
+        """The bytes that the lowest bits of an element take."""
         return (self.shift + 7) // 8
 
 
 def pack_groups(groups: tuple[Group, ...]) -> bytes:
-    """Their number less one, then three bytes for each."""
+    """Encode groups: their number minus one, then three bytes for each."""
     entries = (bytes((group.last, group.shift, BASES.index(group.base))) for group in groups)
     return bytes((len(groups) - 1,)) + b"".join(entries)
 
 
 def unpack_groups(content: memoryview, of: FloatFormat) -> tuple[Group, ...]:
-    """Inverse of `pack_groups`, of the start of a run. Raises `ContainerError`."""
+    """Inverse of `pack_groups`, from the start of a run's bytes. Raises `ContainerError`."""
     count = content[0] + 1 if len(content) else 1
     if len(content) < 1 + ENTRY_SIZE * count:
         raise ContainerError("a run ends inside its groups")
@@ -70,10 +71,7 @@ def unpack_groups(content: memoryview, of: FloatFormat) -> tuple[Group, ...]:
 
 
 class Places:
-    """Where the elements of a run stand once they are in the order of their groups.
-
-    Groups in order; within one, elements as they came.
-    """
+    """The positions of a run's elements, sorted by group in a stable order."""
 
     def __init__(self, prediction: Bits, of: FloatFormat, groups: tuple[Group, ...]) -> None:
         self._group_of = np.empty(len(prediction), np.uint8)
@@ -89,30 +87,28 @@ class Places:
 
     @property
     def counts(self) -> list[int]:
-        """How many elements each group has."""
+        """The number of elements in each group."""
         found: list[int] = self._counts.sum(axis=0).tolist()
         return found
 
     def in_order(self, values: Callable[[slice], Bits], ordered: Bits) -> None:
-        """Write values over `ordered` in the order of groups; `values` gives those of a tile."""
+        """Write values to `ordered`, sorted by group; `values(part)` gives those of a tile."""
         for part, order, runs in self._tiles():
-            moved = np.take(
-                values(part), order, mode="clip"
-            )  # in range: no check is to be paid for
+            moved = np.take(values(part), order, mode="clip")  # all in range: skips a check
             taken = 0
             for place, count in runs:
                 ordered[place : place + count] = moved[taken : taken + count]
                 taken += count
 
     def back(self, ordered: Bits) -> Iterator[tuple[slice, Bits]]:
-        """Inverse of `in_order`, a tile at a time, and where in the run it is."""
+        """Inverse of `in_order`: each tile with its position in the run."""
         for part, order, runs in self._tiles():
             tile = np.empty(len(order), ordered.dtype)
             tile[order] = np.concatenate([ordered[place : place + count] for place, count in runs])
             yield part, tile
 
     def _tiles(self) -> Iterator[tuple[slice, Int64, list[tuple[int, int]]]]:
-        """Each tile, the order of its elements, and where its groups go."""
+        """Each tile, the sorted order of its elements, and the positions of its groups."""
         starts = np.concatenate([[0], self._counts.sum(axis=0).cumsum()[:-1]])
         places = starts + self._counts.cumsum(axis=0) - self._counts
         of_tiles = zip(tiles(len(self._group_of)), places, self._counts, strict=True)
@@ -122,13 +118,13 @@ class Places:
 
 
 def tiles(elements: int) -> Iterator[slice]:
-    """Runs of elements that stay in the cache, and whose numbers need no memory of the system's."""
+    """Slices of elements small enough to stay in the cache, and to need no new memory pages."""
     for first in range(0, elements, TILE):
         yield slice(first, min(first + TILE, elements))
 
 
 def exponents_apart(prediction: Bits, of: FloatFormat) -> tuple[int, ...]:
-    """The last exponent of each group that is worth a code of its own, ascending, by a sample."""
+    """Choose groups that are worth a code of their own, by a sample; their last exponents, ascending."""
     elements, last_exponent = len(prediction), of.last_exponent
     sample = exponents(prediction[:: max(1, elements // SAMPLE)], of)
     counts = np.bincount(sample, minlength=last_exponent + 1) * (elements / len(sample))
@@ -144,7 +140,7 @@ def exponents_apart(prediction: Bits, of: FloatFormat) -> tuple[int, ...]:
 
 
 def best_code(values: Bits, bits: int) -> tuple[int, int]:
-    """The shift and the base that take the fewest bytes for differences like these, by a sample."""
+    """The shift and the base that take the fewest bytes for these differences, by a sample."""
     sample = values[:: max(1, len(values) // SAMPLE)]
     if not len(sample):
         return 0, BASES[0]
@@ -152,13 +148,13 @@ def best_code(values: Bits, bits: int) -> tuple[int, int]:
     shift = max(0, min(usual.bit_length() - 8, bits - 1))
     if not shift:
         return 0, min(BASES, key=lambda base: _cost(sample, 0, base, bits))
-    # Where a few are far larger than the others, it may be cheaper to have them outside.
+    # If a few are far larger than the others, letting them overflow may be cheaper.
     shifts = (shift - less for less in SHIFTS if less <= shift)
     return min(shifts, key=lambda tried: _cost(sample, tried, BASES[-1], bits)), BASES[-1]
 
 
 def _cost(sample: Bits, shift: int, base: int, bits: int) -> float:
-    """Bits expected of an element: a byte of digits takes no less than one."""
+    """The expected bits of an element; a byte of digits takes at least one bit."""
     digits = np.minimum(sample >> shift, base - 1).astype(np.int64)
     shares = np.bincount(digits, minlength=base) / len(sample)
     present = shares[shares > 0]

@@ -1,4 +1,4 @@
-"""The header's JSON, and the rules across its fields (spec/dsvd-residual-v1.md, section "Header")."""
+"""Conversion and checks of a residual's header (spec/dsvd-residual-v1.md, section "Header")."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .run import most_bytes
 
 
 def header_json(header: ResidualHeader) -> bytes:
-    """The canonical JSON of `header`. Raises `HeaderTooHeavy` for more than a reader would take."""
+    """The canonical JSON of `header`. Raises `HeaderTooHeavy` if it is over the limit of readers."""
     value = {
         "container": header.container,
         "frames": [
@@ -41,9 +41,10 @@ def header_json(header: ResidualHeader) -> bytes:
 
 
 def parse_header(text: bytes, payload_offset: int) -> ResidualHeader:
-    """The header of canonical JSON; frames start at `payload_offset`. All its rules are checked.
+    """Parse the header from canonical JSON and check all its rules.
 
-    Raises `ContainerError`, `UnsupportedFeature`.
+    `payload_offset`: the position of the first frame in the file. Raises `ContainerError`,
+    `UnsupportedFeature`.
     """
     value = decode(text)
     requires = value.get("requires") if isinstance(value, dict) else None
@@ -69,7 +70,7 @@ def parse_header(text: bytes, payload_offset: int) -> ResidualHeader:
 
 
 def check_goes_with(header: ResidualHeader, container: Header, sha256: str) -> None:
-    """Raises `ContainerError` unless the residual was made for this container."""
+    """Check that the residual was made for this container. Raises `ContainerError`."""
     if header.container != sha256:
         raise ContainerError(
             f"the residual goes with the container {header.container}, and not with {sha256}"
@@ -87,7 +88,7 @@ def check_goes_with(header: ResidualHeader, container: Header, sha256: str) -> N
 
 
 def _digest_of(header: ResidualHeader, container: Header) -> str:
-    """What the results say that the source is: a file, or a folder."""
+    """The SHA-256 of the source, a file or a folder, that follows from the results."""
     if container.tree is None:
         return header.results[0].sha256
     files = [ListedFile(result.path, result.sha256, result.size) for result in header.results]

@@ -1,7 +1,7 @@
 """Floats as integers in the order of their values, and differences of these (spec, "Differences").
 
-Numbers that are close differ by a small integer, also across zero and across powers of two. All of
-this is a bijection on bits: NaN, infinities and both zeros are bits like others.
+Floats that are close differ by a small integer, also across zero and across powers of two. The
+mapping is a bijection of bit patterns, so NaN, infinities and both zeros need no special case.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Exponents = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FloatFormat:
-    """A dtype's numbers: `width` bytes, of which the lowest `mantissa` bits are the mantissa."""
+    """The format of a dtype's numbers: `width` bytes, whose lowest `mantissa` bits are the mantissa."""
 
     width: int
     mantissa: int
 
     @property
     def bits(self) -> int:
-        """Bits of a number."""
+        """The bits of a number."""
         return 8 * self.width
 
     @property
@@ -35,7 +35,7 @@ class FloatFormat:
 
     @property
     def unsigned(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """Integers that hold a number's bits."""
+        """The numpy dtype for the bits of a number."""
         return np.dtype(f"u{self.width}")
 
 
@@ -43,13 +43,13 @@ FORMATS = {"F32": FloatFormat(4, 23), "F16": FloatFormat(2, 10), "BF16": FloatFo
 
 
 def exponents(bits: Bits, of: FloatFormat) -> Exponents:
-    """The exponent's bits of each number, uint8, of the same shape."""
+    """The exponent bits of each number, uint8, in the same shape."""
     found: Exponents = ((bits >> of.mantissa) & of.last_exponent).astype(np.uint8)
     return found
 
 
 def differences(source: Bits, prediction: Bits, of: FloatFormat) -> Bits:
-    """How far each source is from its prediction among all numbers, in zigzag form."""
+    """The steps from each prediction to its source, counted in numbers of the format, in zigzag form."""
     off = _in_order(source, of)
     off -= _in_order(prediction, of)
     signs = _signs(off, of)
@@ -59,12 +59,13 @@ def differences(source: Bits, prediction: Bits, of: FloatFormat) -> Bits:
 
 
 def restored(coded: Bits, prediction: Bits, of: FloatFormat) -> Bits:
-    """The sources: inverse of `differences`, in the memory of `coded`."""
+    """Inverse of `differences`; the sources overwrite `coded`."""
     negative = coded & 1
     coded >>= 1
     coded ^= np.negative(negative, out=negative)  # all bits, or none
     coded += _in_order(prediction, of)
-    # What was not negative has its highest bit set now, and loses it; of the others all bits turn.
+    # Ordered numbers with the highest bit set were not negative: only that bit is inverted. All bits
+    # of the others are.
     turned = _signs(coded, of)
     np.invert(turned, out=turned)
     turned |= _highest(of)
@@ -73,7 +74,7 @@ def restored(coded: Bits, prediction: Bits, of: FloatFormat) -> Bits:
 
 
 def _in_order(bits: Bits, of: FloatFormat) -> Bits:
-    """All bits turned where the sign is set, that one alone elsewhere."""
+    """The ordered form: all bits inverted if the sign bit is set, otherwise only the sign bit."""
     turned = _signs(bits, of)
     turned |= _highest(of)
     turned ^= bits
@@ -81,7 +82,7 @@ def _in_order(bits: Bits, of: FloatFormat) -> Bits:
 
 
 def _signs(bits: Bits, of: FloatFormat) -> Bits:
-    """All bits set where the highest one is, none elsewhere."""
+    """All bits set for numbers with the highest bit set, none for others."""
     signed: npt.NDArray[np.signedinteger[Any]] = bits.view(np.dtype(f"i{of.width}"))
     signed = signed >> (of.bits - 1)
     return signed.view(of.unsigned)

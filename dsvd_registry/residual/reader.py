@@ -1,4 +1,4 @@
-"""Reading a residual strictly, a frame at a time."""
+"""Strict reader of residuals, a frame at a time."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from .run import decode_run
 
 
 class Residual(Closing):
-    """An open `.dsvdr` file whose header and size have been checked.
+    """An open `.dsvdr` file; opening checks its header and size.
 
-    Several threads may read at once. What reads raises `ContainerError` and `StorageError`.
+    Several threads may read at once. Every method that reads may raise `ContainerError` (damage)
+    and `StorageError` (the disk).
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,13 +63,13 @@ class Residual(Closing):
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """The size of the file in bytes."""
         return self._file.size
 
     def components(self, tensor: ResidualTensor) -> tuple[Int32, Int32, Int64]:
-        """What comes on top of the container's components, of a tensor of rank 1 or more.
+        """The residual's own components of a tensor whose rank is at least 1.
 
-        a, int32 (rank, m), b, int32 (rank, n), and the exponents, int64 (rank,).
+        Returns a, int32 (rank, m), b, int32 (rank, n), and the exponents, int64 (rank,).
         """
         first = self._first_frame[tensor.name]
         table = unpack_table(memoryview(self._content(tensor, first)), tensor.rank)
@@ -81,9 +82,9 @@ class Residual(Closing):
     def run(
         self, tensor: ResidualTensor, number: int, prediction: Bits, out: Bits | None = None
     ) -> Bits:
-        """The bits of one run of the source, over those of its prediction; both flat.
+        """Decode the bits of one run of the source from those of its prediction; both are flat.
 
-        In `out`, if that is given.
+        The result is written to `out` if it is given.
         """
         frame = self._first_frame[tensor.name] + tensor.frames - tensor.runs + number
         content = memoryview(self._content(tensor, frame))
@@ -93,7 +94,7 @@ class Residual(Closing):
             raise ContainerError(f"{self.path}: tensor {tensor.name!r}: {error}") from error
 
     def check_frames(self) -> None:
-        """Compare every frame with its checksum; nothing is decompressed."""
+        """Check every frame against its checksum; nothing is decompressed."""
         for tensor in self.header.tensors:
             first = self._first_frame[tensor.name]
             for frame in range(first, first + tensor.frames):

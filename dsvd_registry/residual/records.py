@@ -1,4 +1,4 @@
-"""What a residual says, as plain values (spec/dsvd-residual-v1.md, section "Header")."""
+"""The contents of a residual's header as plain values (spec/dsvd-residual-v1.md, "Header")."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from ..container.records import Result
 from .ordered import FORMATS, FloatFormat
 from .run import ELEMENTS
 
-COMPONENT_NUMBERS = 1 << 22  # of a frame of components; one component may have more
+COMPONENT_NUMBERS = 1 << 22  # in a frame of components; a single component may have more
 
 
 @dataclass(frozen=True)
 class ResidualTensor:
-    """A tensor whose result is not its source. `shape` is that of the part with a counterpart.
+    """A tensor whose result differs from its source.
 
-    `rank`: of the components that come on top of the container's.
+    `shape`: of the rows that have a counterpart in the base. `rank`: the number of components that
+    the residual adds to those of the container.
     """
 
     name: str
@@ -35,12 +36,12 @@ class ResidualTensor:
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
-        """As its components see it; of tensors of two dimensions or more."""
+        """The shape of its components' matrix, for tensors of at least two dimensions."""
         return self.shape[0], math.prod(self.shape[1:])
 
     @property
     def component_counts(self) -> tuple[int, ...]:
-        """How many components each of its frames of components has."""
+        """The number of components in each of its frames of components."""
         if not self.rank:
             return ()
         most = max(1, COMPONENT_NUMBERS // sum(self.matrix_shape))
@@ -48,22 +49,25 @@ class ResidualTensor:
 
     @property
     def runs(self) -> int:
-        """How many runs its elements are."""
+        """The number of runs of its elements."""
         return -(-self.elements // ELEMENTS)
 
     @property
     def frames(self) -> int:
-        """How many frames it has: a table and components if there are any, and its runs."""
+        """The number of its frames: a component table and components, if any, and its runs."""
         return (1 if self.rank else 0) + len(self.component_counts) + self.runs
 
     def run_elements(self, number: int) -> int:
-        """Elements of one of its runs."""
+        """The number of elements in run `number`."""
         return min(ELEMENTS, self.elements - number * ELEMENTS)
 
 
 @dataclass(frozen=True)
 class ResidualFrame:
-    """One zstd frame. `offset` is from the start of the file, and not stored."""
+    """One zstd frame, of `raw` bytes and `stored` compressed ones.
+
+    `offset`: from the start of the file; the header does not contain it.
+    """
 
     raw: int
     stored: int
@@ -73,10 +77,11 @@ class ResidualFrame:
 
 @dataclass(frozen=True)
 class ResidualHeader:
-    """All of the JSON header. `container`: SHA-256 of the container that it goes with.
+    """The whole header of a residual.
 
-    `tensors` are sorted by the UTF-8 bytes of their names; their frames follow each other in that
-    order. `results`: the source's files again.
+    `container`: the SHA-256 of the container that it belongs to. `tensors`: sorted by the UTF-8
+    bytes of their names; `frames` are in the same order. `results`: the source's files as they are
+    restored.
     """
 
     container: str

@@ -1,4 +1,4 @@
-"""A run of elements: what its prediction lacks to be its source (spec, section "Runs")."""
+"""Encoding of a run of elements as differences from its prediction (spec, section "Runs")."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .exponent_groups import (
 )
 from .ordered import Bits, FloatFormat, differences, restored
 
-ELEMENTS = 1 << 20  # of a run; the last one of a tensor has fewer
+ELEMENTS = 1 << 20  # in a run; the last run of a tensor may have fewer
 
 
 def most_bytes(elements: int, of: FloatFormat) -> int:
-    """No run of so many elements has more."""
+    """The largest size in bytes that a run of so many elements can have."""
     return 1 + 3 * (of.last_exponent + 1) + elements * (1 + 2 * of.width)
 
 
 def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ...]:
-    """The bytes of a run, in order; those of one key are alike. Both flat, of the numbers' bits."""
+    """Encode a run. `source` and `prediction` are flat arrays of the bits of their numbers."""
     lasts = exponents_apart(prediction, of)
     places = Places(prediction, of, tuple(Group(last, 0, 2) for last in lasts))
     ordered = np.empty(len(source), of.unsigned)
@@ -55,9 +55,9 @@ def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ..
 def decode_run(
     content: memoryview, prediction: Bits, of: FloatFormat, out: Bits | None = None
 ) -> Bits:
-    """The source's bits, in `out` if that is given.
+    """Inverse of `encode_run`: the bits of the source, written to `out` if it is given.
 
-    Raises `ContainerError` for bytes that are no run of these elements.
+    Raises `ContainerError` for bytes that do not encode a run of these elements.
     """
     groups = unpack_groups(content, of)
     places = Places(prediction, of, groups)
@@ -86,7 +86,7 @@ def decode_run(
 
 
 def _parts(counts: list[int]) -> Iterator[slice]:
-    """Where each group stands in the order of groups."""
+    """The slice of each group in elements sorted by group."""
     first = 0
     for count in counts:
         yield slice(first, first + count)
@@ -108,7 +108,7 @@ def _low_planes(left: _Left, group: Group, count: int) -> list[Digits]:
 
 
 def _join(out: Bits, digits: Digits, planes: list[Digits], shift: int) -> None:
-    """Digits over low planes, a tile at a time: it stays in the cache through all steps."""
+    """Join digits and low byte planes, a tile at a time, so that it stays in the cache."""
     for part in tiles(len(out)):
         tile = out[part]
         tile[:] = digits[part]
@@ -120,7 +120,7 @@ def _join(out: Bits, digits: Digits, planes: list[Digits], shift: int) -> None:
 
 
 class _Left:
-    """What of a run has not been taken yet."""
+    """The bytes of a run that have not been read yet."""
 
     def __init__(self, content: memoryview) -> None:
         self._content = content
@@ -137,7 +137,7 @@ class _Left:
 
 
 def _planes(values: Bits, planes: int) -> list[Digits]:
-    """All lowest bytes, then all second ones, ..."""
+    """Split integers into byte planes: the lowest bytes, then the second bytes, and so on."""
     return [(values >> (8 * plane)).astype(np.uint8) for plane in range(planes)]
 
 

@@ -1,4 +1,4 @@
-"""Writing a residual: each tensor's frames as they are made, then header and payload in one pass."""
+"""Writer of residuals: frames are collected in a scratch file, then all is written in one pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .records import ResidualFrame, ResidualHeader, ResidualTensor
 
 @dataclass(frozen=True)
 class StoredFrame:
-    """A frame's bytes as they will stand in the file, and its raw size."""
+    """The compressed bytes of a frame, and its raw size."""
 
     data: bytes
     raw: int
@@ -37,7 +37,7 @@ def run_frame(runs: Sequence[Run]) -> StoredFrame:
 def component_frames(
     tensor: ResidualTensor, a: Int32, b: Int32, table: ComponentTable
 ) -> list[StoredFrame]:
-    """The frames of a tensor's own components: their table, then their numbers."""
+    """The frames of a tensor's components in the residual: the component table, then the numbers."""
     packed = pack_table(table)
     frames = [StoredFrame(compress(packed, TEXT), len(packed))]
     first = 0
@@ -52,14 +52,14 @@ def component_frames(
 
 
 class ResidualWriter:
-    """Takes the frames of all tensors, in any order; `scratch` holds them until the header is known."""
+    """Collects the frames of all tensors, in any order, in `scratch` until the header is known."""
 
     def __init__(self, scratch: BinaryIO) -> None:
         self._scratch = scratch
         self._tensors: dict[str, tuple[ResidualTensor, list[ResidualFrame]]] = {}
 
     def add(self, tensor: ResidualTensor, frames: Iterable[StoredFrame]) -> None:
-        """All frames of one tensor. `offset` of what is kept is in the scratch file."""
+        """Add all frames of one tensor. Until `write`, their `offset` refers to the scratch file."""
         kept = []
         for frame in frames:
             offset = self._scratch.seek(0, 2)
@@ -68,7 +68,7 @@ class ResidualWriter:
         self._tensors[tensor.name] = tensor, kept
 
     def write(self, container: str, results: tuple[Result, ...], out: Writable) -> None:
-        """The whole file. Raises `ContainerError` for more than a reader takes."""
+        """Write the whole file to `out`. Raises `ContainerError` if it is over the limits of readers."""
         ordered = [self._tensors[name] for name in sorted(self._tensors, key=str.encode)]
         frames = [frame for _, own in ordered for frame in own]
         header = ResidualHeader(

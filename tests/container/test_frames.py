@@ -1,4 +1,4 @@
-"""Frames that are read by several threads, held for a while, and checked with the whole file."""
+"""Frames that are read by several threads, cached for a while, and checked with the whole file."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def test_damage_is_found_by_both(small: Built, tmp_path: Path) -> None:
         container.check_file()
 
 
-@pytest.mark.parametrize("held", [0, 100, 1 << 20])
-def test_several_threads(held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few frames are held."""
-    monkeypatch.setattr(frames, "HELD_BYTES", held)
+@pytest.mark.parametrize("cached", [0, 100, 1 << 20])
+def test_several_threads(cached: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few frames are cached."""
+    monkeypatch.setattr(frames, "CACHED_BYTES", cached)
     (tmp_path / "file.dsvd").write_bytes(many_frames().build().file)
     with Container(tmp_path / "file.dsvd") as container, ThreadPoolExecutor(4) as pool:
 

@@ -135,19 +135,19 @@ LONG = "é" * 2048 + "x"
     ("path", "value", "message"),
     [
         (("base", "digest"), "AB" * 32, "digest is not 64 hexadecimal digits"),
-        (("base", "digest"), "ab" * 33, "digest is not of"),
-        (("base", "name"), LONG, "name is not of 1..4096 bytes"),
+        (("base", "digest"), "ab" * 33, "digest must have"),
+        (("base", "name"), LONG, "name must have 1..4096 bytes"),
         (("encoding", "tau"), 0.0, "tau is outside"),
         (("encoding", "tau"), 1.5, "tau is outside"),
         (("encoding", "tau"), 1, "tau is not a real"),
         (("encoding", "grid_noise"), -0.0, "at least 0"),
-        (("source", "format"), "x" * 65, "format is not of 1..64 bytes"),
+        (("source", "format"), "x" * 65, "format must have 1..64 bytes"),
         (("source", "size"), 2**53, "size is outside"),
         (("source", "size"), 1.0, "size is not an integer"),
-        (("results",), [], "results has not 1..1 entries"),
-        (("results", 0, "path"), LONG, "path is not of"),
-        (("left_out",), [{"name": "", "reason": "x"}], "name is not of"),
-        (("left_out",), [{"name": "x", "reason": LONG}], "reason is not of"),
+        (("results",), [], "results must have 1..1 entries"),
+        (("results", 0, "path"), LONG, "path must have"),
+        (("left_out",), [{"name": "", "reason": "x"}], "name must have"),
+        (("left_out",), [{"name": "x", "reason": LONG}], "reason must have"),
         (("left_out",), [{"name": "x"}], "has no field 'reason'"),
         (("left_out",), [5], r"left_out\[0\] is not an object"),
         (("frames", 0, "content"), "factors", "unknown content"),
@@ -163,11 +163,11 @@ LONG = "é" * 2048 + "x"
         (("frames", 0, "parts", 0), [0, 2**53], r"not \[tensor, count\]"),
         (("frames", 0, "parts", 0), {"tensor": 0}, r"not \[tensor, count\]"),
         (("tensors", LOW, "kind"), "sparse", "unknown kind"),
-        (("tensors", LOW, "shape"), [1] * 33, "shape has not 0..32 entries"),
-        (("tensors", LOW, "shape"), [3.0, 2], "something else than sizes"),
-        (("tensors", LOW, "shape"), [True, 2], "something else than sizes"),
-        (("tensors", LOW, "shape"), [-3, -2], "something else than sizes"),
-        (("tensors", LOW, "shape"), [2**53, 0], "something else than sizes"),
+        (("tensors", LOW, "shape"), [1] * 33, "shape must have 0..32 entries"),
+        (("tensors", LOW, "shape"), [3.0, 2], "an entry that is not a size"),
+        (("tensors", LOW, "shape"), [True, 2], "an entry that is not a size"),
+        (("tensors", LOW, "shape"), [-3, -2], "an entry that is not a size"),
+        (("tensors", LOW, "shape"), [2**53, 0], "an entry that is not a size"),
         (("tensors", LOW, "shape"), [2**48, 2, 0], "too many elements"),
         (("tensors", LOW, "shape"), [6], "full_rank is not that of the shape"),
         (("tensors", LOW, "full_rank"), 3, "full_rank is not that of the shape"),
@@ -178,7 +178,7 @@ LONG = "é" * 2048 + "x"
         (("tensors", LOW, "nuclear_norm"), 0.0, "nuclear_norm is zero"),
         *((("tensors", LOW, name), 1, f"{name} is not a real") for name in REAL),
         *((("tensors", LOW, name), -1.0, f"{name} is not a finite") for name in REAL),
-        (("tensors", LOW, "base"), [], "base has not 1..64 entries"),
+        (("tensors", LOW, "base"), [], "base must have 1..64 entries"),
         (("tensors", LOW, "base", 0, "shape"), [2**48, 2, 0], "too many elements"),
         (("tensors", LOW, "base", 0, "sha256"), "0" * 63, "sha256 is not 64"),
         (("tensors", LOW, "view"), {"kind": "flip"}, "unknown kind"),
@@ -240,12 +240,12 @@ def test_too_many_entries(small: Built) -> None:
     most = changed(small.header, ("left_out",), [entry] * 2**17)
     assert len(parse_header(canonical(most), 0).left_out) == 2**17
     more = changed(small.header, ("left_out",), [entry] * (2**17 + 1))
-    with pytest.raises(ContainerError, match="left_out has not"):
+    with pytest.raises(ContainerError, match="left_out must have"):
         parse_header(canonical(more), 0)
     frame = small.header["frames"][0]
     frames = changed(small.header, ("frames",), [5] * (2**18 + 1))
     assert frame and len(json.dumps(frames)) < 2**24
-    with pytest.raises(ContainerError, match="frames has not"):
+    with pytest.raises(ContainerError, match="frames must have"):
         parse_header(canonical(frames), 0)
 
 

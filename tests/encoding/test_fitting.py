@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsvd_registry.encoding.budget_search import FULL, Row, finest_that_fits
+from dsvd_registry.encoding.budget_search import FULL, PlanSeries, finest_that_fits
 
 
 class Sizes:
@@ -20,7 +20,7 @@ class Sizes:
         self.true = 2000 + generator.integers(0, 60, last + 1).cumsum()
         steps = np.diff(self.true, prepend=2000) * 8.0
         self.bits = (steps * (1 + off * generator.uniform(-1, 1, last + 1))).cumsum() * (1 + off)
-        self.row = Row(last, lambda place: float(self.bits[place]), 1500)
+        self.row = PlanSeries(last, lambda place: float(self.bits[place]), 1500)
         self.measured: list[int] = []
 
     def measure(self, place: int) -> int:
@@ -79,7 +79,7 @@ def test_few_are_measured(off: float, most: float) -> None:
 
 def test_a_row_of_one_plan() -> None:
     for size, place in ((99, None), (100, 0), (10**9, 0)):
-        assert finest_that_fits(Row(0, lambda _: 0.0, 0), size, lambda _: 100) == place
+        assert finest_that_fits(PlanSeries(0, lambda _: 0.0, 0), size, lambda _: 100) == place
 
 
 def test_sizes_that_fall_where_they_should_rise() -> None:
@@ -87,6 +87,6 @@ def test_sizes_that_fall_where_they_should_rise() -> None:
     generator = np.random.default_rng(3)
     for _ in range(50):
         true = generator.integers(1000, 9000, 300)
-        row = Row(299, lambda place: 100.0 * place, 1000)
+        row = PlanSeries(299, lambda place: 100.0 * place, 1000)
         place = finest_that_fits(row, 5000, lambda place, true=true: int(true[place]))
         assert place is None or true[place] <= 5000

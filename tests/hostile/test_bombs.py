@@ -46,8 +46,10 @@ def test_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", bombs.READ)
 def test_read(tmp_path: Path, name: str) -> None:
-    """As large as the limits let them be. Seen to fail: with `CHECKED` and `HELD_OF_A_BYTE` at 2^30 the
-    components took 79 MiB."""
+    """As large as the limits let them be.
+
+    Seen to fail: with `CHECKED` and `CACHED_OF_A_BYTE` at 2^30 the components took 79 MiB.
+    """
     target, make = bombs.READ[name]
     memory, error = taken(target, make(), tmp_path / "bomb")
     assert not error and memory < BOUND

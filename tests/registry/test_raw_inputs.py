@@ -1,4 +1,4 @@
-"""Fine-tunes that go in mostly raw: taken in, with the reasons said loudly; wrappers looked through."""
+"""Fine-tunes that are stored mostly raw: accepted, with clear reasons; wrappers are unwrapped."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_packed_weights_of_the_same_names(registry: Registry, tmp_path: Path) ->
     assert "3 tensors" in warning and "another shape" in warning
     del packed["blocks.0.norm.weight"]
     other = write_safetensors(packed, tmp_path / "none.safetensors")
-    with pytest.raises(BaseMismatch, match="3 have its names, and other shapes"):
+    with pytest.raises(BaseMismatch, match="3 have its names, but other shapes"):
         registry.add(other, base="base")
 
 

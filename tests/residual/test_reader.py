@@ -118,11 +118,11 @@ def _set(*path: str | int, to: object) -> Change:
         (_set("container", to="C" * 64), "not 64 hexadecimal digits"),
         (_set("requires", to={}), "requires is not an array"),
         (_set("requires", to=[1]), "requires is not an array"),
-        (_set("results", to=[]), "results has not 1"),
+        (_set("results", to=[]), "results must have 1"),
         (_set("results", to=[{}]), r"results\[0\] has no field 'path'"),
         (_set("results", 0, "size", to=-1), "size is outside"),
         (_set("results", 0, "size", to=1.0), "size is not an integer"),
-        (_set("results", 0, "path", to=""), "path is not of 1"),
+        (_set("results", 0, "path", to=""), "path must have 1"),
         (_set("tensors", to={}), "tensors is not an array"),
         (_set("tensors", 0, "kind", to="low_rank"), "unknown field 'kind'"),
         (_set("tensors", 0, "dtype", to="F64"), "no differences of F64"),
@@ -200,7 +200,7 @@ FRAME = {"raw": 1, "stored": 1, "xxh3": "0" * 16}
 def test_most_results() -> None:
     result = {"path": "a", "sha256": "0" * 64, "size": 0}
     _parse(_big(results=[result] * limits.MAX_FILES))
-    with pytest.raises(ContainerError, match="results has not 1"):
+    with pytest.raises(ContainerError, match="results must have 1"):
         _parse(_big(results=[result] * (limits.MAX_FILES + 1)))
 
 
