@@ -302,7 +302,7 @@ class Catalog(Closing):
             return queries.referenced_objects(connection)
 
     @contextlib.contextmanager
-    def undisturbed(self) -> Iterator[set[str]]:
+    def writes_blocked(self) -> Iterator[set[str]]:
         """As `referenced_objects`, and nobody can write until the end of the `with` block."""
         with self._ledger.transaction() as transaction:
             yield queries.referenced_objects(transaction.connection)

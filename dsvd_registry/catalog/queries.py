@@ -99,14 +99,14 @@ def versions(connection: Connection, *conditions: str, **values: str | int) -> l
     if not rows:
         return []
     # From small tables, once: a join would look them up again for each version.
-    beside = _Beside(
+    labels = _Labels(
         dict(connection.execute("SELECT digest, name FROM bases").fetchall()),
         _labels(connection, _LABELS.format(labels="tags", conditions=where), values),
         _labels(connection, _LABELS.format(labels="aliases", conditions=where), values),
     )
     # One text of all: parsing each by itself takes twice as long.
     summaries = json.loads(f"[{','.join(row[-1] for row in rows)}]")
-    return [_version(row, summary, beside) for row, summary in zip(rows, summaries, strict=True)]
+    return [_version(row, summary, labels) for row, summary in zip(rows, summaries, strict=True)]
 
 
 @_readable()
@@ -164,7 +164,7 @@ def _all(conditions: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _Labels:
     """What other tables say of versions: the bases' names by digest, labels by version."""
 
     base_names: Mapping[str, str]
@@ -181,7 +181,7 @@ def _labels(
     return found
 
 
-def _version(row: Any, summary: dict[str, int | float | str], beside: _Beside) -> VersionRecord:
+def _version(row: Any, summary: dict[str, int | float | str], labels: _Labels) -> VersionRecord:
     (
         id,
         model,
@@ -201,19 +201,19 @@ def _version(row: Any, summary: dict[str, int | float | str], beside: _Beside) -
         residual_size,
         _,
     ) = row
-    aliases = beside.aliases.get(id, ())
+    aliases = labels.aliases.get(id, ())
     return VersionRecord(
         model=model,
         number=number,
         container=container,
         size=size,
         base=base,
-        base_name=beside.base_names.get(base),
+        base_name=labels.base_names.get(base),
         source=Source(source_format, source_sha256, source_size),
         settings=settings,
         summary=summary,
         note=note,
-        tags=tuple(beside.tags.get(id, ())),
+        tags=tuple(labels.tags.get(id, ())),
         aliases=(LATEST, *aliases) if number == latest else tuple(aliases),
         added=datetime.fromisoformat(added),
         removed=None if removed is None else datetime.fromisoformat(removed),

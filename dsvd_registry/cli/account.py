@@ -35,7 +35,8 @@ def print_account(report: Report) -> None:
         saved = report.uncapped_parameters / report.stored_parameters
         print_line(
             "the rounding noise of half precision: "
-            f"{number_format.counted(len(report.capped), 'tensor')} capped, 1/{saved:.3g} of the parameters that tau alone would keep"
+            f"{number_format.counted(len(report.capped), 'tensor')} capped, "
+            f"1/{saved:.3g} of the parameters that tau alone would keep"
         )
     print_line()
     _print_kinds(report)
@@ -74,7 +75,8 @@ def _asked(report: Report) -> str:
         return f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
     if fidelity.max_error is not None:
         return f"; asked: relative error {fidelity.max_error:g}; reached {fidelity.error:.4g}"
-    return f"; asked: {number_format.size(fidelity.budget or 0)}; reached relative error {fidelity.error:.4g}"
+    budget = number_format.size(fidelity.budget or 0)
+    return f"; asked: {budget}; reached relative error {fidelity.error:.4g}"
 
 
 def warn(report: Report) -> None:

@@ -17,10 +17,10 @@ from .base_matches import print_match
 from .documents import print_document, version_document
 from .errors import INTERRUPTED
 from .options import common_options, open_registry
+from .path_list import read_path_list
 from .progress import shown_progress
 from .sizes import SIZE
 from .tables import print_line
-from .version_table import listed
 from .versions import print_lossless
 
 
@@ -28,7 +28,7 @@ from .versions import print_lossless
 @click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--from",
-    "listing",
+    "list_file",
     metavar="LIST",
     type=click.Path(path_type=Path, allow_dash=True),
     help="A text file with the path of a FILE on each line, or - for the standard input.",
@@ -107,7 +107,7 @@ def add(
     ctx: click.Context,
     /,
     files: tuple[Path, ...],
-    listing: Path | None,
+    list_file: Path | None,
     base: str | None,
     name: str | None,
     name_from: str | None,
@@ -121,7 +121,7 @@ def add(
     diffusers) stands for the base with it merged in, and is stored whole unless --tau says less.
 
     A folder of diffusers, or one sub-model's, is a FILE too, and so is what accelerate saved of a
-    training; weights in it that are none of the model's are left out, and listed.
+    training; weights in it that are none of the model's are left out, and read_path_list.
 
     With --lossless a version that is there already, made of the same file, is made lossless.
 
@@ -132,7 +132,7 @@ def add(
 
     Without --base, each FILE is compared with the bases by names, shapes and a sample of weights.
     """
-    if listing is None and len(files) == 1 and is_one_checkpoint(files[0]):
+    if list_file is None and len(files) == 1 and is_one_checkpoint(files[0]):
         settings["name_from"] = name_from
         _add_one(files[0], base, name, settings, as_json=as_json)
         return
@@ -141,7 +141,7 @@ def add(
             "--name is given, and not one file alone",
             "Leave it out, or say with --name-from where names come from.",
         )
-    paths = (*files, *(() if listing is None else listed(listing)))
+    paths = (*files, *(() if list_file is None else read_path_list(list_file)))
     try:
         with open_registry() as registry, shown_progress() as progress:
             found = registry.add_many(
@@ -153,13 +153,13 @@ def add(
                 **settings,
             )
     except StoppedMany as stopped:
-        _tell_many(stopped.found, INTERRUPTED, as_json=as_json)
+        _print_outcome(stopped.found, INTERRUPTED, as_json=as_json)
         raise
-    _tell_many(found, found.exit_code, as_json=as_json)
+    _print_outcome(found, found.exit_code, as_json=as_json)
     ctx.exit(found.exit_code)
 
 
-def _tell_many(found: AddedMany, exit_code: int, *, as_json: bool) -> None:
+def _print_outcome(found: AddedMany, exit_code: int, *, as_json: bool) -> None:
     warn_of_many(found)
     if as_json:
         print_document(many_document(found, exit_code))

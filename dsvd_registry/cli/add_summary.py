@@ -25,7 +25,7 @@ OUTCOMES = {
 
 def print_plan(named: Sequence[NamedFile]) -> None:
     """Say on stderr, before the work, which models are called otherwise than their files."""
-    others = [file for file in named if file.is_other]
+    others = [file for file in named if file.is_renamed]
     if not others:
         return
     click.echo(
@@ -54,7 +54,8 @@ def print_many(found: AddedMany) -> None:
     )
     if found.stored_bytes:
         print_line(
-            f"{number_format.size(found.source_bytes)} before, {number_format.size(found.stored_bytes)} after "
+            f"{number_format.size(found.source_bytes)} before, "
+            f"{number_format.size(found.stored_bytes)} after "
             f"({number_format.ratio(found.stored_bytes, found.source_bytes)})"
         )
     print_line(f"originals that are safe to delete: {_deletable(found)}")

@@ -103,7 +103,8 @@ def _check_whole(rank_limit: int | None, dtype: str | None) -> None:
 
 def _print(ref: str, lora: ExportedLora) -> None:
     print_line(
-        f"wrote {lora.path}: {ref} as a LoRA for {lora.format}, {lora.dtype}, {number_format.size(lora.size)}"
+        f"wrote {lora.path}: {ref} as a LoRA for {lora.format}, {lora.dtype},"
+        f" {number_format.size(lora.size)}"
     )
     print_line(f"SHA-256 {lora.sha256}")
     ranks = sorted(lora.ranks)

@@ -139,8 +139,9 @@ def _hint(text: str) -> None:
 def _print_findings(found: Verified) -> None:
     for finding in found.findings:
         print_line(f"{', '.join(finding.subjects)}: {finding.problem}")
-    looked_at = f"{number_format.counted(found.versions, 'version')}, {number_format.counted(found.bases, 'base')}"
+    versions = number_format.counted(found.versions, "version")
+    bases = number_format.counted(found.bases, "base")
     result = (
         "all is well" if found.is_well else number_format.counted(len(found.findings), "finding")
     )
-    print_line(f"{looked_at}: {result}")
+    print_line(f"{versions}, {bases}: {result}")

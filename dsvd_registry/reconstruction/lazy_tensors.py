@@ -29,7 +29,7 @@ class LazyTensors(Closing, Mapping[str, torch.Tensor]):
     """Name -> tensor, in the order of names. Tensors are not kept: each look-up makes one anew.
 
     A look-up raises `KeyError` for an unknown name, `ContainerError` or `BaseMismatch` for damage,
-    or what `telling` makes of it.
+    or what `residual_errors` makes of it.
     """
 
     def __init__(

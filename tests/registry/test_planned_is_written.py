@@ -145,7 +145,7 @@ def test_materialize(
 @pytest.mark.parametrize("tau", [None, LOWER])
 def test_the_path_of_a_version(version: Version, tmp_path: Path, tau: float | None) -> None:
     if version.is_folder:
-        with pytest.raises(InvalidArgument, match="the cache is one of files"):
+        with pytest.raises(InvalidArgument, match="the cache holds single files only"):
             version.registry.path("subject", tau=tau, cache=tmp_path)
         assert list(tmp_path.iterdir()) == []
         return

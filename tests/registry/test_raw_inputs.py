@@ -1,4 +1,4 @@
-"""FineTune-tunes that go in mostly raw: taken in, with the reasons said loudly; wrappers looked through."""
+"""Fine-tunes that are stored mostly raw: added with warnings that give the reasons; wrappers ignored."""
 
 from __future__ import annotations
 
