@@ -94,6 +94,6 @@ def _user_folder(environ: Mapping[str, str]) -> Path:
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "dsvd"
     cache = environ.get("XDG_CACHE_HOME")
-    # The XDG rules: a relative path is to be ignored.
+    # By the XDG rules a relative path is ignored.
     use_cache = cache is not None and Path(cache).is_absolute()
     return (Path(cache) if cache and use_cache else home / ".cache") / "dsvd"

@@ -183,8 +183,8 @@ def _check_recordable(container: Container, summary: Summary) -> None:
         (event_fields.Summary, summary),
     ):
         _, check = get_args(kind)
-        if not check.holds(value):
-            raise ContainerError(f"{container.path}: {value!r} is not {check.what}")
+        if not check.accepts(value):
+            raise ContainerError(f"{container.path}: {value!r} is not {check.expected}")
 
 
 def _request_of(header: Header) -> Request:

@@ -2,7 +2,7 @@
 
 A file with the read-only attribute can be renamed; it can neither be deleted nor replaced, whichever
 of its names is meant. A renaming never replaces. A folder cannot be opened, nor synced. The attribute
-is the file's, not the name's. Seen to fail with `_let_go` left out of each of `replace`, `unlink` and
+is the file's, not the name's. Seen to fail with `_make_removable` left out of each of `replace`, `unlink` and
 `remove_tree`, with `link` and `unlink` in the place of the renaming, and with folders synced.
 """
 
