@@ -15,10 +15,10 @@ MAX_BYTES = 1 << 24
 
 
 def read_path_list(list_file: Path) -> tuple[Path, ...]:
-    """The paths that stand in `list_file` (- is the standard input), one a line; empty ones are none.
+    """The paths in `list_file` (- is the standard input), one per line; empty lines are skipped.
 
-    They are taken from the current folder on. Raises `InvalidArgument` for what is no such list,
-    `StorageError`.
+    Relative paths start at the current folder. Raises `InvalidArgument` for a file that is not such a
+    list, `StorageError`.
     """
     with storage_errors(list_file):
         if str(list_file) == STDIN:
@@ -31,5 +31,5 @@ def read_path_list(list_file: Path) -> tuple[Path, ...]:
             f"{list_file} is not a list of paths", "Give a text file with a path on each line."
         )
     lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    # A name may begin or end in spaces; a list from Windows has its own ends of lines.
+    # Spaces may belong to a name and stay; the line ends of Windows are removed.
     return tuple(Path(os.fsdecode(line.rstrip(b"\r"))) for line in lines if line.strip())

@@ -41,9 +41,8 @@ def cached_file(
     make_folder(cache.folder)
     renew_time(path)  # mark it as used; the time of another user's file may stay as it is
     if _size(path) != size:
-        from ..reconstruction.cached_result import (
-            write_cached,  # imports torch, which a cached file does not need
-        )
+        # Only here: a file that is there needs nothing that makes one.
+        from ..reconstruction.cached_result import write_cached
 
         with (
             repository.open_version(version) as (container, weights),

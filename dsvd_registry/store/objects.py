@@ -191,7 +191,7 @@ class ObjectStore:
             yield file
 
     def leftovers(self) -> list[Path]:
-        """The temporary files of writers at work and crashed ones, which only their age distinguishes."""
+        """The temporary files of writers, at work or crashed; only their age distinguishes them."""
         return fs.temporary_files(self._folder.tmp)
 
     def place(self, sha256: str) -> Path:

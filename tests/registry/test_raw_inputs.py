@@ -1,4 +1,4 @@
-"""Fine-tunes that are stored mostly raw: added with warnings that give the reasons; wrappers ignored."""
+"""Fine-tunes that go in mostly raw: taken in, with the reasons said loudly; wrappers looked through."""
 
 from __future__ import annotations
 
