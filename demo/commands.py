@@ -1,4 +1,4 @@
-"""Running the installed `dsvd` program and showing what it says."""
+"""Calls of the installed `dsvd` program, with its output shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class DemoError(Exception):
-    """Something that stops the demo; its text says what and what to do."""
+    """An error that stops the demo; its text says what is wrong and what to do."""
 
 
 class Dsvd:
@@ -31,7 +31,7 @@ class Dsvd:
         }
 
     def show(self, *words: str) -> None:
-        """Run `dsvd WORDS` and print the command and what it said."""
+        """Run `dsvd WORDS` and print the command and its output."""
         print(f"\n$ {shlex.join(('dsvd', *words))}", flush=True)
         print(self._run(words), end="", flush=True)
 

@@ -94,11 +94,11 @@ def materialize(
         others = len(written.left_out) - SHOWN
         more = f" and {others} others (--json has all)" if others > 0 else ""
         print_line(f"left out, as this layout has no place for it: {some}{more}")
-    for one in written.adjusted:
-        before = "it is not said" if one.before is None else f"it is {one.before}"
+    for adjusted in written.adjusted:
+        before = "does not set it" if adjusted.before is None else f"has {adjusted.before}"
         print_line(
-            f"{one.path} says {one.key} {one.after}, as the version has it; in the folder that the "
-            f"layout is from {before}"
+            f"{adjusted.path}: {adjusted.key} is {adjusted.after}, as in the version; the folder of "
+            f"the layout {before}"
         )
     what = "layout" if wanted else "dtype" if dtype else "tau"
     origin = "as recorded" if written.recorded else f"none is recorded for this {what}"

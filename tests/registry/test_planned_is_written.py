@@ -59,7 +59,7 @@ def some_tensors(draw: random.Random, numbers: torch.Generator) -> dict[str, tor
 def tuned(
     base: dict[str, torch.Tensor], draw: random.Random, numbers: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Of each tensor the same, a change, another dtype, more rows, another shape; or it is gone."""
+    """Tensors that are the same, changed, of another dtype or shape, with more rows, or gone."""
     found = {"new": torch.randn(draw.randint(0, 9), generator=numbers)}
     for name, tensor in base.items():
         kind = draw.choice(("same", "change", "change", "dtype", "rows", "shape", "gone"))

@@ -127,7 +127,7 @@ def test_from_another_copy_of_the_registry(there: Mixed, template: Mixed) -> Non
 
 
 def test_from_the_file_of_a_linked_base(there: Mixed) -> None:
-    """What a linked base holds is looked at unasked."""
+    """The files of a linked base are searched without being named."""
     with Registry.open(there.root) as registry:
         linked = there.source("link.safetensors")
         registry.add(linked, base="file", name="as-it-is", tau=0.5)
