@@ -17,12 +17,12 @@ class DemoError(Exception):
 
 
 class Dsvd:
-    """The `dsvd` program beside this Python, working in one folder and in the registry there."""
+    """The `dsvd` program in the folder of this Python, run in one folder with a registry of its own."""
 
     def __init__(self, folder: Path) -> None:
         program = shutil.which("dsvd", path=str(Path(sys.executable).parent))
         if program is None:
-            raise DemoError("no dsvd program beside this Python: pip install -e '.[demo]' first")
+            raise DemoError("dsvd is not installed for this Python: run pip install -e '.[demo]'")
         self._program = program
         self._folder = folder
         self._environment = os.environ | {
@@ -51,7 +51,7 @@ class Dsvd:
             check=False,
         )
         if done.returncode:
-            said = "\n".join(text.strip() for text in (done.stdout, done.stderr) if text.strip())
+            output = "\n".join(text.strip() for text in (done.stdout, done.stderr) if text.strip())
             command = shlex.join(("dsvd", *words))
-            raise DemoError(f"`{command}` ended with exit code {done.returncode}:\n{said}")
+            raise DemoError(f"`{command}` ended with exit code {done.returncode}:\n{output}")
         return done.stdout

@@ -107,12 +107,12 @@ def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Request | LoraRequ
         return request.fidelity
     if request.lossless:
         raise InvalidArgument(
-            f"{checkpoint.path} is a LoRA file, which stands for weights that are in no file",
-            "Leave lossless out: what is stored of it by default is all of it.",
+            f"{checkpoint.path} is a LoRA file, and lossless is for full checkpoints",
+            "Leave lossless out: a LoRA is stored in full by default.",
         )
     if checkpoint.tree is not None and checkpoint.tree.extras:
         raise InvalidArgument(
-            f"{checkpoint.path} is a LoRA's folder, of which the layers alone are stored",
+            f"{checkpoint.path} is the folder of a LoRA, of which only the layers are stored",
             "Leave keep_extras out.",
         )
     return LoraRequest.of(checkpoint, request.fidelity, request.skip_unsupported)

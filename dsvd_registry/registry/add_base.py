@@ -36,13 +36,13 @@ def add_base(
     names.check_name("base", name)
     if link and weights is not None:
         raise InvalidArgument(
-            "a base that is linked is all of its file: one entry of it cannot be chosen",
-            "Leave --link out, which stores the chosen weights; or save them in a file of their own.",
+            "a linked base uses its whole file: one entry of it cannot be chosen",
+            "Leave --link out to store the chosen weights, or save them in a file of their own.",
         )
     if link and keep_extras:
         raise InvalidArgument(
-            "a base that is linked stays where it is, with all that lies beside it",
-            "Leave keep_extras out, or link.",
+            "a linked base stays where it is, with all its extra files: keep_extras has no effect",
+            "Leave keep_extras or link out.",
         )
     with (
         unchanging(path, keep_extras=keep_extras),

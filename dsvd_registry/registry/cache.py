@@ -76,11 +76,14 @@ def find_cache(folder: str | Path | None, limit: int | None, environ: Mapping[st
     if limit is None and text:
         if not re.fullmatch(r"[0-9]{1,18}", text):
             raise InvalidArgument(
-                f"{LIMIT_VARIABLE} is {text!r}, no number of bytes", f"Such as {DEFAULT_LIMIT}."
+                f"{LIMIT_VARIABLE} is {text!r}, which is not a number of bytes",
+                f"Set it to a number such as {DEFAULT_LIMIT}.",
             )
         limit = int(text)
     if limit is not None and limit < 0:
-        raise InvalidArgument(f"a limit of {limit} bytes is below 0", "0 keeps one file alone.")
+        raise InvalidArgument(
+            f"the cache limit is {limit} bytes", "Give 0 or more; 0 keeps a single file."
+        )
     place = Path(named).absolute() if named else _user_folder(environ)
     return Cache(place, DEFAULT_LIMIT if limit is None else limit)
 

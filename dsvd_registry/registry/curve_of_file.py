@@ -64,8 +64,8 @@ def curve_of_file(
     ):
         if is_lora(checkpoint.tensors):
             raise InvalidArgument(
-                f"{path} is a LoRA file, whose curve is that of the version it becomes",
-                "Add it, whole as it is by default; `dsvd curve REF` tells what each lower tau reads.",
+                f"{path} is a LoRA file, which has a curve only as a version",
+                "Add it first; `dsvd curve REF` then shows what lower taus read of it.",
             )
         # The digest only takes its place in the header, which has the same size with any digest.
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)

@@ -91,7 +91,7 @@ def check_manifest_fits(checkpoint: Checkpoint) -> None:
     except InvalidArgument as error:
         raise CheckpointError(
             f"{checkpoint.path} has {len(checkpoint.tensors)} tensors, more than the manifest of a"
-            " base holds: some 30,000",
+            " base can list (about 30,000)",
             "Merge tensors of the checkpoint, or register parts of it as bases of their own.",
         ) from error
 

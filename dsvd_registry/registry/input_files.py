@@ -43,7 +43,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
         found.sort(key=lambda path: (path.is_symlink(), path))
     if not found:
         raise CheckpointError(
-            f"{folder} is a folder without a checkpoint in it",
+            f"{folder} is a folder that contains no checkpoint",
             f"Checkpoints are files that end in {', '.join(ENDINGS)}, and folders of diffusers; "
             "deeper folders are not searched.",
         )

@@ -88,16 +88,16 @@ def name_rule(name_from: str | None) -> NameRule:
     try:
         parsed = [part for part in string.Formatter().parse(pattern) if part[1] is not None]
     except ValueError as error:
-        raise InvalidArgument(f"the pattern {name_from!r} is damaged: {error}", _FIELDS) from error
+        raise InvalidArgument(
+            f"the pattern {name_from!r} is not valid: {error}", _FIELDS
+        ) from error
     if not parsed:
         raise InvalidArgument(
-            f"{name_from!r} has no field, so that all names would be one", _FIELDS
+            f"{name_from!r} has no field, so all models would have the same name", _FIELDS
         )
     for _, field, format_spec, conversion in parsed:
         if field not in FIELDS or format_spec or conversion:
-            raise InvalidArgument(
-                f"the pattern {name_from!r} has a field that is not known", _FIELDS
-            )
+            raise InvalidArgument(f"the pattern {name_from!r} has an unknown field", _FIELDS)
     return NameRule(pattern)
 
 

@@ -179,7 +179,7 @@ def _residual_problems(version: VersionRecord, repository: Repository) -> Iterat
     repository.objects.check(sha256)
     with Residual(repository.objects.path(sha256)) as residual:
         if residual.header.container != version.container:
-            yield f"object {sha256}, its residual, goes with another container"
+            yield f"object {sha256}, its residual, belongs to another container"
 
 
 def _lacking_base(version: VersionRecord, repository: Repository) -> Iterable[str]:

@@ -153,7 +153,7 @@ def test_what_is_refused_before_anything(dsvd: Dsvd, here: Path, files: Path) ->
     (here / "empty").mkdir()
     empty = dsvd("add", "empty", "--base", "sd15")
     assert (empty.code, empty.out) == (5, "")
-    assert "empty is a folder without a checkpoint in it" in empty.err
+    assert "empty is a folder that contains no checkpoint" in empty.err
     as_json = dsvd("add", files, "--base", "sd15", "--name-from", "dog", "--json")
     assert (as_json.out, as_json.error["exit_code"]) == ("", 2)
     assert "{parent}-{stem}" in as_json.error["hint"]

@@ -290,7 +290,7 @@ def test_rows_longer_than_a_run(shared: Registry) -> None:
 
 
 def test_smaller_than_the_file_and_the_lossy_result_is_as_asked(shared: Registry) -> None:
-    """The container alone gives the result at the tau; all objects together are smaller than the file."""
+    """The container alone gives the result at the tau; with the residual it is below the file's size."""
     random = np.random.default_rng(9)
     base = _bits(random, "F32", (96, 128), tame=True)
     numbers = np.frombuffer(base.data, np.float32).reshape(96, 128)
