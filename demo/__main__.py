@@ -1,4 +1,4 @@
-"""Train a tiny model, keep its fine-tunes in a registry, and look at what comes back of them."""
+"""Train a tiny model, store its fine-tunes in a registry, and compare the results with them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _prepare(out: Path) -> None:
 
 
 def _choose(dsvd: Dsvd) -> None:
-    """What each tau would give, of the fine-tune and of the same in half precision."""
+    """Show the curve of the fine-tune, and of the same fine-tune in half precision."""
     dsvd.show("init")
     dsvd.show("base", "add", "sd15", checkpoints.BASE)
     dsvd.show("curve", checkpoints.FULL, "--base", "sd15", "--plot", CURVE)
@@ -106,7 +106,7 @@ def _look(dsvd: Dsvd) -> None:
 
 
 def _materialize(dsvd: Dsvd) -> None:
-    """Each container whole, the one stored at 0.8 read at each lower tau, and the source again."""
+    """Materialise each container, the one stored at 0.8 also at each lower tau, and the source."""
     for tau in TAUS:
         dsvd.show("materialize", measure.name_at(tau), "-o", measure.file_at(tau))
     for tau in TAUS[1:]:
@@ -115,7 +115,7 @@ def _materialize(dsvd: Dsvd) -> None:
 
 
 def _share(dsvd: Dsvd, out: Path, model: ModelConfig) -> None:
-    """Folders of diffusers, a file for other tools, LoRA out and in, a container to send."""
+    """Exchange models with other tools: folders of diffusers, a single file, LoRA files, a container."""
     folders.save_folder(out / "base", out / checkpoints.BASE, model)
     folders.save_folder(out / "subject", out / checkpoints.FULL, model)
     dsvd.show("base", "add", "sd15-folder", "base")

@@ -105,7 +105,7 @@ def _save(path: Path, weights: dict[str, torch.Tensor], title: str) -> None:
 
 
 def _save_ckpt(path: Path, weights: dict[str, torch.Tensor], steps: int) -> None:
-    """As a trainer leaves it: the weights among its own bookkeeping."""
+    """Save the weights as a trainer does, among its own bookkeeping."""
     torch.save(
         {
             "state_dict": weights,
@@ -118,7 +118,7 @@ def _save_ckpt(path: Path, weights: dict[str, torch.Tensor], steps: int) -> None
 
 
 def _ticker(name: str, steps: int) -> Callable[[int, float], None]:
-    """Prints a line now and then while a training runs."""
+    """A callback that prints a line now and then while a training runs."""
     start = time.perf_counter()
     every = max(1, steps // 6)
 

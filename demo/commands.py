@@ -1,4 +1,4 @@
-"""Running the installed `dsvd` program and showing what it says."""
+"""Calls of the installed `dsvd` program, with its output shown."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class DemoError(Exception):
-    """Something that stops the demo; its text says what and what to do."""
+    """An error that stops the demo; its text says what is wrong and what to do."""
 
 
 class Dsvd:
-    """The `dsvd` program beside this Python, working in one folder and in the registry there."""
+    """The `dsvd` program in the folder of this Python, run in one folder with a registry of its own."""
 
     def __init__(self, folder: Path) -> None:
         program = shutil.which("dsvd", path=str(Path(sys.executable).parent))
         if program is None:
-            raise DemoError("no dsvd program beside this Python: pip install -e '.[demo]' first")
+            raise DemoError("dsvd is not installed for this Python: run pip install -e '.[demo]'")
         self._program = program
         self._folder = folder
         self._environment = os.environ | {
@@ -31,7 +31,7 @@ class Dsvd:
         }
 
     def show(self, *words: str) -> None:
-        """Run `dsvd WORDS` and print the command and what it said."""
+        """Run `dsvd WORDS` and print the command and its output."""
         print(f"\n$ {shlex.join(('dsvd', *words))}", flush=True)
         print(self._run(words), end="", flush=True)
 
@@ -51,7 +51,7 @@ class Dsvd:
             check=False,
         )
         if done.returncode:
-            said = "\n".join(text.strip() for text in (done.stdout, done.stderr) if text.strip())
+            output = "\n".join(text.strip() for text in (done.stdout, done.stderr) if text.strip())
             command = shlex.join(("dsvd", *words))
-            raise DemoError(f"`{command}` ended with exit code {done.returncode}:\n{said}")
+            raise DemoError(f"`{command}` ended with exit code {done.returncode}:\n{output}")
         return done.stdout

@@ -1,4 +1,4 @@
-"""What is left of a fine-tune at each tau: bytes, the error of its delta, and its pictures."""
+"""Measurements of the results at each tau: bytes, the error of the delta, and pictures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Result:
     pictures: Pictures
 
     def figures(self) -> dict[str, str | int | float | None]:
-        """All but the pictures."""
+        """The figures without the pictures."""
         return {
             "model": self.label,
             "bytes": self.size,
@@ -79,7 +79,7 @@ def prefix_file_at(tau: str) -> str:
 
 
 def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
-    """The full fine-tune, kept lossless, each tau, and the base without any delta as the yardstick.
+    """Measure the full fine-tune, its lossless version, each tau, and the base as the yardstick.
 
     Raises `DemoError` if the file of the lossless version is not the fine-tune's to the byte.
     """
@@ -114,7 +114,7 @@ def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
 
 
 def delta_error(path: Path, folder: Path) -> float:
-    """What a file lacks of the fine-tune, relative to the fine-tune's delta (Frobenius norms)."""
+    """The Frobenius norm of (file - fine-tune) over that of the fine-tune's delta."""
     got, full, base = (load_file(file) for file in (path, folder / FULL, folder / BASE))
     if got.keys() != full.keys():
         raise ValueError(f"{path} does not hold the tensors of {FULL}")
@@ -141,7 +141,7 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def write_contact_sheet(folder: Path, results: Sequence[Result]) -> Path:
-    """The pictures of every model, the base first; the lossless one's are the fine-tune's."""
+    """Write the pictures of every model, the base first; the lossless version has the fine-tune's."""
     path = folder / "contact-sheet.png"
     full, _, *tuned, base = results
     rows = [

@@ -23,7 +23,7 @@ END = "<end>"
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph: what it shows, where, and its pixels (3, 64, 64) between -1 and 1."""
+    """One photograph: its subject, its setting, and its pixels (3, 64, 64) between -1 and 1."""
 
     file: str
     subject: str
@@ -38,7 +38,7 @@ class Photograph:
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """What pretraining reads beside it. The second teaches that one word may name an individual."""
+        """The captions for pretraining. The second teaches that one word may name an individual."""
         return (
             self.class_prompt,
             f"a photo of {self.subject} {self.kind}",
@@ -73,7 +73,7 @@ def _pixels(path: Path) -> torch.Tensor:
 
 
 class Vocabulary:
-    """A word-level tokenizer: the words of all captions, and a sign that ends and pads a prompt."""
+    """A word-level tokenizer: the words of all captions, and a token that ends and pads a prompt."""
 
     def __init__(self, photographs: Sequence[Photograph]) -> None:
         words = {RARE_WORD}

@@ -24,7 +24,7 @@ FAINT = (110, 110, 110)
 
 @dataclass(frozen=True)
 class Row:
-    """What one model painted, and up to two lines of text beside it."""
+    """The pictures of one model, and up to two lines of text next to them."""
 
     label: str
     detail: str

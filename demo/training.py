@@ -43,7 +43,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train. The seed draws the batches and the noise."""
+    """The length and the learning rate of a training. The seed draws the batches and the noise."""
 
     steps: int
     learning_rate: float
@@ -92,7 +92,7 @@ class TinyDiffusion(nn.Module):
     def forward(
         self, noisy: torch.Tensor, levels: torch.Tensor, prompts: Sequence[str]
     ) -> torch.Tensor:
-        """What `noisy` latents are without their noise; one prompt and one noise level each."""
+        """The clean latents of `noisy` ones; each has its own prompt and noise level."""
         hidden = self.text_encoder(self.vocabulary.encode(prompts)).last_hidden_state
         clean: torch.Tensor = self.unet(noisy, levels, hidden).sample
         return clean

@@ -22,7 +22,7 @@ __all__ = ["DsvdError", "Registry", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    # `dsvd --version` and `--help` need neither catalog nor store.
+    # `dsvd --version` and `--help` need neither catalog nor store: they do not wait for the import.
     if name == "Registry":
         from .registry import Registry
 

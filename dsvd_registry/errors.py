@@ -1,4 +1,4 @@
-"""The one error family. Every error carries its exit code, and a hint that says what to do next.
+"""The error classes. Every error carries its exit code, and a hint that says what to do next.
 
 Exit codes are part of the public interface (docs/operators.md, "Exit codes") and never change their
 meaning.
@@ -7,13 +7,13 @@ meaning.
 from __future__ import annotations
 
 BUG_EXIT_CODE = 70
-"""The exit code for an error that is none of these: a bug in the program."""
+"""The exit code for an error of any other class, which is a bug in the program."""
 
 
 class DsvdError(Exception):
     """Base of every error that a user, a file or a machine can cause.
 
-    `str(error)` is one sentence: what was wrong and where. `hint` says what to do next.
+    `str(error)` is one sentence that says what was wrong and where. `hint` says what to do next.
     """
 
     exit_code = 1
@@ -31,17 +31,17 @@ class DamageFound(DsvdError):
 
 
 class InvalidArgument(DsvdError):
-    """A value given by the caller is outside what the function takes."""
+    """An argument or an option that is not allowed."""
 
     exit_code = 2
 
 
 class MissingExtra(InvalidArgument):
-    """Something that needs a package which is installed with an extra only."""
+    """A function that needs a package which only an extra installs."""
 
 
 class UnsureBase(InvalidArgument):
-    """A base must be named: which one a checkpoint was fine-tuned from is not sure."""
+    """A base that is not sure: the caller must name the base of the checkpoint."""
 
 
 class NotFound(DsvdError):
@@ -51,7 +51,7 @@ class NotFound(DsvdError):
 
 
 class Conflict(DsvdError):
-    """What was asked for would overwrite or orphan something."""
+    """A request that would overwrite or orphan something."""
 
     exit_code = 4
 
@@ -71,41 +71,41 @@ class ContainerError(DsvdError):
 
 
 class HeaderTooHeavy(ContainerError):
-    """A header that would be more JSON than any reader takes."""
+    """A header with more JSON than any reader accepts."""
 
 
 class UnsupportedFeature(ContainerError):
-    """A valid container that needs something this version of the program lacks."""
+    """A valid container with a feature that this version of the program does not know."""
 
     default_hint = "Install a newer dsvd-registry."
 
 
 class BaseMismatch(DsvdError):
-    """The base is missing, is another one, or is damaged."""
+    """A base that is missing, damaged, or not the right one."""
 
     exit_code = 7
 
 
 class RegistryError(DsvdError):
-    """The registry itself: damaged, made by a newer version, or not a registry."""
+    """A registry that is damaged, was made by a newer version, or is not a registry."""
 
     exit_code = 8
 
 
 class StorageError(DsvdError):
-    """The operating system refused: disk full, no permission, read error."""
+    """An operation that the operating system refused: disk full, no permission, read error."""
 
     exit_code = 9
 
 
 class TauNotServed(DsvdError):
-    """A container that does not store the rank that the asked-for tau needs."""
+    """A container that does not store the rank of the requested tau."""
 
     exit_code = 10
 
 
 class ResultMismatch(DsvdError):
-    """Materialised bytes whose SHA-256 is not the recorded one."""
+    """A materialised result whose SHA-256 is not the recorded one."""
 
     exit_code = 11
     default_hint = (
@@ -117,4 +117,4 @@ class SignatureError(DsvdError):
     """A signature that is damaged, not valid, or of another container."""
 
     exit_code = 12
-    default_hint = "Get it again from where it came from; until then trust nothing that it signs."
+    default_hint = "Get the signature again from its source; until then do not trust the container."

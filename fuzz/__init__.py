@@ -1,8 +1,9 @@
-"""Coverage-guided fuzzing of every reader of bytes that may come from anywhere: `make fuzz`.
+"""Coverage-guided fuzzing of every reader of untrusted bytes: `make fuzz`.
 
-Each target is a module with `read(data, folder)`, which reads `data` in all the ways that there are
-and may use the empty `folder`, and `seeds()`. It ends well, or in a `DsvdError`; all else is a bug.
-What a run finds is written to corpus/TARGET, where tests/hostile/test_corpus.py reads it ever after.
+Each target is a module with `seeds()`, the first inputs, and `read(data, folder)`, which reads `data`
+in every possible way and may use the empty `folder`. A call must succeed or raise a `DsvdError`; any
+other end is a bug. The input of a bug is written to corpus/TARGET, and tests/hostile/test_corpus.py
+reads it from then on.
 """
 
 from pathlib import Path
@@ -17,5 +18,5 @@ TARGETS = (
 
 
 def corpus(target: str) -> Path:
-    """The folder of the inputs that are kept for a target."""
+    """The folder of a target's stored inputs."""
     return HERE / "corpus" / target

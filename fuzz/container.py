@@ -1,4 +1,4 @@
-"""A whole container, as it comes."""
+"""A fuzz target: a whole container file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dsvd_registry.container.records import DenseRecord, LowRankRecord
 
 from . import VALID
 
-MOST = 1 << 22  # of a tensor's numbers: what is asked for is made, however small the file
+MOST = 1 << 22  # numbers of a tensor: even a small file may describe a huge one
 
 
 def seeds() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""An event of the log, and with that what the catalog is made from."""
+"""A fuzz target: an event of the log, from which the catalog is made."""
 
 from __future__ import annotations
 

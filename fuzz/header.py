@@ -1,4 +1,4 @@
-"""The JSON of a container's header, which checksums and compression would hide from a fuzzer."""
+"""A fuzz target: the JSON of a container's header, without its checksum and compression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The listing of a folder."""
+"""A fuzz target: the listing of a folder."""
 
 from __future__ import annotations
 

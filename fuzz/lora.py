@@ -1,4 +1,4 @@
-"""A LoRA file, in any layout, and the configuration in its metadata."""
+"""A fuzz target: a LoRA file in any layout, with the configuration in its metadata."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(data: bytes, folder: Path) -> None:
 
 
 def _file(tensors: Mapping[str, tuple[int, ...]], metadata: dict[str, str]) -> bytes:
-    """All ones, of F32."""
+    """A safetensors file whose tensors are all ones, of dtype F32."""
     entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     end = 0
     for name, shape in tensors.items():

@@ -1,4 +1,4 @@
-"""The manifest of a base."""
+"""A fuzz target: the manifest of a base."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What one frame holds, under right checksums.
+"""A fuzz target: the content of one frame of a container with correct checksums.
 
-The first byte says which container of spec/vectors it is put into, the second which frame of that it
-takes the place of.
+The first byte selects a container of spec/vectors, the second the frame that the input replaces.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ NAMES = ("small", "packed-small", "packed-many-frames", "tree-small", "source-lo
 
 @functools.cache
 def _opened() -> list[tuple[Header, list[bytes]]]:
-    """Header and frames (decompressed) of each container that has some."""
+    """The header and the decompressed frames of each container that has frames."""
     found = []
     for path in sorted(VALID.glob("*.dsvd")):
         with Container(path) as opened, ContainerFile(path) as file:

@@ -1,4 +1,4 @@
-"""A pickle alone, and the state dict that is found in it."""
+"""A fuzz target: a pickle alone, and the state dict in it."""
 
 from __future__ import annotations
 

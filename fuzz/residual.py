@@ -1,7 +1,8 @@
-"""A residual: a whole file, the JSON of its header, one frame under right checksums, or one run.
+"""A fuzz target: a residual file, the JSON of its header, one frame with correct checksums, or a run.
 
-By its first byte: that of the magic, a brace, the number of a vector (the second byte says which of
-its frames is another), or a dtype (the second and third: how many elements).
+The first byte selects the kind: the first byte of the magic, a brace, the number of a vector (the
+second byte is the number of the frame to replace), or a dtype (the next two give the number of
+elements).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from . import VALID
 VECTORS = VALID.parent / "residual" / "valid"
 NAMES = ("plain", "own-components", "digits", "all-groups", "tree")
 MAGIC, BRACE, RUN = 0x89, ord("{"), 0xE0  # the first byte; vectors are below the others
-MOST = 1 << 22  # of a tensor's numbers: what is asked for is made, however small the file
+MOST = 1 << 22  # numbers of a tensor: even a small file may describe a huge one
 
 
 def seeds() -> Iterator[bytes]:
@@ -63,7 +64,7 @@ def read(data: bytes, folder: Path) -> None:
 
 
 def read_file(data: bytes, folder: Path) -> None:
-    """All of a file, over predictions of every exponent."""
+    """Read a whole file, with predictions of every exponent."""
     path = folder / "hostile.dsvdr"
     path.write_bytes(data)
     with Residual(path) as residual:
@@ -77,14 +78,14 @@ def read_file(data: bytes, folder: Path) -> None:
 
 
 def prediction(count: int, of: FloatFormat) -> Bits:
-    """Bits of as many numbers, of all exponents and both signs."""
+    """The bits of `count` numbers, of all exponents and both signs."""
     step = 0x9E3779B1 >> (32 - of.bits) | 1
     return np.arange(count, dtype=of.unsigned) * of.unsigned.type(step)
 
 
 @functools.cache
 def _opened() -> list[tuple[ResidualHeader, list[bytes]]]:
-    """Header and frames (decompressed) of some vectors."""
+    """The header and the decompressed frames of some test vectors."""
     found = []
     for name in NAMES:
         data = (VECTORS / f"{name}.dsvdr").read_bytes()

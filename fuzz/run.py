@@ -1,7 +1,7 @@
 """`python -m fuzz.run [TARGET...]`: each target for its share of FUZZ_SECONDS (300 in all).
 
-Ends with exit status 1 if a target found a bug; the input then lies in its corpus. Each runs in a
-process of its own, as libFuzzer takes over the one that it is in.
+The exit status is 1 if a target found a bug; the input is then in its corpus. Each target runs in a
+process of its own, because libFuzzer takes over its process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from . import HERE, TARGETS, corpus
 
 SECONDS = 300
-MOST_BYTES = 1 << 15  # of an input: what readers do differently shows in small ones
+MOST_BYTES = 1 << 15  # of an input: small ones reach all branches of the readers
 MOST_SECONDS = 20  # for one input
 MOST_MEGABYTES = 1024
 
@@ -30,17 +30,17 @@ def main(names: list[str]) -> int:
         with tempfile.TemporaryFile("w+", errors="replace") as log:
             status = subprocess.run(child, cwd=HERE.parent, stderr=log, check=False).returncode
             log.seek(0)
-            told = log.read()
-        print(f"{name:15} {_summary(told)}{'' if not status else '   FOUND A BUG'}", flush=True)
+            output = log.read()
+        print(f"{name:15} {_summary(output)}{'' if not status else '   FOUND A BUG'}", flush=True)
         if status:
             failed.append(name)
-            print(told[-4000:])
+            print(output[-4000:])
     return bool(failed)
 
 
-def _summary(told: str) -> str:
-    runs = re.findall(r"number_of_executed_units: *(\d+)", told)
-    reached = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", told)
+def _summary(output: str) -> str:
+    runs = re.findall(r"number_of_executed_units: *(\d+)", output)
+    reached = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", output)
     covered, features, kept = reached[-1] if reached else ("?", "?", "?")
     return (
         f"{runs[-1] if runs else '?':>9} executions, {covered:>5} branches, "
@@ -49,7 +49,7 @@ def _summary(told: str) -> str:
 
 
 def fuzz_one(name: str, seconds: str) -> None:
-    """Never comes back."""
+    """Fuzz one target in this process, which libFuzzer ends."""
     import atheris
 
     with atheris.instrument_imports(include=["dsvd_registry"]):

@@ -1,4 +1,4 @@
-"""A safetensors file."""
+"""A fuzz target: a safetensors file."""
 
 from __future__ import annotations
 

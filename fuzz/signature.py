@@ -1,4 +1,4 @@
-"""A signature, and the file of several that travels with a container."""
+"""A fuzz target: a signature, and the signature file of an exported container."""
 
 from __future__ import annotations
 

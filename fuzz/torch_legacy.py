@@ -1,4 +1,4 @@
-"""A file of `torch.save` before torch 1.6: kept in the corpus."""
+"""A fuzz target: a file of `torch.save` before torch 1.6; its seeds are in the corpus."""
 
 from __future__ import annotations
 

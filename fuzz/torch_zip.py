@@ -1,4 +1,4 @@
-"""A zip archive of `torch.save`: kept in the corpus, without checksums that would hide the pickle."""
+"""A fuzz target: a zip archive of `torch.save` without checksums; its seeds are in the corpus."""
 
 from __future__ import annotations
 

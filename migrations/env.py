@@ -1,4 +1,4 @@
-"""Alembic's entry. The program passes its connection, inside a transaction of its own.
+"""The entry of alembic. The program passes its connection, inside a transaction of its own.
 
 To write a migration after changing `dsvd_registry/catalog/schema.py`:
 

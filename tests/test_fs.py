@@ -80,7 +80,7 @@ def test_written_at_places(tmp_path: Path) -> None:
 
 
 def test_a_file_twice(tmp_path: Path) -> None:
-    """As on a filesystem that takes two paths for one: never one file in the place of another."""
+    """Two paths of one file, as on a filesystem that ignores case: no file replaces another."""
     with new_folder(tmp_path) as folder:
         fill(folder, {"a": b"first"})
         with pytest.raises(Conflict):

@@ -1,4 +1,4 @@
-"""Names and versions: the catalog, a view of the store's event log in a database."""
+"""The catalog: bases, models, versions and their labels in a database, a view of the event log."""
 
 from __future__ import annotations
 

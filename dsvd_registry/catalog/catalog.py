@@ -1,4 +1,4 @@
-"""The catalog: names and versions, as a view of the event log."""
+"""The class `Catalog`: every read and write of names and versions, each in a transaction of its own."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _nothing() -> None:
 
 
 class Catalog(Closing):
-    """One registry's catalog, open. It may be used from several threads.
+    """The open catalog of one registry. It may be used from several threads.
 
-    Besides what each method names, all raise `RegistryError` (the catalog or the event log is
-    damaged, or locked for too long) and `StorageError`; writes raise `InvalidArgument` for a name
-    or value that breaks a rule. A write that returned is durable.
+    Besides the errors named at each method, all raise `RegistryError` (the catalog or the event log
+    is damaged, or locked for too long) and `StorageError`; writes raise `InvalidArgument` for a name
+    or value that breaks a rule. A write is durable when its method returns.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -46,10 +46,10 @@ class Catalog(Closing):
 
     @classmethod
     def open(cls, folder: RegistryFolder, url: str | None = None) -> Catalog:
-        """The catalog of a registry, in its folder or at `url`.
+        """Open the catalog of a registry, in its folder or at `url`.
 
-        Makes or upgrades the tables where that is needed, and applies events they do not show. Where
-        the folder may only be read, and no `url` is given, all of that happens in memory.
+        Tables are made or upgraded if needed, and missing events are applied. If the folder is
+        read-only and no `url` is given, all of that happens in memory.
         """
         may_write = url is not None or snapshot.may_write(folder)
         database = connect(folder.catalog, url) if may_write else SnapshotDatabase.of(folder)
@@ -64,7 +64,7 @@ class Catalog(Closing):
 
     @property
     def path(self) -> Path | None:
-        """The SQLite file that it is in, if it is in one that may be written."""
+        """The SQLite file of the catalog; None for another database or a read-only registry."""
         return self._database.path
 
     def close(self) -> None:
@@ -72,17 +72,17 @@ class Catalog(Closing):
         self._database.close()
 
     def backup(self, copy: Path, *, replace: bool) -> None:
-        """Copy the database, while it is used, to the file `copy`.
+        """Copy the database, while it is in use, to the file `copy`.
 
-        Raises `Conflict` if it exists and `replace` is false, `InvalidArgument` for a database that
-        is no file.
+        Raises `Conflict` if `copy` exists and `replace` is false, `InvalidArgument` for a database
+        that is not a file.
         """
         self._ledger.check_may_write()
         path = self._database.path
         if path is None:
             raise InvalidArgument(
-                f"{self._database.where} is no file, which could be copied",
-                "Use what that database has for its own backups.",
+                f"{self._database.where} is not a file and cannot be copied",
+                "Use the backup tools of that database.",
             )
         with database_errors(self._database.where):
             copy_sqlite(path, copy, copy.parent, replace=replace)
@@ -100,11 +100,11 @@ class Catalog(Closing):
         replace: bool = False,
         confirm: Callable[[], object] = _nothing,
     ) -> BaseRecord:
-        """Name a base. The same weights under the same name give the record that is there, or
-        with `replace` let it point to this manifest, file and link instead.
+        """Add a base. If it exists with this name, its record is returned; with `replace`, its
+        manifest, file and link are replaced first.
 
-        `confirm` is as in `add_version`.
-        Raises `Conflict` for a name that holds other weights, or weights that have another name.
+        `confirm`: as in `add_version`.
+        Raises `Conflict` for a name that has other weights, or weights that have another name.
         """
         with self._ledger.transaction() as transaction:
             confirm()
@@ -121,7 +121,7 @@ class Catalog(Closing):
             )
 
     def remove_base(self, name: str) -> BaseRecord:
-        """Forget a base. Raises `NotFound`, `Conflict` while a live version needs it."""
+        """Remove a base. Raises `NotFound`, `Conflict` if a live version needs it."""
         with self._ledger.transaction() as transaction:
             return edits.remove_base(transaction, name)
 
@@ -138,10 +138,10 @@ class Catalog(Closing):
         note: str = "",
         confirm: Callable[[], object] = _nothing,
     ) -> VersionRecord:
-        """Give a model, new or not, its next version; `container` must be in the store already.
+        """Add the next version of a model, new or not; `container` must be in the store already.
 
-        `confirm` is called while nobody else can write, and may raise to refuse: what gc removed a
-        moment ago must not be referred to.
+        `confirm` is called while no other process can write. It raises an error if an object is gone,
+        which garbage collection may have removed a moment ago.
 
         Raises `NotFound` if no base has the weights digest `base`, `Conflict` for a model's name
         that differs from another in case alone.
@@ -161,7 +161,7 @@ class Catalog(Closing):
             )
 
     def remove_version(self, model: str, number: int) -> VersionRecord:
-        """Remove a version for good. Raises `NotFound`, `Conflict` where an alias stands for it."""
+        """Remove a version for good. Raises `NotFound`, `Conflict` if an alias stands for it."""
         with self._ledger.transaction() as transaction:
             return edits.remove_version(transaction, model, number)
 
@@ -171,7 +171,7 @@ class Catalog(Closing):
             return label_edits.set_alias(transaction, model, alias, number)
 
     def remove_alias(self, model: str, alias: str) -> VersionRecord:
-        """Remove an alias; returns the version it stood for. Raises `NotFound`."""
+        """Remove an alias; returns the version that it stood for. Raises `NotFound`."""
         with self._ledger.transaction() as transaction:
             return label_edits.remove_alias(transaction, model, alias)
 
@@ -181,7 +181,7 @@ class Catalog(Closing):
             return label_edits.add_tag(transaction, model, number, tag)
 
     def remove_tag(self, model: str, number: int, tag: str) -> VersionRecord:
-        """Take a tag off a version. Raises `NotFound`."""
+        """Remove a tag from a version. Raises `NotFound`."""
         with self._ledger.transaction() as transaction:
             return label_edits.remove_tag(transaction, model, number, tag)
 
@@ -199,9 +199,10 @@ class Catalog(Closing):
         signature: str,
         confirm: Callable[[], object] = _nothing,
     ) -> bool:
-        """Put the signature, an object, on a version, in place of a former one by the same signer.
+        """Record a signature, an object, for a version; it replaces an earlier one by the same signer.
 
-        Gives whether it was not there yet. `confirm` is as in `add_version`. Raises `NotFound`.
+        Returns False if the version had this signature already. `confirm`: as in `add_version`. Raises
+        `NotFound`.
         """
         with self._ledger.transaction() as transaction:
             confirm()
@@ -216,16 +217,19 @@ class Catalog(Closing):
         size: int,
         confirm: Callable[[], object] = _nothing,
     ) -> VersionRecord:
-        """Let a version be lossless by the residual, an object. `confirm` is as in `add_version`.
+        """Record a residual, an object, for a version, which is lossless from then on.
 
-        Raises `NotFound`.
+        `confirm`: as in `add_version`. Raises `NotFound`.
         """
         with self._ledger.transaction() as transaction:
             confirm()
             return label_edits.set_residual(transaction, model, number, residual, size)
 
     def remove_residual(self, model: str, number: int) -> VersionRecord:
-        """Let a version be lossy again. Raises `NotFound`, also where it has no residual."""
+        """Remove the residual of a version, which is lossy from then on.
+
+        Raises `NotFound`, also if it has no residual.
+        """
         with self._ledger.transaction() as transaction:
             return label_edits.remove_residual(transaction, model, number)
 
@@ -243,7 +247,7 @@ class Catalog(Closing):
             return lookup.base(connection, name)
 
     def models(self) -> list[ModelRecord]:
-        """Every model, by name, also those whose versions were all removed."""
+        """Every model, by name, including those whose versions were all removed."""
         with self._database.reading() as connection:
             return queries.models(connection)
 
@@ -255,16 +259,20 @@ class Catalog(Closing):
         tag: str | None = None,
         since: datetime | None = None,
     ) -> list[VersionRecord]:
-        """The live versions, newest last: of models whose name matches the shell pattern, against
-        a base (as in `base`), with a tag, added at or after a time (local, if it has no zone).
+        """The live versions that meet every given condition, newest last.
 
-        Raises `NotFound` for an unknown base.
+        `pattern`: a shell pattern for the model's name. `base`: as in `base`. `tag`: a tag of the
+        version. `since`: the earliest time of addition, local if it has no zone. Raises `NotFound`
+        for an unknown base.
         """
         with self._database.reading() as connection:
             return search.versions(connection, pattern, base, tag, since)
 
     def signatures(self, ref: str | None = None) -> list[SignatureRecord]:
-        """The signatures of the live version that a ref means, or of all. Raises as `version`."""
+        """The signatures of the live version that a ref means, or of all live versions.
+
+        Raises as `version`.
+        """
         with self._database.reading() as connection:
             if ref is None:
                 return queries.signatures(connection, queries.LIVE)
@@ -278,7 +286,7 @@ class Catalog(Closing):
             return lookup.version(connection, refs.parse(ref))
 
     def history(self, model: str) -> list[VersionRecord]:
-        """Every version a model ever had, removed ones too, newest last. Raises `NotFound`."""
+        """Every version that a model ever had, removed ones too, newest last. Raises `NotFound`."""
         if "@" in model:
             raise InvalidArgument(f"{model!r} names a version", "Give the model's name alone.")
         with self._database.reading() as connection:
@@ -287,39 +295,39 @@ class Catalog(Closing):
     def find_version(
         self, source_sha256: str, base: str, settings: str | None, model: str | None = None
     ) -> VersionRecord | None:
-        """The newest live version made of this source, base (digest) and settings, if any.
+        """The newest live version made from this source, base (digest) and settings; None without one.
 
-        Settings of None are any.
+        `settings`: None for any. `model`: None for any.
         """
         with self._database.reading() as connection:
             return search.same(connection, source_sha256, base, settings, model)
 
     def referenced_objects(self) -> set[str]:
-        """The objects that live versions and bases need; what gc must keep."""
-        # gc must also see a version whose writer died before its row was there.
+        """The digests of the objects that live versions and bases need, which gc must keep."""
+        # A version whose writer crashed between event and row must count too.
         self._ledger.catch_up()
         with self._database.reading() as connection:
             return queries.referenced_objects(connection)
 
     @contextlib.contextmanager
-    def undisturbed(self) -> Iterator[set[str]]:
-        """As `referenced_objects`, and nobody can write until the end of the `with` block."""
+    def writes_blocked(self) -> Iterator[set[str]]:
+        """Block all writers until the end of the `with` block; gives the `referenced_objects`."""
         with self._ledger.transaction() as transaction:
             yield queries.referenced_objects(transaction.connection)
 
     def check_log(self) -> int:
-        """Read the whole event log, and compare each row with it; gives the number of events.
+        """Read the whole event log, and compare each row with it; returns the number of events.
 
-        Raises `RegistryError` for damage, and where the log lacks what the catalog shows.
+        Raises `RegistryError` for damage, and if the log lacks an event that the catalog shows.
         """
         return check_rows.check_rows(self._ledger)
 
     def cached_fingerprint(self, state: FileState) -> CachedFingerprint | None:
-        """What a file in this state holds, if it was remembered."""
+        """The cached fingerprint of a file in this state; None if it is not known."""
         with self._database.reading() as connection:
             return fingerprints.recall(connection, state)
 
     def remember_fingerprint(self, state: FileState, fingerprint: CachedFingerprint) -> None:
-        """Remember what a file holds; `state` must have been taken before the file was read."""
+        """Cache the fingerprint of a file; `state` must have been taken before the file was read."""
         with self._database.writing() as connection:
             fingerprints.remember(connection, state, fingerprint)

@@ -1,4 +1,4 @@
-"""The catalog compared with its event log: every row that the events make, and no other."""
+"""Comparison of the catalog with its event log: it must have exactly the rows that the events make."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .ledger import Ledger
 
 
 def check_rows(ledger: Ledger) -> int:
-    """Replay the whole log in memory and compare the tables; gives the number of events read.
+    """Replay the whole log in memory and compare the tables; returns the number of events read.
 
-    Raises `RegistryError` for a damaged log, one that lacks what the tables show, and
-    `DamagedCatalogError` for a damaged database and for other rows than the events make.
+    Raises `RegistryError` if the log is damaged or lacks an event that the tables show,
+    `DamagedCatalogError` if the database is damaged or has other rows than the events make.
     """
     database, events = ledger.database, 0
     with database.reading() as connection, _empty(connection) as scratch:
@@ -24,7 +24,7 @@ def check_rows(ledger: Ledger) -> int:
         ledger.check_shown(connection)
         (shown,) = connection.execute("SELECT position FROM log_position").fetchone()
         for event in ledger.log.after(0):
-            if event.sequence <= shown:  # others may go on writing
+            if event.sequence <= shown:  # other processes may write events meanwhile
                 replay.apply(scratch, event)
             events += 1
         unlike = [
@@ -33,13 +33,13 @@ def check_rows(ledger: Ledger) -> int:
     if unlike:
         raise DamagedCatalogError(
             f"{database.where} is damaged: {', '.join(sorted(unlike))} "
-            "are not what the event log makes of them"
+            "do not have the rows that the event log makes"
         )
     return events
 
 
 def _rows(connection: Connection, table: str) -> set[str]:
-    # As text: 1 and 1.0 are not the same row.
+    # Rows are compared as text, in which 1 and 1.0 differ.
     return {repr(tuple(row)) for row in connection.execute(f"SELECT * FROM {table}")}
 
 
@@ -52,12 +52,12 @@ def _empty(connection: Connection) -> Iterator[Connection]:
         from .engine import EngineConnection
         from .schema import Table
 
-        with create_engine("sqlite://").begin() as made:
-            Table.metadata.create_all(made)
-            yield EngineConnection(made)
+        with create_engine("sqlite://").begin() as memory:
+            Table.metadata.create_all(memory)
+            yield EngineConnection(memory)
         return
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
-        # As they are: making them by alembic would take longer than all else here.
+        # The statements are copied, because alembic would take longer than everything else here.
         for (statement,) in connection.execute(
             "SELECT sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         ):

@@ -1,4 +1,4 @@
-"""The database of a registry, by its file or its URL."""
+"""The database of a registry, given by its file or its URL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def connect(path: Path, url: str | None = None) -> Database:
-    """The SQLite database at `path`, or the one at `url`; nothing is opened yet.
+    """The SQLite database at `path`, or the database at `url`; nothing is opened yet.
 
-    Raises `InvalidArgument` for a URL that is none, or whose driver is not installed, and
-    `RegistryError` for SQLite on a network filesystem.
+    Raises `InvalidArgument` for an invalid URL or a missing driver, `RegistryError` for SQLite on a
+    network filesystem.
     """
     if url is None:
         from .sqlite import SqliteDatabase
@@ -32,15 +32,15 @@ def connect(path: Path, url: str | None = None) -> Database:
 
 
 def check_database(path: Path, url: str | None = None) -> None:
-    """Raises as `connect`, before anything is made."""
+    """Check that the database can be used, before anything is made. Raises as `connect`."""
     connect(path, url).close()
 
 
 def engine_of(database: Database) -> EngineDatabase:
-    """The same database through SQLAlchemy, which alembic needs; to be closed."""
+    """The same database through SQLAlchemy, which alembic needs; the caller closes it."""
     from .engine import EngineDatabase
 
     if isinstance(database, EngineDatabase):
         return database
-    assert database.path is not None  # of SQLite without SQLAlchemy there is always a file
+    assert database.path is not None  # SQLite without SQLAlchemy always has a file
     return EngineDatabase.of_sqlite(database.path)

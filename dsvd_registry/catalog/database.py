@@ -1,9 +1,9 @@
-"""What the catalog asks of a database: statements of SQL in transactions.
+"""The interface of a database to the catalog: statements of SQL in transactions.
 
-The statements are plain SQL that every database takes, with parameters written `:name`. The one in
-the registry's folder is SQLite, used through Python's own driver: importing SQLAlchemy takes longer
-than any command that needs no tensor. SQLAlchemy connects to all others, and describes the tables
-(`schema`) for alembic, which makes and changes them.
+The statements are plain SQL that every database accepts, with parameters such as `:name`. The database
+in the registry's folder is SQLite, used through Python's own driver, because the import of SQLAlchemy
+takes longer than any command that needs no tensor. SQLAlchemy connects to all other databases, and
+describes the tables (`schema`) for alembic, which makes and migrates them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 
 class Rows(Protocol):
-    """What a statement gave: tuples, or the number of rows that it changed."""
+    """The result of a statement: rows as tuples, or the number of changed rows."""
 
     @property
     def rowcount(self) -> int: ...
@@ -37,28 +37,30 @@ class Connection(Protocol):
 
 
 class Database(abc.ABC):
-    """A database: `where` is what errors call it, `path` the SQLite file behind it if there is one."""
+    """A database. `where`: its name in errors. `path`: its SQLite file, None if there is none."""
 
     where: str
     path: Path | None
 
     @abc.abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:
-        """A connection that sees one state of the database. Raises as `faults.database_errors`."""
+        """A connection that sees one state of the database. Raises as `errors.database_errors`."""
 
     @abc.abstractmethod
     def writing(self) -> AbstractContextManager[Connection]:
-        """A connection that writes, in a transaction committed on leaving. On SQLite it holds the
-        write lock from the start; elsewhere the first update takes it. Raises as `reading`.
+        """A connection that writes, in a transaction that is committed on leaving.
+
+        On SQLite it has the write lock from the start; elsewhere the first update takes it. Raises as
+        `reading`.
         """
 
     @abc.abstractmethod
     def tables(self, connection: Connection) -> set[str]:
-        """The names of the tables that there are."""
+        """The names of the existing tables."""
 
     @abc.abstractmethod
     def check(self, connection: Connection) -> None:
-        """Find damage before a statement runs into it. Raises `DamagedCatalogError`."""
+        """Look for damage of the file. Raises `DamagedCatalogError`."""
 
     @abc.abstractmethod
     def close(self) -> None:

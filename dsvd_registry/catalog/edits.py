@@ -1,7 +1,7 @@
-"""Writes to bases and versions.
+"""Writes of bases and versions.
 
-Each checks what the user asked for, then records one event, or finds that none is needed. The
-checks are for the user's sake, with errors that say what to do; `replay` checks again.
+Each checks the arguments, then records one event, or none if there is nothing to change. These checks
+give errors that say what to do; `replay` checks every event again.
 """
 
 from __future__ import annotations

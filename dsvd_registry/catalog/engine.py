@@ -1,4 +1,4 @@
-"""Any database by its URL, through SQLAlchemy."""
+"""A database of any kind, reached by its URL through SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRITES = "dsvd_writes"
 
 @dataclass(frozen=True)
 class EngineConnection(Connection):
-    """A connection of SQLAlchemy that takes statements as Python's SQLite driver does."""
+    """A connection of SQLAlchemy with the interface of Python's SQLite driver."""
 
     through: sqlalchemy.Connection
 
@@ -56,8 +56,8 @@ class EngineDatabase(Database):
         except (NoSuchModuleError, ImportError) as error:
             raise InvalidArgument(f"the catalog's URL cannot be used: {error}", hint) from error
         except (ArgumentError, TypeError, ValueError):
-            # What these say may have a part of the URL in it, and that be the password.
-            raise InvalidArgument("the catalog's URL cannot be used: it is none", hint) from None
+            # The message of this error may contain a part of the URL, such as the password.
+            raise InvalidArgument("the catalog's URL is not valid", hint) from None
 
     @classmethod
     def of_sqlite(cls, path: Path) -> EngineDatabase:
@@ -91,7 +91,9 @@ class EngineDatabase(Database):
 
 @contextlib.contextmanager
 def _engine_errors(where: str) -> Iterator[None]:
-    """As `database_errors`; any other database's errors become `RegistryError`."""
+    """Turn errors of SQLite as `database_errors` does, and those of other databases into
+    `RegistryError`.
+    """
     with database_errors(where):
         try:
             yield

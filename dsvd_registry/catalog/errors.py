@@ -1,4 +1,4 @@
-"""What a database says when it fails, as one of our errors."""
+"""Errors of databases, translated into the error classes of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ..errors import DsvdError, InvalidArgument, RegistryError, StorageError
 
-REBUILD = "Run `dsvd catalog rebuild`: it makes the catalog anew from the event log."
+REBUILD = "Run `dsvd catalog rebuild`, which makes a new catalog from the event log."
 NEEDS_URL = (
     "Give the URL of a database with --catalog or DSVD_CATALOG, or keep the registry on a disk of this "
     "machine."
@@ -17,7 +17,7 @@ BUSY_SECONDS = 60
 
 
 class DamagedCatalogError(RegistryError):
-    """The database is there, but is no catalog: overwritten, cut short, or with tables missing."""
+    """A database that is not a valid catalog: overwritten, truncated, or with tables missing."""
 
     default_hint = REBUILD
 
@@ -32,14 +32,14 @@ def database_errors(where: str) -> Iterator[None]:
     try:
         yield
     except UnicodeEncodeError as error:
-        # What a terminal passed that is not in its encoding, as a name to look up.
+        # A name to look up that was not in the terminal's encoding.
         raise InvalidArgument(f"{error.object!r} is not Unicode text") from error
     except sqlite3.Error as error:
         raise of_sqlite(error, where) from error
 
 
 def of_sqlite(error: sqlite3.Error, where: str) -> DsvdError:
-    """The error to raise for one of SQLite."""
+    """The error to raise for an error of SQLite."""
     # An extended code keeps the primary one in its low byte. Errors of the Python module itself
     # (a wrong parameter type, say) have none.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF

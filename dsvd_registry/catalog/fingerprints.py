@@ -1,4 +1,4 @@
-"""The cache of what files hold. It belongs to no event: losing it costs time, nothing else."""
+"""The cache of the digests of files. No event records it: its loss costs time and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .records import CachedFingerprint, FileState
 
 
 def recall(connection: Connection, state: FileState) -> CachedFingerprint | None:
-    """What the file held when it was in this state, None if that is not known."""
+    """The cached fingerprint of a file in this state; None if it is not known."""
     row = connection.execute(
         """
         SELECT sha256, content FROM file_fingerprints
@@ -21,7 +21,7 @@ def recall(connection: Connection, state: FileState) -> CachedFingerprint | None
 
 
 def remember(connection: Connection, state: FileState, fingerprint: CachedFingerprint) -> None:
-    """Keep what a file holds, in place of what it held before."""
+    """Cache the fingerprint of a file, in place of an earlier one."""
     columns = _columns(state)
     connection.execute("DELETE FROM file_fingerprints WHERE path = :path", columns)
     connection.execute(
@@ -35,7 +35,7 @@ def remember(connection: Connection, state: FileState, fingerprint: CachedFinger
 
 def _columns(state: FileState) -> dict[str, object]:
     return {
-        # A path need not be Unicode, a column must be.
+        # A path may be any bytes, but a column must be Unicode.
         "path": os.fsencode(state.path).decode("utf-8", "backslashreplace"),
         "size": state.size,
         "mtime_ns": state.mtime_ns,

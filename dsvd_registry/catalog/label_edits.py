@@ -1,6 +1,6 @@
-"""Writes to what can change about a version: aliases, tags, the note, signatures, its residual.
+"""Writes of the changeable parts of a version: aliases, tags, the note, signatures, the residual.
 
-As in `edits`; what already is as asked for is no event.
+They work as those of `edits`: if there is nothing to change, no event is recorded.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def set_note(transaction: Transaction, model: str, number: int, text: str) -> Ve
 def add_signature(
     transaction: Transaction, model: str, number: int, signer: str, signature: str
 ) -> bool:
-    """Whether it was not there yet."""
+    """Record a signature of a version; gives False if the version has it already."""
     connection = transaction.connection
     lookup.version(connection, Ref(model, number))
     this = ("models.name = :model AND versions.number = :number", "signatures.signer = :signer")
@@ -118,7 +118,7 @@ def remove_residual(transaction: Transaction, model: str, number: int) -> Versio
     if found.residual is None:
         raise NotFound(
             f"{found.ref} has no residual: it is lossy already",
-            "Add its source again with --lossless to have it exact.",
+            "Add its source again with --lossless to make it lossless.",
         )
     transaction.record(ResidualRemoved(**transaction.stamp, model=model, number=number))
     return lookup.version(connection, Ref(model, number))

@@ -1,9 +1,9 @@
 """Write transactions: the event log and the tables change together, or not at all.
 
-The log is the truth and the tables a view of it. A transaction takes the write lock, catches up
-with events that another process wrote without living to commit its rows (or that a restored backup
-of the database does not know), changes the rows, makes the event durable, and commits. Killed
-before the event is durable, nothing has happened; killed after, the next one catches up.
+The log is the truth, and the tables are a view of it. A transaction takes the write lock and applies
+events that the tables lack: those of a process that crashed before its commit, or those after the time
+of a restored backup. Then it changes the rows, makes its own event durable, and commits. If it is
+killed before the event is durable, nothing has changed; if after, the next transaction applies it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import REBUILD, DamagedCatalogError
 
 
 class Stamp(TypedDict):
-    """The number and time that the transaction's event gets: the fields every event has."""
+    """The number and time of the transaction's event, which are fields of every event."""
 
     sequence: int
     time: str
@@ -30,18 +30,18 @@ class Stamp(TypedDict):
 
 @dataclass(frozen=True)
 class Transaction:
-    """The write lock, held; the tables show every event of the log."""
+    """An open transaction with the write lock, in which the tables show every event of the log."""
 
     connection: Connection
     log: EventLog
     stamp: Stamp
 
     def record(self, event: Event) -> None:
-        """Make `event` happen; it bears the stamp, and is the only one of its transaction.
+        """Write `event`, which has the stamp, and is the only one of its transaction.
 
         Raises `RegistryError` for an event that does not fit, `StorageError`.
         """
-        # Rows before event: what the database refuses must not enter the log.
+        # Rows come first, because an event that the database refuses must not enter the log.
         replay.apply(self.connection, event)
         self.log.append(event)
         _set_position(self.connection, event.sequence, self.log.digest(event.sequence))
@@ -57,10 +57,10 @@ class Ledger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """The write lock, after catching up; committed on leaving without an error.
+        """A transaction after catching up, committed on leaving without an error.
 
-        Raises `RegistryError` if log and tables do not belong together, `StorageError` for a registry
-        that may only be read, and as `database_errors`.
+        Raises `RegistryError` if log and tables do not belong together, `StorageError` for a read-only
+        registry, and as `database_errors`.
         """
         self.check_may_write()
         with self.database.writing() as connection:
@@ -70,9 +70,9 @@ class Ledger:
             yield Transaction(connection, self.log, Stamp(sequence=position + 1, time=utc_now()))
 
     def catch_up(self) -> None:
-        """Apply events that the tables do not show; cheap and without a lock where there are none.
+        """Apply events that the tables do not show; fast and without a lock if there are none.
 
-        Raises as `transaction`; that a registry may only be read does not matter.
+        Raises as `transaction`, but also works for a read-only registry.
         """
         with self.database.reading() as connection:
             self.check_shown(connection)
@@ -82,12 +82,12 @@ class Ledger:
                 self._catch_up(connection)
 
     def shows_the_log(self, connection: Connection) -> bool:
-        """Whether the log has the last event that the tables show; if not, they may know more."""
+        """True if the log has the last event that the tables show; otherwise they may show more."""
         position, sha256 = _position(connection)
         return position == 0 or self.log.has(position, sha256)
 
     def check_may_write(self) -> None:
-        """Raises `StorageError` for a registry that may only be read."""
+        """Raise `StorageError` for a read-only registry."""
         if not self.may_write:
             raise StorageError(
                 f"{self.database.where} can only be read by this user",
@@ -96,7 +96,7 @@ class Ledger:
             )
 
     def check_shown(self, connection: Connection) -> None:
-        """Raises `RegistryError` unless `shows_the_log`."""
+        """Raise `RegistryError` unless `shows_the_log`."""
         if not self.shows_the_log(connection):
             position, _ = _position(connection)
             raise RegistryError(
@@ -112,7 +112,7 @@ class Ledger:
         return self._catch_up(connection)
 
     def _catch_up(self, connection: Connection) -> int:
-        # Databases other than SQLite have no lock yet: this update waits for it.
+        # This update takes the write lock on databases other than SQLite, which has it already.
         connection.execute("UPDATE log_position SET position = position")
         position, _ = _position(connection)
         self.check_shown(connection)

@@ -1,4 +1,4 @@
-"""From what a user wrote to the one thing it means, or an error that says what is near."""
+"""Lookup of bases, models, versions and aliases by name; errors suggest similar names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Model:
 
 
 def base(connection: Connection, name: str) -> BaseRecord:
-    """The base of that name, or else of that digest or unique prefix of one (6 digits or more).
+    """The base of that name, or else of that digest or a unique prefix of it (6 digits or more).
 
     Raises `NotFound`, `InvalidArgument` for a prefix of several digests.
     """
@@ -37,14 +37,14 @@ def base(connection: Connection, name: str) -> BaseRecord:
         start = queries.starting_with(name)
         found = queries.bases(connection, "digest LIKE :start ESCAPE '/'", start=start)
         if len(found) > 1:
-            shared = a_few([one.name for one in found])
+            shared = a_few([record.name for record in found])
             raise InvalidArgument(
                 f"the digest prefix {name} stands for several bases: {shared}",
                 "Write more of it, or the base's name.",
             )
         if found:
             return found[0]
-    names = [one.name for one in queries.bases(connection)]
+    names = [record.name for record in queries.bases(connection)]
     raise NotFound(
         f"there is no base {name!r}",
         near(name, names, "`dsvd base ls` lists the bases, `dsvd base add` adds one."),
@@ -52,7 +52,7 @@ def base(connection: Connection, name: str) -> BaseRecord:
 
 
 def model(connection: Connection, name: str) -> Model:
-    """The model of that name, also if all its versions were removed. Raises `NotFound`."""
+    """The model of that name, even if all its versions were removed. Raises `NotFound`."""
     found = twin(connection, name)
     if found is not None and found.name == name:
         return found
@@ -62,7 +62,7 @@ def model(connection: Connection, name: str) -> Model:
 
 
 def twin(connection: Connection, name: str) -> Model | None:
-    """The model whose name is `name` but for case."""
+    """The model with this name in any case; None without one."""
     row = connection.execute(
         "SELECT id, name, last_number, latest FROM models WHERE folded = :folded",
         {"folded": folded(check_name("model", name))},
@@ -84,13 +84,13 @@ def version(connection: Connection, ref: Ref) -> VersionRecord:
     this = "versions.model_id = :model AND versions.number = :number"
     if records := queries.versions(connection, this, queries.LIVE, model=found.id, number=number):
         return records[0]
-    there = ranges(queries.version_numbers(connection, found.id))
+    numbers = ranges(queries.version_numbers(connection, found.id))
     removed = number <= found.last_number
     raise NotFound(
         f"{found.name}@{number} was removed"
         if removed
         else f"there is no version {found.name}@{number}",
-        f"{found.name} has {'versions' if '-' in there or ',' in there else 'version'} {there}.",
+        f"{found.name} has {'versions' if '-' in numbers or ',' in numbers else 'version'} {numbers}.",
     )
 
 

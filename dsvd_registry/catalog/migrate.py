@@ -1,7 +1,7 @@
-"""Bringing the database's tables to the form this program knows.
+"""Migration of the database's tables to the schema of this program.
 
-alembic, and SQLAlchemy for it, are imported only where there is something to do: that takes longer
-than most commands.
+alembic and SQLAlchemy are imported only if there is a migration to run, because their import takes
+longer than most commands.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def migrations_folder() -> Path:
 def upgrade(
     database: Database, tmp: Path, *, head: str = HEAD, scripts: Path | None = None
 ) -> None:
-    """Make the tables those of revision `head`, if they are not; SQLite is copied before.
+    """Migrate the tables to revision `head` if needed; an SQLite file is copied before.
 
     The copy is `catalog.sqlite.backup-<revision>`, written through the folder `tmp`.
     Raises `RegistryError` if a newer version of the program made the tables,
-    `DamagedCatalogError` if they are no catalog's, and as `database_errors`.
+    `DamagedCatalogError` if they are not those of a catalog, and as `database_errors`.
     """
     with database.reading() as connection:
         if _revision(database, connection) == head:
@@ -55,13 +55,13 @@ def upgrade(
 
 
 def is_at_head(database: Database) -> bool:
-    """Whether there is nothing to do for `upgrade`. Raises as it does for what is no catalog."""
+    """True if `upgrade` has nothing to do. Raises `DamagedCatalogError` as it does."""
     with database.reading() as connection:
         return _revision(database, connection) == HEAD
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables in an empty database in memory, which stays open."""
+    """Make the tables in an empty database in memory; the connection stays open."""
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
 
@@ -71,7 +71,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _revision(database: Database, connection: Connection) -> str | None:
-    """The revision of the tables, None for an empty database."""
+    """The revision of the tables; None for an empty database."""
     tables = database.tables(connection)
     if not tables:
         return None

@@ -1,7 +1,7 @@
-"""Whether a folder lies on another machine's disk: SQLite's locks cannot be relied on there.
+"""Detection of network filesystems, on which SQLite's locks are not reliable.
 
-SQLite in WAL mode also needs memory that all programs share which have the file open: those of one
-machine (https://www.sqlite.org/wal.html, https://www.sqlite.org/useovernet.html).
+In WAL mode, all programs that have the file open also share memory, so they must run on one machine
+(https://www.sqlite.org/wal.html, https://www.sqlite.org/useovernet.html).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from .errors import NEEDS_URL
 
 MOUNTS = Path("/proc/self/mountinfo")
 
-# Those that systemd waits for the network for, and the usual ones through FUSE ("fuse." before it).
-# 9p and virtiofs are no part of it: containers and virtual machines have them for their own disks.
+# The filesystems for which systemd waits for the network, and the usual ones of FUSE (without "fuse.").
+# 9p and virtiofs are not listed: containers and virtual machines use them for their own disks.
 # fmt: off
 _NETWORK = frozenset({
     "afs", "auristorfs", "beegfs", "ceph", "cifs", "coda", "curlftpfs", "davfs", "davfs2",
@@ -27,7 +27,7 @@ _NETWORK = frozenset({
 
 
 def check_local(path: Path) -> None:
-    """Raises `RegistryError` where the file `path`, which need not be there, is seen to be remote."""
+    """Raise `RegistryError` if the file `path`, existing or not, is on a network filesystem."""
     kind = network_filesystem(path)
     if kind is not None:
         raise RegistryError(
@@ -37,9 +37,9 @@ def check_local(path: Path) -> None:
 
 
 def network_filesystem(path: Path) -> str | None:
-    """The type of the network filesystem that `path` lies on, None for another.
+    """The type of the network filesystem of `path`; None for another filesystem.
 
-    Only Linux tells. Elsewhere, what is left to go by is whether SQLite takes the WAL mode.
+    Only Linux gives this information. Elsewhere SQLite may still refuse the WAL mode.
     """
     try:
         mounts = MOUNTS.read_bytes()
@@ -53,7 +53,7 @@ def network_filesystem(path: Path) -> str | None:
         if len(fields) < 5 or not after:
             continue
         place = Path(_unescaped(fields[4]))
-        # Of two at one place, the later hides the earlier.
+        # The later of two mounts at one place hides the earlier.
         if len(place.parts) >= longest and real.is_relative_to(place):
             kind, longest = after.split(b" ")[0].decode("ascii", "replace"), len(place.parts)
     kind = kind.removeprefix("fuse.")
@@ -61,6 +61,6 @@ def network_filesystem(path: Path) -> str | None:
 
 
 def _unescaped(place: bytes) -> str:
-    r"""The kernel writes blanks, tabs, line feeds and backslashes as octal: \040."""
+    r"""Decode a mount point: the kernel writes blanks, tabs, line feeds and backslashes as \040."""
     plain = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 255]), place)
     return plain.decode("utf-8", "surrogateescape")

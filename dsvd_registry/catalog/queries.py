@@ -1,7 +1,7 @@
-"""Rows into records. Each function is a fixed number of statements, however many rows there are.
+"""Queries that return records. Each function runs a fixed number of statements for any number of rows.
 
 Conditions are SQL about the columns of the tables, with parameters such as `:name`, whose values are
-passed by name. They are written in this package alone: what a user wrote is always a value.
+passed by name. They are written only in this package: the text of a user is always a value.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _LABELS = """
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Where rows become records: one that cannot is damage, which SQLite does not see."""
+    """Raise `DamagedCatalogError` for a row that is not a valid record, which SQLite cannot detect."""
     try:
         yield
     except UnicodeEncodeError:
-        raise  # of what was asked for, not of a row
+        raise  # caused by an argument, not by a row
     except (TypeError, ValueError) as error:
         raise DamagedCatalogError(f"a row of the catalog cannot be read: {error}") from error
 
@@ -77,7 +77,7 @@ def bases(connection: Connection, *conditions: str, **values: str) -> list[BaseR
 
 
 def models(connection: Connection) -> list[ModelRecord]:
-    """Every model ever, by name."""
+    """Every model that ever existed, by name."""
     rows = connection.execute(
         f"""
         SELECT models.name, count(versions.id), models.last_number, models.latest
@@ -98,15 +98,15 @@ def versions(connection: Connection, *conditions: str, **values: str | int) -> l
     rows = connection.execute(_VERSIONS.format(conditions=where), values).fetchall()
     if not rows:
         return []
-    # From small tables, once: a join would look them up again for each version.
-    beside = _Beside(
+    # Small tables are read once: a join would look up their rows again for each version.
+    labels = _Labels(
         dict(connection.execute("SELECT digest, name FROM bases").fetchall()),
         _labels(connection, _LABELS.format(labels="tags", conditions=where), values),
         _labels(connection, _LABELS.format(labels="aliases", conditions=where), values),
     )
-    # One text of all: parsing each by itself takes twice as long.
+    # All summaries are parsed as one text: one by one they take twice as long.
     summaries = json.loads(f"[{','.join(row[-1] for row in rows)}]")
-    return [_version(row, summary, beside) for row, summary in zip(rows, summaries, strict=True)]
+    return [_version(row, summary, labels) for row, summary in zip(rows, summaries, strict=True)]
 
 
 @_readable()
@@ -153,7 +153,7 @@ def referenced_objects(connection: Connection) -> set[str]:
 
 
 def starting_with(text: str) -> str:
-    """What `LIKE ... ESCAPE '/'` takes for all that starts with `text`."""
+    """The pattern of `LIKE ... ESCAPE '/'` for values that start with `text`."""
     for sign in "/%_":
         text = text.replace(sign, "/" + sign)
     return text + "%"
@@ -164,8 +164,8 @@ def _all(conditions: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True)
-class _Beside:
-    """What other tables say of versions: the bases' names by digest, labels by version."""
+class _Labels:
+    """Rows of other tables that versions need: names of bases by digest, tags and aliases by version."""
 
     base_names: Mapping[str, str]
     tags: Mapping[int, list[str]]
@@ -181,7 +181,7 @@ def _labels(
     return found
 
 
-def _version(row: Any, summary: dict[str, int | float | str], beside: _Beside) -> VersionRecord:
+def _version(row: Any, summary: dict[str, int | float | str], labels: _Labels) -> VersionRecord:
     (
         id,
         model,
@@ -201,19 +201,19 @@ def _version(row: Any, summary: dict[str, int | float | str], beside: _Beside) -
         residual_size,
         _,
     ) = row
-    aliases = beside.aliases.get(id, ())
+    aliases = labels.aliases.get(id, ())
     return VersionRecord(
         model=model,
         number=number,
         container=container,
         size=size,
         base=base,
-        base_name=beside.base_names.get(base),
+        base_name=labels.base_names.get(base),
         source=Source(source_format, source_sha256, source_size),
         settings=settings,
         summary=summary,
         note=note,
-        tags=tuple(beside.tags.get(id, ())),
+        tags=tuple(labels.tags.get(id, ())),
         aliases=(LATEST, *aliases) if number == latest else tuple(aliases),
         added=datetime.fromisoformat(added),
         removed=None if removed is None else datetime.fromisoformat(removed),

@@ -1,4 +1,4 @@
-"""Making the catalog anew from the event log."""
+"""Rebuild of the catalog from the event log."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .sqlite import copy_sqlite
 def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool = False) -> Rebuilt:
     """Empty the tables and replay the whole log into them, in one transaction.
 
-    An SQLite file that cannot be read is moved aside, never deleted. Nothing else may write to the
-    registry then: it would go on writing to the moved file. One that shows more than the log has is
-    copied before. The fingerprint cache is kept where the database can be read. With `set_aside` an
-    SQLite file is moved in any case.
+    An unreadable SQLite file is renamed, never deleted; no other program may write to the registry
+    then, because it would write to the renamed file. A file that shows more events than the log has is
+    copied first. The fingerprint cache is kept if the database can be read. `set_aside`: rename an
+    SQLite file in any case.
 
-    Raises `RegistryError` for a damaged log or tables of a newer version (a database that can be
-    read is then as it was), and as `database_errors`.
+    Raises `RegistryError` for a damaged log or tables of a newer version, and as `database_errors`; a
+    readable database is then unchanged.
     """
     database = connect(folder.catalog, url)
     try:
@@ -40,7 +40,7 @@ def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool =
                     str(error), "Empty that database, or give another one, and run this again."
                 ) from error
         database.close()
-        moved = _aside(database.path)
+        moved = _free_name(database.path)
         _move(database.path, moved)
         return replace(_rebuild(database, folder), set_aside=moved)
     finally:
@@ -52,10 +52,10 @@ def _rebuild(database: Database, folder: RegistryFolder) -> Rebuilt:
     ledger = Ledger(database, EventLog(folder))
     with database.writing() as connection:
         database.check(connection)
-        _place(connection)
+        _restore_position(connection)
         kept = None
         if not ledger.shows_the_log(connection) and database.path is not None:
-            kept = _aside(database.path)
+            kept = _free_name(database.path)
             copy_sqlite(database.path, kept, folder.tmp)
         for table in TABLES:
             connection.execute(f"DELETE FROM {table}")
@@ -75,14 +75,14 @@ def _count(connection: Connection, rows: str) -> int:
     return int(count)
 
 
-def _place(connection: Connection) -> None:
-    """Make the row that says which events the tables show, where it was lost."""
+def _restore_position(connection: Connection) -> None:
+    """Insert the row that says which events the tables show, if it is missing."""
     if _count(connection, "log_position") == 0:
         connection.execute("INSERT INTO log_position (id, position, sha256) VALUES (1, 0, '')")
 
 
-def _aside(path: Path) -> Path:
-    """A free name beside the database."""
+def _free_name(path: Path) -> Path:
+    """A free name for a damaged database, in its folder."""
     number = 1
     while (name := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
@@ -90,7 +90,7 @@ def _aside(path: Path) -> Path:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Rename a database and what SQLite keeps beside it: a stale WAL must not meet a new file."""
+    """Rename a database with its WAL, so that the new file does not meet a stale one."""
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():

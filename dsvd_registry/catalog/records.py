@@ -1,4 +1,4 @@
-"""What the catalog returns: plain frozen values that outlive its transactions."""
+"""The records that the catalog returns: frozen values that stay valid after its transactions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from ..hashing import Source as Source
 
 @dataclass(frozen=True)
 class BaseRecord:
-    """A base. `link` is where its file lies when it is not an object of the store."""
+    """A base.
+
+    `digest`: its weights digest. `manifest`: the SHA-256 of its manifest. `file`: the SHA-256 of its
+    file or listing. `size`: bytes. `link`: the path of a linked file or folder; None if the store has
+    it.
+    """
 
     name: str
     digest: str
@@ -27,13 +32,13 @@ class BaseRecord:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder, of which `file` is the listing, and not a single file."""
+        """True if the base is a folder of diffusers, whose listing is `file`."""
         return self.format == "diffusers"
 
 
 @dataclass(frozen=True)
 class ResidualRecord:
-    """The object that makes a version lossless, and its bytes."""
+    """The residual of a version: the SHA-256 and the size in bytes of its object."""
 
     sha256: str
     size: int
@@ -41,10 +46,12 @@ class ResidualRecord:
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """A version. `base` is a weights digest; `base_name` is None once that base was removed.
+    """A version.
 
-    `aliases` has "latest" first, where it stands here. `removed` is set in a model's history only.
-    Without a `residual` it is lossy: what its container alone gives.
+    `container`, `size`: the SHA-256 and the bytes of its container. `base`: a weights digest;
+    `base_name`: None if that base was removed. `settings`: the request as canonical JSON. `summary`:
+    the figures that `ls` shows. `aliases`: "latest" is the first for the newest version. `removed`:
+    the time of its removal, only in a model's history. `residual`: None for a lossy version.
     """
 
     model: str
@@ -65,12 +72,12 @@ class VersionRecord:
 
     @property
     def stored_size(self) -> int:
-        """Bytes of its objects, signatures apart."""
+        """Bytes of its container and residual."""
         return sum(self.objects.values())
 
     @property
     def objects(self) -> Mapping[str, int]:
-        """The sizes of the objects that it is made of, signatures and base apart, by SHA-256."""
+        """The sizes in bytes of its container and residual, by SHA-256."""
         residual = {self.residual.sha256: self.residual.size} if self.residual else {}
         return {self.container: self.size, **residual}
 
@@ -82,9 +89,9 @@ class VersionRecord:
 
 @dataclass(frozen=True)
 class SignatureRecord:
-    """A signature of a version, as it was taken in: nothing here says that it is valid.
+    """A recorded signature of a version, valid or not.
 
-    `signer` is the SHA-256 of a public key; `signature` names an object.
+    `signer`: the SHA-256 of the public key. `signature`: the SHA-256 of the object.
     """
 
     model: str
@@ -96,7 +103,7 @@ class SignatureRecord:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model; `latest` is None when all its versions were removed."""
+    """A model. `versions`: the number of live ones. `latest`: None if all versions were removed."""
 
     name: str
     versions: int
@@ -106,7 +113,7 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells a changed file from an unchanged one without reading it."""
+    """The state of a file by which a change is detected without reading the file."""
 
     path: Path
     size: int
@@ -124,7 +131,7 @@ class FileState:
 
 @dataclass(frozen=True)
 class CachedFingerprint:
-    """What a file held: its SHA-256, and whatever JSON text the caller keeps with it."""
+    """The SHA-256 of a file, and any JSON text that the caller stores with it."""
 
     sha256: str
     content: str | None
@@ -132,8 +139,10 @@ class CachedFingerprint:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild found. `set_aside` is where the former database is, if it could not be read
-    or showed more than the log has.
+    """The counts of a rebuilt catalog.
+
+    `set_aside`: the path of the former database, if it could not be read or showed more events than
+    the log has; otherwise None.
     """
 
     events: int

@@ -1,4 +1,4 @@
-"""Refs: `subject-42`, `subject-42@3`, `subject-42@prod`, `subject-42@latest`."""
+"""Refs, such as `subject-42`, `subject-42@3`, `subject-42@prod` and `subject-42@latest`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORMS = "Write it as name, name@3, name@alias or name@latest."
 
 @dataclass(frozen=True)
 class Ref:
-    """A model, and which of its versions: a number, an alias, or the latest if both are None."""
+    """A model and one of its versions: by number, by alias, or the latest if both are None."""
 
     model: str
     number: int | None = None
@@ -30,9 +30,11 @@ def parse(text: str) -> Ref:
     if not at or which == LATEST:
         return Ref(model)
     if not which:
-        raise InvalidArgument(f"the ref {text!r} ends at its @", _FORMS)
+        raise InvalidArgument(f"the ref {text!r} ends with @", _FORMS)
     if not (which.isascii() and which.isdigit()):
         return Ref(model, alias=check_alias(which))
     if which.startswith("0") or len(which) > len(str(MAX_NUMBER)):
-        raise InvalidArgument(f"{which[:20]} is no version number: they count from 1", _FORMS)
+        raise InvalidArgument(
+            f"{which[:20]} is not a version number: versions count from 1", _FORMS
+        )
     return Ref(model, number=int(which))

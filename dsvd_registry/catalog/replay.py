@@ -1,6 +1,6 @@
-"""Applying one event to the tables: the only code that writes them, in live use and on rebuild.
+"""The application of one event to the tables. No other code writes them, in use or in a rebuild.
 
-An event that does not fit what came before it is refused here, whoever made it.
+An event that does not fit the events before it is refused.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _base_added(event: BaseAdded, connection: Connection) -> None:
             base,
         )
     else:
-        raise _misfit(event, f"the base {event.name} stands against {known[0][0]}")
+        raise _misfit(event, f"the base {event.name} conflicts with {known[0][0]}")
 
 
 def _base_removed(event: BaseRemoved, connection: Connection) -> None:

@@ -1,10 +1,10 @@
-"""The tables, as alembic compares them with its migrations; nothing else imports this module, which
-takes longer to import than most commands to run.
+"""The tables as typed models, which alembic compares with the migrations. Nothing else imports this
+module, because its import takes longer than most commands.
 
-All but the fingerprint cache are a view of the event log, made by `replay` alone.
+All tables except the fingerprint cache are a view of the event log, made by `replay` alone.
 
-Row ids are the sequence numbers of the events that made the rows, so that a rebuilt catalog is
-equal to the lost one, row by row.
+Row ids are the sequence numbers of the events that made the rows, so that a rebuilt catalog is equal
+to the lost one, row by row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Table(DeclarativeBase):
 
 
 class BaseRow(Table):
-    """A base. `folded` is the name in lower case: names must differ in it."""
+    """A base. `folded` is the name in lower case, in which names must differ."""
 
     __tablename__ = "bases"
 
@@ -104,7 +104,7 @@ class AliasRow(Table):
 
 
 class TagRow(Table):
-    """A word on a version."""
+    """A tag of a version."""
 
     __tablename__ = "tags"
     __table_args__ = (Index(None, "folded"),)
@@ -126,14 +126,14 @@ class SignatureRow(Table):
 
 
 class FingerprintRow(Table):
-    """A cache, no part of the log: what a file held when it had this size, time and inode."""
+    """A cache that no event records: the digest of a file with this size, time and inode."""
 
     __tablename__ = "file_fingerprints"
 
     path: Mapped[str] = mapped_column(String(4096), primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
-    # Text: some filesystems have inodes of 64 bits without sign, which SQLite cannot hold.
+    # Text, because some filesystems have unsigned 64-bit inodes, which SQLite cannot store.
     inode: Mapped[str] = mapped_column(String(40))
     sha256: Mapped[str] = mapped_column(DIGEST)
     content: Mapped[str | None] = mapped_column(Text)

@@ -1,4 +1,4 @@
-"""Reads that choose among versions."""
+"""Searches for versions."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def versions(
     if start == pattern:
         conditions.append("models.name = :model")
         return queries.versions(connection, *conditions, **values, model=pattern)
-    # Databases differ in their pattern operators and in what they do with case: they get the
-    # literal start of the pattern, to read less.
+    # Databases differ in their pattern operators and in their treatment of case, so the query uses
+    # only the literal start of the pattern, to read fewer rows.
     conditions.append("models.name LIKE :start ESCAPE '/'")
     values["start"] = queries.starting_with(start)
     found = queries.versions(connection, *conditions, **values)
@@ -46,7 +46,7 @@ def versions(
 
 
 def history(connection: Connection, model: str) -> list[VersionRecord]:
-    """Every version a model ever had. Raises `NotFound`."""
+    """Every version that a model ever had. Raises `NotFound`."""
     found = lookup.model(connection, model)
     return queries.versions(connection, "versions.model_id = :model", model=found.id)
 
@@ -54,7 +54,7 @@ def history(connection: Connection, model: str) -> list[VersionRecord]:
 def same(
     connection: Connection, source_sha256: str, base: str, settings: str | None, model: str | None
 ) -> VersionRecord | None:
-    """The newest live version made of the same source, base and, unless None, settings."""
+    """The newest live version made from the same source, base and, unless None, settings."""
     conditions = [queries.LIVE, "versions.source_sha256 = :source", "versions.base = :base"]
     values = {"source": source_sha256, "base": base}
     if settings is not None:

@@ -1,6 +1,6 @@
-"""The catalog of a registry that may only be read: a copy in memory, made whole from the event log.
+"""The catalog of a read-only registry: a copy in memory, completed from the event log.
 
-Nothing is written: SQLite would want to make its `-wal` and `-shm` beside the file even to read it.
+Nothing is written to the disk, while SQLite would create a `-wal` and a `-shm` file even for reading.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .sqlite import TABLES_THERE, check_integrity
 
 
 class SnapshotDatabase(Database):
-    """A database in memory; it may be used from several threads, one after the other."""
+    """A database in memory. Several threads may use it; they wait for each other."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -32,13 +32,13 @@ class SnapshotDatabase(Database):
 
     @classmethod
     def of(cls, folder: RegistryFolder) -> SnapshotDatabase:
-        """What the registry's database shows, or else one that shows no event yet."""
-        found = cls(str(folder.root))
-        if not found._take(folder.catalog):
-            found.close()
-            found = cls(str(folder.root))
-            migrate.make_tables(found._connection)
-        return found
+        """A copy of the registry's database; if it cannot be copied, empty tables."""
+        snapshot = cls(str(folder.root))
+        if not snapshot._copy(folder.catalog):
+            snapshot.close()
+            snapshot = cls(str(folder.root))
+            migrate.make_tables(snapshot._connection)
+        return snapshot
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -62,8 +62,8 @@ class SnapshotDatabase(Database):
     def close(self) -> None:
         self._connection.close()
 
-    def _take(self, path: Path) -> bool:
-        """Copy the file at `path`, if it can be had whole: nobody has it open, or can change it."""
+    def _copy(self, path: Path) -> bool:
+        """Copy the file at `path` if no other program is writing it; gives True for a valid copy."""
         wal = path.with_name(f"{path.name}-wal")
         try:
             before = _state(path)
@@ -72,7 +72,7 @@ class SnapshotDatabase(Database):
             address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
             with contextlib.closing(sqlite3.connect(address, uri=True)) as source:
                 source.backup(self._connection)
-            # Whoever writes to the database has a WAL from its first change to its closing.
+            # A program that writes the database has a WAL from its first change until it closes it.
             if wal.exists() or _state(path) != before:
                 return False
             with self.reading() as connection:
@@ -83,9 +83,9 @@ class SnapshotDatabase(Database):
 
 
 def may_write(folder: RegistryFolder) -> bool:
-    """Whether this user may write to the registry's folder and database, as far as that is seen."""
-    here = [folder.root, *(place for place in (folder.catalog,) if place.exists())]
-    return all(os.access(place, os.W_OK) for place in here)
+    """True if this user has the permission to write the registry's folder and database."""
+    paths = [folder.root, *(path for path in (folder.catalog,) if path.exists())]
+    return all(os.access(path, os.W_OK) for path in paths)
 
 
 def _state(path: Path) -> tuple[int, int, int]:

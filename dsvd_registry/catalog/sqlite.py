@@ -1,4 +1,4 @@
-"""SQLite, through Python's own driver."""
+"""A catalog in SQLite, through Python's own driver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .errors import BUSY_SECONDS, NEEDS_URL, DamagedCatalogError, database_error
 
 
 class SqliteDatabase(Database):
-    """An SQLite file. It may be used from several threads, each with a connection of its own."""
+    """An SQLite file. Several threads may use it, each with a connection of its own."""
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
@@ -30,7 +30,7 @@ class SqliteDatabase(Database):
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        # A transaction that reads first and writes later fails where another one wrote in between.
+        # A transaction that reads first and writes later fails if another one writes in between.
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
         wal_checkpoint.shorten(self.path)
@@ -75,15 +75,15 @@ TABLES_THERE = "SELECT name FROM sqlite_master WHERE type = 'table'"
 
 
 def set_up(connection: sqlite3.Connection) -> None:
-    """What every new connection to SQLite needs.
+    """Set up a new connection to SQLite.
 
-    Raises as `sqlite3`, and `RegistryError` where SQLite cannot take the WAL mode.
+    Raises as `sqlite3`, and `RegistryError` if SQLite cannot use the WAL mode.
     """
     # The driver would start transactions by itself, too late and only before some statements.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    # A commit that a loss of power takes would be caught up from the log, which is synced itself;
-    # with FULL it need not be. On macOS a plain sync does not reach the disk.
+    # With FULL a commit survives a loss of power, although the event log could replace a lost one. On
+    # macOS a plain sync does not reach the disk.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")
     for pragma in wal_checkpoint.SWITCHED_OFF:
@@ -100,9 +100,9 @@ def check_integrity(connection: Connection, where: str) -> None:
 
 
 def copy_sqlite(path: Path, copy: Path, tmp: Path, *, replace: bool = True) -> None:
-    """Copy what is committed in a database to `copy`; written through the folder `tmp`.
+    """Copy the committed content of a database to `copy`, written through the folder `tmp`.
 
-    It is SQLite's own online copy: one of the file alone would miss what is still in the WAL.
+    This is SQLite's own online copy: a copy of the file would miss the content of the WAL.
     Raises `Conflict` if `copy` exists and `replace` is false, `StorageError`, and the errors of
     `sqlite3`.
     """
@@ -117,11 +117,11 @@ def copy_sqlite(path: Path, copy: Path, tmp: Path, *, replace: bool = True) -> N
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch once per file. SQLite does not wait for the lock this needs, so we do."""
+    """Switch a file to the WAL mode. SQLite does not wait for the lock, so this function does."""
     deadline = time.monotonic() + BUSY_SECONDS
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
-            # Where the filesystem cannot do it, this is no error and the mode stays as it is.
+            # On a filesystem that cannot do it, SQLite keeps the mode and reports no error.
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise RegistryError(

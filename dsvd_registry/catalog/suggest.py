@@ -1,4 +1,4 @@
-"""Hints for what was not found: names that are near, numbers that exist."""
+"""Hints for names that were not found: similar names, existing numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 5
 
 
 def near(wanted: str, names: Iterable[str], otherwise: str) -> str:
-    """ "Did you mean ...?" for the names like `wanted`, or the text `otherwise`."""
+    """The question "Did you mean ...?" with names similar to `wanted`; without any, `otherwise`."""
     spelled = {folded(name): name for name in sorted(names)}
     found = difflib.get_close_matches(folded(wanted), spelled, n=3, cutoff=0.6)
     if not found:
@@ -20,7 +20,7 @@ def near(wanted: str, names: Iterable[str], otherwise: str) -> str:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers for people: "1-3, 5"."""
+    """Ascending numbers as text for people: "1-3, 5"."""
     runs: list[tuple[int, int]] = []
     for number in numbers:
         if runs and runs[-1][1] == number - 1:
@@ -31,6 +31,6 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def a_few(names: Sequence[str]) -> str:
-    """The first names of many: "a, b, c and 7 more"."""
+    """The first names as text: "a, b, c, d, e and 7 more"."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

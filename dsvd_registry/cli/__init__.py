@@ -1,4 +1,4 @@
-"""The `dsvd` program: one module a command, imported when that command is used."""
+"""The `dsvd` program: one module per command, imported when that command is used."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .errors import discard_output, failure_of, tell
 
 __all__ = ["main"]
 
-# Imports make many objects that last; looking through them for garbage took a tenth of `dsvd ls`.
+# Imports make many lasting objects; their garbage collection took a tenth of the time of `dsvd ls`.
 GARBAGE_THRESHOLD = 200_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `dsvd` with `arguments` (default: those of the process); gives the exit code."""
+    """Run `dsvd` with `arguments` (default: those of the process); returns the exit code."""
     set_threshold(GARBAGE_THRESHOLD)
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A file name or a note may hold what the terminal's encoding lacks.
+            # A file name or a note may have characters that the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
-    with contextlib.suppress(ValueError):  # only a program's main thread may take signals
+    with contextlib.suppress(ValueError):  # only the main thread may set signal handlers
         for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(number, _end)
     try:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal calls it
-    """Leave as after Ctrl-C: files that were being written are removed."""
+    """End the program as Ctrl-C does, so that unfinished files are removed."""
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""`python -m dsvd_registry.cli`."""
+"""Entry point of `python -m dsvd_registry.cli`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The account of a version's tensors: `add` and `show` print it."""
+"""The printed account of a version's tensors, for `add`, `import` and `show`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NAMES_SHOWN = 10
 
 
 def print_account(report: Report) -> None:
-    """Print the report in full but for the rows of single tensors."""
+    """Print the whole report except the rows of single tensors."""
     for warning in report.warnings:
         click.echo(click.style(f"warning: {printable(warning)}", fg="yellow"), color=color())
     print_line(
         f"{number_format.size(report.stored_bytes)} for {number_format.size(report.source_bytes)}"
-        f" ({number_format.ratio(report.stored_bytes, report.source_bytes)}){_asked(report)}"
+        f" ({number_format.ratio(report.stored_bytes, report.source_bytes)}){_requested(report)}"
     )
     if _is_lora(report):
         print_line(_lora(report))
@@ -57,8 +57,8 @@ def _is_lora(report: Report) -> bool:
 
 
 def _lora(report: Report) -> str:
-    """What the file is: "a LoRA of 24 tensors of the base, ranks 4 to 8"."""
-    # Its own ranks, whatever tau has left of them.
+    """A line on the source: "a LoRA of 24 tensors of the base, ranks 4 to 8"."""
+    # The noise ranks are those of the LoRA itself, whatever tau was requested.
     ranks = sorted(row.noise_rank for row in report.tensors if row.noise_rank is not None)
     changed = sum(row.kind != "same" for row in report.tensors)
     words = [f"a LoRA of {number_format.counted(changed, 'tensor')} of the base"]
@@ -69,7 +69,7 @@ def _lora(report: Report) -> str:
     return ", ".join(words)
 
 
-def _asked(report: Report) -> str:
+def _requested(report: Report) -> str:
     fidelity = report.fidelity
     if fidelity is None:
         return f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
@@ -80,7 +80,7 @@ def _asked(report: Report) -> str:
 
 
 def warn(report: Report) -> None:
-    """Say the warnings on stderr, where stdout goes to a file or a program."""
+    """Print the warnings on stderr if stdout is a file or a pipe."""
     if sys.stdout.isatty():
         return
     for warning in report.warnings:
@@ -89,19 +89,19 @@ def warn(report: Report) -> None:
 
 
 def kind_name(kind: str) -> str:
-    """A kind of record for people: "low-rank"."""
+    """A record kind as text for people: "low-rank"."""
     return kind.replace("_", "-")
 
 
 def _print_kinds(report: Report) -> None:
     before = sum(row.source_bytes for row in report.kinds)
-    # A LoRA file has none of these tensors: they are those of the base that it is merged into.
+    # The tensors are those of the base; the LoRA file itself has none of them.
     rest_before = "" if _is_lora(report) else number_format.size(report.source_bytes - before)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
-    # Most versions have no constants that changed.
+    # Most versions have no changed constants, and need no row for them.
     rows = [_kind_cells(row) for row in report.kinds if row.tensors or row.kind != CONSTANT]
-    # Headers and padding; negative before, where tensors share storage in the source.
+    # Headers and padding. `rest_before` is negative if tensors share storage in the source.
     rows.append(("rest of the file", "", "", "", rest_before, number_format.size(rest_after)))
     total = (
         "total",
@@ -151,7 +151,7 @@ def _print_groups(groups: Sequence[GroupRow]) -> None:
 
 
 def print_some(title: str, entries: Sequence[str]) -> None:
-    """The first of these lines, and how many they are; nothing of none."""
+    """Print the first of these lines, and their number; nothing if there are none."""
     if not entries:
         return
     print_line()

@@ -1,4 +1,4 @@
-"""`dsvd add`."""
+"""The command `dsvd add`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .base_matches import print_match
 from .documents import print_document, version_document
 from .errors import INTERRUPTED
 from .options import common_options, open_registry
+from .path_list import read_path_list
 from .progress import shown_progress
 from .sizes import SIZE
 from .tables import print_line
-from .version_table import listed
 from .versions import print_lossless
 
 
@@ -28,7 +28,7 @@ from .versions import print_lossless
 @click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--from",
-    "listing",
+    "list_file",
     metavar="LIST",
     type=click.Path(path_type=Path, allow_dash=True),
     help="A text file with the path of a FILE on each line, or - for the standard input.",
@@ -36,25 +36,25 @@ from .versions import print_lossless
 @click.option(
     "--base",
     metavar="NAME",
-    help="The base that FILE is a fine-tune of.  [default: the one that fits best, if that is sure]",
+    help="The base that FILE is a fine-tune of.  [default: the best match, if it is sure]",
 )
-@click.option("--name", help="The model to add a version to. Default: made from FILE's name.")
+@click.option("--name", help="The model to add a version to.  [default: made from FILE's name]")
 @click.option(
     "--name-from",
     metavar="WHERE",
-    help="Make names of models from: parent, stem, or a pattern such as {parent}-{stem}."
-    "  [default: the stem; of one that says nothing, such as pytorch_lora_weights, the parent]",
+    help="Make the names of models from: parent, stem, or a pattern such as {parent}-{stem}."
+    "  [default: the stem; for a generic one, such as pytorch_lora_weights, the parent]",
 )
 @click.option(
     "--tau",
     type=float,
     help="Share of each layer's change to keep, above 0 and up to 1."
-    f"  [default: {DEFAULT_TAU}; of a LoRA file 1]",
+    f"  [default: {DEFAULT_TAU}; for a LoRA file 1]",
 )
 @click.option(
     "--max-error",
     type=float,
-    help="Instead of tau: the least bytes at this relative error of the whole change, below 1.",
+    help="Instead of tau: the fewest bytes at this relative error of the whole change, below 1.",
 )
 @click.option(
     "--budget",
@@ -64,50 +64,51 @@ from .versions import print_lossless
 @click.option(
     "--grid-noise",
     type=float,
-    help=f"How much the integer grid may add to the error of tau.  [default: {DEFAULT_GRID_NOISE}]",
+    help="Share that the integer grid may add to the error of tau."
+    f"  [default: {DEFAULT_GRID_NOISE}]",
 )
 @click.option(
     "--keep-noise",
     is_flag=True,
-    help="Store tau's ranks also where they hold only the rounding of half-precision weights.",
+    help="Store the tau ranks even where they contain only the rounding noise of half precision.",
 )
 @click.option(
     "--lossless",
     is_flag=True,
-    help="Keep all of FILE: it comes back to the bit. Ranks are those that take the least in all,"
-    " unless a fidelity is given too.",
+    help="Store a residual too, so that FILE comes back to the bit. The ranks are chosen for the"
+    " fewest bytes in all, unless tau, an error or a budget is given too.",
 )
 @click.option(
     "--device",
     default="cpu",
     show_default=True,
-    help="The torch device that finds the spectra, such as cuda.",
+    help="The torch device that computes singular values, such as cuda.",
 )
 @click.option(
     "--skip-unsupported",
     is_flag=True,
-    help="Of a LoRA file leave out, and list, what cannot be merged into weights.",
+    help="Leave out, and list, the layers of a LoRA file that cannot be merged into weights.",
 )
 @click.option(
     "--weights",
     metavar="ENTRY",
-    help="The entry of a torch file whose tensors are meant, such as ema, where it has several.",
+    help="The entry to use of a torch file that has several, such as ema.",
 )
 @click.option(
     "--keep-extras",
     is_flag=True,
-    help="Of a folder keep, as files, what is none of its model's: other weights, exports, the state"
-    " of a training.",
+    help="Keep the files of a folder that do not belong to its model: other weights, exports, the"
+    " state of a training.",
 )
-@click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
+@click.option("--note", default="", metavar="TEXT", help="A note on the version.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
 @common_options
 @click.pass_context
 def add(
     ctx: click.Context,
     /,
     files: tuple[Path, ...],
-    listing: Path | None,
+    list_file: Path | None,
     base: str | None,
     name: str | None,
     name_from: str | None,
@@ -116,32 +117,32 @@ def add(
 ) -> None:
     """Store fine-tuned checkpoints as deltas against their base.
 
-    FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run. The same
-    file, base and settings again are recognised, and nothing is computed. A LoRA file (kohya, PEFT,
-    diffusers) stands for the base with it merged in, and is stored whole unless --tau says less.
+    FILE is a safetensors file, or a .ckpt, .pt or .bin file of torch; no code from it is run. The same
+    file with the same base and settings is recognised, and nothing is computed. A LoRA file (kohya,
+    PEFT, diffusers) is stored as the base with the LoRA merged in, in full unless --tau is given.
 
-    A folder of diffusers, or one sub-model's, is a FILE too, and so is what accelerate saved of a
-    training; weights in it that are none of the model's are left out, and listed.
+    FILE may also be a folder of diffusers, the folder of one sub-model, or a checkpoint folder of
+    accelerate. Weights in it that do not belong to the model are left out, and listed.
 
-    With --lossless a version that is there already, made of the same file, is made lossless.
+    With --lossless, an existing version of the same file is made lossless.
 
-    Several FILEs, or a folder of them, become a model each, named after their files: in ASCII, no two
-    alike. One that is refused does not stop the others: the summary says why, and the exit code is 0
-    if every file is in, otherwise that of the first refusal. The same command again goes on after a
-    stop.
+    Several FILEs, or a folder of them, become one model each, with unique ASCII names made from the
+    names of the files. A refused file does not stop the others: the summary says why it was refused.
+    The exit code is 0 if no file was refused, otherwise that of the first refusal. The same command
+    after an interrupt continues the work.
 
     Without --base, each FILE is compared with the bases by names, shapes and a sample of weights.
     """
-    if listing is None and len(files) == 1 and is_one_checkpoint(files[0]):
+    if list_file is None and len(files) == 1 and is_one_checkpoint(files[0]):
         settings["name_from"] = name_from
         _add_one(files[0], base, name, settings, as_json=as_json)
         return
     if name is not None:
         raise InvalidArgument(
-            "--name is given, and not one file alone",
-            "Leave it out, or say with --name-from where names come from.",
+            "--name is for a single file",
+            "Leave it out, or use --name-from to make the names of models.",
         )
-    paths = (*files, *(() if listing is None else listed(listing)))
+    paths = (*files, *(() if list_file is None else read_path_list(list_file)))
     try:
         with open_registry() as registry, shown_progress() as progress:
             found = registry.add_many(
@@ -153,13 +154,13 @@ def add(
                 **settings,
             )
     except StoppedMany as stopped:
-        _tell_many(stopped.found, INTERRUPTED, as_json=as_json)
+        _print_outcome(stopped.found, INTERRUPTED, as_json=as_json)
         raise
-    _tell_many(found, found.exit_code, as_json=as_json)
+    _print_outcome(found, found.exit_code, as_json=as_json)
     ctx.exit(found.exit_code)
 
 
-def _tell_many(found: AddedMany, exit_code: int, *, as_json: bool) -> None:
+def _print_outcome(found: AddedMany, exit_code: int, *, as_json: bool) -> None:
     warn_of_many(found)
     if as_json:
         print_document(many_document(found, exit_code))

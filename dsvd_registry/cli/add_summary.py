@@ -1,4 +1,4 @@
-"""What became of many files: a line for each, why some were refused, and the sums."""
+"""The summary of an addition of many files: their outcomes, the refusals, and the totals."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OUTCOMES = {
 
 
 def print_plan(named: Sequence[NamedFile]) -> None:
-    """Say on stderr, before the work, which models are called otherwise than their files."""
-    others = [file for file in named if file.is_other]
+    """Print on stderr, before the work, the models whose names differ from those of their files."""
+    others = [file for file in named if file.is_renamed]
     if not others:
         return
     click.echo(
-        f"names of models that are not their files' ({len(others)} of {len(named)}):", err=True
+        f"models with other names than their files ({len(others)} of {len(named)}):", err=True
     )
     for file in others:
         click.echo(printable(f"  {file.model}: {file.path}"), err=True)
@@ -62,7 +62,7 @@ def print_many(found: AddedMany) -> None:
 
 
 def warn_of_many(found: AddedMany) -> None:
-    """Say the warnings on stderr, where stdout goes to a file or a program."""
+    """Print the warnings on stderr if stdout is a file or a pipe."""
     if sys.stdout.isatty():
         return
     for warning in _warnings(found):
@@ -70,7 +70,7 @@ def warn_of_many(found: AddedMany) -> None:
 
 
 def many_document(found: AddedMany, exit_code: int) -> dict[str, Any]:
-    """All of it for programs."""
+    """The summary as a JSON document."""
     return {
         "files": plain(found.files),
         "repeats": plain(found.repeats),
@@ -117,7 +117,7 @@ def _cells(file: AddedFile) -> tuple[str, ...]:
 
 
 def _base_found(file: AddedFile) -> str:
-    """By what, where none was named."""
+    """The comparison by which the base was found; empty if it was named."""
     if file.match is None:
         return ""
     change = file.match.best.change
@@ -128,9 +128,9 @@ def _print_refused(found: AddedMany) -> None:
     refused = [(file.path, file.refusal) for file in found.refused if file.refusal is not None]
     lines = []
     for path, refusal in refused:
-        # Most messages name the file, and all should be seen to be of one.
-        said = str(path) in refusal.message
-        lines.append(refusal.message if said else f"{path}: {refusal.message}")
+        # Most messages name the file; the others get its path.
+        names_path = str(path) in refusal.message
+        lines.append(refusal.message if names_path else f"{path}: {refusal.message}")
         if refusal.hint:
             lines.append(f"  hint: {refusal.hint}")
     _print_paths("refused", lines, len(refused))
@@ -164,4 +164,4 @@ def _warnings(found: AddedMany) -> list[str]:
 def _deletable(found: AddedMany) -> str:
     if found.safe_to_delete:
         return ", ".join(map(str, found.safe_to_delete))
-    return "none (deltas lose something of them; with --lossless they lose nothing)"
+    return "none (deltas are lossy; --lossless keeps the originals to the bit)"

@@ -1,4 +1,4 @@
-"""`dsvd alias set|rm`."""
+"""The commands `dsvd alias set` and `dsvd alias rm`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tables import print_line
 
 @click.group(cls=CommandGroup)
 def alias() -> None:
-    """Set and remove names for versions.
+    """Set and remove aliases of versions.
 
     An alias such as prod can be moved from one version of a model to another; latest is always the
     newest version.
@@ -25,9 +25,9 @@ def alias() -> None:
 @click.argument("ref")
 @common_options
 def set_(name: str, ref: str, as_json: bool) -> None:
-    """Let ALIAS stand for a version.
+    """Set an alias for a version, or move it from another version.
 
-    dsvd alias set prod subject-42@3 makes subject-42@prod a ref; it moves an alias that exists.
+    After dsvd alias set prod subject-42@3, subject-42@prod is a ref for that version.
     """
     with open_registry() as registry:
         version = registry.set_alias(name, ref)
@@ -41,10 +41,10 @@ def set_(name: str, ref: str, as_json: bool) -> None:
 @click.argument("ref", metavar="NAME@ALIAS")
 @common_options
 def rm(ref: str, as_json: bool) -> None:
-    """Remove an alias; its version stays."""
+    """Remove an alias; the version stays."""
     model, _, name = ref.partition("@")
     if not name:
-        raise InvalidArgument(f"{ref!r} names no alias", "Write it as subject-42@prod.")
+        raise InvalidArgument(f"{ref!r} has no alias", "Write it as subject-42@prod.")
     with open_registry() as registry:
         version = registry.remove_alias(model, name)
     if as_json:

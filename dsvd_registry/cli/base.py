@@ -1,4 +1,4 @@
-"""`dsvd base add|ls|show|rm`."""
+"""The commands `dsvd base add`, `ls`, `show` and `rm`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DIGEST_SHOWN = 12
 def base() -> None:
     """Add, list, show and remove bases.
 
-    A base is a full checkpoint that deltas are taken against. It is known by its weights; the name
-    is for people.
+    A base is a full checkpoint to which versions are stored as deltas. It is identified by its
+    weights; the name is for people.
     """
 
 
@@ -33,13 +33,13 @@ def base() -> None:
 @click.option(
     "--weights",
     metavar="ENTRY",
-    help="The entry of a torch file whose tensors are meant, such as ema; it is stored alone.",
+    help="The entry to use of a torch file that has several, such as ema; it is stored alone.",
 )
 @click.option(
     "--keep-extras",
     is_flag=True,
-    help="Of a folder keep, as files, what is none of its model's: other weights, exports, the state"
-    " of a training.",
+    help="Keep the files of a folder that do not belong to its model: other weights, exports, the"
+    " state of a training.",
 )
 @common_options
 def add(
@@ -47,7 +47,8 @@ def add(
 ) -> None:
     """Register a full checkpoint as a base.
 
-    FILE is a safetensors file or a .ckpt, .pt or .bin of torch; no code from it is run.
+    FILE is a safetensors file, a .ckpt, .pt or .bin file of torch, or a folder of diffusers; no code
+    from it is run.
     """
     with open_registry() as registry, shown_progress() as progress:
         found = registry.add_base(
@@ -57,7 +58,7 @@ def add(
     if as_json:
         print_document(plain(found) | {"left_out": plain(left_out)})
         return
-    from .account import print_some  # imports numpy, which listing bases need not wait for
+    from .account import print_some  # imports numpy, which the other commands do not need
 
     where = f"linked to {found.link}" if found.link else "copied into the registry"
     print_line(f"base {found.name}: {number_format.size(found.size)}, {where}")
@@ -126,9 +127,9 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name")
 @common_options
 def rm(name: str, as_json: bool) -> None:
-    """Forget a base that no version needs.
+    """Remove a base that no version needs.
 
-    `dsvd gc` gives its bytes back.
+    `dsvd gc` then frees its bytes.
     """
     with open_registry() as registry:
         found = registry.remove_base(name)

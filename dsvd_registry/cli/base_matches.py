@@ -1,4 +1,4 @@
-"""The base that was found for a checkpoint, and how sure that is."""
+"""The printed result of the search for a checkpoint's base, and how sure it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .tables import print_line
 
 
 def print_match(match: BaseMatch) -> None:
-    """Say which base it is, and by what."""
+    """Print the base that was found, and the figures behind it."""
     best = match.best
     changed = "" if best.change is None else f", changed by {number_format.relative(best.change)}"
     print_line(
@@ -20,7 +20,7 @@ def print_match(match: BaseMatch) -> None:
 
 
 def how_sure(match: BaseMatch) -> str:
-    """How far the next base is: "no other fits", "3.1 times as much from sd14"."""
+    """The distance to the next base: "no other base fits", "3.1 times as much from sd14"."""
     if match.rival is None:
         return "no other base fits"
     if match.best.change == 0:

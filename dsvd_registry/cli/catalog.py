@@ -1,4 +1,4 @@
-"""`dsvd catalog rebuild`, `dsvd catalog backup`."""
+"""The commands `dsvd catalog rebuild` and `dsvd catalog backup`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .tables import print_line
 
 @click.group(cls=CommandGroup)
 def catalog() -> None:
-    """Upkeep of the catalog."""
+    """Rebuild or copy the catalog."""
 
 
 @catalog.command("rebuild")
 @common_options
 def rebuild(as_json: bool) -> None:
-    """Make the catalog anew from the store, where it was lost or damaged."""
+    """Rebuild a lost or damaged catalog from the event log."""
     found = Registry.rebuild_catalog(registry_path(), catalog=catalog_url())
     if as_json:
         print_document(found)
@@ -43,9 +43,9 @@ def rebuild(as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @common_options
 def backup(output: Path | None, force: bool, as_json: bool) -> None:
-    """Copy the catalog while it is used.
+    """Copy the catalog while it is in use.
 
-    To FILE, or to catalog.sqlite.backup in the registry in the place of the copy before.
+    The default FILE is catalog.sqlite.backup in the registry's folder, which is replaced.
     """
     with open_registry() as registry:
         copy = registry.backup_catalog(output, replace=force)

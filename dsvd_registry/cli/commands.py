@@ -1,6 +1,6 @@
-"""The table of commands, and the group that imports one when it is used.
+"""The table of commands, and the group that imports a command when it is used.
 
-`dsvd --help` reads the table alone: what the commands need takes longer to import than to run.
+`dsvd --help` reads only the table, because the modules of the commands take long to import.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .. import __version__
 from ..errors import InvalidArgument
 from .errors import exit_codes
 
-# Command -> the first line of its help. Its module and the object in it have the command's name, with
-# an underscore after it where that is a word of Python's.
+# Command -> the first line of its help. The module and the object in it have the name of the command,
+# with an underscore after a keyword of Python.
 COMMANDS = {
     "init": "Make a registry.",
     "base": "Add, list, show and remove bases.",
     "add": "Store fine-tuned checkpoints as deltas against their base.",
-    "curve": "Show what each tau would take and lose; store nothing.",
+    "curve": "Show the size and the error of several taus; store nothing.",
     "ls": "List versions.",
     "show": "Show a version and the account of its tensors.",
     "log": "Show every version that a model ever had.",
@@ -29,21 +29,21 @@ COMMANDS = {
     "verify": "Look for damage.",
     "sign": "Sign a version.",
     "materialize": "Write the full checkpoint of a version.",
-    "import": "Take in a version from a .dsvd file.",
+    "import": "Add a version from a .dsvd file.",
     "export": "Write a version as a LoRA file or a .dsvd file.",
-    "alias": "Set and remove names for versions.",
-    "tag": "Put tags on versions and take them off.",
-    "note": "Replace a version's note.",
-    "thin": "Drop what makes a version lossless.",
+    "alias": "Set and remove aliases of versions.",
+    "tag": "Add and remove tags of versions.",
+    "note": "Replace the note of a version.",
+    "thin": "Drop the residual of a lossless version.",
     "rm": "Remove a version.",
-    "gc": "Give back the bytes that nothing needs.",
-    "du": "Show what takes how many bytes.",
-    "catalog": "Upkeep of the catalog.",
+    "gc": "Remove objects that no version or base needs.",
+    "du": "Show the bytes of models and bases.",
+    "catalog": "Rebuild or copy the catalog.",
 }
 
 
 class CommandGroup(click.Group):
-    """A group that shows its help when it is called alone, and near names for an unknown one."""
+    """A group that shows its help without a command, and suggests names for an unknown one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
@@ -56,7 +56,7 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None:
-            import difflib  # not before it is needed: `dsvd --version` has little else to do
+            import difflib  # imported only when needed, for the sake of `dsvd --version`
 
             near = difflib.get_close_matches(name, self.list_commands(ctx))
             question = f"Did you mean {' or '.join(near)}? " if near else ""
@@ -68,7 +68,7 @@ class CommandGroup(click.Group):
 
 
 class LazyGroup(CommandGroup):
-    """The commands of `COMMANDS`."""
+    """The group of all commands in `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -94,17 +94,18 @@ class LazyGroup(CommandGroup):
 @click.option(
     "--registry",
     type=click.Path(path_type=Path),
-    help="The registry's folder. Else: DSVD_REGISTRY, a .dsvd folder here or above, the user's own.",
+    help="The registry's folder."
+    "  [default: DSVD_REGISTRY, a .dsvd folder here or above, the user's own]",
 )
 @click.option(
     "--catalog",
     metavar="URL",
-    help="The database that holds the catalog. Else: DSVD_CATALOG, SQLite in the registry's folder.",
+    help="The database of the catalog.  [default: DSVD_CATALOG, SQLite in the registry's folder]",
 )
 @click.version_option(__version__, message="dsvd %(version)s")
 def dsvd(registry: Path | None, catalog: str | None) -> None:
     """A versioned registry for fine-tuned diffusion checkpoints.
 
-    Each fine-tune is kept as a small delta against its base. A version is written as NAME (the
-    latest), NAME@3 or NAME@ALIAS.
+    Each fine-tune is stored as a small delta to its base. A version is written as NAME (the latest),
+    NAME@3 or NAME@ALIAS.
     """

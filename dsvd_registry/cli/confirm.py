@@ -1,4 +1,4 @@
-"""Asking before something is gone for good."""
+"""A question before something is removed for good."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import InvalidArgument
 
 
 def is_confirmed(question: str) -> bool:
-    """Ask on the terminal. Raises `InvalidArgument` where there is none."""
+    """Ask a question on the terminal. Raises `InvalidArgument` if there is no terminal."""
     if not sys.stdin.isatty():
         raise InvalidArgument(
             f"{question} There is no terminal to ask on, so nothing was done",

@@ -1,4 +1,4 @@
-"""`dsvd curve`."""
+"""The command `dsvd curve`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tables import figure, print_line, print_table, text
 
 
 class Taus(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """Numbers between commas."""
+    """A parameter type: numbers separated by commas."""
 
     name = "T,T,..."
 
@@ -28,7 +28,7 @@ class Taus(click.ParamType):  # type: ignore[type-arg]  # generic in some versio
         try:
             return tuple(map(float, str(value).split(",")))
         except ValueError:
-            self.fail(f"{value!r} is no row of taus, such as 0.2,0.5,0.8", param, ctx)
+            self.fail(f"{value!r} is not a list of taus, such as 0.2,0.5,0.8", param, ctx)
 
 
 @click.command()
@@ -37,18 +37,21 @@ class Taus(click.ParamType):  # type: ignore[type-arg]  # generic in some versio
 @click.option(
     "--taus",
     type=Taus(),
-    help=f"The taus to try.  [default: {','.join(map(str, DEFAULT_TAUS))}; of a version its own too]",
+    help=f"The taus to try.  [default: {','.join(map(str, DEFAULT_TAUS))}; for a version also its own]",
 )
 @click.option(
-    "--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw it into a picture."
+    "--plot",
+    metavar="FILE.png",
+    type=click.Path(path_type=Path),
+    help="Draw the curve as a picture.",
 )
 @click.option("--force", is_flag=True, help="Replace the picture if it exists.")
-@click.option("--keep-noise", is_flag=True, help="As `dsvd add --keep-noise` would store FILE.")
+@click.option("--keep-noise", is_flag=True, help="Show the result of `dsvd add --keep-noise`.")
 @click.option(
     "--device",
     default="cpu",
     show_default=True,
-    help="The torch device that finds the spectra, such as cuda.",
+    help="The torch device that computes singular values, such as cuda.",
 )
 @common_options
 def curve(
@@ -61,13 +64,14 @@ def curve(
     device: str,
     as_json: bool,
 ) -> None:
-    """Show what each tau would take and lose; store nothing.
+    """Show the size and the error of several taus; store nothing.
 
-    Of FILE, a checkpoint: what `dsvd add` would make of it. Of REF, a stored version: what its own
-    and lower taus read of it, with errors estimated from the recorded ones.
+    For FILE, a checkpoint: the sizes and errors of the versions that `dsvd add` would make. For REF, a
+    stored version: the bytes that its own and lower taus read, with errors estimated from the recorded
+    ones.
     """
     if plot is not None:
-        # Before the work: what would stop the picture should be known at once.
+        # A picture that cannot be written is reported before the long work.
         from .plot import check_picture
 
         check_picture(plot, replace=force)

@@ -1,4 +1,4 @@
-"""`dsvd diff`."""
+"""The command `dsvd diff`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ ROWS_SHOWN = 40
 @click.argument("left", metavar="REF")
 @click.argument("right", metavar="REF", required=False)
 @click.option("--base", "with_base", is_flag=True, help="Compare one version with its base.")
-@click.option("--all", "show_all", is_flag=True, help=f"More than the first {ROWS_SHOWN} tensors.")
+@click.option(
+    "--all", "show_all", is_flag=True, help=f"Show all tensors, not only the first {ROWS_SHOWN}."
+)
 @common_options
 def diff(left: str, right: str | None, with_base: bool, show_all: bool, as_json: bool) -> None:
     """Compare two versions, or one with its base.
 
-    apart: the norm of what two deltas differ by; the largest come first. distance: that norm over the
-    larger of the two deltas' norms. change: the norm of a delta over that of the base's weights.
+    apart: the norm of the difference of two deltas; the largest come first. distance: that norm over
+    the larger of the two deltas' norms. change: the norm of a delta over that of the base's weights.
     """
     if with_base == (right is not None):
         raise InvalidArgument(
@@ -96,7 +98,7 @@ def _print_rows(
 
 
 def _apart(row: TensorDifference) -> float:
-    """What to sort by. Tensors that differ by no known distance come first."""
+    """The sort key. Tensors that differ by an unknown distance come first."""
     if row.apart is not None:
         return row.apart
     return 0.0 if row.equal else math.inf

@@ -1,4 +1,4 @@
-"""JSON for programs: one document on stdout, whose field names are those of the API's values."""
+"""JSON for programs: one document on stdout, with the field names of the Python API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def print_document(value: object) -> None:
 
 
 def version_document(version: VersionRecord) -> dict[str, Any]:
-    """A version as every command gives it."""
+    """A version as a JSON document, in the form that every command prints."""
     fields = {
         field.name: getattr(version, field.name)
         for field in dataclasses.fields(version)
@@ -32,20 +32,20 @@ def version_document(version: VersionRecord) -> dict[str, Any]:
 
 
 def settings(version: VersionRecord) -> dict[str, Any]:
-    """tau and the like: what the version was stored with."""
+    """The settings of a version, such as its tau."""
     return _settings(version.settings)
 
 
 @functools.lru_cache
 def _settings(text: str) -> dict[str, Any]:
-    # Thousands of versions have the same few settings.
+    # Thousands of versions share the same few settings: each text is parsed once.
     found: dict[str, Any] = json.loads(text)
     return found
 
 
 def plain(value: object) -> Any:
-    """`value` in JSON's types. What is infinite or no number becomes null."""
-    if type(value) in (str, int):  # most are
+    """The value in the types of JSON. Infinite numbers and NaN become null."""
+    if type(value) in (str, int):  # the most frequent types first, for speed
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {

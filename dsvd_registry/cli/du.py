@@ -1,4 +1,4 @@
-"""`dsvd du`."""
+"""The command `dsvd du`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .tables import figure, print_line, print_table, text
 @click.command()
 @common_options
 def du(as_json: bool) -> None:
-    """Show what takes how many bytes.
+    """Show the bytes of models and bases.
 
-    Containers that several models use are counted with each of them, and shown as shared.
+    A container that several models use is counted for each of them, and shown as shared.
     """
     with open_registry() as registry:
         found = registry.usage()

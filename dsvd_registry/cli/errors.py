@@ -1,4 +1,4 @@
-"""Every way to end: what is said of it, and the exit code."""
+"""Every way in which a command ends: the exit code, and the message of an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OTHER_CODES = (
 
 @dataclass(frozen=True)
 class Failure:
-    """What is told of an error, for people and as JSON."""
+    """An error as it is printed, for people or as JSON."""
 
     type: str
     message: str
@@ -50,7 +50,7 @@ def exit_codes() -> Iterator[tuple[int, str]]:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What to tell of `error`."""
+    """The `Failure` to print for an exception."""
     if isinstance(error, DsvdError):
         return Failure(type(error).__name__, str(error), error.hint, error.exit_code)
     if isinstance(error, click.ClickException):
@@ -78,7 +78,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def tell(failure: Failure, *, as_json: bool) -> None:
-    """Say on stderr what went wrong. To be called where the error is handled."""
+    """Print a failure on stderr. Call it inside the `except` block, for the traceback of a bug."""
     with contextlib.suppress(OSError):
         if failure.exit_code == BUG_EXIT_CODE and os.environ.get(DEBUG_VARIABLE) == "1":
             traceback.print_exc()
@@ -95,6 +95,6 @@ def tell(failure: Failure, *, as_json: bool) -> None:
 
 
 def discard_output() -> None:
-    """Let what could not be written be forgotten, or Python tries again at its end, and complains."""
+    """Drop the unwritten output, which Python would otherwise try to write again when it exits."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`dsvd export`."""
+"""The command `dsvd export`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .progress import shown_progress
 from .tables import print_line
 
 CONTAINER = "dsvd"
-TOO_MUCH = 0.01  # of the change that rounding loses
+TOO_MUCH = 0.01  # relative error of rounding from which on fp32 is suggested
 
 
 @click.command()
@@ -37,11 +37,11 @@ TOO_MUCH = 0.01  # of the change that rounding loses
     type=click.Path(path_type=Path),
     help="The file to write.",
 )
-@click.option("--rank-limit", type=int, metavar="R", help="The most components of a layer.")
+@click.option("--rank-limit", type=int, metavar="R", help="The largest rank of a layer.")
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),
-    help=f"What the LoRA's numbers are rounded to.  [default: {get_args(Dtype)[0]}]",
+    help=f"The dtype of the LoRA's numbers.  [default: {get_args(Dtype)[0]}]",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @common_options
@@ -56,7 +56,8 @@ def export(
 ) -> None:
     """Write a version as a LoRA file or a .dsvd file.
 
-    Says what a LoRA cannot hold, and what that costs. A .dsvd file is for `import` elsewhere.
+    For a LoRA, the command prints the tensors that the format cannot represent, and the error that
+    this causes. A .dsvd file is for `dsvd import` in another registry.
     """
     with open_registry() as registry, shown_progress() as progress:
         version = registry.version(ref)
@@ -75,7 +76,7 @@ def export(
                 if written.signatures is not None:
                     print_line(f"wrote {written.signatures}: its signatures")
                 if written.residual is not None:
-                    print_line(f"wrote {written.residual}: what makes it lossless")
+                    print_line(f"wrote {written.residual}: its residual")
             return
         lora = registry.export_lora(
             version.ref,
@@ -93,7 +94,7 @@ def export(
 
 
 def _check_whole(rank_limit: int | None, dtype: str | None) -> None:
-    """Raises `InvalidArgument` for options that only a LoRA has."""
+    """Raise `InvalidArgument` for options that are for LoRA files only."""
     if rank_limit is not None or dtype is not None:
         raise InvalidArgument(
             "a .dsvd file is the version as it is stored: --rank-limit and --dtype are for LoRA files",
@@ -129,14 +130,15 @@ def _print(ref: str, lora: ExportedLora) -> None:
 
 
 def _print_left_out(entries: tuple[LeftOut, ...]) -> None:
-    """The reasons, and the tensor of each that costs the most."""
+    """Print each reason with its number of tensors, and the tensor that costs the most."""
     if not entries:
         return
     print_line()
     print_line(f"left out ({number_format.count(len(entries))}); --json lists them all:")
     for reason, number in Counter(entry.reason for entry in entries).most_common():
         costly = max(
-            (entry for entry in entries if entry.reason == reason), key=lambda one: one.error or 0.0
+            (entry for entry in entries if entry.reason == reason),
+            key=lambda entry: entry.error or 0.0,
         )
         error = "" if costly.error is None else f", alone {number_format.relative(costly.error)}"
         tensors = number_format.counted(number, "tensor")

@@ -1,4 +1,4 @@
-"""`dsvd gc`."""
+"""The command `dsvd gc`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .tables import print_line
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option(
     "--grace",
     type=click.FloatRange(min=0),
     metavar="DAYS",
     default=DEFAULT_GRACE_DAYS,
     show_default=True,
-    help="Keep what is younger: another process may be about to name it.",
+    help="Keep younger objects, which another process may be about to use.",
 )
 @common_options
 def gc(dry_run: bool, grace: float, as_json: bool) -> None:
-    """Give back the bytes that nothing needs.
+    """Remove objects that no version or base needs.
 
-    Removes the objects that no version and no base needs any more, and what crashed runs left.
+    The temporary files of crashed runs are removed too.
     """
     with open_registry() as registry:
         found = registry.collect_garbage(grace_days=grace, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""`dsvd import`."""
+"""The command `dsvd import`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .versions import print_lossless
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="The model to add a version to. Default: FILE without its ending.")
-@click.option("--note", default="", metavar="TEXT", help="A note to keep with the version.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given again.")
+@click.option("--name", help="The model to add a version to.  [default: FILE without its ending]")
+@click.option("--note", default="", metavar="TEXT", help="A note on the version.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
 @common_options
 def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_json: bool) -> None:
-    """Take in a version from a .dsvd file.
+    """Add a version from a .dsvd file.
 
-    Its base must be here. Everything that `verify --deep` looks at is checked before anything is
-    stored, and the signatures in FILE.sig and the residual in the .dsvdr file beside it, if these
-    are there. The same file again is recognised.
+    The registry must have its base. Everything that `dsvd verify --deep` checks is checked before
+    anything is stored. The signatures in FILE.sig and the residual in the .dsvdr file of the same
+    folder are checked and imported too, if they exist. A file that is a version already is recognised.
     """
     with open_registry() as registry, shown_progress() as progress:
         addition = registry.import_container(

@@ -1,4 +1,4 @@
-"""`dsvd init`."""
+"""The command `dsvd init`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .tables import print_line
 def init(path: Path | None, as_json: bool) -> None:
     """Make a registry.
 
-    PATH is a new or empty folder. Without it: --registry, DSVD_REGISTRY, or the user's data folder.
-    A folder named .dsvd is found from the folder it lies in and from all below.
+    PATH is a new or empty folder; the default is --registry, DSVD_REGISTRY, or the user's data folder.
+    A registry named .dsvd is found from the folder around it and from all folders below that.
     """
     named = registry_path()
     if path is not None and named is not None:

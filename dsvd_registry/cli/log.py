@@ -1,4 +1,4 @@
-"""`dsvd log`."""
+"""The command `dsvd log`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .versions import print_versions
 def log(name: str, as_json: bool) -> None:
     """Show every version that a model ever had.
 
-    Removed ones too: a number is never used again.
+    Removed versions are shown too; their numbers are never used again.
     """
     with open_registry() as registry:
         found = registry.history(name)

@@ -1,4 +1,4 @@
-"""`dsvd ls`."""
+"""The command `dsvd ls`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dsvd materialize`."""
+"""The command `dsvd materialize`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..reconstruction.target_layout import LayoutName
 
 
-SHOWN = 8  # of the tensors that are left out
+SHOWN = 8  # tensors in the list of those that are left out
 
 
 @click.command()
@@ -28,17 +28,17 @@ SHOWN = 8  # of the tensors that are left out
     "--output",
     metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Where to write. Default: NAME.safetensors, or the folder NAME, in the current folder.",
+    help="The path to write to.  [default: NAME.safetensors, or the folder NAME, in this folder]",
 )
 @click.option(
     "--tau",
     type=float,
-    help="A lower tau than the version was stored with; of a lossless one, what is lossy of it.",
+    help="A tau up to the stored one; a lossless version then gives the lossy result.",
 )
 @click.option(
     "--dtype",
     type=click.Choice(["fp32", "fp16", "bf16"]),
-    help="Cast the exact result. Default: the dtypes of the fine-tune.",
+    help="Cast the exact result.  [default: the dtypes of the fine-tune]",
 )
 @click.option(
     "--layout",
@@ -50,9 +50,9 @@ SHOWN = 8  # of the tensors that are left out
 @click.option(
     "--like",
     metavar="BASE",
-    help="The base, a folder, whose configurations a folder gets.  [default: the version's base]",
+    help="The base, a folder, that gives the configurations.  [default: the version's base]",
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace the file or folder if it exists.")
 @common_options
 def materialize(
     ref: str,
@@ -66,9 +66,9 @@ def materialize(
 ) -> None:
     """Write the full checkpoint of a version.
 
-    The result is a safetensors file, or the folder of diffusers that was added: the same bytes on
-    every machine. Of a lossless version it is the file that was added, to the byte (of a .ckpt, a
-    safetensors file of the same tensors to the bit).
+    The result is a safetensors file, or a folder of diffusers if one was added, with the same bytes on
+    every machine. A lossless version gives the file that was added, to the byte; for a .ckpt, a
+    safetensors file with the same tensors to the bit.
     """
     with open_registry() as registry, shown_progress() as progress:
         version = registry.version(ref)
@@ -94,11 +94,11 @@ def materialize(
         others = len(written.left_out) - SHOWN
         more = f" and {others} others (--json has all)" if others > 0 else ""
         print_line(f"left out, as this layout has no place for it: {some}{more}")
-    for one in written.adjusted:
-        before = "it is not said" if one.before is None else f"it is {one.before}"
+    for adjusted in written.adjusted:
+        before = "does not set it" if adjusted.before is None else f"has {adjusted.before}"
         print_line(
-            f"{one.path} says {one.key} {one.after}, as the version has it; in the folder that the "
-            f"layout is from {before}"
+            f"{adjusted.path}: {adjusted.key} is {adjusted.after}, as in the version; the folder of "
+            f"the layout {before}"
         )
     what = "layout" if wanted else "dtype" if dtype else "tau"
     origin = "as recorded" if written.recorded else f"none is recorded for this {what}"

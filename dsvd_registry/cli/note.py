@@ -1,4 +1,4 @@
-"""`dsvd note`."""
+"""The command `dsvd note`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .tables import print_line
 @click.argument("text")
 @common_options
 def note(ref: str, text: str, as_json: bool) -> None:
-    """Replace a version's note.
+    """Replace the note of a version.
 
-    TEXT '-' reads it from stdin; an empty one takes the note away.
+    With the TEXT '-' the note is read from stdin; an empty TEXT removes it.
     """
     if text == "-":
         text = sys.stdin.read().rstrip("\n")

@@ -1,4 +1,4 @@
-"""How figures, sizes and times are written for people."""
+"""Figures, sizes and times as text for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
 def size(count: int) -> str:
-    """Bytes, in powers of 1000: "353.8 MB"."""
+    """A number of bytes in powers of 1000: "353.8 MB"."""
     if abs(count) < 1000:
         return f"{count} B"
     value = float(count)
@@ -21,12 +21,12 @@ def size(count: int) -> str:
 
 
 def ratio(part: int, whole: int) -> str:
-    """How small `part` is beside `whole`: "1/9.3"."""
+    """The ratio of `part` to `whole`: "1/9.3"; empty for a part of 0."""
     return f"1/{whole / part:.1f}" if part else ""
 
 
 def count(value: int) -> str:
-    """A count with its thousands apart: "859,520,964"."""
+    """A count with separated thousands: "859,520,964"."""
     return f"{value:,}"
 
 
@@ -36,7 +36,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def relative(value: float | None) -> str:
-    """A relative error or distance, to three digits; nothing for None."""
+    """A relative error or distance with three digits; empty for None."""
     if value is None:
         return ""
     if value == 0:
@@ -45,15 +45,15 @@ def relative(value: float | None) -> str:
 
 
 def share(value: float | None, digits: int = 3) -> str:
-    """An energy or a cosine with a fixed number of digits; nothing for None."""
+    """An energy or a cosine with a fixed number of decimals; empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def rank(value: int | None) -> str:
-    """A rank; nothing for None."""
+    """A rank; empty for None."""
     return "" if value is None else str(value)
 
 
 def moment(value: datetime) -> str:
-    """A time on the clock of this machine, to the minute."""
+    """A time in the time zone of this machine, to the minute."""
     return datetime.fromtimestamp(value.timestamp()).isoformat(" ", "minutes")

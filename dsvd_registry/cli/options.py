@@ -1,4 +1,4 @@
-"""What commands take alike: --json, --registry, --catalog, points in time."""
+"""Options that several commands share: --json, --registry, --catalog, and points in time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 
 def common_options(command: Command) -> Command:
-    """--json, --registry and --catalog, which every command takes; the last two also before it."""
+    """Add --json, --registry and --catalog to a command; the last two may also stand before it."""
     command = click.option(
         "--catalog",
         metavar="URL",
         expose_value=False,
         callback=_keep,
-        help="The database that holds the catalog.",
+        help="The database of the catalog, as a URL.",
     )(command)
     command = click.option(
         "--registry",
@@ -61,7 +61,7 @@ def open_registry() -> Registry:
 
 
 def since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
-    """click callback: an ISO date or time of this machine's clock, or how long ago: 12h, 7d, 2w."""
+    """Parse an ISO date or time in the local time zone, or an age: 12h, 7d, 2w. A callback of click."""
     if value is None:
         return None
     span = re.fullmatch(r"([0-9]+)([hdw])", value)

@@ -27,8 +27,8 @@ except ImportError as error:
 
 INCHES, DOTS_PER_INCH = (11.0, 5.2), 150
 INK, PALE = "#222222", "#dddddd"
-# Okabe and Ito's colours, which everyone can tell apart, and one of Paul Tol's; see-through yellow
-# is left out.
+# The colours of Okabe and Ito, which colour-blind people can distinguish, without their pale yellow,
+# and one of Paul Tol's.
 COLORS = {
     "conv_in": "#56b4e9",
     "down": "#0072b2",
@@ -45,7 +45,7 @@ POINTS: dict[str, Any] = {"markersize": 5, "linewidth": 1.6}
 
 
 def check_picture(path: Path, *, replace: bool) -> None:
-    """Raises what `write_plot` would, before there is something to draw."""
+    """Check before the work that `write_plot` can write the picture. Raises as `write_plot`."""
     if path.suffix.lower() != ".png":
         raise InvalidArgument(f"{path} does not end with .png", "The picture is a PNG file.")
     check_place(path, replace=replace)
@@ -84,7 +84,7 @@ def _title(curve: Curve) -> str:
 
 
 def _draw_points(errors: Axes, sizes: Axes, curve: Curve) -> None:
-    """Error and bytes against tau, one above the other."""
+    """Draw error and bytes over tau, one above the other."""
     is_stored = curve.stored_tau is not None
     points = [point for point in curve.points if point.is_served]
     taus = [point.tau for point in points]
@@ -107,7 +107,7 @@ def _draw_points(errors: Axes, sizes: Axes, curve: Curve) -> None:
 
 
 def _draw_spectra(axes: Axes, curve: Curve) -> None:
-    """Singular values by layer group, and a dot where each tau ends."""
+    """Draw the singular values of each layer group, and a dot at the rank of each tau."""
     for group in curve.groups:
         color = COLORS[group.group]
         axes.plot(group.places, group.values, color=color, linewidth=1.8, label=group.group)
@@ -129,12 +129,12 @@ def _draw_spectra(axes: Axes, curve: Curve) -> None:
 
 
 def _middle(group: GroupSpectrum) -> float:
-    """By which the lowest curve is found: below it is room."""
+    """A sort key that is smallest for the lowest curve, which has free space below it."""
     return float(np.log(group.places).mean() + np.log(np.maximum(group.values, LEAST_VALUE)).mean())
 
 
 def _label_taus(axes: Axes, group: GroupSpectrum, taus: Sequence[float]) -> None:
-    """The taus below the dots of one group; those that end at the same place share a label."""
+    """Write the taus below the dots of one group; taus with the same rank share a label."""
     ends = list(zip(_tau_ends(group), taus, strict=False))
     for end, shared in itertools.groupby(ends, key=lambda pair: pair[0]):
         names = [f"{tau:g}" for _, tau in shared]
@@ -152,7 +152,7 @@ def _label_taus(axes: Axes, group: GroupSpectrum, taus: Sequence[float]) -> None
 
 
 def _tau_ends(group: GroupSpectrum) -> Iterator[tuple[float, float]]:
-    """Where on a group's curve each tau ends; the last ones may not be stored."""
+    """The point on a group's curve at the rank of each tau; ranks that are not stored have none."""
     places, values = np.log(group.places), np.log(np.maximum(group.values, LEAST_VALUE))
     for place in group.tau_places:
         if place is not None:

@@ -1,4 +1,4 @@
-"""Text that is safe to show: names come from files that anyone may have written."""
+"""Text that is safe to print, because names come from files that anyone may have written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def printable(text: str) -> str:
-    """`text` with everything escaped that could steer a terminal."""
+    """The text with all characters escaped that could control a terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -15,5 +15,5 @@ def printable(text: str) -> str:
 
 
 def color() -> bool | None:
-    """click's argument of that name: None lets it find out whether there is a terminal."""
+    """The argument `color` of click: False with NO_COLOR, None to let click look for a terminal."""
     return False if os.environ.get("NO_COLOR") else None

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where a terminal is there."""
+"""Progress bars on stderr, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..registry import Progress
 
 @contextlib.contextmanager
 def shown_progress() -> Iterator[Progress]:
-    """A `Progress` to hand to the registry; the bars vanish on leaving."""
+    """A `Progress` for the registry that shows bars; they vanish on leaving."""
     if not sys.stderr.isatty():
         yield silent
         return

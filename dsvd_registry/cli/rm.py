@@ -1,4 +1,4 @@
-"""`dsvd rm`."""
+"""The command `dsvd rm`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tables import print_line
 def rm(ref: str, yes: bool, as_json: bool) -> None:
     """Remove a version.
 
-    Its number is not used again. `dsvd gc` gives its bytes back.
+    Its number is not used again. `dsvd gc` then frees its bytes.
     """
     with open_registry() as registry:
         version = registry.version(ref)

@@ -1,4 +1,4 @@
-"""`dsvd show`."""
+"""The command `dsvd show`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dsvd sign`."""
+"""The command `dsvd sign`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PASSPHRASE_VARIABLE = "DSVD_KEY_PASSPHRASE"
 def sign(ref: str, key: Path, as_json: bool) -> None:
     """Sign a version.
 
-    The signature is of the version's bytes and of what they give, not of its name. It goes along with
-    `export --format dsvd`. The passphrase of the key is asked for, or taken from DSVD_KEY_PASSPHRASE.
+    The signature covers the bytes of the version and its results, not its name. `dsvd export --format
+    dsvd` writes it too. The passphrase of the key is asked for, or read from DSVD_KEY_PASSPHRASE.
     """
     with open_registry() as registry:
         signed = registry.sign(ref, key, passphrase=_passphrase)

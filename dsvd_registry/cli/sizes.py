@@ -1,4 +1,4 @@
-"""Sizes as people give them: "20MB", "1.5 GiB", "4096"."""
+"""Sizes as people write them: "20MB", "1.5 GiB", "4096"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASC
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """A number of bytes; kB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024."""
+    """A parameter type: a number of bytes. kB to TB are powers of 1000, KiB to TiB of 1024."""
 
     name = "SIZE"
 

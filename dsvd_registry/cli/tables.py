@@ -1,7 +1,7 @@
 """Aligned tables for people.
 
-Nothing is cut or folded to fit a terminal: a line too long is the terminal's to wrap. So the widest
-column, such as the names of tensors, stands last.
+Nothing is cut to fit a terminal, which wraps long lines itself. So the widest column, such as the
+names of tensors, is the last one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import click
 from .printable_text import printable
 
 GAP = "  "
-DUMB = ("dumb", "unknown")  # terminals that know no bold
+DUMB = ("dumb", "unknown")  # terminals without bold text
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading and side; an optional one is left out where all its cells are empty."""
+    """A column: its heading and alignment. An optional one is left out if all its cells are empty."""
 
     title: str
     right: bool = False
@@ -29,12 +29,12 @@ class Column:
 
 
 def text(title: str, *, optional: bool = False) -> Column:
-    """A column of words."""
+    """A column of words, aligned left."""
     return Column(title, optional=optional)
 
 
 def figure(title: str, *, optional: bool = False) -> Column:
-    """A column of numbers."""
+    """A column of numbers, aligned right."""
     return Column(title, right=True, optional=optional)
 
 
@@ -44,7 +44,7 @@ def print_table(
     *,
     bold: Sequence[int] = (),
 ) -> None:
-    """Print `rows` under their headings, those numbered in `bold` in bold. Rows may end early."""
+    """Print `rows` under their headings. `bold`: the numbers of bold rows. Rows may be short."""
     body = [(*row, *[""] * (len(columns) - len(row))) for row in rows]
     in_bold = [0, *(1 + number for number in bold)] if _shows_bold() else []
     table = []
@@ -62,7 +62,7 @@ def print_table(
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
-    """Print "name  value" lines, the values in one column; a field without a value is left out."""
+    """Print "name  value" lines with aligned values; a field without a value is left out."""
     given = [(name, value) for name, value in fields if value]
     width = max((len(name) for name, _ in given), default=0)
     for name, value in given:
@@ -73,17 +73,17 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
 
 
 def print_line(line: str = "") -> None:
-    """Print one line of text, whatever is in it."""
+    """Print one line of text, with control characters escaped."""
     click.echo(printable(line))
 
 
 def _aligned(cells: Sequence[str], right: bool) -> list[str]:
-    """The cells, all of one width on a terminal."""
+    """The cells, padded to the same width on a terminal."""
     fill = str.rjust if right else str.ljust
     if "".join(cells).isascii():
         widest = max(map(len, cells))
         return [fill(cell, widest) for cell in cells]
-    # Imported for those who need it: some signs take two places on a terminal, and some none.
+    # Imported only if needed: some characters take two columns of a terminal, and some none.
     from rich.cells import cell_len
 
     widths = [cell_len(cell) for cell in cells]

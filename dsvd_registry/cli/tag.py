@@ -1,4 +1,4 @@
-"""`dsvd tag add|rm`."""
+"""The commands `dsvd tag add` and `dsvd tag rm`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tables import print_line
 
 @click.group(cls=CommandGroup)
 def tag() -> None:
-    """Put tags on versions and take them off.
+    """Add and remove tags of versions.
 
     `dsvd ls --tag TAG` lists the versions that have a tag.
     """
@@ -24,7 +24,7 @@ def tag() -> None:
 @click.argument("name", metavar="TAG")
 @common_options
 def add(ref: str, name: str, as_json: bool) -> None:
-    """Put TAG on the version REF."""
+    """Add TAG to the version REF."""
     with open_registry() as registry:
         version = registry.add_tag(ref, name)
     _print(version, as_json)
@@ -35,7 +35,7 @@ def add(ref: str, name: str, as_json: bool) -> None:
 @click.argument("name", metavar="TAG")
 @common_options
 def rm(ref: str, name: str, as_json: bool) -> None:
-    """Take TAG off the version REF."""
+    """Remove TAG from the version REF."""
     with open_registry() as registry:
         version = registry.remove_tag(ref, name)
     _print(version, as_json)

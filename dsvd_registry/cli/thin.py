@@ -1,4 +1,4 @@
-"""`dsvd thin`."""
+"""The command `dsvd thin`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from .tables import print_line
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common_options
 def thin(ref: str, yes: bool, as_json: bool) -> None:
-    """Drop what makes a version lossless.
+    """Drop the residual of a lossless version.
 
-    The file that was added cannot be had from it any more; what its container alone gives remains.
-    `dsvd gc` gives the bytes back. Adding the source again with --lossless undoes it.
+    The version is lossy afterwards: only its container stays, and the exact file that was added cannot
+    be restored from it. `dsvd gc` then frees the bytes. Adding the source again with --lossless makes
+    the version lossless again.
     """
     with open_registry() as registry:
         version = registry.version(ref)
         if version.residual is not None:
             error = number_format.relative(float(version.summary.get("error", 0)))
             click.echo(
-                f"warning: {version.ref} gives back all that was added, to the bit (its source has the "
-                f"SHA-256 {version.source.sha256}).\nWithout its residual it is off by {error} of its "
-                "change to the base, and only that source can mend it.",
+                f"warning: {version.ref} restores its source to the bit (SHA-256 "
+                f"{version.source.sha256}).\nWithout its residual its relative error is {error}, and "
+                "only that source can make it lossless again.",
                 err=True,
             )
             if not yes and not is_confirmed(f"Drop the residual of {version.ref}?"):
@@ -40,5 +41,5 @@ def thin(ref: str, yes: bool, as_json: bool) -> None:
         print_document(version_document(thinned.version) | freed)
         return
     print_line(
-        f"{version.ref} is lossy now; `dsvd gc` gives back {number_format.size(thinned.freed_bytes)}"
+        f"{version.ref} is lossy now; `dsvd gc` frees {number_format.size(thinned.freed_bytes)}"
     )

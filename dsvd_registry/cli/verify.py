@@ -1,4 +1,4 @@
-"""`dsvd verify`."""
+"""The command `dsvd verify`."""
 
 from __future__ import annotations
 
@@ -15,34 +15,32 @@ from .printable_text import color
 from .progress import shown_progress
 from .tables import print_line, print_table, text
 
-HINT = "`dsvd verify --all --repair` puts right what can be, and sets aside and names what cannot."
+HINT = "`dsvd verify --all --repair` restores damaged files if possible, and sets the others aside."
 
-BRING_BACK = (
-    "what is lost comes back with --from PATH (a file with its bytes, or a folder that has one), or "
-    "with `dsvd import`, `dsvd base add` or `dsvd add` of the same."
+RESTORE_HINT = (
+    "--from PATH restores lost objects from a file or folder with their bytes; so does `dsvd import`, "
+    "`dsvd base add` or `dsvd add` of the same file."
 )
 
 
 @click.command()
 @click.argument("ref", required=False)
-@click.option("--all", "everything", is_flag=True, help="All versions and bases: the default.")
-@click.option("--deep", is_flag=True, help="Make every full checkpoint in memory too.")
+@click.option("--all", "everything", is_flag=True, help="Check all versions and bases (default).")
+@click.option("--deep", is_flag=True, help="Also make every full checkpoint in memory.")
 @click.option(
     "--signer",
     metavar="PUBLICKEY",
     type=click.Path(path_type=Path),
-    help="A file with an Ed25519 public key, of which each version must have a valid signature.",
+    help="A file with an Ed25519 public key; each version must have a valid signature by it.",
 )
-@click.option(
-    "--repair", is_flag=True, help="Put damage right where that can be done; needs --all."
-)
+@click.option("--repair", is_flag=True, help="Restore damaged files if possible; needs --all.")
 @click.option(
     "--from",
     "sources",
     metavar="PATH",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="With --repair: a file or folder in which good bytes may be; may be given again.",
+    help="With --repair: a file or folder that may have good bytes; may be repeated.",
 )
 @common_options
 @click.pass_context
@@ -58,21 +56,21 @@ def verify(
 ) -> None:
     """Look for damage.
 
-    Checks every object against its hash, every container and its checksums, every event, and the
-    catalog against the events; with --deep also that each version still gives the checkpoint that is
-    on record, and with --signer that each was signed by that key. The exit code is 0 only if all is
-    well.
+    The command compares every object with its SHA-256, every container with its checksums, and the
+    catalog with the events. With --deep it also checks that each version still gives the recorded
+    checkpoint, and with --signer that each was signed by that key. The exit code is 0 only if no
+    problem is found.
 
-    With --repair, the catalog is made anew where it differs, and damaged or missing objects are
-    restored from what --from names and from linked bases, by SHA-256 alone. Of what cannot be
-    restored, damaged bytes are moved to the registry's folder `quarantine`, and every version and
-    base that it hits is named. `dsvd import`, `dsvd base add` and `dsvd add` of the same also bring
-    an object back.
+    With --repair, a catalog that differs from the events is rebuilt, and damaged or missing objects
+    are restored from the --from paths and from linked bases, if their SHA-256 is right. Damaged
+    objects that cannot be restored are moved to the registry's folder `quarantine`, and the versions
+    and bases that need them are listed. `dsvd import`, `dsvd base add` and `dsvd add` of the same file
+    also restore an object.
     """
     if everything and ref is not None:
         raise InvalidArgument("--all and a ref were both given", "Give one of them.")
     if repair and not everything:
-        raise InvalidArgument("--repair is of the whole registry", "Give --all too.")
+        raise InvalidArgument("--repair is for the whole registry", "Give --all too.")
     if sources and not repair:
         raise InvalidArgument("--from is for --repair", "Give --all and --repair too.")
     if repair:
@@ -108,7 +106,7 @@ def _repair(
         _print_repaired(done)
         _print_findings(done.verified)
         if done.lost:
-            _hint(BRING_BACK)
+            _hint(RESTORE_HINT)
     if not done.is_well:
         ctx.exit(DamageFound.exit_code)
 
@@ -118,7 +116,7 @@ def _print_repaired(done: Repaired) -> None:
         events = number_format.counted(done.catalog.events, "event")
         kept = done.catalog.set_aside
         aside = "" if kept is None else f"; the former one is kept as {kept}"
-        print_line(f"catalog made anew from {events}{aside}")
+        print_line(f"catalog rebuilt from {events}{aside}")
     rows = [
         ("restored", one.what, one.sha256[:12], one.origin, ", ".join(one.subjects))
         for one in done.restored

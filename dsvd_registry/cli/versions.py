@@ -1,4 +1,4 @@
-"""Versions for people: a table of many, the fields of one."""
+"""Printed versions: a table of many, and the fields of one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORT_FORM = 10  # digits
 
 
 def print_versions(versions: Sequence[VersionRecord]) -> None:
-    """One line a version."""
+    """Print a table with one line per version."""
     columns = (
         text("version"),
         text("aliases", optional=True),
@@ -32,7 +32,7 @@ def print_versions(versions: Sequence[VersionRecord]) -> None:
 
 
 def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
-    """All that the catalog knows of a version."""
+    """Print everything that the catalog knows of a version."""
     source = version.source
     is_file = source.format != "diffusers"
     print_fields(
@@ -56,13 +56,13 @@ def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
 
 
 def print_lossless(version: VersionRecord) -> None:
-    """What a lossless version takes in all; nothing of a lossy one."""
+    """Print the size of a lossless version with its residual; nothing for a lossy one."""
     if version.residual is not None:
-        print_line(f"lossless: {_residual(version)}; what follows is of its container alone")
+        print_line(f"lossless: {_residual(version)}; the figures below are those of its container")
 
 
 def short_form(sha256: str) -> str:
-    """The digest as model sites and user interfaces show it, called AutoV2."""
+    """The short digest that model sites and user interfaces show, called AutoV2."""
     return sha256[:SHORT_FORM].upper()
 
 
@@ -77,7 +77,7 @@ def _residual(version: VersionRecord) -> str:
 
 
 def base_name(version: VersionRecord) -> str:
-    """The name of a version's base, or the start of its digest once it was removed."""
+    """The name of a version's base, or the start of its digest if the base was removed."""
     return version.base_name or f"{version.base[:DIGEST_SHOWN]}, removed"
 
 
@@ -87,7 +87,7 @@ def _cells(version: VersionRecord) -> tuple[str, ...]:
         version.ref,
         ", ".join(version.aliases),
         base_name(version),
-        _asked(version),
+        _requested(version),
         number_format.size(version.stored_size),
         number_format.size(version.source.size),
         _error(version),
@@ -105,13 +105,13 @@ def _error(version: VersionRecord) -> str:
     return number_format.relative(float(error)) if error is not None else ""
 
 
-def _asked(version: VersionRecord) -> str:
-    """What it was stored with: "tau 0.5", "error 0.3", "20.0 MB"; nothing for what is not known."""
-    wishes = settings(version)
-    if "lossless" in wishes:
+def _requested(version: VersionRecord) -> str:
+    """The requested fidelity: "tau 0.5", "error 0.3", "20.0 MB"; empty for an unknown one."""
+    request = settings(version)
+    if "lossless" in request:
         return "lossless"
-    if "tau" in wishes:
-        return f"tau {wishes['tau']:g}"
-    if "max_error" in wishes:
-        return f"error {wishes['max_error']:g}"
-    return number_format.size(wishes["budget"]) if "budget" in wishes else ""
+    if "tau" in request:
+        return f"tau {request['tau']:g}"
+    if "max_error" in request:
+        return f"error {request['max_error']:g}"
+    return number_format.size(request["budget"]) if "budget" in request else ""

@@ -1,8 +1,8 @@
 """Durable files. Nothing else in the package creates, renames or deletes a file.
 
-A file is written under a temporary name in the folder where it will live, synced, renamed, and
-the folder synced: after a crash a name holds either nothing or the whole file. What is done to the
-disk passes `disk`, a few calls of one line.
+A file is written under a temporary name in its folder and synced, then renamed, and the folder is
+synced: after a crash its name has either no file or the complete one. Every change of the disk is a
+call of `disk`, whose functions are a line each.
 """
 
 from __future__ import annotations

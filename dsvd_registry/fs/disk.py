@@ -1,7 +1,7 @@
-"""The few calls that change a disk. All of `fs` goes through them, and nothing else writes.
+"""The few calls that change a disk. All of `fs` uses them, and nothing else writes.
 
-They are looked up here at each call (`disk.link(...)`): tests put others in their place, which record
-them, refuse them, or behave as another system does.
+The rest of `fs` calls them through this module (`disk.link(...)`), so that tests can replace them by
+functions that record a call, refuse it, or behave as another system does.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ if sys.platform != "win32":
     import fcntl
 
 WINDOWS = os.name == "nt"
-# On macOS `fsync` leaves the bytes in the drive's own cache; this call empties that.
+# On macOS `fsync` leaves the bytes in the cache of the drive; this call empties that cache.
 FULL_SYNC: int | None = None if sys.platform == "win32" else getattr(fcntl, "F_FULLFSYNC", None)
 _UNKNOWN_TO_THE_FILESYSTEM = (errno.ENOTSUP, errno.ENOTTY, errno.EINVAL)
 
 
 def create(path: Path, *, readable: bool = False) -> BinaryIO:
-    """A new file, written through what this gives; an existing one is refused."""
+    """Create a file and open it for writing; an existing file is refused."""
     return path.open("x+b" if readable else "xb")
 
 
 def write_at(descriptor: int, data: memoryview, position: int) -> int:
-    """How many bytes of `data` were written at `position`. Not on Windows."""
+    """Write `data` at `position`; gives the number of bytes written. Not on Windows."""
     return os.pwrite(descriptor, data, position)
 
 
 def sync(descriptor: int) -> None:
-    """Make the content of an open file durable, or the names in an open folder."""
+    """Make the content of an open file, or the names in an open folder, durable."""
     if FULL_SYNC is not None:
         try:
             fcntl.fcntl(descriptor, FULL_SYNC)
         except OSError as error:
-            # Any other error is of the disk: asked again, `fsync` might say that all is well.
+            # Any other error is one of the disk, which a second call of `fsync` might not report.
             if error.errno not in _UNKNOWN_TO_THE_FILESYSTEM:
                 raise
         else:
@@ -57,42 +57,42 @@ def sync_folder(folder: Path) -> None:
 
 
 def link(path: Path, target: Path) -> None:
-    """Give a file, not what it links to, a second name; an existing one is refused."""
+    """Give a file (or a link itself) a second name; an existing name is refused."""
     os.link(path, target, follow_symlinks=False)
 
 
 def rename(path: Path, target: Path) -> None:
-    """Give a file or folder another name; one that is there is refused on Windows only."""
-    os.rename(path, target)  # noqa: PTH104 - Path.rename is for people
+    """Rename a file or folder; an existing target is refused on Windows only."""
+    os.rename(path, target)  # noqa: PTH104 - every call here is one of the system's
 
 
 def replace(path: Path, target: Path) -> None:
-    """Give a file another name, and take the name from whatever file has it."""
+    """Rename a file, and replace an existing target."""
     os.replace(path, target)  # noqa: PTH105
 
 
 def unlink(path: Path) -> None:
-    """Take a name from a file."""
+    """Remove a name of a file."""
     os.unlink(path)  # noqa: PTH108
 
 
 def make_folder(path: Path) -> None:
-    """A new folder; an existing one is refused."""
+    """Create a folder; an existing one is refused."""
     os.mkdir(path)  # noqa: PTH102
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all in it, without following links."""
+    """Remove a folder and everything in it, without following links."""
     shutil.rmtree(path)
 
 
 def make_read_only(path: Path) -> None:
-    """Take all permissions to write a file, or on Windows its attribute."""
+    """Remove all permissions to write a file; on Windows, set its read-only attribute."""
     os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & 0o555)  # noqa: PTH101, PTH116
 
 
 def make_writable(path: Path) -> None:
-    """Let the owner write a file again."""
+    """Give the owner the permission to write a file again."""
     os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | 0o200)  # noqa: PTH101, PTH116
 
 

@@ -1,4 +1,4 @@
-"""What the operating system says when it refuses, as one of our errors."""
+"""Errors of the operating system, translated into `StorageError` and `Conflict`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise Conflict(
-            f"{path} exists already", "Give another path, or --force to replace it."
+            f"{path} exists already", "Give another path, or use --force to replace it."
         ) from error
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, _OTHER_HINT)

@@ -1,4 +1,4 @@
-"""Files that are written beside their place: whole under their name, or not there at all."""
+"""New files, written under a temporary name: a lasting name has the complete file, or none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Bytes = bytes | bytearray | memoryview
 class NewFile:
     """A file being written; it has no lasting name until `publish`.
 
-    `size`: the bytes that it is to have; None where that shows only as it is written.
+    `size`: the planned number of bytes; None if it is not known before.
     """
 
     def __init__(self, path: Path, handle: BinaryIO, size: int | None = None) -> None:
@@ -33,9 +33,9 @@ class NewFile:
             self._handle.write(data)
 
     def write_at(self, position: int, data: Bytes) -> None:
-        """Put `data` at `position`, whatever else is written yet; several threads may at once.
+        """Write `data` at `position`, in any order; several threads may call it at once.
 
-        Not to be mixed with `write`. Raises `StorageError`.
+        It must not be mixed with `write`. Raises `StorageError`.
         """
         left = memoryview(data)
         with storage_errors(self.path.parent):
@@ -51,15 +51,15 @@ class NewFile:
             return self._handle.write(data)
 
     def flush(self) -> None:
-        """Let a reader of `path` see all that was written. Raises `StorageError`."""
+        """Make all written bytes visible to a reader of `path`. Raises `StorageError`."""
         with storage_errors(self.path.parent):
             self._handle.flush()
 
     def publish(self, target: Path, *, replace: bool = False, read_only: bool = False) -> None:
         """Make the bytes durable and give them the name `target`, on the same filesystem.
 
-        Raises `Conflict` if `target` exists and `replace` is false, `StorageError` otherwise: also
-        where it has not the size that was planned.
+        Raises `Conflict` if `target` exists and `replace` is false; `StorageError`, also if the file
+        does not have the planned size.
         """
         with storage_errors(target):
             self._handle.flush()
@@ -84,10 +84,10 @@ class NewFile:
 
 
 def check_place(path: Path, *, replace: bool) -> None:
-    """Say before the work what `publish` would say after it: whether a file may have this name.
+    """Check, before the work, that `publish` can give a file this path.
 
-    Raises `Conflict` if it exists and `replace` is false, `InvalidArgument` for what is no plain
-    file, `StorageError`.
+    Raises `Conflict` if it exists and `replace` is false, `InvalidArgument` if it exists and is not a
+    plain file, `StorageError`.
     """
     with storage_errors(path):
         if path.exists() and not replace:
@@ -97,7 +97,7 @@ def check_place(path: Path, *, replace: bool) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises `StorageError` if there is no such folder to write in."""
+    """Raise `StorageError` if there is no such folder."""
     with storage_errors(folder):
         is_folder = folder.is_dir()
     if not is_folder:
@@ -106,7 +106,7 @@ def check_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_file(folder: Path, size: int | None = None) -> Iterator[NewFile]:
-    """A `NewFile` in `folder`; what was not published is removed on leaving. Raises `StorageError`."""
+    """A `NewFile` in `folder`, removed on leaving unless it was published. Raises `StorageError`."""
     check_folder(folder)
     with _temporary(folder, readable=False) as (path, handle):
         yield NewFile(path, handle, size)
@@ -114,7 +114,7 @@ def new_file(folder: Path, size: int | None = None) -> Iterator[NewFile]:
 
 @contextlib.contextmanager
 def scratch_file(folder: Path) -> Iterator[BinaryIO]:
-    """A read-write file without a lasting name, gone on leaving. Raises `StorageError`."""
+    """A read-write file without a lasting name, removed on leaving. Raises `StorageError`."""
     with _temporary(folder, readable=True) as (_, handle):
         yield handle
 
@@ -122,7 +122,9 @@ def scratch_file(folder: Path) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _temporary(folder: Path, *, readable: bool) -> Iterator[tuple[Path, BinaryIO]]:
     path = names.temporary_name(folder)
-    with contextlib.ExitStack() as leaving:  # from before the file is there: a signal may come then
+    with (
+        contextlib.ExitStack() as leaving
+    ):  # before the file exists: a signal may come at any moment
         leaving.callback(names.discard, path)
         with storage_errors(folder):
             handle = disk.create(path, readable=readable)
@@ -131,19 +133,19 @@ def _temporary(folder: Path, *, readable: bool) -> Iterator[tuple[Path, BinaryIO
 
 
 def read_back(scratch: BinaryIO, position: int, size: int) -> bytes:
-    """Bytes that were put into a scratch file. Raises `StorageError` where they are not all there."""
+    """Read bytes of a scratch file. Raises `StorageError` if some of them are missing."""
     scratch.seek(position)
     data = scratch.read(size)
     if len(data) != size:
         raise StorageError(
-            f"a temporary file gave back {len(data)} bytes, where {size} were put into it",
+            f"a temporary file gave back {len(data)} bytes of the {size} that were written to it",
             "Check the disk and its messages.",
         )
     return data
 
 
 def _close(handle: BinaryIO) -> None:
-    with contextlib.suppress(OSError):  # what could not be written was an error before
+    with contextlib.suppress(OSError):  # a failed write was reported before
         handle.close()
 
 

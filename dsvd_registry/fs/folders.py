@@ -1,4 +1,4 @@
-"""Folders that are filled beside their place: whole under their name, or not there at all."""
+"""New folders, filled under a temporary name: a lasting name has the complete folder, or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import storage_errors
 from .files import NewFile
 
 FORMER = "former"
-_MOST_OF_A_NAME = 50  # characters: with what is put behind them, they fit in any filesystem
+_MAX_PREFIX = 50  # characters of a name: with the suffix they fit into any filesystem
 
 
 class NewFolder:
@@ -24,9 +24,9 @@ class NewFolder:
 
     @contextlib.contextmanager
     def new_file(self, name: str, size: int | None = None) -> Iterator[NewFile]:
-        """A file of it, at the path `name` from it on; it stays if the body ends without an error.
+        """A new file at the relative path `name`; it stays if the `with` block ends without an error.
 
-        `size`: as of `NewFile`.
+        `size`: as for `NewFile`.
         """
         target = self.path / name
         names.make_folder(target.parent)
@@ -37,11 +37,10 @@ class NewFolder:
     def publish(self, target: Path, *, replace: bool = False) -> None:
         """Give the folder, whose files are durable, the name `target`, on the same filesystem.
 
-        With `replace` a folder that is there is removed. No system that we run on has a portable call
-        that exchanges two folders, so there is a moment at which nothing is at `target`: the former
-        folder then lies beside it, whole, as `TARGET.former-<16 hexadecimal digits>`, which is no
-        hidden name. Only when the new one is durably in its place does it become a temporary one,
-        and is removed.
+        With `replace`, an existing folder is replaced. There is no portable call that exchanges two
+        folders, so for a moment `target` does not exist: the former folder then has the visible name
+        `TARGET.former-<16 hexadecimal digits>` in the same parent. It gets a temporary name and is
+        removed only after the new folder is durable.
 
         Raises `Conflict` if `target` exists and `replace` is false, `StorageError`.
         """
@@ -64,14 +63,14 @@ class NewFolder:
             doomed = names.temporary_name(target.parent)
             with storage_errors(former):
                 disk.rename(former, doomed)
-                # Or it comes back after a loss of power, half removed, under the name of a whole one.
+                # Otherwise a loss of power could bring it back half removed under its visible name.
                 names.sync_folder(target.parent)
             names.remove_temporary(doomed)
 
 
 @contextlib.contextmanager
 def new_folder(parent: Path) -> Iterator[NewFolder]:
-    """A `NewFolder` in `parent`; what was not published is removed on leaving.
+    """A `NewFolder` in `parent`, removed on leaving unless it was published.
 
     Raises `StorageError`.
     """
@@ -87,5 +86,5 @@ def new_folder(parent: Path) -> Iterator[NewFolder]:
 
 
 def _name_of_former(target: Path) -> Path:
-    name = f"{target.name[:_MOST_OF_A_NAME]}.{FORMER}-{os.urandom(8).hex()}"
+    name = f"{target.name[:_MAX_PREFIX]}.{FORMER}-{os.urandom(8).hex()}"
     return target.with_name(name)

@@ -1,4 +1,4 @@
-"""Names of files and folders: given, taken away, and made durable."""
+"""Names of files and folders: given, removed, and made durable."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TEMPORARY_PREFIX = ".dsvd-tmp-"
 
 
 def temporary_name(folder: Path) -> Path:
-    """A name in `folder` that nothing has."""
+    """A free temporary name in `folder`."""
     return folder / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """What crashed writers left in `folder`."""
+    """The temporary files and folders in `folder`, of writers at work or crashed."""
     return sorted(folder.glob(f"{TEMPORARY_PREFIX}*"))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable. Windows has no such call and orders renames itself."""
+    """Make the names in `folder` durable. Windows has no such call, and orders renames by itself."""
     if not disk.WINDOWS:
         disk.sync_folder(folder)
 
@@ -41,14 +41,14 @@ def make_folder(path: Path) -> None:
         for folder in reversed(missing):
             try:
                 disk.make_folder(folder)
-            except FileExistsError:  # another program was quicker
+            except FileExistsError:  # another program was faster
                 if not folder.is_dir():
                     raise
             sync_folder(folder.parent)
 
 
 def rename(path: Path, target: Path) -> None:
-    """Give a file another name on the same filesystem, durably, never over an existing one.
+    """Rename a file durably on the same filesystem; an existing target is never replaced.
 
     Raises `Conflict`, `StorageError`.
     """
@@ -58,10 +58,10 @@ def rename(path: Path, target: Path) -> None:
 
 
 def move(path: Path, target: Path) -> None:
-    """Give a file a name in another folder of its filesystem in place of its own, never over another.
+    """Move a file to another folder of its filesystem; an existing target is never replaced.
 
-    A loss of power at any moment leaves it one of the two names, or both: the same move again ends
-    that. Raises `Conflict` if another file is at `target`, `StorageError`.
+    After a loss of power the file has one of the two names, or both; then the same move again
+    completes it. Raises `Conflict` if another file is at `target`, `StorageError`.
     """
     with storage_errors(target):
         try:
@@ -77,11 +77,11 @@ def move(path: Path, target: Path) -> None:
 
 
 def rename_without_replacing(path: Path, target: Path) -> None:
-    """`link` + `unlink` fails where `target` exists, and so does a renaming on Windows.
+    """Rename a file by `link` and `unlink`, which fails if `target` exists, as a rename on Windows does.
 
-    Filesystems without links get a check first. Raises `OSError`.
+    A filesystem without links gets a check and a rename instead. Raises `OSError`.
     """
-    if disk.WINDOWS:  # where a second name of a read-only file could not be taken away
+    if disk.WINDOWS:  # where the old name of a read-only file could not be removed
         disk.rename(path, target)
         return
     try:
@@ -97,26 +97,26 @@ def rename_without_replacing(path: Path, target: Path) -> None:
 
 
 def replace(path: Path, target: Path) -> None:
-    """Give a file the name `target`, whatever file has it. Raises `OSError`."""
+    """Rename a file, and replace an existing target. Raises `OSError`."""
     if disk.WINDOWS:
-        _let_go(target)
+        _make_removable(target)
     disk.replace(path, target)
 
 
 def unlink(path: Path) -> None:
-    """Take a name away; a missing one is fine. Raises `OSError`."""
+    """Remove a name; a missing one is fine. Raises `OSError`."""
     if disk.WINDOWS:
-        _let_go(path)
+        _make_removable(path)
     with contextlib.suppress(FileNotFoundError):
         disk.unlink(path)
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all that is in it. Raises `OSError`."""
+    """Remove a folder with everything in it. Raises `OSError`."""
     if disk.WINDOWS:
         for folder, _, files in os.walk(path):
             for name in files:
-                _let_go(Path(folder, name))
+                _make_removable(Path(folder, name))
     disk.remove_tree(path)
 
 
@@ -128,7 +128,7 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove what a writer left, a file or a folder with all that is in it. Raises `StorageError`."""
+    """Remove a temporary file, or a temporary folder with everything in it. Raises `StorageError`."""
     if path.is_dir() and not path.is_symlink():
         with storage_errors(path):
             remove_tree(path)
@@ -138,13 +138,13 @@ def remove_temporary(path: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a temporary file if that is possible: of one that stays, gc takes care."""
+    """Remove a temporary file if possible; garbage collection removes one that stays."""
     with contextlib.suppress(OSError):
         unlink(path)
 
 
 def renew_time(path: Path) -> bool:
-    """Set a file's modification time to now; False where it may not be set. Raises nothing."""
+    """Set a file's modification time to now; gives False if that is not permitted. Raises nothing."""
     try:
         disk.renew_time(path)
     except OSError:
@@ -152,8 +152,8 @@ def renew_time(path: Path) -> bool:
     return True
 
 
-def _let_go(path: Path) -> None:
-    """Windows neither deletes nor replaces a file that is read-only."""
+def _make_removable(path: Path) -> None:
+    """Make a read-only file writable, because Windows neither deletes nor replaces one."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

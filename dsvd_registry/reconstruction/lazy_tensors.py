@@ -29,7 +29,7 @@ class LazyTensors(Closing, Mapping[str, torch.Tensor]):
     """A mapping from names to tensors, in the order of names. Each look-up makes the tensor again.
 
     A look-up raises `KeyError` for an unknown name, and `ContainerError` or `BaseMismatch` for
-    damage. `telling` is a context manager around each look-up, which may translate these errors.
+    damage. `residual_errors` is a context manager around each look-up, which may translate these errors.
     """
 
     def __init__(

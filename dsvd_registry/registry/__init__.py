@@ -1,6 +1,6 @@
-"""The public API: `Registry`, and the values that it takes and gives.
+"""The public API: `Registry`, and the types of its arguments and results.
 
-Each name is imported when it is asked for: listing versions should not wait for numpy.
+Each name is imported on first use, so that listing versions does not wait for numpy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adding a version: a checkpoint that is recognised, or encoded into a container."""
+"""Addition of a version: a checkpoint is recognised, or encoded into a container."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .summary import Summary, summary_of
 
 @dataclass(frozen=True)
 class Addition:
-    """What `add` did: `created` is False where the version was there already.
+    """The result of `add`.
 
-    `upgraded`: it was there, lossy, and is lossless now. `is_all`: nothing of the path that was given
-    is left out.
+    `created`: False if the version existed already. `upgraded`: the version existed, was lossy, and
+    is lossless now. `is_all`: no file of the given path was left out.
     """
 
     version: VersionRecord
@@ -50,12 +50,13 @@ def add_version(
     repository: Repository,
     progress: Progress,
 ) -> Addition:
-    """Store the checkpoint `path` as the next version of `model`, or find it there already.
+    """Store the checkpoint at `path` as the next version of `model`, or find the version that has it.
 
-    The same source, base and settings are recognised without computing anything; under another
-    model's name they share its container. A LoRA file stands for the base with it merged in.
+    A version with the same source, base and settings is recognised, and nothing is computed. If
+    another model has such a version, the two share its container. A LoRA file is stored as the base
+    with the LoRA merged in.
 
-    A lossless version has a residual, too; one that was there without gets it.
+    A lossless request also stores a residual; a recognised version that lacks one gets it.
     """
     check_model(model, repository)
     keep_extras = request.keep_extras
@@ -74,7 +75,7 @@ def add_version(
                 checkpoint, source, base, fidelity, settings, request.device, repository, progress
             )
             check_unchanged()
-            if known is not None and known.container == stored.sha256:  # it was lost, and is back
+            if known is not None and known.container == stored.sha256:  # its lost object is back
                 version, created = known, False
             else:
                 version = _new_version(
@@ -93,7 +94,7 @@ def add_version(
 
 @dataclass(frozen=True)
 class _Stored:
-    """A container in the store: its SHA-256 and size, and the figures that `ls` shows."""
+    """A container in the store: its SHA-256, its size in bytes, and the figures that `ls` shows."""
 
     sha256: str
     size: int
@@ -101,17 +102,17 @@ class _Stored:
 
 
 def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Request | LoraRequest:
-    """The fidelity that is asked of a whole checkpoint, or of a LoRA file. Raises `InvalidArgument`."""
+    """The request for a full checkpoint, or the one for a LoRA file. Raises `InvalidArgument`."""
     if not is_lora(checkpoint.tensors):
         return request.fidelity
     if request.lossless:
         raise InvalidArgument(
-            f"{checkpoint.path} is a LoRA file, which stands for weights that are in no file",
-            "Leave lossless out: what is stored of it by default is all of it.",
+            f"{checkpoint.path} is a LoRA file, and lossless is for full checkpoints",
+            "Leave lossless out: a LoRA is stored in full by default.",
         )
     if checkpoint.tree is not None and checkpoint.tree.extras:
         raise InvalidArgument(
-            f"{checkpoint.path} is a LoRA's folder, of which the layers alone are stored",
+            f"{checkpoint.path} is the folder of a LoRA, of which only the layers are stored",
             "Leave keep_extras out.",
         )
     return LoraRequest.of(checkpoint, request.fidelity, request.skip_unsupported)
@@ -158,9 +159,9 @@ def _known(
     model: str,
     repository: Repository,
 ) -> VersionRecord | None:
-    """The newest version of the model that is this source, stored as it is asked for.
+    """The newest version of the model that was made from this source by the same request.
 
-    Who wants it lossless and asks for no fidelity has it in any version of the source.
+    A lossless request without a fidelity is met by every version of the source.
     """
     catalog = repository.catalog
     if not isinstance(fidelity, LosslessRequest):
@@ -169,10 +170,10 @@ def _known(
     newest = catalog.find_version(source, base.digest, None, model)
     if newest is None or weights_of(newest.settings) == weights:
         return newest
-    made = [one for one in catalog.history(model) if one.removed is None]
-    made = [one for one in made if (one.source.sha256, one.base) == (source, base.digest)]
-    others = [one for one in made if weights_of(one.settings) == weights]
-    return max(others, key=lambda one: one.number, default=None)
+    live = [version for version in catalog.history(model) if version.removed is None]
+    same = [v for v in live if (v.source.sha256, v.base) == (source, base.digest)]
+    same = [version for version in same if weights_of(version.settings) == weights]
+    return max(same, key=lambda version: version.number, default=None)
 
 
 def _stored(
@@ -185,7 +186,7 @@ def _stored(
     repository: Repository,
     progress: Progress,
 ) -> _Stored:
-    """A new container, or that of another model."""
+    """A new container, or the equal one of another model."""
     twin = repository.catalog.find_version(source.sha256, base.digest, settings)
     if twin is not None and repository.objects.is_whole(twin.container):
         return _Stored(twin.container, twin.size, dict(twin.summary))
@@ -194,7 +195,7 @@ def _stored(
 
 
 def name_of(path: Path) -> str:
-    """The model's name where none is given, made from the path's own. Raises `StorageError`."""
+    """The default name of a model, made from the name of the path. Raises `StorageError`."""
     return ascii_name(USUAL_NAMES.raw_name(path))
 
 
@@ -207,8 +208,8 @@ def _encode(
     repository: Repository,
     progress: Progress,
 ) -> tuple[str, int]:
-    """SHA-256 and size of a new container."""
-    # Tensors are needed only from here on, and torch with them.
+    """The SHA-256 and the size in bytes of a new container."""
+    # Only an encoding needs torch: a recognised version does not wait for its import.
     from ..encoding.fine_tune import FineTune
     from ..encoding.store_fine_tune import store_fine_tune
     from ..encoding.store_lora import store_lora
@@ -225,7 +226,10 @@ def _encode(
 
 
 def check_model(name: str, repository: Repository) -> None:
-    """Before minutes are spent for nothing; the catalog checks it again."""
+    """Check the name of a model before the long work; the catalog checks it again.
+
+    Raises `InvalidArgument`, and `Conflict` if another model's name differs in case alone.
+    """
     names.check_name("model", name)
     for model in repository.catalog.models():
         if names.folded(model.name) == names.folded(name) and model.name != name:

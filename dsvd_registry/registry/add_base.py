@@ -1,4 +1,4 @@
-"""Adding a base: a full checkpoint copied into the store, or left where it lies."""
+"""Addition of a base: a full checkpoint is copied into the store, or linked."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ def add_base(
     weights: str | None = None,
     keep_extras: bool = False,
 ) -> BaseRecord:
-    """Register a checkpoint as a base: a copy of it, or with `link` the file where it lies.
+    """Register a checkpoint as a base.
 
-    With `weights`, that entry of a torch file; it is stored alone, as safetensors. With `keep_extras`,
-    also the files of a folder that are none of its model's.
+    The store gets a copy, unless `link` is true: then the checkpoint stays where it is. `weights`:
+    the entry of a torch file to use; it is stored alone, as safetensors. `keep_extras`: keep the
+    files of a folder that do not belong to its model, too.
     """
     names.check_name("base", name)
     if link and weights is not None:
         raise InvalidArgument(
-            "a base that is linked is all of its file: one entry of it cannot be chosen",
-            "Leave --link out, which stores the chosen weights; or save them in a file of their own.",
+            "a linked base uses its whole file: one entry of it cannot be chosen",
+            "Leave --link out to store the chosen weights, or save them in a file of their own.",
         )
     if link and keep_extras:
         raise InvalidArgument(
-            "a base that is linked stays where it is, with all that lies beside it",
-            "Leave keep_extras out, or link.",
+            "a linked base stays where it is, with all its extra files: keep_extras has no effect",
+            "Leave keep_extras or link out.",
         )
     with (
         unchanging(path, keep_extras=keep_extras),
@@ -52,22 +53,22 @@ def add_base(
         _check_free(name, manifest.digest, repository)
         if weights is not None:
             chosen = put_as_safetensors(checkpoint, repository.objects, progress)
-            held, format = _Held(chosen.sha256, chosen.size, (chosen.sha256,)), "safetensors"
+            files, format = _BaseFiles(chosen.sha256, chosen.size, (chosen.sha256,)), "safetensors"
         else:
-            held = _held(checkpoint, link, repository, progress)
+            files = _base_files(checkpoint, link, repository, progress)
             format = checkpoint.format
     stored = repository.objects.put(manifest.to_bytes()).sha256
 
     def confirm() -> None:
-        for sha256 in (stored, *held.objects):
+        for sha256 in (stored, *files.objects):
             repository.objects.path(sha256)
 
     return repository.catalog.add_base(
         name,
         digest=manifest.digest,
         manifest=stored,
-        file=held.sha256,
-        size=held.size,
+        file=files.sha256,
+        size=files.size,
         format=format,
         link=path.absolute() if link else None,
         replace=True,
@@ -76,24 +77,26 @@ def add_base(
 
 
 @dataclass(frozen=True)
-class _Held:
-    """What a base's file, or its folder's listing, is; `objects`: those that it takes in the store."""
+class _BaseFiles:
+    """The file of a base, or the listing of its folder; `objects`: all its objects in the store."""
 
     sha256: str
     size: int
     objects: tuple[str, ...]
 
 
-def _held(checkpoint: Checkpoint, link: bool, repository: Repository, progress: Progress) -> _Held:
-    """Left where it is, or copied into the store."""
+def _base_files(
+    checkpoint: Checkpoint, link: bool, repository: Repository, progress: Progress
+) -> _BaseFiles:
+    """The files of a base: left in place with `link`, otherwise copied into the store."""
     if link:
-        return _Held(*source_of(checkpoint, repository.catalog, progress), objects=())
+        return _BaseFiles(*source_of(checkpoint, repository.catalog, progress), objects=())
     if checkpoint.tree is None:
         size = checkpoint.path.stat().st_size
         file = repository.objects.put_file(
             checkpoint.path, Meter(progress, "copying", size).advance
         ).sha256
-        return _Held(file, size, (file,))
+        return _BaseFiles(file, size, (file,))
     places = checkpoint.tree.places
     meter = Meter(progress, "copying", sum(place.stat().st_size for place in places.values()))
     stored = {
@@ -102,11 +105,11 @@ def _held(checkpoint: Checkpoint, link: bool, repository: Repository, progress: 
     listed = tuple(ListedFile(path, file.sha256, file.size) for path, file in stored.items())
     listing = repository.objects.put(listing_bytes(listed)).sha256
     size = sum(file.size for file in listed)
-    return _Held(listing, size, (listing, *(file.sha256 for file in listed)))
+    return _BaseFiles(listing, size, (listing, *(file.sha256 for file in listed)))
 
 
 def _check_free(name: str, digest: str, repository: Repository) -> None:
-    """Before gigabytes are copied for nothing; the catalog checks it again."""
+    """Check the name before gigabytes are copied; the catalog checks it again. Raises `Conflict`."""
     for base in repository.catalog.bases():
         if names.folded(base.name) == names.folded(name) and base.digest != digest:
             raise Conflict(

@@ -1,7 +1,7 @@
-"""Many checkpoints come in, one after another: what is refused does not stop the others.
+"""Addition of many checkpoints, one after another. A refused file does not stop the others.
 
-Running the same again after a stop goes on where it was: what is there already is recognised by
-source, base and settings (add.py), and a version is there as a whole or not at all.
+The same call after an interrupt continues the work: finished versions are recognised by source, base
+and settings (add.py), and a version exists as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import BUG_EXIT_CODE, DsvdError, InvalidArgument, StorageError
 from ..progress import FILES, Progress
 from .add import Addition, add_version
 from .add_request import AddRequest
-from .best_base import BaseMatch, best_base, check_some
+from .best_base import BaseMatch, best_base, check_has_base
 from .input_files import Repeat, checkpoints_in, each_once, is_one_checkpoint
 from .known_models import named_files
 from .model_names import NamedFile
@@ -28,7 +28,7 @@ Outcome = Literal["added", "there", "upgraded", "refused"]
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a file was not added: the name of the error's class, and what it says."""
+    """The reason why a file was not added: the error's class name, message, hint and exit code."""
 
     type: str
     message: str
@@ -38,11 +38,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class AddedFile:
-    """What became of one file. `ref` and `base` (its name) are None where it was refused.
+    """The outcome of one file. `ref` and `base` (a name) are None for a refused file.
 
-    `given_back`: whether the registry gives the file, or folder, back to the byte.
-    `match`: how the base was found, where none was named. `warnings`, `left_out`: of its report.
-    `own_name`: what the file is called, where its model's name had to be made from that.
+    `given_back`: True if the registry can give the file or folder back to the byte. `match`: the
+    comparison that chose the base, if no base was named. `warnings`, `left_out`: those of the report.
+    `own_name`: the name of the file, if the model has a different one.
     """
 
     path: Path
@@ -62,10 +62,10 @@ class AddedFile:
 
 @dataclass(frozen=True)
 class AddedMany:
-    """What became of each file, in the order in which they were given.
+    """The outcome of each file, in the order of the paths.
 
-    `repeats`: other paths of these files, for which nothing was done. `not_reached`: files whose
-    turn did not come, after an interrupt; the one that it fell into is their first.
+    `repeats`: further paths of the same files, which were skipped. `not_reached`: the files that an
+    interrupt prevented; the first of them is the one during which it came.
     """
 
     files: tuple[AddedFile, ...]
@@ -78,12 +78,12 @@ class AddedMany:
 
     @property
     def there(self) -> tuple[AddedFile, ...]:
-        """Those that were there already, with the same base and settings."""
+        """The files that were recognised: a version with the same base and settings existed."""
         return self._of("there")
 
     @property
     def upgraded(self) -> tuple[AddedFile, ...]:
-        """Those that were there, lossy, and are lossless now."""
+        """The files whose version existed, was lossy, and is lossless now."""
         return self._of("upgraded")
 
     @property
@@ -92,22 +92,22 @@ class AddedMany:
 
     @property
     def source_bytes(self) -> int:
-        """Bytes of the files that were added or there."""
+        """Bytes of all files that were not refused."""
         return sum(file.source_bytes for file in self.files)
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of their containers and residuals; one that several share counts once."""
+        """Bytes of their containers and residuals; a container that several share counts once."""
         return sum({file.container: file.stored_bytes for file in self.files}.values())
 
     @property
     def safe_to_delete(self) -> tuple[Path, ...]:
-        """Originals that the registry gives back to the byte: made once, and their digest compared."""
+        """Originals that the registry gives back to the byte, as a comparison of digests has shown."""
         return tuple(file.path for file in self.files if file.given_back)
 
     @property
     def exit_code(self) -> int:
-        """0 if every file was added or there; otherwise that of the first refusal."""
+        """0 if no file was refused; otherwise the exit code of the first refusal."""
         return next((file.refusal.exit_code for file in self.files if file.refusal), 0)
 
     def _of(self, outcome: Outcome) -> tuple[AddedFile, ...]:
@@ -115,7 +115,7 @@ class AddedMany:
 
 
 class StoppedMany(KeyboardInterrupt):
-    """An interrupt on the way. `found`: what was done until then; it stays."""
+    """An interrupt of the work. `found`: the outcomes until then, which stay."""
 
     def __init__(self, found: AddedMany) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class StoppedMany(KeyboardInterrupt):
 
 
 Planned = Callable[[Sequence[NamedFile]], None]
-"""Told the model of each file before the first is added."""
+"""A function that is called with the model of each file before the first file is added."""
 
 
 def tell_nobody(_: Sequence[NamedFile]) -> None:
@@ -137,14 +137,14 @@ def add_many(
     progress: Progress,
     planned: Planned = tell_nobody,
 ) -> AddedMany:
-    """Add each file, and the checkpoints in each folder, each as a model of its own.
+    """Add each file, and each checkpoint in a folder, as a model of its own.
 
-    Raises before anything is computed: `InvalidArgument` for no file at all,
-    `NotFound` for a registry without a base, and what is wrong with the only path that
-    was given. Afterwards `StoppedMany` alone.
+    Before the first file is read, raises `InvalidArgument` if there is no file, `NotFound` if the
+    registry has no base, and the error of the path if only one was given and it is refused.
+    Afterwards only `StoppedMany` is raised.
     """
     if request.base is None:
-        check_some(repository.catalog.bases())
+        check_has_base(repository.catalog.bases())
     refused: dict[Path, AddedFile] = {}
     files, repeats = _files(list(paths), refused)
     named = named_files([path for path in files if path not in refused], request.names, repository)
@@ -167,7 +167,7 @@ def add_many(
 def _files(
     paths: Sequence[Path], refused: dict[Path, AddedFile]
 ) -> tuple[list[Path], list[Repeat]]:
-    """The files to add, in order; paths that lead to none stand among them, and in `refused`."""
+    """The files to add, in order, and repeats; a path without a checkpoint is put into `refused`."""
     if not paths:
         raise InvalidArgument("no file is given", "Give the paths of checkpoints, or of a folder.")
     files: list[Path] = []
@@ -189,7 +189,7 @@ def _outcome(
         return _added(file, request, repository, progress)
     except DsvdError as error:
         return _refused(file.path, error)
-    except Exception as error:  # whatever one file brings about, the others shall have their turn
+    except Exception as error:  # even a bug must not keep the other files from being added
         return _unforeseen(file.path, error)
 
 
@@ -218,12 +218,12 @@ def _added(
         match=match,
         warnings=account.warnings,
         left_out=account.left_out,
-        own_name=file.own if file.is_other else None,
+        own_name=file.own_name if file.is_renamed else None,
     )
 
 
 def outcome_of(addition: Addition) -> Outcome:
-    """In a word."""
+    """The outcome of an addition in one word."""
     if addition.created:
         return "added"
     return "upgraded" if addition.upgraded else "there"

@@ -1,4 +1,4 @@
-"""The options of adding: what `Registry.add` and `Registry.add_many` take, and the request they make."""
+"""The options of `Registry.add` and `Registry.add_many`, and the checked request made from them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ class AddOptions(TypedDict, total=False):
     """
 
     base: str | None
-    """Name or digest of the base; default: the one that `Registry.best_base` is sure of."""
+    """Name or digest of the base; default: the base that `Registry.best_base` finds, if it is sure."""
     tau: float | None
-    """Share in (0, 1] of the sum of a layer's singular values that is kept; default 0.5."""
+    """The energy in (0, 1] that each layer keeps: a share of the sum of its singular values;
+    default 0.5."""
     max_error: float | None
-    """Relative Frobenius error in (0, 1) of the whole delta, reached in the fewest bytes."""
+    """Largest relative Frobenius error in (0, 1) of the whole delta, reached in the fewest bytes."""
     budget: int | None
-    """Bytes that the container may take, filled with the least error."""
+    """Largest size of the container in bytes, reached with the least error."""
     grid_noise: float | None
-    """With tau: the share in (0, 1] that the integer grid may add to the error; default 0.015."""
+    """With tau: the largest grid noise, a share in (0, 1] of the error; default 0.015."""
     keep_noise: bool
-    """With tau: keep ranks that are but the rounding noise of half-precision weights."""
+    """With tau: keep components beyond the noise rank, which hold only the rounding noise of
+    half-precision weights."""
     lossless: bool
-    """Keep a residual too, with which the source comes back to the bit."""
+    """Store a residual too, so that the source comes back to the bit."""
     device: str
-    """The torch device that takes the spectra, "cpu" or "cuda"."""
+    """The torch device that computes the singular values, "cpu" or "cuda"."""
     skip_unsupported: bool
-    """Leave out what cannot be merged of a LoRA file, and list it, where it would be refused."""
+    """Leave out, and list, the layers of a LoRA file that cannot be merged. Without it such a file
+    is refused."""
     keep_extras: bool
-    """Keep, as files, what of a folder is none of its model's, where it would be left out."""
+    """Keep the files of a folder that do not belong to its model. Without it they are left out."""
     weights: str | None
-    """The entry of a torch file that is meant, such as "ema", where it has several."""
+    """The entry to use of a torch file that has several, such as "ema"."""
     name_from: str | None
-    """What models are named after: "parent", "stem", or a pattern such as "{parent}-{stem}"."""
+    """The source of model names: "parent", "stem", or a pattern such as "{parent}-{stem}"."""
     note: str
     """A note on the version, at most 65,536 characters."""
     tags: Iterable[str]
@@ -51,7 +54,7 @@ class AddOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class AddRequest:
-    """The checked options of one or many additions. `base`: None where each file's own is found."""
+    """The checked options of one or many additions. `base`: None to find the base of each file."""
 
     base: BaseRecord | None
     fidelity: Request
@@ -66,9 +69,10 @@ class AddRequest:
 
 
 def add_request(options: AddOptions, repository: Repository) -> AddRequest:
-    """The request that the options make, checked before a file is opened.
+    """Check the options before a file is opened, and make the request.
 
-    Raises `InvalidArgument`, `Conflict` for two tags that differ in case, `NotFound` for the base.
+    Raises `InvalidArgument`, `Conflict` for two tags that differ in case alone, `NotFound` if there
+    is no such base.
     """
     base, device, note = options.get("base"), options.get("device", "cpu"), options.get("note", "")
     lossless = options.get("lossless", False)

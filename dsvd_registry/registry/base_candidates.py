@@ -1,4 +1,4 @@
-"""What names and shapes tell of each base beside a checkpoint: from their manifests alone."""
+"""Bases compared with a checkpoint by the names and shapes of tensors, from their manifests alone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ Tensors = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A base beside a checkpoint. `matched`: the share of the checkpoint's tensors that it has by name
-    and shape, in [0, 1]; `deltas`: the share of which a delta to it can be taken.
+    """A base that a checkpoint may be a fine-tune of.
 
-    `change`: Frobenius norm of (checkpoint - base) over that of the base, of a sample of weights;
-    None where none was taken. `problem`: what kept the base from being compared, or "".
+    `matched`: the share in [0, 1] of the checkpoint's tensors that the base has by name and shape.
+    `deltas`: the share of tensors for which a delta can be computed. `change`: the Frobenius norm of
+    (checkpoint - base) over that of the base, in a sample of weights; None without a sample.
+    `problem`: the reason why the base could not be compared, or "".
     """
 
     name: str
@@ -34,7 +35,7 @@ class Candidate:
     problem: str = ""
 
     def __str__(self) -> str:
-        """For people: "sd15 (100 % of the tensors, change 0.0123)"."""
+        """Text for people: "sd15 (100 % of the tensors, change 0.0123)"."""
         words = [f"{int(100 * self.matched)} % of the tensors"]
         if self.deltas < self.matched:
             words = [f"{words[0]} by name and shape, deltas of {int(100 * self.deltas)} %"]
@@ -46,52 +47,56 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Against:
-    """What one tensor of a checkpoint would be taken against: tensors of a base, through a view."""
+class BaseCounterpart:
+    """The counterpart of one tensor of a checkpoint: tensors of a base, and the view to apply."""
 
     base: tuple[BaseTensor, ...]
     view: View
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what the view makes of them: the tensor's own may have 1s and rows besides."""
+        """The shape of the viewed base; the tensor may have more axes of length 1, or more rows."""
         return self.view.shape([tensor.shape for tensor in self.base])
 
     def has_delta(self, dtype: str) -> bool:
-        """Whether a delta of a tensor of this dtype can be taken."""
+        """True if a delta can be computed for a tensor of this dtype."""
         return lacks_delta(dtype, [tensor.dtype for tensor in self.base]) is None
 
     @property
     def content(self) -> tuple[tuple[str, str], ...]:
-        """Equal for equal weights under one view."""
+        """A value that is equal for equal weights under the same view."""
         return tuple((tensor.sha256, tensor.dtype) for tensor in self.base)
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A base, and by the names of a checkpoint's tensors what it has of them."""
+class ComparedBase:
+    """A base, and the counterparts that it has of a checkpoint's tensors, by their names."""
 
     base: BaseRecord
-    size: int  # how many tensors it has
-    found: Mapping[str, Against]
+    size: int  # the number of tensors of the base
+    counterparts: Mapping[str, BaseCounterpart]
     candidate: Candidate
 
     @property
-    def other_words(self) -> int:
-        """How many tensors are called otherwise in the base: in its own layout, none is."""
+    def renamed_tensors(self) -> int:
+        """The number of tensors with another name in the base; 0 if both have the same layout."""
         return sum(
-            name not in {tensor.name for tensor in against.base}
-            for name, against in self.found.items()
+            name not in {tensor.name for tensor in counterpart.base}
+            for name, counterpart in self.counterparts.items()
         )
 
-    def differs(self, other: Beside) -> bool:
-        """Whether they hold other weights where both correspond to the checkpoint.
+    def differs(self, other: ComparedBase) -> bool:
+        """True if the two bases have different weights where both have counterparts.
 
-        Of weights that only one of them keeps fused, the digests say nothing; the change does.
+        Digests cannot be compared where only one base stores weights fused; the change decides there.
         """
-        both = self.found.keys() & other.found.keys()
-        alike = [name for name in both if self.found[name].view == other.found[name].view]
-        if any(self.found[name].content != other.found[name].content for name in alike):
+        both = self.counterparts.keys() & other.counterparts.keys()
+        alike = [
+            name for name in both if self.counterparts[name].view == other.counterparts[name].view
+        ]
+        if any(
+            self.counterparts[name].content != other.counterparts[name].content for name in alike
+        ):
             return True
         if len(alike) == len(both):
             return not both
@@ -99,66 +104,73 @@ class Beside:
         return change is None or change != other.candidate.change
 
 
-def candidates(
+def compared_bases(
     checkpoint: Checkpoint, bases: Sequence[BaseRecord], repository: Repository
-) -> list[Beside]:
-    """Every base beside the checkpoint; of a LoRA file's tensors, those that it has a layer for.
+) -> list[ComparedBase]:
+    """Compare the checkpoint with every base by names and shapes.
 
-    Raises `CheckpointError`, also for a LoRA file of which nothing can be merged; `RegistryError`.
+    For a LoRA file, a tensor matches if the base has its layer. Raises `RegistryError`, and
+    `CheckpointError`, also for a LoRA file of which nothing can be merged.
     """
     adapter = None
     if is_lora(checkpoint.tensors):
         adapter = read_adapter(checkpoint, Configuration.of_header(checkpoint))
         if not adapter.changes:
             check_whole(checkpoint.path, adapter.refused, is_all=True)
-    return [_beside(checkpoint, adapter, base, repository) for base in bases]
+    return [_compared_base(checkpoint, adapter, base, repository) for base in bases]
 
 
-def _beside(
+def _compared_base(
     checkpoint: Checkpoint, adapter: Adapter | None, base: BaseRecord, repository: Repository
-) -> Beside:
+) -> ComparedBase:
     fingerprints = repository.manifest(base).tensors
     tensors = {tensor.name: tensor for tensor in fingerprints}
-    found: dict[str, Against] = {}
+    counterparts: dict[str, BaseCounterpart] = {}
     problem = ""
     try:
         if adapter is None:
-            found = dict(_of_weights(checkpoint, tensors, tensors))
+            counterparts = dict(_counterparts_of_weights(checkpoint, tensors, tensors))
         else:
-            found = dict(_of_lora(checkpoint, adapter, tensors, tensors, base.name))
+            counterparts = dict(
+                _counterparts_of_lora(checkpoint, adapter, tensors, tensors, base.name)
+            )
     except BaseMismatch:
         problem = str(describe(tensors))
-    except CheckpointError as error:  # this base's names cannot be converted: others' may
+    except CheckpointError as error:  # the names of other bases may still be convertible
         problem = str(error)
-    asked = [name for name in checkpoint.tensors if name in found or not goes_with_quantised(name)]
-    total = len(asked)
-    deltas = sum(one.has_delta(checkpoint.tensors[name].dtype) for name, one in found.items())
-    if adapter is not None:  # what no base could take says nothing of this one
+    total = sum(
+        name in counterparts or not goes_with_quantised(name) for name in checkpoint.tensors
+    )
+    deltas = sum(
+        counterpart.has_delta(checkpoint.tensors[name].dtype)
+        for name, counterpart in counterparts.items()
+    )
+    if adapter is not None:  # layers that no base can take must not count against this one
         total = sum(len(change.tensors) for change in adapter.changes)
-        deltas = len(found)  # factors are multiplied out, in whatever dtype they are
-    matched, compared = len(found) / max(1, total), deltas / max(1, total)
+        deltas = len(counterparts)  # factors are multiplied, whatever their dtype
+    matched, compared = len(counterparts) / max(1, total), deltas / max(1, total)
     candidate = Candidate(base.name, base.digest, matched, compared, None, problem)
-    return Beside(base, len(tensors), found, candidate)
+    return ComparedBase(base, len(tensors), counterparts, candidate)
 
 
-def _of_weights(
+def _counterparts_of_weights(
     checkpoint: Checkpoint, infos: Tensors, tensors: Mapping[str, BaseTensor]
-) -> Iterator[tuple[str, Against]]:
+) -> Iterator[tuple[str, BaseCounterpart]]:
     names = map_with_variants(infos, checkpoint.tensors, checkpoint.variants)
     for one in names.correspondences:
-        yield one.tensor, Against(tuple(tensors[name] for name in one.base), one.view)
+        yield one.tensor, BaseCounterpart(tuple(tensors[name] for name in one.base), one.view)
 
 
-def _of_lora(
+def _counterparts_of_lora(
     checkpoint: Checkpoint,
     adapter: Adapter,
     infos: Tensors,
     tensors: Mapping[str, BaseTensor],
     base_name: str,
-) -> Iterator[tuple[str, Against]]:
+) -> Iterator[tuple[str, BaseCounterpart]]:
     metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
     merge = place_changes(adapter, infos, checkpoint.path, base_name, metadata or {})
     for placed in merge.changes.values():
         for one in placed:
             for name in one.change.tensors:
-                yield name, Against((tensors[one.pieces[0].tensor],), one.pieces[0].view)
+                yield name, BaseCounterpart((tensors[one.pieces[0].tensor],), one.pieces[0].view)

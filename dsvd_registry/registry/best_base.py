@@ -1,8 +1,8 @@
-"""Which base of the registry a checkpoint was fine-tuned from, where nobody says it.
+"""The base of the registry that a checkpoint was fine-tuned from, found by comparison.
 
-Names and shapes tell which bases it may be. Among those the weights decide: of the right base a
-fine-tune is a small change, of its siblings a larger one. A LoRA file has no weights to compare, nor
-has a quantised file: each is sure of its base only where no other one has its tensors.
+Names and shapes select the bases that are possible. Among these a sample of weights decides: a
+fine-tune differs little from its own base, and more from related ones. A LoRA file and a quantised
+file have no weights to compare: their base is sure only if no other base has the same tensors.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from ..encoding.constant_names import is_constant_name
 from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
 from ..layouts import describe
 from ..lora import is_lora
-from .base_candidates import Beside, Candidate, candidates
+from .base_candidates import Candidate, ComparedBase, compared_bases
 from .report import WRONG_BASE_CHANGE
 from .repository import Repository
 from .weight_sample import can_be_sampled, relative_change, spread
 
-FITS = 0.5  # of the checkpoint's tensors: two bases that fit then share some of them
-SURE_MATCHED = 0.8
-SURE_MARGIN = 1.2  # times the change: far above what the choice of the sample makes of one base
-NAMED = 5  # candidates that a message has room for
+# Above one half of the checkpoint's tensors, two bases that fit share some of them.
+MIN_MATCHED = 0.5
+SURE_MIN_MATCHED = 0.8
+SURE_MIN_MARGIN = 1.2  # ratio of two changes, far above what the choice of the sample can cause
+CANDIDATES_SHOWN = 5  # in a message
 
 
 @dataclass(frozen=True)
 class BaseMatch:
-    """The base that fits best is the first of `candidates`; the others follow, the nearest first.
+    """The bases compared with a checkpoint, the best one first in `candidates`.
 
-    `rival`: the name of the next that fits and holds other weights, None where there is none;
-    `margin`: the change to it over the change to the best, 1 where it is not known, infinite
-    without a rival.
+    `rival`: the name of the next base that fits and has other weights, or None. `margin`: the change
+    to the rival over the change to the best base; 1 if unknown, infinite without a rival. `is_sure`:
+    True if the best base can be used without asking.
     """
 
     path: Path
@@ -53,7 +54,7 @@ class BaseMatch:
         if self.is_sure:
             return self.best.name
         raise UnsureBase(
-            f"which base {self.path} was made from is not sure: {_listed(self.candidates)}",
+            f"which base {self.path} was made from is not sure: {_described(self.candidates)}",
             f"Name it: --base {self.best.name}, if that is the one.",
         )
 
@@ -61,57 +62,61 @@ class BaseMatch:
 def best_base(
     path: Path, bases: Sequence[BaseRecord], repository: Repository, weights: str | None = None
 ) -> BaseMatch:
-    """The base that fits the checkpoint best; with `weights`, that entry of a torch file.
+    """Find the base that fits the checkpoint best. `weights`: the entry of a torch file to use.
 
-    Raises `NotFound` where there is no base, `BaseMismatch` where none fits, `CheckpointError`,
+    Raises `NotFound` if there is no base, `BaseMismatch` if none fits, `CheckpointError`,
     `RegistryError`, `StorageError`.
     """
-    check_some(bases)
+    check_has_base(bases)
     with open_checkpoint(path, weights) as checkpoint:
-        beside = candidates(checkpoint, bases, repository)
-        fitting = [one for one in beside if one.candidate.matched >= FITS]
-        # Where a base has deltas, a quantised one of the same names is none to be unsure about.
-        fitting = [one for one in fitting if one.candidate.deltas >= FITS] or fitting
-        others = [one for one in beside if one not in fitting]
+        compared = compared_bases(checkpoint, bases, repository)
+        fitting = [one for one in compared if one.candidate.matched >= MIN_MATCHED]
+        # A quantised base with the same names is no rival of one to which deltas can be computed.
+        fitting = [one for one in fitting if one.candidate.deltas >= MIN_MATCHED] or fitting
+        others = [one for one in compared if one not in fitting]
         if not fitting:
             known = "a LoRA file" if is_lora(checkpoint.tensors) else describe(checkpoint.tensors)
             raise BaseMismatch(
                 f"{path} ({known}) is a fine-tune of no base here: "
-                + _listed([one.candidate for one in _by_matched(beside)]),
+                + _described([one.candidate for one in _most_matched_first(compared)]),
                 "Add its base with `dsvd base add NAME FILE`, or name one with --base.",
             )
         if is_lora(checkpoint.tensors):
             return _by_names(path, fitting, others)
-        names = spread(_telling(checkpoint, fitting))
+        names = spread(_distinguishing_tensors(checkpoint, fitting))
         if not names and _are_quantised(checkpoint, fitting):
             return _by_names(path, fitting, others)
-        compared = [_compared(checkpoint, one, names, repository) for one in fitting]
+        compared = [_with_change(checkpoint, one, names, repository) for one in fitting]
     return _by_weights(path, compared, others)
 
 
-def check_some(bases: Sequence[BaseRecord]) -> None:
+def check_has_base(bases: Sequence[BaseRecord]) -> None:
     """Raises `NotFound` where there is no base."""
     if not bases:
         raise NotFound("the registry has no base", "Add one with `dsvd base add NAME FILE`.")
 
 
-def _by_names(path: Path, fitting: Sequence[Beside], others: Sequence[Beside]) -> BaseMatch:
-    """A base that lacks a layer is no rival of one that has all of them."""
-    best, *rest = sorted(fitting, key=_order)
+def _by_names(
+    path: Path, fitting: Sequence[ComparedBase], others: Sequence[ComparedBase]
+) -> BaseMatch:
+    """The match by names alone. A base that lacks a layer is no rival of one that has all."""
+    best, *rest = sorted(fitting, key=_distance)
     matched = best.candidate.matched
     rivals = [one for one in rest if one.candidate.matched == matched and one.differs(best)]
     return _match(path, best, rest, others, rivals, is_sure=matched == 1 and not rivals)
 
 
-def _by_weights(path: Path, compared: Sequence[Beside], others: Sequence[Beside]) -> BaseMatch:
-    best, *rest = sorted(compared, key=_order)
+def _by_weights(
+    path: Path, compared: Sequence[ComparedBase], others: Sequence[ComparedBase]
+) -> BaseMatch:
+    best, *rest = sorted(compared, key=_distance)
     rivals = [one for one in rest if one.differs(best)]
     change = best.candidate.change
     is_sure = (
         change is not None
         and change < WRONG_BASE_CHANGE
-        and best.candidate.matched >= SURE_MATCHED
-        and (not rivals or _margin(best, rivals[0]) >= SURE_MARGIN)
+        and best.candidate.matched >= SURE_MIN_MATCHED
+        and (not rivals or _margin(best, rivals[0]) >= SURE_MIN_MARGIN)
         and all(one.candidate.change is not None for one in rivals)
     )
     return _match(path, best, rest, others, rivals, is_sure=is_sure)
@@ -119,68 +124,68 @@ def _by_weights(path: Path, compared: Sequence[Beside], others: Sequence[Beside]
 
 def _match(
     path: Path,
-    best: Beside,
-    rest: Sequence[Beside],
-    others: Sequence[Beside],
-    rivals: Sequence[Beside],
+    best: ComparedBase,
+    rest: Sequence[ComparedBase],
+    others: Sequence[ComparedBase],
+    rivals: Sequence[ComparedBase],
     *,
     is_sure: bool,
 ) -> BaseMatch:
-    ordered = [best, *rest, *_by_matched(others)]
+    ordered = [best, *rest, *_most_matched_first(others)]
     rival, margin = None, math.inf
     if rivals:
         rival, margin = rivals[0].base.name, _margin(best, rivals[0])
     return BaseMatch(path, rival, margin, is_sure, tuple(one.candidate for one in ordered))
 
 
-def _order(one: Beside) -> tuple[float, float, int, int, str]:
-    """The first is the best. Of bases of the same weights: that in the checkpoint's own words."""
+def _distance(one: ComparedBase) -> tuple[float, float, int, int, str]:
+    """A sort key, smallest for the best base; the checkpoint's own layout wins between equal weights."""
     change = one.candidate.change
     known = math.inf if change is None else change
-    return known, -one.candidate.matched, one.other_words, one.size, one.base.name
+    return known, -one.candidate.matched, one.renamed_tensors, one.size, one.base.name
 
 
-def _telling(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> list[str]:
-    """Tensors whose weights tell the bases apart; matrices, where there are any, say the most."""
+def _distinguishing_tensors(checkpoint: Checkpoint, fitting: Sequence[ComparedBase]) -> list[str]:
+    """The names of tensors whose weights differ between the bases; matrices alone if there are any."""
     names = [
         name
         for name, info in checkpoint.tensors.items()
         if info.elements
         and not is_constant_name(name)
         and all(
-            name in one.found and can_be_sampled(info.dtype, one.found[name].base)
+            name in one.counterparts and can_be_sampled(info.dtype, one.counterparts[name].base)
             for one in fitting
         )
     ]
     names = [
-        name for name in names if len({one.found[name].content for one in fitting}) > 1
+        name for name in names if len({one.counterparts[name].content for one in fitting}) > 1
     ] or names
     return [name for name in names if len(checkpoint.tensors[name].shape) > 1] or names
 
 
-def _are_quantised(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> bool:
-    """Whether none of the tensors has a delta to any of the bases, which have weights of their own."""
-    found = [(name, against) for one in fitting for name, against in one.found.items()]
+def _are_quantised(checkpoint: Checkpoint, fitting: Sequence[ComparedBase]) -> bool:
+    """True if no tensor has a delta to any of the bases because of its dtype."""
+    found = [pair for one in fitting for pair in one.counterparts.items()]
     return bool(found) and not any(
-        against.has_delta(checkpoint.tensors[name].dtype) for name, against in found
+        counterpart.has_delta(checkpoint.tensors[name].dtype) for name, counterpart in found
     )
 
 
-def _compared(
-    checkpoint: Checkpoint, one: Beside, names: Sequence[str], repository: Repository
-) -> Beside:
-    """With the change of the sample, or why it could not be taken."""
+def _with_change(
+    checkpoint: Checkpoint, one: ComparedBase, names: Sequence[str], repository: Repository
+) -> ComparedBase:
+    """The base with the change in a sample of weights, or the problem that prevented it."""
     try:
         with repository.open_base(one.base) as weights:
-            # To prove a tensor it is read whole; `add` does that of the base that is chosen.
-            sampled = {name: one.found[name] for name in names}
+            # A proof would read each tensor whole; `add` proves the tensors of the chosen base.
+            sampled = {name: one.counterparts[name] for name in names}
             change = relative_change(checkpoint, weights.unproven(), sampled) if names else None
-    except (BaseMismatch, RegistryError) as error:  # gone or damaged: others may do
+    except (BaseMismatch, RegistryError) as error:  # gone or damaged: another base may fit
         return replace(one, candidate=replace(one.candidate, problem=str(error)))
     return replace(one, candidate=replace(one.candidate, change=change))
 
 
-def _margin(best: Beside, rival: Beside) -> float:
+def _margin(best: ComparedBase, rival: ComparedBase) -> float:
     nearest, next_nearest = best.candidate.change, rival.candidate.change
     if nearest is None or next_nearest is None:
         return 1.0
@@ -189,10 +194,10 @@ def _margin(best: Beside, rival: Beside) -> float:
     return next_nearest / nearest
 
 
-def _by_matched(some: Sequence[Beside]) -> list[Beside]:
+def _most_matched_first(some: Sequence[ComparedBase]) -> list[ComparedBase]:
     return sorted(some, key=lambda one: (-one.candidate.matched, one.base.name))
 
 
-def _listed(some: Sequence[Candidate]) -> str:
-    more = f"; and {len(some) - NAMED} more" if len(some) > NAMED else ""
-    return "; ".join(map(str, some[:NAMED])) + more
+def _described(some: Sequence[Candidate]) -> str:
+    more = f"; and {len(some) - CANDIDATES_SHOWN} more" if len(some) > CANDIDATES_SHOWN else ""
+    return "; ".join(map(str, some[:CANDIDATES_SHOWN])) + more

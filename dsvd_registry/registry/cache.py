@@ -1,6 +1,7 @@
-"""A folder of files that can be made again, of bounded size: the least recently used go first.
+"""A cache of bounded size: a folder of files that can be made again.
 
-A file's own time says when it was last asked for. Several processes may share the folder.
+When it is full, the least recently used files are removed. The modification time of a file is the
+time of its last use. Several processes may share the folder.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from ..fs import remove_file, storage_errors, temporary_files
 
 DEFAULT_LIMIT = 50 * 10**9
 FOLDER_VARIABLE, LIMIT_VARIABLE = "DSVD_CACHE", "DSVD_CACHE_LIMIT"
-ABANDONED = 24 * 3600.0  # seconds after which a file that was being written is a crash's
+ABANDONED = 24 * 3600.0  # seconds after which an unfinished file is taken for the trace of a crash
 
-# Nothing else is ever removed: somebody may name a folder that holds other files, too.
+# Only files of this pattern are ever removed: a user may choose a folder that has other files too.
 _NAME = re.compile(r"[0-9a-f]{64}(-[0-9.e-]+)?\.safetensors")
 
 
 @dataclass(frozen=True)
 class Cache:
-    """The folder, and how many bytes the files of `path_of` may have in it together."""
+    """The folder, and the largest total size in bytes of the cached files in it."""
 
     folder: Path
     limit: int
 
     def path_of(self, sha256: str, tau: str = "") -> Path:
-        """The place of the file with this SHA-256; with `tau`, of a container at that tau."""
+        """The path of the file with this SHA-256; with `tau`, of the container with it at that tau."""
         return self.folder / f"{sha256}{tau and '-'}{tau}.safetensors"
 
     def make_room(self, asked_for: Path, coming: int = 0) -> None:
@@ -44,7 +45,7 @@ class Cache:
         with storage_errors(self.folder):
             for path in self.folder.iterdir():
                 if _NAME.fullmatch(path.name):
-                    with contextlib.suppress(FileNotFoundError):  # others make room, too
+                    with contextlib.suppress(FileNotFoundError):  # another process may remove it
                         status = path.stat()
                         files.append((status.st_mtime_ns, path, status.st_size))
         total = coming + sum(size for _, _, size in files)
@@ -52,13 +53,13 @@ class Cache:
             if total <= self.limit:
                 break
             if path != asked_for:
-                # Of another user, or open on Windows: then the next one goes.
+                # A file of another user, or one open on Windows, stays; the next one is tried.
                 with contextlib.suppress(StorageError):
                     remove_file(path)
                     total -= size
 
     def remove_abandoned(self) -> None:
-        """Remove what crashed processes left half written."""
+        """Remove the unfinished files of crashed processes."""
         for path in temporary_files(self.folder):
             with contextlib.suppress(FileNotFoundError, StorageError):
                 if time.time() - path.stat().st_mtime > ABANDONED:
@@ -66,25 +67,29 @@ class Cache:
 
 
 def find_cache(folder: str | Path | None, limit: int | None, environ: Mapping[str, str]) -> Cache:
-    """What is given, or stands in DSVD_CACHE and DSVD_CACHE_LIMIT, or the user's folder and 50 GB.
+    """The cache to use: the arguments come first, then DSVD_CACHE and DSVD_CACHE_LIMIT.
 
-    Raises `InvalidArgument` for a limit that is no number of bytes.
+    The default is 50 GB in the user's cache folder. Raises `InvalidArgument` for a limit that is not
+    a number of bytes.
     """
     named, text = folder or environ.get(FOLDER_VARIABLE), environ.get(LIMIT_VARIABLE)
     if limit is None and text:
         if not re.fullmatch(r"[0-9]{1,18}", text):
             raise InvalidArgument(
-                f"{LIMIT_VARIABLE} is {text!r}, no number of bytes", f"Such as {DEFAULT_LIMIT}."
+                f"{LIMIT_VARIABLE} is {text!r}, which is not a number of bytes",
+                f"Set it to a number such as {DEFAULT_LIMIT}.",
             )
         limit = int(text)
     if limit is not None and limit < 0:
-        raise InvalidArgument(f"a limit of {limit} bytes is below 0", "0 keeps one file alone.")
+        raise InvalidArgument(
+            f"the cache limit is {limit} bytes", "Give 0 or more; 0 keeps a single file."
+        )
     place = Path(named).absolute() if named else _user_folder(environ)
     return Cache(place, DEFAULT_LIMIT if limit is None else limit)
 
 
 def _user_folder(environ: Mapping[str, str]) -> Path:
-    """In the user's cache folder, by the platform's convention."""
+    """The folder in the user's cache, by the platform's convention."""
     home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
     if sys.platform == "win32":
         data = environ.get("LOCALAPPDATA")
@@ -92,6 +97,6 @@ def _user_folder(environ: Mapping[str, str]) -> Path:
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "dsvd"
     cache = environ.get("XDG_CACHE_HOME")
-    # The XDG rules: a relative path is to be ignored.
+    # By the XDG rules a relative path is ignored.
     use_cache = cache is not None and Path(cache).is_absolute()
     return (Path(cache) if cache and use_cache else home / ".cache") / "dsvd"

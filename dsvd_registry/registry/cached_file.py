@@ -1,6 +1,6 @@
-"""A version as a file in a cache: by what is in it, whole or not there, and never written again.
+"""A version as a file in a cache. The file is named by its content, complete, and never rewritten.
 
-Two processes that want the same file may both make it; each finds a whole one.
+Two processes that need the same file may both make it; each gets a complete one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from .. import canonical
 from ..catalog import VersionRecord
 from ..container.reader import Container
 from ..container.records import Result
+from ..encoding.request import checked_tau
 from ..errors import InvalidArgument
 from ..fs import make_folder, renew_time, storage_errors
 from ..progress import Progress
 from ..reconstruction.result_layout import checked_files
 from .cache import Cache
 from .repository import Repository
-from .residuals import at_tau, opened_lossless, opened_residual
+from .residuals import at_tau, open_lossless, open_residual
 
 
 def cached_file(
@@ -28,23 +29,24 @@ def cached_file(
     repository: Repository,
     progress: Progress,
 ) -> Path:
-    """The file of a version at `tau` (default: as it is on record), made unless it is there.
+    """The file of a version, made if the cache lacks it. `tau`: None for the recorded result.
 
     Raises `BaseMismatch`, `ContainerError`, `TauNotServed`, `ResultMismatch`, `StorageError`.
     """
+    tau = None if tau is None else checked_tau(tau)
     with repository.open_container(version) as container:
         if tau == container.header.encoding.tau:
             version, tau = at_tau(version, tau), None
         path, size = _place(container, version, tau, cache, repository)
     make_folder(cache.folder)
-    renew_time(path)  # so that it does not go; another user's may not be renewed, and is used
+    renew_time(path)  # mark it as used; the time of another user's file may stay as it is
     if _size(path) != size:
         # Only here: a file that is there needs nothing that makes one.
         from ..reconstruction.cached_result import write_cached
 
         with (
             repository.open_version(version) as (container, weights),
-            opened_lossless(at_tau(version, tau), repository) as lossless,
+            open_lossless(at_tau(version, tau), repository) as lossless,
         ):
             cache.remove_abandoned()
             cache.make_room(path, size)
@@ -60,17 +62,17 @@ def _place(
     cache: Cache,
     repository: Repository,
 ) -> tuple[Path, int]:
-    """Where the file is to be, and how large."""
+    """The path of the file in the cache, and its size in bytes."""
     header = container.header
     if header.tree is not None:
         raise InvalidArgument(
-            f"{version.ref} is a folder, and the cache is one of files",
+            f"{version.ref} is a folder, and the cache holds single files only",
             "Write it with `dsvd materialize`, or use `dsvd_registry.runtime`.",
         )
     if tau is None:
         (result,) = header.results if version.residual is None else _of_source(version, repository)
         return cache.path_of(result.sha256), result.size
-    # What a lower tau gives has no recorded SHA-256.
+    # The result at a lower tau has no recorded SHA-256.
     path = cache.path_of(version.container, canonical.encode(tau).decode())
     (file,) = checked_files(container, tau)
     return path, file.size
@@ -78,12 +80,12 @@ def _place(
 
 def _of_source(version: VersionRecord, repository: Repository) -> tuple[Result, ...]:
     assert version.residual is not None
-    with opened_residual(version, version.residual, repository) as residual:
+    with open_residual(version, version.residual, repository) as residual:
         return residual.header.results
 
 
 def _size(path: Path) -> int | None:
-    """The size of a plain file; None if there is none."""
+    """The size of a plain file in bytes; None if there is none."""
     with storage_errors(path):
         try:
             status = path.stat()

@@ -1,6 +1,6 @@
-"""The entry of a torch file that a version was made of: among the settings that recognise it again.
+"""The entry of a torch file that a version was made from, as one of its settings.
 
-One file of {"model": ..., "ema": ...} has one digest, and may become a version by each entry.
+A file such as {"model": ..., "ema": ...} has one digest, and each of its entries may be a version.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ KEY = "weights"
 
 
 def with_weights(settings: str, weights: str | None) -> str:
-    """Settings (canonical JSON) with the entry that was chosen; as they are without a choice."""
+    """The settings (canonical JSON) with the chosen entry; unchanged if none was chosen."""
     if weights is None:
         return settings
     return event_json.dump({**_parsed(settings), KEY: weights}).decode()
 
 
 def weights_of(settings: str) -> str | None:
-    """The entry that was chosen, None where none was."""
+    """The chosen entry, or None."""
     found = _parsed(settings).get(KEY)
     return found if isinstance(found, str) else None
 
 
 def without_weights(settings: str) -> str:
-    """The settings but for the choice."""
+    """The settings without the chosen entry."""
     parsed = _parsed(settings)
     return settings if KEY not in parsed else _dumped(parsed)
 
@@ -38,7 +38,7 @@ def without_weights(settings: str) -> str:
 def put_as_safetensors(
     checkpoint: Checkpoint, objects: ObjectStore, progress: Progress
 ) -> StoredObject:
-    """The tensors as a safetensors file in the store: of a file with several, only those chosen.
+    """Store the tensors of an open checkpoint as a safetensors file.
 
     Raises `CheckpointError`, `StorageError`.
     """

@@ -1,4 +1,4 @@
-"""Choosing a tau: bytes, error and ranks at each of several, of a checkpoint or of a version."""
+"""The curve of a checkpoint or of a version: bytes, error and ranks at several taus."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def curve(
     repository: Repository,
     progress: Progress,
 ) -> Curve:
-    """The curve of what `source` names; see `Registry.curve`."""
+    """The curve of the checkpoint or version that `source` names; see `Registry.curve`."""
     chosen = None if taus is None else checked_taus(taus)
-    found = file_or_version(source, base, repository)
-    if isinstance(found, VersionRecord):
+    file = file_or_version(source, base, repository)
+    if isinstance(file, VersionRecord):
         if keep_noise:
             raise InvalidArgument(
-                f"the noise of {found.ref} was kept or left out when it was added",
+                f"the noise of {file.ref} was kept or left out when it was added",
                 "Leave keep_noise out, or give the file.",
             )
-        return _of_version(found, chosen, repository)
-    from .curve_of_file import curve_of_file  # torch, which a version's curve needs not
+        return _of_version(file, chosen, repository)
+    from .curve_of_file import curve_of_file  # imports torch, which the curve of a version spares
 
     record = repository.catalog.base(base or "")
     return curve_of_file(
-        found, record, chosen or DEFAULT_TAUS, keep_noise, device, repository, progress
+        file, record, chosen or DEFAULT_TAUS, keep_noise, device, repository, progress
     )
 
 

@@ -1,4 +1,4 @@
-"""The curve of a checkpoint: each tensor decomposed once, and encoded at every tau for its size."""
+"""The curve of a checkpoint: each tensor is decomposed once, and encoded at every tau for its size."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def curve_of_file(
     repository: Repository,
     progress: Progress,
 ) -> Curve:
-    """What `add` would make of `path` at each of `taus`, ascending. Writes nothing.
+    """The curve of the versions that `add` would make of `path` at `taus`, ascending. Writes nothing.
 
     Raises `CheckpointError`, `BaseMismatch`, `InvalidArgument`, `StorageError`.
     """
@@ -64,10 +64,10 @@ def curve_of_file(
     ):
         if is_lora(checkpoint.tensors):
             raise InvalidArgument(
-                f"{path} is a LoRA file, whose curve is that of the version it becomes",
-                "Add it, whole as it is by default; `dsvd curve REF` tells what each lower tau reads.",
+                f"{path} is a LoRA file, which has a curve only as a version",
+                "Add it first; `dsvd curve REF` then shows what lower taus read of it.",
             )
-        # The digest of the file would be read for nothing: none is as large.
+        # The digest only takes its place in the header, which has the same size with any digest.
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)
         fine_tune = FineTune.of(checkpoint, source, weights)
         check_storable(checkpoint)
@@ -86,7 +86,7 @@ def curve_of_file(
 
 @dataclass(frozen=True)
 class _Encoded:
-    """One tensor: packed at each tau, and the singular values of its delta."""
+    """One tensor, packed at each tau, and the singular values of its delta."""
 
     info: TensorInfo
     packed: tuple[PackedTensor, ...]
@@ -101,18 +101,18 @@ def _points(
     payloads = [PayloadWriter(_Nowhere()) for _ in settings]
     records: list[dict[str, TensorRecord]] = [{} for _ in settings]
     spectra = []
-    for made in _encoded(fine_tune, settings, progress):
-        name = made.info.name
-        for payload, found, packed in zip(payloads, records, made.packed, strict=True):
+    for encoded in _encoded(fine_tune, settings, progress):
+        name = encoded.info.name
+        for payload, by_name, packed in zip(payloads, records, encoded.packed, strict=True):
             add_parts(payload, numbers[name], packed)
-            found[name] = packed.record
-        if made.singular_values.size:
-            spectra.append(_spectrum(name, made.singular_values))
+            by_name[name] = packed.record
+        if encoded.singular_values.size:
+            spectra.append(_spectrum(name, encoded.singular_values))
     points = []
-    for one, payload, found in zip(settings, payloads, records, strict=True):
-        tensors = [found[name] for name in names]
-        header = closed(payload, fine_tune, Encoding(one.tau, one.grid_noise), tensors)
-        points.append(point(one.tau, container_size(header), tensors))
+    for request, payload, by_name in zip(settings, payloads, records, strict=True):
+        tensors = [by_name[name] for name in names]
+        header = closed(payload, fine_tune, Encoding(request.tau, request.grid_noise), tensors)
+        points.append(point(request.tau, container_size(header), tensors))
     return tuple(points), spectra
 
 
@@ -126,21 +126,21 @@ def _encoded(
 
         def encode(base: torch.Tensor, source: torch.Tensor, size_of: SizeOf) -> Sequence[Encoded]:
             nonlocal values
-            found = encode_each(base, source, settings, size_of)
-            values = found.singular_values
-            return found.records
+            encoded = encode_each(base, source, settings, size_of)
+            values = encoded.singular_values
+            return encoded.records
 
         packed = pack_each(fine_tune, info, encode)
-        if len(packed) < len(settings):  # the same at every tau
+        if len(packed) < len(settings):  # one record for all taus
             packed *= len(settings)
         return _Encoded(info, packed, values)
 
     meter = Meter(progress, "encoding", sum(t.nbytes for t in checkpoint.tensors.values()))
     infos = (checkpoint.tensors[name] for name in data_order(checkpoint))
-    with in_order(work, infos, lambda info: info.elements) as made:
-        for one in made:
-            yield one
-            meter.advance(one.info.nbytes)
+    with in_order(work, infos, lambda info: info.elements) as tensors:
+        for encoded in tensors:
+            yield encoded
+            meter.advance(encoded.info.nbytes)
 
 
 def _spectrum(name: str, values: npt.NDArray[np.float64]) -> TensorSpectrum:
@@ -148,7 +148,7 @@ def _spectrum(name: str, values: npt.NDArray[np.float64]) -> TensorSpectrum:
 
 
 class _Nowhere(io.BytesIO):
-    """A scratch file of which only the sizes matter."""
+    """A scratch file that drops its content: only the sizes matter."""
 
     def write(self, data: Bytes, /) -> int:  # type: ignore[override]
         return len(data)

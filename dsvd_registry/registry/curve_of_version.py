@@ -1,4 +1,4 @@
-"""The curve of a stored version, from its records and component tables alone: no base, no tensor."""
+"""The curve of a version, from its records and component tables alone; no base or tensor is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .group_spectra import TensorSpectrum, group_spectra
 def curve_of_version(
     ref: str, base_name: str, container: Container, taus: Sequence[float]
 ) -> Curve:
-    """What the version gives at each of `taus`, ascending; its errors are estimates.
+    """The curve of the results at `taus`, ascending; the errors are estimates.
 
     Raises `ContainerError`, `StorageError`.
     """
@@ -51,7 +51,9 @@ def _point(container: Container, tau: float) -> Point:
         wanted = record.tau_rank
         if tau < stored:
             wanted = min(wanted, table.rank_at(tau, record.nuclear_norm))
-            if wanted > record.rank:  # capped, and the values up to tau's rank are not stored
+            if (
+                wanted > record.rank
+            ):  # capped: the singular values up to the tau rank are not stored
                 unknown.append(record.name)
         rank = served_rank(record, table, stored, tau)
         values = table.singular_values.astype(np.float64)
@@ -61,16 +63,16 @@ def _point(container: Container, tau: float) -> Point:
 
 
 def _estimated_error(record: LowRankRecord, values: npt.NDArray[np.float64], rank: int) -> float:
-    """What is off at the stored rank, and the components that are left out of it.
+    """The relative error at a lower rank: that of the stored rank, and the components left out.
 
-    The two are at right angles, but for the grid's noise.
+    The two are orthogonal except for grid noise, so their squares are added.
     """
     left_out = float(np.linalg.norm(values[rank:]))
     return math.hypot(record.error * record.norm, left_out) / record.norm
 
 
 def _bytes_read(container: Container, records: Sequence[TensorRecord]) -> int:
-    """All but the frames that hold only components over the ranks of `records`."""
+    """The container's bytes without the frames that have only components above these ranks."""
     spare = {f.offset: f.stored for f in container.header.frames if f.content == "components"}
     first: Counter[int] = Counter()
     for frame, part, _ in container.part_sizes():

@@ -1,4 +1,4 @@
-"""What a row of taus gives of one fine-tune: bytes, error and ranks, and where they come from."""
+"""The curve of one fine-tune: bytes, error and ranks at each tau, and the spectra behind them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .group_spectra import GroupSpectrum
 
 @dataclass(frozen=True)
 class TensorRank:
-    """A low-rank tensor: the components kept, and tau's rank, None where it is not known."""
+    """The ranks of a low-rank tensor: the stored one, and the tau rank, None if it is unknown."""
 
     name: str
     rank: int
@@ -23,7 +23,7 @@ class TensorRank:
 
 @dataclass(frozen=True)
 class GroupRank:
-    """The low-rank tensors of a layer group: how many they are, and the mean of the ranks kept."""
+    """The number of low-rank tensors in a layer group, and the mean of their stored ranks."""
 
     group: str
     low_rank: int
@@ -32,12 +32,12 @@ class GroupRank:
 
 @dataclass(frozen=True)
 class Point:
-    """One tau. Of a fine-tune: what `add` would make of it; of a version: what is read of it.
+    """One tau: the version that `add` would make, or the part of a stored version that is read.
 
-    `is_served`: False where a version does not store this tau; then there is nothing else. `size`:
-    bytes of the container, about, or of what is read of it. `error`: relative Frobenius error of
-    the whole delta. `parameters`: the numbers kept; `uncapped_parameters`: what tau alone would
-    keep, rounding noise of half precision too, None where a version does not tell.
+    `is_served`: False if a version does not store this tau; then the other fields are empty. `size`:
+    approximate bytes of the container, or bytes read. `error`: relative Frobenius error of the whole
+    delta. `parameters`: the number of stored parameters. `uncapped_parameters`: their number at the
+    tau ranks, which count rounding noise of half precision too; None if the version does not store it.
     """
 
     tau: float
@@ -52,10 +52,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """`source`: a file, or a version, of which `stored_tau` is the largest tau stored.
+    """Bytes, error and ranks at several taus.
 
-    `base`: the name of its base. `points`: ascending by tau. `groups`: the singular values by which
-    tau chooses ranks.
+    `source`: a file or a ref. `base`: the name of its base. `stored_tau`: the largest tau that the
+    version serves; None for a file. `source_size`: bytes. `points`: ascending by tau. `groups`: the
+    singular values from which tau selects ranks.
     """
 
     source: str
@@ -69,7 +70,7 @@ class Curve:
 def point(
     tau: float, size: int, records: Sequence[TensorRecord], unknown: Iterable[str] = ()
 ) -> Point:
-    """The point of these records; `unknown`: names of those whose tau's rank is not known."""
+    """The point of these records; `unknown`: the names of tensors with an unknown tau rank."""
     low_rank = [record for record in records if isinstance(record, LowRankRecord)]
     unknown = set(unknown)
     ranks = defaultdict(list)
@@ -88,7 +89,9 @@ def point(
             if group in ranks
         ),
         tensors=tuple(
-            TensorRank(one.name, one.rank, None if one.name in unknown else one.tau_rank)
-            for one in low_rank
+            TensorRank(
+                record.name, record.rank, None if record.name in unknown else record.tau_rank
+            )
+            for record in low_rank
         ),
     )

@@ -1,4 +1,4 @@
-"""How two versions differ, and how one differs from its base, tensor by tensor."""
+"""Differences between two versions, or between a version and its base, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..reconstruction.lossless import LosslessReconstruction
 from ..reconstruction.reconstruction import Reconstruction
 from .report import kind_of, stored_shares
 from .repository import Repository
-from .residuals import opened_lossless
+from .residuals import open_lossless
 
 
 @dataclass(frozen=True)
 class Side:
-    """One version's record of a tensor. `rank` and `energy` are None where it has none."""
+    """One version's record of a tensor. `rank` and `energy` are None unless it is low-rank."""
 
     kind: str
     rank: int | None
@@ -36,12 +36,12 @@ class Side:
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """A tensor in two versions. Sides are None where a version lacks it.
+    """A tensor in two versions. A side is None if that version lacks the tensor.
 
-    `apart` is |dA - dB|, the Frobenius norm in the weights' unit, `distance` that over the larger of
-    the two norms, `cosine` of the angle between them; None
-    where a side's delta is not known from the container (raw tensors, another base tensor).
-    `equal`: for those, whether the stored bytes are the same.
+    `apart` is |dA - dB|, the Frobenius norm in units of the weights; `distance` is `apart` over the
+    larger of the two norms; `cosine` is that of the angle between the deltas. All three are None if
+    the containers do not give both deltas (raw tensors, different base tensors). Then `equal` says
+    if the stored bytes are the same.
     """
 
     name: str
@@ -55,7 +55,7 @@ class TensorDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two versions: per tensor, and over all tensors whose deltas are both known."""
+    """Two versions compared: each tensor, and the totals over tensors with two known deltas."""
 
     tensors: tuple[TensorDifference, ...]
     distance: float
@@ -68,7 +68,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class BaseDifference:
-    """A tensor against its base: `change` = |dW| / |W_pre|, `cosine` between W_pre and W_ft."""
+    """A tensor compared with its base: `change` = |dW| / |W_pre|, `cosine` between W_pre and W_ft."""
 
     name: str
     kind: str
@@ -81,22 +81,25 @@ class BaseDifference:
 def differences_from_base(
     version: VersionRecord, repository: Repository, progress: Progress
 ) -> list[BaseDifference]:
-    """Each tensor of a version against its base; of a lossless version, as it was added."""
+    """Compare each tensor of a version with its base; of a lossless version, the exact source.
+
+    Raises as `Repository.open_version`.
+    """
     with (
         repository.open_version(version) as (container, weights),
-        opened_lossless(version, repository) as lossless,
+        open_lossless(version, repository) as lossless,
     ):
         header = container.header
-        made = Reconstruction(container, weights, header.encoding.tau)
+        reconstruction = Reconstruction(container, weights, header.encoding.tau)
         if lossless is not None:
-            made = LosslessReconstruction(container, weights, lossless)
-        return list(base_differences(made, header, progress))
+            reconstruction = LosslessReconstruction(container, weights, lossless)
+        return list(base_differences(reconstruction, header, progress))
 
 
 def base_differences(
     reconstruction: Reconstruction, header: Header, progress: Progress
 ) -> Iterator[BaseDifference]:
-    """Every tensor that has a counterpart in the base, streamed (the paper's figure 1)."""
+    """Compare every tensor that has a counterpart in the base (figure 1 of the paper)."""
     meter = Meter(progress, "comparing", len(header.tensors))
     for record in header.tensors:
         meter.advance(1)
@@ -116,7 +119,7 @@ def base_differences(
 
 
 def _products(sides: tuple[Weights, Weights]) -> tuple[float, float, float, float]:
-    """|b|^2, |r|^2, <b, r> and |r - b|^2 of a run of the base and of the result."""
+    """The products |b|^2, |r|^2, <b, r> and |r - b|^2 of a run of the base b and the result r."""
     with ieee_arithmetic():
         before, after = (side.widened().astype(np.float64) for side in sides)
         change = after - before
@@ -156,20 +159,31 @@ class _Deltas:
         )
 
     def delta(self, name: str) -> Delta | None:
-        """The delta as it is stored; None for `same`, whose delta is zero."""
+        """The stored delta; None for a `same` record, whose delta is zero."""
         delta = decoded_delta(self.container, self.index[name])
         return None if delta is None else as_floats(delta)
 
 
+def difference_of_versions(
+    left: VersionRecord, right: VersionRecord, repository: Repository, progress: Progress
+) -> Difference:
+    """Compare the deltas of two versions. Raises `ContainerError`, `StorageError`."""
+    with (
+        repository.open_container(left) as left_container,
+        repository.open_container(right) as right_container,
+    ):
+        return difference(left_container, right_container, progress)
+
+
 def difference(left: Container, right: Container, progress: Progress) -> Difference:
     """Compare the deltas of two containers."""
-    one, other = _Deltas(left), _Deltas(right)
-    names = sorted(one.index.keys() | other.index.keys(), key=str.encode)
+    left_deltas, right_deltas = _Deltas(left), _Deltas(right)
+    names = sorted(left_deltas.index.keys() | right_deltas.index.keys(), key=str.encode)
     meter = Meter(progress, "comparing", len(names))
     tensors, squares = [], []
     for name in names:
-        found, square = _tensor_difference(name, one, other)
-        tensors.append(found)
+        tensor, square = _tensor_difference(name, left_deltas, right_deltas)
+        tensors.append(tensor)
         if square is not None:
             squares.append(square)
         meter.advance(1)
@@ -188,25 +202,24 @@ def difference(left: Container, right: Container, progress: Progress) -> Differe
 
 
 def _tensor_difference(
-    name: str, one: _Deltas, other: _Deltas
+    name: str, left_deltas: _Deltas, right_deltas: _Deltas
 ) -> tuple[TensorDifference, tuple[float, float, float] | None]:
-    """The row of one tensor, and (|dA|^2, |dB|^2, <dA, dB>) where both are known."""
-    left, right = one.record(name), other.record(name)
-    sides = one.side(name), other.side(name)
+    """The row of one tensor, and (|dA|^2, |dB|^2, <dA, dB>) if both deltas are known."""
+    left, right = left_deltas.record(name), right_deltas.record(name)
+    sides = left_deltas.side(name), right_deltas.side(name)
     if left is None or right is None:
         return TensorDifference(name, *sides, None, None, None, None), None
     if not _comparable(left, right):
-        equal = _raw_bytes(one, name) == _raw_bytes(other, name) if left == right else False
+        equal = left == right and _raw_bytes(left_deltas, name) == _raw_bytes(right_deltas, name)
         return TensorDifference(name, *sides, None, None, None, equal), None
-    deltas = one.delta(name), other.delta(name)
-    squares = _squares(*deltas)
-    found = compare(*squares)
-    apart = found.distance * max(found.left_norm, found.right_norm)
-    return TensorDifference(name, *sides, apart, found.distance, found.cosine, None), squares
+    squares = _squares(left_deltas.delta(name), right_deltas.delta(name))
+    total = compare(*squares)
+    apart = total.distance * max(total.left_norm, total.right_norm)
+    return TensorDifference(name, *sides, apart, total.distance, total.cosine, None), squares
 
 
 def _comparable(left: TensorRecord, right: TensorRecord) -> bool:
-    """Whether both are deltas (`same` is the zero delta) to the same part of the same base."""
+    """True if both are deltas (`same` is the zero delta) to the same part of the same base."""
     if not (isinstance(left, BasedRecord) and isinstance(right, BasedRecord)):
         return False
     parts = [[base.sha256 for base in record.base] for record in (left, right)]

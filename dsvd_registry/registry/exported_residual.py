@@ -1,4 +1,4 @@
-"""The residual of a version that travels: a file of its own beside the container's."""
+"""The residual of an exported version: a file of its own in the folder of the container."""
 
 from __future__ import annotations
 
@@ -17,85 +17,89 @@ from .object_copies import copy_in, copy_out
 from .repository import Repository
 
 CONTAINER_SUFFIX, SUFFIX = ".dsvd", ".dsvdr"
-WITHOUT_IT = (
-    "Get it again from where it came from. Without that file beside it the container comes in, too: "
-    "as a lossy version."
+HINT = (
+    "Get the file again from where it came from. Without it the container can be imported too, as a "
+    "lossy version."
 )
 
 
-def beside(file: Path) -> Path:
-    """Where the residual of the container `file` lies."""
+def residual_path(file: Path) -> Path:
+    """The path of the residual that belongs to the container `file`."""
     return file.with_name(file.name.removesuffix(CONTAINER_SUFFIX) + SUFFIX)
 
 
-def write_beside(
+def export_residual(
     version: VersionRecord, repository: Repository, file: Path, progress: Progress, *, replace: bool
 ) -> Path | None:
-    """Write the residual of a version beside its container; of a lossy one, a former file goes.
+    """Write the residual of a version into the folder of its container `file`; gives its path.
 
-    Raises as `copy_out`.
+    For a lossy version, nothing is written, and with `replace` an older residual is removed. Raises
+    as `copy_out`.
     """
-    place = beside(file)
+    path = residual_path(file)
     if version.residual is None:
         if replace:
-            fs.remove_file(place)
+            fs.remove_file(path)
         return None
     sha256, size = version.residual.sha256, version.residual.size
     meter = Meter(progress, "copying the residual", size)
     copy_out(
-        sha256, f"the residual of {version.ref}", repository.objects, place, meter, replace=replace
+        sha256, f"the residual of {version.ref}", repository.objects, path, meter, replace=replace
     )
-    return place
+    return path
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A residual beside a container that comes in; it was seen to give its source."""
+class ResidualFile:
+    """A residual file to import, which was checked to give its source."""
 
-    place: Path
+    path: Path
     record: ResidualRecord
 
-    def take_in(self, repository: Repository, progress: Progress) -> None:
-        """Store it, unless it is there. Raises `StorageError`, also where it is another file now."""
+    def store(self, repository: Repository, progress: Progress) -> None:
+        """Store the residual unless the store has it.
+
+        Raises `StorageError`, also if the file was changed after the check.
+        """
         sha256, size = self.record.sha256, self.record.size
         if not repository.objects.is_whole(sha256):
             copy_in(
-                self.place,
+                self.path,
                 sha256,
                 repository.objects,
                 Meter(progress, "copying the residual", size),
             )
 
 
-def proven_beside(
+def read_residual_file(
     file: Path,
     container: Container,
     sha256: str,
     base: BaseRecord,
     repository: Repository,
     progress: Progress,
-) -> Beside | None:
-    """The residual beside the container `file`, of digest `sha256`; None if there is none.
+) -> ResidualFile | None:
+    """Find and check the residual file of the container `file` with this SHA-256; None without one.
 
-    What it gives is made once, in memory. Raises `ContainerError` for damage and for one of another
-    container, `ResultMismatch`, `BaseMismatch`, `StorageError`.
+    The source is reconstructed once, in memory. Raises `ContainerError` if the file is damaged or
+    belongs to another container, `ResultMismatch`, `BaseMismatch`, `StorageError`.
     """
-    place = beside(file)
-    with fs.storage_errors(place):
-        if not place.exists():
+    path = residual_path(file)
+    with fs.storage_errors(path):
+        if not path.exists():
             return None
     from ..reconstruction.lossless import Lossless
     from ..reconstruction.recorded_digest import proven_by_digest
 
     try:
-        with unchanging(place), Residual(place) as residual, repository.open_base(base) as weights:
-            record = ResidualRecord(sha256_file(place), residual.size)
+        with unchanging(path), Residual(path) as residual, repository.open_base(base) as weights:
+            record = ResidualRecord(sha256_file(path), residual.size)
             with proven_by_digest(container, weights, Lossless(residual, sha256)) as recorded:
                 recorded.check(recorded.made.digests(progress, "checking the residual"))
     except UnsupportedFeature:
         raise
     except ContainerError as error:
-        raise ContainerError(str(error), WITHOUT_IT) from error
+        raise ContainerError(str(error), HINT) from error
     except ResultMismatch as error:
-        raise ResultMismatch(f"{place}: {error}", WITHOUT_IT) from error
-    return Beside(place, record)
+        raise ResultMismatch(f"{path}: {error}", HINT) from error
+    return ResidualFile(path, record)

@@ -1,4 +1,4 @@
-"""Whether a word names a file or a version."""
+"""The choice between a file and a version for a word that a user gave."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 def file_or_version(
     source: str | Path, base: str | None, repository: Repository
 ) -> Path | VersionRecord:
-    """The file that `source` names, or the version; `base` is given for files, and only for them.
+    """The file or the version that `source` names; a file needs a `base`, a version takes none.
 
-    A file: a `Path`, what exists, what has a folder in front or a checkpoint's ending. Raises
-    `InvalidArgument` for a word that may mean both, and where `base` does not fit; `NotFound`.
+    A source is a file if it is a `Path`, exists, contains a folder, or ends like a checkpoint. Raises
+    `InvalidArgument` if it may be both, or if `base` is missing or not allowed; `NotFound`.
     """
     if isinstance(source, Path) or _looks_like_a_file(source):
         return _with_base(Path(source), base)
@@ -51,13 +51,13 @@ def _with_base(path: Path, base: str | None) -> Path:
     if base is None:
         raise InvalidArgument(
             f"{path} is a file: against which base?",
-            "Name it with --base; `dsvd base ls` has them.",
+            "Name it with --base; `dsvd base ls` lists them.",
         )
     return path
 
 
 def _version(source: str, is_there: bool, repository: Repository) -> VersionRecord | None:
-    """None only where the file is there."""
+    """The version with this ref; None if there is none and the file exists."""
     try:
         return repository.catalog.version(source)
     except (NotFound, InvalidArgument) as error:

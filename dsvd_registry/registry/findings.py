@@ -1,4 +1,4 @@
-"""The findings of `verify`: what was looked at, and all that was wrong with it."""
+"""The findings of `verify`: the extent of the check, and every problem that it found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: `subjects` are the versions, and the base, that it hits."""
+    """One problem. `subjects`: the versions and the base that it affects."""
 
     subjects: tuple[str, ...]
     problem: str
@@ -15,7 +15,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was looked at, and all that was wrong with it."""
+    """The result of `verify`: the number of objects checked, and every problem found."""
 
     versions: int
     bases: int

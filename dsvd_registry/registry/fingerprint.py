@@ -1,4 +1,4 @@
-"""What a checkpoint is, by its bytes: the SHA-256 of its file, its folder, its tensors."""
+"""Digests that identify a checkpoint: the SHA-256 of its file, of its folder, of its tensors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from ..reconstruction.base_weights import Manifest
 
 @contextlib.contextmanager
 def unchanging(path: Path, *, keep_extras: bool = False) -> Iterator[Callable[[], None]]:
-    """Raises `StorageError` if another program changes it while it is read here, in parts.
+    """Raise `StorageError` on leaving if another program has changed the checkpoint meanwhile.
 
-    A file, or all that is taken of a folder, with its extras if they are kept. What it gives does the
-    same at once: for who keeps something inside. Raises `CheckpointError` as `open_checkpoint`.
+    The file is watched, or all files of a folder that are added (`keep_extras`: extras too). The
+    context gives a function that makes the same check at once, for use before something is recorded.
+    Raises `CheckpointError` as `open_checkpoint`.
     """
     before = _states(path, keep_extras)
 
@@ -39,7 +40,7 @@ def unchanging(path: Path, *, keep_extras: bool = False) -> Iterator[Callable[[]
 
 
 def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> str:
-    """SHA-256 of a file, remembered by path, size, time and inode. Raises `StorageError`."""
+    """The SHA-256 of a file, cached by path, size, time and inode. Raises `StorageError`."""
     state = FileState.of(path)
     known = catalog.cached_fingerprint(state)
     if known is not None:
@@ -50,7 +51,7 @@ def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> st
 
 
 def source_of(checkpoint: Checkpoint, catalog: Catalog, progress: Progress) -> tuple[str, int]:
-    """SHA-256 and size of what a checkpoint was read from: a file's, or a folder's listing's.
+    """The SHA-256 and size in bytes of a checkpoint: of its file, or of its folder's listing.
 
     Raises `StorageError`.
     """
@@ -61,7 +62,7 @@ def source_of(checkpoint: Checkpoint, catalog: Catalog, progress: Progress) -> t
 
 
 def listed_files(tree: Tree, catalog: Catalog, progress: Progress) -> tuple[ListedFile, ...]:
-    """Every file of a folder. Raises `StorageError`."""
+    """Every file of a folder with its size and SHA-256. Raises `StorageError`."""
     listed = list(tree.kept)
     for file in tree.tensors:
         place = tree.places[file.path]
@@ -72,7 +73,7 @@ def listed_files(tree: Tree, catalog: Catalog, progress: Progress) -> tuple[List
 
 
 def _states(path: Path, keep_extras: bool) -> dict[Path, tuple[FileState, int]]:
-    """Each file's, with the time of its last change, which unlike that of its content nobody sets."""
+    """The state of each file and its ctime, which unlike the modification time no program can set."""
     places: Iterable[Path] = [path]
     if is_checkpoint_folder(path):
         places = files_below(path, keep_extras=keep_extras).places.values()
@@ -81,7 +82,7 @@ def _states(path: Path, keep_extras: bool) -> dict[Path, tuple[FileState, int]]:
 
 
 def check_manifest_fits(checkpoint: Checkpoint) -> None:
-    """Raises `CheckpointError` for more tensors than a manifest holds, before they are hashed."""
+    """Raise `CheckpointError` for more tensors than a manifest can list, before they are hashed."""
     unhashed = (
         Fingerprint(t.name, t.dtype, t.shape, "0" * 64) for t in checkpoint.tensors.values()
     )
@@ -90,13 +91,13 @@ def check_manifest_fits(checkpoint: Checkpoint) -> None:
     except InvalidArgument as error:
         raise CheckpointError(
             f"{checkpoint.path} has {len(checkpoint.tensors)} tensors, more than the manifest of a"
-            " base holds: some 30,000",
+            " base can list (about 30,000)",
             "Merge tensors of the checkpoint, or register parts of it as bases of their own.",
         ) from error
 
 
 def fingerprint_checkpoint(checkpoint: Checkpoint, progress: Progress) -> Manifest:
-    """The manifest of a checkpoint that is, or is to be, a base. Raises `CheckpointError`."""
+    """The manifest of a checkpoint, made by hashing every tensor. Raises `CheckpointError`."""
     total = sum(info.nbytes for info in checkpoint.tensors.values())
     meter = Meter(progress, "hashing tensors", total)
     return Manifest(tuple(checkpoint.fingerprints(meter.advance)))

@@ -1,4 +1,4 @@
-"""Garbage collection: removing objects that nothing needs any more."""
+"""Garbage collection: removal of objects that no version or base needs any more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ DEFAULT_GRACE_DAYS = 14.0
 
 @dataclass(frozen=True)
 class Collected:
-    """What `gc` removed, or would remove."""
+    """The objects, temporary files and bytes that `gc` removed, or would remove in a dry run.
+
+    `kept_young`: the number of unneeded objects that are younger than the grace time.
+    """
 
     objects: int
     temporary_files: int
@@ -28,11 +31,11 @@ class Collected:
 def collect_garbage(repository: Repository, *, grace_days: float, dry_run: bool) -> Collected:
     """Remove objects that no version or base needs, and temporary files, older than the grace time.
 
-    The grace time protects what another process has written and not yet named in the catalog.
+    The grace time, in days, protects objects that another process has written and not yet recorded.
     """
     oldest = time.time() - grace_days * 86400
-    # Who adds meanwhile waits, and then sees what was removed.
-    with repository.catalog.undisturbed() as referenced:
+    # A process that adds a version meanwhile waits, and then sees which objects were removed.
+    with repository.catalog.writes_blocked() as referenced:
         needed = referenced | files_of_folders(repository)
         unneeded = [entry for entry in repository.objects.all() if entry.sha256 not in needed]
         doomed = [entry for entry in unneeded if entry.mtime <= oldest]
@@ -47,7 +50,7 @@ def collect_garbage(repository: Repository, *, grace_days: float, dry_run: bool)
 
 
 def _older(paths: list[Path], oldest: float) -> dict[Path, int]:
-    """The sizes of the files that are old enough, less those that go away meanwhile."""
+    """The sizes of the files that are old enough, without those that disappear meanwhile."""
     found = {}
     for path in paths:
         with contextlib.suppress(FileNotFoundError):

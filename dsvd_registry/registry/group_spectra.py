@@ -1,4 +1,4 @@
-"""The singular values of layer groups, so that layers of all sizes can be looked at side by side."""
+"""Spectra of layer groups, on a scale on which layers of all sizes can be compared."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy.typing as npt
 from ..checkpoint.layer_groups import GROUPS, layer_group
 from ..container.table import rank_at
 
-TINY = 1e-30  # in place of nothing, which has no logarithm
-PLACES = 160  # at which a spectrum is given, evenly on a logarithmic scale
+TINY = 1e-30  # replaces zero, which has no logarithm
+PLACES = 160  # points of a spectrum, evenly spaced on a logarithmic scale
 
 
 @dataclass(frozen=True)
 class TensorSpectrum:
-    """The singular values of a tensor's delta, float32, falling; the first of `full_rank`.
+    """The largest singular values of a tensor's delta, float32, descending.
 
-    `nuclear_norm`: the sum of all.
+    `full_rank`: the number of all singular values; `nuclear_norm`: the sum of all.
     """
 
     name: str
@@ -32,11 +32,12 @@ class TensorSpectrum:
 
 @dataclass(frozen=True)
 class GroupSpectrum:
-    """Medians over the `tensors` of a layer group whose deltas have singular values.
+    """The median spectrum of the tensors of a layer group whose deltas have singular values.
 
-    `values[i]`: the singular value s_c over the largest, s_1, at `places[i]` = c / full rank,
-    ascending; to where half of the tensors store theirs. `tau_places`: tau's rank over the full
-    rank, for each tau asked for; None where a version does not store it. `full_rank`: the mean.
+    `tensors`: their number; `full_rank`: the mean of their full ranks. `values[i]`: the ratio
+    s_c / s_1 of a singular value to the largest, at `places[i]` = c / full rank, ascending up to where
+    half of the tensors store theirs. `tau_places`: the tau rank over the full rank for each requested
+    tau; None if the version does not store it.
     """
 
     group: str
@@ -50,7 +51,7 @@ class GroupSpectrum:
 def group_spectra(
     tensors: Iterable[TensorSpectrum], taus: Sequence[float]
 ) -> tuple[GroupSpectrum, ...]:
-    """Every group of `tensors` that there is, in the order of a forward pass."""
+    """The spectrum of each layer group that has tensors, in the order of a forward pass."""
     by_group = defaultdict(list)
     for tensor in tensors:
         by_group[layer_group(tensor.name)].append(tensor)
@@ -64,7 +65,7 @@ def _of_group(
     reaches = [len(tensor.singular_values) / tensor.full_rank for tensor in tensors]
     reach = float(np.quantile(reaches, 0.5, method="lower"))
     places = np.geomspace(1 / most, reach, PLACES)
-    # What is not stored counts as nothing: the upper of two middle values is always one that is.
+    # Values that are not stored count as zero; the upper of two middle values is always a stored one.
     values = np.quantile([_at(places, t) for t in tensors], 0.5, axis=0, method="higher")
     return GroupSpectrum(
         group=group,
@@ -77,13 +78,13 @@ def _of_group(
 
 
 def _at(places: npt.NDArray[np.float64], tensor: TensorSpectrum) -> npt.NDArray[np.float64]:
-    """s_c / s_1 at c = place * full rank, 1 before the first and 0 after the last.
+    """The ratios s_c / s_1 at c = place * full rank: 1 before the first and 0 after the last component.
 
-    Between two components on a straight line of the logarithms.
+    Between two components the logarithms are interpolated linearly.
     """
     values = np.log(np.maximum(tensor.singular_values / tensor.singular_values[0], TINY))
     ranks = np.log(np.arange(1, len(values) + 1))
-    # Places end where a rank does, but for rounding.
+    # The last place is a rank except for rounding, which must not push it beyond the last value.
     found: npt.NDArray[np.float64]
     found = np.interp(np.log(places * tensor.full_rank) - 1e-9, ranks, values, right=-np.inf)
     return np.exp(found)

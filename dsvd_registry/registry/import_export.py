@@ -1,8 +1,8 @@
-"""A version as a file that travels: its container goes out as it is, and comes in when it is proven.
+"""Export of a version as a container file, and import of such a file.
 
-What comes in may be from anywhere. It is read strictly, its result is made once in memory over the
-base that is here, and only then is anything of it stored: what `verify --deep` would find is an
-error here. Signatures, and what makes it lossless, lie in files beside it.
+An imported file may come from anywhere. It is read strictly, and its result is made once in memory
+from the base in this registry before anything is stored: a problem that `verify --deep` would find is
+an error here. Signatures and the residual are separate files in the same folder.
 """
 
 from __future__ import annotations
@@ -26,17 +26,24 @@ from .add import Addition, check_model
 from .fingerprint import unchanging
 from .labels import checked_labels, labelled
 from .object_copies import copy_in, copy_out
+from .output_path import check_kind, check_output
 from .repository import Repository
 from .residuals import attach_residual
-from .signing import attach, beside, read_beside, signatures_of, write_beside
+from .signing import (
+    attach_signature,
+    export_signatures,
+    read_signature_file,
+    signature_path,
+    signatures_of,
+)
 from .summary import Summary, summary_of_open
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A container that was written as a file of its own. `sha256` is what names its object, too.
+    """A container file that was written. `sha256` also names its object in the store.
 
-    `signatures` and `residual` are where these lie, None where it has none.
+    `signatures` and `residual` are the paths of these files, None if the version has none.
     """
 
     path: Path
@@ -54,24 +61,26 @@ def export_container(
     replace: bool,
     progress: Progress,
 ) -> Exported:
-    """Write a copy of a version's container to `output`, hashed as it is copied; then
-    what lies beside it.
+    """Write a copy of a version's container to `output`, then its signatures and its residual.
 
-    Raises `Conflict` if one of the files exists and `replace` is false, `InvalidArgument` for what is no
-    plain file, `RegistryError` for a damaged object, `StorageError`; then nothing is left behind.
+    The container is hashed as it is copied. Raises `Conflict` if one of the files exists and `replace`
+    is false, `InvalidArgument` for a path that is not a plain file or has another kind of ending,
+    `RegistryError` for a damaged object, `StorageError`; then no file is left behind.
     """
+    check_output(output, repository)
+    check_kind(output, "a .dsvd file")
     signatures = signatures_of(repository.catalog.signatures(version.ref), repository)
-    for place in (output, beside(output), exported_residual.beside(output)):
+    for place in (output, signature_path(output), exported_residual.residual_path(output)):
         check_place(place, replace=replace)
     meter = Meter(progress, "copying", version.size)
-    what = f"the container of {version.ref}"
-    copy_out(version.container, what, repository.objects, output, meter, replace=replace)
+    description = f"the container of {version.ref}"
+    copy_out(version.container, description, repository.objects, output, meter, replace=replace)
     return Exported(
         output,
         version.container,
         version.size,
-        write_beside(output, signatures, replace=replace),
-        exported_residual.write_beside(version, repository, output, progress, replace=replace),
+        export_signatures(output, signatures, replace=replace),
+        exported_residual.export_residual(version, repository, output, progress, replace=replace),
     )
 
 
@@ -83,18 +92,18 @@ def import_container(
     repository: Repository,
     progress: Progress,
 ) -> Addition:
-    """Store a container as the next version of `model`, or find it there already.
+    """Store a container file as the next version of `model`, or find the version that has it.
 
-    Raises `ContainerError` for damage and for what breaks a rule of the format, `BaseMismatch` for a
-    base that is not here or is damaged, `ResultMismatch`, `SignatureError`, `InvalidArgument`,
-    `Conflict`, `StorageError`; then nothing is left behind.
+    Raises `ContainerError` for damage or a broken rule of the format, `BaseMismatch` if the base is
+    missing or damaged, `ResultMismatch`, `SignatureError`, `InvalidArgument`, `Conflict`,
+    `StorageError`; then nothing is left behind.
     """
     check_model(model, repository)
     tags = checked_labels(tags, note)
 
-    def taken_in(version: VersionRecord, *, created: bool) -> Addition:
+    def completed(version: VersionRecord, *, created: bool) -> Addition:
         for signature in signatures:
-            attach(version, signature, repository)
+            attach_signature(version, signature, repository)
         if residual is not None:
             version = attach_residual(version, residual.record, repository)
         return Addition(labelled(version, note, tags, repository), created=created)
@@ -102,38 +111,38 @@ def import_container(
     with unchanging(file), Container(file) as container:
         header, size = container.header, container.size
         sha256 = container.check_file()
-        signatures = read_beside(file, statement_of(header, sha256))
+        signatures = read_signature_file(file, statement_of(header, sha256))
         known = _known(model, sha256, repository)
         base = _base_of(container, repository)
-        residual = exported_residual.proven_beside(
+        residual = exported_residual.read_residual_file(
             file, container, sha256, base, repository, progress
         )
-        is_there = known is not None and repository.objects.is_whole(sha256)
-        if not is_there:
+        is_stored = known is not None and repository.objects.is_whole(sha256)
+        if not is_stored:
             summary = summary_of_open(container, base, repository)
             _check_recordable(container, summary)
             _check_result(container, base, repository, progress)
             copy_in(file, sha256, repository.objects, Meter(progress, "copying", size))
         if residual is not None:
-            residual.take_in(repository, progress)
-    if known is not None:  # if its object was lost, that is back
-        return taken_in(known, created=False)
+            residual.store(repository, progress)
+    if known is not None:
+        return completed(known, created=False)
     version = repository.catalog.add_version(
         model,
         container=sha256,
         size=size,
         base=base.digest,
         source=header.source,
-        settings=_asked(header).settings(),
+        settings=_request_of(header).settings(),
         summary=summary,
         note=note,
         confirm=lambda: repository.objects.path(sha256),
     )
-    return taken_in(version, created=True)
+    return completed(version, created=True)
 
 
 def _known(model: str, sha256: str, repository: Repository) -> VersionRecord | None:
-    """The newest version of the model that has this very container."""
+    """The newest version of the model that has this container."""
     found = [
         version for version in repository.catalog.versions(model) if version.container == sha256
     ]
@@ -155,7 +164,6 @@ def _base_of(container: Container, repository: Repository) -> BaseRecord:
 def _check_result(
     container: Container, base: BaseRecord, repository: Repository, progress: Progress
 ) -> None:
-    # Only here are tensors needed, and torch with them.
     from ..reconstruction.recorded_digest import proven_by_digest
 
     with (
@@ -166,24 +174,24 @@ def _check_result(
 
 
 def _check_recordable(container: Container, summary: Summary) -> None:
-    """Raises `ContainerError` for what the format allows and the event log could not hold.
+    """Raise `ContainerError` for a value that the format allows but an event cannot have.
 
-    The catalog would refuse it too, but only when the object is stored.
+    The catalog would refuse it too, but only after the object is stored.
     """
     for kind, value in (
         (event_fields.Word, container.header.source.format),
         (event_fields.Summary, summary),
     ):
         _, check = get_args(kind)
-        if not check.holds(value):
-            raise ContainerError(f"{container.path}: {value!r} is not {check.what}")
+        if not check.accepts(value):
+            raise ContainerError(f"{container.path}: {value!r} is not {check.expected}")
 
 
-def _asked(header: Header) -> Request:
-    """What the container was made for, so that its source is recognised when it is added here."""
+def _request_of(header: Header) -> Request:
+    """The request that the container was made by, so that `add` recognises its source later."""
     encoding = header.encoding
     if encoding.fidelity is None:
-        # It is not on record whether noise was to be kept. Where that changed nothing, the default.
+        # The header does not record `keep_noise`; it is read from the ranks, where it had an effect.
         keeps_noise = any(
             isinstance(tensor, LowRankRecord) and tensor.rank > max(1, tensor.noise_rank)
             for tensor in header.tensors
@@ -191,5 +199,5 @@ def _asked(header: Header) -> Request:
         return TauRequest(encoding.tau, encoding.grid_noise, keeps_noise)
     if encoding.fidelity.budget is not None:
         return BudgetRequest(encoding.fidelity.budget)
-    assert encoding.fidelity.max_error is not None  # one of the two is there: checked on opening
+    assert encoding.fidelity.max_error is not None  # the reader checked that one of the two is set
     return ErrorRequest(encoding.fidelity.max_error)

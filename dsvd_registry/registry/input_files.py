@@ -1,4 +1,4 @@
-"""Which checkpoints are meant where several are given, or folders of them."""
+"""Checkpoints to add, from the paths of files and folders that a user gave."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoint.folder import is_checkpoint_folder
+from ..checkpoint import LeftOut
+from ..checkpoint.folder import files_below, is_checkpoint_folder
 from ..errors import CheckpointError, StorageError
 from ..fs import storage_errors
 from .file_or_version import ENDINGS
@@ -15,16 +16,16 @@ from .file_or_version import ENDINGS
 
 @dataclass(frozen=True)
 class Repeat:
-    """Two paths of one file: it is taken once, by the path that came first."""
+    """A further path of a file that is added by its `first` path."""
 
     path: Path
     first: Path
 
 
 def is_one_checkpoint(path: Path) -> bool:
-    """Whether a path is to become one version: a file, there or not, or a folder that is a checkpoint.
+    """True if a path is a single checkpoint: a file, existing or not, or a folder of one model.
 
-    Any other folder is one of checkpoints. Raises `StorageError`.
+    Any other folder is a collection of checkpoints. Raises `StorageError`.
     """
     with storage_errors(path):
         is_folder = path.is_dir()
@@ -32,48 +33,55 @@ def is_one_checkpoint(path: Path) -> bool:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints that lie in a folder itself, by name: files, and folders that are one each.
+    """The checkpoints directly in a folder, by name: files, and folders of one model each.
 
-    Raises `CheckpointError` where there are none, `StorageError`.
+    Raises `CheckpointError` if there are none, `StorageError`.
     """
     with storage_errors(folder):
         found = [path for path in folder.iterdir() if _is_checkpoint(path)]
-        # Links last: of a file and a link to it here (last.ckpt), the file gives the name.
+        # Links come last: a file gives its own name, not that of a link to it, such as last.ckpt.
         found.sort(key=lambda path: (path.is_symlink(), path))
     if not found:
         raise CheckpointError(
-            f"{folder} is a folder without a checkpoint in it",
+            f"{folder} is a folder that contains no checkpoint",
             f"Checkpoints are files that end in {', '.join(ENDINGS)}, and folders of diffusers; "
-            "those in folders further down are not looked for.",
+            "deeper folders are not searched.",
         )
     return found
 
 
 def each_once(paths: Iterable[Path]) -> tuple[list[Path], list[Repeat]]:
-    """The paths less those of a file that an earlier one led to, through links or otherwise."""
-    first: dict[object, Path] = {}
+    """The paths without those of a file that an earlier path leads to, and these as repeats."""
+    firsts: dict[object, Path] = {}
     repeats = []
     for path in paths:
-        other = first.setdefault(_place(path), path)
-        if other.absolute() != path.absolute():
-            repeats.append(Repeat(path, other))
-    return list(first.values()), repeats
+        first = firsts.setdefault(_identity(path), path)
+        if first.absolute() != path.absolute():
+            repeats.append(Repeat(path, first))
+    return list(firsts.values()), repeats
+
+
+def left_out(path: Path, *, keep_extras: bool) -> tuple[LeftOut, ...]:
+    """The files of a folder that an addition leaves out; none for a file. See `Registry.left_out`."""
+    if not is_checkpoint_folder(path):
+        return ()
+    return files_below(path, keep_extras=keep_extras).left_out
 
 
 def _is_checkpoint(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        with contextlib.suppress(StorageError):  # such as lost+found, which is not ours to read
+        with contextlib.suppress(StorageError):  # an unreadable folder, such as lost+found
             return is_checkpoint_folder(path)
         return False
     return path.name.lower().endswith(ENDINGS) and path.is_file()
 
 
-def _place(path: Path) -> object:
-    """What is equal for two paths of one file."""
+def _identity(path: Path) -> object:
+    """A value that is equal for two paths of one file."""
     try:
         status = path.stat()
-    except (OSError, ValueError):  # what cannot be found is refused when its turn comes
+    except (OSError, ValueError):  # a missing file is refused later, when it is opened
         return path.absolute()
     return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""Warnings about what a version was made of: mostly raw bytes, or names with wrappers in them."""
+"""Warnings about the source of a version: mostly raw bytes, or names with the words of wrappers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..container.records import RAW_REASONS, BasedRecord, Header, RawRecord
 from ..encoding.lora_request import SOURCE_FORMAT as LORA
 from ..layouts import wrappers_in
 
-MOSTLY = 0.5  # of the bytes: from here on little is saved
+MOSTLY = 0.5  # share of the bytes from which on little is saved
 
 
 def input_warnings(header: Header) -> Iterator[str]:
-    """What somebody who added the source should know of it."""
-    if header.source.format != LORA:  # whose tensors are those of the base
+    """Warnings for the user who adds the source."""
+    if header.source.format != LORA:  # the tensors of a LoRA's result are the base's own
         yield from _mostly_raw(header)
     yield from _wrapped(header)
 

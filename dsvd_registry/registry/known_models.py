@@ -1,4 +1,4 @@
-"""Models that have a version of a file already, told without reading the file."""
+"""Models that have a version of a file already, found without reading the file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .repository import Repository
 
 
 def named_files(paths: Sequence[Path], rule: NameRule, repository: Repository) -> list[NamedFile]:
-    """The model of each path, in a registry. Raises `StorageError`."""
+    """The model that each path becomes a version of. Raises `StorageError`."""
     taken = [model.name for model in repository.catalog.models()]
     return unique_names(paths, rule, taken, known_models(repository))
 
 
 def known_models(repository: Repository) -> Callable[[Path], frozenset[str]]:
-    """What tells the models that have a version of a file: one whose digest is remembered."""
+    """A function that gives the models with a version of a file whose digest is cached."""
     by_source: dict[str, set[str]] = defaultdict(set)
     is_read = False
 
@@ -38,11 +38,15 @@ def known_models(repository: Repository) -> Callable[[Path], frozenset[str]]:
 
 
 def _remembered(path: Path, repository: Repository) -> str | None:
-    """The SHA-256 of a file that was read before, and not changed since. Folders are not told."""
+    """The cached SHA-256 of a file that was not changed since; None for a folder."""
     try:
         if not path.is_file():
             return None
         fingerprint = repository.catalog.cached_fingerprint(FileState.of(path))
-    except (DsvdError, OSError, ValueError):  # what cannot be read is refused when its turn comes
+    except (
+        DsvdError,
+        OSError,
+        ValueError,
+    ):  # an unreadable file is refused later, when it is opened
         return None
     return None if fingerprint is None else fingerprint.sha256

@@ -1,4 +1,4 @@
-"""The labels of a version, its note and its tags: checked before anything is computed, then set."""
+"""The labels of a version, its note and its tags: checked before the long work, then set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .repository import Repository
 
 
 def checked_labels(tags: Iterable[str], note: str) -> tuple[str, ...]:
-    """The tags without repeats. Raises `InvalidArgument`, and `Conflict` where two differ in case."""
+    """The tags without repeats. Raises `InvalidArgument`, `Conflict` if two differ in case alone."""
     if len(note) > MAX_TEXT:
         raise InvalidArgument(f"the note has {len(note)} characters, more than {MAX_TEXT}")
     found = {names.check_name("tag", tag): names.folded(tag) for tag in tags}
@@ -24,7 +24,7 @@ def checked_labels(tags: Iterable[str], note: str) -> tuple[str, ...]:
 def labelled(
     version: VersionRecord, note: str, tags: Iterable[str], repository: Repository
 ) -> VersionRecord:
-    """The version with these labels, whether it is new or was recognised."""
+    """Set the labels of a version; an empty note keeps the present one. Gives the changed record."""
     if note and note != version.note:
         version = repository.catalog.set_note(version.model, version.number, note)
     for tag in tags:

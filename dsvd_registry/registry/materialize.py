@@ -1,4 +1,4 @@
-"""Writing a version out: as a file or a folder, or as tensors that are made when they are looked up."""
+"""The full checkpoint of a version: as a file or a folder, or as lazily made tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..reconstruction.write_result import Materialized, ResultRequest, write_res
 from .output_layout import open_target
 from .output_path import check_folder, check_kind, check_output
 from .repository import Repository
-from .residuals import at_tau, opened_lossless, telling
+from .residuals import at_tau, open_lossless, residual_errors
 
 if TYPE_CHECKING:
     from ..reconstruction.cast import FloatDtype
@@ -42,7 +42,7 @@ def materialize(
     pattern = None if like is None else repository.catalog.base(like)
     with (
         repository.open_version(version) as (container, weights),
-        opened_lossless(at_tau(version, tau), repository) as lossless,
+        open_lossless(at_tau(version, tau), repository) as lossless,
     ):
         check_output(output, repository)
         with open_target(layout, container, weights, pattern, repository) as target:
@@ -59,7 +59,7 @@ def materialize(
 def default_output(
     version: VersionRecord, layout: LayoutName | None, repository: Repository
 ) -> Path:
-    """The model's name, with `.safetensors` behind it where the result is a single file."""
+    """The default output: the model's name, with the ending `.safetensors` for a single file."""
     with repository.open_container(version) as container:
         is_folder = container.header.tree is not None
     if layout is not None:
@@ -68,7 +68,7 @@ def default_output(
 
 
 def lazy_tensors(version: VersionRecord, tau: float | None, repository: Repository) -> LazyTensors:
-    """The tensors of a version; of a lossless one the source's, unless a `tau` is given."""
+    """The tensors of a version; with no `tau`, a lossless version gives those of its source."""
     from ..reconstruction.lazy_tensors import LazyTensors
     from ..reconstruction.lossless import LosslessReconstruction
     from ..reconstruction.reconstruction import Reconstruction
@@ -77,11 +77,11 @@ def lazy_tensors(version: VersionRecord, tau: float | None, repository: Reposito
     version = at_tau(version, tau)
     with contextlib.ExitStack() as opened:
         container, weights = opened.enter_context(repository.open_version(version))
-        lossless = opened.enter_context(opened_lossless(version, repository))
+        lossless = opened.enter_context(open_lossless(version, repository))
         if lossless is not None:
-            made: Reconstruction = LosslessReconstruction(container, weights, lossless)
+            reconstruction: Reconstruction = LosslessReconstruction(container, weights, lossless)
         else:
             stored = container.header.encoding.tau
-            made = Reconstruction(container, weights, stored if tau is None else tau)
-        told = functools.partial(telling, version, version.residual, repository)
-        return LazyTensors(made, opened.pop_all(), told)
+            reconstruction = Reconstruction(container, weights, stored if tau is None else tau)
+        errors = functools.partial(residual_errors, version, version.residual, repository)
+        return LazyTensors(reconstruction, opened.pop_all(), errors)

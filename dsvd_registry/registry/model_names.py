@@ -1,13 +1,16 @@
-"""Names of models made from those of files and folders: in ASCII, each of its own, the same every time.
+"""Names of models, made from the names of files and folders: in ASCII, unique and repeatable.
 
 The rule:
 
-1. A file gives its name without the ending, a folder its name in full. A name that says nothing, such
-   as `pytorch_lora_weights`, gives way to that of the folder that it is in. Or a pattern says what.
-2. Accents go, letters of other alphabets become Latin ones or their number, and what a model's name
-   may not hold becomes a hyphen (`ascii_name`). A name that may stand already is left as it is.
-3. Of files whose names would be one, or differ in case alone, the one that the registry has under that
-   name already keeps it, otherwise the first; the others get their folder's name behind it, or a number.
+1. The name of a file without its ending, or the full name of a folder. A generic name, such as
+   `pytorch_lora_weights`, is replaced by the name of the folder around it. A pattern can be given
+   instead.
+2. Accents are dropped, letters of other alphabets become Latin letters or their code point, and every
+   other character that a model's name cannot have becomes a hyphen (`ascii_name`). A valid name is
+   kept as it is.
+3. If several files would get the same name, or names that differ in case alone, the file that the
+   registry has under that name keeps it, otherwise the first file. The others get the name of their
+   folder, or a number, at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from ..fs import storage_errors
 from ..store import names
 from .transliteration import in_ascii
 
-LONGEST = 100  # of the 128 characters that a name may have: there must be room behind it
+LONGEST = 100  # of the 128 characters of a name: the rest is for a folder's name or a number
 GENERIC = frozenset(
     {
         "adapter_model",
@@ -44,26 +47,26 @@ FIELDS = ("stem", "parent", "parent2")
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file, and the model that it becomes a version of. `own`: what the file is called itself."""
+    """A file, and the model that it becomes a version of. `own_name`: the name of the file itself."""
 
     path: Path
     model: str
-    own: str
+    own_name: str
 
     @property
-    def is_other(self) -> bool:
-        """Whether the model is not called as the file is."""
-        return self.model != self.own
+    def is_renamed(self) -> bool:
+        """True if the name of the model differs from that of the file."""
+        return self.model != self.own_name
 
 
 @dataclass(frozen=True)
 class NameRule:
-    """Where names come from. `pattern`: text with fields in braces; None for the rule above."""
+    """The source of names. `pattern`: text with fields in braces; None for step 1 of the rule."""
 
     pattern: str | None = None
 
     def raw_name(self, path: Path) -> str:
-        """The name before it is made one of a model's. Raises `StorageError`."""
+        """The name before it is made valid and unique. Raises `StorageError`."""
         words = _words(path)
         if self.pattern is not None:
             return self.pattern.format_map(words)
@@ -75,26 +78,26 @@ USUAL_NAMES = NameRule()
 
 
 def name_rule(name_from: str | None) -> NameRule:
-    """The rule that `--name-from` gives: parent, stem, or a pattern such as {parent}-{stem}.
+    """The rule for `--name-from`: parent, stem, or a pattern such as {parent}-{stem}.
 
-    Raises `InvalidArgument` for a pattern without a field, or with one that is not known.
+    Raises `InvalidArgument` for a pattern without a field, or with an unknown field.
     """
     if name_from is None:
         return USUAL_NAMES
     pattern = f"{{{name_from}}}" if name_from in FIELDS else name_from
     try:
-        parsed = [one for one in string.Formatter().parse(pattern) if one[1] is not None]
+        parsed = [part for part in string.Formatter().parse(pattern) if part[1] is not None]
     except ValueError as error:
-        raise InvalidArgument(f"the pattern {name_from!r} is damaged: {error}", _FIELDS) from error
+        raise InvalidArgument(
+            f"the pattern {name_from!r} is not valid: {error}", _FIELDS
+        ) from error
     if not parsed:
         raise InvalidArgument(
-            f"{name_from!r} has no field, so that all names would be one", _FIELDS
+            f"{name_from!r} has no field, so all models would have the same name", _FIELDS
         )
     for _, field, format_spec, conversion in parsed:
         if field not in FIELDS or format_spec or conversion:
-            raise InvalidArgument(
-                f"the pattern {name_from!r} has a field that is not known", _FIELDS
-            )
+            raise InvalidArgument(f"the pattern {name_from!r} has an unknown field", _FIELDS)
     return NameRule(pattern)
 
 
@@ -104,20 +107,20 @@ _FIELDS = (
 
 
 def own_name(path: Path) -> str:
-    """What a path is called: a file without its ending, a folder in full. Raises `StorageError`."""
+    """The name of a path: of a file without its ending, of a folder in full. Raises `StorageError`."""
     with storage_errors(path):
         return path.resolve().name if path.is_dir() else path.stem
 
 
 def ascii_name(text: str) -> str:
-    """A valid model name made from any text; a valid one is left as it is."""
+    """A valid model name made from any text; a valid name is kept as it is."""
     if _is_valid(text):
         return text
-    found = _NOT_ALLOWED.sub("-", in_ascii(text))
-    found = re.sub(r"-{2,}", "-", found)[:LONGEST].strip("-._")
-    if not found:
+    name = _NOT_ALLOWED.sub("-", in_ascii(text))
+    name = re.sub(r"-{2,}", "-", name)[:LONGEST].strip("-._")
+    if not name:
         return "model"
-    return found if _is_valid(found) else f"model-{found}"  # a device of Windows
+    return name if _is_valid(name) else f"model-{name}"  # Windows reserves the names of devices
 
 
 def unique_names(
@@ -163,7 +166,7 @@ def unique_names(
 
 
 def _may_be(name: str, path: Path, plain: str) -> bool:
-    """Whether the rule may have given this name: only then a re-added file is meant by it."""
+    """True if the rule can give this name to the path, so that the model is probably this file's."""
     rest = name.removeprefix(_room(plain))
     is_numbered = name != rest and re.fullmatch(r"-[0-9]+", rest) is not None
     return name in (plain, _with_parent(path, plain)) or is_numbered
@@ -181,7 +184,7 @@ def _with_parent(path: Path, plain: str) -> str:
 
 
 def _folder_beside(path: Path, plain: str) -> str:
-    """The nearest folder that the name was not made from."""
+    """The name of the nearest folder from which the model's name was not made."""
     words = _words(path)
     made_from_parent = names.folded(ascii_name(words["parent"])) == names.folded(plain)
     return words["parent2" if made_from_parent else "parent"]
@@ -192,8 +195,8 @@ def _room(plain: str) -> str:
 
 
 def _words(path: Path) -> dict[str, str]:
-    """The values of the fields; a folder above the first is empty."""
-    # Not resolved: what a link in a download's folder is called is what its user sees.
+    """The values of the fields; the name of a folder above the root is empty."""
+    # Links are not resolved: their names are the ones that a user sees in a folder of downloads.
     place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
     return {
         "stem": own_name(path),

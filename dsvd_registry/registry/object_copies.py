@@ -1,4 +1,4 @@
-"""A file of a version copied out of the store, or into it, and hashed on the way."""
+"""Copies of objects out of the store and of files into it, hashed on the way."""
 
 from __future__ import annotations
 
@@ -14,28 +14,34 @@ from ..store.objects import COPY_CHUNK
 
 
 def copy_out(
-    sha256: str, what: str, objects: ObjectStore, output: Path, meter: Meter, *, replace: bool
+    sha256: str,
+    description: str,
+    objects: ObjectStore,
+    output: Path,
+    meter: Meter,
+    *,
+    replace: bool,
 ) -> None:
-    """Write a copy of an object, which is `what`, to `output`.
+    """Write a copy of an object to `output`; `description` names it in errors.
 
-    Raises `Conflict` if that exists and `replace` is false, `RegistryError` for a damaged object,
+    Raises `Conflict` if `output` exists and `replace` is false, `RegistryError` for a damaged object,
     `StorageError`; then nothing is left behind.
     """
     stored = objects.path(sha256)
     with new_file(output.parent) as file:
-        found = _copy(stored, file.write, meter)
-        if found != sha256:
+        actual = _copy(stored, file.write, meter)
+        if actual != sha256:
             raise RegistryError(
-                f"object {sha256}, {what}, is damaged: its bytes have the SHA-256 {found}",
+                f"object {sha256}, {description}, is damaged: its bytes have the SHA-256 {actual}",
                 "Restore it from a copy, or add its source again.",
             )
         file.publish(output, replace=replace)
 
 
 def copy_in(file: Path, sha256: str, objects: ObjectStore, meter: Meter) -> None:
-    """Put a file into the store, if its bytes are still those that were checked, of this digest.
+    """Put a file with this SHA-256 into the store.
 
-    Raises `StorageError`.
+    Raises `StorageError`, also if the file was changed since it was hashed.
     """
     with objects.new_object() as writer:
         if _copy(file, writer.write, meter) != sha256:
@@ -46,7 +52,7 @@ def copy_in(file: Path, sha256: str, objects: ObjectStore, meter: Meter) -> None
 
 
 def _copy(file: Path, write: Callable[[Bytes], None], meter: Meter) -> str:
-    """Hand all bytes of a file on; gives their SHA-256."""
+    """Pass all bytes of a file to `write`; gives their SHA-256."""
     digest = hashlib.sha256()
     with storage_errors(file), file.open("rb") as opened:
         while chunk := opened.read(COPY_CHUNK):

@@ -1,4 +1,4 @@
-"""As which files a version is to be written: those that were added, or those of another layout."""
+"""The files that a version is written as: those that were added, or those of another layout."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def open_target(
     pattern: BaseRecord | None,
     repository: Repository,
 ) -> Iterator[Target | None]:
-    """What `layout` means for a version over `base`; None for as it was added.
+    """The target files of a version in `layout`; None for the files that were added.
 
-    A folder's files and configurations are those of `pattern`, or of the base itself. A single file
-    has the names of the base, where that is one in the original layout. Raises `InvalidArgument`
-    where there is nothing to go by, `BaseMismatch`, `CheckpointError`.
+    A folder gets the files and configurations of `pattern`, or else of the base. A single file gets
+    the tensor names of the base if that is a file in the original layout. Raises `InvalidArgument` if
+    no base has configurations, `BaseMismatch`, `CheckpointError`.
     """
     is_folder = container.header.tree is not None
     if layout == "diffusers" and pattern is not None:

@@ -1,4 +1,4 @@
-"""Checks of the path of a result: its name says what it is, and nothing needed is in its place."""
+"""Checks of an output path: its ending fits the result, and it replaces nothing that is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .repository import Repository
 Kind = Literal["a safetensors file", "a .dsvd file", "a folder"]
 
 _PICKLE = "a pickle of torch"
-_OF_SUFFIX = {
+_KIND_OF_SUFFIX = {
     ".safetensors": "a safetensors file",
     ".sft": "a safetensors file",
     ".ckpt": _PICKLE,
@@ -31,69 +31,76 @@ _ENDINGS: dict[Kind, str] = {"a safetensors file": ".safetensors", "a .dsvd file
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A file or a folder that no result may be written over, into, or in the place of."""
+class ProtectedPath:
+    """A file or folder that no result may replace, and into which none may be written."""
 
     path: Path
-    what: str
+    description: str
 
 
 def check_output(output: Path, repository: Repository) -> None:
     """Check that a result may be written to `output`.
 
-    Links are followed, and a place is told by what it is, not by its name. Raises `InvalidArgument`
-    for standard output, and `Conflict` for what would be in the place of the registry's own files, or
-    of a linked base's, or among them.
+    Links are followed, and files are compared by identity, not by name. Raises `InvalidArgument` for
+    standard output, and `Conflict` for a path in the registry's folder or in a linked base, or one
+    that would replace their files.
     """
     if str(output) == "-":
         raise InvalidArgument(
-            "nothing is written to standard output",
+            "a result cannot be written to standard output",
             "Give the path of a file.",
         )
-    for one in _kept(repository):
-        for place in _meanings(output):
-            if _is_same(place, one.path):
-                raise Conflict(f"{output} is {one.what}", "Give another path.")
-            if _is_in(place, one.path):
-                raise Conflict(f"{output} lies in {one.what}", "Give a path outside of it.")
+    for protected in _protected_paths(repository):
+        for place in _resolved_paths(output):
+            if _is_same(place, protected.path):
+                raise Conflict(f"{output} is {protected.description}", "Give another path.")
+            if _is_in(place, protected.path):
+                raise Conflict(
+                    f"{output} lies in {protected.description}", "Give a path outside of it."
+                )
 
 
 def check_folder(output: Path, repository: Repository) -> None:
-    """Raises `Conflict` where a new folder would take the place of one that holds what is needed."""
-    for one in _kept(repository):
-        if any(_is_in(Path(os.path.realpath(one.path)), place) for place in _meanings(output)):
-            raise Conflict(f"{output} is a folder that holds {one.what}", "Give another path.")
+    """Raise `Conflict` if a new folder would replace one that has protected files in it."""
+    for protected in _protected_paths(repository):
+        if any(
+            _is_in(Path(os.path.realpath(protected.path)), place)
+            for place in _resolved_paths(output)
+        ):
+            raise Conflict(
+                f"{output} is a folder that holds {protected.description}", "Give another path."
+            )
 
 
-def _kept(repository: Repository) -> Iterator[Kept]:
+def _protected_paths(repository: Repository) -> Iterator[ProtectedPath]:
     root = repository.home.root
-    yield Kept(root, f"the folder of the registry {root}")
+    yield ProtectedPath(root, f"the folder of the registry {root}")
     path = repository.catalog.path
     if path is not None:
         for ending in ("", "-wal", "-shm"):
-            yield Kept(path.with_name(path.name + ending), "the catalog of the registry")
+            yield ProtectedPath(path.with_name(path.name + ending), "the catalog of the registry")
     for base in repository.catalog.bases():
         if base.link is not None:
-            what = "folder" if base.is_folder else "file"
-            yield Kept(base.link, f"the {what} of the base {base.name!r}")
+            kind = "folder" if base.is_folder else "file"
+            yield ProtectedPath(base.link, f"the {kind} of the base {base.name!r}")
 
 
 def check_kind(output: Path, kind: Kind) -> None:
-    """Raises `InvalidArgument` where the name of a result says that it is another kind of file."""
-    said = _OF_SUFFIX.get(output.suffix.lower(), kind)
-    if said == kind:
+    """Raise `InvalidArgument` if the ending of `output` belongs to another kind of file."""
+    named_kind = _KIND_OF_SUFFIX.get(output.suffix.lower(), kind)
+    if named_kind == kind:
         return
     hint = f"Name it {output.stem}{_ENDINGS.get(kind, '')}."
     if kind == "a folder":
         hint += " (--layout single-file writes one file.)"
     raise InvalidArgument(
-        f"{output} would be {kind}, and its name says that it is {said}",
+        f"{output} would be {kind}, and its name is that of {named_kind}",
         hint,
     )
 
 
-def _meanings(output: Path) -> Iterator[Path]:
-    """The place that has the name, and the one that a link of that name leads to."""
+def _resolved_paths(output: Path) -> Iterator[Path]:
+    """The path itself, in its real folder, and the target of the link if it is one."""
     yield Path(os.path.realpath(output.parent)) / output.name
     yield Path(os.path.realpath(output))
 
@@ -105,5 +112,5 @@ def _is_in(place: Path, folder: Path) -> bool:
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except (OSError, ValueError):  # one of them is not there
+    except (OSError, ValueError):  # one of them does not exist
         return one == Path(os.path.realpath(other))

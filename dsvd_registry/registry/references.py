@@ -1,8 +1,7 @@
-"""Which objects versions and bases are made of: the one list that repairing goes by.
+"""The objects that versions and bases are made of: the list by which damage is repaired.
 
-Garbage collection asks the database for the same set (`catalog.queries.referenced_objects`), which
-takes less time; a test holds the two together. What a version or base comes to need is added to
-both, and to what `verify` looks at.
+Garbage collection gets the same set from the database (`catalog.queries.referenced_objects`), which
+takes less time; a test compares the two. A new kind of object must be added to both, and to `verify`.
 """
 
 from __future__ import annotations
@@ -20,60 +19,66 @@ MANIFEST, LISTING, SIGNATURE = "manifest", "listing", "signature"
 
 
 @dataclass(frozen=True)
-class Need:
-    """An object: what it is, its size where that is on record, and the versions and bases it hits."""
+class ReferencedObject:
+    """An object that a version or base needs.
+
+    `kind`: such as "container". `size`: bytes, None if they are not recorded. `subjects`: the
+    versions and bases that need it.
+    """
 
     sha256: str
-    what: str
+    kind: str
     size: int | None
     subjects: tuple[str, ...] = ()
 
 
-def needs(repository: Repository) -> dict[str, Need]:
+def referenced_objects(repository: Repository) -> dict[str, ReferencedObject]:
     """Every object that a live version or a base needs, by its digest.
 
-    The files of a folder whose listing is lost are not among them: nothing else names them.
+    The files of a folder with a lost listing are missing: only the listing names them.
     """
     versions = repository.catalog.versions()
     signatures: dict[str, list[SignatureRecord]] = defaultdict(list)
     for record in repository.catalog.signatures():
         signatures[f"{record.model}@{record.number}"].append(record)
-    found: dict[str, Need] = {}
+    found: dict[str, ReferencedObject] = {}
     for base in repository.catalog.bases():
-        hit = (f"base {base.name}", *(v.ref for v in versions if v.base == base.digest))
-        _put_down(found, of_base(base, repository), hit)
+        subjects = (f"base {base.name}", *(v.ref for v in versions if v.base == base.digest))
+        _merge(found, objects_of_base(base, repository), subjects)
     for version in versions:
-        _put_down(found, of_version(version, signatures[version.ref]), (version.ref,))
+        _merge(found, objects_of_version(version, signatures[version.ref]), (version.ref,))
     return found
 
 
-def of_version(version: VersionRecord, signatures: Iterable[SignatureRecord]) -> Iterator[Need]:
-    """The objects that a version is made of, besides its base's."""
-    yield Need(version.container, "container", version.size)
+def objects_of_version(
+    version: VersionRecord, signatures: Iterable[SignatureRecord]
+) -> Iterator[ReferencedObject]:
+    """The objects that a version is made of, without those of its base."""
+    yield ReferencedObject(version.container, "container", version.size)
     if version.residual is not None:
-        yield Need(version.residual.sha256, "residual", version.residual.size)
+        yield ReferencedObject(version.residual.sha256, "residual", version.residual.size)
     for record in signatures:
-        yield Need(record.signature, SIGNATURE, None)
+        yield ReferencedObject(record.signature, SIGNATURE, None)
 
 
-def of_base(base: BaseRecord, repository: Repository) -> Iterator[Need]:
-    """The objects that a base is made of. A linked one has its manifest alone in the store."""
-    yield Need(base.manifest, MANIFEST, None)
+def objects_of_base(base: BaseRecord, repository: Repository) -> Iterator[ReferencedObject]:
+    """The objects that a base is made of. Only the manifest of a linked base is in the store."""
+    yield ReferencedObject(base.manifest, MANIFEST, None)
     if base.link is not None:
         return
     if not base.is_folder:
-        yield Need(base.file, "base", base.size)
+        yield ReferencedObject(base.file, "base", base.size)
         return
-    yield Need(base.file, LISTING, None)
-    with contextlib.suppress(DsvdError):  # a damaged listing is found as an object, too
+    yield ReferencedObject(base.file, LISTING, None)
+    with contextlib.suppress(DsvdError):  # the damage of a listing is reported for its own object
         for file in repository.listing(base):
-            yield Need(file.sha256, "file of a base", file.size)
+            yield ReferencedObject(file.sha256, "file of a base", file.size)
 
 
 def files_of_folders(repository: Repository) -> set[str]:
-    """The objects of bases that are folders, by digest.
+    """The digests of the files of all bases that are folders.
 
-    Raises `RegistryError` where a listing is damaged.
+    Raises `RegistryError` if a listing is damaged.
     """
     folders = [base for base in repository.catalog.bases() if base.is_folder and base.link is None]
     if not folders:
@@ -81,8 +86,12 @@ def files_of_folders(repository: Repository) -> set[str]:
     return {file.sha256 for base in folders for file in repository.listing(base)}
 
 
-def _put_down(found: dict[str, Need], needs: Iterable[Need], subjects: tuple[str, ...]) -> None:
-    for need in needs:
-        known = found.get(need.sha256, need)
-        named = dict.fromkeys((*known.subjects, *subjects))  # each once, in order
-        found[need.sha256] = replace(known, subjects=tuple(named))
+def _merge(
+    found: dict[str, ReferencedObject],
+    objects: Iterable[ReferencedObject],
+    subjects: tuple[str, ...],
+) -> None:
+    for needed in objects:
+        known = found.get(needed.sha256, needed)
+        unique = dict.fromkeys((*known.subjects, *subjects))
+        found[needed.sha256] = replace(known, subjects=tuple(unique))

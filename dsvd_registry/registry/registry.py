@@ -16,7 +16,7 @@ from .. import store
 from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, check_database, rebuild
 from ..closing import Closing
 from ..errors import InvalidArgument
-from ..progress import Meter, Progress, silent
+from ..progress import Progress, silent
 from ..store import ObjectStore, RegistryFolder
 from .gc import DEFAULT_GRACE_DAYS
 from .repository import Repository
@@ -50,7 +50,9 @@ CATALOG_VARIABLE = "DSVD_CATALOG"
 
 
 def _no_passphrase() -> str:
-    raise InvalidArgument("the key is encrypted, and no passphrase was given", "Give it.")
+    raise InvalidArgument(
+        "the key is encrypted, and no passphrase was given", "Pass a function as `passphrase`."
+    )
 
 
 class Registry(Closing):
@@ -59,8 +61,8 @@ class Registry(Closing):
     Use it as a context manager, or call `close`. A *ref* names a version: `name` (its newest
     version), `name@3`, `name@alias` or `name@latest`.
 
-    Besides what each method names, all raise `RegistryError` (the registry is damaged),
-    `StorageError` (the operating system refused) and `NotFound` (for a ref or base that is not there).
+    Besides the errors named at each method, all raise `RegistryError` (the registry is damaged),
+    `StorageError` (the operating system refused) and `NotFound` (a ref or base does not exist).
 
     Example:
         >>> with Registry.open() as registry:
@@ -70,7 +72,7 @@ class Registry(Closing):
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
-        """Its folder, catalog and objects, for packages that stand on a registry."""
+        """Its folder, catalog and objects, for packages that are built on a registry."""
 
     # Opening
 
@@ -83,7 +85,7 @@ class Registry(Closing):
             catalog: As in `open`.
 
         Raises:
-            Conflict: The folder holds something already.
+            Conflict: The folder is not empty.
             InvalidArgument: The URL of the catalog cannot be used.
 
         Example:
@@ -101,13 +103,13 @@ class Registry(Closing):
     def open(cls, path: str | Path | None = None, *, catalog: str | None = None) -> Self:
         """Open the registry at `path`, or the one found from the environment and the current folder.
 
-        A folder that may only be read can be opened; then what writes raises `StorageError`.
+        A read-only folder can be opened; then every method that writes raises `StorageError`.
 
         Args:
             path: Its folder; default: DSVD_REGISTRY, a folder `.dsvd` here or above, or the user's
                 data folder.
-            catalog: URL of the database that holds its catalog, as SQLAlchemy writes it; default:
-                DSVD_CATALOG, or SQLite in the registry's folder. All who write must give the same.
+            catalog: URL of the database with its catalog, as SQLAlchemy writes it; default:
+                DSVD_CATALOG, or SQLite in the registry's folder. All writers must give the same.
 
         Raises:
             NotFound: There is no registry.
@@ -122,14 +124,14 @@ class Registry(Closing):
 
     @staticmethod
     def rebuild_catalog(path: str | Path | None = None, *, catalog: str | None = None) -> Rebuilt:
-        """Make the catalog anew from the store's events, also where the old one cannot be opened.
+        """Rebuild the catalog from the events of the store, even if it cannot be opened.
 
         Args:
             path: As in `open`.
             catalog: As in `open`.
 
         Returns:
-            The number of events, and what became of the old catalog.
+            The number of events, and the path of the old catalog if it was set aside.
 
         Raises:
             RegistryError: The event log cannot be read.
@@ -150,22 +152,22 @@ class Registry(Closing):
         catalog: str | None = None,
         progress: Progress = silent,
     ) -> Repaired:
-        """Put damage right where that can be done, and set aside and name what is lost.
+        """Restore damaged files from good copies, and set aside and report the lost ones.
 
         Args:
             path: As in `open`; the catalog need not be readable.
-            sources: Files, and folders of files, that may have good bytes. A file is taken for an
+            sources: Files, and folders of files, that may have good bytes. A file is used for an
                 object, or an event, only if it has its SHA-256.
-            deep: As in `verify`, which tells what remains.
+            deep: As in `verify`, which runs at the end.
             signer: As in `verify`.
             catalog: As in `open`.
             progress: Called as the work goes on.
 
         Returns:
-            What was restored, what is lost, and what `verify` finds after that.
+            The restored objects, the lost objects, and the findings of `verify` afterwards.
 
         Raises:
-            InvalidArgument: A source is not there.
+            InvalidArgument: A source does not exist.
             RegistryError: Neither the catalog nor the event log can be read.
 
         Example:
@@ -186,7 +188,7 @@ class Registry(Closing):
 
     @property
     def folder(self) -> Path:
-        """The folder that the registry lies in."""
+        """The folder of the registry."""
         return self.repository.home.root
 
     def close(self) -> None:
@@ -205,19 +207,19 @@ class Registry(Closing):
         keep_extras: bool = False,
         progress: Progress = silent,
     ) -> BaseRecord:
-        """Register a full checkpoint as a base, which versions are deltas to.
+        """Register a full checkpoint as a base, to which versions are stored as deltas.
 
         Args:
-            name: Its name here; what identifies it is the digest of its tensors.
+            name: Its name for people; the weights digest identifies it.
             path: A checkpoint file, or a folder of diffusers.
-            link: Leave the file where it lies, where it would be copied into the registry.
-            weights: The entry of a torch file that is meant, such as "ema"; it is stored alone.
-            keep_extras: Keep, as files, what of a folder is none of its model's (see `left_out`).
+            link: Leave the file where it is, instead of copying it into the registry.
+            weights: The entry to use of a torch file, such as "ema"; it is stored alone.
+            keep_extras: Keep the files of a folder that do not belong to its model (see `left_out`).
             progress: Called as the work goes on.
 
         Raises:
-            CheckpointError: The file is damaged or no checkpoint.
-            InvalidArgument: An option does not go with another.
+            CheckpointError: The file is damaged or not a checkpoint.
+            InvalidArgument: Two options exclude each other.
             Conflict: The name is taken, or the weights are a base already.
 
         Example:
@@ -237,10 +239,9 @@ class Registry(Closing):
         )
 
     def left_out(self, path: str | Path, *, keep_extras: bool = False) -> tuple[LeftOut, ...]:
-        """List what is left out of a folder that is added, and why; nothing of a file.
+        """List the files of a folder that an addition leaves out, with the reasons; none for a file.
 
-        Weights that `model_index.json` does not name, exports and the state of a training are left
-        out.
+        They are weights that `model_index.json` does not name, exports, and the state of a training.
 
         Args:
             path: A folder of diffusers, or a checkpoint file.
@@ -253,12 +254,9 @@ class Registry(Closing):
             >>> registry.left_out("ft.safetensors")
             ()
         """
-        from ..checkpoint.folder import files_below, is_checkpoint_folder
+        from .input_files import left_out
 
-        folder = Path(path)
-        if not is_checkpoint_folder(folder):
-            return ()
-        return files_below(folder, keep_extras=keep_extras).left_out
+        return left_out(Path(path), keep_extras=keep_extras)
 
     def bases(self) -> list[BaseRecord]:
         """List every base, by name.
@@ -290,16 +288,16 @@ class Registry(Closing):
         return tuple((t.name, t.dtype, t.shape, t.sha256) for t in manifest.tensors)
 
     def best_base(self, path: str | Path, *, weights: str | None = None) -> BaseMatch:
-        """Find the base that a checkpoint fits best, and how sure that is.
+        """Find the base that a checkpoint was probably fine-tuned from, and how sure that is.
 
-        Names and shapes tell which bases it may be, then a sample of weights decides.
+        Names and shapes select the possible bases, then a sample of weights decides.
 
         Args:
             path: A checkpoint file, a folder of diffusers, or a LoRA file.
-            weights: The entry of a torch file that is meant.
+            weights: The entry to use of a torch file.
 
         Raises:
-            CheckpointError: The file is damaged or no checkpoint.
+            CheckpointError: The file is damaged or not a checkpoint.
             BaseMismatch: No base fits.
 
         Example:
@@ -337,9 +335,9 @@ class Registry(Closing):
     ) -> Addition:
         """Store a fine-tune as the next version of a model.
 
-        The same source, base and settings again are recognised, and nothing is computed. A LoRA file
-        becomes a version too, of the base with the LoRA merged in at weight 1; it takes tau alone,
-        of its own spectrum and 1 by default.
+        A version with the same source, base and settings is recognised, and nothing is computed. A
+        LoRA file becomes a version too: the base with the LoRA merged in at weight 1. Its only
+        fidelity is tau, which is applied to the spectrum of the LoRA and is 1 by default.
 
         Args:
             path: A checkpoint file, a folder of diffusers, or a LoRA file.
@@ -351,10 +349,10 @@ class Registry(Closing):
             The version, and whether it is new.
 
         Raises:
-            CheckpointError: The file is damaged or no checkpoint.
+            CheckpointError: The file is damaged or not a checkpoint.
             BaseMismatch: The base is of another family, or damaged.
             UnsureBase: No base was named, and none is sure.
-            InvalidArgument: An option is out of range, or does not go with another.
+            InvalidArgument: An option is out of range, or two options exclude each other.
             Conflict: A model's name differs from this one in case alone.
 
         Example:
@@ -364,21 +362,9 @@ class Registry(Closing):
             >>> registry.add("ft.safetensors", base="sd15", name="subject-7", tau=0.5).created
             False
         """
-        from .add import add_version
-        from .add_request import add_request
-        from .known_models import named_files
+        from .add_one import add_one
 
-        path = Path(path)
-        if name is not None and options.get("name_from") is not None:
-            raise InvalidArgument(
-                "a name is given, and where to take one from", "Give one of them."
-            )
-        request = add_request(options, self.repository)
-        base = request.base
-        if base is None:
-            base = self.base(self.best_base(path, weights=request.weights).sure())
-        model = name or named_files([path], request.names, self.repository)[0].model
-        return add_version(path, model, base, request, self.repository, progress)
+        return add_one(Path(path), name, options, self.repository, progress)
 
     def add_many(
         self,
@@ -388,19 +374,18 @@ class Registry(Closing):
         progress: Progress = silent,
         **options: Unpack[AddOptions],
     ) -> AddedMany:
-        """Store each file, and each checkpoint that lies in a folder, as `add` does with one.
+        """Store each file, and each checkpoint in a folder, as `add` does.
 
-        A file that is refused does not stop the others. The same again after a stop goes on where it
-        was.
+        A refused file does not stop the others. The same call after an interrupt continues the work.
 
         Args:
             paths: Checkpoints, and folders of checkpoints. Models are named after them.
-            planned: Told the model of each file before the first is added.
+            planned: Called with the model of each file before the first file is added.
             progress: Called as the work goes on.
             **options: See `AddOptions`.
 
         Returns:
-            What became of each file, and which originals are safe to delete.
+            The outcome of each file, and the originals that are safe to delete.
 
         Raises:
             InvalidArgument: No file is given, or an option is out of range.
@@ -428,8 +413,9 @@ class Registry(Closing):
     ) -> Addition:
         """Store an exported container as the next version of a model.
 
-        All that a deep `verify` looks at is checked before. The same container again is recognised.
-        Signatures (`.sig`) and a residual (`.dsvdr`) in files beside it are taken in with it.
+        Everything that a deep `verify` checks is checked first. A container that is a version already
+        is recognised. The signatures (`.sig`) and the residual (`.dsvdr`) are imported too, if their
+        files are in the same folder.
 
         Args:
             path: A `.dsvd` file.
@@ -440,8 +426,8 @@ class Registry(Closing):
 
         Raises:
             ContainerError: The file is damaged, or breaks a rule of the format.
-            BaseMismatch: Its base is not here.
-            ResultMismatch: It does not give the result that it names.
+            BaseMismatch: The registry does not have its base.
+            ResultMismatch: Its result does not have the recorded SHA-256.
             SignatureError: A signature is not valid, or of another container.
             MissingExtra: There are signatures, and `cryptography` is not installed.
 
@@ -480,9 +466,9 @@ class Registry(Closing):
 
         Args:
             pattern: A shell pattern that the model's name matches, as `subject-*`.
-            base: The name or digest of their base.
-            tag: A tag that they have.
-            since: The time from which on they were added.
+            base: Only versions of this base, a name or digest.
+            tag: Only versions with this tag.
+            since: Only versions added at or after this time.
 
         Example:
             >>> [version.ref for version in registry.versions("subject-*")]
@@ -510,12 +496,11 @@ class Registry(Closing):
             >>> report.total == sum(row.tensors for row in report.kinds)
             True
         """
-        from .report import report
+        from .report import report_of_version
 
         version = self.version(ref)
-        manifest = self.repository.manifest(self.repository.base_of(version))
-        with self.repository.open_container(version) as container:
-            return report(container, (tensor.name for tensor in manifest.tensors))
+        base = self.repository.base_of(version)
+        return report_of_version(version, base, self.repository)
 
     def diff(self, left: str, right: str, *, progress: Progress = silent) -> Difference:
         """Compare the deltas of two versions, from their factors.
@@ -532,17 +517,13 @@ class Registry(Closing):
             >>> registry.diff("subject-42@1", "subject-42@1").distance
             0.0
         """
-        from .diff import difference
+        from .diff import difference_of_versions
 
-        open_container = self.repository.open_container
-        with (
-            open_container(self.version(left)) as one,
-            open_container(self.version(right)) as other,
-        ):
-            return difference(one, other, progress)
+        versions = self.version(left), self.version(right)
+        return difference_of_versions(*versions, self.repository, progress)
 
     def diff_base(self, ref: str, *, progress: Progress = silent) -> list[BaseDifference]:
-        """Compare each tensor of a version with its base; of a lossless one, as it was added.
+        """Compare each tensor of a version with its base; a lossless version gives its exact source.
 
         Raises:
             BaseMismatch: The base is gone or damaged.
@@ -566,20 +547,20 @@ class Registry(Closing):
         device: str = "cpu",
         progress: Progress = silent,
     ) -> Curve:
-        """Tell bytes, error and ranks at each of several taus, to choose one by. Nothing is stored.
+        """Find bytes, error and ranks at several taus, as a help to choose one. Nothing is stored.
 
         Args:
-            source: A checkpoint, of which each tensor is decomposed once and encoded as `add` would
-                at each tau; or a ref, whose container alone tells what its own and lower taus read,
-                with estimated errors.
+            source: A checkpoint or a ref. Each tensor of a checkpoint is decomposed once, and encoded
+                at each tau as `add` would. For a ref, the container alone gives the bytes that its
+                own and lower taus read, with estimated errors.
             base: The base of a checkpoint.
-            taus: The taus; default: a row of eight.
+            taus: The taus; default: eight of them.
             keep_noise: As in `AddOptions`, for a checkpoint.
             device: As in `AddOptions`, for a checkpoint.
             progress: Called as the work goes on.
 
         Raises:
-            InvalidArgument: `source` may be either, or an option does not go with it.
+            InvalidArgument: `source` may be a file or a ref, or an option is not for it.
             CheckpointError: The checkpoint is damaged.
             BaseMismatch: The base is of another family, or damaged.
             ContainerError: The container is damaged.
@@ -595,7 +576,7 @@ class Registry(Closing):
     # Changing versions and their labels
 
     def set_alias(self, alias: str, ref: str) -> VersionRecord:
-        """Let an alias stand for a version; one that stands elsewhere moves.
+        """Set an alias for a version, or move it from another version of the model.
 
         Example:
             >>> registry.set_alias("prod", "subject-42@2").ref
@@ -605,7 +586,7 @@ class Registry(Closing):
         return self.repository.catalog.set_alias(version.model, alias, version.number)
 
     def remove_alias(self, model: str, alias: str) -> VersionRecord:
-        """Remove an alias; gives the version that it stood for.
+        """Remove an alias; returns the version that it stood for.
 
         Example:
             >>> registry.remove_alias("subject-42", "prod").ref
@@ -624,7 +605,7 @@ class Registry(Closing):
         return self.repository.catalog.add_tag(version.model, version.number, tag)
 
     def remove_tag(self, ref: str, tag: str) -> VersionRecord:
-        """Take a tag off a version.
+        """Remove a tag from a version.
 
         Example:
             >>> registry.remove_tag("subject-42@1", "dog").tags
@@ -644,7 +625,7 @@ class Registry(Closing):
         return self.repository.catalog.set_note(version.model, version.number, text)
 
     def thin(self, ref: str) -> Thinned:
-        """Drop what makes a version lossless; what its container alone gives remains for good.
+        """Drop the residual of a version, which is lossy from then on; its container stays.
 
         Raises:
             NotFound: The version is lossy already.
@@ -677,7 +658,7 @@ class Registry(Closing):
     def sign(
         self, ref: str, key: str | Path, *, passphrase: Callable[[], str] = _no_passphrase
     ) -> Signed:
-        """Sign a version: its container with base, source and results, but not its name.
+        """Sign a version: the signature covers its container, base, source and results, not its name.
 
         Args:
             ref: The version.
@@ -685,7 +666,7 @@ class Registry(Closing):
             passphrase: Called if the key is encrypted.
 
         Raises:
-            InvalidArgument: The file is no such key.
+            InvalidArgument: The file is not such a key.
             MissingExtra: `cryptography` is not installed.
             ContainerError: The container is damaged.
 
@@ -699,7 +680,7 @@ class Registry(Closing):
         return sign(self.version(ref), read_private_key(Path(key), passphrase), self.repository)
 
     def signers(self, ref: str) -> list[Signer]:
-        """List whose signatures a version has on record, oldest first; `verify` checks them.
+        """List the signers of a version, oldest signature first; `verify` checks the signatures.
 
         Example:
             >>> registry.signers("subject-42")
@@ -723,28 +704,28 @@ class Registry(Closing):
         replace: bool = False,
         progress: Progress = silent,
     ) -> Materialized:
-        """Write the full checkpoint of a version, a file or a folder, checked before it has its name.
+        """Write the full checkpoint of a version, a file or a folder, after its digest was checked.
 
-        Of a lossless version it is the source again: a safetensors file or a folder to the byte, of
-        others every tensor to the bit.
+        A lossless version gives its source again: a safetensors file or a folder to the byte, from
+        other formats a safetensors file with every tensor to the bit.
 
         Args:
             ref: The version.
-            output: Where to write it.
-            tau: At most the stored one: what the container alone gives at that tau.
+            output: The path to write to.
+            tau: At most the stored tau; the result is then that of the container alone.
             dtype: "fp32", "fp16" or "bf16", to which the exact result is cast.
-            layout: "diffusers", a folder, or "single-file", in the original layout; default: as added.
-            like: The base whose folder has the configurations for that; default: the version's own.
-            replace: Write over `output` if it is there.
+            layout: "diffusers" (a folder) or "single-file" (the original layout); default: as added.
+            like: The base whose folder gives the configurations; default: the base of the version.
+            replace: Replace `output` if it exists.
             progress: Called as the work goes on.
 
         Raises:
-            InvalidArgument: A number has no room in `dtype`, or the layout cannot be had.
+            InvalidArgument: A number is too large for `dtype`, or the layout is not possible.
             Conflict: `output` exists and `replace` is false.
             BaseMismatch: The base is gone or damaged.
             ContainerError: The container is damaged.
             TauNotServed: The container does not store that tau.
-            ResultMismatch: The bytes made are not those on record.
+            ResultMismatch: The result does not have the recorded SHA-256.
 
         Example:
             >>> done = registry.materialize("subject-42", "out.safetensors")
@@ -770,8 +751,7 @@ class Registry(Closing):
 
         Raises:
             InvalidArgument: It is standard output.
-            Conflict: It is in the place of the registry's own files, or of a linked base's, or among
-                them.
+            Conflict: It is in the registry's folder or in a linked base, or would replace their files.
 
         Example:
             >>> registry.check_output(".dsvd/registry.json")
@@ -784,7 +764,7 @@ class Registry(Closing):
         check_output(Path(output), self.repository)
 
     def default_output(self, ref: str, layout: LayoutName | None = None) -> Path:
-        """Tell where `dsvd materialize` writes: the model's name, with its ending for a single file.
+        """Find the default output of `dsvd materialize`: the model's name, with an ending for a file.
 
         Example:
             >>> str(registry.default_output("subject-42"))
@@ -795,10 +775,10 @@ class Registry(Closing):
         return default_output(self.version(ref), layout, self.repository)
 
     def tensors(self, ref: str, *, tau: float | None = None) -> LazyTensors:
-        """Give the full checkpoint as a lazy mapping: each tensor is made when it is looked up.
+        """Open the full checkpoint as a lazy mapping: each tensor is made when it is looked up.
 
-        Of a lossless version they are the source's, unless a `tau` is given. The mapping is a context
-        manager too, and holds files open until it is closed.
+        With no `tau`, a lossless version gives the tensors of its source. The mapping is a context
+        manager, and keeps files open until it is closed.
 
         Raises:
             BaseMismatch: The base is gone or damaged.
@@ -823,16 +803,16 @@ class Registry(Closing):
         limit: int | None = None,
         progress: Progress = silent,
     ) -> Path:
-        """Give a version as a read-only safetensors file in a cache, made unless it is there.
+        """Find a version as a read-only safetensors file in a cache; the file is made if missing.
 
-        The least recently asked for files go first when the cache is full, never this one; copy a
-        file that is to stay. Any number of processes may share a cache.
+        When the cache is full, the least recently used files are removed, never this one; copy a file
+        that must stay. Any number of processes may share a cache.
 
         Args:
             ref: The version.
             tau: As in `materialize`.
             cache: The folder; default: DSVD_CACHE, or a folder in the user's cache.
-            limit: Bytes that its files add up to; default: DSVD_CACHE_LIMIT, or 50 GB.
+            limit: The largest total size of its files in bytes; default: DSVD_CACHE_LIMIT, or 50 GB.
             progress: Called as the work goes on.
 
         Raises:
@@ -840,19 +820,17 @@ class Registry(Closing):
             BaseMismatch: The base is gone or damaged.
             ContainerError: The container is damaged.
             TauNotServed: The container does not store that tau.
-            ResultMismatch: The bytes made are not those on record.
+            ResultMismatch: The result does not have the recorded SHA-256.
 
         Example:
             >>> registry.path("subject-42", cache="cache").suffix
             '.safetensors'
         """
-        from ..encoding.request import checked_tau
         from .cache import find_cache
         from .cached_file import cached_file
 
-        place = find_cache(cache, limit, os.environ)
-        tau = None if tau is None else checked_tau(tau)
-        return cached_file(self.version(ref), tau, place, self.repository, progress)
+        found = find_cache(cache, limit, os.environ)
+        return cached_file(self.version(ref), tau, found, self.repository, progress)
 
     def export_lora(
         self,
@@ -869,19 +847,19 @@ class Registry(Closing):
 
         Args:
             ref: The version.
-            output: Where to write it.
+            output: The path to write to.
             format: "kohya", "peft" or "comfyui".
-            rank_limit: The most components of a module; default: as many as are stored.
+            rank_limit: The largest rank of a module; default: the stored ranks.
             dtype: "fp32", "fp16" or "bf16", of the factors.
-            replace: Write over `output` if it is there.
+            replace: Replace `output` if it exists.
             progress: Called as the work goes on.
 
         Returns:
-            What was written, what the format cannot hold, and the error that this, cut ranks and
-            rounding cost.
+            The file that was written, the tensors that the format cannot represent, and the errors
+            that these, cut ranks and rounding cause.
 
         Raises:
-            InvalidArgument: The family is not exported, or nothing of the version can be.
+            InvalidArgument: The family cannot be exported, or no tensor of the version can be.
             Conflict: `output` exists and `replace` is false.
             BaseMismatch: The base is gone or damaged.
             ContainerError: The container is damaged.
@@ -892,23 +870,18 @@ class Registry(Closing):
             ...
             dsvd_registry.errors.InvalidArgument: ...
         """
-        from ..export.export_lora import export_lora
-        from .output_path import check_kind
+        from .lora_export import export_version_as_lora
 
-        with self.repository.open_version(self.version(ref)) as (container, weights):
-            self.check_output(output)
-            check_kind(Path(output), "a safetensors file")
-            total = sum(tensor.nbytes for tensor in container.header.tensors)
-            return export_lora(
-                container,
-                weights,
-                Path(output),
-                format=format,
-                rank_limit=rank_limit,
-                dtype=dtype,
-                replace=replace,
-                advance=Meter(progress, "exporting", total).advance,
-            )
+        return export_version_as_lora(
+            self.version(ref),
+            self.repository,
+            Path(output),
+            format=format,
+            rank_limit=rank_limit,
+            dtype=dtype,
+            replace=replace,
+            progress=progress,
+        )
 
     def export_container(
         self,
@@ -920,18 +893,18 @@ class Registry(Closing):
     ) -> Exported:
         """Write a version's container as a file of its own, for `import_container` elsewhere.
 
-        Its signatures go into a file beside it, whose name ends with `.sig`; what makes it lossless,
-        into one whose name ends with `.dsvdr` in place of `.dsvd`.
+        Its signatures are written to a second file in the same folder, whose name ends with `.sig`;
+        its residual to a third, whose name ends with `.dsvdr` instead of `.dsvd`.
 
         Args:
             ref: The version.
-            output: Where to write it, such as `subject-42.dsvd`.
-            replace: Write over the files if they are there.
+            output: The path to write to, such as `subject-42.dsvd`.
+            replace: Replace the files if they exist.
             progress: Called as the work goes on.
 
         Raises:
             Conflict: A file exists and `replace` is false.
-            InvalidArgument: `output` is no plain file.
+            InvalidArgument: `output` is not a plain file, or ends like another kind of file.
 
         Example:
             >>> exported = registry.export_container("subject-42", "subject-42.dsvd")
@@ -939,10 +912,7 @@ class Registry(Closing):
             True
         """
         from .import_export import export_container
-        from .output_path import check_kind
 
-        self.check_output(output)
-        check_kind(Path(output), "a .dsvd file")
         return export_container(
             self.version(ref), self.repository, Path(output), replace=replace, progress=progress
         )
@@ -957,17 +927,17 @@ class Registry(Closing):
         signer: str | Path | None = None,
         progress: Progress = silent,
     ) -> Verified:
-        """Look for damage. Damage is no exception here: it stands in the findings.
+        """Look for damage. Damage raises no error here: it is reported in the findings.
 
         Args:
-            ref: The version to look at, with its base; default: all versions and bases, the event
-                log and the catalog.
-            deep: Also make in memory what each version gives, and compare its SHA-256.
-            signer: The file of an Ed25519 public key, of which each version must have a signature.
+            ref: The version to check, with its base; default: all versions and bases, the event log
+                and the catalog.
+            deep: Also make the result of each version in memory, and compare its SHA-256.
+            signer: The file of an Ed25519 public key; each version must have a signature by it.
             progress: Called as the work goes on.
 
         Raises:
-            InvalidArgument: `signer` is no such key.
+            InvalidArgument: `signer` is not such a key.
             MissingExtra: `signer` is given, and `cryptography` is not installed.
 
         Example:
@@ -981,12 +951,12 @@ class Registry(Closing):
         )
 
     def backup_catalog(self, output: str | Path | None = None, *, replace: bool = False) -> Path:
-        """Copy the catalog while it is used, by SQLite's online backup.
+        """Copy the catalog while it is in use, by SQLite's online backup.
 
         Args:
-            output: Where to; default: `catalog.sqlite.backup` in the registry's folder, where it
-                takes the place of the one before.
-            replace: Write over `output` if it is there.
+            output: The path to write to; default: `catalog.sqlite.backup` in the registry's folder,
+                which replaces the previous copy.
+            replace: Replace `output` if it exists.
 
         Raises:
             Conflict: `output` exists and `replace` is false.
@@ -1004,7 +974,7 @@ class Registry(Closing):
         return copy
 
     def usage(self) -> Usage:
-        """Count bytes by model and by base, shared and reclaimable.
+        """Count the bytes of the store by model and by base, the shared and the reclaimable ones.
 
         Example:
             >>> [model.name for model in registry.usage().models]
@@ -1017,11 +987,12 @@ class Registry(Closing):
     def collect_garbage(
         self, *, grace_days: float = DEFAULT_GRACE_DAYS, dry_run: bool = False
     ) -> Collected:
-        """Remove objects that nothing needs and temporary files, older than the grace time.
+        """Remove unneeded objects and temporary files that are older than the grace time.
 
         Args:
-            grace_days: Days that protect what another process has written and not yet named.
-            dry_run: Only tell what would go.
+            grace_days: The grace time in days; it protects objects that another process has written
+                and not yet recorded.
+            dry_run: Only count the objects, remove nothing.
 
         Example:
             >>> registry.collect_garbage().objects

@@ -1,7 +1,7 @@
-"""Putting damage right: good bytes where they can be had, the rest set aside and named.
+"""Repair of a registry: damaged files get good bytes back, or are set aside and named.
 
-First the event log, of which the catalog is made; then the catalog, which says what is needed; then
-the objects. Each step leaves what the next run goes on from.
+The event log comes first, because the catalog is made from it; then the catalog, which says which
+objects are needed; then the objects. After an interrupt the next run continues the work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..store.damaged_events import damaged_events, restore_event
 from ..store.quarantine import Examined, Quarantine, examine
 from ..threads import threads
 from .findings import Verified
-from .references import Need, needs
+from .references import ReferencedObject, referenced_objects
 from .repair_sources import matching, proposals
 from .repository import Repository
 from .verify import verify
@@ -31,7 +31,7 @@ from .verify import verify
 
 @dataclass(frozen=True)
 class Restored:
-    """An object or event that has its bytes again. `origin`: where they are from."""
+    """An object or event that has its bytes again. `origin`: the file or base that they are from."""
 
     sha256: str
     what: str
@@ -41,9 +41,9 @@ class Restored:
 
 @dataclass(frozen=True)
 class Lost:
-    """An object of which no good bytes were found. `subjects`: the versions and bases that it hits.
+    """An object of which no good bytes were found. `subjects`: the versions and bases that need it.
 
-    `quarantined`: where its damaged bytes lie, None where there are none or they cannot be read.
+    `quarantined`: the path of its damaged bytes, None if there are none or they cannot be read.
     """
 
     sha256: str
@@ -55,9 +55,9 @@ class Lost:
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was put right, what could not be, and what `verify` finds after that.
+    """The restored objects, the lost ones, and the findings of `verify` afterwards.
 
-    `catalog`: what it was made anew of, None where there was no need.
+    `catalog`: the counts of the rebuilt catalog, None if it was not rebuilt.
     """
 
     catalog: Rebuilt | None
@@ -71,9 +71,11 @@ class Repaired:
 
 
 @dataclass(frozen=True)
-class _Bad:
-    need: Need
-    found: Examined
+class _DamagedObject:
+    """An object that is damaged or missing, and the result of its examination."""
+
+    reference: ReferencedObject
+    examined: Examined
 
 
 def repair(
@@ -85,58 +87,61 @@ def repair(
     signer: PublicKey | None,
     progress: Progress,
 ) -> Repaired:
-    """Put the damage of a registry right, step by step, and look for what remains.
+    """Repair a registry step by step, and verify it afterwards.
 
-    Raises `RegistryError` where neither the catalog nor the event log can be read.
+    Raises `RegistryError` if neither the catalog nor the event log can be read.
     """
     restored = restore_events(folder, sources, progress)
     rebuilt = repair_catalog(folder, url)
     with Catalog.open(folder, url) as catalog:
         repository = Repository(folder, catalog, ObjectStore(folder))
-        found = verify(repository, None, deep=False, signer=signer, progress=progress)
-        of_objects: list[Restored] = []
+        verified = verify(repository, None, deep=False, signer=signer, progress=progress)
+        restored_objects: list[Restored] = []
         lost: list[Lost] = []
-        was_well = found.is_well
+        was_well = verified.is_well
         if not was_well:
-            of_objects, lost = repair_objects(repository, sources, progress)
+            restored_objects, lost = repair_objects(repository, sources, progress)
         if deep or not was_well:
-            found = verify(repository, None, deep=deep, signer=signer, progress=progress)
-    return Repaired(rebuilt, (*restored, *of_objects), tuple(lost), found)
+            verified = verify(repository, None, deep=deep, signer=signer, progress=progress)
+    return Repaired(rebuilt, (*restored, *restored_objects), tuple(lost), verified)
 
 
 def restore_events(
     folder: RegistryFolder, sources: tuple[Path, ...], progress: Progress
 ) -> list[Restored]:
-    """Put good bytes in the place of damaged events. None is ever made up. Raises `StorageError`."""
+    """Replace damaged events by good copies from `sources`. Raises `StorageError`."""
     damaged = damaged_events(folder)
-    wanted = [Need(digest, f"event {int(path.name[:9])}", None) for digest, path in damaged.items()]
+    wanted = [
+        ReferencedObject(digest, f"event {int(path.name[:9])}", None)
+        for digest, path in damaged.items()
+    ]
     restored = []
-    for need, path in matching(sources, wanted, progress):
+    for event, path in matching(sources, wanted, progress):
         with storage_errors(path):
             data = path.read_bytes()
-        restore_event(folder, damaged[need.sha256], need.sha256, data)
-        restored.append(Restored(need.sha256, need.what, str(path), ()))
+        restore_event(folder, damaged[event.sha256], event.sha256, data)
+        restored.append(Restored(event.sha256, event.kind, str(path), ()))
     return restored
 
 
 def repair_catalog(folder: RegistryFolder, url: str | None = None) -> Rebuilt | None:
-    """Make the catalog anew if it cannot be read, or has other rows than the event log makes.
+    """Rebuild the catalog if it cannot be read, or if its rows differ from those of the event log.
 
-    Raises `RegistryError` where that would need events that are damaged; then nothing is touched.
+    Raises `RegistryError` if damaged events prevent that; then nothing is changed.
     """
-    damage = _damage(folder, url)
+    damage = _catalog_damage(folder, url)
     if damage is None:
         return None
     _check_readable(folder, damage)
-    # In its place where that does: another program may have it open.
+    # The file is rebuilt in place if possible, because another program may have it open.
     rebuilt = rebuild(folder, url)
-    if _damage(folder, url) is not None:
+    if _catalog_damage(folder, url) is not None:
         rebuilt = rebuild(folder, url, set_aside=True)
     return rebuilt
 
 
-def _damage(folder: RegistryFolder, url: str | None) -> DamagedCatalogError | None:
-    """What is wrong with the catalog; of a damaged log, `verify` tells."""
+def _catalog_damage(folder: RegistryFolder, url: str | None) -> DamagedCatalogError | None:
+    """The damage of the catalog, None if it is whole; `verify` reports a damaged log."""
     try:
         with Catalog.open(folder, url) as catalog:
             catalog.check_log()
@@ -148,22 +153,22 @@ def _damage(folder: RegistryFolder, url: str | None) -> DamagedCatalogError | No
 
 
 def _check_readable(folder: RegistryFolder, catalog: DamagedCatalogError) -> None:
-    """Raises `RegistryError` unless the catalog can be made of the log, before that is tried."""
+    """Raise `RegistryError` if the catalog cannot be rebuilt from the log, before that is tried."""
     try:
         for _ in EventLog(folder).after(0):
             pass
     except RegistryError as error:
         raise RegistryError(
-            f"{catalog}; and so is the event log, of which it would be made: {error}",
+            f"{catalog}; the event log, from which it would be rebuilt, is damaged too: {error}",
             "Nothing was changed. Put the folder `events` back from a copy of the registry; damaged "
-            "events are also found with `dsvd verify --all --repair --from COPY`.",
+            "events are also restored by `dsvd verify --all --repair --from COPY`.",
         ) from error
 
 
 def repair_objects(
     repository: Repository, sources: tuple[Path, ...], progress: Progress
 ) -> tuple[list[Restored], list[Lost]]:
-    """Restore what can be, set aside what cannot. Raises `StorageError`."""
+    """Restore damaged objects from the sources, and set the others aside. Raises `StorageError`."""
     links = (base.link for base in repository.catalog.bases())
     places = (
         *sources,
@@ -173,83 +178,89 @@ def repair_objects(
     whole: set[str] = set()
     restored: list[Restored] = []
     while True:
-        bad = _bad(repository, whole, progress)
-        once = {one.sha256 for one in restored}  # what does not stay whole is not tried for ever
-        left = {digest: one for digest, one in bad.items() if digest not in once}
+        damaged = _damaged_objects(repository, whole, progress)
+        tried = {
+            one.sha256 for one in restored
+        }  # an object that is damaged again is not tried twice
+        left = {digest: one for digest, one in damaged.items() if digest not in tried}
         found = list(_restored(left, places, repository, progress))
         if not found:
-            whole_again = [one for one in restored if one.sha256 not in bad]
-            return whole_again, list(_set_aside(bad, repository))
-        restored += found  # with a listing it is known of which files its base is made
+            whole_again = [one for one in restored if one.sha256 not in damaged]
+            return whole_again, list(_set_aside(damaged, repository))
+        restored += found  # a restored listing names further objects: examine again
 
 
-def _bad(repository: Repository, whole: set[str], progress: Progress) -> dict[str, _Bad]:
-    """The needed objects that are damaged or missing; the others are added to `whole`."""
-    needed = [need for need in needs(repository).values() if need.sha256 not in whole]
-    meter = Meter(progress, "examining", sum(need.size or 0 for need in needed))
-    bad = {}
+def _damaged_objects(
+    repository: Repository, whole: set[str], progress: Progress
+) -> dict[str, _DamagedObject]:
+    """The needed objects that are damaged or missing; the digests of the others go into `whole`."""
+    references = [
+        reference
+        for reference in referenced_objects(repository).values()
+        if reference.sha256 not in whole
+    ]
+    meter = Meter(progress, "examining", sum(reference.size or 0 for reference in references))
+    damaged = {}
     with threads() as pool:
-        for need, found in zip(
-            needed,
-            pool.map(partial(examine, repository.objects), (need.sha256 for need in needed)),
-            strict=True,
-        ):
-            if found.problem is None:
-                whole.add(need.sha256)
+        digests = (reference.sha256 for reference in references)
+        results = pool.map(partial(examine, repository.objects), digests)
+        for reference, examined in zip(references, results, strict=True):
+            if examined.problem is None:
+                whole.add(reference.sha256)
             else:
-                bad[need.sha256] = _Bad(need, found)
-            meter.advance(need.size or 0)
-    return bad
+                damaged[reference.sha256] = _DamagedObject(reference, examined)
+            meter.advance(reference.size or 0)
+    return damaged
 
 
 def _restored(
-    bad: dict[str, _Bad],
+    damaged: dict[str, _DamagedObject],
     places: tuple[Path, ...],
     repository: Repository,
     progress: Progress,
 ) -> Iterator[Restored]:
-    left = {digest: one.need for digest, one in bad.items()}
+    left = {digest: one.reference for digest, one in damaged.items()}
     if not left:
         return
 
-    def done(need: Need, origin: str) -> Restored:
-        del left[need.sha256]
-        return Restored(need.sha256, need.what, origin, need.subjects)
+    def done(reference: ReferencedObject, origin: str) -> Restored:
+        del left[reference.sha256]
+        return Restored(reference.sha256, reference.kind, origin, reference.subjects)
 
-    for need, path in matching(places, tuple(left.values()), progress):
-        if _has_room(bad[need.sha256], repository):
+    for reference, path in matching(places, tuple(left.values()), progress):
+        if _clear_path(damaged[reference.sha256], repository):
             meter = Meter(progress, "copying", path.stat().st_size)
-            if repository.objects.put_file(path, meter.advance).sha256 == need.sha256:
-                yield done(need, str(path))
+            if repository.objects.put_file(path, meter.advance).sha256 == reference.sha256:
+                yield done(reference, str(path))
     for proposal in proposals(places, left, repository):
         found = left.get(sha256(proposal.data))
-        if found is not None and _has_room(bad[found.sha256], repository):
+        if found is not None and _clear_path(damaged[found.sha256], repository):
             repository.objects.put(proposal.data)
             yield done(found, proposal.origin)
 
 
-def _has_room(bad: _Bad, repository: Repository) -> bool:
-    """Whether the object can be put in its place: a link or a folder there is moved away."""
-    if bad.found.in_the_way:
-        with repository.catalog.undisturbed():
-            Quarantine(repository.objects).set_aside(bad.found)
+def _clear_path(damaged: _DamagedObject, repository: Repository) -> bool:
+    """Set aside a link or folder at the object's path; gives whether the object can be written."""
+    if damaged.examined.in_the_way:
+        with repository.catalog.writes_blocked():
+            Quarantine(repository.objects).set_aside(damaged.examined)
     try:
-        repository.objects.contains(bad.need.sha256)
-    except RegistryError:  # its folder is a link: `verify` says so
+        repository.objects.contains(damaged.reference.sha256)
+    except RegistryError:  # its shard is a link, which `verify` reports
         return False
     return True
 
 
-def _set_aside(bad: dict[str, _Bad], repository: Repository) -> Iterator[Lost]:
-    if not bad:
+def _set_aside(damaged: dict[str, _DamagedObject], repository: Repository) -> Iterator[Lost]:
+    if not damaged:
         return
     quarantine = Quarantine(repository.objects)
-    # Who adds meanwhile waits, and then sees that the object is gone.
-    with repository.catalog.undisturbed():
-        for digest, one in bad.items():
-            moved = quarantine.set_aside(one.found)
-            if moved is None and one.found.damaged is not None:
-                continue  # another program has put it right
+    # A process that adds a version meanwhile waits, and then sees that the object is gone.
+    with repository.catalog.writes_blocked():
+        for digest, one in damaged.items():
+            moved = quarantine.set_aside(one.examined)
+            if moved is None and one.examined.damaged is not None:
+                continue  # another program has repaired it
             place = moved or quarantine.last(digest)
-            problem = one.found.problem or ""
-            yield Lost(digest, one.need.what, problem, place, one.need.subjects)
+            problem = one.examined.problem or ""
+            yield Lost(digest, one.reference.kind, problem, place, one.reference.subjects)

@@ -1,6 +1,6 @@
-"""Where the bytes of lost objects may be had: files to copy, and what can be computed anew.
+"""Sources of the bytes of lost objects: files to copy, and objects that can be computed again.
 
-Whatever comes from here is no more than a proposal: it is an object's bytes if it has its SHA-256.
+Bytes from here are proposals only: they are those of an object if they have its SHA-256.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..progress import Meter, Progress, silent
 from ..signing.signature import MAX_BYTES, decode_several
 from ..store import event_json
 from .fingerprint import fingerprint_checkpoint, listed_files
-from .references import LISTING, SIGNATURE, Need
+from .references import LISTING, SIGNATURE, ReferencedObject
 from .repository import Repository
 from .signing import SUFFIX
 
@@ -31,24 +31,24 @@ LOOKING = "looking for good bytes"
 
 @dataclass(frozen=True)
 class Proposal:
-    """Bytes, and where they are from."""
+    """Bytes that may be those of a lost object, and their origin, in words."""
 
     data: bytes
     origin: str
 
 
 def checked_sources(sources: Iterable[str | Path]) -> tuple[Path, ...]:
-    """Raises `InvalidArgument` for one that is not there."""
-    found = tuple(map(Path, sources))
-    for path in found:
+    """The sources as paths. Raises `InvalidArgument` for one that does not exist."""
+    paths = tuple(map(Path, sources))
+    for path in paths:
         with storage_errors(path):
             if not path.exists():
-                raise InvalidArgument(f"{path} is not there", "Give a file or a folder.")
-    return found
+                raise InvalidArgument(f"{path} does not exist", "Give a file or a folder.")
+    return paths
 
 
 def files_below(places: Iterable[Path]) -> Iterator[Path]:
-    """The plain files that are given, or lie in folders that are. What cannot be listed is left out."""
+    """The given plain files, and those in the given folders. Unreadable folders are left out."""
     for place in places:
         if place.is_file():
             yield place
@@ -61,32 +61,32 @@ def files_below(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def matching(
-    places: tuple[Path, ...], wanted: Iterable[Need], progress: Progress
-) -> Iterator[tuple[Need, Path]]:
-    """The files with the SHA-256 of an object that is wanted, one for each object.
+    places: tuple[Path, ...], wanted: Iterable[ReferencedObject], progress: Progress
+) -> Iterator[tuple[ReferencedObject, Path]]:
+    """Find a file with the SHA-256 of each wanted object.
 
-    Only those are hashed that have the size of one, or are small enough for one of unknown size.
+    Only files with the size of such an object are hashed, or small ones if a size is unknown.
     """
-    left = {need.sha256: need for need in wanted}
-    sizes = {need.size for need in left.values()}
+    left = {wanted_object.sha256: wanted_object for wanted_object in wanted}
+    sizes = {wanted_object.size for wanted_object in left.values()}
     files = [(path, size) for path, size in _sized(places) if _may_be_one(size, sizes)]
     meter = Meter(progress, LOOKING, sum(size for _, size in files))
     for path, size in files:
         if left:
-            with contextlib.suppress(DsvdError):  # a file that cannot be read is not what is wanted
-                need = left.pop(sha256_file(path), None)
-                if need is not None:
-                    yield need, path
+            with contextlib.suppress(DsvdError):  # an unreadable file is of no use
+                found = left.pop(sha256_file(path), None)
+                if found is not None:
+                    yield found, path
         meter.advance(size)
 
 
 def proposals(
     places: tuple[Path, ...],
-    wanted: Mapping[str, Need],
+    wanted: Mapping[str, ReferencedObject],
     repository: Repository,
 ) -> Iterator[Proposal]:
-    """What may be the bytes of manifests, listings and signatures that are wanted."""
-    kinds = {need.what for need in wanted.values()}
+    """Bytes that may be those of the wanted manifests, listings and signatures."""
+    kinds = {wanted_object.kind for wanted_object in wanted.values()}
     for base in repository.catalog.bases():
         if base.manifest in wanted:
             yield from _manifest(base, repository)
@@ -114,7 +114,7 @@ def _manifest(base: BaseRecord, repository: Repository) -> Iterator[Proposal]:
 
 
 def _listings(place: Path, repository: Repository) -> Iterator[Proposal]:
-    """Of the folder, and of those in it, that are checkpoints."""
+    """The listings of a folder and of all folders in it that are checkpoints."""
     for folder, _, _ in os.walk(place):
         with contextlib.suppress(DsvdError):
             if is_checkpoint_folder(Path(folder)):
@@ -126,7 +126,7 @@ def _listings(place: Path, repository: Repository) -> Iterator[Proposal]:
 
 
 def _signatures(place: Path) -> Iterator[Proposal]:
-    """Those in files that lie beside exported containers."""
+    """The signatures in the signature files of exported containers."""
     for path in files_below([place]):
         if path.name.endswith(SUFFIX):
             with contextlib.suppress(DsvdError, OSError):

@@ -1,4 +1,4 @@
-"""What a container holds, in figures that account for every tensor of its source. No tensor is read."""
+"""The report of a container: figures that account for every tensor of its source, from the header."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..catalog import BaseRecord, VersionRecord
 from ..checkpoint.layer_groups import GROUPS, layer_group
 from ..container.reader import Container
 from ..container.records import (
@@ -29,14 +30,15 @@ from ..container.totals import (
 )
 from ..encoding.lora_request import SOURCE_FORMAT as LORA
 from .input_warnings import input_warnings
+from .repository import Repository
 
-WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
+WRONG_BASE_CHANGE = 0.5  # relative change from which on the base is probably a wrong one
 
-CONSTANT = "constant"  # a raw tensor that is a constant, in a row of its own
+CONSTANT = "constant"  # the row of raw tensors that are constants
 
 
 def kind_of(tensor: TensorRecord) -> str:
-    """The row of the account that a tensor stands in."""
+    """The row of the account that counts a tensor."""
     if isinstance(tensor, RawRecord) and tensor.reason == "constant":
         return CONSTANT
     return tensor.kind
@@ -44,10 +46,10 @@ def kind_of(tensor: TensorRecord) -> str:
 
 @dataclass(frozen=True)
 class KindRow:
-    """All tensors of one kind of record, or all constants of which bytes are stored.
+    """All tensors of one record kind, or all constants that are stored raw.
 
-    `stored_bytes`: their compressed share of the payload.
-    `stored_parameters`: the numbers kept, r (m + n) of a low-rank tensor, none of an unchanged one.
+    `stored_bytes`: their compressed share of the payload. `stored_parameters`: the count of stored
+    numbers, r (m + n) for a low-rank tensor of rank r and shape m x n, 0 for an unchanged one.
     """
 
     kind: str
@@ -60,10 +62,10 @@ class KindRow:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """All tensors of one layer group. Ranks are means over its low-rank tensors, 0 without any.
+    """All tensors of one layer group. Ranks and energy are means over its low-rank tensors, or 0.
 
-    `error`: Frobenius norm of (result - source) over that of the delta, of the changed tensors;
-    `change`: norm of their delta over that of their base's weights.
+    `error`: the Frobenius norm of (result - source) over that of the delta, for the changed tensors;
+    `change`: the norm of their delta over that of their base's weights.
     """
 
     group: str
@@ -80,7 +82,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class TensorRow:
-    """One tensor: its record in brief. Fields that its kind lacks are None."""
+    """One tensor: its record in brief. Fields that its record kind lacks are None."""
 
     name: str
     kind: str
@@ -101,15 +103,16 @@ class TensorRow:
 class Report:
     """The account of one container; every tensor of the source is in exactly one row of `kinds`.
 
-    `fidelity`: what was asked for instead of `tau`, and what came of it. `capped`: names of tensors
-    stored at fewer components than tau's rank, the rest being rounding noise of half precision;
-    `uncapped_parameters`: what all tensors would keep without that, `stored_parameters` with it.
+    `fidelity`: the requested error or budget and the error reached, None for a request by tau.
+    `not_taken`: names of tensors that the base has and the fine-tune lacks. `capped`: names of
+    tensors whose rank is the noise rank, below the tau rank. `uncapped_parameters`: the number of
+    stored parameters at the tau ranks; `stored_parameters`: their number at the stored ranks.
     """
 
     kinds: tuple[KindRow, ...]
     groups: tuple[GroupRow, ...]
     tensors: tuple[TensorRow, ...]
-    not_taken: tuple[str, ...]  # names of tensors that the base has and the fine-tune lacks
+    not_taken: tuple[str, ...]
     left_out: tuple[Omission, ...]
     total: int
     parameters: int
@@ -128,7 +131,7 @@ class Report:
 
 
 def report(container: Container, base_names: Iterable[str]) -> Report:
-    """The report of an open container; `base_names` are all tensors of its base."""
+    """The report of an open container; `base_names`: the names of all tensors of its base."""
     header = container.header
     shares = stored_shares(header, container)
     rows = list(zip(header.tensors, shares, strict=True))
@@ -161,8 +164,15 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
     )
 
 
+def report_of_version(version: VersionRecord, base: BaseRecord, repository: Repository) -> Report:
+    """The report of a version over its base. Raises `ContainerError`, `RegistryError`."""
+    manifest = repository.manifest(base)
+    with repository.open_container(version) as container:
+        return report(container, (tensor.name for tensor in manifest.tensors))
+
+
 def stored_shares(header: Header, container: Container) -> list[int]:
-    """Compressed bytes of each tensor: a frame's bytes are shared out by the size of its parts."""
+    """The compressed bytes of each tensor: those of a frame are divided by the sizes of its parts."""
     shares = [0.0] * len(header.tensors)
     for frame, part, size in container.part_sizes():
         shares[part.tensor] += frame.stored * size / frame.raw
@@ -221,7 +231,7 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
 def _warnings(header: Header) -> Iterable[str]:
     tensors = header.tensors
     change = total_change(tensors)
-    # Of a LoRA the change says how strong it is, whatever it was trained over.
+    # The change of a LoRA tells its strength only: it is large with the right base, too.
     if change >= WRONG_BASE_CHANGE and header.source.format != LORA:
         yield (
             f"the delta is {change:.0%} as large as the weights: "

@@ -1,4 +1,4 @@
-"""The repository: one value for everything that a registry is made of, which every verb takes."""
+"""The repository: the open store and catalog of one registry, which every verb takes as one value."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:  # numpy, which listing versions need not wait for
 
 @dataclass(frozen=True)
 class Repository:
-    """The folder that a registry lies in, the catalog of its names, and its objects.
+    """The folder of a registry, its catalog of names, and its store of objects.
 
-    It opens what the catalog names. Besides what each method names, all raise `RegistryError` for
-    damage and `StorageError` where the operating system refuses.
+    Its methods open containers and bases by their catalog records. Besides the errors named at each
+    method, all raise `RegistryError` for damage and `StorageError` if the operating system refuses.
     """
 
     home: RegistryFolder
@@ -35,22 +35,25 @@ class Repository:
     objects: ObjectStore
 
     def open_container(self, version: VersionRecord) -> Container:
-        """The container of a version; close it. Raises `ContainerError`."""
+        """Open the container of a version; the caller closes it. Raises `ContainerError`."""
         from ..container.reader import Container
 
         return Container(self.objects.path(version.container))
 
     @contextlib.contextmanager
     def open_version(self, version: VersionRecord) -> Iterator[tuple[Container, BaseWeights]]:
-        """The container of a version and the base that it needs. Raises as what opens each."""
+        """The open container of a version and its base, closed on leaving.
+
+        Raises as `base_of`, `open_container` and `open_base`.
+        """
         base = self.base_of(version)
         with self.open_container(version) as container, self.open_base(base) as weights:
             yield container, weights
 
     def base_of(self, version: VersionRecord) -> BaseRecord:
-        """The base that a version needs.
+        """The base of a version.
 
-        Raises `BaseMismatch`, which names its digest and the bases that are there.
+        Raises `BaseMismatch`, which names the digest of the base and the bases in the registry.
         """
         try:
             return self.catalog.base(version.base)
@@ -61,12 +64,12 @@ class Repository:
             ) from None
 
     def base_names(self) -> str:
-        """Every base with its digest, for a message; "none" without any."""
+        """The names and digests of all bases, as text for a message; "none" if there is no base."""
         named = (f"{base.name} ({base.digest})" for base in self.catalog.bases())
         return ", ".join(named) or "none"
 
     def manifest(self, base: BaseRecord) -> Manifest:
-        """The fingerprints of a base's tensors. Raises `RegistryError` if they are another base's."""
+        """The manifest of a base. Raises `RegistryError` if it belongs to another base."""
         from ..reconstruction.base_weights import Manifest
 
         path = self._checked(base.manifest)
@@ -78,9 +81,10 @@ class Repository:
         return manifest
 
     def open_base(self, base: BaseRecord) -> BaseWeights:
-        """The weights of a base, each tensor of which is compared with its SHA-256 as it is read.
+        """Open the weights of a base; the caller closes them.
 
-        Raises `BaseMismatch` if they cannot be read.
+        Each tensor is compared with its SHA-256 when it is read. Raises `BaseMismatch` if the file of
+        the base cannot be read.
         """
         from ..reconstruction.base_weights import BaseWeights
 
@@ -97,10 +101,11 @@ class Repository:
     def open_base_checkpoint(
         self, base: BaseRecord, manifest: Manifest | None = None
     ) -> Checkpoint:
-        """The file or folder of a base, whose bytes are not compared with anything.
+        """Open the file or folder of a base without comparing its bytes with digests.
 
-        Of several ways to read a folder (see `_readings`) the first that gives all tensors of the
-        `manifest`. Raises `BaseMismatch` if it is gone, `CheckpointError`.
+        A folder that can be read in several ways (see `_readings`) is read in the first way that
+        gives all tensors of the `manifest`. Raises `BaseMismatch` if a linked base is gone,
+        `CheckpointError`.
         """
         from ..checkpoint import open_checkpoint
         from ..checkpoint.folder import FolderCheckpoint, is_checkpoint_folder
@@ -108,16 +113,16 @@ class Repository:
         place = self._place(base)
         if not base.is_folder or (base.link is not None and not is_checkpoint_folder(place)):
             return open_checkpoint(place)
-        *readings, as_once = self._readings(base, place)
+        *readings, last = self._readings(base, place)
         for files in readings:
             checkpoint = FolderCheckpoint(place, files)
             if manifest is None or all(t.name in checkpoint.tensors for t in manifest.tensors):
                 return checkpoint
             checkpoint.close()
-        return FolderCheckpoint(place, as_once)
+        return FolderCheckpoint(place, last)
 
     def _readings(self, base: BaseRecord, place: Path) -> Iterator[FolderFiles]:
-        """The ways in which the files of a folder may have been taken when it was added."""
+        """The ways in which the files of a folder may have been selected when it was added."""
         from ..checkpoint.folder import linked_files, stored_files
 
         if base.link is not None:
@@ -131,7 +136,7 @@ class Repository:
         return self.objects.path(base.file) if base.link is None else _linked(base, base.link)
 
     def listing(self, base: BaseRecord) -> tuple[ListedFile, ...]:
-        """The files of a base that is a folder in the store. Raises `RegistryError` for damage."""
+        """The listing of a base that is a folder in the store."""
         from ..checkpoint.folder_listing import parse_listing
 
         path = self._checked(base.file)
@@ -142,13 +147,13 @@ class Repository:
             raise RegistryError(f"the listing of the base {base.name!r}: {error}") from error
 
     def _checked(self, sha256: str) -> Path:
-        """The place of an object whose bytes have been compared with its name."""
+        """The path of an object, after its bytes were compared with its SHA-256."""
         self.objects.check(sha256)
         return self.objects.path(sha256)
 
 
 def _linked(base: BaseRecord, link: Path) -> Path:
-    if not os.path.exists(link):  # noqa: PTH110 - answers no where Path raises
+    if not os.path.exists(link):  # noqa: PTH110 - gives False where Path.exists raises
         raise BaseMismatch(
             f"the base {base.name!r} ({base.digest}) is linked to {link}, which is gone",
             "Put the file back, or add the base again with `dsvd base add`.",

@@ -1,4 +1,4 @@
-"""Residuals of versions: opened, made for a version that lacks one, and dropped."""
+"""The residuals of versions: opened, made for a version that lacks one, and dropped."""
 
 from __future__ import annotations
 
@@ -22,91 +22,94 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Thinned:
-    """A version whose residual was dropped, and the bytes that `gc` will give back for it."""
+    """A version whose residual was dropped, and the bytes that `gc` can free for it."""
 
     version: VersionRecord
     freed_bytes: int
 
 
 def is_for_lossless(version: VersionRecord) -> bool:
-    """Whether nobody asked for a fidelity: its ranks take the least together with a residual."""
+    """True if no fidelity was requested: the ranks then need the fewest bytes with a residual."""
     return without_weights(version.settings) == LosslessRequest().settings()
 
 
 def at_tau(version: VersionRecord, tau: float | None) -> VersionRecord:
-    """The version; for who asks for a `tau`, as its container alone has it."""
+    """The version; with a `tau`, without its residual, because then the container alone counts."""
     return version if tau is None else replace(version, residual=None)
 
 
 @contextlib.contextmanager
-def opened_lossless(version: VersionRecord, repository: Repository) -> Iterator[Lossless | None]:
-    """What makes a version lossless; None for a lossy one. Raises as `opened_residual`."""
+def open_lossless(version: VersionRecord, repository: Repository) -> Iterator[Lossless | None]:
+    """The open residual of a version, with its container; None if it is lossy.
+
+    Raises as `open_residual`.
+    """
     if version.residual is None:
         yield None
         return
     from ..reconstruction.lossless import Lossless
 
-    with opened_residual(version, version.residual, repository) as residual:
+    with open_residual(version, version.residual, repository) as residual:
         yield Lossless(residual, version.container)
 
 
 @contextlib.contextmanager
-def opened_residual(
+def open_residual(
     version: VersionRecord, record: ResidualRecord, repository: Repository
 ) -> Iterator[Residual]:
-    """The residual of a version.
+    """The open residual of a version, closed on leaving.
 
-    Where it is missing or damaged, also where that shows inside only, raises `RegistryError`; where
-    it is whole and not what it should be, `ContainerError` or `ResultMismatch`. Each says what can
-    still be had.
+    Raises `RegistryError` if the residual is missing or damaged, even if that shows only inside the
+    `with` block; `ContainerError` or `ResultMismatch` if the object is whole but wrong. The hint of
+    each error says what the container alone still gives.
     """
     from ..residual.reader import Residual
 
     with (
-        telling(version, record, repository),
+        residual_errors(version, record, repository),
         Residual(repository.objects.path(record.sha256)) as residual,
     ):
         yield residual
 
 
 @contextlib.contextmanager
-def telling(
+def residual_errors(
     version: VersionRecord, record: ResidualRecord | None, repository: Repository
 ) -> Iterator[None]:
-    """Where a version's residual is read: its errors are told as those of `opened_residual` are."""
+    """Turn errors of reading the residual inside the `with` block into those of `open_residual`."""
     if record is None:
         yield
         return
     try:
         yield
     except (ContainerError, RegistryError, ResultMismatch) as error:
-        told = _told(error, version, record, repository)
-        if told is None:
+        cause = _residual_error(error, version, record, repository)
+        if cause is None:
             raise
-        raise told from error
+        raise cause from error
 
 
-def _told(
+def _residual_error(
     error: DsvdError, version: VersionRecord, record: ResidualRecord, repository: Repository
 ) -> DsvdError | None:
-    """What to say where reading over a residual ended in `error`; None if it is not the residual's."""
+    """The error to raise if the residual caused `error`; None if it did not."""
     what = f"the residual of {version.ref}, object {record.sha256},"
     if not repository.objects.is_whole(record.sha256):
         state = "is damaged" if repository.objects.contains(record.sha256) else "is missing"
-        return RegistryError(f"{what} {state}: {error}", left(version))
+        return RegistryError(f"{what} {state}: {error}", _remaining_hint(version))
     if isinstance(error, RegistryError | UnsupportedFeature):
         return None
     if not repository.objects.is_whole(version.container):
         return None
-    return type(error)(f"{what} does not give its source: {error}", left(version))
+    return type(error)(f"{what} does not give its source: {error}", _remaining_hint(version))
 
 
-def left(version: VersionRecord) -> str:
-    """What can be had of a version without its residual."""
+def _remaining_hint(version: VersionRecord) -> str:
+    """The hint for a version whose residual cannot be read."""
     tau = version.summary.get("tau")
     return (
-        f"What its container alone gives can still be had: `dsvd materialize {version.ref} "
-        f"--tau {tau}`. Add its source again with --lossless to have all of it."
+        f"The lossy result of its container is still available: `dsvd materialize {version.ref} "
+        f"--tau {tau}`. Add the source again with --lossless to restore the residual."
     )
 
 
@@ -118,7 +121,7 @@ def residual_of(
     repository: Repository,
     progress: Progress,
 ) -> ResidualRecord:
-    """The residual of a version, made from `checkpoint`, its source, unless it is there.
+    """The residual of a version, made from `checkpoint`, its source, unless the store has it.
 
     Raises `BaseMismatch`, `ContainerError`, `CheckpointError`, `StorageError`.
     """
@@ -136,7 +139,7 @@ def residual_of(
 def attach_residual(
     version: VersionRecord, record: ResidualRecord, repository: Repository
 ) -> VersionRecord:
-    """Let a version be lossless by a residual that is in the store."""
+    """Record a stored residual for a version, which is lossless from then on."""
     return repository.catalog.set_residual(
         version.model,
         version.number,
@@ -147,7 +150,7 @@ def attach_residual(
 
 
 def thin(version: VersionRecord, repository: Repository) -> Thinned:
-    """Drop a version's residual. Raises `NotFound` where it has none."""
+    """Drop a version's residual. Raises `NotFound` if it has none."""
     thinned = repository.catalog.remove_residual(version.model, version.number)
     freed = version.residual
     others = {v.residual.sha256 for v in repository.catalog.versions() if v.residual is not None}
@@ -156,7 +159,7 @@ def thin(version: VersionRecord, repository: Repository) -> Thinned:
 
 
 def _known(version: VersionRecord, repository: Repository) -> ResidualRecord | None:
-    """The version's own, or that of another version with the same container, if it is whole."""
+    """The residual of the version, or of another version with the same container, if it is whole."""
     for other in (version, *repository.catalog.versions()):
         found = other.residual if other.container == version.container else None
         if found is not None and repository.objects.is_whole(found.sha256):

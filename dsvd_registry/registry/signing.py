@@ -1,4 +1,4 @@
-"""Signatures of versions: made, kept as objects, looked through, and sent along with a container."""
+"""The signatures of versions: made, stored as objects, checked, and exported with a container."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ SUFFIX = ".sig"
 
 @dataclass(frozen=True)
 class Signer:
-    """Whose signature a version has on record; only `verify` says whether it is valid."""
+    """A key that a version has a signature of; only `verify` checks if the signature is valid.
+
+    `fingerprint`: of the public key, as OpenSSH writes it.
+    """
 
     fingerprint: str
     added: datetime
@@ -34,7 +37,10 @@ class Signer:
 
 @dataclass(frozen=True)
 class Signed:
-    """A signature that a version has. `created`: whether it was not there yet."""
+    """A signature of a version. `created`: False if the version had it already.
+
+    `signer`: the fingerprint of the public key. `signature`: the SHA-256 of the object.
+    """
 
     ref: str
     signer: str
@@ -43,18 +49,20 @@ class Signed:
 
 
 def sign(version: VersionRecord, key: PrivateKey, repository: Repository) -> Signed:
-    """Sign a version, whose container is read whole before.
+    """Sign a version after its container was read whole.
 
-    Raises `RegistryError` where that is damaged, `ContainerError`, `StorageError`.
+    Raises `RegistryError` if the container is damaged, `ContainerError`, `StorageError`.
     """
     repository.objects.check(version.container)
     with repository.open_container(version) as container:
         statement = statement_of(container.header, version.container)
-    return attach(version, key.sign(statement), repository)
+    return attach_signature(version, key.sign(statement), repository)
 
 
-def attach(version: VersionRecord, signature: Signature, repository: Repository) -> Signed:
-    """Keep a signature, which the caller has checked, with its version."""
+def attach_signature(
+    version: VersionRecord, signature: Signature, repository: Repository
+) -> Signed:
+    """Store a signature, which the caller has checked, and record it for its version."""
     stored = repository.objects.put(signature.encode())
     created = repository.catalog.add_signature(
         version.model,
@@ -67,7 +75,7 @@ def attach(version: VersionRecord, signature: Signature, repository: Repository)
 
 
 def signers(records: Iterable[SignatureRecord]) -> list[Signer]:
-    """Who signed, as it is on record."""
+    """The signers in these records."""
     return [Signer(fingerprint(record.signer), record.added) for record in records]
 
 
@@ -77,17 +85,16 @@ def signature_findings(
     signer: PublicKey | None,
     repository: Repository,
 ) -> Iterator[Finding]:
-    """What is wrong with the signatures of `versions`; with `signer`, those that lack its own.
+    """The problems of the signatures of `versions`; with `signer`, also the versions that lack its.
 
-    That a container has the bytes that its name says is for `verify` to find.
+    `verify` compares the bytes of containers with their SHA-256.
     """
-    of_version: dict[str, list[SignatureRecord]] = defaultdict(list)
+    by_version: dict[str, list[SignatureRecord]] = defaultdict(list)
     for record in records:
-        of_version[f"{record.model}@{record.number}"].append(record)
+        by_version[f"{record.model}@{record.number}"].append(record)
     for version in versions:
-        own = of_version[version.ref]
         valid = set()
-        for record in own:
+        for record in by_version[version.ref]:
             try:
                 _check(version, record, repository)
                 valid.add(record.signer)
@@ -99,45 +106,46 @@ def signature_findings(
 
 
 def signatures_of(records: Iterable[SignatureRecord], repository: Repository) -> list[Signature]:
-    """The signatures themselves. Raises `RegistryError`, `SignatureError`, `StorageError`."""
+    """Read the signatures of these records. Raises `RegistryError`, `SignatureError`, `StorageError`."""
     return [_read(record, repository) for record in records]
 
 
-def beside(file: Path) -> Path:
-    """Where the signatures of the container `file` lie."""
+def signature_path(file: Path) -> Path:
+    """The path of the signature file that belongs to the container `file`."""
     return file.with_name(file.name + SUFFIX)
 
 
-def write_beside(file: Path, signatures: Sequence[Signature], *, replace: bool) -> Path | None:
-    """Write the signatures of a container beside it; with none, those of a former file go.
+def export_signatures(file: Path, signatures: Sequence[Signature], *, replace: bool) -> Path | None:
+    """Write the signature file of the container `file`; gives its path, None without signatures.
 
-    Raises `Conflict` if they exist and `replace` is false, `StorageError`.
+    Without signatures, and with `replace`, an older signature file is removed. Raises `Conflict` if
+    the file exists and `replace` is false, `StorageError`.
     """
-    place = beside(file)
+    path = signature_path(file)
     if signatures:
-        fs.write_file(place, encode_several(signatures), replace=replace)
-        return place
+        fs.write_file(path, encode_several(signatures), replace=replace)
+        return path
     if replace:
-        fs.remove_file(place)
+        fs.remove_file(path)
     return None
 
 
-def read_beside(file: Path, statement: bytes) -> tuple[Signature, ...]:
-    """The signatures beside a container, none if there is no such file; all of them are valid.
+def read_signature_file(file: Path, statement: bytes) -> tuple[Signature, ...]:
+    """Read and check the signature file of the container `file`; none if there is no such file.
 
-    Raises `SignatureError` for a file that is damaged and a signature that is not valid or not of
-    `statement`, `MissingExtra`, `StorageError`.
+    Raises `SignatureError` if the file is damaged, or if a signature is not valid or not of
+    `statement`; `MissingExtra`, `StorageError`.
     """
-    place = beside(file)
-    with storage_errors(place):
+    path = signature_path(file)
+    with storage_errors(path):
         try:
-            with place.open("rb") as opened:
+            with path.open("rb") as opened:
                 data = opened.read(MAX_BYTES + 1)
         except FileNotFoundError:
             return ()
-    signatures = decode_several(data, str(place))
+    signatures = decode_several(data, str(path))
     for signature in signatures:
-        signature.check(statement, f"the signature by {signature.key.fingerprint} in {place}")
+        signature.check(statement, f"the signature by {signature.key.fingerprint} in {path}")
     return signatures
 
 

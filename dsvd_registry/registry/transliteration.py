@@ -1,7 +1,7 @@
 """Text in ASCII: accents dropped, Cyrillic and Greek spelled in Latin letters, kana and Hangul by sound.
 
-What has no spelling here becomes the number of its character, such as `u732b`, so that two names stay
-two. The same text gives the same letters everywhere.
+A character without a spelling here becomes its code point, such as `u732b`, so that different names
+stay different. The same text gives the same letters everywhere.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SIGNS = frozenset("PZCSM")
 
 
 def in_ascii(text: str) -> str:
-    """`text` in ASCII characters; white space and signs outside ASCII become spaces."""
+    """The text in ASCII characters; white space and signs outside ASCII become spaces."""
     return "".join(map(_spelled, unicodedata.normalize("NFC", text)))
 
 
@@ -52,7 +52,7 @@ def _spelled(character: str) -> str:
     if sound is not None:
         return (sound[1] or sound[2]).lower()
     plain = unicodedata.normalize("NFKD", character)
-    kept = "".join(one for one in plain if not unicodedata.combining(one))
+    kept = "".join(letter for letter in plain if not unicodedata.combining(letter))
     if kept != character and kept:
         return "".join(map(_spelled, kept))
     if unicodedata.category(character)[0] in _SIGNS:

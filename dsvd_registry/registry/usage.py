@@ -1,4 +1,4 @@
-"""The bytes that the store holds, and whose they are."""
+"""The bytes of the store, by model and by base."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from .repository import Repository
 
 @dataclass(frozen=True)
 class ModelUsage:
-    """Bytes of a model's containers and residuals; `shared_bytes` of them are other models' too."""
+    """Bytes of a model's containers and residuals.
+
+    `shared_bytes`: the part that other models use too. `source_bytes`: those of all sources.
+    """
 
     name: str
     versions: int
@@ -24,7 +27,7 @@ class ModelUsage:
 
 @dataclass(frozen=True)
 class BaseUsage:
-    """Bytes of a base in the store (0 if it is linked), and of its file."""
+    """Bytes of a base in the store (0 if it is linked), and of its file or folder."""
 
     name: str
     bytes: int
@@ -34,9 +37,10 @@ class BaseUsage:
 
 @dataclass(frozen=True)
 class Usage:
-    """All bytes of the store. `reclaimable`: of objects that nothing needs, whatever their age.
+    """Bytes of the whole store, in `total`. `reclaimable`: those of unneeded objects of any age.
 
-    `quarantined`: of damaged objects that `repair` set aside, which `gc` leaves alone; not in `total`.
+    `quarantined`: those of damaged objects that a repair set aside, which `gc` does not remove; they
+    are not part of `total`.
     """
 
     models: tuple[ModelUsage, ...]
@@ -47,19 +51,19 @@ class Usage:
 
 
 def usage(repository: Repository) -> Usage:
-    """Bytes by model and by base, shared and reclaimable."""
-    of_model: dict[str, list[VersionRecord]] = defaultdict(list)
+    """Count the bytes by model and by base, the shared and the reclaimable ones."""
+    by_model: dict[str, list[VersionRecord]] = defaultdict(list)
     users: dict[str, set[str]] = defaultdict(set)
     for version in repository.catalog.versions():
-        of_model[version.model].append(version)
+        by_model[version.model].append(version)
         for sha256 in version.objects:
             users[sha256].add(version.model)
     models = []
-    for name, own in sorted(of_model.items()):
-        sizes = {sha256: size for version in own for sha256, size in version.objects.items()}
+    for name, versions in sorted(by_model.items()):
+        sizes = {sha256: size for version in versions for sha256, size in version.objects.items()}
         shared = sum(size for sha256, size in sizes.items() if len(users[sha256]) > 1)
-        source = sum(version.source.size for version in own)
-        models.append(ModelUsage(name, len(own), sum(sizes.values()), shared, source))
+        source = sum(version.source.size for version in versions)
+        models.append(ModelUsage(name, len(versions), sum(sizes.values()), shared, source))
     bases = tuple(
         BaseUsage(base.name, 0 if base.link else base.size, base.size, base.link is not None)
         for base in repository.catalog.bases()

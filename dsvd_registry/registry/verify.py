@@ -1,4 +1,4 @@
-"""Looking for damage: objects, containers, bases; deep: what each version gives."""
+"""The search for damage in objects, containers and bases; with `deep`, in the results of versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..threads import threads
 from .findings import Finding, Verified
 from .fingerprint import fingerprint_checkpoint
 from .repository import Repository
-from .residuals import opened_lossless
+from .residuals import open_lossless
 from .signing import signature_findings
 
 P = ParamSpec("P")
@@ -39,32 +39,33 @@ def verify(
     signer: PublicKey | None,
     progress: Progress,
 ) -> Verified:
-    """Look for damage in the version that `ref` means and in its base; without a `ref`, in all.
+    """Look for damage in the version `ref` and its base, or in the whole registry if `ref` is None.
 
-    `deep`: also make in memory what each version gives. `signer`: also find a signature by it.
+    `deep`: also make the result of each version in memory, and compare its SHA-256. `signer`: also
+    report versions without a valid signature by this key.
     """
     catalog = repository.catalog
-    of_log = verify_log(repository) if ref is None else ()
-    if any(found.subjects == CATALOG for found in of_log):
-        # It says what there is: from there on nothing would be sure.
-        return Verified(0, 0, 0, deep, of_log)
+    log_findings = verify_log(repository) if ref is None else ()
+    if any(finding.subjects == CATALOG for finding in log_findings):
+        # The catalog names the objects to check: with a damaged one no further check is reliable.
+        return Verified(0, 0, 0, deep, log_findings)
     if ref is None:
         versions, bases = catalog.versions(), catalog.bases()
     else:
         versions = [catalog.version(ref)]
         bases = [base for base in catalog.bases() if base.digest == versions[0].base]
-    found = verify_objects(versions, bases, repository, deep=deep, progress=progress)
+    verified = verify_objects(versions, bases, repository, deep=deep, progress=progress)
     records = catalog.signatures(None if ref is None else versions[0].ref)
     signatures = tuple(signature_findings(versions, records, signer, repository))
-    return replace(found, findings=(*of_log, *found.findings, *signatures))
+    return replace(verified, findings=(*log_findings, *verified.findings, *signatures))
 
 
 def verify_log(repository: Repository) -> tuple[Finding, ...]:
-    """Read every event, and compare each row of the catalog with what the events make."""
+    """Read every event, and compare the rows of the catalog with those that the events make."""
     try:
         repository.catalog.check_log()
     except DamagedCatalogError as error:
-        return (Finding(CATALOG, f"{error}; nothing else was looked at"),)
+        return (Finding(CATALOG, f"{error}; nothing else was checked"),)
     except DsvdError as error:
         damaged = damaged_events(repository.home).values()
         problems = [f"{path} {DAMAGED_EVENT}" for path in damaged] or [f"{error}. {error.hint}"]
@@ -80,19 +81,20 @@ def verify_objects(
     deep: bool,
     progress: Progress,
 ) -> Verified:
-    """Check the containers of `versions` and the files of `bases`; `deep` materialises in memory.
+    """Check the containers and residuals of `versions` and the files of `bases`, in several threads.
 
-    Several files are read at once.
+    `deep`: also make the result of each version in memory.
     """
     containers: dict[str, list[VersionRecord]] = defaultdict(list)
     for version in versions:
         containers[version.container].append(version)
-    # By the container, too: that it is the right one, is to be seen of each.
+    # The container is part of the key, because a residual must fit each container it is used with.
     residuals: dict[tuple[ResidualRecord, str], list[VersionRecord]] = defaultdict(list)
     for version in versions:
         if version.residual is not None:
             residuals[version.residual, version.container].append(version)
-    total = sum(hit[0].size for hit in containers.values()) + sum(base.size for base in bases)
+    total = sum(sharing[0].size for sharing in containers.values())
+    total += sum(base.size for base in bases)
     total += sum(residual.size for residual, _ in residuals)
     meter = Meter(progress, "verifying", total)
     findings: list[Finding] = []
@@ -131,7 +133,7 @@ def _findings(subjects: Iterable[str], problems: list[str]) -> list[Finding]:
 
 
 def _problems(look: Callable[P, Iterable[str]], *where: P.args, **how: P.kwargs) -> list[str]:
-    """All that `look` finds, up to what keeps it from going on."""
+    """The problems that `look` finds; an error that it raises is the last of them."""
     found: list[str] = []
     try:
         found.extend(look(*where, **how))
@@ -169,7 +171,7 @@ def _container_problems(version: VersionRecord, repository: Repository) -> Itera
 
 
 def _residual_problems(version: VersionRecord, repository: Repository) -> Iterator[str]:
-    """Of the residual of a version that has one."""
+    """The problems of the residual of a version that has one."""
     from ..residual.reader import Residual  # numpy, which listing versions need not wait for
 
     assert version.residual is not None
@@ -177,7 +179,7 @@ def _residual_problems(version: VersionRecord, repository: Repository) -> Iterat
     repository.objects.check(sha256)
     with Residual(repository.objects.path(sha256)) as residual:
         if residual.header.container != version.container:
-            yield f"object {sha256}, its residual, goes with another container"
+            yield f"object {sha256}, its residual, belongs to another container"
 
 
 def _lacking_base(version: VersionRecord, repository: Repository) -> Iterable[str]:
@@ -186,7 +188,7 @@ def _lacking_base(version: VersionRecord, repository: Repository) -> Iterable[st
 
 
 def _result_problems(version: VersionRecord, repository: Repository) -> Iterable[str]:
-    # Only here are tensors needed, and torch with them.
+    """The problems of the result of a version's container, found by making it."""
     from ..reconstruction.recorded_digest import proven_by_digest
 
     with (
@@ -198,12 +200,12 @@ def _result_problems(version: VersionRecord, repository: Repository) -> Iterable
 
 
 def _source_problems(version: VersionRecord, repository: Repository) -> Iterable[str]:
-    """Whether a lossless version gives its source."""
+    """The problems of the source that a lossless version gives, found by making it."""
     from ..reconstruction.recorded_digest import proven_by_digest
 
     with (
         repository.open_version(version) as (container, weights),
-        opened_lossless(version, repository) as lossless,
+        open_lossless(version, repository) as lossless,
         proven_by_digest(container, weights, lossless) as recorded,
     ):
         recorded.check(recorded.made.digests())

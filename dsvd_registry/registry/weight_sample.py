@@ -1,4 +1,4 @@
-"""How far a checkpoint's weights are from a base's, judged by a sample of them. No torch is needed."""
+"""The relative change of a checkpoint to a base, estimated from a sample of weights without torch."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from ..encoding.constants import Values, are_integers, is_sequence
 from ..layouts import lacks_delta
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseReader
-from .base_candidates import Against
+from .base_candidates import BaseCounterpart
 
 TENSORS = 16
 ELEMENTS = 1 << 15  # of each tensor
-RUNS = 8  # that these are read in: the first rows alone may be such as no training changes
+RUNS = 8  # per tensor: its first rows alone may be ones that training does not change
 
 
 def spread(names: Iterable[str]) -> list[str]:
-    """At most `TENSORS` of the names, from all parts of a model: evenly among them when sorted."""
+    """At most `TENSORS` of the names, evenly from their sorted order: from all parts of a model."""
     ordered = sorted(names)
     last, count = len(ordered) - 1, min(TENSORS, len(ordered))
     return [ordered[round(last * number / max(1, count - 1))] for number in range(count)]
 
 
 def runs(elements: int) -> Iterator[tuple[int, int]]:
-    """Where each run of a tensor begins and ends: one of all elements, or `RUNS` from end to end.
+    """The first and the end index of each sampled run of a tensor.
 
-    They have `ELEMENTS` elements at most together, and do not overlap.
+    A small tensor is one run; a larger one has `RUNS` runs, spread evenly without overlap, with at
+    most `ELEMENTS` elements together.
     """
     if elements <= ELEMENTS:
         yield 0, elements
@@ -44,23 +45,23 @@ def runs(elements: int) -> Iterator[tuple[int, int]]:
 
 
 def can_be_sampled(dtype: str, base: Sequence[BaseTensor]) -> bool:
-    """Whether a sample can be taken of a tensor of this dtype against those of a base."""
+    """True if a tensor of this dtype can be compared with these tensors of a base."""
     dtypes = {tensor.dtype for tensor in base}
     return len(dtypes) == 1 and lacks_delta(dtype, dtypes) is None
 
 
 def relative_change(
-    checkpoint: Checkpoint, base: BaseReader, sampled: Mapping[str, Against]
+    checkpoint: Checkpoint, base: BaseReader, sampled: Mapping[str, BaseCounterpart]
 ) -> float:
-    """Frobenius norm of (checkpoint - base) over that of the base, of some elements of each tensor.
+    """The Frobenius norm of (checkpoint - base) over that of the base, in a sample of elements.
 
-    `sampled`: by the name in the checkpoint, what the tensor is compared with. Non-finite elements
-    are passed over, and constants: any of them is larger than all weights. Raises `BaseMismatch` for
-    a base that lacks the bytes, `CheckpointError`.
+    `sampled`: the counterpart of each tensor to sample, by its name in the checkpoint. Non-finite
+    elements are skipped, and so are constants, which would outweigh all weights. Raises
+    `BaseMismatch` if the base cannot be read, `CheckpointError`.
     """
     moved = norm = 0.0
-    for name, against in sampled.items():
-        for before, after in _pairs(checkpoint, name, base, against):
+    for name, counterpart in sampled.items():
+        for before, after in _pairs(checkpoint, name, base, counterpart):
             finite = np.isfinite(before) & np.isfinite(after)
             before, after = before[finite].astype(np.float64), after[finite].astype(np.float64)
             moved += float(np.square(after - before).sum())
@@ -71,19 +72,19 @@ def relative_change(
 
 
 def _pairs(
-    checkpoint: Checkpoint, name: str, base: BaseReader, against: Against
+    checkpoint: Checkpoint, name: str, base: BaseReader, counterpart: BaseCounterpart
 ) -> Iterator[tuple[Numbers, Numbers]]:
     """Runs of a tensor's elements in the base and in the checkpoint."""
-    base_dtype, dtype = against.base[0].dtype, checkpoint.tensors[name].dtype
+    base_dtype, dtype = counterpart.base[0].dtype, checkpoint.tensors[name].dtype
     base_width, width = BITS[base_dtype] // 8, BITS[dtype] // 8
-    viewed, data = ViewedBase(against.base, against.view, base), checkpoint.read(name)
-    # Rows that the base lacks (added tokens) stand at the end.
-    for first, end in runs(math.prod(against.shape)):
-        held = np.empty((end - first) * base_width, np.uint8)
-        viewed.copy(first * base_width, held)
+    viewed, data = ViewedBase(counterpart.base, counterpart.view, base), checkpoint.read(name)
+    # Rows that the base lacks (added tokens) are the last ones.
+    for first, end in runs(math.prod(counterpart.shape)):
+        base_run = np.empty((end - first) * base_width, np.uint8)
+        viewed.copy(first * base_width, base_run)
         run = data[first * width : end * width]
-        sides = Values(held.data, base_dtype), Values(run, dtype)
+        sides = Values(base_run.data, base_dtype), Values(run, dtype)
         if not any(is_sequence(side) or are_integers(side, beyond_units=True) for side in sides):
-            yield numbers(held.data, base_dtype), numbers(run, dtype)
+            yield numbers(base_run.data, base_dtype), numbers(run, dtype)
     viewed.release()
     checkpoint.release(name)

@@ -1,4 +1,4 @@
-"""The registry folder: immutable objects by hash, and the log of events that is the truth."""
+"""The store: immutable objects named by their SHA-256, and the event log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events whose files have other bytes than their names say, and good bytes put in their place."""
+"""Damaged events: files whose bytes do not have the SHA-256 in their name, and their restoration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .registry_folder import RegistryFolder
 
 
 def damaged_events(folder: RegistryFolder) -> dict[str, Path]:
-    """The files of events without the bytes that their names say, by the SHA-256 in the name.
+    """The files of damaged events, by the SHA-256 in the name. Raises `StorageError`.
 
-    An event whose file is gone is not among them: nothing says what it was. Raises `StorageError`.
+    A missing event is not among them, because nothing records its SHA-256.
     """
     found = {}
     with fs.storage_errors(folder.events):
@@ -26,7 +26,7 @@ def damaged_events(folder: RegistryFolder) -> dict[str, Path]:
 
 
 def restore_event(folder: RegistryFolder, path: Path, sha256: str, data: fs.Bytes) -> None:
-    """Put `data` in the place of a damaged event. Raises `RegistryError` if it is not its bytes."""
+    """Replace a damaged event by `data`. Raises `RegistryError` if `data` has another SHA-256."""
     if hashing.sha256(data) != sha256:
         raise RegistryError(f"that is not the event {path.name}")
     fs.make_folder(folder.tmp)
@@ -41,5 +41,5 @@ def _is_whole(path: Path, sha256: str) -> bool:
     try:
         with path.open("rb") as file:
             return hashing.sha256(file.read(event_json.LIMIT + 1)) == sha256
-    except OSError:  # what cannot be read is put in its place just as well
+    except OSError:  # an unreadable file is replaced just as a damaged one
         return False

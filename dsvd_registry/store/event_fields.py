@@ -1,7 +1,7 @@
-"""The kinds of value that events hold, and what each may be.
+"""The types of the fields of events, each with its rule.
 
-A kind is the value's type annotated with its `Check`; `events` reads the annotations, so that the
-same rule holds when an event is made and when it is read back.
+A type is a Python type annotated with a `Check`; `events` reads the annotations, so that the same rule
+applies when an event is made and when it is read back.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 @dataclass(frozen=True)
 class Check:
-    """A rule: `what` completes "is not ..."; `holds` judges a value of any type."""
+    """A rule. `expected` completes "is not ..."; `accepts` tests a value of any type."""
 
-    what: str
-    holds: Callable[[object], bool]
+    expected: str
+    accepts: Callable[[object], bool]
 
 
 def utc_now() -> str:
-    """The time now as events write it."""
+    """The present time, as events write it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _integer(low: int, high: int) -> Callable[[object], bool]:
-    # `type`, not `isinstance`: True is no number.
+    # `type`, not `isinstance`, because True is an instance of int.
     return lambda value: type(value) is int and low <= value <= high
 
 
@@ -90,7 +90,7 @@ def _link(value: object) -> bool:
         return True
     if not isinstance(value, str) or not _text(value):
         return False
-    # Either kind: a registry may be read on a system other than the one that wrote it.
+    # Either kind of path: the registry may have been written on another system.
     return PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
 
 

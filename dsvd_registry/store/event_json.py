@@ -1,4 +1,4 @@
-"""Small objects as canonical JSON, within a limit of size."""
+"""Canonical JSON of small objects, with a limit of size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RESTORE = "Restore it from a copy of the registry."
 
 
 def dump(value: object) -> bytes:
-    """The canonical bytes of `value`. Raises `InvalidArgument` for what they cannot hold."""
+    """The canonical JSON of `value`. Raises `InvalidArgument` for a value without one."""
     try:
         data = canonical.encode(value)
     except canonical.NotCanonical as error:

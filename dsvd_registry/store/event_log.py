@@ -1,7 +1,7 @@
 """The event log: one immutable file per event, `events/000000/000000042-<sha256>.json`.
 
-The log is a write-ahead log and the catalog a view of it: an event whose file is durable has
-happened. Whoever appends holds the catalog's write lock; the log itself locks nothing.
+The log is a write-ahead log, and the catalog is a view of it: an event takes effect when its file is
+durable. The caller of `append` holds the catalog's write lock; the log itself has no lock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class EventLog:
         self._folder = folder
 
     def append(self, event: Event) -> None:
-        """Write the event durably: after this it has happened.
+        """Write the event durably; it takes effect with that.
 
         Raises `RegistryError` if its number is taken, `StorageError`.
         """
@@ -40,13 +40,13 @@ class EventLog:
         if event.sequence in shard:
             raise RegistryError(
                 f"event {event.sequence} is in {self._folder.events} already: "
-                "something writes there without the catalog",
+                "another program writes there without the catalog",
                 "Run `dsvd catalog rebuild`.",
             )
         target = self._path(event.sequence, hashing.sha256(data))
         fs.make_folder(target.parent)
         if not shard:
-            self._sync_shard_names()  # who made the folder may have died before it was durable
+            self._sync_shard_names()  # the maker of the folder may have crashed before its own sync
         fs.make_folder(self._folder.tmp)
         with fs.new_file(self._folder.tmp, len(data)) as file:
             file.write(data)
@@ -73,11 +73,11 @@ class EventLog:
             raise self._missing(expected)
 
     def pending(self, sequence: int) -> bool:
-        """Whether there is an event right after `sequence`; needs no lock. Raises as `after`."""
+        """True if the log has events after `sequence`; needs no lock. Raises as `after`."""
         return any(number > sequence for number in self._shard(sequence + 1))
 
     def sync(self, first: int, last: int) -> None:
-        """Make the names of events durable whose writer may have died before it did."""
+        """Make the names of events durable, in case their writer crashed before it did so."""
         for shard in range(first // SHARD, last // SHARD + 1):
             folder = self._folder.events / f"{shard:06}"
             with fs.storage_errors(folder):
@@ -85,11 +85,14 @@ class EventLog:
         self._sync_shard_names()
 
     def digest(self, sequence: int) -> str | None:
-        """The SHA-256 in the name of one event's file, None if there is none. Raises as `after`."""
+        """The SHA-256 in the name of one event's file; None without a file. Raises as `after`."""
         return self._shard(sequence).get(sequence)
 
     def has(self, sequence: int, sha256: str) -> bool:
-        """Whether there is an event with that number and digest; it is not read. `StorageError`."""
+        """True if there is an event with that number and digest; its file is not read.
+
+        Raises `StorageError`.
+        """
         path = self._path(sequence, sha256)
         with fs.storage_errors(path):
             return path.is_file() and not path.is_symlink()
@@ -110,7 +113,7 @@ class EventLog:
                 match = NAME.fullmatch(name)
                 if match is None or int(match[1]) // SHARD != sequence // SHARD:
                     if name[:1].isdigit():
-                        # A copy that a sync program renamed would otherwise be overlooked.
+                        # Otherwise an event that a sync program renamed would be ignored.
                         raise RegistryError(
                             f"{folder / name} does not belong into the event log", _RESTORE
                         )
@@ -149,7 +152,7 @@ class EventLog:
             raise RegistryError(f"{path} is damaged: its bytes do not have that SHA-256", _RESTORE)
         event = events.decode(data, str(path))
         if event.sequence != sequence:
-            raise RegistryError(f"{path} holds the event {event.sequence}", _RESTORE)
+            raise RegistryError(f"{path} contains the event {event.sequence}", _RESTORE)
         return event
 
     def _missing(self, sequence: int) -> RegistryError:

@@ -1,6 +1,6 @@
-"""What happens in a registry, one small immutable record each: the catalog is made of nothing else.
+"""The events of a registry: small immutable records, from which alone the catalog is made.
 
-An event is valid or does not exist: making one checks every field by the rule its annotation names.
+An event is always valid: its construction checks every field by the rule in the field's annotation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .event_fields import (
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """The `sequence`-th thing that happened. Raises `InvalidArgument` for a bad field."""
+    """The fields of every event: its number and time. Raises `InvalidArgument` for a bad field."""
 
     sequence: Sequence
     time: Time
@@ -40,14 +40,14 @@ class _Event:
     def __post_init__(self) -> None:
         for name, check in _checks()[type(self)].items():
             value = getattr(self, name)
-            if not check.holds(value):
+            if not check.accepts(value):
                 shown = repr(value)[:80]
-                raise InvalidArgument(f"{name.replace('_', ' ')}: {shown} is not {check.what}")
+                raise InvalidArgument(f"{name.replace('_', ' ')}: {shown} is not {check.expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseAdded(_Event):
-    """A base got its name; for a name that is there already, its file is now another one."""
+    """A base was added under a name; if the name existed, the base has another file from now on."""
 
     name: Name
     digest: Digest
@@ -60,7 +60,7 @@ class BaseAdded(_Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRemoved(_Event):
-    """A base that no live version needs was forgotten."""
+    """A base was removed, which no live version needs."""
 
     name: Name
 
@@ -84,7 +84,7 @@ class VersionAdded(_Event):
 
 @dataclass(frozen=True, kw_only=True)
 class VersionRemoved(_Event):
-    """A version is gone for good; its number is not used again."""
+    """A version was removed for good; its number is not used again."""
 
     model: Name
     number: Number
@@ -101,7 +101,7 @@ class AliasSet(_Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AliasRemoved(_Event):
-    """An alias is gone."""
+    """An alias was removed."""
 
     model: Name
     alias: Alias
@@ -136,7 +136,7 @@ class NoteSet(_Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SignatureAdded(_Event):
-    """A version got a signature, an object; a former one by the same key no longer counts.
+    """A version got a signature, an object, which replaces an earlier one by the same key.
 
     `signer` is the SHA-256 of the public key as OpenSSH writes it.
     """
@@ -149,7 +149,7 @@ class SignatureAdded(_Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualAdded(_Event):
-    """A version got a residual, an object of `size` bytes: with it, it is its source to the bit."""
+    """A version got a residual, an object of `size` bytes, and is lossless from then on."""
 
     model: Name
     number: Number
@@ -179,7 +179,7 @@ Event = (
     | ResidualAdded
     | ResidualRemoved
 )
-"""Anything that happens. A new kind joins here: mypy then names every `match` that must know it."""
+"""Every kind of event. When a new kind is added here, mypy reports each `match` that lacks it."""
 
 KINDS: dict[str, type[Event]] = {
     "base-added": BaseAdded,
@@ -207,8 +207,8 @@ def encode(event: Event) -> bytes:
 def decode(data: bytes, where: str) -> Event:
     """The event of canonical JSON; `where` names it in errors.
 
-    Raises `RegistryError` for bytes that `encode` would not write; it says so where a newer
-    version of the program may have written them.
+    Raises `RegistryError` for bytes that `encode` does not write. For an unknown kind or field, the
+    message says that a newer version of the program made the event.
     """
     value = event_json.parse(data, where)
     if not isinstance(value, dict):
@@ -238,7 +238,7 @@ def _from_the_future(where: str, what: str) -> RegistryError:
     )
 
 
-@functools.cache  # when first needed: what only reads the catalog makes no event
+@functools.cache  # made on first use, because reading the catalog makes no event
 def _checks() -> dict[type, dict[str, Check]]:
     """The checks of each kind's fields."""
     hints = {kind: typing.get_type_hints(kind, include_extras=True) for kind in KINDS.values()}

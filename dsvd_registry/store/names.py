@@ -1,4 +1,4 @@
-"""What models, bases, aliases and tags may be called, so that each can be a file name anywhere."""
+"""Rules for the names of models, bases, aliases and tags: each is a valid file name on any system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _RULE = (
 
 
 def check_name(kind: str, text: str) -> str:
-    """`text`, if it may name a `kind` ("model", "base", "tag"). Raises `InvalidArgument`."""
+    """Return `text` if it is a valid name of a `kind` ("model", "base", "tag").
+
+    Raises `InvalidArgument` otherwise.
+    """
     if not _PATTERN.fullmatch(text) or text.endswith("."):
         raise InvalidArgument(f"{_shown(text)} is not a valid {kind} name", _RULE)
     if text.partition(".")[0].lower() in _WINDOWS_DEVICES:
@@ -31,7 +34,7 @@ def check_name(kind: str, text: str) -> str:
 
 
 def check_alias(text: str) -> str:
-    """`text`, if it may be an alias. Raises `InvalidArgument`."""
+    """Return `text` if it is a valid alias. Raises `InvalidArgument` otherwise."""
     check_name("alias", text)
     if text.isdigit():
         raise InvalidArgument(
@@ -47,7 +50,7 @@ def check_alias(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """The form in which two names must differ: some filesystems ignore case. Names are ASCII."""
+    """The form in which two names must differ, because some filesystems ignore case; names are ASCII."""
     return text.lower()
 
 

@@ -1,7 +1,7 @@
-"""Immutable files named by the SHA-256 of their bytes: containers, base files, base manifests.
+"""The objects: immutable files named by the SHA-256 of their bytes, such as containers and manifests.
 
-An object is written to `tmp/`, synced, renamed into `objects/ab/`, and read-only from then on.
-Nothing here follows a symbolic link: a link planted as an object or a shard is refused.
+An object is written to `tmp/`, synced, renamed into `objects/ab/`, and read-only from then on. No
+symbolic link is followed: a link in the place of an object or a shard is refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StoredObject:
 
 
 class ListedObject(NamedTuple):
-    """An object as the store's folders list it; `mtime` (seconds) starts the grace period of gc."""
+    """An object in the folders of the store; the grace time of gc begins at `mtime` (seconds)."""
 
     sha256: str
     size: int
@@ -46,7 +46,7 @@ class ListedObject(NamedTuple):
 
 
 class ObjectWriter:
-    """An object being written, hashed on the way. It exists only from `commit` on."""
+    """An object being written, and hashed on the way. It exists only after `commit`."""
 
     def __init__(self, store: ObjectStore, file: fs.NewFile) -> None:
         self._store = store
@@ -61,12 +61,12 @@ class ObjectWriter:
         self._size += memoryview(data).nbytes
 
     def readable(self) -> Path:
-        """Where what was written can be read back before it is an object. Raises `StorageError`."""
+        """The path where the written bytes can be read before `commit`. Raises `StorageError`."""
         self._file.flush()
         return self._file.path
 
     def commit(self) -> StoredObject:
-        """Make the object durable under its hash; if it is there already, keep that one.
+        """Make the object durable under its SHA-256; an equal object that exists is kept.
 
         Raises `StorageError`, and `RegistryError` if a symbolic link stands in its place.
         """
@@ -74,7 +74,7 @@ class ObjectWriter:
         if not self._store._renewed(stored):
             target = self._store.place(stored.sha256)
             fs.make_folder(target.parent)
-            # Replacing is safe, the bytes are the same, and it repairs an object cut short.
+            # The bytes are those of the name: replacing is safe, and repairs a truncated object.
             self._file.publish(target, replace=True, read_only=True)
             self._store._sync_shard_names()
         return stored
@@ -88,24 +88,24 @@ class ObjectStore:
 
     @property
     def folder(self) -> RegistryFolder:
-        """The registry's."""
+        """The folder of the registry."""
         return self._folder
 
     @contextlib.contextmanager
     def new_object(self) -> Iterator[ObjectWriter]:
-        """A writer; without `commit` nothing is left on leaving. Raises `StorageError`."""
+        """A writer of an object; without `commit` nothing is stored. Raises `StorageError`."""
         fs.make_folder(self._folder.tmp)
         with fs.new_file(self._folder.tmp) as file:
             yield ObjectWriter(self, file)
 
     def put(self, data: Bytes) -> StoredObject:
-        """Store `data` whole. Raises `StorageError`."""
+        """Store `data` as an object. Raises `StorageError`."""
         with self.new_object() as writer:
             writer.write(data)
             return writer.commit()
 
     def put_file(self, path: Path, progress: Callable[[int], None] | None = None) -> StoredObject:
-        """Store a copy of a file, streamed. Raises `StorageError`, also if it becomes shorter.
+        """Store a copy of a file. Raises `StorageError`, also if the file becomes shorter meanwhile.
 
         `progress` is called with the number of bytes copied since the last call.
         """
@@ -124,18 +124,21 @@ class ObjectStore:
             return writer.commit()
 
     def path(self, sha256: str) -> Path:
-        """Where an object lies. Raises `RegistryError` if it is missing or not a plain file."""
+        """The path of an object. Raises `RegistryError` if it is missing or not a plain file."""
         place = self.place(sha256)
         if self._status(place) is None:
             raise RegistryError(f"object {sha256} is missing from {self._folder.root}", _RESTORE)
         return place
 
     def contains(self, sha256: str) -> bool:
-        """Whether the object is there; its bytes are not read. Raises as `path` but for missing."""
+        """True if the object exists; its bytes are not read.
+
+        Raises `RegistryError` if something else is at its path.
+        """
         return self._status(self.place(sha256)) is not None
 
     def is_whole(self, sha256: str) -> bool:
-        """Whether the object is there with all its bytes right; it is read whole."""
+        """True if the object exists and its bytes have its SHA-256; it is read whole."""
         return self.contains(sha256) and hashing.sha256_file(self.place(sha256)) == sha256
 
     def check(self, sha256: str) -> None:
@@ -147,8 +150,8 @@ class ObjectStore:
             )
 
     def all(self) -> Iterator[ListedObject]:
-        """Every object, by hash, less those that go away meanwhile. Raises `StorageError`."""
-        if not self._folder.objects.exists():  # a backup may leave out empty folders
+        """Every object by digest, without those that disappear meanwhile. Raises `StorageError`."""
+        if not self._folder.objects.exists():  # a backup may omit empty folders
             return
         with fs.storage_errors(self._folder.objects):
             for shard in _entries(self._folder.objects):
@@ -172,24 +175,30 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
-        """A read-write file in the store's filesystem, gone on leaving. Raises `StorageError`."""
+        """A read-write file on the store's filesystem, removed on leaving. Raises `StorageError`."""
         fs.make_folder(self._folder.tmp)
         with fs.scratch_file(self._folder.tmp) as file:
             yield file
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[fs.NewFile]:
-        """A file beside the objects that is read back and never named. Raises `StorageError`."""
+        """A file on the store's filesystem that is read back, and removed on leaving.
+
+        Raises `StorageError`.
+        """
         fs.make_folder(self._folder.tmp)
         with fs.new_file(self._folder.tmp) as file:
             yield file
 
     def leftovers(self) -> list[Path]:
-        """Temporary files of writers, at work or crashed: only their age tells them apart."""
+        """The temporary files of writers, at work or crashed; only their age distinguishes them."""
         return fs.temporary_files(self._folder.tmp)
 
     def place(self, sha256: str) -> Path:
-        """Where an object lies, or would. Raises `InvalidArgument`, `RegistryError` for a link there."""
+        """The path of an object, existing or not.
+
+        Raises `InvalidArgument` for a bad digest, `RegistryError` if the shard is a link.
+        """
         if not _DIGEST.fullmatch(sha256):
             raise InvalidArgument(
                 f"{sha256!r} is not a SHA-256 of 64 lower-case hexadecimal digits"
@@ -198,12 +207,12 @@ class ObjectStore:
         with fs.storage_errors(shard):
             if shard.is_symlink():
                 raise RegistryError(
-                    f"{shard} is a symbolic link", "Remove it: objects are no links."
+                    f"{shard} is a symbolic link", "Remove it: objects are not links."
                 )
         return shard / sha256
 
     def _status(self, place: Path) -> int | None:
-        """The size of the plain file at `place`, None if nothing is there."""
+        """The size of the plain file at `place` in bytes; None if it does not exist."""
         with fs.storage_errors(place):
             try:
                 status = place.lstat()
@@ -216,14 +225,14 @@ class ObjectStore:
         return status.st_size
 
     def _renewed(self, stored: StoredObject) -> bool:
-        """Whether the object is there already, whole; then its grace period before gc starts again."""
+        """True if the object exists and is whole; its grace time then starts again."""
         place = self.place(stored.sha256)
         try:
             if self._status(place) != stored.size or hashing.sha256_file(place) != stored.sha256:
                 return False
-        except StorageError:  # it cannot be read, and here are its bytes
+        except StorageError:  # an unreadable object is written again
             return False
-        # Its writer may be about to make the name durable, or may have died before it did.
+        # Another writer may still be about to make the name durable, or may have crashed before.
         with fs.storage_errors(place.parent):
             fs.sync_folder(place.parent)
         self._sync_shard_names()
@@ -236,6 +245,6 @@ class ObjectStore:
 
 
 def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    """What is in a folder, by name. A store may hold so many objects that paths would be slow."""
+    """The entries of a folder, by name; `Path` would be slow for the many objects of a store."""
     with os.scandir(folder) as entries:
         return sorted(entries, key=operator.attrgetter("name"))

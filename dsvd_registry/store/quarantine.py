@@ -1,4 +1,4 @@
-"""Damaged objects: found out, and set aside in `quarantine/`, where nothing is ever deleted."""
+"""Damaged objects: examined, and moved to `quarantine/`, where nothing is ever deleted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .objects import ObjectStore
 
 @dataclass(frozen=True)
 class Examined:
-    """What an object was found to be. `problem`: what is wrong with it, None for a whole one.
+    """The result of the examination of an object. `problem`: its damage in words, None if it is whole.
 
-    `damaged`: which file it is that has other bytes (device, inode, size, time), None where nothing
-    is there or it could not be read. `in_the_way`: it is no plain file, which no object can replace.
+    `damaged`: the identity of the damaged file (device, inode, size, time); None if there is no file or
+    it could not be read. `in_the_way`: True for a link or a folder, which an object cannot replace.
     """
 
     sha256: str
@@ -29,7 +29,7 @@ class Examined:
 
 
 def examine(objects: ObjectStore, sha256: str) -> Examined:
-    """Read an object whole, and say what is wrong with it. Damage is no exception here."""
+    """Read an object whole, and describe its damage. Damage raises no error here."""
     damaged, in_the_way = None, False
     try:
         place = objects.place(sha256)
@@ -46,42 +46,43 @@ def examine(objects: ObjectStore, sha256: str) -> Examined:
 
 
 class Quarantine:
-    """What was set aside of the objects of one registry. Its folder is there only when something was."""
+    """The damaged objects that were set aside. The folder is made with the first of them."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self.folder = objects.folder.quarantine
 
-    def set_aside(self, found: Examined) -> Path | None:
-        """Move a damaged file out of the way, to a name of its own; gives where.
+    def set_aside(self, examined: Examined) -> Path | None:
+        """Move a damaged file into the quarantine, under a name of its own; gives its path.
 
-        None where there is another file by now, or none. Whoever calls this keeps others from naming
-        the object meanwhile. Raises `StorageError`, `RegistryError` where a link stands in its place.
+        Gives None if the file is another one by now, or gone. The caller blocks writes meanwhile, so
+        that no version can come to need the object. Raises `StorageError`, `RegistryError` if the
+        shard or the quarantine is a link.
         """
-        if found.damaged is None:
+        if examined.damaged is None:
             return None
-        place = self._objects.place(found.sha256)
+        place = self._objects.place(examined.sha256)
         with contextlib.suppress(FileNotFoundError):
-            if _identity(place.lstat()) != found.damaged:
+            if _identity(place.lstat()) != examined.damaged:
                 return None
             if self.folder.is_symlink():
                 raise RegistryError(f"{self.folder} is a symbolic link", "Remove it.")
             fs.make_folder(self.folder)
             for number in itertools.count():
                 suffix = f".{number}" if number else ""
-                target = self.folder / f"{found.sha256}{suffix}"
+                target = self.folder / f"{examined.sha256}{suffix}"
                 with contextlib.suppress(Conflict):
                     fs.move(place, target)
                     return target
         return None
 
     def last(self, sha256: str) -> Path | None:
-        """Where the damaged bytes of an object lie that were set aside last."""
-        there = self.folder.glob(f"{sha256}*")
-        return max(there, key=lambda path: (len(path.name), path.name), default=None)
+        """The path of the bytes of an object that were set aside last; None if there are none."""
+        paths = self.folder.glob(f"{sha256}*")
+        return max(paths, key=lambda path: (len(path.name), path.name), default=None)
 
     def size(self) -> int:
-        """Bytes of all that was set aside. Raises `StorageError`."""
+        """The size of all quarantined files in bytes. Raises `StorageError`."""
         with fs.storage_errors(self.folder):
             return sum(path.lstat().st_size for path in self.folder.glob("*"))
 

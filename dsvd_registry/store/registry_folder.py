@@ -1,4 +1,4 @@
-"""Where a registry is, and what its folder holds."""
+"""The folder of a registry: its layout, how it is made, opened and found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUBFOLDERS = ("objects", "events", "tmp")
 
 @dataclass(frozen=True)
 class RegistryFolder:
-    """The places in one registry's folder."""
+    """The paths in one registry's folder."""
 
     root: Path
 
@@ -33,7 +33,7 @@ class RegistryFolder:
 
     @property
     def catalog(self) -> Path:
-        """The SQLite database, rebuilt from the event log where it is lost."""
+        """The SQLite database, which can be rebuilt from the event log."""
         return self.root / "catalog.sqlite"
 
     @property
@@ -48,19 +48,19 @@ class RegistryFolder:
 
     @property
     def quarantine(self) -> Path:
-        """Damaged objects that were set aside; made when the first one is."""
+        """Damaged objects that were set aside; the folder is made with the first one."""
         return self.root / "quarantine"
 
     @property
     def tmp(self) -> Path:
-        """Files being written, on the same filesystem as what they become."""
+        """Files being written, on the same filesystem as their final paths."""
         return self.root / "tmp"
 
 
 def create(root: Path) -> RegistryFolder:
     """Make a registry in `root`, a new or empty folder.
 
-    Raises `Conflict` if the folder holds a registry or anything else, `StorageError`.
+    Raises `Conflict` if the folder is not empty, `StorageError`.
     """
     folder = RegistryFolder(root.absolute())
     fs.make_folder(folder.root)
@@ -81,10 +81,10 @@ def create(root: Path) -> RegistryFolder:
 
 
 def open(root: Path) -> RegistryFolder:
-    """The registry in `root`.
+    """Open the registry in `root`.
 
-    `root` itself may be a symbolic link, which is the user's choice; nothing in it may. Raises
-    `NotFound` if there is none, `RegistryError` if a newer version of the program made it,
+    `root` itself may be a symbolic link, by the user's choice, but no folder in it. Raises `NotFound`
+    if there is no registry, `RegistryError` if a newer version of the program made it,
     `registry.json` is damaged or a folder is a link, `StorageError`.
     """
     folder = RegistryFolder(root.absolute())
@@ -113,7 +113,7 @@ def open(root: Path) -> RegistryFolder:
 def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
     """The registry to use: `explicit`, DSVD_REGISTRY, a `.dsvd/` here or above, the user's own.
 
-    The first two are used or refused, never passed over. Raises `NotFound`, `StorageError`.
+    If one of the first two is given, no other is tried. Raises `NotFound`, `StorageError`.
     """
     named = _named(explicit, environ, cwd)
     if named is not None:
@@ -131,12 +131,12 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
 
 
 def place_to_create(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
-    """Where `dsvd init` makes a registry: `explicit`, DSVD_REGISTRY, the user's data folder."""
+    """The path of a new registry: `explicit`, DSVD_REGISTRY, or the user's data folder."""
     return _named(explicit, environ, cwd) or user_folder(environ)
 
 
 def user_folder(environ: Mapping[str, str]) -> Path:
-    """The registry in the user's data folder, by the platform's convention."""
+    """The path of the registry in the user's data folder, by the platform's convention."""
     home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
     if sys.platform == "win32":
         data = environ.get("LOCALAPPDATA")
@@ -144,7 +144,7 @@ def user_folder(environ: Mapping[str, str]) -> Path:
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "dsvd"
     data = environ.get("XDG_DATA_HOME")
-    # The XDG rules: a relative path is to be ignored.
+    # By the XDG rules a relative path is ignored.
     use_data = data is not None and Path(data).is_absolute()
     return (Path(data) if data and use_data else home / ".local" / "share") / "dsvd"
 

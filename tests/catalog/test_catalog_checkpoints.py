@@ -86,7 +86,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, check: Callable[[], None]) -> Itera
 def test_nobody_can_write_meanwhile(
     opened: Catalog, add: Add, registry: RegistryFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the fault in SQLite needs, a commit beside a checkpoint, cannot be.
+    """A commit during a checkpoint, which the fault in SQLite needs, is impossible.
 
     Seen to fail without the lock around the checkpoint: the commit goes through.
     """

@@ -1,4 +1,4 @@
-"""Where SQLite cannot be relied on, that is said, and a database's URL asked for."""
+"""Places where SQLite is not reliable: they are refused, and the URL of a database is suggested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 
 
 def test_this_machine_tells() -> None:
-    """What the tests run on is no network, and its list of mounts is one that we read."""
+    """The tests do not run on a network filesystem, and the list of mounts can be read."""
     assert network.network_filesystem(Path("/proc/self")) is None
     assert network.network_filesystem(Path.cwd()) is None
 

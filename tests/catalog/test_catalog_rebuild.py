@@ -142,7 +142,7 @@ def test_a_log_shorter_than_the_catalog(filled: Catalog, registry: RegistryFolde
 def test_opening_sees_a_log_shorter_than_the_catalog(
     filled: Catalog, registry: RegistryFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By one look for one file, whatever else is there. Seen to fail without `check_shown` there."""
+    """One look for one file shows it, in any log. Seen to fail without `check_shown` there."""
     last = sorted(registry.events.glob("*/*"))[-1]
     data = last.read_bytes()
     before = dump(registry)

@@ -1,4 +1,4 @@
-"""What the catalog does must not grow with what it holds: no figure of time, only what is done."""
+"""The work of the catalog must not grow with its content: statements are counted, not timed."""
 
 from __future__ import annotations
 

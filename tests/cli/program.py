@@ -16,7 +16,7 @@ PROGRAM = (sys.executable, "-m", "dsvd_registry.cli")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str

@@ -14,7 +14,7 @@ LAYERS = ("down_blocks.0.attn.to_q", "mid_block.attn.to_k", "up_blocks.0.attn.to
 
 
 def lora(rank: int = 4) -> Weights:
-    """In diffusers' format; of each layer one rank more."""
+    """A LoRA in the format of diffusers, with a rank that grows by one from layer to layer."""
     numbers = torch.Generator().manual_seed(3)
     found = {}
     for number, layer in enumerate(LAYERS):

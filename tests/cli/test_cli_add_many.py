@@ -147,13 +147,13 @@ def test_a_list(dsvd: Dsvd, here: Path, files: Path) -> None:
 
 def test_what_is_refused_before_anything(dsvd: Dsvd, here: Path, files: Path) -> None:
     named = dsvd("add", files, "--base", "sd15", "--name", "x")
-    assert (named.code, "--name is given, and not one file alone" in named.err) == (2, True)
+    assert (named.code, "--name is for a single file" in named.err) == (2, True)
     (here / "one.txt").write_text("files/cat.safetensors\n")
     assert dsvd("add", "--from", "one.txt", "--base", "sd15", "--name", "x").code == 2
     (here / "empty").mkdir()
     empty = dsvd("add", "empty", "--base", "sd15")
     assert (empty.code, empty.out) == (5, "")
-    assert "empty is a folder without a checkpoint in it" in empty.err
+    assert "empty is a folder that contains no checkpoint" in empty.err
     as_json = dsvd("add", files, "--base", "sd15", "--name-from", "dog", "--json")
     assert (as_json.out, as_json.error["exit_code"]) == ("", 2)
     assert "{parent}-{stem}" in as_json.error["hint"]
@@ -166,7 +166,7 @@ def test_names_are_shown_before_and_in_the_summary(dsvd: Dsvd, here: Path, files
     (files / "text.safetensors").unlink()
     added = dsvd("add", files, "--base", "sd15")
     assert added.code == 0
-    assert added.err.startswith("names of models that are not their files' (1 of 3):\n")
+    assert added.err.startswith("models with other names than their files (1 of 3):\n")
     assert "  cat-2: files/cat.safetensors\n" in added.err
     assert [line.split()[1] for line in added.out.splitlines()[1:4]] == [
         "cat@1",
@@ -204,8 +204,8 @@ def test_warnings_name_their_file(dsvd: Dsvd, files: Path) -> None:
 
 def test_help_tells_the_exit_code(dsvd: Dsvd) -> None:
     said = " ".join(dsvd("add", "--help").out.split())
-    assert "the exit code is 0 if every file is in, otherwise that of the first refusal" in said
-    assert "The same command again goes on after a stop." in said
+    assert "The exit code is 0 if no file was refused, otherwise that of the first refusal." in said
+    assert "The same command after an interrupt continues the work." in said
 
 
 def test_a_terminal_gets_bars(here: Path, files: Path) -> None:

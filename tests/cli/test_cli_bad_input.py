@@ -1,4 +1,4 @@
-"""What a user can get wrong: one clear sentence, its exit code, no traceback, nothing left behind."""
+"""Mistakes of users: each gives one clear sentence and its exit code, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .program import PROGRAM, Outcome, run
 
 
 def told(outcome: Outcome, code: int, *words: str) -> None:
-    """That the command failed with `code`, in one sentence and a hint, which have `words`."""
+    """Check that the command failed with `code`, in one sentence and a hint with these `words`."""
     assert outcome.code == code, outcome
     assert outcome.out == ""
     assert "Traceback" not in outcome.err
@@ -36,7 +36,7 @@ def told(outcome: Outcome, code: int, *words: str) -> None:
 
 
 def files(folder: Path) -> dict[str, int]:
-    """What lies in a folder, less the catalog's journal."""
+    """The files in a folder, without the catalog's journal."""
     return {
         str(path.relative_to(folder)): path.stat().st_size
         for path in folder.rglob("*")

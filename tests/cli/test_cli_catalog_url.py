@@ -87,7 +87,7 @@ def test_the_environment(
 def test_a_password_is_not_shown(
     dsvd: Dsvd, here: Path, words: tuple[str, ...], code: int, kind: str
 ) -> None:
-    """Of a URL that cannot be used; nothing is made then."""
+    """The password of an unusable URL is not shown, and nothing is made."""
     found = dsvd(*words, "--catalog", f"{kind}://me:{SECRET}@host/x")
     assert found.code == code, found
     assert SECRET not in found.out + found.err

@@ -1,4 +1,4 @@
-"""How figures and values are written."""
+"""The text form of figures and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each command imports, seen from the outside."""
+"""The imports of each command, seen from the outside."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_du_and_gc_after_thin(dsvd: Dsvd, lossless: Path) -> None:
     before = dsvd("du", "--json").document
     thinned = dsvd("thin", "cat", "--yes")
     assert thinned.code == 0
-    assert thinned.out.startswith("cat@1 is lossy now; `dsvd gc` gives back ")
+    assert thinned.out.startswith("cat@1 is lossy now; `dsvd gc` frees ")
     after = dsvd("du", "--json").document
     assert after["reclaimable"] - before["reclaimable"] == residual
     assert dsvd("gc", "--grace=0").code == 0

@@ -1,4 +1,4 @@
-"""Where a result may not be written: the registry's own files, linked bases, and names that lie."""
+"""Forbidden output paths: the registry's own files, linked bases, and misleading endings."""
 
 from __future__ import annotations
 
@@ -230,10 +230,10 @@ def test_a_vocabulary_is_said(dsvd: Dsvd, here: Path, said: str) -> None:
     words = ("materialize", "ft", "--layout=diffusers", "-o")
     done = dsvd(*there, *words, "out")
     assert done.code == 0
-    before = "it is 62" if "62" in said else "it is not said"
+    before = "has 62" if "62" in said else "does not set it"
     assert (
-        "text_encoder/config.json says vocab_size 60, as the version has it; in the folder that the "
-        f"layout is from {before}\n"
+        "text_encoder/config.json: vocab_size is 60, as in the version; the folder of the layout "
+        f"{before}\n"
     ) in done.out
     assert load_file(here / "out/text_encoder/model.safetensors")[table].shape == (60, 8)
     config = json.loads((here / "out/text_encoder/config.json").read_text())

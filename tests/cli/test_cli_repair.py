@@ -71,7 +71,7 @@ def test_a_catalog_that_cannot_be_opened(dsvd: Dsvd, filled: Path) -> None:
     assert dsvd("verify").code == 8
     done = dsvd("verify", "--all", "--repair")
     assert done.code == 0
-    assert done.out.splitlines()[0].startswith("catalog made anew from ")
+    assert done.out.splitlines()[0].startswith("catalog rebuilt from ")
     assert "catalog.sqlite.damaged-1" in done.out
     assert dsvd("ls", "--json").document == before
 

@@ -133,7 +133,7 @@ def test_what_is_refused(dsvd: Dsvd, words: str, code: int) -> None:
 
 
 def test_without_the_package(dsvd: Dsvd, here: Path, checkpoints: Path) -> None:
-    """What needs it says so, and how to get it; nothing unchecked is taken for good."""
+    """Commands that need the package say so and how to install it; nothing unchecked is accepted."""
 
     def without(*words: str) -> tuple[int, str]:
         done = run(sys.executable, "-c", WITHOUT, *words, cwd=here)

@@ -1,4 +1,4 @@
-"""What depends on where the output goes: a terminal, a pipe, a full disk."""
+"""Behaviour that depends on the output: a terminal, a pipe, a full disk."""
 
 from __future__ import annotations
 

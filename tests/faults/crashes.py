@@ -22,7 +22,7 @@ AGAIN = 3  # of how many states one is tried: as for the command itself
 
 @dataclass(frozen=True)
 class Tried:
-    """How many operations there were, and how many different states a crash may leave."""
+    """The number of operations, and of different states that a crash may leave."""
 
     operations: int
     states: int

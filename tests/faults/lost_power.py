@@ -148,11 +148,11 @@ class Disk:
                 raise AssertionError(operation.kind)
 
     def killed(self) -> State:
-        """As a process killed now leaves it."""
+        """The state that a process killed now leaves."""
         return self._state(set(), 0)
 
     def states(self) -> Iterator[State]:
-        """As a loss of power may leave it: one of the changes of names lost, or all, or none."""
+        """The states that a loss of power may leave: one change of a name is lost, or all, or none."""
         lost: list[set[Change]] = [set(), set(self._changes), *({one} for one in self._changes)]
         for without in lost:
             for data in range(4):

@@ -1,4 +1,4 @@
-"""What a command does to the disk, in order: the calls of `fs.disk`, and the catalog at each."""
+"""The changes of the disk by a command, in order: calls of `fs.disk`, and the catalog at each."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MOST = 300  # calls of one scenario: a bound for the loop, not a limit
 def refuse_each(
     scenario: Scenario, at: Path, kinds: tuple[str, ...], code: int, *, lasts: bool, hint: str
 ) -> tuple[int, set[str]]:
-    """How many calls were refused, and of which kind one was that the command did without.
+    """The number of refused calls, and the kind of a call that the command did not need.
 
     `lasts`: all later calls are refused, too, as by a disk that stays full.
     """

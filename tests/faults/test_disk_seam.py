@@ -37,7 +37,7 @@ def _hook() -> None:
 
 @contextmanager
 def watched(at: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """What is done below `at`: through `disk`, and around it."""
+    """The changes below the path `at`: through `disk`, and around it."""
     inside = threading.local()
     through: list[str] = []
     around: list[str] = []
@@ -87,7 +87,7 @@ def test_nothing_goes_around_it(tmp_path: Path, name: str) -> None:
 
 
 def test_every_call_is_recorded() -> None:
-    """What `disk` can do is what the tests of faults record and refuse."""
+    """The tests of faults record and refuse every function of `disk`."""
     calls = {
         name
         for name, call in vars(disk).items()

@@ -1,9 +1,9 @@
-"""What Windows refuses, refused here: it was not run there, and this is what its documents say.
+"""The refusals of Windows, simulated here by what its documents say; no test ran there.
 
-A file with the read-only attribute can be renamed; it can neither be deleted nor replaced, whichever
-of its names is meant. A renaming never replaces. A folder cannot be opened, nor synced. The attribute
-is the file's, not the name's. Seen to fail with `_let_go` left out of each of `replace`, `unlink` and
-`remove_tree`, with `link` and `unlink` in the place of the renaming, and with folders synced.
+A file with the read-only attribute can be renamed, but neither deleted nor replaced, by any of its
+names. A rename never replaces. A folder can be neither opened nor synced. The attribute belongs to the
+file, not to the name. Seen to fail with `_make_removable` left out of each of `replace`, `unlink` and
+`remove_tree`, with `link` and `unlink` in the place of the rename, and with folders synced.
 """
 
 from __future__ import annotations

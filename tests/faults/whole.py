@@ -1,4 +1,4 @@
-"""What must hold of a registry after a crash or a fault, whatever was happening."""
+"""The conditions that a registry must meet after a crash or a fault of any command."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shown(registry: Registry) -> Shown:
 
 
 def outside(tree: Tree) -> dict[str, Tree]:
-    """What lies beside the registry, by its name, without what has a temporary one."""
+    """The files next to the registry, by name, without temporary ones."""
     found: dict[str, Tree] = {}
     for path, data in tree.items():
         top = path.split("/")[0]
@@ -140,7 +140,7 @@ def _objects(tree: Tree) -> frozenset[str]:
 
 
 def _at_event(before: Path, after: Path, number: int, copy: Path) -> Shown:
-    """What a registry showed when it had this many events. `copy` gets the objects that it needed."""
+    """The content of a registry after this many events. `copy` gets the objects that it needed."""
     for source in (after, before):
         ignored = shutil.ignore_patterns(
             "catalog.*", "tmp", *(["events"] if source is before else [])

@@ -1,4 +1,4 @@
-"""What other processes do to a cache."""
+"""The work of other processes on a cache."""
 
 from __future__ import annotations
 

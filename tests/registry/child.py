@@ -1,4 +1,4 @@
-"""What other processes do in these tests; they are forked from one that has imported all of it."""
+"""The work of other processes in these tests, forked from one that has imported every module."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def create(
     additions: Additions,
     kill_at: int | None = None,
 ) -> None:
-    """As a user who runs everything again after a crash: make what is not there, and add to it."""
+    """Make a registry unless it exists and add to it, as a user does after a crash."""
     torch.set_num_threads(1)
     count = count_steps(kill_at)
     there = (root / "registry.json").exists()

@@ -39,7 +39,7 @@ Weights = dict[str, torch.Tensor]
 
 
 class Callback:
-    """What trainers put into a checkpoint beside the weights."""
+    """An object that trainers put into a checkpoint besides the weights."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def header_of(path: Path) -> dict[str, Any]:
 
 
 def object_path(root: Path, digest: str) -> Path:
-    """Where the store's layout puts an object."""
+    """The path of an object by the layout of the store."""
     return root / "objects" / digest[:2] / digest
 
 

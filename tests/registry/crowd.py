@@ -29,7 +29,7 @@ CHANCES = {
 
 
 class Member:
-    """What one process does and has been told was done."""
+    """The operations of one process, and those that were reported to it as done."""
 
     def __init__(self, registry: Registry, sources: list[Path], out: Path, seed: int) -> None:
         self._registry = registry

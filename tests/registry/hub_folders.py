@@ -39,7 +39,7 @@ def make_pair(place: Path) -> tuple[Path, Path]:
 
 
 def _pipeline() -> DiffusionPipeline:
-    """Of the classes of Stable Diffusion, with as few tensors as they take."""
+    """A pipeline of the classes of Stable Diffusion, with the fewest possible tensors."""
     return StableDiffusionPipeline(
         vae=AutoencoderKL(block_out_channels=[4], norm_num_groups=4),
         text_encoder=CLIPTextModel(clip(12)),

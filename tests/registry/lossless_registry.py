@@ -60,7 +60,7 @@ def copied(template: Path, at: Path) -> Path:
 
 
 def residual_path(registry: Registry, ref: str) -> Path:
-    """Where the object lies."""
+    """The path of the residual's object."""
     record = registry.version(ref).residual
     assert record is not None
     return object_path(registry.folder, record.sha256)
@@ -84,5 +84,5 @@ def rewritten(data: bytes, change: Callable[[Json], object]) -> bytes:
 
 
 def lying(data: bytes) -> bytes:
-    """Of a pickled source, whose digest follows from nothing else: another result than it gives."""
+    """Give the residual of a pickled source a wrong digest of its result."""
     return rewritten(data, lambda header: header["results"][0].update(sha256="0" * 64))

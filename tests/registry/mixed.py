@@ -48,7 +48,7 @@ class Mixed:
         return Mixed(place)
 
     def object(self, registry: Registry, kind: str) -> Path:
-        """Where the object of a kind lies: `Need.what` of what is damaged in the tests."""
+        """The path of the object of a kind (`ReferencedObject.kind`) that the tests damage."""
         file, tree, version = (
             registry.base("file"),
             registry.base("tree"),

@@ -244,7 +244,7 @@ def test_what_is_wrong_at_once(registry: Registry, folder: Path, tmp_path: Path)
     deeper = empty / "deeper"
     deeper.mkdir()
     shutil.copy(folder / "ft-1.safetensors", deeper)
-    with pytest.raises(CheckpointError, match="is a folder without a checkpoint in it") as caught:
+    with pytest.raises(CheckpointError, match="is a folder that contains no checkpoint") as caught:
         registry.add_many([empty], base="base")
     assert ".safetensors" in caught.value.hint
     for wrong, kind in (

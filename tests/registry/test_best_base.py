@@ -228,7 +228,7 @@ def test_a_part_of_a_base(sd1: Family, registry: Registry, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("gone", ["own", "sibling"])
 def test_a_base_that_is_gone(gone: str, sd1: Family, registry: Registry, tmp_path: Path) -> None:
-    """What cannot be compared might be it."""
+    """A base that cannot be compared might be the right one."""
     for name, model in (("own", "base"), ("sibling", "sibling")):
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(sd1.file(model).read_bytes())

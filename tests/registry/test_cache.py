@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def age(path: Path, seconds: int) -> None:
-    """As if it had been asked for so long ago."""
+    """Make a file look last used some time ago."""
     now = path.stat().st_mtime
     os.utime(path, (now - seconds, now - seconds))
 

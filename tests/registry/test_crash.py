@@ -35,7 +35,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def adding(small: Pair, *taus: float) -> child.Additions:
-    """What a process that is to be killed adds to the model `subject`."""
+    """The addition to the model `subject` by a process that is to be killed."""
     return [
         (small.tuned_file, {"base": "base", "name": "subject", "tau": tau, "note": str(tau)})
         for tau in taus
@@ -91,7 +91,7 @@ def check_after(root: Path, additions: child.Additions, reported: list[str], kno
 
 
 def steps_of(root: Path, additions: child.Additions) -> int:
-    """How many steps the whole run takes."""
+    """The number of steps of the whole run."""
     reports = Child(child.add, root, additions).reports()
     assert [kind for kind, _ in reports] == ["added"] * len(additions) + [None]
     count: int = reports[-1][1]

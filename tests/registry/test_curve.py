@@ -50,7 +50,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, part: Pair) -> Iterator[R
 
 @pytest.fixture(scope="module")
 def curve(workshop: Registry, part: Pair) -> Curve:
-    """Of `part`; that it is made without a trace."""
+    """The curve of `part`, checked to leave no trace."""
     before = kept_in(workshop.folder)
     with one_thread():
         made = workshop.curve(part.tuned_file, base="tiny", taus=TAUS)
@@ -59,12 +59,12 @@ def curve(workshop: Registry, part: Pair) -> Curve:
 
 
 def kept_in(folder: Path) -> dict[str, bytes]:
-    """What a folder holds, less the memory that SQLite's readers share."""
+    """The files of a folder, without the shared memory of SQLite's readers."""
     return {name: data for name, data in files_in(folder).items() if not name.endswith("-shm")}
 
 
 def agrees(registry: Registry, curve: Curve, file: Path, name: str) -> None:
-    """That the curve of `file` tells what additions at its taus make."""
+    """Check that the curve of `file` has the figures of additions at its taus."""
     for point in curve.points:
         version = registry.add(file, base="tiny", name=name, tau=point.tau).version
         report = registry.report(version.ref)

@@ -164,7 +164,7 @@ def as_once(files):
 
 
 def training_state(folder: Path, unet: UNet2DConditionModel) -> Path:
-    """What accelerate saves of a training: the model, its optimizer, schedule and random numbers."""
+    """A training state of accelerate: the model, its optimizer, schedule and random numbers."""
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(unet.parameters())
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
@@ -193,7 +193,7 @@ def test_a_training_state_of_accelerate(pair, registry: Registry, tmp_path: Path
 
 
 def test_a_training_state_of_diffusers(pair, registry: Registry, tmp_path: Path) -> None:
-    """With a folder for each model, as its example scripts save, and the averages beside."""
+    """A folder for each model, as the example scripts save it, next to the averages."""
     state = tmp_path / "checkpoint-500"
     for name in ("unet", "unet_ema"):
         shutil.copytree(pair[1] / "unet", state / name)
@@ -249,7 +249,7 @@ def test_the_output_of_a_training(pair, registry: Registry, tmp_path: Path) -> N
 
 
 def test_several_controlnets(pair, registry: Registry, tmp_path: Path) -> None:
-    """Of a component that is several models, the further ones have numbered folders."""
+    """The further models of a component with several models have numbered folders."""
     import json
 
     folder = copied(pair[1], tmp_path / "several")

@@ -33,7 +33,7 @@ class Shelf:
     file: Path
 
     def relative_error(self, path: Path) -> float:
-        """Of the whole delta, computed apart from the file that was written."""
+        """The relative error of the whole delta, computed by the test from the written file."""
         result = load_file(path)
         off = torch.stack(
             [(result[n].double() - tuned.double()).norm() for n, tuned in self.tuned.items()]

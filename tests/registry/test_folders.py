@@ -41,13 +41,13 @@ class Tuned:
 
 @pytest.fixture(scope="module", params=PIPELINES)
 def pair(request, tmp_path_factory) -> Tuned:
-    """Of each family."""
+    """A pair of folders of each family."""
     return _tuned(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory) -> Tuned:
-    """For what does not depend on the family."""
+    """A pair of folders of one family, for tests that do not depend on it."""
     return _tuned("sd1", tmp_path_factory.mktemp("one"))
 
 
@@ -86,7 +86,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def stored(one: Tuned, registry: Registry) -> Registry:
-    """With a folder as a base, and the fine-tune `subject` of it."""
+    """A registry with a folder as a base, and its fine-tune `subject`."""
     return _stored(one, registry)
 
 
@@ -116,7 +116,7 @@ def _taken(place: Path, given: dict[str, None]) -> dict[str, None]:
 
 
 def plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """With a text encoder's names as old transformers had them and as new ones have."""
+    """The tensors with the names of old and of new versions of transformers."""
     return {name.replace(".text_model.", "."): tensor for name, tensor in state.items()}
 
 
@@ -169,7 +169,7 @@ def test_added_again_it_is_recognised(one: Tuned, stored: Registry, tmp_path: Pa
 
 
 def test_a_single_file_of_a_folder(pair: Tuned, registry: Registry, tmp_path: Path) -> None:
-    """In the names of the original layout, each tensor the registry's bits."""
+    """The single file has the names of the original layout, and the exact bits of each tensor."""
     _stored(pair, registry)
     written = registry.materialize("subject", tmp_path / "one.safetensors", layout="single-file")
     assert written.left_out == ()

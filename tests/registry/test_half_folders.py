@@ -149,7 +149,7 @@ WAYS: list[Callable[[Path], str]] = [
 
 @pytest.mark.parametrize("spoil", WAYS)
 def test_refused_by_what_it_lacks(tuned: Path, registry: Registry, spoil) -> None:
-    """As a fine-tune, as a base, and among many; nothing is kept of it."""
+    """It is refused as a fine-tune, as a base and among many files; nothing of it is stored."""
     missing = spoil(tuned)
     for add in (
         lambda: registry.add(tuned, base="base", name="subject", lossless=True),
@@ -219,7 +219,7 @@ def test_a_single_file_beside_whole_shards(tuned: Path, registry: Registry, tmp_
 
 
 def test_a_tensor_that_shares_its_memory(tuned: Path, registry: Registry) -> None:
-    """Where a conversion stored one of two tied tensors, the index still names both."""
+    """If a conversion stored one of two tied tensors, the index still names both."""
     shard_unet(tuned)
     shard = shards(tuned)[0]
     tensors = load_file(shard)

@@ -1,4 +1,4 @@
-"""What needs no tensor waits for neither torch nor diffusers, nor for alembic without need."""
+"""Commands that need no tensor import neither torch nor diffusers, and alembic only if needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPEN = "from dsvd_registry import Registry; registry = Registry.open(sys.argv[1]
 
 
 def imported(code: str, *arguments: object) -> set[str]:
-    """Which of the heavy modules a fresh interpreter has imported after `code`."""
+    """The heavy modules that a fresh interpreter has imported after `code`."""
     return set(run_python(PROGRAM.format(code=code, heavy=HEAVY), *arguments).split())
 
 

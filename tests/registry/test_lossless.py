@@ -1,4 +1,4 @@
-"""What was added with `lossless` comes back to the bit, whatever bits they are."""
+"""Versions added with `lossless` come back to the bit, for any bits."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _near(random: np.random.Generator, tensor: RawTensor) -> RawTensor:
 )
 @given(tensors=any_tensors(), tau=st.sampled_from((None, 0.3, 1.0)))
 def test_any_bits(shared: Registry, tensors: tuple[Tensors, Tensors], tau: float | None) -> None:
-    """Of every dtype of a checkpoint.
+    """Any bits of every dtype of a checkpoint come back.
 
     Seen to fail: with the sign not turned in `ordered.restored`.
     """
@@ -268,7 +268,7 @@ def _rows(above: RawTensor, below: RawTensor) -> RawTensor:
 
 
 def test_rows_longer_than_a_run(shared: Registry) -> None:
-    """Of 2^20 elements and some, as matrix and as vector: runs begin and end inside of rows."""
+    """Rows of more than 2^20 elements, as matrix and as vector: runs begin and end inside of rows."""
     length = (1 << 20) + 77
     random = np.random.default_rng(6)
 
@@ -290,7 +290,7 @@ def test_rows_longer_than_a_run(shared: Registry) -> None:
 
 
 def test_smaller_than_the_file_and_the_lossy_result_is_as_asked(shared: Registry) -> None:
-    """What a tau asks for is what the container alone gives; all together is less than the file."""
+    """The container alone gives the result at the tau; with the residual it is below the file's size."""
     random = np.random.default_rng(9)
     base = _bits(random, "F32", (96, 128), tame=True)
     numbers = np.frombuffer(base.data, np.float32).reshape(96, 128)

@@ -71,7 +71,7 @@ def registry(at: Path) -> Iterator[Registry]:
 
 
 def assert_lossy_is_had(registry: Registry, ref: str, hint: str, at: Path) -> None:
-    """What the hint says can be done, works; and the source makes it whole again."""
+    """Check that the hint's command works, and that adding the source repairs the version."""
     words = re.search(r"`dsvd materialize (\S+) --tau (\S+)`", hint)
     assert words is not None and words[1] == ref and "--lossless" in hint
     written = registry.materialize(ref, at / "lossy", tau=float(words[2]))
@@ -125,7 +125,7 @@ def test_a_lazy_tensor_of_a_damaged_residual(registry: Registry) -> None:
 
 @pytest.mark.parametrize("ref", ["one", "pickled"])
 def test_a_whole_residual_of_another_container(registry: Registry, at: Path, ref: str) -> None:
-    """As no writer names it. Plain `verify` finds it, too."""
+    """No writer makes such a residual. Plain `verify` finds it, too."""
     attach_as_it_is(registry, ref, residual_path(registry, "two").read_bytes())
     with pytest.raises(ContainerError, match="goes with the container") as caught:
         registry.materialize(ref, at / "out")
@@ -137,7 +137,7 @@ def test_a_whole_residual_of_another_container(registry: Registry, at: Path, ref
 
 
 def test_a_result_that_is_a_lie(registry: Registry, at: Path) -> None:
-    """Of what was pickled: nothing but making the result shows it, so `verify --deep` alone does."""
+    """For a pickled source, only making the result shows the error, so only `verify --deep` finds it."""
     attach_as_it_is(registry, "pickled", lying(residual_path(registry, "pickled").read_bytes()))
     with pytest.raises(ResultMismatch, match="0" * 64) as caught:
         registry.materialize("pickled", at / "out")
@@ -151,7 +151,7 @@ def test_a_result_that_is_a_lie(registry: Registry, at: Path) -> None:
 
 @pytest.mark.parametrize("what", ["sha256", "size", "path"])
 def test_a_header_that_is_a_lie(registry: Registry, at: Path, what: str) -> None:
-    """Of a safetensors file: the container knows its source, and says so before anything is made."""
+    """For a safetensors file, the container knows its source, and reports it before anything is made."""
     wrong = {"sha256": "0" * 64, "size": 7, "path": "other.safetensors"}[what]
     data = residual_path(registry, "one").read_bytes()
     attach_as_it_is(

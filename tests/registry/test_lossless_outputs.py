@@ -52,7 +52,7 @@ def take_residual(registry: Registry, ref: str) -> Path:
 def test_a_tau_reads_no_residual(registry: Registry, pair: Pair, tmp_path: Path) -> None:
     """The stored tau, a lower one, a cast of it, its tensors and its file in the cache.
 
-    Seen to fail: with `opened_lossless` of the version itself in the place of `_at`.
+    Seen to fail: with `open_lossless` of the version itself in the place of `_at`.
     """
     registry.add(pair.tuned_file, base="sd15", name="lossy", tau=TAU)
     registry.export_container("lossy", tmp_path / "lossy.dsvd")

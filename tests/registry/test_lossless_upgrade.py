@@ -45,7 +45,7 @@ def one(sources: Path) -> Path:
 
 @pytest.fixture
 def registry(sources: Path, tmp_path: Path) -> Iterator[Registry]:
-    """With the base, and `one@1` at `TAU`: lossy."""
+    """A registry with the base, and the lossy version `one@1` at `TAU`."""
     with Registry.init(tmp_path / "registry") as made, one_thread():
         made.add_base("base", sources / "base.safetensors")
         made.add(sources / "one.safetensors", base="base", name="one", tau=TAU)
@@ -65,7 +65,7 @@ def gives_the_source(registry: Registry, ref: str, source: Path, at: Path) -> bo
 def test_a_lossy_version_gets_its_residual(
     registry: Registry, one: Path, tmp_path: Path, tau: float | None
 ) -> None:
-    """With its tau, or without any: every version of the source will do."""
+    """Added with its tau, or without any: every version of the source is accepted."""
     was, before = registry.version("one"), objects(registry)
     lossy = registry.materialize("one", tmp_path / "lossy")
     added = registry.add(one, base="base", name="one", tau=tau, lossless=True)
@@ -155,7 +155,7 @@ def test_a_pickle_is_not_safe_to_delete(registry: Registry, sources: Path) -> No
 
 
 def test_thin(registry: Registry, one: Path, tmp_path: Path) -> None:
-    """What its container alone gives, is left, and as it was."""
+    """The result of the container alone stays as it was."""
     lossy = registry.materialize("one", tmp_path / "lossy")
     was = registry.version("one")
     full = registry.add(one, base="base", name="one", lossless=True).version

@@ -1,4 +1,4 @@
-"""What stands in the way of a file: each gives a typed error, and leaves nothing behind."""
+"""Obstacles to the writing of a result: each gives a typed error, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def pair(kind: str, folder: Path) -> tuple[Path, Path]:
 
 
 def peak(verb: str, registry: Registry, file: Path) -> float:
-    """In MiB."""
+    """The peak memory in MiB."""
     done = subprocess.run(
         [sys.executable, CHILD, verb, registry.folder, file],
         env={"PYTHONPATH": str(ROOT), "PATH": ""},

@@ -210,7 +210,7 @@ def test_one_file_alone(registry: Registry, folder: Path) -> None:
     other = write_safetensors(tuned(3), folder / "GROSSE-2.safetensors")
     assert registry.add(other, base="base").ref == "GROSSE-2-2@1"
     assert registry.add(other, base="base").ref == "GROSSE-2-2@1"
-    with pytest.raises(InvalidArgument, match="a name is given, and where"):
+    with pytest.raises(InvalidArgument, match="both a name and name_from are given"):
         registry.add(other, base="base", name="x", name_from="stem")
     os.chdir(folder)
     assert registry.add("model.safetensors", base="base").ref == "my-files@1"

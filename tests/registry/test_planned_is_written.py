@@ -59,7 +59,7 @@ def some_tensors(draw: random.Random, numbers: torch.Generator) -> dict[str, tor
 def tuned(
     base: dict[str, torch.Tensor], draw: random.Random, numbers: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Of each tensor the same, a change, another dtype, more rows, another shape; or it is gone."""
+    """Tensors that are the same, changed, of another dtype or shape, with more rows, or gone."""
     found = {"new": torch.randn(draw.randint(0, 9), generator=numbers)}
     for name, tensor in base.items():
         kind = draw.choice(("same", "change", "change", "dtype", "rows", "shape", "gone"))
@@ -145,7 +145,7 @@ def test_materialize(
 @pytest.mark.parametrize("tau", [None, LOWER])
 def test_the_path_of_a_version(version: Version, tmp_path: Path, tau: float | None) -> None:
     if version.is_folder:
-        with pytest.raises(InvalidArgument, match="the cache is one of files"):
+        with pytest.raises(InvalidArgument, match="the cache holds single files only"):
             version.registry.path("subject", tau=tau, cache=tmp_path)
         assert list(tmp_path.iterdir()) == []
         return

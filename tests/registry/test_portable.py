@@ -82,7 +82,7 @@ def assert_refused(registry: Registry, file: Path, *kinds: type[DsvdError]) -> D
 
 
 def test_there_and_back(trained_registry: Registry, trained: Pair, tmp_path: Path) -> None:
-    """Of a really trained pair: the same file comes out of both registries."""
+    """Both registries give the same file of a really trained pair."""
     file = tmp_path / "travelling.dsvd"
     written = trained_registry.export_container("subject", file)
     was = trained_registry.version("subject")

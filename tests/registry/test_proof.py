@@ -1,4 +1,4 @@
-"""Where the result's digest is recorded it proves the base; a damaged base tensor is still named."""
+"""Proof of the base by the recorded digest of the result; a damaged base tensor is still named."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_damaged_tensor_of_any_kind_is_named(
 def test_damage_that_makes_the_result_not_finite(
     linked: Registry, link: Path, out: Path, name: str, value: float
 ) -> None:
-    """Which is an error by itself, but of the base, not of the container."""
+    """A non-finite result is an error by itself, but here of the base, not of the container."""
     put(link, name, np.array([value], "<f4"))
     with pytest.raises(BaseMismatch, match="damaged") as caught:
         linked.materialize("subject", out / "out.safetensors")
@@ -195,7 +195,7 @@ def test_a_linked_file_whose_tensor_has_another_size(
 def test_adding_hashes_each_base_tensor_as_it_is_read(
     linked: Registry, pair: Pair, hashed: list[int]
 ) -> None:
-    """By the encoder, and by the check of the container."""
+    """The encoder and the check of the container hash each tensor."""
     linked.add(pair.tuned_file, base="sd15", name="again", tau=0.3)
     assert len(pair.base) < len(hashed) <= 2 * len(pair.base)
 

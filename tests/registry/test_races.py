@@ -1,4 +1,4 @@
-"""What another process may do at the worst moment, done at just that moment."""
+"""Actions of another process at the worst moment, made at exactly that moment."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def fp8(weights: Weights) -> Weights:
 
 
 def fp8_matrices(weights: Weights) -> Weights:
-    """As they are mostly saved: norms keep their dtype, and scales stand beside the weights."""
+    """Matrices of FP8 as they are mostly saved: norms keep their dtype, scales accompany the weights."""
     quantised = {n: t.to(FP8) if t.ndim > 1 else t for n, t in weights.items()}
     scales = {
         n.replace(".weight", ".scale_weight"): torch.ones(())
@@ -175,7 +175,7 @@ def test_a_wrapped_base(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_names_that_nothing_explains(registry: Registry, tmp_path: Path) -> None:
-    """Of more than half of the bytes nothing was found: said, with why."""
+    """A warning gives the reason if no delta was found for more than half of the bytes."""
     weights = tuned()
     strange = {f"mine.{name}": tensor for name, tensor in weights.items() if tensor.ndim > 1}
     strange["blocks.0.norm.weight"] = weights["blocks.0.norm.weight"]

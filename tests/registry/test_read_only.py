@@ -99,7 +99,7 @@ def run(root: Path, commands: tuple[str, ...], **places: Path) -> list[tuple[int
 
 
 def test_every_command(labelled: Path, pair: Pair, tmp_path: Path) -> None:
-    """What reads does as ever; what writes ends with exit code 9 and a hint, and leaves nothing."""
+    """Commands that read work; those that write end with exit code 9 and a hint, and leave nothing."""
     places = {"out": tmp_path / "out", "tuned": pair.tuned_file}
     places["out"].mkdir()
     usual = run(labelled, READS, **places)
@@ -151,7 +151,7 @@ def behind(root: Path) -> None:
 
 
 def with_a_log(root: Path) -> None:
-    """As a crash leaves it: what was committed last stands in SQLite's `-wal` alone."""
+    """A catalog as a crash leaves it: the last commit is only in SQLite's `-wal`."""
     with Registry.open(root) as registry:
         registry.set_note("subject@1", "a later one")
         for path in root.glob("catalog.sqlite*"):
@@ -186,7 +186,7 @@ def test_states_of_the_catalog(
 
 
 def test_while_its_owner_has_it_open(labelled: Path) -> None:
-    """What the owner committed is read, though it stands in SQLite's `-wal` alone."""
+    """The owner's last commit is read, though it is only in SQLite's `-wal`."""
     with Registry.open(labelled) as registry:
         registry.set_note("subject@1", "from the owner")
         with read_only(labelled):

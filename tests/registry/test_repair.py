@@ -14,7 +14,7 @@ import pytest
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.hashing import sha256_file
-from dsvd_registry.registry.references import files_of_folders, needs
+from dsvd_registry.registry.references import files_of_folders, referenced_objects
 from dsvd_registry.store import registry_folder
 
 from . import mixed
@@ -127,7 +127,7 @@ def test_from_another_copy_of_the_registry(there: Mixed, template: Mixed) -> Non
 
 
 def test_from_the_file_of_a_linked_base(there: Mixed) -> None:
-    """What a linked base holds is looked at unasked."""
+    """The files of a linked base are searched without being named."""
     with Registry.open(there.root) as registry:
         linked = there.source("link.safetensors")
         registry.add(linked, base="file", name="as-it-is", tau=0.5)
@@ -351,7 +351,7 @@ def test_log_and_catalog_damaged_together(there: Mixed, template: Mixed) -> None
 
 
 def test_bad_sources(there: Mixed) -> None:
-    with pytest.raises(InvalidArgument, match="is not there"):
+    with pytest.raises(InvalidArgument, match="does not exist"):
         Registry.repair(there.root, sources=[there.place / "nothing"])
     os.mkfifo(there.place / "pipe")
     lost_object(there, "container")
@@ -389,7 +389,7 @@ def test_needs_are_what_gc_keeps(there: Mixed) -> None:
     """The list that repairing goes by, and the set that garbage collection asks the database for."""
     with Registry.open(there.root) as registry:
         catalog, objects = registry.repository.catalog, registry.repository.objects
-        found = needs(registry.repository)
+        found = referenced_objects(registry.repository)
         assert found.keys() == catalog.referenced_objects() | files_of_folders(registry.repository)
         assert found.keys() == {entry.sha256 for entry in objects.all()}
         for need in found.values():

@@ -1,4 +1,4 @@
-"""What goes in comes out: names, dtypes, order, metadata, and the errors that were promised."""
+"""Round trips keep names, dtypes, order and metadata, and have the reported errors."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ TAUS = (0.5, 0.9)
 def tensor(
     name: str, values: list[float], full_rank: int = 0, nuclear_norm: float = 0
 ) -> TensorSpectrum:
-    """Of a whole spectrum, or of the first of `full_rank` singular values."""
+    """A tensor with a whole spectrum, or with the first of `full_rank` singular values."""
     stored = np.array(values, np.float32)
     return TensorSpectrum(
         name, full_rank or len(values), nuclear_norm or float(sum(values)), stored

@@ -16,7 +16,7 @@ from dsvd_registry.checkpoint.checkpoint import Copier, Memory
 from dsvd_registry.container.records import BaseTensor
 from dsvd_registry.layouts import View
 from dsvd_registry.reconstruction.base_weights import BaseWeights, UnprovenBase
-from dsvd_registry.registry.base_candidates import Against
+from dsvd_registry.registry.base_candidates import BaseCounterpart
 from dsvd_registry.registry.weight_sample import (
     ELEMENTS,
     RUNS,
@@ -85,11 +85,11 @@ class Both:
     checkpoint: Checkpoint
     base_file: Path
 
-    def against(self, *names: str, view: View | None = None) -> Against:
+    def against(self, *names: str, view: View | None = None) -> BaseCounterpart:
         tensors = self.base.weights.tensors
-        return Against(tuple(tensors[name] for name in names), view or View())
+        return BaseCounterpart(tuple(tensors[name] for name in names), view or View())
 
-    def change(self, name: str, against: Against) -> float:
+    def change(self, name: str, against: BaseCounterpart) -> float:
         return relative_change(self.checkpoint, self.base, {name: against})
 
 

@@ -1,4 +1,4 @@
-"""What a user does to whom a registry belongs that may only be read; run in a process of its own."""
+"""The work of a user who can only read a registry, run in a process of its own."""
 
 from __future__ import annotations
 

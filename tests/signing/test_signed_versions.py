@@ -35,7 +35,7 @@ def object_path(root: Path, sha256: str) -> Path:
 
 
 def signature_object(registry: Registry, ref: str = ONE) -> Path:
-    """Where the first signature of a version lies, writable."""
+    """The path of the object of a version's first signature, made writable."""
     (record, *_) = registry.repository.catalog.signatures(ref)
     path = object_path(registry.folder, record.signature)
     path.chmod(0o644)
@@ -55,7 +55,7 @@ def plant(registry: Registry, ref: str, signature: Signature, signer: str | None
 
 
 def statement(registry: Registry, alice_file: Path, ref: str) -> bytes:
-    """What a signature of a version signs."""
+    """The statement that a signature of a version signs."""
     signed = registry.sign(ref, alice_file)
     value = json.loads(object_path(registry.folder, signed.signature).read_bytes())
     return canonical.encode(value["statement"])

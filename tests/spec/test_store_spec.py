@@ -110,8 +110,8 @@ def test_limits() -> None:
     told = {row[0]: number(row[1].split()[0]) for row in rows("Limits")}
     long = "a" * told["a name"]
     assert names.check_name("model", long) == long
-    assert get_args(event_fields.Word)[1].holds("a" * told.pop("a word"))
-    assert not get_args(event_fields.Name)[1].holds(long + "a") and told.pop("a name")
+    assert get_args(event_fields.Word)[1].accepts("a" * told.pop("a word"))
+    assert not get_args(event_fields.Name)[1].accepts(long + "a") and told.pop("a name")
     assert signature.MAX_BYTES == event_json.LIMIT
     assert told == {
         "events; sequence": event_fields.MAX_SEQUENCE,

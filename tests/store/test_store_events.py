@@ -287,7 +287,7 @@ def test_an_event_under_another_number(log: EventLog, registry: RegistryFolder) 
     data = events.encode(note(7))
     (registry.events / "000000").mkdir()
     (registry.events / "000000" / f"000000001-{hashing.sha256(data)}.json").write_bytes(data)
-    with pytest.raises(RegistryError, match="holds the event 7"):
+    with pytest.raises(RegistryError, match="contains the event 7"):
         list(log.after(0))
 
 

@@ -14,22 +14,22 @@ STDIN = "-"
 MAX_BYTES = 1 << 24
 
 
-def listed(listing: Path) -> tuple[Path, ...]:
-    """The paths that stand in `listing` (- is the standard input), one a line; empty ones are none.
+def read_path_list(list_file: Path) -> tuple[Path, ...]:
+    """The paths in `list_file` (- is the standard input), one per line; empty lines are skipped.
 
-    They are taken from the current folder on. Raises `InvalidArgument` for what is no such list,
-    `StorageError`.
+    Relative paths start at the current folder. Raises `InvalidArgument` for a file that is not such a
+    list, `StorageError`.
     """
-    with storage_errors(listing):
-        if str(listing) == STDIN:
+    with storage_errors(list_file):
+        if str(list_file) == STDIN:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
-            with listing.open("rb") as file:
+            with list_file.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES or b"\0" in data:
         raise InvalidArgument(
-            f"{listing} is not a list of paths", "Give a text file with a path on each line."
+            f"{list_file} is not a list of paths", "Give a text file with a path on each line."
         )
     lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    # A name may begin or end in spaces; a list from Windows has its own ends of lines.
+    # Spaces may belong to a name and stay; the line ends of Windows are removed.
     return tuple(Path(os.fsdecode(line.rstrip(b"\r"))) for line in lines if line.strip())
