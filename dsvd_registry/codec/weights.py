@@ -76,6 +76,12 @@ class Weights:
         infinity, minus_infinity = _INFINITIES[self.dtype]
         return positive > infinity or negative > minus_infinity
 
+    def infinities(self) -> int:
+        """The number of those that are infinite, of either sign."""
+        bits = self.words.view(_UNSIGNED[self.words.itemsize])
+        positive, negative = _INFINITIES[self.dtype]
+        return int(np.count_nonzero(bits == positive)) + int(np.count_nonzero(bits == negative))
+
     def _highest(self) -> tuple[int, int]:
         """The largest bit patterns, read as signed and as unsigned integers, each at least 0.
 

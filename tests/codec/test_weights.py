@@ -130,6 +130,8 @@ def test_the_ends_of_what_is_finite(dtype: str) -> None:
     assert not of(np.array([INF, -INF, 1.0]), dtype).is_finite()
     assert not of(np.array([INF, -INF, 1.0]), dtype).has_nan()
     assert of(np.array([INF, -INF, NAN]), dtype).has_nan()
+    assert of(np.array([INF, -INF, 1.0, -INF, NAN, -NAN, largest]), dtype).infinities() == 3
+    assert of(np.array([largest, -largest, -0.0, NAN]), dtype).infinities() == 0
     negative = of(np.array([1.0, 2.0]), dtype)
     negative.words.view(f"u{negative.words.itemsize}")[1] = {4: 0xFFC00001, 2: 0xFFC1}[
         negative.words.itemsize

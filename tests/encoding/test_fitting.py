@@ -85,8 +85,14 @@ def test_a_row_of_one_plan() -> None:
 def test_sizes_that_fall_where_they_should_rise() -> None:
     """What fits is found, though not the finest, and the search ends."""
     generator = np.random.default_rng(3)
+    found = 0
     for _ in range(50):
         true = generator.integers(1000, 9000, 300)
         row = PlanSeries(299, lambda place: 100.0 * place, 1000)
         place = finest_that_fits(row, 5000, lambda place, true=true: int(true[place]))
-        assert place is None or true[place] <= 5000
+        if place is None:
+            assert true[0] > 5000  # the coarsest does not fit
+        else:
+            assert true[place] <= 5000
+            found += 1
+    assert found >= 25

@@ -87,7 +87,14 @@ def odd(registry: Registry, trained: Pair, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
-    [([1.0, 1e5], "beyond the range of F16"), ([float("nan"), 1.0], "holds a NaN")],
+    [
+        ([1.0, 1e5], "beyond the range of F16"),
+        # An infinity beside it is no reason to let a finite number become one.
+        ([float("inf"), 1.0, 1e5], "beyond the range of F16"),
+        ([-float("inf"), -65520.0], "beyond the range of F16"),
+        ([float("nan"), 1.0], "holds a NaN"),
+        ([float("nan"), float("inf"), 1e5], "holds a NaN"),
+    ],
 )
 def test_what_has_no_place(
     registry: Registry, odd, tmp_path: Path, numbers: list[float], message: str
@@ -124,6 +131,6 @@ def test_a_nan_of_that_dtype_already(
 
 
 def test_an_infinity_stays_one(registry: Registry, odd, tmp_path: Path) -> None:
-    ref = odd(torch.tensor([float("inf"), 1.0, -float("inf")]))
+    ref = odd(torch.tensor([float("inf"), 1.0, -float("inf"), -65519.0]))
     made = registry.materialize(ref, tmp_path / "cast.safetensors", dtype="fp16")
-    assert load_file(made.path)["odd"].tolist() == [float("inf"), 1.0, -float("inf")]
+    assert load_file(made.path)["odd"].tolist() == [float("inf"), 1.0, -float("inf"), -65504.0]

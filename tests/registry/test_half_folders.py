@@ -218,7 +218,7 @@ def test_a_single_file_beside_whole_shards(tuned: Path, registry: Registry, tmp_
     assert [entry.name for entry in report.left_out] == [f"unet/{UNET}.safetensors"]
 
 
-def test_a_tensor_that_shares_its_memory(tuned: Path, registry: Registry) -> None:
+def test_a_tensor_that_shares_its_memory(tuned: Path, registry: Registry, tmp_path: Path) -> None:
     """If a conversion stored one of two tied tensors, the index still names both."""
     shard_unet(tuned)
     shard = shards(tuned)[0]
@@ -226,7 +226,10 @@ def test_a_tensor_that_shares_its_memory(tuned: Path, registry: Registry) -> Non
     kept, tied = sorted(tensors)[:2]
     del tensors[tied]
     save_file(tensors, shard, metadata={"format": "pt", tied: kept})
-    registry.add(tuned, base="base", name="subject")
+    registry.add(tuned, base="base", name="subject", lossless=True)
+    made = registry.materialize("subject", tmp_path / "made").path
+    assert bytes_in(made) == bytes_in(tuned)
+    assert tied not in load_file(made / "unet" / shard.name)
 
 
 def test_a_linked_sub_model(tuned: Path, registry: Registry, tmp_path: Path) -> None:

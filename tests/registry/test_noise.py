@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -47,15 +49,59 @@ def true_error(registry: Registry, ref: str, trained: Pair, tmp_path: Path) -> f
     return float(off.norm() / size.norm())
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """The singular value decomposition of a delta, and where its noise begins; by numpy."""
+
+    u: np.ndarray
+    values: np.ndarray
+    v: np.ndarray
+    noise: float  # the largest singular value that rounding alone gives
+
+    def noise_rank(self) -> int:
+        return int((self.values > self.noise).sum())
+
+    def tau_rank(self, tau: float) -> int:
+        return int((self.values.cumsum() < tau * self.values.sum()).sum()) + 1
+
+    def added_to(self, base: torch.Tensor, rank: int) -> torch.Tensor:
+        """bf16 weights, of the first singular values alone."""
+        delta = (self.u[:, :rank] * self.values[:rank]) @ self.v[:rank]
+        return (base.double() + torch.from_numpy(delta)).float().bfloat16().double()
+
+    def is_clear(self, *taus: float) -> bool:
+        """Whether a change of the last bits, as of another processor, leaves the ranks."""
+        energies = self.values.cumsum() / self.values.sum()
+        near_noise = np.abs(self.values / self.noise - 1).min()
+        return near_noise > 1e-3 and all(np.abs(energies - tau).min() > 1e-4 for tau in taus)
+
+
+def spectrum_of(trained: Pair, name: str, dtype: torch.dtype) -> Spectrum:
+    source = trained.tuned[name].to(dtype).double().flatten(1).numpy()
+    delta = source - trained.base[name].double().flatten(1).numpy()
+    mantissa, least = {torch.float16: (10, -14), torch.bfloat16: (7, -126)}[dtype]
+    spacing = 2.0 ** (np.maximum(np.frexp(source)[1] - 1, least) - mantissa)
+    sigma = np.sqrt((spacing**2).mean() / 12)  # the base is F32
+    u, values, v = np.linalg.svd(delta, full_matrices=False)
+    return Spectrum(u, values, v, sigma * sum(np.sqrt(delta.shape)))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_no_rank_is_stored_above_the_noise(registry: Registry, dtype: torch.dtype) -> None:
-    capped = 0
+def test_no_rank_is_stored_above_the_noise(
+    registry: Registry, trained: Pair, dtype: torch.dtype
+) -> None:
+    capped = clear = 0
     for row in registry.report(stored(registry, dtype, keep_noise=False)).tensors:
         if row.kind == "low_rank":
-            assert row.tau_rank is not None and row.noise_rank is not None
+            spectrum = spectrum_of(trained, row.name, dtype)
+            if spectrum.is_clear(0.5):
+                ranks = spectrum.tau_rank(0.5), spectrum.noise_rank()
+                assert (row.tau_rank, row.noise_rank) == ranks, row.name
+                clear += 1
             assert row.rank == max(1, min(row.tau_rank, row.noise_rank))
             capped += row.rank < row.tau_rank
     assert capped > (10 if dtype == torch.bfloat16 else 0)
+    assert clear > 10
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -75,7 +121,27 @@ def test_without_the_noise_of_bf16_a_version_is_smaller_and_as_near_to_the_train
     assert errors[0] < errors[1] * 1.02
 
 
-def test_a_capped_version_serves_every_lower_tau(registry: Registry, tmp_path: Path) -> None:
+def test_a_capped_version_serves_every_lower_tau(
+    registry: Registry, trained: Pair, tmp_path: Path
+) -> None:
+    """The result is nearer to the tau's rank, or that of the noise, than to one more or less."""
     ref = stored(registry, torch.bfloat16, keep_noise=False)
+    names = [row.name for row in registry.report(ref).tensors if row.kind == "low_rank"]
+    compared = capped = 0
     for tau in (0.06, 0.3, 0.49):
         registry.materialize(ref, tmp_path / "out.safetensors", tau=tau, replace=True)
+        result = load_file(tmp_path / "out.safetensors")
+        for name in names:
+            spectrum = spectrum_of(trained, name, torch.bfloat16)
+            if not spectrum.is_clear(tau, 0.5):
+                continue
+            wanted = max(1, min(spectrum.tau_rank(tau), spectrum.noise_rank()))
+            base, made = trained.base[name].flatten(1), result[name].flatten(1).double()
+            off = {
+                rank: float((made - spectrum.added_to(base, rank)).norm())
+                for rank in (wanted - 1, wanted, wanted + 1)
+            }
+            assert min(off, key=off.__getitem__) == wanted, (tau, name, off)
+            compared += 1
+            capped += spectrum.noise_rank() < spectrum.tau_rank(tau)
+    assert compared > 60 and capped > 5
