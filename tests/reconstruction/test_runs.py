@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from registry.conftest import ROOT, Pair, bits, write_safetensors
 from spec.readers import golden_digests, package_gives_files, valid_files
 
 from dsvd_registry import Registry
@@ -19,8 +20,6 @@ from dsvd_registry.errors import BaseMismatch
 from dsvd_registry.reconstruction import file_assembly
 from dsvd_registry.reconstruction.base_view import ViewedBase
 from dsvd_registry.reconstruction.file_assembly import Run, assembled, nowhere
-
-from .conftest import ROOT, Pair, bits, write_safetensors
 
 VECTORS = ROOT / "spec" / "vectors"
 VALID = json.loads((VECTORS / "vectors.json").read_text())["valid"]

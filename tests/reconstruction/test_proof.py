@@ -7,13 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from dsvd_registry import Registry
-from dsvd_registry.encoding import container_builder
-from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
-from dsvd_registry.reconstruction import base_weights
-
-from .conftest import (
+from registry.conftest import (
     TAU,
     Pair,
     data_size,
@@ -25,7 +19,12 @@ from .conftest import (
     replace_bytes,
     write_safetensors,
 )
-from .crafting import rewritten
+from registry.crafting import rewritten
+
+from dsvd_registry import Registry
+from dsvd_registry.encoding import container_builder
+from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
+from dsvd_registry.reconstruction import base_weights
 
 CAST = "vae.same_cast"
 NAMES = (

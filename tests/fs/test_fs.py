@@ -19,7 +19,7 @@ from dsvd_registry.fs import (
     temporary_files,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def fill(folder: NewFolder, files: dict[str, bytes]) -> None:
