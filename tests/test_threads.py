@@ -1,4 +1,4 @@
-"""What threads make comes in order, bounded, and nothing goes on afterwards."""
+"""Results of threads come in order and within bounds, and no work goes on afterwards."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_file(small: Built) -> None:
 
 
 def test_no_header_that_is_not_read(small: Built) -> None:
-    """What breaks a rule is refused before a byte of it is written."""
+    """A header that breaks a rule is refused before a byte is written."""
     header = parse_header(canonical(small.header), 0)
     for wrong in (
         replace(header, tensors=header.tensors[::-1]),

@@ -32,7 +32,7 @@ class Shelf:
     file: Path
 
     def relative_error(self, path: Path) -> float:
-        """Of the whole delta, computed apart from the file that was written."""
+        """The relative error of the whole delta, computed from the written file alone."""
         result = load_file(path)
         off = torch.stack(
             [(result[n].double() - tuned.double()).norm() for n, tuned in self.tuned.items()]

@@ -1,4 +1,4 @@
-"""Where the result's digest is recorded it proves the base; a damaged base tensor is still named."""
+"""A recorded digest of the result proves the base; a damaged base tensor is still named."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_damaged_tensor_of_any_kind_is_named(
 def test_damage_that_makes_the_result_not_finite(
     linked: Registry, link: Path, out: Path, name: str, value: float
 ) -> None:
-    """Which is an error by itself, but of the base, not of the container."""
+    """The result is refused anyway, but the error must name the base, not the container."""
     put(link, name, np.array([value], "<f4"))
     with pytest.raises(BaseMismatch, match="damaged") as caught:
         linked.materialize("subject", out / "out.safetensors")
@@ -194,7 +194,7 @@ def test_a_linked_file_whose_tensor_has_another_size(
 def test_adding_hashes_each_base_tensor_as_it_is_read(
     linked: Registry, pair: Pair, hashed: list[int]
 ) -> None:
-    """By the encoder, and by the check of the container."""
+    """The encoder and the check of the container each hash it once."""
     linked.add(pair.tuned_file, base="sd15", name="again", tau=0.3)
     assert len(pair.base) < len(hashed) <= 2 * len(pair.base)
 

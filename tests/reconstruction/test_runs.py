@@ -1,4 +1,4 @@
-"""However a result is cut into runs, it has the same bytes; a run's memory is used again."""
+"""Results have the same bytes, however they are cut into runs; a run's memory is reused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cut_into(monkeypatch: pytest.MonkeyPatch, elements: int, buffer: int, at_onc
 def test_golden_results_do_not_show_their_runs(
     vector: dict, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every kind, dtype and view, new rows, scalars and what is empty."""
+    """Vectors cover every kind, dtype and view, new rows, scalars and empty tensors."""
     cut_into(monkeypatch, elements, 16, 64)
     for tau, digests in golden_digests(vector):
         made = package_gives_files(*valid_files(vector["name"]), tau)
@@ -177,7 +177,7 @@ def test_a_view_is_gone_when_the_next_is_asked_for(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("sizes", [[], [5, 5]])
 def test_what_cannot_be_prepared(sizes: list[int]) -> None:
-    """Also where there is nothing to be made of it."""
+    """The error is raised even for a tensor without bytes."""
     tensors = [Counting(0, [3]), Counting(3, sizes, KeyError("damaged")), Counting(0, [1])]
     taken = []
     with pytest.raises(KeyError, match="damaged"), assembled(tensors, 0, nowhere) as made:
