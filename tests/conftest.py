@@ -1,4 +1,4 @@
-"""Fixtures and settings of all tests."""
+"""Set-up for all tests."""
 
 from __future__ import annotations
 

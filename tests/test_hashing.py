@@ -30,7 +30,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_progress_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interrupt by the user during a progress call."""
+    """An interrupt by the user raises from the progress callback."""
     monkeypatch.setattr(hashing, "READ_CHUNK", 64)
     (tmp_path / "file").write_bytes(bytes(1000))
 

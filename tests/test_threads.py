@@ -1,4 +1,4 @@
-"""Results of threads come in order and in bounded number, and no work goes on afterwards."""
+"""Results of threads come in order and within bounds, and no work goes on afterwards."""
 
 from __future__ import annotations
 

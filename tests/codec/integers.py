@@ -23,7 +23,7 @@ NUMPY = {torch.float32: np.float32, torch.float64: np.float64, None: None}
 
 
 def components_of(a: object, b: object, exponents: object) -> Components:
-    """From nested lists or arrays."""
+    """Components from nested lists or arrays."""
     return Components(np.array(a, np.int32), np.array(b, np.int32), np.array(exponents, np.int64))
 
 
@@ -61,7 +61,7 @@ def reconstruct(
     path: torch.dtype | None = None,
     device: str = "numpy",
 ) -> torch.Tensor:
-    """What the package makes of it."""
+    """The reconstruction that the package computes."""
     if device == "numpy":
         memory = np.empty(base.numel() * dtype.itemsize, np.uint8)
         out = Weights.over(memory, tuple(base.shape), NAMES[dtype])

@@ -18,7 +18,7 @@ from dsvd_registry.encoding.parts import stored_size
 def encode_as_stored(
     base: torch.Tensor, source: torch.Tensor, tau: float = 0.5, grid_noise: float = 0.015
 ) -> Encoded:
-    """As `add` does: the candidate that takes the fewest bytes."""
+    """Encode as `add` does, with the candidate that takes the fewest bytes."""
     data = tensor_to_bytes(source)
     return encode(base, source, EncodeRequest(tau, grid_noise), lambda c: stored_size(c, data))
 
@@ -52,7 +52,7 @@ def low_rank(
 
 
 def delta_of(encoded: LowRank | Dense, shape: tuple[int, ...]) -> np.ndarray:
-    """What is added to the base, float64; numpy alone."""
+    """The delta to the base in float64, computed by numpy alone."""
     if isinstance(encoded, Dense):
         return np.ldexp(encoded.values.astype(np.float64), encoded.exponent).reshape(shape)
     c = encoded.components

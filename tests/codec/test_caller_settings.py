@@ -1,4 +1,4 @@
-"""What the caller has set in torch neither changes a bit nor is changed."""
+"""The caller's torch settings change no bit, and are not changed."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ CALLERS: dict[str, Callable[[], AbstractContextManager]] = {
 
 
 def state() -> list[object]:
-    """All that could have been changed."""
+    """All settings that could have been changed."""
     return [
         MATMUL.fp32_precision,
         torch.backends.mkldnn.fp32_precision,
@@ -151,7 +151,7 @@ def test_settings_come_back_after_an_error(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["autocast_bf16", "autocast_fp16"])
 def test_a_plain_product_is_wrong_under_autocast(name: str) -> None:
-    """So that the test above is known to be able to fail."""
+    """Proves that the test above can fail."""
     a, b = noise(64, 32), noise(32, 64, seed=1)
     with CALLERS[name]():
         assert float((a @ b - a.to(torch.float64) @ b.to(torch.float64)).abs().max()) > 1e-3
@@ -166,7 +166,7 @@ def test_a_plain_sum_is_wrong_where_the_caller_flushes() -> None:
 def test_where_flushing_cannot_be_ended_nothing_is_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Here C's own functions are told to set what is set already."""
+    """C's own functions are replaced by ones that set the current mode again."""
     library, _ = subnormals._environment()
     flushed = ctypes.create_string_buffer(256)
     with flushing():

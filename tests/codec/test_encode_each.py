@@ -1,4 +1,4 @@
-"""One tensor at several taus from one decomposition: what each tau alone gives."""
+"""Encoding at several taus from one decomposition gives the same as each tau alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAUS = (0.06, 0.2, 0.5, 0.8, 0.95, 1.0)
 
 
 def curve(base: torch.Tensor, source: torch.Tensor, *, keep_noise: bool = False) -> EncodedCurve:
-    """What several taus give, each compared with what it gives alone."""
+    """The results for several taus, each compared with the result for it alone."""
     settings = [EncodeRequest(tau, 0.015, keep_noise) for tau in TAUS]
     data = tensor_to_bytes(source)
 
@@ -95,7 +95,7 @@ def test_what_takes_no_delta() -> None:
 
 @pytest.mark.parametrize("name", awkward_deltas())
 def test_one_spectrum_decides_every_rank(name: str) -> None:
-    """Also where the quickest products would do for some of the taus, and not for all."""
+    """Even if the fastest products suffice for some of the taus only."""
     delta = awkward_deltas()[name]
     shape = tuple(delta.shape)
     found = spectrum(delta, *TAUS).singular_values

@@ -1,4 +1,4 @@
-"""Which kind of record a tensor gets, and that the record tells the truth about it."""
+"""Record kinds that tensors get, and the truth of their figures."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def close(value: float) -> object:
 
 
 def assert_truthful(base: torch.Tensor, source: torch.Tensor, encoded: Encoded) -> None:
-    """Every real of the record, computed apart."""
+    """Check every real number of the record against an independent computation."""
     assert isinstance(encoded, LowRank | Dense)
     wanted, had = source.to(torch.float64).numpy(), base.to(torch.float64).numpy()
     delta = wanted - had

@@ -146,7 +146,7 @@ def test_a_delta_of_zero_is_positive(path: torch.dtype, device: str) -> None:
 @pytest.mark.parametrize("path", [F32, F64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_subnormal_weights(dtype: torch.dtype, path: torch.dtype, device: str) -> None:
-    """Of the base and of the result, alone and where they cancel."""
+    """Subnormal weights of the base and of the result, alone and where they cancel."""
     width = torch.int16 if dtype.itemsize == 2 else torch.int32
     least = torch.arange(1, 601, dtype=torch.int32).to(width).view(dtype).reshape(20, 30)
     base = least * torch.tensor([1, -1], dtype=dtype).repeat(15)

@@ -179,7 +179,7 @@ def test_elements_outside_the_grid(scale: float, error: float) -> None:
 
 
 def truncation(matrix: torch.Tensor, rank: int) -> float:
-    """What the best approximation of `rank` leaves, from numpy's singular values."""
+    """The error of the best approximation of `rank`, from numpy's singular values."""
     return norm(np.linalg.svd(matrix.numpy(), compute_uv=False)[rank:])
 
 

@@ -67,7 +67,7 @@ def test_no_step_of_a_product_is_subnormal() -> None:
 
 
 def test_the_largest_and_the_least_powers_of_two() -> None:
-    """Of components side by side, as far apart as the bound allows."""
+    """Components whose exponents are as far apart as the bound allows."""
     for exponents in ([126, 103], [-126, -103], [-3, -126 + 101], [0, 23]):
         components = components_of([[1, 0], [0, 1]], [[1, 0], [0, -1]], exponents)
         base = torch.tensor([[1.0, -1.0], [0.0, -0.0]])

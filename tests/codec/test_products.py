@@ -64,7 +64,7 @@ def test_the_upper_triangle_of_a_gram_matrix_is_right(rows: int) -> None:
 
 @pytest.mark.usefixtures("library")
 def test_long_sums_are_taken_in_runs_short_enough() -> None:
-    """In one run the rounding would be about twice this."""
+    """A single run would round about twice as much."""
     wide = noise(640, 4096)
     off = (gram(wide, torch.float32) - gram(wide, torch.float64)).triu()
     largest = torch.linalg.matrix_norm(wide.to(torch.float64), ord=2) ** 2
@@ -97,7 +97,7 @@ def test_large_single_precision_products_go_to_the_quicker_library(
 def test_a_library_that_rounds_either_factor_is_not_used(
     side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As oneDNN does where it is told that less precision is enough."""
+    """oneDNN rounds a factor if the environment allows less precision."""
 
     def rounding(*factors: torch.Tensor) -> torch.Tensor:
         rounded = [f.to(torch.float16).float() if i == side else f for i, f in enumerate(factors)]

@@ -69,7 +69,7 @@ def test_ranks_of_trained_deltas_are_those_of_a_full_svd() -> None:
 def test_products_in_single_precision_decide_only_what_they_can(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of small matrices they are not used; here they are, so that each has its chance to be wrong."""
+    """Single precision is forced here for small matrices, so that each can be wrong."""
     monkeypatch.setattr(spectrum_module, "SINGLE_FROM", 1)
     assert_ranks_are_those_of_a_full_svd(awkward_deltas()[name].to(torch.float32))
 
@@ -156,7 +156,7 @@ def test_the_full_svd_is_taken_where_the_gram_matrix_would_be_wrong() -> None:
 
 
 def test_the_full_svd_is_taken_where_many_small_values_might_add_up() -> None:
-    """Of a large matrix of rank 1, 399 singular values are unknown to 2e-7 of the largest each."""
+    """Each of the 399 zero singular values of the matrix is uncertain by 2e-7 of the largest."""
     matrix = noise(400, 1).to(torch.float64) @ noise(1, 400, seed=1).to(torch.float64)
     with FullSvds() as svds:
         found = spectrum(matrix, 0.99995)
@@ -239,7 +239,7 @@ def test_energy_and_rank_are_what_the_paper_defines(values: list[float], tau: fl
 
 
 def mean_square_ulp(tensor: torch.Tensor) -> float:
-    """From the distance of each magnitude to the next number of the dtype."""
+    """Computed from the distance of each magnitude to the next number of the dtype."""
     size = tensor.abs()
     above = (size.view(torch.int16) + 1).view(tensor.dtype)
     return float((above.to(torch.float64) - size.to(torch.float64)).square().mean())

@@ -40,7 +40,7 @@ def by_integers(values: np.ndarray, dtype: str) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_every_half_becomes_its_float32(dtype: str) -> None:
-    """One by one by numpy, or as the upper half of a float32; NaN stays NaN."""
+    """Compared with numpy's cast, or with the upper half of a float32; NaN stays NaN."""
     if dtype == "F16":
         wanted = EVERY_HALF.view(np.float16).astype(np.float32)
     else:

@@ -107,7 +107,7 @@ def test_memory_is_what_was_asked_for() -> None:
 
 
 def test_blocks_are_one_frame() -> None:
-    """However the bytes are cut, they come back whole; each block has a code of its own."""
+    """Bytes come back whole, however they are split; each block has a code of its own."""
     low, high = bytes(range(4)) * 3000, bytes(range(200, 204)) * 3000
     apart = compress_blocks([low, high], NUMBERS)
     assert decompress(apart, len(low + high), "the frame") == low + high

@@ -55,7 +55,7 @@ def test_damage_is_found_by_both(small: Built, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cached", [0, 100, 1 << 20])
 def test_several_threads(cached: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few frames are cached."""
+    """Threads read the right bytes, however few frames are cached."""
     monkeypatch.setattr(frames, "CACHED_BYTES", cached)
     (tmp_path / "file.dsvd").write_bytes(many_frames().build().file)
     with Container(tmp_path / "file.dsvd") as container, ThreadPoolExecutor(4) as pool:

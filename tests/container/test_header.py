@@ -1,4 +1,4 @@
-"""Each field's own rule: what `parse_header` refuses, with the field in the message."""
+"""Rules of single fields: `parse_header` refuses a broken one, and names the field."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def changed(header: Json, path: Path, value: object) -> Json:
 
 
 def paths(value: object, path: Path = ()) -> list[Path]:
-    """Every field of every object."""
+    """Paths to every field of every object."""
     found: list[Path] = []
     if isinstance(value, dict):
         for key, item in value.items():

@@ -26,7 +26,7 @@ def array(values: Any) -> Any:
 
 
 def rows_of(group: Group) -> Rows:
-    """With the maxima that the rows have."""
+    """Rows with their actual maxima."""
     return Rows(len(group[0]), np.array([max(map(abs, row)) for row in group], np.int64))
 
 
@@ -59,7 +59,7 @@ def some_groups(draw: st.DrawFn) -> list[Group]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(groups=some_groups())
 def test_back_again(layout: Layout, groups: list[Group]) -> None:
-    """Every group of a frame, whatever stands around it, and of the size that was told."""
+    """Every group of a frame comes back, among any others, and has the promised size."""
     data = frame_of(layout, groups)
     told = [rows_of(group) for group in groups]
     assert len(data) == sum(map(layout.size, told))
@@ -70,7 +70,7 @@ def test_back_again(layout: Layout, groups: list[Group]) -> None:
 
 
 def test_planes_byte_by_byte() -> None:
-    """The order that the spec gives, on an example made by hand."""
+    """The order that the spec gives, for an example made by hand."""
     a, b = [[1, -300], [2, 3]], [[5], [-70000]]
     first = [2, 599 & 255, 4, 6, 0, 599 >> 8]  # plane 0 of both rows, plane 1 of the wider one
     second = [10, 139999 & 255, 139999 >> 8 & 255, 139999 >> 16]
@@ -91,7 +91,7 @@ def test_packed_byte_by_byte() -> None:
 
 
 def test_digits_fill_a_byte() -> None:
-    """As many as fit, and none for magnitudes of which only one fits."""
+    """A byte has as many digits as fit, and none for magnitudes of which only one fits."""
     for maximum in range(1, 128):
         base = 2 * maximum + 1
         fit = max(count for count in range(1, 9) if base**count <= 256) if base <= 256 else 1
@@ -102,7 +102,7 @@ def test_digits_fill_a_byte() -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("row", "told"), [([6, 0], 7), ([1, 1, 0], 2), ([9], 100), ([9], 300)])
 def test_a_magnitude_that_is_not_reached(layout: Layout, row: list[int], told: int) -> None:
-    """It is seen by whoever compares what was found with what was told."""
+    """The reader sees it by comparing the magnitudes read with those in the table."""
     rows = Rows.one(len(row), told)
     data = b"".join(blocks(layout.pack(array([row]), rows)))
     assert read(layout, data, [rows], 0) == ([row], [max(row)])

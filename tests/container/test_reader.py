@@ -22,7 +22,7 @@ DENSE, LOW, RAW, ROWS = range(4)
 
 @pytest.fixture(scope="module")
 def least() -> Built:
-    """As few bytes as a low-rank tensor takes."""
+    """The fewest bytes that a low-rank tensor takes."""
     recipe = Recipe(1.0, "pickle")
     base = recipe.hold("w", "F32", (1, 1), encoded((1.0,), "F32"))
     recipe.low_rank("w", "F32", (1, 1), [base], [Component(-3, (1,), (1,), 1.0)])

@@ -69,7 +69,7 @@ def test_unknown_name_beside_a_known_one(small: Built, read: Read, names: list[s
 
 
 def test_known_name(small: Built, read: Read) -> None:
-    """Only where what it stands for is there."""
+    """A feature may be named only if its field is present."""
     file = fidelity_max_error().build().file
     read(file)
     with pytest.raises(ContainerError, match="requires names 'fidelity'") as caught:

@@ -1,4 +1,4 @@
-"""Which tau a container serves, and with how many components."""
+"""The taus that a container serves, and their ranks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of(*tensors: tuple[list[float], float, int, int]) -> Built:
 
 
 def ranks(path: Path, built: Built, tau: float) -> list[int]:
-    """Of every low-rank tensor. Raises as `check_served` does."""
+    """The ranks of all low-rank tensors. Raises as `check_served` does."""
     path.write_bytes(built.file)
     with Container(path) as container:
         check_served(container, tau)

@@ -101,7 +101,7 @@ def test_file(small: Built) -> None:
 
 
 def test_no_header_that_is_not_read(small: Built) -> None:
-    """What breaks a rule is refused before a byte of it is written."""
+    """A header that breaks a rule is refused before a byte is written."""
     header = parse_header(canonical(small.header), 0)
     for wrong in (
         replace(header, tensors=header.tensors[::-1]),
@@ -150,7 +150,7 @@ def test_no_payload_of_another_size(small: Built, more: int) -> None:
     """The header says what follows it; a scratch file that was cut short is found."""
     header = parse_header(canonical(small.header), 0)
     payload = (payload_of(small.file) + b"x")[: len(payload_of(small.file)) + more]
-    with pytest.raises(StorageError, match="where its header makes"):
+    with pytest.raises(StorageError, match="but its header says"):
         write_container(header, iter([payload]), io.BytesIO())
     out = io.BytesIO()
     write_container(header, iter([payload_of(small.file)]), out)

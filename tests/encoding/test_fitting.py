@@ -83,7 +83,7 @@ def test_a_row_of_one_plan() -> None:
 
 
 def test_sizes_that_fall_where_they_should_rise() -> None:
-    """What fits is found, though not the finest, and the search ends."""
+    """The search ends with a plan that fits, if not the finest."""
     generator = np.random.default_rng(3)
     found = 0
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Errors and budgets over many spectra, dtypes and sizes, with constants beside the weights."""
+"""Errors and budgets over many spectra, dtypes and sizes, with constants among the weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Case:
-    """A registry with a base, and a fine-tune of it beside."""
+    """A registry with a base, and a fine-tune of that base."""
 
     registry: Registry
     base: Weights
@@ -100,7 +100,7 @@ def test_the_bytes_of_an_error_give_that_error_as_a_budget(case: Case) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_change_that_hardly_counts_is_not_made_worse(dtype: str, tmp_path: Path) -> None:
-    """One tensor has nearly all of the change: of the others next to nothing is stored."""
+    """One tensor has nearly all of the change, so that the others store next to nothing."""
     base, tuned = weights_of_a_model(9, "flat")
     tuned["conv.weight"] = base["conv.weight"] + 256 * (tuned["conv.weight"] - base["conv.weight"])
     for name in ("blocks.1.weight", "blocks.2.bias"):  # a single element moves

@@ -9,9 +9,8 @@ import torch
 from diffusers import DiffusionPipeline
 from layouts.original import State
 from layouts.pipelines import PIPELINES, models, single_file
+from reconstruction.test_across_layouts import named, trained
 from safetensors.torch import save_file
-
-from .test_across_layouts import named, trained
 
 LAYOUTS = ("original", "diffusers")
 SIZE = 0.05  # of the random weights that bases begin with
@@ -22,7 +21,8 @@ class Family:
     """One file of each model, by its name and its layout.
 
     `base` and `sibling` have nothing in common but shapes; `subject` is a fine-tune of `base`, and
-    `near` another one, much longer trained, that is a base itself; `near-subject` is a fine-tune of it.
+    `near` another one, much longer trained, that is a base itself; `near-subject` is a fine-tune of
+    it.
     """
 
     name: str

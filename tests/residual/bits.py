@@ -23,7 +23,7 @@ def random_bits(count: int, dtype: str, random: np.random.Generator) -> Bits:
 
 
 def weights(count: int, dtype: str, random: np.random.Generator) -> Bits:
-    """Of a normal distribution, as those of a model."""
+    """Weights of a normal distribution, like those of a model."""
     return rounded(random.normal(0, 0.02, count), dtype)
 
 
@@ -44,7 +44,7 @@ def _every(*values: float) -> Fill:
 
 
 def nans(count: int, dtype: str, random: np.random.Generator) -> Bits:
-    """Of all payloads and both signs."""
+    """NaNs of all payloads and both signs."""
     of = FORMATS[dtype]
     exponent = of.last_exponent << of.mantissa
     quiet = 1 << (of.mantissa - 1)
@@ -85,6 +85,6 @@ def numbers(dtype: str, count: int) -> st.SearchStrategy[Bits]:
 
 
 def content_of(source: Bits, prediction: Bits, dtype: str) -> bytes:
-    """What the frame of a run holds."""
+    """The content of a run's frame."""
     frame = run_frame(encode_run(source.copy(), prediction.copy(), FORMATS[dtype]))
     return decompress(frame.data, frame.raw, "a run")

@@ -55,7 +55,7 @@ def test_kinds(dtype: str, source: str, prediction: str) -> None:
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])
 @pytest.mark.parametrize("prediction", [0x0000, 0x8000, 0x3C00, 0xBC00, 0x7FFF, 0xFFFF])
 def test_all_of_16_bits(dtype: str, prediction: int) -> None:
-    """Every source has a difference of its own."""
+    """Different sources have different differences."""
     of, source = FORMATS[dtype], np.arange(1 << 16).astype("u2")
     p = np.full(1 << 16, prediction, "u2")
     coded = differences(source, p, of)

@@ -128,8 +128,8 @@ def _set(*path: str | int, to: object) -> Change:
         (_set("tensors", 0, "dtype", to="F64"), "no differences of F64"),
         (_set("tensors", 0, "name", to="wector"), "not sorted"),
         (_set("tensors", 0, "name", to="vector"), "not sorted, or|not sorted by name, or"),
-        (_set("tensors", 0, "name", to=""), "name is not of 1"),
-        (_set("tensors", 0, "name", to="m" * 4097), "name is not of 1"),
+        (_set("tensors", 0, "name", to=""), "name must have 1"),
+        (_set("tensors", 0, "name", to="m" * 4097), "name must have 1"),
         (_set("tensors", 0, "rank", to=3), "rank is over"),
         (_set("tensors", 0, "rank", to=-1), "rank is outside"),
         (_set("tensors", 0, "rank", to=True), "rank is not an integer"),
@@ -137,9 +137,9 @@ def _set(*path: str | int, to: object) -> Change:
         (_set("tensors", 1, "rank", to=1), "rank is over"),
         (_set("tensors", 0, "rank", to=0), "not as many frames"),
         (_set("tensors", 0, "shape", to=[3, 0]), "no elements"),
-        (_set("tensors", 0, "shape", to=[3, 2.0]), "something else than sizes"),
-        (_set("tensors", 0, "shape", to=[3, -2]), "something else than sizes"),
-        (_set("tensors", 0, "shape", to=[1] * 33), "shape has not 0"),
+        (_set("tensors", 0, "shape", to=[3, 2.0]), "an entry that is not a size"),
+        (_set("tensors", 0, "shape", to=[3, -2]), "an entry that is not a size"),
+        (_set("tensors", 0, "shape", to=[1] * 33), "shape must have 0"),
         (_set("tensors", 0, "shape", to=[2**49, 2]), "too many elements"),
         (_set("tensors", 0, "shape", to=[2**20, 2]), "not as many frames"),
         (_set("tensors", 1, "shape", to=[2**48]), "not as many frames"),
@@ -164,7 +164,7 @@ def test_header_refused(change: Change, message: str, tmp_path: Path) -> None:
 
 
 def test_newer(tmp_path: Path) -> None:
-    """What a later version names is told by its name, whatever else is in the header."""
+    """A feature of a later version is named in the error, whatever else the header has."""
     file = with_header(lambda header: header.update(requires=["faster"], tensors=1))
     with pytest.raises(UnsupportedFeature, match="'faster'"):
         Residual(written(tmp_path, file))
@@ -243,7 +243,7 @@ def test_frame_that_becomes_too_much() -> None:
 
 
 def test_heavy_header(tmp_path: Path) -> None:
-    """It is weighed before it is parsed; with that, tensors and frames are bounded, too."""
+    """The weight is checked before parsing, which also limits the number of tensors and frames."""
     header = _big(container="," * (limits.MAX_WEIGHT // 64))
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     file = packed_header(RESIDUAL, text)
@@ -262,7 +262,7 @@ def test_large_header() -> None:
 
 
 def test_checksum_of_a_frame_that_lies(tmp_path: Path) -> None:
-    """A frame whose checksum is right, but that holds another number of bytes than it is said to."""
+    """A frame has the right checksum, but not the declared number of bytes."""
     file = with_header(
         lambda header: header["frames"][2].update(raw=header["frames"][2]["raw"] + 1)
     )

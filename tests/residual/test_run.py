@@ -39,7 +39,7 @@ def pairs(draw: st.DrawFn) -> tuple[str, Bits, Bits]:
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(pair=pairs())
 def test_back(pair: tuple[str, Bits, Bits]) -> None:
-    """Of bits of all kinds, over predictions of all kinds."""
+    """Runs of all kinds of bits come back, over predictions of all kinds."""
     dtype, source, prediction = pair
     check(source, prediction, dtype)
 
@@ -47,7 +47,7 @@ def test_back(pair: tuple[str, Bits, Bits]) -> None:
 @each_dtype
 @pytest.mark.parametrize("source", FILLS)
 def test_kinds(dtype: str, source: str) -> None:
-    """Each kind of source over predictions of weights, and over each kind."""
+    """Sources of each kind, over predictions of weights and of each kind."""
     random = np.random.default_rng(3)
     bits = FILLS[source](5000, dtype, random)
     for fill in FILLS.values():
@@ -169,7 +169,7 @@ def test_random_groups(dtype: str) -> None:
 
 @each_dtype
 def test_memory_of_hostile_bytes(dtype: str) -> None:
-    """What is taken depends on the elements predicted and the bytes at hand, not on what they claim."""
+    """Memory depends on the predicted elements and the actual bytes, not on what these claim."""
     of = FORMATS[dtype]
     prediction = weights(1000, dtype, np.random.default_rng(9))
     contents = [bytes((255,)) * 800, bytes((0, of.last_exponent, of.bits - 1, 0)), b"\0" * 900]

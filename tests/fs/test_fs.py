@@ -1,4 +1,4 @@
-"""Folders that are filled beside their place: whole under their name, or not there at all."""
+"""Folders that are filled under a temporary name, and appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dsvd_registry.fs import (
     temporary_files,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def fill(folder: NewFolder, files: dict[str, bytes]) -> None:
@@ -80,7 +80,7 @@ def test_written_at_places(tmp_path: Path) -> None:
 
 
 def test_a_file_twice(tmp_path: Path) -> None:
-    """Two paths of one file, as on a filesystem that ignores case: no file replaces another."""
+    """A filesystem may treat two paths as one: no file may take the place of another."""
     with new_folder(tmp_path) as folder:
         fill(folder, {"a": b"first"})
         with pytest.raises(Conflict):
@@ -108,7 +108,7 @@ def test_conflict(tmp_path: Path, there: str) -> None:
 
 
 def test_replaced(tmp_path: Path) -> None:
-    """All of the folder that was there goes, whatever the new one has."""
+    """The whole former folder is removed, whatever the new one contains."""
     target = tmp_path / "out"
     for files in ({"old/a": b"1", "model_index.json": b"2"}, FILES):
         with new_folder(tmp_path) as folder:
@@ -135,7 +135,7 @@ def test_what_cannot_be_published_replaces_nothing(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_folder_is_replaced(tmp_path: Path) -> None:
-    """The link goes, not what it leads to. Seen to end with an error before links were told apart."""
+    """The link is replaced, not its target. Seen to fail before links were recognised."""
     fill(NewFolder(tmp_path / "elsewhere"), {"a": b"mine"})
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
     with new_folder(tmp_path) as folder:
@@ -186,7 +186,8 @@ print("whole")
 def test_killed_at_every_step(tmp_path: Path, is_there: bool) -> None:
     """The name has nothing, or all of the old folder, or all of the new: never a part of either.
 
-    Seen to fail with the former folder removed under its telling name, and with a hidden name for it.
+    Seen to fail with the former folder removed under its telling name, and with a hidden name for
+    it.
     """
     old, new = {"old": b"mine", "b/c": b"?"}, {"a": b"1", "b/c": b"22", "b/d": b""}
     seen, step = set(), 0

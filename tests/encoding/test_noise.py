@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from registry.conftest import Pair
 from safetensors.torch import load_file, save_file
 
 from dsvd_registry import Registry
-
-from .conftest import Pair
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Fine-tunes that are stored mostly raw: accepted, with clear reasons; wrappers are unwrapped."""
+"""Fine-tunes that go in mostly raw: taken in, with the reasons said loudly; wrappers looked through."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from registry.conftest import Weights, bits, write_safetensors
 from safetensors.torch import load_file
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import BaseMismatch, UnsureBase
-
-from .conftest import Weights, bits, write_safetensors
 
 FP8 = torch.float8_e4m3fn
 

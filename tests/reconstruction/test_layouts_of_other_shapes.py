@@ -12,14 +12,13 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from layouts.pipelines import PIPELINES, models, randomised, single_file
 from layouts.training import trained
+from registry.conftest import files_in
 from safetensors.torch import load_file, save_file
 from trained_pair import one_thread
 from transformers import CLIPTextModel
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument
-
-from .conftest import files_in
 
 TABLE = "embeddings.token_embedding.weight"
 ROWS = 40  # of the version's vocabulary

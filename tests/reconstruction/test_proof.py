@@ -1,4 +1,4 @@
-"""Proof of the base by the recorded digest of the result; a damaged base tensor is still named."""
+"""A recorded digest of the result proves the base; a damaged base tensor is still named."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from dsvd_registry import Registry
-from dsvd_registry.encoding import container_builder
-from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
-from dsvd_registry.reconstruction import base_weights
-
-from .conftest import (
+from registry.conftest import (
     TAU,
     Pair,
     data_size,
@@ -25,7 +19,12 @@ from .conftest import (
     replace_bytes,
     write_safetensors,
 )
-from .crafting import rewritten
+from registry.crafting import rewritten
+
+from dsvd_registry import Registry
+from dsvd_registry.encoding import container_builder
+from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
+from dsvd_registry.reconstruction import base_weights
 
 CAST = "vae.same_cast"
 NAMES = (
@@ -108,7 +107,7 @@ def test_a_damaged_tensor_of_any_kind_is_named(
 def test_damage_that_makes_the_result_not_finite(
     linked: Registry, link: Path, out: Path, name: str, value: float
 ) -> None:
-    """A non-finite result is an error by itself, but here of the base, not of the container."""
+    """The result is refused anyway, but the error must name the base, not the container."""
     put(link, name, np.array([value], "<f4"))
     with pytest.raises(BaseMismatch, match="damaged") as caught:
         linked.materialize("subject", out / "out.safetensors")
@@ -195,7 +194,7 @@ def test_a_linked_file_whose_tensor_has_another_size(
 def test_adding_hashes_each_base_tensor_as_it_is_read(
     linked: Registry, pair: Pair, hashed: list[int]
 ) -> None:
-    """The encoder and the check of the container hash each tensor."""
+    """The encoder and the check of the container each hash it once."""
     linked.add(pair.tuned_file, base="sd15", name="again", tau=0.3)
     assert len(pair.base) < len(hashed) <= 2 * len(pair.base)
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from registry.conftest import Pair, files_in, sha256
 from safetensors.torch import load_file, save_file
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument
-
-from .conftest import Pair, files_in, sha256
 
 TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 FLOATS = set(TORCH.values())

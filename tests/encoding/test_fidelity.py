@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from registry.conftest import Pair, Weights, object_path
 from safetensors.torch import load_file, save_file
 
 from dsvd_registry import Registry
@@ -17,8 +18,6 @@ from dsvd_registry.catalog import VersionRecord
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import Fidelity, LowRankRecord
 from dsvd_registry.errors import InvalidArgument
-
-from .conftest import Pair, Weights, object_path
 
 NAMES = 40  # of the trained pair's tensors: enough of every kind, quick to encode many times
 
@@ -33,7 +32,7 @@ class Shelf:
     file: Path
 
     def relative_error(self, path: Path) -> float:
-        """The relative error of the whole delta, computed by the test from the written file."""
+        """The relative error of the whole delta, computed from the written file alone."""
         result = load_file(path)
         off = torch.stack(
             [(result[n].double() - tuned.double()).norm() for n, tuned in self.tuned.items()]

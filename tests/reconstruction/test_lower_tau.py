@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from registry.conftest import TAU, Pair, header_of, object_path, write_safetensors
 from safetensors.torch import load_file
 
 from dsvd_registry import Registry
@@ -13,8 +14,6 @@ from dsvd_registry.container.lower_tau import served_rank
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 from dsvd_registry.errors import InvalidArgument, TauNotServed
-
-from .conftest import TAU, Pair, header_of, object_path, write_safetensors
 
 LOWER = (0.5, 0.2, 0.06)
 

@@ -31,7 +31,7 @@ class Tuned:
 
 
 def named(states: dict[str, State]) -> State:
-    """A single file with the names of diffusers."""
+    """All parts in one state dict, with the names of diffusers."""
     return {f"{part}.{name}": t for part, state in states.items() for name, t in state.items()}
 
 

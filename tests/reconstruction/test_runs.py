@@ -1,4 +1,4 @@
-"""However a result is cut into runs, it has the same bytes; a run's memory is used again."""
+"""Results have the same bytes, however they are cut into runs; a run's memory is reused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from registry.conftest import ROOT, Pair, bits, write_safetensors
 from spec.readers import golden_digests, package_gives_files, valid_files
 
 from dsvd_registry import Registry
@@ -19,8 +20,6 @@ from dsvd_registry.errors import BaseMismatch
 from dsvd_registry.reconstruction import file_assembly
 from dsvd_registry.reconstruction.base_view import ViewedBase
 from dsvd_registry.reconstruction.file_assembly import Run, assembled, nowhere
-
-from .conftest import ROOT, Pair, bits, write_safetensors
 
 VECTORS = ROOT / "spec" / "vectors"
 VALID = json.loads((VECTORS / "vectors.json").read_text())["valid"]
@@ -39,7 +38,7 @@ def cut_into(monkeypatch: pytest.MonkeyPatch, elements: int, buffer: int, at_onc
 def test_golden_results_do_not_show_their_runs(
     vector: dict, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every kind, dtype and view, new rows, scalars and what is empty."""
+    """Vectors cover every kind, dtype and view, new rows, scalars and empty tensors."""
     cut_into(monkeypatch, elements, 16, 64)
     for tau, digests in golden_digests(vector):
         made = package_gives_files(*valid_files(vector["name"]), tau)
@@ -180,7 +179,7 @@ def test_a_view_is_gone_when_the_next_is_asked_for(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("sizes", [[], [5, 5]])
 def test_what_cannot_be_prepared(sizes: list[int]) -> None:
-    """Also where there is nothing to be made of it."""
+    """The error is raised even for a tensor without bytes."""
     tensors = [Counting(0, [3]), Counting(3, sizes, KeyError("damaged")), Counting(0, [1])]
     taken = []
     with pytest.raises(KeyError, match="damaged"), assembled(tensors, 0, nowhere) as made:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from registry.conftest import Weights, files_in, object_path, write_pickle, write_safetensors
 
 from dsvd_registry import Registry
 from dsvd_registry.canonical import MAX_WEIGHT, weight
 from dsvd_registry.container.header import header_json
 from dsvd_registry.container.reader import Container
 from dsvd_registry.errors import CheckpointError
-
-from .conftest import Weights, files_in, object_path, write_pickle, write_safetensors
 
 MANY = 12_000
 
