@@ -1,4 +1,4 @@
-"""FineTune-tunes made of integers and powers of two: the same bits on every processor."""
+"""Fine-tunes made of integers and powers of two: the same bits on every processor."""
 
 from __future__ import annotations
 
