@@ -109,3 +109,55 @@ def test_what_is_left_out_is_said(dsvd: Dsvd, folders: Path) -> None:
         assert dsvd("materialize", name).code == 0
     assert not (folders / "less" / "model.onnx").exists()
     assert (folders / "all" / "model.onnx").read_bytes() == b"onnx" * 100
+
+
+FILE = "diffusion_pytorch_model"
+
+
+def in_shards(place: Path, weights: dict[str, torch.Tensor]) -> list[Path]:
+    """A tensor a file, with the index that names them."""
+    place.mkdir()
+    files = [
+        place / f"{FILE}-{n + 1:05}-of-{len(weights):05}.safetensors" for n in range(len(weights))
+    ]
+    for file, (name, tensor) in zip(files, weights.items(), strict=True):
+        save_file({name: tensor}, file)
+    index = {
+        "metadata": {"total_size": sum(tensor.nbytes for tensor in weights.values())},
+        "weight_map": {name: file.name for name, file in zip(weights, files, strict=True)},
+    }
+    (place / f"{FILE}.safetensors.index.json").write_text(json.dumps(index))
+    (place / "config.json").write_text("{}")
+    return files
+
+
+@pytest.mark.parametrize("lossless", [(), ("--lossless",)])
+@pytest.mark.parametrize("way", ["gone", "a dangling link", "unfinished"])
+def test_a_download_that_stopped(
+    dsvd: Dsvd, here: Path, way: str, lossless: tuple[str, ...]
+) -> None:
+    """Seen to fail: taken as whole, and named among the originals that are safe to delete."""
+    numbers = torch.Generator().manual_seed(5)
+    base = {f"w{n}": torch.randn(40, 40, generator=numbers) for n in range(4)}
+    in_shards(here / "base", base)
+    shard = in_shards(here / "ft", {name: tensor + 0.01 for name, tensor in base.items()})[1]
+    if way == "unfinished":
+        shard.rename(f"{shard}.incomplete")
+    else:
+        shard.unlink()
+    if way == "a dangling link":
+        shard.symlink_to("../../blobs/0123")
+    assert dsvd("init", ".dsvd").code == 0
+    assert dsvd("base", "add", "b", "base").code == 0
+    for words in (
+        ("add", "ft", "--base", "b", *lossless),
+        ("base", "add", "half", "ft"),
+    ):
+        done = dsvd(*words)
+        assert (done.code, done.out) == (5, "")
+        assert shard.name in done.err and "Traceback" not in done.err
+    many = dsvd("add", "ft", "base", "--base", "b", *lossless)
+    assert many.code == 5 and shard.name in many.err + many.out
+    assert "ft" not in many.out.partition("safe to delete")[2].split()
+    assert [version["model"] for version in dsvd("ls", "--json").document] == ["base"]
+    assert len(dsvd("base", "ls", "--json").document) == 1

@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dsvd_registry.export import FORMATS
+
 from .conftest import Dsvd
 
 # What each command that writes a file is given before the path.
@@ -156,9 +158,17 @@ def test_a_catalog_elsewhere(dsvd: Dsvd, here: Path, filled: Path) -> None:
     assert states(here) == before
 
 
-@pytest.mark.parametrize("command", WRITERS)
-def test_standard_output(dsvd: Dsvd, filled: Path, here: Path, command: str) -> None:
-    done = dsvd(*writer(command, "-"))
+@pytest.mark.parametrize(
+    "words",
+    [
+        *WRITERS.values(),
+        *(f"export subject-42 --format {form} -o" for form in FORMATS),
+        *(f"materialize subject-42 {more} -o" for more in ("--tau=0.3", "--dtype=fp16", "--json")),
+        "curve subject-42 --json --plot",
+    ],
+)
+def test_standard_output(dsvd: Dsvd, filled: Path, here: Path, words: str) -> None:
+    done = dsvd(*words.split(), "-")
     assert (done.code, done.out) == (2, "")
     assert "- does not end with .png" in done.err or "standard output" in done.err
     assert "Traceback" not in done.err

@@ -134,6 +134,7 @@ def test_what_has_deltas_says_nothing(registry: Registry, tmp_path: Path) -> Non
 WRAPPED: dict[str, Callable[[str], str]] = {
     "`_orig_mod.`": lambda name: name.replace("blocks.0.", "blocks.0._orig_mod."),
     "`module.`": lambda name: f"module.{name}",
+    "`module.`, `_orig_mod.`": lambda name: f"module.module._orig_mod._orig_mod.{name}",
     "`net.`": lambda name: f"net.net.{name}",
     "`_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`": lambda name: name.replace(
         "blocks.0.", "blocks._fsdp_wrapped_module.0._checkpoint_wrapped_module."

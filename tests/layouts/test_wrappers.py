@@ -34,6 +34,11 @@ WRAPPED: dict[str, Callable[[str], str]] = {
     ),
     "a trainer": lambda name: f"net.{name}",
     "a trainer twice": lambda name: f"model.model.{name}",
+    "DDP of DDP": lambda name: f"module.module.{name}",
+    "compiled twice": lambda name: f"_orig_mod._orig_mod.{name}",
+    "a block compiled twice": lambda name: name.replace(
+        "blocks.0.", "blocks.0._orig_mod._orig_mod."
+    ),
     "all at once": lambda name: f"model.module._orig_mod.net.{name}",
     "a folder": lambda name: f"unet/_orig_mod.{name}",
 }
