@@ -71,7 +71,7 @@ def test_ids_that_a_merge_scaled_use_up_no_error(dsvd: Dsvd, here: Path, asked: 
 
 
 def zero_terminal(alphas: np.ndarray) -> np.ndarray:
-    """A schedule rescaled to a signal of zero at the end (arXiv 2305.08891), its last value kept above 0."""
+    """The schedule with no signal at its end (arXiv 2305.08891), and a last value above 0."""
     root = np.sqrt(alphas)
     found = np.square((root - root[-1]) * root[0] / (root[0] - root[-1]))
     found[-1] = 4.8973451890853435e-08
