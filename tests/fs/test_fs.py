@@ -226,5 +226,5 @@ def test_what_is_read_back_is_whole(tmp_path: Path) -> None:
         scratch.write(b"0123456789")
         assert read_back(scratch, 3, 7) == b"3456789"
         scratch.truncate(8)
-        with pytest.raises(StorageError, match="gave back 5 bytes, where 7"):
+        with pytest.raises(StorageError, match="gave back 5 bytes of the 7"):
             read_back(scratch, 3, 7)
