@@ -96,7 +96,7 @@ def test_alembic_is_imported_only_where_needed(registry: RegistryFolder) -> None
         "import sys; from pathlib import Path\n"
         "from dsvd_registry.catalog import Catalog\n"
         "from dsvd_registry.store import registry_folder\n"
-        "Catalog.open(folder.open(Path(sys.argv[1]))).close()\n"
+        "Catalog.open(registry_folder.open(Path(sys.argv[1]))).close()\n"
         "loaded = {'alembic', 'sqlalchemy', 'torch', 'diffusers', 'numpy'} & set(sys.modules)\n"
         "sys.stdout.write(' '.join(sorted(loaded)))\n"
     )
@@ -186,7 +186,7 @@ def test_two_processes_that_open_an_empty_catalog(registry: RegistryFolder) -> N
         "import sys; from pathlib import Path\n"
         "from dsvd_registry.catalog import Catalog\n"
         "from dsvd_registry.store import registry_folder\n"
-        "Catalog.open(folder.open(Path(sys.argv[1]))).close()\n"
+        "Catalog.open(registry_folder.open(Path(sys.argv[1]))).close()\n"
     )
     command = [sys.executable, "-c", script, str(registry.root)]
     children = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
