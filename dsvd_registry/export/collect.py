@@ -22,7 +22,7 @@ from ..layouts.view import Shape
 from .exported import LeftOut, Module
 from .fold_exponents import Delta, Factors, decomposed, enough
 from .formats import ATTENTION_END, LoraFormat
-from .layers import Layer, Layers, Piece
+from .layers import Layer, Layers
 from .pairs import Loss, Pair, cast, empty_pair, make_pair
 from .version_deltas import Deltas, missing_delta, square_norm, viewed_delta
 
@@ -78,9 +78,9 @@ def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator
             case _:
                 assert_never(record)
         if stored is not None:
-            for piece in layers.pieces.get(record.name, ()):
-                if piece.layer.is_matrix:
-                    yield min(_limited(stored, limit), *_sides(piece.layer.shape))
+            for viewed in layers.views.get(record.name, ()):
+                if viewed.layer.is_matrix:
+                    yield min(_limited(stored, limit), *_sides(viewed.layer.shape))
 
 
 def collect(
@@ -120,12 +120,12 @@ class Collector:
             if reason is not None:
                 omitted.append((record.name, reason, None))
             return
-        pieces = self._layers.pieces.get(record.name, ())
-        if not pieces:
+        views = self._layers.views.get(record.name, ())
+        if not views:
             omitted.append((record.name, _NO_LAYER, square_norm(delta)))
-        for piece in pieces:
-            part = viewed_delta(delta, piece.view)
-            reason = self._take_piece(piece, part)
+        for viewed in views:
+            part = viewed_delta(delta, viewed.view)
+            reason = self._take_layer(viewed.layer, part)
             if reason is not None:
                 omitted.append((record.name, reason, square_norm(part)))
 
@@ -147,9 +147,9 @@ class Collector:
                     pair = empty_pair(ends[0].shape, self._lora.alpha(1), self._dtype)
                     self._add(key, pair, 0, Loss(0.0, 0.0))
 
-    def _take_piece(self, piece: Piece, delta: Delta) -> str | None:
+    def _take_layer(self, layer: Layer, delta: Delta) -> str | None:
         """Put a layer's delta into the file, or say why not."""
-        layer, lora = piece.layer, self._lora
+        lora = self._lora
         whole = lora.whole_key(layer) if lora.holds_whole else None
         if isinstance(delta, Factors):
             pairs = layer.is_matrix or lora.holds_whole

@@ -55,8 +55,8 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """`view` of a tensor of the version is a layer's parameter."""
+class LayerView:
+    """A layer's parameter, and the view of one tensor of the version that gives it."""
 
     layer: Layer
     view: View
@@ -64,14 +64,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layers:
-    """`pieces`: by the tensor's name in the version; not of tensors that are of no layer."""
+    """The layers of a version, by the name of the tensor that holds them.
+
+    `views`: has no entry for a tensor that belongs to no layer.
+    """
 
     family: Family
-    pieces: Mapping[str, tuple[Piece, ...]]
+    views: Mapping[str, tuple[LayerView, ...]]
 
     def of(self, model: str) -> tuple[Layer, ...]:
         """All layers of one model."""
-        found = (piece.layer for pieces in self.pieces.values() for piece in pieces)
+        found = (one.layer for views in self.views.values() for one in views)
         return tuple(layer for layer in found if layer.model == model)
 
 
@@ -87,7 +90,7 @@ def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
             f"the version looks like {described}, which LoRA files are not written of",
             "SD 1.x, 2.x, XL, 3 and FLUX are exported; `dsvd materialize` writes any version.",
         )
-    found: dict[str, list[Piece]] = {}
+    found: dict[str, list[LayerView]] = {}
     for part in split(tensors).parts:
         model = _model(part.model, described.family)
         if model in MODELS[described.family]:
@@ -95,9 +98,9 @@ def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
                 if _is_run(local, model, described.family):
                     path, _, parameter = local.rpartition(".")
                     shape = view.shape([tensors[name].shape])
-                    piece = Piece(Layer(model, path, parameter, shape), view)
-                    found.setdefault(name, []).append(piece)
-    return Layers(described.family, {name: tuple(pieces) for name, pieces in found.items()})
+                    layer = Layer(model, path, parameter, shape)
+                    found.setdefault(name, []).append(LayerView(layer, view))
+    return Layers(described.family, {name: tuple(views) for name, views in found.items()})
 
 
 def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str, View, str]]:
@@ -115,7 +118,7 @@ def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str,
         )
     shapes = {local: tensors[name].shape for local, name in part.names.items()}
     for local, source in in_diffusers_names(part.model, part.naming, shapes).items():
-        yield part.names[source.name], source.view, local
+        yield part.names[source.tensors[0]], source.view, local
 
 
 def _model(model: str, family: Family) -> str:

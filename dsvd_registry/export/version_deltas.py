@@ -21,7 +21,7 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
-from ..layouts import View, map_names
+from ..layouts import View, ViewedTensors, map_names
 from .fold_exponents import Delta, Factors, folded
 
 # Of these the base's tensor is the other side of a delta, and only kept whole because that is smaller
@@ -79,17 +79,17 @@ class Deltas:
                 assert_never(delta)
 
     def _of_raw(self, record: RawRecord, data: bytes) -> torch.Tensor | None:
-        names, view = self._counterparts[record.name]
-        tensors = [self._base.tensors[name] for name in names]
-        found = [
-            tensor_over(self._base.read(t), t.dtype, t.shape).to(torch.float64) for t in tensors
-        ]
-        base = view.apply(found, torch.cat)
+        base = self._counterparts[record.name].apply(self._base_tensor, torch.cat)
         source = tensor_over(memoryview(data), record.dtype, record.shape).to(torch.float64)
         if base.numel() != source.numel():
             return None
         delta = source - base.reshape(source.shape)
         return delta if bool(torch.isfinite(delta).all()) else None
+
+    def _base_tensor(self, name: str) -> torch.Tensor:
+        tensor = self._base.tensors[name]
+        data = self._base.read(tensor)
+        return tensor_over(data, tensor.dtype, tensor.shape).to(torch.float64)
 
 
 def missing_delta(record: TensorRecord) -> str | None:
@@ -126,8 +126,8 @@ def square_norm(delta: Delta) -> float:
     return float(((delta.a @ delta.a.T) * (delta.b @ delta.b.T)).sum())
 
 
-def _counterparts(header: Header, base: Base) -> dict[str, tuple[tuple[str, ...], View]]:
-    """The base's tensors, and their view, of the raw tensors that have some."""
+def _counterparts(header: Header, base: Base) -> dict[str, ViewedTensors[str]]:
+    """The base tensors that each raw tensor with a delta corresponds to, by its name."""
     wanted = {
         t.name
         for t in header.tensors
@@ -138,7 +138,8 @@ def _counterparts(header: Header, base: Base) -> dict[str, tuple[tuple[str, ...]
     there = base.tensors
     own = {t.name: t for t in header.tensors}
     return {
-        one.tensor: (one.base, one.view)
+        one.tensor: one.base
         for one in map_names(there, own).correspondences
-        if one.tensor in wanted and all(there[name].dtype in DELTA_DTYPES for name in one.base)
+        if one.tensor in wanted
+        and all(there[name].dtype in DELTA_DTYPES for name in one.base.tensors)
     }

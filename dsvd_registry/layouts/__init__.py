@@ -13,6 +13,7 @@ from .families import Description, check_same_family, describe
 from .name_map import Correspondence, NameMap, Unmatched, map_names
 from .variants import map_with_variants
 from .view import View
+from .viewed_tensors import ViewedTensors
 from .wrappers import wrappers_in
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "NoDelta",
     "Unmatched",
     "View",
+    "ViewedTensors",
     "can_be_same",
     "check_same_family",
     "describe",

@@ -20,9 +20,10 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
-from .element_tags import Source, TaggedTensors, copies_are_views
+from .element_tags import TaggedTensors, copies_are_views
 from .sub_models import Naming
 from .view import Shape
+from .viewed_tensors import ViewedTensors
 
 State = dict[str, torch.Tensor]
 
@@ -35,7 +36,7 @@ _OPEN_CLIP = "conditioner.embedders.1.model."
 
 def in_diffusers_names(
     model: str, naming: Naming, shapes: Mapping[str, Shape]
-) -> dict[str, Source]:
+) -> dict[str, ViewedTensors[str]]:
     """By diffusers' name in the sub-model: the tensor of `shapes` that it is made of.
 
     Only for what `converts` says yes to. What diffusers has no name for is not in the answer, and

@@ -12,21 +12,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from .view import Shape, View
-
-
-@dataclass(frozen=True)
-class Source:
-    """Elements of the tensor `name`, through `view`."""
-
-    name: str
-    view: View
+from .viewed_tensors import ViewedTensors
 
 
 class copies_are_views(TorchFunctionMode):  # noqa: N801 - used as a `with` statement reads
@@ -64,7 +56,7 @@ class TaggedTensors:
             for name, shape, start in zip(self._names, self._shapes, self._starts, strict=True)
         }
 
-    def source_of(self, tensor: torch.Tensor) -> Source | None:
+    def source_of(self, tensor: torch.Tensor) -> ViewedTensors[str] | None:
         """What `tensor` is made of; None if it is not one view of one of these tensors."""
         start = int(tensor.storage_offset())
         elsewhere = tensor.untyped_storage().nbytes() != self._size
@@ -73,7 +65,7 @@ class TaggedTensors:
         index = bisect_right(self._starts, start) - 1
         shape = self._shapes[index]
         view = _view(shape, tensor, start - self._starts[index])
-        return Source(self._names[index], view) if view is not None else None
+        return None if view is None else ViewedTensors((self._names[index],), view)
 
 
 def _view(shape: Shape, tensor: torch.Tensor, first: int) -> View | None:

@@ -11,31 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..checkpoint import TensorInfo
 from ..errors import BaseMismatch
+from .converted_tensors import ConvertedTensor, original_of
 from .ema import ldm_unet_names, with_ema
 from .families import check_same_family
-from .joined_pieces import Piece, joined
 from .sub_model_pairs import partners
 from .sub_models import Part, split
-from .view import View, fits
+from .view import fits
+from .viewed_tensors import ViewedTensors
 from .wrappers import Unwrapped, unwrappings
-
-if TYPE_CHECKING:
-    from .element_tags import Source
 
 Tensors = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True)
 class Correspondence:
-    """The tensor `tensor` of a fine-tune is the tensors `base` of a base through `view`, changed."""
+    """A tensor of a fine-tune, by name, and the tensors of the base that it was trained from."""
 
     tensor: str
-    base: tuple[str, ...]
-    view: View
+    base: ViewedTensors[str]
 
 
 @dataclass(frozen=True)
@@ -94,11 +91,7 @@ def _unwrapped(
     found = _as_they_are(_renamed(base, base_names), _renamed(fine_tune, names))
     return NameMap(
         tuple(
-            replace(
-                one,
-                tensor=wrapped[one.tensor],
-                base=tuple(base_wrapped[name] for name in one.base),
-            )
+            Correspondence(wrapped[one.tensor], one.base.resolve(base_wrapped))
             for one in found.correspondences
         ),
         tuple(replace(one, tensor=wrapped[one.tensor]) for one in found.unmatched),
@@ -114,7 +107,9 @@ def _as_they_are(base: Tensors, fine_tune: Tensors) -> NameMap:
     base_split, own_split = split(base), split(fine_tune)
     base_split = with_ema(base_split, ldm_unet_names(base_split, own_split))
     own_split = with_ema(own_split, ldm_unet_names(own_split, base_split))
-    found = {name: Correspondence(name, (name,), View()) for name in fine_tune if name in base}
+    found = {
+        name: Correspondence(name, ViewedTensors((name,))) for name in fine_tune if name in base
+    }
     for base_part, part in partners(base_split, base, own_split, fine_tune):
         for correspondence in _of_part(base_part, base, part, fine_tune):
             found[correspondence.tensor] = correspondence
@@ -135,26 +130,25 @@ def _of_part(
     if base_part.naming == part.naming:
         for local, name in part.names.items():
             if local in base_part.names:
-                yield Correspondence(name, (base_part.names[local],), View())
+                yield Correspondence(name, ViewedTensors((base_part.names[local],)))
     elif part.naming == "diffusers":
         for local, source in _converted(base_part, base).items():
             if local in part.names:
-                base_name = base_part.names[source.name]
-                yield Correspondence(part.names[local], (base_name,), source.view)
+                yield Correspondence(part.names[local], source.resolve(base_part.names))
     elif base_part.naming == "diffusers":
-        pieces: dict[str, list[Piece]] = {}
+        by_original: dict[str, list[ConvertedTensor]] = {}
         for local, source in _converted(part, fine_tune).items():
             if local in base_part.names:
-                made = base[base_part.names[local]]
-                pieces.setdefault(source.name, []).append(Piece(made, source.view))
-        for local, of_tensor in pieces.items():
+                converted = ConvertedTensor(base[base_part.names[local]], source.view)
+                by_original.setdefault(source.tensors[0], []).append(converted)
+        for local, tensors in by_original.items():
             name = part.names[local]
-            whole = joined(of_tensor, fine_tune[name].shape)
-            if whole is not None:
-                yield Correspondence(name, *whole)
+            original = original_of(tensors, fine_tune[name].shape)
+            if original is not None:
+                yield Correspondence(name, original)
 
 
-def _converted(part: Part, tensors: Tensors) -> Mapping[str, Source]:
+def _converted(part: Part, tensors: Tensors) -> Mapping[str, ViewedTensors[str]]:
     from .conversion import converts, in_diffusers_names
 
     if not converts(part.model, part.naming):
@@ -164,5 +158,4 @@ def _converted(part: Part, tensors: Tensors) -> Mapping[str, Source]:
 
 
 def _suits(correspondence: Correspondence, base: Tensors, info: TensorInfo) -> bool:
-    viewed = correspondence.view.shape([base[name].shape for name in correspondence.base])
-    return fits(viewed, info.shape)
+    return fits(correspondence.base.resolve(base).shape, info.shape)

@@ -35,5 +35,5 @@ def map_with_variants(
             own = prefix + one.tensor.removeprefix(main)
             if own in unmatched:
                 del unmatched[own]
-                correspondences.append(Correspondence(own, one.base, one.view))
+                correspondences.append(Correspondence(own, one.base))
     return NameMap(tuple(correspondences), tuple(unmatched.values()))

@@ -65,6 +65,10 @@ class View:
                 assert_never(self.kind)
 
 
+WHOLE = View()
+"""One tensor as it is."""
+
+
 def fits(viewed: Shape, shape: Shape) -> bool:
     """Whether a tensor of `shape` has a delta to an array of the shape `viewed`.
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ..checkpoint import TensorInfo
-from ..layouts import View
+from ..layouts import View, ViewedTensors
 from ..layouts.sub_models import Part, is_text_encoder, split
 from ..layouts.view import Shape
 from .layer_names import UNETS, LayerName
-from .place import WHOLE, Piece, Place
+from .layer_place import LayerPlace, LayerRows
 from .transformer_words import diffusers_words, original_words
 
 Tensors = Mapping[str, TensorInfo]
@@ -44,7 +44,7 @@ class BaseLayers:
                 if name.startswith(wrapper):
                     self._rest.add(name.removeprefix(wrapper), place)
 
-    def places(self, layer: LayerName, parameter: str) -> Iterator[tuple[Place, ...]]:
+    def places(self, layer: LayerName, parameter: str) -> Iterator[tuple[LayerPlace, ...]]:
         """Where the `parameter` ("weight", "bias") of a layer may stand, the likeliest first: more
         than one place at once where several layers of the base have that name.
 
@@ -70,18 +70,18 @@ class BaseLayers:
 class _Names:
     """Places by name, and by the name of their layer with underscores for its dots."""
 
-    def __init__(self, words: Mapping[str, Place] | None = None) -> None:
-        self._by_layer: dict[tuple[str, str], list[Place]] = {}
-        self._by_flat: dict[tuple[str, str], list[Place]] = {}
+    def __init__(self, words: Mapping[str, LayerPlace] | None = None) -> None:
+        self._by_layer: dict[tuple[str, str], list[LayerPlace]] = {}
+        self._by_flat: dict[tuple[str, str], list[LayerPlace]] = {}
         for name, place in (words or {}).items():
             self.add(name, place)
 
-    def add(self, name: str, place: Place) -> None:
+    def add(self, name: str, place: LayerPlace) -> None:
         layer, _, parameter = name.rpartition(".")
         self._by_layer.setdefault((layer, parameter), []).append(place)
         self._by_flat.setdefault((layer.replace(".", "_"), parameter), []).append(place)
 
-    def find(self, layer: LayerName, parameter: str) -> tuple[Place, ...]:
+    def find(self, layer: LayerName, parameter: str) -> tuple[LayerPlace, ...]:
         by_path = self._by_flat if layer.flat else self._by_layer
         return tuple(by_path.get((layer.path, parameter), ()))
 
@@ -93,7 +93,7 @@ class _Words:
         self._part, self._tensors = part, tensors
         self._names = [_Names(self._own())]
 
-    def places(self, layer: LayerName, parameter: str) -> Iterator[tuple[Place, ...]]:
+    def places(self, layer: LayerName, parameter: str) -> Iterator[tuple[LayerPlace, ...]]:
         for number in (0, 1):
             if number == len(self._names):
                 # Only now: it may load diffusers, and a base may be in the file's words already.
@@ -108,22 +108,22 @@ class _Words:
         if is_text_encoder(self._part.model):
             yield replace(layer, path=f"text_model{'_' if layer.flat else '.'}{layer.path}")
 
-    def _own(self) -> dict[str, Place]:
+    def _own(self) -> dict[str, LayerPlace]:
         return {local: _whole(name, self._tensors) for local, name in self._part.names.items()}
 
-    def _converted(self) -> dict[str, Place]:
+    def _converted(self) -> dict[str, LayerPlace]:
         """In diffusers' words what has others, and the other way round."""
         part, shapes = self._part, self._shapes()
         if part.model == "transformer":
             words = (original_words if part.naming == "diffusers" else diffusers_words)(shapes)
-            return {name: self._place(pieces) for name, pieces in words.items()}
+            return {name: self._place(rows) for name, rows in words.items()}
         if part.naming == "diffusers":
             if part.model != "unet" or not any(name.startswith(_UNET) for name in shapes):
                 return {}
             from .ldm_words import ldm_words
 
             return {
-                theirs: self._place((Piece(ours, WHOLE),))
+                theirs: self._place((LayerRows(ViewedTensors((ours,))),))
                 for theirs, ours in ldm_words(shapes).items()
             }
         from ..layouts.conversion import converts, in_diffusers_names
@@ -131,21 +131,19 @@ class _Words:
         if not converts(part.model, part.naming):
             return {}
         made = in_diffusers_names(part.model, part.naming, shapes)
-        return {
-            name: self._place((Piece(source.name, source.view),)) for name, source in made.items()
-        }
+        return {name: self._place((LayerRows(source),)) for name, source in made.items()}
 
     def _shapes(self) -> dict[str, Shape]:
         return {local: self._tensors[name].shape for local, name in self._part.names.items()}
 
-    def _place(self, pieces: tuple[Piece, ...]) -> Place:
-        """`pieces`: of the names inside the sub-model."""
-        named = tuple(replace(piece, tensor=self._part.names[piece.tensor]) for piece in pieces)
-        shapes = [piece.view.shape([self._tensors[piece.tensor].shape]) for piece in named]
+    def _place(self, rows: tuple[LayerRows, ...]) -> LayerPlace:
+        """The place of these rows, whose tensors go by their names inside the sub-model."""
+        named = tuple(replace(one, base=one.base.resolve(self._part.names)) for one in rows)
+        shapes = [one.base.resolve(self._tensors).shape for one in named]
         if len(shapes) == 1:
-            return Place(named, shapes[0])
-        return Place(named, View("concatenate").shape(shapes))
+            return LayerPlace(named, shapes[0])
+        return LayerPlace(named, View("concatenate").shape(shapes))
 
 
-def _whole(name: str, tensors: Tensors) -> Place:
-    return Place((Piece(name, WHOLE),), tensors[name].shape)
+def _whole(name: str, tensors: Tensors) -> LayerPlace:
+    return LayerPlace((LayerRows(ViewedTensors((name,))),), tensors[name].shape)

@@ -53,7 +53,9 @@ def ldm_words(shapes: Mapping[str, Shape]) -> dict[str, str]:
         if theirs is not None:
             made[theirs] = name
     back = in_diffusers_names("unet", "ldm", {theirs: shapes[made[theirs]] for theirs in made})
-    return {source.name: name for name, source in back.items() if made[source.name] == name}
+    return {
+        source.tensors[0]: name for name, source in back.items() if made[source.tensors[0]] == name
+    }
 
 
 def _ldm_name(name: str, counts: Mapping[str, int]) -> str | None:

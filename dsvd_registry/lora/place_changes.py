@@ -17,7 +17,7 @@ from ..layouts.view import Shape
 from .adapter import Adapter, Change, FactorChange, Refused
 from .base_layers import BaseLayers
 from .family import family_of
-from .place import Piece, Place
+from .layer_place import LayerPlace, LayerRows
 
 NO_LAYER = "the base has no such layer"
 SEVERAL = "several layers of the base could be meant by that name"
@@ -27,14 +27,14 @@ SAME_WEIGHTS = "another layer of the file changes the same weights"
 
 @dataclass(frozen=True)
 class PlacedChange:
-    """A change, and the rows of one tensor of the base that it is of.
+    """A change of a layer, and the rows of that layer that one tensor of the base holds.
 
-    `shape`: of the layer as the file has it. `pieces`: of that layer, all of one tensor and apart.
+    `shape`: the layer's, as the file has it. `rows`: all in one tensor, without overlap.
     """
 
     change: Change
     shape: Shape
-    pieces: tuple[Piece, ...]
+    rows: tuple[LayerRows, ...]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def place_changes(
         if isinstance(found, str) or reason is not None:
             refused += [Refused(tensor, str(reason)) for tensor in change.tensors]
         else:
-            for name in dict.fromkeys(piece.tensor for piece in found.pieces):
-                of_tensor = tuple(piece for piece in found.pieces if piece.tensor == name)
+            for name in dict.fromkeys(rows.tensor for rows in found.rows):
+                of_tensor = tuple(rows for rows in found.rows if rows.tensor == name)
                 placed.setdefault(name, []).append(PlacedChange(change, found.shape, of_tensor))
     if refused and not placed:
         raise BaseMismatch(
@@ -103,7 +103,7 @@ def _counted(refused: Iterable[Refused]) -> str:
     )
 
 
-def _place(change: Change, layers: BaseLayers) -> Place | str:
+def _place(change: Change, layers: BaseLayers) -> LayerPlace | str:
     """Where the change is to be made, or why nowhere."""
     reason = NO_LAYER
     for places in layers.places(change.layer, change.parameter):
@@ -131,15 +131,15 @@ def _spans(shape: tuple[int, ...]) -> list[int]:
 
 
 def _against(
-    place: Place, base: Mapping[str, TensorInfo], placed: Mapping[str, list[PlacedChange]]
+    place: LayerPlace, base: Mapping[str, TensorInfo], placed: Mapping[str, list[PlacedChange]]
 ) -> str | None:
     """Why no delta can be taken there, if so."""
-    for piece in place.pieces:
-        dtype = base[piece.tensor].dtype
+    for rows in place.rows:
+        dtype = base[rows.tensor].dtype
         if dtype not in DELTA_DTYPES:
             return f"the base's layer is of {dtype}"
-        others = (other for one in placed.get(piece.tensor, ()) for other in one.pieces)
-        if any(piece.overlaps(other) for other in others):
+        others = (other for change in placed.get(rows.tensor, ()) for other in change.rows)
+        if any(rows.overlaps(other) for other in others):
             return SAME_WEIGHTS
     return None
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..layouts import View
+from ..layouts import View, ViewedTensors
 from ..layouts.view import Shape
-from .place import WHOLE, Piece
+from .layer_place import LayerRows
 from .transformer_layers import FLUX, SD3, Layer, layers
 
-Words = dict[str, tuple[Piece, ...]]
+Words = dict[str, tuple[LayerRows, ...]]
 
 # Where a layer makes one shift and one scale, diffusers has the scale first and the original the shift.
 # One that makes six of them, as in every block but SD 3's last, has the same order in both.
@@ -40,9 +40,9 @@ def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
                 found[f"{layer.parts[0]}.{parameter}"] = _whole(name, layer, rows, width)
                 continue
             for theirs, view in _rows(layer.parts, rows, width):
-                found[f"{theirs}.{parameter}"] = (Piece(name, view),)
+                found[f"{theirs}.{parameter}"] = (LayerRows(ViewedTensors((name,), view)),)
             if _is_single(layer) and 0 < 3 * width <= rows:
-                qkv = Piece(name, View("slice", 0, 3 * width))
+                qkv = LayerRows(ViewedTensors((name,), View("slice", 0, 3 * width)))
                 found[f"{layer.original}_qkv.{parameter}"] = (qkv,)
     return found
 
@@ -83,12 +83,15 @@ def _width(layer: str, shapes: Mapping[str, Shape]) -> int:
     return (shapes.get(f"{layer}.weight") or (0,))[-1]
 
 
-def _whole(name: str, layer: Layer, rows: int, width: int) -> tuple[Piece, ...]:
+def _whole(name: str, layer: Layer, rows: int, width: int) -> tuple[LayerRows, ...]:
     """A layer that is one tensor in both layouts, its halves the other way round in some."""
     if not layer.parts[0].endswith(_SHIFT_AND_SCALE) or not 0 < rows == 2 * width:
-        return (Piece(name, WHOLE),)
+        return (LayerRows(ViewedTensors((name,))),)
     first, second = View("slice", 0, width), View("slice", width, width)
-    return Piece(name, second, first), Piece(name, first, second)
+    return (
+        LayerRows(ViewedTensors((name,), second), first),
+        LayerRows(ViewedTensors((name,), first), second),
+    )
 
 
 def _rows(parts: tuple[str, ...], rows: int, width: int) -> Iterator[tuple[str, View]]:
@@ -100,9 +103,9 @@ def _rows(parts: tuple[str, ...], rows: int, width: int) -> Iterator[tuple[str, 
             yield name, View("slice", first, height)
 
 
-def _below_each_other(names: list[str], shapes: Mapping[str, Shape]) -> Iterator[Piece]:
+def _below_each_other(names: list[str], shapes: Mapping[str, Shape]) -> Iterator[LayerRows]:
     first = 0
     for name in names:
         rows = shapes[name][0]
-        yield Piece(name, WHOLE, View("slice", first, rows))
+        yield LayerRows(ViewedTensors((name,)), View("slice", first, rows))
         first += rows

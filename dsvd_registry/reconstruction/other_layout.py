@@ -15,7 +15,7 @@ from ..codec.exact_product import row_tiles
 from ..container.records import BaseTensor
 from ..errors import InvalidArgument
 from ..fs import Bytes
-from ..layouts import Correspondence, map_names
+from ..layouts import Correspondence, ViewedTensors, map_names
 from ..layouts.view import Shape, is_alike
 from .base_view import ViewedBase
 from .file_assembly import Run, file_bytes, nowhere
@@ -41,11 +41,11 @@ class RelaidResult:
         found = {one.tensor: one for one in (*names.correspondences, *filter(None, counterparts))}
         shapes = dict(_shapes(there, found, target))
         self.configurations = adjusted_configurations(target, shapes) if target.is_folder else {}
-        self._sources = {name: found[name] for name in shapes}
-        used = {name for one in self._sources.values() for name in one.base}
+        self._sources = {name: found[name].base for name in shapes}
+        used = {name for one in self._sources.values() for name in one.tensors}
         self.left_out = tuple(name for name in there if name not in used)
         self._infos = {
-            name: TensorInfo(name, there[one.base[0]].dtype, shapes[name])
+            name: TensorInfo(name, there[one.tensors[0]].dtype, shapes[name])
             for name, one in self._sources.items()
         }
         self.metadata = {"dsvd.layout": target.layout, **reconstruction.metadata}
@@ -64,7 +64,7 @@ class RelaidResult:
         """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
         source = self._sources[name]
         if source.view.kind == "reshape":
-            return self._reconstruction.result_tensor(source.base[0])
+            return self._reconstruction.result_tensor(source.tensors[0])
         return _ViewedTensor(self._reconstruction, source, self._infos[name])
 
     def _files(self, target: Target, metadata: Mapping[str, str]) -> Iterator[ResultFile]:
@@ -96,8 +96,7 @@ def _shapes(
             name = file.prefix + own
             if name not in found:
                 continue
-            one = found[name]
-            viewed = one.view.shape([there[base].shape for base in one.base])
+            viewed = found[name].base.resolve(there).shape
             # Counters and such of another shape do without, as `_check_whole` has it.
             if is_alike(viewed, info.shape) or not target.is_folder or info.dtype in DELTA_DTYPES:
                 yield name, result_shape(info, own, viewed, is_folder=target.is_folder)
@@ -107,18 +106,19 @@ class _ViewedTensor:
     """A tensor that is made of others, which are made whole first."""
 
     def __init__(
-        self, reconstruction: Reconstruction, source: Correspondence, info: TensorInfo
+        self, reconstruction: Reconstruction, source: ViewedTensors[str], info: TensorInfo
     ) -> None:
         self._info = info
         self._reconstruction, self._source = reconstruction, source
         self._copy: Copier | None = None
 
     def prepare(self) -> None:
-        records = {record.name: record for record in self._reconstruction.records}
-        parts = [records[name] for name in self._source.base]
-        tensors = [BaseTensor(part.name, part.dtype, part.shape, "") for part in parts]
+        tensors = {
+            record.name: BaseTensor(record.name, record.dtype, record.shape, "")
+            for record in self._reconstruction.records
+        }
         made = _MadeTensors(self._reconstruction)
-        self._copy = ViewedBase(tensors, self._source.view, made).copy
+        self._copy = ViewedBase(self._source.resolve(tensors), made).copy
 
     def runs(self) -> Iterator[Run]:
         width = self._info.nbytes // max(1, self._info.elements)

@@ -10,7 +10,13 @@ from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.safetensors_file import parse_header
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError
-from ..layouts import View, describe, goes_with_quantised, lacks_delta, map_with_variants
+from ..layouts import (
+    ViewedTensors,
+    describe,
+    goes_with_quantised,
+    lacks_delta,
+    map_with_variants,
+)
 from ..lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
 from .repository import Repository
 
@@ -45,26 +51,14 @@ class Candidate:
         return f"{self.name} ({', '.join(words)})"
 
 
-@dataclass(frozen=True)
-class Against:
-    """What one tensor of a checkpoint would be taken against: tensors of a base, through a view."""
+def has_delta(dtype: str, viewed: ViewedTensors[BaseTensor]) -> bool:
+    """Whether a delta of a tensor of `dtype` to these base tensors can be taken."""
+    return lacks_delta(dtype, [tensor.dtype for tensor in viewed.tensors]) is None
 
-    base: tuple[BaseTensor, ...]
-    view: View
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of what the view makes of them: the tensor's own may have 1s and rows besides."""
-        return self.view.shape([tensor.shape for tensor in self.base])
-
-    def has_delta(self, dtype: str) -> bool:
-        """Whether a delta of a tensor of this dtype can be taken."""
-        return lacks_delta(dtype, [tensor.dtype for tensor in self.base]) is None
-
-    @property
-    def content(self) -> tuple[tuple[str, str], ...]:
-        """Equal for equal weights under one view."""
-        return tuple((tensor.sha256, tensor.dtype) for tensor in self.base)
+def contents(viewed: ViewedTensors[BaseTensor]) -> tuple[tuple[str, str], ...]:
+    """The SHA-256 and dtype of each tensor: under one view equal only for equal weights."""
+    return tuple((tensor.sha256, tensor.dtype) for tensor in viewed.tensors)
 
 
 @dataclass(frozen=True)
@@ -73,15 +67,15 @@ class Beside:
 
     base: BaseRecord
     size: int  # how many tensors it has
-    found: Mapping[str, Against]
+    found: Mapping[str, ViewedTensors[BaseTensor]]
     candidate: Candidate
 
     @property
     def other_words(self) -> int:
         """How many tensors are called otherwise in the base: in its own layout, none is."""
         return sum(
-            name not in {tensor.name for tensor in against.base}
-            for name, against in self.found.items()
+            name not in {tensor.name for tensor in viewed.tensors}
+            for name, viewed in self.found.items()
         )
 
     def differs(self, other: Beside) -> bool:
@@ -91,7 +85,7 @@ class Beside:
         """
         both = self.found.keys() & other.found.keys()
         alike = [name for name in both if self.found[name].view == other.found[name].view]
-        if any(self.found[name].content != other.found[name].content for name in alike):
+        if any(contents(self.found[name]) != contents(other.found[name]) for name in alike):
             return True
         if len(alike) == len(both):
             return not both
@@ -119,7 +113,7 @@ def _beside(
 ) -> Beside:
     fingerprints = repository.manifest(base).tensors
     tensors = {tensor.name: tensor for tensor in fingerprints}
-    found: dict[str, Against] = {}
+    found: dict[str, ViewedTensors[BaseTensor]] = {}
     problem = ""
     try:
         if adapter is None:
@@ -132,7 +126,7 @@ def _beside(
         problem = str(error)
     asked = [name for name in checkpoint.tensors if name in found or not goes_with_quantised(name)]
     total = len(asked)
-    deltas = sum(one.has_delta(checkpoint.tensors[name].dtype) for name, one in found.items())
+    deltas = sum(has_delta(checkpoint.tensors[name].dtype, one) for name, one in found.items())
     if adapter is not None:  # what no base could take says nothing of this one
         total = sum(len(change.tensors) for change in adapter.changes)
         deltas = len(found)  # factors are multiplied out, in whatever dtype they are
@@ -143,10 +137,10 @@ def _beside(
 
 def _of_weights(
     checkpoint: Checkpoint, infos: Tensors, tensors: Mapping[str, BaseTensor]
-) -> Iterator[tuple[str, Against]]:
+) -> Iterator[tuple[str, ViewedTensors[BaseTensor]]]:
     names = map_with_variants(infos, checkpoint.tensors, checkpoint.variants)
     for one in names.correspondences:
-        yield one.tensor, Against(tuple(tensors[name] for name in one.base), one.view)
+        yield one.tensor, one.base.resolve(tensors)
 
 
 def _of_lora(
@@ -155,10 +149,10 @@ def _of_lora(
     infos: Tensors,
     tensors: Mapping[str, BaseTensor],
     base_name: str,
-) -> Iterator[tuple[str, Against]]:
+) -> Iterator[tuple[str, ViewedTensors[BaseTensor]]]:
     metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
     merge = place_changes(adapter, infos, checkpoint.path, base_name, metadata or {})
     for placed in merge.changes.values():
         for one in placed:
             for name in one.change.tensors:
-                yield name, Against((tensors[one.pieces[0].tensor],), one.pieces[0].view)
+                yield name, one.rows[0].base.resolve(tensors)

@@ -18,7 +18,7 @@ from ..encoding.constant_names import is_constant_name
 from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
 from ..layouts import describe
 from ..lora import is_lora
-from .base_candidates import Beside, Candidate, candidates
+from .base_candidates import Beside, Candidate, candidates, contents, has_delta
 from .report import WRONG_BASE_CHANGE
 from .repository import Repository
 from .weight_sample import can_be_sampled, relative_change, spread
@@ -148,21 +148,21 @@ def _telling(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> list[str]:
         if info.elements
         and not is_constant_name(name)
         and all(
-            name in one.found and can_be_sampled(info.dtype, one.found[name].base)
+            name in one.found and can_be_sampled(info.dtype, one.found[name].tensors)
             for one in fitting
         )
     ]
     names = [
-        name for name in names if len({one.found[name].content for one in fitting}) > 1
+        name for name in names if len({contents(one.found[name]) for one in fitting}) > 1
     ] or names
     return [name for name in names if len(checkpoint.tensors[name].shape) > 1] or names
 
 
 def _are_quantised(checkpoint: Checkpoint, fitting: Sequence[Beside]) -> bool:
     """Whether none of the tensors has a delta to any of the bases, which have weights of their own."""
-    found = [(name, against) for one in fitting for name, against in one.found.items()]
+    found = [(name, viewed) for one in fitting for name, viewed in one.found.items()]
     return bool(found) and not any(
-        against.has_delta(checkpoint.tensors[name].dtype) for name, against in found
+        has_delta(checkpoint.tensors[name].dtype, viewed) for name, viewed in found
     )
 
 

@@ -12,10 +12,9 @@ from ..checkpoint.dtypes import BITS
 from ..checkpoint.float_elements import Numbers, numbers
 from ..container.records import BaseTensor
 from ..encoding.constants import Values, are_integers, is_sequence
-from ..layouts import lacks_delta
+from ..layouts import ViewedTensors, lacks_delta
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseReader
-from .base_candidates import Against
 
 TENSORS = 16
 ELEMENTS = 1 << 15  # of each tensor
@@ -50,7 +49,7 @@ def can_be_sampled(dtype: str, base: Sequence[BaseTensor]) -> bool:
 
 
 def relative_change(
-    checkpoint: Checkpoint, base: BaseReader, sampled: Mapping[str, Against]
+    checkpoint: Checkpoint, base: BaseReader, sampled: Mapping[str, ViewedTensors[BaseTensor]]
 ) -> float:
     """Frobenius norm of (checkpoint - base) over that of the base, of some elements of each tensor.
 
@@ -59,8 +58,8 @@ def relative_change(
     a base that lacks the bytes, `CheckpointError`.
     """
     moved = norm = 0.0
-    for name, against in sampled.items():
-        for before, after in _pairs(checkpoint, name, base, against):
+    for name, counterpart in sampled.items():
+        for before, after in _pairs(checkpoint, name, base, counterpart):
             finite = np.isfinite(before) & np.isfinite(after)
             before, after = before[finite].astype(np.float64), after[finite].astype(np.float64)
             moved += float(np.square(after - before).sum())
@@ -71,14 +70,14 @@ def relative_change(
 
 
 def _pairs(
-    checkpoint: Checkpoint, name: str, base: BaseReader, against: Against
+    checkpoint: Checkpoint, name: str, base: BaseReader, counterpart: ViewedTensors[BaseTensor]
 ) -> Iterator[tuple[Numbers, Numbers]]:
     """Runs of a tensor's elements in the base and in the checkpoint."""
-    base_dtype, dtype = against.base[0].dtype, checkpoint.tensors[name].dtype
+    base_dtype, dtype = counterpart.tensors[0].dtype, checkpoint.tensors[name].dtype
     base_width, width = BITS[base_dtype] // 8, BITS[dtype] // 8
-    viewed, data = ViewedBase(against.base, against.view, base), checkpoint.read(name)
+    viewed, data = ViewedBase(counterpart, base), checkpoint.read(name)
     # Rows that the base lacks (added tokens) stand at the end.
-    for first, end in runs(math.prod(against.shape)):
+    for first, end in runs(math.prod(counterpart.shape)):
         held = np.empty((end - first) * base_width, np.uint8)
         viewed.copy(first * base_width, held)
         run = data[first * width : end * width]

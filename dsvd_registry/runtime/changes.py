@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..container.records import Header, SameRecord, TensorRecord
 from ..errors import InvalidArgument
-from ..layouts import Correspondence
+from ..layouts import ViewedTensors
 from .content import Content, composed
 from .pipeline_base import PipelineBase
 from .pipeline_fit import check_taken
@@ -22,7 +22,7 @@ class Changes:
     `named`: all of the pipeline's tensors that the version has, changed or not.
     """
 
-    changed: Mapping[str, Correspondence]
+    changed: Mapping[str, ViewedTensors[str]]
     named: Collection[str]
 
 
@@ -34,7 +34,7 @@ def find_changes(ref: str, header: Header, base: PipelineBase) -> Changes:
     """
     records = {record.name: record for record in header.tensors}
     sources = find_sources(records, base.pipeline, ref)
-    check_taken(ref, header, {name for one in sources.values() for name in one.base})
+    check_taken(ref, header, {name for one in sources.values() for name in one.tensors})
     changed = {}
     for name, source in sources.items():
         content = base.content(name)
@@ -44,18 +44,15 @@ def find_changes(ref: str, header: Header, base: PipelineBase) -> Changes:
                 "not be put back",
                 "Materialise the version and load the file.",
             )
-        of_version = [records[one] for one in source.base]
-        if not _is_kept(of_version, source, content, base.pipeline[name].dtype):
+        if not _is_kept(source.resolve(records), content, base.pipeline[name].dtype):
             changed[name] = source
     return Changes(changed, sources.keys())
 
 
-def _is_kept(
-    records: list[TensorRecord], source: Correspondence, content: Content, dtype: str
-) -> bool:
+def _is_kept(source: ViewedTensors[TensorRecord], content: Content, dtype: str) -> bool:
     """Whether a tensor of `dtype` has the same bits of the version and of the base's `content`."""
-    record = records[0]
-    if len(records) > 1 or not isinstance(record, SameRecord):
+    record = source.tensors[0]
+    if len(source.tensors) > 1 or not isinstance(record, SameRecord):
         return False
     return composed(record, source.view) == content and _is_lossless(
         record.base[0].dtype, record.dtype, dtype

@@ -13,7 +13,7 @@ from ..container.delta_decoder import decoded_delta
 from ..container.reader import Container
 from ..container.records import BasedRecord, DeltaRecord
 from ..errors import ContainerError
-from ..layouts import Correspondence
+from ..layouts import ViewedTensors
 from ..reconstruction.base_weights import BaseReader
 from ..reconstruction.lazy_tensors import torch_tensor
 from ..reconstruction.reconstruction import Reconstruction
@@ -32,13 +32,13 @@ class Maker:
         self._reconstruction = Reconstruction(container, base, self._tau)
         self._index = {record.name: i for i, record in enumerate(container.header.tensors)}
 
-    def bits(self, source: Correspondence, like: torch.Tensor) -> torch.Tensor:
+    def bits(self, source: ViewedTensors[str], like: torch.Tensor) -> torch.Tensor:
         """What a loader of the result would put into the pipeline's tensor `like`.
 
         Raises `ContainerError` or `BaseMismatch` for damage.
         """
-        made = [self.result(name, like.device) for name in source.base]
-        return cast(source.view.apply(made, torch.cat).reshape(like.shape), like)
+        made = source.apply(lambda name: self.result(name, like.device), torch.cat)
+        return cast(made.reshape(like.shape), like)
 
     def result(self, name: str, device: torch.device) -> torch.Tensor:
         """The tensor of the result, on `device`: the same bits on each."""

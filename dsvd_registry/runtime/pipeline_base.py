@@ -41,18 +41,17 @@ class PipelineBase(Closing):
         source = self.sources.get(name)
         if source is None:
             return None
-        return content_of([self.weights.tensors[one] for one in source.base], source.view)
+        return content_of(source.resolve(self.weights.tensors))
 
     def bits(self, name: str, like: torch.Tensor) -> torch.Tensor:
         """What a loader of the base would put into the pipeline's tensor `name`, which is `like`.
 
         Raises `BaseMismatch` if the base is damaged, `KeyError` if it has nothing for it.
         """
-        source = self.sources[name]
-        tensors = [self.weights.tensors[one] for one in source.base]
-        dtype, shape = tensors[0].dtype, tuple(like.shape)
+        source = self.sources[name].resolve(self.weights.tensors)
+        dtype, shape = source.tensors[0].dtype, tuple(like.shape)
         memory = np.empty(tensor_bytes(dtype, shape), np.uint8)
-        viewed = ViewedBase(tensors, source.view, self.weights)
+        viewed = ViewedBase(source, self.weights)
         viewed.copy(0, memory)
         viewed.release()
         return cast(as_tensor(memory, shape, TORCH_DTYPES[dtype]), like)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from ..checkpoint import TensorInfo
 from ..codec.torch_tensors import TORCH_DTYPES
 from ..errors import BaseMismatch
-from ..layouts import Correspondence, describe, map_names
+from ..layouts import ViewedTensors, describe, map_names
 
 
 def find_sources(
     there: Mapping[str, TensorInfo], pipeline: Mapping[str, TensorInfo], owner: str
-) -> dict[str, Correspondence]:
+) -> dict[str, ViewedTensors[str]]:
     """By name of a pipeline's tensor: those of the checkpoint `there` that are it, and all of it.
 
     `owner`: what a message calls the checkpoint. Raises `BaseMismatch` if it is of another family,
@@ -26,10 +26,11 @@ def find_sources(
             "Load the pipeline from the version's own base.",
         )
     usable = {name: info for name, info in there.items() if info.dtype in TORCH_DTYPES}
+    # A pipeline may have more tokens than the checkpoint: that has no number for each element.
     found = {
-        one.tensor: one
+        one.tensor: one.base
         for one in map_names(usable, pipeline).correspondences
-        if _is_whole(one, usable, pipeline[one.tensor])
+        if math.prod(one.base.resolve(usable).shape) == pipeline[one.tensor].elements
     }
     if not found:
         raise BaseMismatch(
@@ -37,9 +38,3 @@ def find_sources(
             "Load the pipeline from the version's own base.",
         )
     return found
-
-
-def _is_whole(one: Correspondence, there: Mapping[str, TensorInfo], info: TensorInfo) -> bool:
-    """Whether there is a number for each of the tensor's: a pipeline may have more tokens."""
-    shape = one.view.shape([there[name].shape for name in one.base])
-    return math.prod(shape) == info.elements

@@ -41,7 +41,7 @@ def mapped(base: State, fine_tune: State) -> NameMap:
     assert sorted(listed) == sorted(fine_tune)
     for found in names.correspondences:
         tensor = fine_tune[found.tensor]
-        made = viewed([base[name] for name in found.base], found.view)
+        made = viewed([base[name] for name in found.base.tensors], found.base.view)
         assert made.dtype == tensor.dtype, found
         assert torch.equal(made.reshape(tensor.shape), tensor), found
     return names

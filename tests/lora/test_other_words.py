@@ -271,9 +271,9 @@ def test_linear1_of_the_published_width(tmp_path: Path) -> None:
     assert merge.changes.keys() == {f"{block}.{name}.weight" for name in parts}
     for name in parts:
         (change,) = merge.changes[f"{block}.{name}.weight"]
-        (piece,) = change.pieces
-        assert piece.view.kind == "reshape"
-        rows = up[piece.part.first : piece.part.first + piece.part.rows]
+        (piece,) = change.rows
+        assert piece.base.view.kind == "reshape"
+        rows = up[piece.rows.first : piece.rows.first + piece.rows.rows]
         assert torch.equal(rows, theirs[f"{block}.{name}.lora_B.weight"])
 
 

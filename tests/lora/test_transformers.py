@@ -20,7 +20,7 @@ from layouts.original import State
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from dsvd_registry.lora.place import Piece
+from dsvd_registry.lora.layer_place import LayerRows
 from dsvd_registry.lora.transformer_words import diffusers_words, original_words
 
 from .small import registry_of, weights
@@ -88,12 +88,12 @@ def original_sd3(width: int, blocks: int = 2) -> Shapes:
 ORIGINAL = {"flux": original_flux, "sd3": original_sd3}
 
 
-def taken(pieces: tuple[Piece, ...], tensors: State) -> torch.Tensor:
-    """The layer that is in these pieces, made of the tensors that have them."""
+def taken(pieces: tuple[LayerRows, ...], tensors: State) -> torch.Tensor:
+    """The layer whose rows these are, made of the tensors that hold them."""
     parts = []
     for piece in pieces:
-        assert piece.view.kind in ("reshape", "slice")
-        view, part = piece.view, piece.part
+        assert piece.base.view.kind in ("reshape", "slice")
+        view, part = piece.base.view, piece.rows
         whole = tensors[piece.tensor]
         rows = whole[view.first : view.first + view.rows] if view.kind == "slice" else whole
         parts.append((part.first, rows))
