@@ -59,7 +59,7 @@ def measure(bench: Bench, subject: Subject) -> list[Row]:
 
 
 def _compare_ranks(report: Report, values: Values) -> str:
-    """Raises `Disagreement`; else says how many ranks were compared."""
+    """Raise `Disagreement`; else says how many ranks were compared."""
     ours = {
         row.name: row.tau_rank
         for row in report.tensors

@@ -59,7 +59,7 @@ class Case:
 
     @property
     def must_win(self) -> bool:
-        """Whether ours has to be smaller than all others: the tiny subjects are but a try."""
+        """Return whether ours has to be smaller than all others: the tiny subjects are but a try."""
         return self.subject.trained or self.subject.aims
 
 

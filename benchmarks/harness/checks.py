@@ -43,7 +43,7 @@ def check_ranks(ours: Mapping[str, int], theirs: Values, tau: float) -> int:
 
 
 def check_error(measured: float, *, claimed: float, asked: float | None = None) -> None:
-    """Raises `Disagreement` if an error is larger than the report says, or than was asked for."""
+    """Raise `Disagreement` if an error is larger than the report says, or than was asked for."""
     if measured > claimed * (1 + CLAIM_TOLERANCE):
         raise Disagreement(f"the error measured, {measured!r}, is over the report's {claimed!r}")
     if asked is not None and measured > asked * (1 + SUMMING_TOLERANCE):

@@ -44,7 +44,7 @@ class OpenPair:
 
     @property
     def is_full_size(self) -> bool:
-        """Whether it has `FULL_SIZE` parameters."""
+        """Return whether it has `FULL_SIZE` parameters."""
         return sum(math.prod(shape) for _, shape in self.kinds.values()) >= FULL_SIZE
 
     def matrices(self) -> dict[str, tuple[int, int]]:
@@ -102,7 +102,7 @@ class Subject:
         return self.tuned.stat().st_size
 
     def check(self) -> None:
-        """Raises `BadPair` unless both are safetensors files of the same names and shapes."""
+        """Raise `BadPair` unless both are safetensors files of the same names and shapes."""
         try:
             with self.open() as pair:
                 for name, (_, shape) in pair.kinds.items():

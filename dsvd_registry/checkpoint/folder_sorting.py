@@ -1,8 +1,8 @@
-"""The files of a folder sorted: the model's weights, what belongs to it besides, and what does not.
+"""The files of a folder, sorted into the model's weights, its other files, and extras.
 
-Weights are the model's where `model_index.json` names the folder that they are in, or where they lie
-beside the model's own `config.json`. Other weights, exports and the states of trainings are extras.
-What the folder says of itself is held against what is there: a part that is missing is an error.
+Weights belong to the model if `model_index.json` names their folder, or if they are in one folder
+with the model's own `config.json`. Other weights, exports and the state of a training are extras.
+A part that the folder's own files name must be there: a missing one is an error.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ OTHER_FOLDER = "a folder with weights of no sub-model that is named"
 
 @dataclass
 class Sorted:
-    """`weights`: the paths of files of tensors, each with the name of the set that it is of.
+    """The sorted files of a folder.
 
-    `extras`: those that are none of the model's, each with what is to be said of it: a path, which
-    may be of a folder of many, and why. `promised`: the tensors that an index says a file has.
+    `weights`: the name of its set for each safetensors file. `others`: the model's other files.
+    `extras`: the path and the reason to report for each extra file; one path may be a folder that
+    has many of them. `promised`: the tensors of each file, by the index of its shards.
     """
 
     weights: dict[str, str] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Sorted:
 
 
 def sort_files(files: Mapping[str, Path]) -> Sorted:
-    """By what the folder says of itself. Raises `CheckpointError` where a part of it is missing."""
+    """Sort the files by what the folder names. Raises `CheckpointError` for a missing part."""
     folders: dict[str, list[str]] = {}
     for path in files:
         folder, name = _split(path)
@@ -86,7 +87,7 @@ def _take_weights(
 
 
 def _check_none_are_missing(sub_model: SubModel, names: Collection[str]) -> None:
-    """Raises `CheckpointError` unless the folder is of something that has no weights."""
+    """Raise `CheckpointError` unless the folder is for a component that has no weights."""
     folder = sub_model.folder or "the folder"
     for name in sorted(names):
         if name.endswith(_UNFINISHED):
@@ -124,7 +125,10 @@ def _take_rest(files: Mapping[str, Path], plan: Plan, found: Sorted) -> None:
 
 
 def _reason(name: str, *, is_beside: bool) -> str | None:
-    """Why a file is none of the model's; None if it is. `is_beside`: in a folder of its weights."""
+    """The reason why a file is not the model's; None if it is.
+
+    `is_beside`: the file is in a folder of the model's weights.
+    """
     if is_of_training(name):
         return OF_TRAINING
     if name.endswith(_UNFINISHED):
@@ -137,7 +141,7 @@ def _reason(name: str, *, is_beside: bool) -> str | None:
 
 
 def is_in_another_form(path: str) -> bool:
-    """Whether a file has weights that are not read here."""
+    """Return whether a file has weights in a form that is not read here."""
     return _OTHER_WEIGHTS.fullmatch(path) is not None
 
 
@@ -145,7 +149,7 @@ def _in_another_form(folder: str, name: str) -> CheckpointError:
     where = folder or "the folder"
     path = f"{folder}/{name}" if folder else name
     return CheckpointError(
-        f"{path} has weights, and {where} no safetensors file",
+        f"{path} has weights, and {where} has no safetensors file",
         "Save the model again with `safe_serialization=True`.",
     )
 
@@ -156,5 +160,5 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _top(path: str) -> str:
-    """The folder at the top that a file is in, "" for none."""
+    """The first folder of a path; "" for a file at the top."""
     return path.partition("/")[0] if "/" in path else ""

@@ -1,4 +1,4 @@
-"""The storages of a torch file: where each lies in the file, and whether it is whole."""
+"""The storages of a torch file: the bytes of each, and their checksum."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Extent:
         return self.end - self.start
 
     def check(self, file: MappedFile) -> None:
-        """Raises `CheckpointError` unless the bytes have the CRC-32 that the file gives."""
+        """Raise `CheckpointError` unless the bytes have the CRC-32 that the file gives."""
         if not self.crc:
             return
         found = 0

@@ -30,7 +30,7 @@ def enlarging(found: Collected, dtype: torch.dtype) -> int:
 
 
 def check_held(found: Collected) -> None:
-    """Raises `InvalidArgument` where rounding loses most of what is to be in the file."""
+    """Raise `InvalidArgument` where rounding loses most of what is to be in the file."""
     norm = sum(loss.norm for loss in found.losses)
     rounded = sum(loss.rounded for loss in found.losses)
     if rounded > LOST**2 * norm:

@@ -79,7 +79,7 @@ def export_lora(
 
 
 def _check_asked(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
-    """Raises `InvalidArgument` for what `export_lora` does not take."""
+    """Raise `InvalidArgument` for what `export_lora` does not take."""
     for name, value, known in (("format", format, FORMATS), ("dtype", dtype, DTYPES)):
         if value not in known:
             raise InvalidArgument(f"{name} {value!r} is unknown", f"Take {', '.join(known)}.")
@@ -90,7 +90,7 @@ def _check_asked(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
 def _format(
     format: Format, layers: Layers, ranks: tuple[int, ...], enlarged: int = 0
 ) -> LoraFormat:
-    """Raises `InvalidArgument` for a format that has no names for the family."""
+    """Raise `InvalidArgument` for a format that has no names for the family."""
     if format != "peft" and "unet" not in MODELS[layers.family]:
         raise InvalidArgument(
             f"a LoRA of {family_name(layers.family)} is not written in the format {format}",

@@ -20,13 +20,13 @@ class LoraFormat(ABC):
     """One format for versions of one family."""
 
     holds_whole = False
-    """Whether a delta may stand in the file as it is, besides low-rank pairs."""
+    """Return whether a delta may stand in the file as it is, besides low-rank pairs."""
 
     keeps_alphas = True
-    """Whether every loader reads the alphas, so that pairs may be enlarged by them."""
+    """Return whether every loader reads the alphas, so that pairs may be enlarged by them."""
 
     wants_attention = True
-    """Whether diffusers must be able to load it, which wants the end of a text encoder's attention:
+    """Return whether diffusers must be able to load it, which wants the end of a text encoder's attention:
     by it alone it tells what kind of names the file has."""
 
     def __init__(self, enlarged: int = 0) -> None:
@@ -71,7 +71,7 @@ def text_encoder_prefix(model: str, family: Family) -> str:
 
 
 def is_encoder_linear(path: str) -> bool:
-    """Whether it is a linear layer inside a CLIP's encoder, which every format knows."""
+    """Return whether it is a linear layer inside a CLIP's encoder, which every format knows."""
     return path.startswith("text_model.encoder.layers.")
 
 

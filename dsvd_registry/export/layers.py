@@ -45,12 +45,12 @@ class Layer:
 
     @property
     def is_embedding(self) -> bool:
-        """Whether it is a table of vectors, and not a matrix that something is multiplied by."""
+        """Return whether it is a table of vectors, and not a matrix that something is multiplied by."""
         return self.path.startswith("text_model.embeddings.")
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is the weight of a linear layer or of a convolution."""
+        """Return whether it is the weight of a linear layer or of a convolution."""
         return self.parameter == "weight" and len(self.shape) in (2, 4) and not self.is_embedding
 
 
@@ -127,7 +127,7 @@ def _model(model: str, family: Family) -> str:
 
 
 def _is_run(local: str, model: str, family: Family) -> bool:
-    """Whether the family's pipeline has this parameter.
+    """Return whether the family's pipeline has this parameter.
 
     Of an embedded vector the conversion gives the names of both kinds (see `layouts.conversion`).
     """

@@ -60,7 +60,7 @@ def in_diffusers_names(
 
 
 def converts(model: str, naming: Naming) -> bool:
-    """Whether `in_diffusers_names` knows this kind of sub-model."""
+    """Return whether `in_diffusers_names` knows this kind of sub-model."""
     return naming == "open_clip" or (naming == "ldm" and model in ("unet", "unet_ema", "vae"))
 
 

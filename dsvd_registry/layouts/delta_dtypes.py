@@ -1,4 +1,4 @@
-"""Whether a delta can be taken between tensors that correspond: by their dtypes alone.
+"""Return whether a delta can be taken between tensors that correspond: by their dtypes alone.
 
 That two tensors correspond (their names and shapes say so) is one thing, that numbers of theirs can
 be subtracted another: weights quantised to 8 or 4 bits have the base's names, and no delta to it.
@@ -24,7 +24,7 @@ _COMPANION = re.compile(
 
 
 def goes_with_quantised(name: str) -> bool:
-    """Whether a tensor belongs to quantised weights, which the base has without any such."""
+    """Return whether a tensor belongs to quantised weights, which the base has without any such."""
     return _COMPANION.search(name) is not None
 
 
@@ -36,5 +36,5 @@ def lacks_delta(dtype: str, base_dtypes: Iterable[str]) -> NoDelta | None:
 
 
 def can_be_same(dtype: str, base_dtypes: Iterable[str]) -> bool:
-    """Whether such tensors can be compared byte by byte, whatever the bytes mean."""
+    """Return whether such tensors can be compared byte by byte, whatever the bytes mean."""
     return set(base_dtypes) == {dtype}

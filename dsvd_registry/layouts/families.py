@@ -96,7 +96,7 @@ def describe(tensors: Mapping[str, TensorInfo]) -> Description:
 
 
 def check_same_family(base: Mapping[str, TensorInfo], fine_tune: Mapping[str, TensorInfo]) -> None:
-    """Raises `BaseMismatch`, which names both, if base and fine-tune are of two known families."""
+    """Raise `BaseMismatch`, which names both, if base and fine-tune are of two known families."""
     one, other = describe(base), describe(fine_tune)
     if "unknown" not in (one.family, other.family) and one.family != other.family:
         raise BaseMismatch(
@@ -136,7 +136,7 @@ def _unet_family(unet: Part, tensors: Mapping[str, TensorInfo]) -> Family:
 
 
 def _attention_by_level(unet: Part) -> list[bool]:
-    """Whether the U-Net attends at each level, the finest first; of an LDM U-Net, in each block."""
+    """Return whether the U-Net attends at each level, the finest first; of an LDM U-Net, in each block."""
     if unet.naming == "diffusers":
         block, attention = r"down_blocks\.(\d+)\.", "down_blocks.{}.attentions.0.proj_in.weight"
     else:

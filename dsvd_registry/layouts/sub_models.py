@@ -108,7 +108,7 @@ def split(names: Iterable[str]) -> Split:
 
 
 def is_text_encoder(model: str) -> bool:
-    """Whether the sub-model is one of the text encoders."""
+    """Return whether the sub-model is one of the text encoders."""
     return model.startswith("text_encoder")
 
 

@@ -70,7 +70,7 @@ WHOLE = View()
 
 
 def fits(viewed: Shape, shape: Shape) -> bool:
-    """Whether a tensor of `shape` has a delta to an array of the shape `viewed`.
+    """Return whether a tensor of `shape` has a delta to an array of the shape `viewed`.
 
     Dimensions of 1 may be added or left out (a 1x1 convolution and a linear layer), and rows may
     follow that the base lacks (added tokens). The same number of elements is not enough: (10, 20)
@@ -82,7 +82,7 @@ def fits(viewed: Shape, shape: Shape) -> bool:
 
 
 def is_alike(viewed: Shape, shape: Shape) -> bool:
-    """Whether the two are one shape but for dimensions of 1."""
+    """Return whether the two are one shape but for dimensions of 1."""
     return [length for length in viewed if length != 1] == [
         length for length in shape if length != 1
     ]

@@ -110,7 +110,7 @@ def _reason(tensors: list[tuple[Key, TensorInfo]]) -> str | None:
 
 
 def _fit(up: tuple[int, ...], down: tuple[int, ...]) -> bool:
-    """Whether (out, r) and (r, in) or their convolutions have one rank, of at least 1."""
+    """Return whether (out, r) and (r, in) or their convolutions have one rank, of at least 1."""
     return len(up) >= 2 and len(down) >= 2 and up[1] == down[0] > 0 and all(n == 1 for n in up[2:])
 
 

@@ -44,7 +44,7 @@ class Configuration:
 
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> Configuration:
-        """Raises `CheckpointError` for anything but a JSON object."""
+        """Raise `CheckpointError` for anything but a JSON object."""
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -105,7 +105,7 @@ def _is_finite(value: int | float) -> bool:
 
 
 def _is_named(path: str, pattern: str) -> bool:
-    """Whether PEFT's `pattern` is the path or, without a `^`, what it ends with after a dot."""
+    """Return whether PEFT's `pattern` is the path or, without a `^`, what it ends with after a dot."""
     name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
     if not _PLAIN_PATTERN.fullmatch(name):
         raise CheckpointError(

@@ -85,6 +85,6 @@ def parse_layer(spelled: str) -> LayerName:
 
 
 def keeps_alphas_apart(names: Iterable[str]) -> bool:
-    """Whether PEFT itself wrote a file of these names, which keeps the alphas in another file."""
+    """Return whether PEFT itself wrote a file of these names, which keeps the alphas in another file."""
     known = list(names)
     return any(_PEFT in name for name in known) and not any(n.endswith(".alpha") for n in known)

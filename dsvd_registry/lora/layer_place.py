@@ -26,7 +26,7 @@ class LayerRows:
         return name
 
     def overlaps(self, other: LayerRows) -> bool:
-        """Whether both are held by the same weights of the base."""
+        """Return whether both are held by the same weights of the base."""
         one, two = self.base.view, other.base.view
         if self.tensor != other.tensor:
             return False

@@ -79,7 +79,7 @@ def place_changes(
 
 
 def check_whole(path: Path, refused: Iterable[Refused], *, is_all: bool = False) -> None:
-    """Raises `CheckpointError` that names every kind of what is refused, if anything is.
+    """Raise `CheckpointError` that names every kind of what is refused, if anything is.
 
     `is_all`: nothing is left of the file without it.
     """
@@ -116,7 +116,7 @@ def _place(change: Change, layers: BaseLayers) -> LayerPlace | str:
 
 
 def _fits(change: Change, shape: tuple[int, ...]) -> bool:
-    """Whether it is a change of a weight of this shape; dimensions of 1 (a 1x1 kernel) do not count."""
+    """Return whether it is a change of a weight of this shape; dimensions of 1 (a 1x1 kernel) do not count."""
     if not isinstance(change, FactorChange):
         return _spans(change.difference.shape) == _spans(shape)
     return (

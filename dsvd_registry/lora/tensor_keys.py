@@ -101,7 +101,7 @@ def parse_key(name: str) -> Key:
 
 
 def is_lora(names: Iterable[str]) -> bool:
-    """Whether the tensors of these names are an adapter's, of whichever kind.
+    """Return whether the tensors of these names are an adapter's, of whichever kind.
 
     A whole model with adapters inside is none: most of its tensors have other names.
     """

@@ -50,7 +50,7 @@ def find_changes(ref: str, header: Header, base: PipelineBase) -> Changes:
 
 
 def _is_kept(source: ViewedTensors[TensorRecord], content: Content, dtype: str) -> bool:
-    """Whether a tensor of `dtype` has the same bits of the version and of the base's `content`."""
+    """Return whether a tensor of `dtype` has the same bits of the version and of the base's `content`."""
     record = source.tensors[0]
     if len(source.tensors) > 1 or not isinstance(record, SameRecord):
         return False
@@ -60,5 +60,5 @@ def _is_kept(source: ViewedTensors[TensorRecord], content: Content, dtype: str) 
 
 
 def _is_lossless(base: str, result: str, pipeline: str) -> bool:
-    """Whether a number of dtype `base` becomes the same in `pipeline` by way of `result`."""
+    """Return whether a number of dtype `base` becomes the same in `pipeline` by way of `result`."""
     return result in (base, pipeline) or (result == "F32" and base in DELTA_DTYPES)

@@ -26,7 +26,7 @@ class LiveWeights:
         self._proven: dict[str, tuple[Content | None, torch.dtype]] = {}
 
     def check_restores(self, base: PipelineBase, wanted_by: str) -> None:
-        """Raises `BaseMismatch` if what is touched would not become what it was from `base`."""
+        """Raise `BaseMismatch` if what is touched would not become what it was from `base`."""
         for name in self.touched:
             if base.content(name) != self._proven[name][0]:
                 raise _mismatch(name, base, wanted_by)

@@ -46,7 +46,7 @@ def infos_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, TensorInfo]:
 
 
 def check_in_memory(name: str, tensor: torch.Tensor) -> None:
-    """Raises `InvalidArgument` for a tensor whose numbers are elsewhere."""
+    """Raise `InvalidArgument` for a tensor whose numbers are elsewhere."""
     if tensor.is_meta:
         raise InvalidArgument(
             f"the pipeline's {name!r} has no memory of its own: it is offloaded module by module",

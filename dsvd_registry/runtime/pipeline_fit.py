@@ -1,4 +1,4 @@
-"""Whether a version fits a pipeline: all that it changes has a place there, and nothing covers it."""
+"""Return whether a version fits a pipeline: all that it changes has a place there, and nothing covers it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HINT = "Load the pipeline whole from the version's base, and take LoRA weights 
 
 
 def check_taken(ref: str, header: Header, taken: Collection[str]) -> None:
-    """Raises `InvalidArgument`, naming a tensor, if a pipeline lacks what the version changes.
+    """Raise `InvalidArgument`, naming a tensor, if a pipeline lacks what the version changes.
 
     `taken`: the version's tensors that the pipeline has a place for.
     """
@@ -40,7 +40,7 @@ def check_taken(ref: str, header: Header, taken: Collection[str]) -> None:
 def check_nothing_else(
     tensors: Mapping[str, torch.Tensor], known: Collection[str], changed: Collection[str]
 ) -> None:
-    """Raises `BaseMismatch` if a sub-model that is to be changed holds weights that its base lacks.
+    """Raise `BaseMismatch` if a sub-model that is to be changed holds weights that its base lacks.
 
     What is loaded or fused on top (LoRA, joined projections) would go on beside the new weights, or
     in their stead. `known`: the pipeline's tensors that the base has, `changed`: those to change.
@@ -55,7 +55,7 @@ def check_nothing_else(
 
 
 def _is_passed_over(name: str, part: Part | None, taken: Collection[str]) -> bool:
-    """Whether a loader of the version's file would leave the tensor out of every such pipeline."""
+    """Return whether a loader of the version's file would leave the tensor out of every such pipeline."""
     if name.endswith(_NOT_READ):
         return True
     if part is None:

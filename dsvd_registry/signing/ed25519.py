@@ -31,7 +31,7 @@ __all__ = [
 
 
 def is_valid(key: PublicKey, signature: bytes, statement: bytes) -> bool:
-    """Whether `key` made `signature` (64 bytes) of `statement`."""
+    """Return whether `key` made `signature` (64 bytes) of `statement`."""
     try:
         Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, statement)
     except InvalidSignature:

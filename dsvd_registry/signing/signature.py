@@ -34,7 +34,7 @@ class Signature:
         return canonical.encode(self._value())
 
     def check(self, statement: bytes, where: str) -> None:
-        """Raises `SignatureError` unless it is a valid signature of `statement`.
+        """Raise `SignatureError` unless it is a valid signature of `statement`.
 
         Raises `MissingExtra` where `cryptography` is not installed. `where` names it in errors.
         """

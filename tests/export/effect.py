@@ -1,4 +1,4 @@
-"""Whether a model with a file loaded is the base and the version's delta."""
+"""Return whether a model with a file loaded is the base and the version's delta."""
 
 from __future__ import annotations
 
