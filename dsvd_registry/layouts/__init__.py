@@ -1,11 +1,11 @@
-"""The layouts that checkpoints come in: of which family one is, and what its tensors are elsewhere.
+"""Families and layouts of checkpoints, and the tensors of one that correspond to those of another.
 
     from dsvd_registry.layouts import describe, map_names
     print(describe(fine_tune.tensors))  # Stable Diffusion XL, original layout
     names = map_names(base.tensors, fine_tune.tensors)
 
-Only names, dtypes and shapes are looked at. Importing this imports neither torch nor diffusers; of
-the functions only `map_names` does, and only for two sub-models in different layouts.
+Only names, dtypes and shapes are used. Importing this imports neither torch nor diffusers. Only
+`map_names` does when it is called, and only for two sub-models in different layouts.
 """
 
 from .delta_dtypes import NoDelta, can_be_same, goes_with_quantised, lacks_delta

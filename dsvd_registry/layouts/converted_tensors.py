@@ -1,4 +1,4 @@
-"""The conversion of diffusers backwards: a tensor in the original layout from the tensors made of it."""
+"""The inverse of diffusers' conversion: the original tensor, as a view of the converted ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def original_of(converted: Sequence[ConvertedTensor], shape: Shape) -> ViewedTen
         if one.view.kind == "reshape" or (
             one.view.kind == "transpose" and len(one.info.shape) == 2
         ):
-            return ViewedTensors((one.info.name,), one.view)  # each is its own opposite
+            return ViewedTensors((one.info.name,), one.view)  # the view is its own inverse
     slices = sorted(converted, key=lambda one: one.view.first)
     end = 0
     for one in slices:

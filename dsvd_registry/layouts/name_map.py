@@ -1,10 +1,10 @@
-"""Which tensors of a base each tensor of a fine-tune corresponds to, whatever layout either is in.
+"""The tensors of a base that each tensor of a fine-tune corresponds to, whatever their layouts.
 
-Sub-models are paired, then their tensors by name: as they are where both sides use the same words,
-otherwise through what diffusers' own conversion makes of the side in the original layout. Only that
-imports torch and diffusers. A base in diffusers' words and a fine-tune in the original ones take
-the same conversion backwards. Where names hold wrappers' words, those without them are looked for,
-too; what is found is told in the names of the files.
+Sub-models are paired first, then their tensors. Where both sides use the same names, these decide.
+Otherwise diffusers' own conversion is applied to the side in the original layout, forwards for a
+fine-tune in diffusers' names and backwards for one in the original names; only this imports torch and
+diffusers. If names contain the words of wrappers, they are also compared without them. The result
+always has the names of the files.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Correspondence:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A tensor of a fine-tune that has no counterpart in the base, and why, in a container's words.
+    """A tensor of a fine-tune without a counterpart in the base, and the reason.
 
-    `new`: the base has nothing that corresponds. `shape`: what corresponds, `counterpart`, has
-    another shape.
+    `new`: the base has no corresponding tensor. `shape`: the corresponding tensors, `counterpart`,
+    have another shape.
     """
 
     tensor: str
@@ -50,24 +50,37 @@ class Unmatched:
 
 @dataclass(frozen=True)
 class NameMap:
-    """Every tensor of a fine-tune, in its order: in one of the two, never in both or in neither."""
+    """Every tensor of a fine-tune, in its order, in exactly one of the two tuples."""
 
     correspondences: tuple[Correspondence, ...]
     unmatched: tuple[Unmatched, ...]
 
 
 def map_names(base: Tensors, fine_tune: Tensors) -> NameMap:
-    """Find for each tensor of `fine_tune` what it corresponds to in `base`.
+    """Find the tensors of `base` that each tensor of `fine_tune` corresponds to.
 
-    Names that no rule knows correspond to those of the same name. A tensor may have more rows than
-    its counterpart (added tokens). Wrappers' words are looked through where that finds more. Raises
-    `BaseMismatch` for two different families, before anything is imported, and `CheckpointError`
-    where diffusers cannot convert a sub-model.
+    A name that no rule knows corresponds to the same name. A tensor may have more rows than its
+    counterpart (added tokens). The words of wrappers are ignored if that finds more counterparts.
+
+    Args:
+        base: the base's tensors, by name.
+        fine_tune: the fine-tune's tensors, by name.
+
+    Returns:
+        Every tensor of the fine-tune, with a counterpart or with the reason why it has none.
+
+    Raises:
+        BaseMismatch: for two different families, before anything is imported.
+        CheckpointError: if diffusers cannot convert a sub-model.
+
+    Example:
+        for match in map_names(base.tensors, fine_tune.tensors).correspondences:
+            print(match.tensor, match.base.tensors, match.base.view.kind)
     """
-    best = _as_they_are(base, fine_tune)
+    best = _same_wrappers(base, fine_tune)
     for names in unwrappings(fine_tune):
         for base_names in unwrappings(base):
-            if not any(one.reason == "new" for one in best.unmatched):
+            if not any(tensor.reason == "new" for tensor in best.unmatched):
                 return best
             if (names, base_names) == ({n: n for n in names}, {n: n for n in base_names}):
                 continue
@@ -85,10 +98,10 @@ def map_names(base: Tensors, fine_tune: Tensors) -> NameMap:
 def _unwrapped(
     base: Tensors, base_names: Unwrapped, fine_tune: Tensors, names: Unwrapped
 ) -> NameMap:
-    """The map of names without their wrappers, told in those with them."""
+    """Map the names without their wrappers, and return the result in the names with them."""
     wrapped = {plain: name for name, plain in names.items()}
     base_wrapped = {plain: name for name, plain in base_names.items()}
-    found = _as_they_are(_renamed(base, base_names), _renamed(fine_tune, names))
+    found = _same_wrappers(_renamed(base, base_names), _renamed(fine_tune, names))
     return NameMap(
         tuple(
             Correspondence(wrapped[one.tensor], one.base.resolve(base_wrapped))
@@ -102,7 +115,7 @@ def _renamed(tensors: Tensors, names: Unwrapped) -> Tensors:
     return {names[name]: replace(info, name=names[name]) for name, info in tensors.items()}
 
 
-def _as_they_are(base: Tensors, fine_tune: Tensors) -> NameMap:
+def _same_wrappers(base: Tensors, fine_tune: Tensors) -> NameMap:
     check_same_family(base, fine_tune)
     base_split, own_split = split(base), split(fine_tune)
     base_split = with_ema(base_split, ldm_unet_names(base_split, own_split))
@@ -111,20 +124,20 @@ def _as_they_are(base: Tensors, fine_tune: Tensors) -> NameMap:
         name: Correspondence(name, ViewedTensors((name,))) for name in fine_tune if name in base
     }
     for base_part, part in partners(base_split, base, own_split, fine_tune):
-        for correspondence in _of_part(base_part, base, part, fine_tune):
+        for correspondence in _correspondences_of_part(base_part, base, part, fine_tune):
             found[correspondence.tensor] = correspondence
     matched, unmatched = [], []
     for name, info in fine_tune.items():
         if name not in found:
             unmatched.append(Unmatched(name, "new"))
-        elif not _suits(found[name], base, info):
+        elif not _fits(found[name], base, info):
             unmatched.append(Unmatched(name, "shape", found[name]))
         else:
             matched.append(found[name])
     return NameMap(tuple(matched), tuple(unmatched))
 
 
-def _of_part(
+def _correspondences_of_part(
     base_part: Part, base: Tensors, part: Part, fine_tune: Tensors
 ) -> Iterator[Correspondence]:
     if base_part.naming == part.naming:
@@ -157,5 +170,5 @@ def _converted(part: Part, tensors: Tensors) -> Mapping[str, ViewedTensors[str]]
     return in_diffusers_names(part.model, part.naming, shapes)
 
 
-def _suits(correspondence: Correspondence, base: Tensors, info: TensorInfo) -> bool:
+def _fits(correspondence: Correspondence, base: Tensors, info: TensorInfo) -> bool:
     return fits(correspondence.base.resolve(base).shape, info.shape)
