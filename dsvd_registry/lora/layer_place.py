@@ -1,4 +1,4 @@
-"""The place of a layer in a base: its rows, and the tensors that hold them."""
+"""The place of a layer in a base: the tensors that contain its rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..layouts.view import WHOLE, Shape
 
 @dataclass(frozen=True)
 class LayerRows:
-    """Rows of a layer, and the base tensor that holds them.
+    """Rows of a layer, and the base tensor that contains them.
 
     `base`: the view of one tensor, by name, that is these rows. `rows`: a slice of the layer, or
     `WHOLE`.
@@ -26,7 +26,7 @@ class LayerRows:
         return name
 
     def overlaps(self, other: LayerRows) -> bool:
-        """Return whether both are held by the same weights of the base."""
+        """Return whether both are in the same rows of one base tensor."""
         one, two = self.base.view, other.base.view
         if self.tensor != other.tensor:
             return False

@@ -1,7 +1,7 @@
-"""The original (LDM) names of a U-Net in diffusers' words.
+"""The original (LDM) names for a U-Net in diffusers' names.
 
-Made by rule, and then held against diffusers' own conversion, which goes the other way: a name that
-it does not turn back into the one it was made of is not used.
+They are made by rule and then checked with diffusers' own conversion, which goes the other way: a
+name that it does not convert back is not used.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _BLOCK = re.compile(
 
 
 def ldm_words(shapes: Mapping[str, Shape]) -> dict[str, str]:
-    """By LDM's name, diffusers' name of each tensor of a U-Net that has one.
+    """Map LDM's names of a U-Net's tensors to diffusers' names.
 
-    `shapes`: by diffusers' names inside the U-Net. Raises `CheckpointError` where diffusers' conversion
+    `shapes`: by diffusers' names inside the U-Net. Raises `CheckpointError` if diffusers' conversion
     fails.
     """
     layers: dict[str, set[str]] = defaultdict(set)
@@ -59,7 +59,7 @@ def ldm_words(shapes: Mapping[str, Shape]) -> dict[str, str]:
 
 
 def _ldm_name(name: str, counts: Mapping[str, int]) -> str | None:
-    """`counts`: how many there are of each kind of block, by side, level and kind."""
+    """The LDM name. `counts`: the number of blocks by side, level and kind, as "down.0.resnets"."""
     for ours, theirs in _ENDS.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)

@@ -1,8 +1,8 @@
-"""The layers of a FLUX or SD 3 transformer in the words of the layout that its file is not in.
+"""The layers of a FLUX or SD 3 transformer by the names of the layout that its file is not in.
 
-A fused projection of the original is so many rows below each other, which are tensors apart in
-diffusers; the halves of the last modulation change places. Diffusers' own conversions run on models
-of the published widths alone.
+A fused projection of the original layout is several tensors in diffusers, one below the other, and
+the halves of the last modulation change places. Diffusers' own conversions work only for models of
+the published widths.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .transformer_layers import FLUX, SD3, Layer, layers
 
 Words = dict[str, tuple[LayerRows, ...]]
 
-# Where a layer makes one shift and one scale, diffusers has the scale first and the original the shift.
-# One that makes six of them, as in every block but SD 3's last, has the same order in both.
+# A layer that makes one shift and one scale: diffusers has the scale first, the original the shift. A
+# layer that makes six of them, as in every block but SD 3's last, has the same order in both.
 _SHIFT_AND_SCALE = ("norm_out.linear", "norm1_context.linear")
 _OF_SD3 = ("pos_embed.proj.weight", "transformer_blocks.0.norm1_context.linear.weight")
 
 
 def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
-    """By diffusers' name, where it is in a transformer in the original layout.
+    """The rows of each layer, by diffusers' name, in a transformer in the original layout.
 
-    `shapes`: by the names inside the transformer, which those of the pieces are too; biases as well.
+    `shapes`: the weights and biases, by their names inside the transformer, as the result has them.
     """
     found: Words = {}
     is_flux = any(name.startswith("double_blocks.") for name in shapes)
@@ -48,10 +48,12 @@ def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
 
 
 def original_words(shapes: Mapping[str, Shape]) -> Words:
-    """By the original name, where it is in a transformer in diffusers' layout: in several tensors,
-    where it is a fused one. `shapes`: by the names inside the transformer."""
+    """The rows of each layer, by the original name, in a transformer in diffusers' layout.
+
+    The rows of a fused layer are in several tensors. `shapes`: by the names inside the transformer.
+    """
     is_flux = any(name.startswith("single_transformer_blocks.") for name in shapes)
-    # Qwen-Image and PixArt have blocks of these names, too, and are neither.
+    # Qwen-Image and PixArt have blocks of these names too, but are neither FLUX nor SD 3.
     if not is_flux and not all(name in shapes for name in _OF_SD3):
         return {}
     found: Words = {}
@@ -79,12 +81,12 @@ def _is_single(layer: Layer) -> bool:
 
 
 def _width(layer: str, shapes: Mapping[str, Shape]) -> int:
-    """How many columns the layer's weight has."""
+    """The number of columns of the layer's weight; 0 if it has no weight."""
     return (shapes.get(f"{layer}.weight") or (0,))[-1]
 
 
 def _whole(name: str, layer: Layer, rows: int, width: int) -> tuple[LayerRows, ...]:
-    """A layer that is one tensor in both layouts, its halves the other way round in some."""
+    """A layer that is one tensor in both layouts. Some have their halves the other way round."""
     if not layer.parts[0].endswith(_SHIFT_AND_SCALE) or not 0 < rows == 2 * width:
         return (LayerRows(ViewedTensors((name,))),)
     first, second = View("slice", 0, width), View("slice", width, width)
@@ -95,7 +97,7 @@ def _whole(name: str, layer: Layer, rows: int, width: int) -> tuple[LayerRows, .
 
 
 def _rows(parts: tuple[str, ...], rows: int, width: int) -> Iterator[tuple[str, View]]:
-    """Each as high as the layer is wide; the last takes all that are left."""
+    """The rows of each part: as many as the layer is wide, and the rest for the last part."""
     for number, name in enumerate(parts):
         first = number * width
         height = rows - first if number == len(parts) - 1 else width

@@ -243,7 +243,7 @@ def test_the_configuration_in_the_header(sd15: Registry, tmp_path: Path) -> None
         ({"alpha_pattern": {"(to_q|to_k)": 3}}, "is a regular expression"),
         ({"lora_alpha": "8"}, "is not a number"),
         ({"lora_alpha": 1e400}, "is not a number"),
-        ({"init_lora_weights": "pissa_niter_4"}, "began as 'pissa_niter_4'"),
+        ({"init_lora_weights": "pissa_niter_4"}, "initialised with 'pissa_niter_4'"),
         ({"init_lora_weights": "olora"}, "PEFT changed first"),
     ],
 )
