@@ -85,7 +85,7 @@ VECTOR = "the format holds low-rank pairs only"
 MODULE = "the format has no such module"
 LAYER = "no layer that a LoRA of this family changes"
 ROWS = "rows that the base lacks"
-WHOLE = "stored whole ({}): there is no delta of it"
+WHOLE = "stored whole ({}): it has no delta"
 ALWAYS = {
     (TABLE, ROWS),
     (VAE, LAYER),
@@ -175,7 +175,7 @@ def test_a_dense_matrix_is_decomposed(added, file: Path, subject_of) -> None:
 def test_a_change_that_nothing_can_hold(added, file: Path, subject_of) -> None:
     base = subject_of("sd1").base
     subject = added("vae", {VAE: base[VAE] + low_rank(base[VAE])})
-    refused(subject, file, InvalidArgument, "nothing that the version changes", ref="vae")
+    refused(subject, file, InvalidArgument, "can contain none of the version's changes", ref="vae")
 
 
 def test_a_change_that_fp16_cannot_hold(added, file: Path, subject_of) -> None:
@@ -197,7 +197,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("case", FOREIGN)
 def test_what_has_no_lora_names(case: str, tmp_path: Path) -> None:
-    words = "which LoRA files are not written of" if "family" in case else case
+    words = "for which no LoRA files are written" if "family" in case else case
     base = {name: torch.ones(shape) for name, shape in FOREIGN[case].items()}
     save_file(base, tmp_path / "base.safetensors")
     save_file({name: t + noisy(t) for name, t in base.items()}, tmp_path / "ft.safetensors")
