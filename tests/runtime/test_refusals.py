@@ -175,7 +175,7 @@ def test_what_the_base_cannot_give_back(own: Studio, tmp_path: Path) -> None:
     save_file(unet, tmp_path / "unet.safetensors")
     own.registry.add_base("unet", tmp_path / "unet.safetensors")
     add(own, "whole", "unet", state, tmp_path)
-    refused(own.pipeline(), own.registry, "whole", InvalidArgument, "put back", "'unet'")
+    refused(own.pipeline(), own.registry, "whole", InvalidArgument, "not be restored", "'unet'")
 
 
 def test_weights_that_are_elsewhere(sd1: Studio) -> None:
