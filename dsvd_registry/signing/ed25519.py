@@ -1,6 +1,6 @@
-"""Ed25519. Nothing else imports `cryptography`, which is an extra.
+"""Ed25519 signatures: the only module that imports `cryptography`, which is an extra.
 
-Importing this module raises `MissingExtra` where that package is not installed.
+Importing this module raises `MissingExtra` if that package is not installed.
 """
 
 from __future__ import annotations
