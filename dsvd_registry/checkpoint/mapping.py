@@ -67,7 +67,7 @@ class MappedFile:
                 size = os.preadv(self._descriptor, [memory.data], start)
                 if not size:
                     raise StorageError(
-                        f"{self.path} was shortened while it was read",
+                        f"{self.path} has become shorter while it was read",
                         "Run it again when the file is complete.",
                     )
                 memory, start = memory[size:], start + size
