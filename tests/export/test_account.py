@@ -1,4 +1,4 @@
-"""What an export says of what it leaves out, and what it refuses."""
+"""The account of an export: tensors that it leaves out, and versions that it refuses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def noisy(tensor: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def added(subject_of: Callable[[str], Subject]) -> Callable[[str, State], Subject]:
-    """Adds a fine-tune of SD 1 that is the base but for some tensors."""
+    """A function that adds a fine-tune of SD 1 with some changed tensors."""
     subject = subject_of("sd1")
 
     def add(name: str, changes: State) -> Subject:
@@ -54,7 +54,7 @@ def added(subject_of: Callable[[str], Subject]) -> Callable[[str, State], Subjec
 
 @pytest.fixture(scope="module")
 def mixed(added: Callable[[str, State], Subject], subject_of: Callable[[str], Subject]) -> Subject:
-    """`mixed`: a linear layer, and one of each kind that a LoRA does not have."""
+    """The version `mixed`: a linear layer, and a layer of each kind that a LoRA lacks."""
     base = subject_of("sd1").base
     row = torch.ones(1, base[TABLE].shape[1])
     return added(
@@ -124,7 +124,7 @@ def test_the_file_is_what_is_told_of_it(mixed: Subject, file: Path, tmp_path: Pa
 def refused(
     subject: Subject, file: Path, kind: type[DsvdError], words: str, **asked: object
 ) -> None:
-    """It raises, and leaves the folder as it was."""
+    """Check that the export raises, and leaves the folder as it was."""
     before = sorted(file.parent.iterdir())
     wish = {"format": "kohya", **asked}
     with pytest.raises(kind, match=words) as caught:

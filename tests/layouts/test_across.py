@@ -1,4 +1,4 @@
-"""A base in one layout and a fine-tune in another: every view gives the very bits."""
+"""A base in one layout and a fine-tune in another: every view gives the exact bits."""
 
 import math
 from collections import Counter

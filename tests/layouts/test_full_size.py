@@ -1,4 +1,4 @@
-"""The published models by name and shape: nothing is missed."""
+"""The published models by name and shape: every tensor has its counterpart."""
 
 import pytest
 

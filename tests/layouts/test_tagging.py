@@ -1,4 +1,4 @@
-"""Tagged tensors against tensors of numbers: both go through the same operations."""
+"""Tagged tensors, compared with real tensors that go through the same operations."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Names of wrapped models: found through their wrappers, wherever those stand."""
+"""Names of wrapped models: their counterparts are found wherever the wrappers' words are."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_words_are_told(kind: str) -> None:
 
 
 def test_real_words_are_left_alone() -> None:
-    """`net`, `model` and `module` are names of real layers, too."""
+    """`net`, `model` and `module` are also names of real layers."""
     assert wrappers_in("model.diffusion_model.input_blocks.0.weight", "unet/conv_in.weight") == ()
     assert wrappers_in("cond_stage_model.model.x", "text_encoder/x") == ()
     names = ["cond_stage_model.model.a", "cond_stage_model.a", "x.net.0.proj"]
@@ -89,7 +89,7 @@ def test_real_words_are_left_alone() -> None:
 
 
 def test_a_wrapper_that_would_make_two_names_one() -> None:
-    """A model and its copy: neither is the wrapped other."""
+    """A model and its copy are two models: neither is the other with a wrapper."""
     both = ["net.a.weight", "a.weight"]
     assert all(len(set(ways.values())) == 2 for ways in unwrappings(both))
     own = {name: TensorInfo(name, "F32", (3, 2)) for name in both}
@@ -105,13 +105,13 @@ def test_a_few_that_are_new_change_nothing() -> None:
 
 
 def of_unet(name: str) -> str:
-    """As a trainer saves a single file whose U-Net was compiled, and its VAE behind DDP."""
+    """Rename as a trainer does that saves a compiled U-Net, and a VAE behind DDP, in one file."""
     name = name.replace("model.diffusion_model.", "model.diffusion_model._orig_mod.")
     return name.replace("first_stage_model.", "first_stage_model.module.")
 
 
 def test_a_real_model_in_another_layout(model_of) -> None:
-    """Seen to fail: all but the text encoder was of another name, so stored raw."""
+    """Seen to fail: all but the text encoder had other names, and was stored raw."""
     model = model_of("sd1")
     own = reading.infos({of_unet(name): tensor for name, tensor in model.original.items()})
     base, straight = reading.infos(model.diffusers), reading.infos(model.original)

@@ -1,4 +1,4 @@
-"""A version's numbers on each device, and which bits of a base a tensor is."""
+"""A version's tensors on each device, and their contents."""
 
 from __future__ import annotations
 
