@@ -61,12 +61,12 @@ class Checkpoint(Closing):
 
         For example `{"unet/model.fp16/": "unet/"}`.
         """
-        found = {}
+        variants = {}
         for file in () if self.tree is None else self.tree.tensors:
             folder, slash, _ = file.path.rpartition("/")
             if file.prefix != folder + slash:
-                found[file.prefix] = folder + slash
-        return found
+                variants[file.prefix] = folder + slash
+        return variants
 
     @abc.abstractmethod
     def read(self, name: str) -> memoryview:
@@ -103,15 +103,15 @@ class Checkpoint(Closing):
         `progress` is called with the number of bytes hashed since the last call.
         Raises `CheckpointError` as `read` does.
         """
-        found = []
+        fingerprints = []
         infos = self.tensors.values()
         with threads() as pool:
             hashed = in_order(pool, self._fingerprint, infos, size=lambda _: 1, at_once=AHEAD)
             for info, fingerprint in zip(infos, hashed, strict=True):
-                found.append(fingerprint)
+                fingerprints.append(fingerprint)
                 if progress is not None:
                     progress(info.nbytes)
-        return found
+        return fingerprints
 
     def _fingerprint(self, info: TensorInfo) -> Fingerprint:
         digest = sha256(self.read(info.name))

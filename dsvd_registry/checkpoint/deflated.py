@@ -80,14 +80,14 @@ class Inflated:
     def bytes_of(self, entry: Deflated) -> memoryview:
         """The bytes of an entry, read-only. Raises `CheckpointError` for a damaged one."""
         with self._lock:
-            found = self._inflated.get(entry)
-            if found is None:
+            inflated = self._inflated.get(entry)
+            if inflated is None:
                 self._last = None  # before more memory is taken
-                found = entry.inflate(self._file)
-                found.flags.writeable = False
-                self._inflated[entry] = found
-            self._last = found
-            return found.data
+                inflated = entry.inflate(self._file)
+                inflated.flags.writeable = False
+                self._inflated[entry] = inflated
+            self._last = inflated
+            return inflated.data
 
     def let_go(self) -> None:
         """Keep only the entries that somebody has a view of."""

@@ -77,16 +77,16 @@ def files_below(folder: Path, *, keep_extras: bool = False) -> FolderFiles:
     with naming(folder):
         walked = walk(folder, named_folders(folder))
         _check_leads_somewhere(path for path in walked.dangling if path.endswith(".json"))
-        found = sort_files(walked.files)
-        left = {} if keep_extras else found.extras
+        arranged = sort_files(walked.files)
+        left = {} if keep_extras else arranged.extras
         _check_leads_somewhere(path for path in walked.dangling if path not in left)
     return FolderFiles(
         {path: place for path, place in walked.files.items() if path not in left},
-        found.weights,
-        frozenset(found.extras.keys() - left.keys()),
+        arranged.weights,
+        frozenset(arranged.extras.keys() - left.keys()),
         tuple(LeftOut(*path_and_reason) for path_and_reason in dict.fromkeys(left.values()))
         + walked.left_out,
-        found.promised,
+        arranged.promised,
     )
 
 
@@ -98,11 +98,11 @@ def stored_files(
     Earlier versions of this program read every folder the second way.
     """
     try:
-        found = sort_files(places)
+        arranged = sort_files(places)
     except CheckpointError:
         pass
     else:
-        yield FolderFiles(places, found.weights, frozenset(found.extras), known=listed)
+        yield FolderFiles(places, arranged.weights, frozenset(arranged.extras), known=listed)
     every = {path: set_name(PurePosixPath(path).name) for path in places if path.endswith(TENSORS)}
     yield FolderFiles(places, every, known=listed)
 

@@ -27,11 +27,11 @@ def listing_bytes(files: Iterable[ListedFile]) -> bytes:
 
     Raises `CheckpointError` as `check_paths` does.
     """
-    found = sorted(files, key=lambda file: file.path)  # the same order as by UTF-8 bytes
-    check_paths([file.path for file in found])
+    ordered = sorted(files, key=lambda file: file.path)  # the same order as by UTF-8 bytes
+    check_paths([file.path for file in ordered])
     try:
         return canonical.encode(
-            [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in found]
+            [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in ordered]
         )
     except canonical.NotCanonical as error:
         raise CheckpointError(f"its list of files is {error}") from error
@@ -70,11 +70,11 @@ def check_paths(paths: list[str]) -> None:
     coded = [path.encode() for path in paths]
     if any(left >= right for left, right in itertools.pairwise(coded)):
         raise CheckpointError("its files are not sorted by path, or one stands twice")
-    there = set(paths)
+    known = set(paths)
     for path in paths:
         parts = path.split("/")
         above = {"/".join(parts[:count]) for count in range(1, len(parts))}
-        if not there.isdisjoint(above):
+        if not known.isdisjoint(above):
             raise CheckpointError(f"the path {shown(path)} leads through a file")
 
 

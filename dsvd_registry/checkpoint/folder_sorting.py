@@ -61,15 +61,15 @@ def sort_files(files: Mapping[str, Path]) -> Sorted:
         folder, name = _split(path)
         folders.setdefault(folder, []).append(name)
     plan = plan_of(files, folders)
-    found = Sorted()
+    result = Sorted()
     for sub_model in dict.fromkeys(plan.sub_models):
-        _take_weights(sub_model, folders.get(sub_model.folder, ()), files, found)
-    _take_rest(files, plan, found)
-    return found
+        _take_weights(sub_model, folders.get(sub_model.folder, ()), files, result)
+    _take_rest(files, plan, result)
+    return result
 
 
 def _take_weights(
-    sub_model: SubModel, names: Collection[str], files: Mapping[str, Path], found: Sorted
+    sub_model: SubModel, names: Collection[str], files: Mapping[str, Path], result: Sorted
 ) -> None:
     start = f"{sub_model.folder}/" if sub_model.folder else ""
     candidates = [name for name in names if not is_of_training(name)]
@@ -81,9 +81,9 @@ def _take_weights(
         raise CheckpointError(f"{start}{error}", error.hint) from error
     if sub_model.is_needed and not chosen.weights:
         _check_none_are_missing(sub_model, names)
-    found.weights |= {start + name: own for name, own in chosen.weights.items()}
-    found.promised |= {start + name: tensors for name, tensors in chosen.promised.items()}
-    found.extras |= {start + name: (start + name, why) for name, why in chosen.left.items()}
+    result.weights |= {start + name: own for name, own in chosen.weights.items()}
+    result.promised |= {start + name: tensors for name, tensors in chosen.promised.items()}
+    result.extras |= {start + name: (start + name, why) for name, why in chosen.left.items()}
 
 
 def _check_none_are_missing(sub_model: SubModel, names: Collection[str]) -> None:
@@ -103,7 +103,7 @@ def _check_none_are_missing(sub_model: SubModel, names: Collection[str]) -> None
         )
 
 
-def _take_rest(files: Mapping[str, Path], plan: Plan, found: Sorted) -> None:
+def _take_rest(files: Mapping[str, Path], plan: Plan, result: Sorted) -> None:
     inside = {sub_model.folder for sub_model in plan.sub_models}
     foreign = set()
     if plan.own is not None:
@@ -111,17 +111,17 @@ def _take_rest(files: Mapping[str, Path], plan: Plan, found: Sorted) -> None:
         foreign = tops.difference(plan.own, {""})
     for path in files:
         folder, name = _split(path)
-        if path in found.weights or path in found.extras:
+        if path in result.weights or path in result.extras:
             continue
         reason = _reason(name, is_beside=folder in inside)
         if _top(path) in foreign:
-            found.extras[path] = _top(path), OTHER_FOLDER
+            result.extras[path] = _top(path), OTHER_FOLDER
         elif reason is None or _top(path) in plan.whole:
-            found.others.append(path)
+            result.others.append(path)
         elif plan.own is None and folder not in inside and reason == NO_SUB_MODEL:
             raise _in_another_form(folder, name)
         else:
-            found.extras[path] = path, reason
+            result.extras[path] = path, reason
 
 
 def _reason(name: str, *, is_beside: bool) -> str | None:

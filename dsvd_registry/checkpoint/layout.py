@@ -54,17 +54,17 @@ def canonical_layout(
     Raises:
         CheckpointError: for two tensors of one name, and for names and shapes over the limits.
     """
-    found = list(tensors)
-    check_count(len(found))
+    infos = list(tensors)
+    check_count(len(infos))
     sizes: dict[str, int] = {}
-    for info in found:
+    for info in infos:
         check_name(info.name)
         check_shape(info.name, info.shape)
         if info.name in sizes:
             raise CheckpointError(f"there are two tensors of the name {shown(info.name)}")
         sizes[info.name] = info.nbytes
     entries, position = [], 0
-    for info in sorted(found, key=lambda info: (-BITS[info.dtype], info.name.encode())):
+    for info in sorted(infos, key=lambda info: (-BITS[info.dtype], info.name.encode())):
         entries.append(Entry(info, position, position + sizes[info.name]))
         position += sizes[info.name]
     return _layout(_sorted(metadata), entries)

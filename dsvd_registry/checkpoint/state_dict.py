@@ -99,11 +99,11 @@ def _choose(root: dict[object, object]) -> dict[object, object]:
         return root
     inner = [(key, item) for key, item in root.items() if isinstance(item, dict)]
     for test in (_holds_directly, _holds_tensors):
-        found = [(key, item) for key, item in inner if test(item)]
-        if len(found) == 1:
-            return found[0][1]
-        if found:
-            names = [key for key, _ in found]
+        candidates = [(key, item) for key, item in inner if test(item)]
+        if len(candidates) == 1:
+            return candidates[0][1]
+        if candidates:
+            names = [key for key, _ in candidates]
             raise CheckpointError(
                 f"it holds several state dicts: {_listed(names)}",
                 f"Choose one with --weights, such as --weights {_clean(names[-1])}.",

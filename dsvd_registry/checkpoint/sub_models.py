@@ -92,9 +92,9 @@ def plan_of(files: Mapping[str, Path], folders: Mapping[str, Collection[str]]) -
         named = components(read_object(PIPELINE, files[PIPELINE]))
         if not named:
             return Plan(tuple(_wherever_weights_are(folders)), None)
-        found = tuple(_of_pipeline(named, folders))
+        sub_models = tuple(_of_pipeline(named, folders))
         whole = {one.name for one in named if not one.has_weights}
-        return Plan(found, whole | {one.folder for one in found}, whole)
+        return Plan(sub_models, whole | {one.folder for one in sub_models}, whole)
     if CONFIGURATION in files:
         return Plan((_of_configuration(files[CONFIGURATION]),), ())
     states = tuple(_of_training(folders))
@@ -138,14 +138,14 @@ def read_object(path: str, place: Path) -> Mapping[str, Any]:
 
 def components(index: Mapping[str, Any]) -> tuple[Component, ...]:
     """The components that a model_index.json names, without those that it declares absent."""
-    found = []
+    named = []
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list) or len(value) != 2:
             continue
         library, kind = value
         if isinstance(library, str) and isinstance(kind, str) and kind[:1].isupper():
-            found.append(Component(name, library, kind))
-    return tuple(found)
+            named.append(Component(name, library, kind))
+    return tuple(named)
 
 
 def _of_pipeline(

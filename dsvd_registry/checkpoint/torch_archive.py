@@ -84,7 +84,7 @@ def _entries(file: MappedFile) -> dict[str, Entry]:
     window = cast(IO[bytes], Window(file, 0, file.size, MAX_DIRECTORY_BYTES))
     try:
         with zipfile.ZipFile(window) as archive:
-            found, directory = archive.infolist(), archive.start_dir
+            infos, directory = archive.infolist(), archive.start_dir
     # The errors that zipfile lets through for damaged directories.
     except (
         zipfile.BadZipFile,
@@ -95,7 +95,7 @@ def _entries(file: MappedFile) -> dict[str, Entry]:
     ) as error:
         raise CheckpointError(f"it is a truncated or damaged zip archive: {error}") from error
     extents: dict[str, Entry] = {}
-    for entry in found:
+    for entry in infos:
         if entry.filename in extents:
             raise CheckpointError(f"its zip archive has the entry {shown(entry.filename)} twice")
         try:

@@ -27,11 +27,11 @@ class Extent:
         """Raise `CheckpointError` unless the bytes have the CRC-32 that the file gives."""
         if not self.crc:
             return
-        found = 0
+        crc = 0
         for start in range(self.start, self.end, READ_CHUNK):
-            found = zlib.crc32(file.view(start, min(start + READ_CHUNK, self.end)), found)
-        if found != self.crc:
+            crc = zlib.crc32(file.view(start, min(start + READ_CHUNK, self.end)), crc)
+        if crc != self.crc:
             raise CheckpointError(
-                f"the bytes {self.start} to {self.end} are damaged: their CRC-32 is {found:08x}, "
+                f"the bytes {self.start} to {self.end} are damaged: their CRC-32 is {crc:08x}, "
                 f"not {self.crc:08x}"
             )

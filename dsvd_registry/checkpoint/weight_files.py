@@ -100,11 +100,11 @@ def _sets(names: Sequence[str], read_index: ReadIndex) -> dict[str, _Set]:
     for name in names:
         if name.endswith(TENSORS):
             own = indexed.get(name, set_name(name))
-            found = sets.setdefault(own, _Set())
+            files_of_set = sets.setdefault(own, _Set())
             if name == own + TENSORS:
-                found.single = name
+                files_of_set.single = name
             else:
-                found.shards.append(name)
+                files_of_set.shards.append(name)
     return sets
 
 
@@ -142,15 +142,17 @@ def _choose(files: _Set, name: str, chosen: Chosen) -> None:
 
 def _weight_map(index: Mapping[str, Any], name: str) -> dict[str, str]:
     """The file of each tensor. Raises `CheckpointError` for a map to files outside the folder."""
-    found = index.get("weight_map", {})
-    if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
+    weight_map = index.get("weight_map", {})
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(file, str) for file in weight_map.values()
+    ):
         raise CheckpointError(f"the weight_map of {name} is no map of tensors to files")
-    for file in found.values():
+    for file in weight_map.values():
         if "/" in file or "\\" in file or not file.endswith(TENSORS):
             raise CheckpointError(
                 f"{name} names {shown(file)}, which is no safetensors file of its folder"
             )
-    return found
+    return weight_map
 
 
 def _check_numbers(shards: Sequence[str]) -> None:

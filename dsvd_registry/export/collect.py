@@ -97,12 +97,12 @@ def collect(
     advance: Callable[[int], None],
 ) -> Collected:
     """Collect the deltas of all tensors. Raises `InvalidArgument` for a delta over fp16's range."""
-    found = Collector(layers, lora, limit, dtype)
+    collector = Collector(layers, lora, limit, dtype)
     for index, record in enumerate(header.tensors):
-        found.take(record, deltas.of(index))
+        collector.take(record, deltas.of(index))
         advance(record.nbytes)
-    found.complete()
-    return found.collected
+    collector.complete()
+    return collector.collected
 
 
 class Collector:

@@ -75,20 +75,20 @@ def export_lora(
     lora = _format(format, layers, ranks)
     with ieee_arithmetic(CPU):
         deltas = Deltas(container, base)
-        found = collect(header, deltas, layers, lora, rank_limit, kind, advance)
-        enlarged = enlarging(found, kind) if lora.keeps_alphas else 0
+        collected = collect(header, deltas, layers, lora, rank_limit, kind, advance)
+        enlarged = enlarging(collected, kind) if lora.keeps_alphas else 0
         if enlarged:
             lora = _format(format, layers, ranks, enlarged)
-            found = collect(header, deltas, layers, lora, rank_limit, kind, lambda _: None)
-    if not found.pairs and not found.whole:
+            collected = collect(header, deltas, layers, lora, rank_limit, kind, lambda _: None)
+    if not collected.pairs and not collected.whole:
         raise InvalidArgument(
             f"the format {format} can contain none of the version's changes",
             "`dsvd show REF --tensors` lists the changes; `dsvd materialize` writes all of them.",
         )
-    check_not_lost(found)
-    metadata = lora.metadata(found.pairs) | {"format": "pt", "dsvd.base": header.base_digest}
-    sha256, size = _write(_tensors(lora, found), metadata, output, replace)
-    return _account(found, output, format, layers.family, dtype, size, sha256)
+    check_not_lost(collected)
+    metadata = lora.metadata(collected.pairs) | {"format": "pt", "dsvd.base": header.base_digest}
+    sha256, size = _write(_tensors(lora, collected), metadata, output, replace)
+    return _account(collected, output, format, layers.family, dtype, size, sha256)
 
 
 def _check_arguments(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
@@ -121,9 +121,9 @@ def _format(
             assert_never(format)
 
 
-def _tensors(lora: LoraFormat, found: Collected) -> Tensors:
-    tensors = dict(found.whole)
-    for key, pair in found.pairs.items():
+def _tensors(lora: LoraFormat, collected: Collected) -> Tensors:
+    tensors = dict(collected.whole)
+    for key, pair in collected.pairs.items():
         tensors |= lora.tensors(key, pair)
     return tensors
 
@@ -148,7 +148,7 @@ def _write(
 
 
 def _account(
-    found: Collected,
+    collected: Collected,
     output: Path,
     format: Format,
     family: str,
@@ -156,8 +156,8 @@ def _account(
     size: int,
     sha256: str,
 ) -> ExportedLora:
-    total = found.total()
-    omitted = sum(square for _, _, square in found.omitted if square is not None)
+    total = collected.total()
+    omitted = sum(square for _, _, square in collected.omitted if square is not None)
 
     def relative(square: float) -> float:
         return math.sqrt(square / total) if total else 0.0
@@ -169,11 +169,11 @@ def _account(
         dtype=dtype,
         size=size,
         sha256=sha256,
-        modules=tuple(found.module_rows()),
-        differences=tuple(sorted(found.whole)),
-        left_out=tuple(found.left_out()),
-        error=relative(omitted + sum(loss.lost for loss in found.losses)),
+        modules=tuple(collected.module_rows()),
+        differences=tuple(sorted(collected.whole)),
+        left_out=tuple(collected.left_out()),
+        error=relative(omitted + sum(loss.lost for loss in collected.losses)),
         left_out_error=relative(omitted),
-        cut_error=relative(sum(loss.cut for loss in found.losses)),
-        rounding_error=relative(sum(loss.rounded for loss in found.losses)),
+        cut_error=relative(sum(loss.cut for loss in collected.losses)),
+        rounding_error=relative(sum(loss.rounded for loss in collected.losses)),
     )

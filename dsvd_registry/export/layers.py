@@ -77,8 +77,8 @@ class Layers:
 
     def of(self, model: str) -> tuple[Layer, ...]:
         """All layers of one model."""
-        found = (one.layer for views in self.views.values() for one in views)
-        return tuple(layer for layer in found if layer.model == model)
+        layers = (one.layer for views in self.views.values() for one in views)
+        return tuple(layer for layer in layers if layer.model == model)
 
 
 def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
@@ -95,7 +95,7 @@ def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
             f"the version looks like {described}, for which no LoRA files are written",
             "SD 1.x, 2.x, XL, 3 and FLUX can be exported. `dsvd materialize` writes any version.",
         )
-    found: dict[str, list[LayerView]] = {}
+    by_tensor: dict[str, list[LayerView]] = {}
     for part in split(tensors).parts:
         model = _model(part.model, described.family)
         if model in MODELS[described.family]:
@@ -104,8 +104,8 @@ def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
                     path, _, parameter = local.rpartition(".")
                     shape = view.shape([tensors[name].shape])
                     layer = Layer(model, path, parameter, shape)
-                    found.setdefault(name, []).append(LayerView(layer, view))
-    return Layers(described.family, {name: tuple(views) for name, views in found.items()})
+                    by_tensor.setdefault(name, []).append(LayerView(layer, view))
+    return Layers(described.family, {name: tuple(views) for name, views in by_tensor.items()})
 
 
 def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str, View, str]]:

@@ -100,11 +100,11 @@ def describe(tensors: Mapping[str, TensorInfo]) -> Description:
 
 def check_same_family(base: Mapping[str, TensorInfo], fine_tune: Mapping[str, TensorInfo]) -> None:
     """Raise `BaseMismatch`, which names both, if base and fine-tune belong to two known families."""
-    one, other = describe(base), describe(fine_tune)
-    if "unknown" not in (one.family, other.family) and one.family != other.family:
+    expected, given = describe(base), describe(fine_tune)
+    if "unknown" not in (expected.family, given.family) and expected.family != given.family:
         raise BaseMismatch(
-            f"the checkpoint looks like {other}; the base is {one}",
-            f"Take a base of the checkpoint's own family: {_FAMILIES[other.family]}.",
+            f"the checkpoint looks like {given}; the base is {expected}",
+            f"Take a base of the checkpoint's own family: {_FAMILIES[given.family]}.",
         )
 
 

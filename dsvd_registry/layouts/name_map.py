@@ -85,13 +85,13 @@ def map_names(base: Tensors, fine_tune: Tensors) -> NameMap:
             if (names, base_names) == ({n: n for n in names}, {n: n for n in base_names}):
                 continue
             try:
-                found = _unwrapped(base, base_names, fine_tune, names)
+                unwrapped = _unwrapped(base, base_names, fine_tune, names)
             except BaseMismatch:
                 if not best.correspondences:
                     raise
                 continue
-            if len(found.correspondences) > len(best.correspondences):
-                best = found
+            if len(unwrapped.correspondences) > len(best.correspondences):
+                best = unwrapped
     return best
 
 
@@ -101,13 +101,13 @@ def _unwrapped(
     """Map the names without their wrappers, and return the result in the names with them."""
     wrapped = {plain: name for name, plain in names.items()}
     base_wrapped = {plain: name for name, plain in base_names.items()}
-    found = _same_wrappers(_renamed(base, base_names), _renamed(fine_tune, names))
+    plain_map = _same_wrappers(_renamed(base, base_names), _renamed(fine_tune, names))
     return NameMap(
         tuple(
             Correspondence(wrapped[one.tensor], one.base.resolve(base_wrapped))
-            for one in found.correspondences
+            for one in plain_map.correspondences
         ),
-        tuple(replace(one, tensor=wrapped[one.tensor]) for one in found.unmatched),
+        tuple(replace(one, tensor=wrapped[one.tensor]) for one in plain_map.unmatched),
     )
 
 
@@ -120,20 +120,20 @@ def _same_wrappers(base: Tensors, fine_tune: Tensors) -> NameMap:
     base_split, own_split = split(base), split(fine_tune)
     base_split = with_ema(base_split, ldm_unet_names(base_split, own_split))
     own_split = with_ema(own_split, ldm_unet_names(own_split, base_split))
-    found = {
+    counterparts = {
         name: Correspondence(name, ViewedTensors((name,))) for name in fine_tune if name in base
     }
     for base_part, part in partners(base_split, base, own_split, fine_tune):
         for correspondence in _correspondences_of_part(base_part, base, part, fine_tune):
-            found[correspondence.tensor] = correspondence
+            counterparts[correspondence.tensor] = correspondence
     matched, unmatched = [], []
     for name, info in fine_tune.items():
-        if name not in found:
+        if name not in counterparts:
             unmatched.append(Unmatched(name, "new"))
-        elif not _fits(found[name], base, info):
-            unmatched.append(Unmatched(name, "shape", found[name]))
+        elif not _fits(counterparts[name], base, info):
+            unmatched.append(Unmatched(name, "shape", counterparts[name]))
         else:
-            matched.append(found[name])
+            matched.append(counterparts[name])
     return NameMap(tuple(matched), tuple(unmatched))
 
 

@@ -68,15 +68,15 @@ def original_tensors(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]
             "Only Stable Diffusion 1.x, 2.x and XL in the layout of diffusers are.",
         )
     prefixes = _EVERYWHERE | _PREFIXES[description.family]
-    found = {}
+    originals = {}
     for part in split(tensors).parts:
         if part.model not in prefixes or part.naming != "diffusers":
             continue
         prefix = prefixes[part.model]
         own = {local: tensors[name] for local, name in part.names.items()}
         for info in _rule(part, prefix)(own):
-            found[prefix + info.name] = replace(info, name=prefix + info.name)
-    return found
+            originals[prefix + info.name] = replace(info, name=prefix + info.name)
+    return originals
 
 
 def _rule(part: Part, prefix: str) -> Rule:

@@ -91,16 +91,16 @@ def split(names: Iterable[str]) -> Split:
             # In diffusers only SDXL's second text encoder has a projection, among SD 1, SD 2 and SDXL.
             part, rest = _part("text_encoder_2" if projects else model, "diffusers", pairs)
             return Split((part,), rest)
-    found: dict[tuple[str, Layout], list[tuple[str, str]]] = {}
+    pairs_of_part: dict[tuple[str, Layout], list[tuple[str, str]]] = {}
     rest_names = []
     for name in known:
         located = _located(name)
         if located is None:
             rest_names.append(name)
         else:
-            found.setdefault(located[:2], []).append((located[2], name))
+            pairs_of_part.setdefault(located[:2], []).append((located[2], name))
     parts = []
-    for (model, layout), pairs in found.items():
+    for (model, layout), pairs in pairs_of_part.items():
         part, rest = _part(model, layout, pairs)
         parts.append(part)
         rest_names += rest

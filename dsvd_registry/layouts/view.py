@@ -39,29 +39,29 @@ class View:
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         """The shape of the view of tensors of these shapes."""
-        one = shapes[0]
+        first = shapes[0]
         match self.kind:
             case "reshape":
-                return one
+                return first
             case "transpose":
-                return one[::-1]
+                return first[::-1]
             case "slice":
-                return (self.rows, *one[1:])
+                return (self.rows, *first[1:])
             case "concatenate":
-                return (sum(shape[0] for shape in shapes), *one[1:])
+                return (sum(shape[0] for shape in shapes), *first[1:])
             case _:
                 assert_never(self.kind)
 
     def apply(self, tensors: Sequence[Array], concatenate: Callable[[list[Array]], Array]) -> Array:
         """The view of numpy or torch arrays; `concatenate` is the library's own function."""
-        one = tensors[0]
+        first = tensors[0]
         match self.kind:
             case "reshape":
-                return one
+                return first
             case "transpose":
-                return cast(Array, one.T)
+                return cast(Array, first.T)
             case "slice":
-                return cast(Array, one[self.first : self.first + self.rows])
+                return cast(Array, first[self.first : self.first + self.rows])
             case "concatenate":
                 return concatenate(list(tensors))
             case _:

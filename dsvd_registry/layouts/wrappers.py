@@ -58,8 +58,8 @@ def wrappers_in(name: str, plain: str) -> tuple[str, ...]:
     front = name.removesuffix(plain).rstrip("./").split(".") if name.endswith(plain) else []
     is_wrapped = bool(front) and set(front) <= ANYWHERE | IN_FRONT
     words = ANYWHERE | IN_FRONT if is_wrapped else ANYWHERE
-    found = [word for word in _segments(name) if word in words]
-    return tuple(dict.fromkeys(word for word in found if word in front or word not in rest))
+    wrappers = [word for word in _segments(name) if word in words]
+    return tuple(dict.fromkeys(word for word in wrappers if word in front or word not in rest))
 
 
 def _without(name: str, words: frozenset[str]) -> str:

@@ -96,11 +96,11 @@ def read_alpha(checkpoint: Checkpoint, info: TensorInfo) -> float:
     if info.elements == 1 and (info.dtype in _FORMATS or info.dtype == "BF16"):
         data = bytes(checkpoint.read(info.name))
         if info.dtype == "BF16":  # the upper half of a float32
-            found = struct.unpack("<f", b"\0\0" + data)[0]
+            alpha = struct.unpack("<f", b"\0\0" + data)[0]
         else:
-            found = struct.unpack(_FORMATS[info.dtype], data)[0]
-        if math.isfinite(found):
-            return float(found)
+            alpha = struct.unpack(_FORMATS[info.dtype], data)[0]
+        if math.isfinite(alpha):
+            return float(alpha)
     raise CheckpointError(f"{checkpoint.path}: {info.name!r} is not one finite number")
 
 

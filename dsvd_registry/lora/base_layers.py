@@ -32,14 +32,14 @@ class BaseLayers:
     """The layers of a base, found by the names that a LoRA file gives them."""
 
     def __init__(self, tensors: Tensors) -> None:
-        found = split(tensors)
-        parts = {part.model: part for part in reversed(found.parts)}
+        sub_models = split(tensors)
+        parts = {part.model: part for part in reversed(sub_models.parts)}
         self._models = {
             name: _SubModelNames(parts[name], tensors) for name in _MODELS if name in parts
         }
         self._tensors = tensors
         self._rest = _Places()
-        for name in found.rest:
+        for name in sub_models.rest:
             place = _whole(name, tensors)
             self._rest.add(name, place)
             for wrapper in _WRAPPERS:
@@ -57,8 +57,8 @@ class BaseLayers:
         name = f"{layer.path}.{parameter}"
         if not layer.flat and name in self._tensors:
             yield (_whole(name, self._tensors),)
-        elif found := self._rest.find(layer, parameter):
-            yield found
+        elif places := self._rest.find(layer, parameter):
+            yield places
 
     def _candidates(self, models: tuple[str, ...]) -> Iterable[_SubModelNames]:
         named = [self._models[model] for model in models or self._models if model in self._models]
@@ -101,8 +101,8 @@ class _SubModelNames:
                 # Not earlier: this may import diffusers, and the base may have the file's names already.
                 self._names.append(_Places(self._converted()))
             for spelled in self._spellings(layer):
-                if found := self._names[number].find(spelled, parameter):
-                    yield found
+                if places := self._names[number].find(spelled, parameter):
+                    yield places
 
     def _spellings(self, layer: LayerName) -> Iterator[LayerName]:
         yield layer
@@ -132,8 +132,8 @@ class _SubModelNames:
 
         if not converts(part.model, part.naming):
             return {}
-        made = in_diffusers_names(part.model, part.naming, shapes)
-        return {name: self._place((LayerRows(source),)) for name, source in made.items()}
+        converted = in_diffusers_names(part.model, part.naming, shapes)
+        return {name: self._place((LayerRows(source),)) for name, source in converted.items()}
 
     def _shapes(self) -> dict[str, Shape]:
         return {local: self._tensors[name].shape for local, name in self._part.names.items()}

@@ -79,9 +79,9 @@ def parse_layer(spelled: str) -> LayerName:
             models, path = named, path.removeprefix(prefix)
             break
     path = path.removeprefix(_PEFT)
-    path = _XLABS.sub(lambda found: found[1] + _XLABS_WORDS.get(found[2], found[2]), path)
+    path = _XLABS.sub(lambda match: match[1] + _XLABS_WORDS.get(match[2], match[2]), path)
     path = path.replace(".processor.", ".")
-    path = _OLD_TEXT.sub(lambda found: f"{found[1]}{found[2]}_proj", path)
+    path = _OLD_TEXT.sub(lambda match: f"{match[1]}{match[2]}_proj", path)
     if path.endswith(".to_out"):
         path += ".0"
     return LayerName(models, path, flat=False)

@@ -44,17 +44,21 @@ def ldm_words(shapes: Mapping[str, Shape]) -> dict[str, str]:
     """
     layers: dict[str, set[str]] = defaultdict(set)
     for name in shapes:
-        if found := _BLOCK.match(name):
-            layers[f"{found[1]}.{found[2]}.{found[3]}"].add(found[4])
+        if match := _BLOCK.match(name):
+            layers[f"{match[1]}.{match[2]}.{match[3]}"].add(match[4])
     counts = {block: len(numbers) for block, numbers in layers.items()}
-    made = {}
+    diffusers_names = {}
     for name in shapes:
         theirs = _ldm_name(name, counts)
         if theirs is not None:
-            made[theirs] = name
-    back = in_diffusers_names("unet", "ldm", {theirs: shapes[made[theirs]] for theirs in made})
+            diffusers_names[theirs] = name
+    back = in_diffusers_names(
+        "unet", "ldm", {theirs: shapes[diffusers_names[theirs]] for theirs in diffusers_names}
+    )
     return {
-        source.tensors[0]: name for name, source in back.items() if made[source.tensors[0]] == name
+        source.tensors[0]: name
+        for name, source in back.items()
+        if diffusers_names[source.tensors[0]] == name
     }
 
 
@@ -66,11 +70,11 @@ def _ldm_name(name: str, counts: Mapping[str, int]) -> str | None:
     for ours, theirs in _MIDDLE.items():
         if name.startswith("mid_block." + ours):
             return f"middle_block.{theirs}{_inside(name.removeprefix('mid_block.' + ours))}"
-    found = _BLOCK.match(name)
-    if found is None:
+    match = _BLOCK.match(name)
+    if match is None:
         return None
-    side, level, kind, number = found[1], int(found[2]), found[3], int(found[4])
-    rest = name[found.end() :]
+    side, level, kind, number = match[1], int(match[2]), match[3], int(match[4])
+    rest = name[match.end() :]
     layers = counts.get(f"{side}.{level}.resnets", 0)
     place = int(kind == "attentions")
     if kind == "downsamplers":

@@ -113,5 +113,5 @@ def is_lora(names: Iterable[str]) -> bool:
 
 def _before(pattern: re.Pattern[str], name: str) -> str:
     """The name before the `pattern` that it ends with; "" if it does not, or nothing is before it."""
-    found = pattern.search(name)
-    return name[: found.start()] if found else ""
+    match = pattern.search(name)
+    return name[: match.start()] if match else ""

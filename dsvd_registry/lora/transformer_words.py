@@ -27,7 +27,7 @@ def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
 
     `shapes`: the weights and biases, by their names inside the transformer, as the result has them.
     """
-    found: Words = {}
+    words: Words = {}
     is_flux = any(name.startswith("double_blocks.") for name in shapes)
     for layer in layers(shapes, FLUX if is_flux else SD3):
         width = _width(layer.original, shapes)
@@ -37,14 +37,14 @@ def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
                 continue
             rows = shapes[name][0]
             if len(layer.parts) == 1:
-                found[f"{layer.parts[0]}.{parameter}"] = _whole(name, layer, rows, width)
+                words[f"{layer.parts[0]}.{parameter}"] = _whole(name, layer, rows, width)
                 continue
             for theirs, view in _rows(layer.parts, rows, width):
-                found[f"{theirs}.{parameter}"] = (LayerRows(ViewedTensors((name,), view)),)
+                words[f"{theirs}.{parameter}"] = (LayerRows(ViewedTensors((name,), view)),)
             if _is_single(layer) and 0 < 3 * width <= rows:
                 qkv = LayerRows(ViewedTensors((name,), View("slice", 0, 3 * width)))
-                found[f"{layer.original}_qkv.{parameter}"] = (qkv,)
-    return found
+                words[f"{layer.original}_qkv.{parameter}"] = (qkv,)
+    return words
 
 
 def original_words(shapes: Mapping[str, Shape]) -> Words:
@@ -56,7 +56,7 @@ def original_words(shapes: Mapping[str, Shape]) -> Words:
     # Qwen-Image and PixArt have blocks of these names too, but are neither FLUX nor SD 3.
     if not is_flux and not all(name in shapes for name in _OF_SD3):
         return {}
-    found: Words = {}
+    words: Words = {}
     for layer in layers(shapes, FLUX if is_flux else SD3):
         width = _width(layer.parts[0], shapes)
         for parameter in ("weight", "bias"):
@@ -65,15 +65,15 @@ def original_words(shapes: Mapping[str, Shape]) -> Words:
                 continue
             if len(names) == 1:
                 rows = shapes[names[0]][0]
-                made = _whole(names[0], layer, rows, width)
+                rows_of_layer = _whole(names[0], layer, rows, width)
             elif len({shapes[name][1:] for name in names}) > 1:
                 continue
             else:
-                made = tuple(_below_each_other(names, shapes))
-            found[f"{layer.original}.{parameter}"] = made
+                rows_of_layer = tuple(_below_each_other(names, shapes))
+            words[f"{layer.original}.{parameter}"] = rows_of_layer
             if _is_single(layer):
-                found[f"{layer.original}_qkv.{parameter}"] = made[:3]
-    return found
+                words[f"{layer.original}_qkv.{parameter}"] = rows_of_layer[:3]
+    return words
 
 
 def _is_single(layer: Layer) -> bool:

@@ -37,8 +37,8 @@ class Maker:
 
         Raises `ContainerError` or `BaseMismatch` for damage.
         """
-        made = source.apply(lambda name: self.result(name, like.device), torch.cat)
-        return cast(made.reshape(like.shape), like)
+        result = source.apply(lambda name: self.result(name, like.device), torch.cat)
+        return cast(result.reshape(like.shape), like)
 
     def result(self, name: str, device: torch.device) -> torch.Tensor:
         """The result's tensor on `device`, with the same bits on every device."""
@@ -58,19 +58,19 @@ class Maker:
         match delta:
             case Components():
                 matrix = before.reshape(delta.a.shape[1], delta.b.shape[1])
-                made = torch.empty(matrix.shape, dtype=dtype, device=device)
-                apply_delta(matrix, DeltaProduct(delta, device), dtype, made)
+                result = torch.empty(matrix.shape, dtype=dtype, device=device)
+                apply_delta(matrix, DeltaProduct(delta, device), dtype, result)
             case Elements():
-                made = apply_dense(before, delta.values, delta.exponent, dtype)
+                result = apply_dense(before, delta.values, delta.exponent, dtype)
             case None:
                 raise TypeError(f"{name!r} has no delta")
             case _:
                 assert_never(delta)
-        if not is_finite(made):
+        if not is_finite(result):
             raise ContainerError(
                 f"{self._container.path}: tensor {name!r} would hold NaN or infinity"
             )
-        return made.reshape(record.shape)
+        return result.reshape(record.shape)
 
     def _base_of(self, record: BasedRecord) -> torch.Tensor:
         """The counterpart of a tensor in the base, in the shape of the common rows."""

@@ -22,18 +22,18 @@ def tensors_of(pipeline: object) -> dict[str, torch.Tensor]:
     pipeline with weights.
     """
     components = getattr(pipeline, "components", None)
-    found = {}
+    tensors = {}
     if isinstance(components, Mapping):
         for part, module in components.items():
             if isinstance(module, torch.nn.Module):
                 for local, tensor in module.state_dict(keep_vars=True).items():
-                    found[f"{part}.{local.replace(_COMPILED, '')}"] = tensor
-    if not found:
+                    tensors[f"{part}.{local.replace(_COMPILED, '')}"] = tensor
+    if not tensors:
         raise InvalidArgument(
             f"{type(pipeline).__name__} is not a pipeline with weights",
             "Give a loaded diffusers pipeline.",
         )
-    return found
+    return tensors
 
 
 def infos_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, TensorInfo]:

@@ -27,14 +27,14 @@ def find_sources(
         )
     usable = {name: info for name, info in checkpoint.items() if info.dtype in TORCH_DTYPES}
     # A pipeline may have more tokens than the checkpoint, which then does not fill the tensor.
-    found = {
+    sources = {
         one.tensor: one.base
         for one in map_names(usable, pipeline).correspondences
         if math.prod(one.base.resolve(usable).shape) == pipeline[one.tensor].elements
     }
-    if not found:
+    if not sources:
         raise BaseMismatch(
             f"{owner} ({theirs}) shares no tensor with the pipeline ({ours})",
             "Load the pipeline from the version's own base.",
         )
-    return found
+    return sources

@@ -80,11 +80,11 @@ def decode_several(data: bytes, where: str) -> tuple[Signature, ...]:
     values = _parsed(data, where)
     if not isinstance(values, list) or not 1 <= len(values) <= MAX_SIGNATURES:
         raise SignatureError(f"{where} is not an array of 1 to {MAX_SIGNATURES} signatures")
-    found = tuple(_of_value(value, where) for value in values)
-    keys = [signature.key.raw for signature in found]
+    signatures = tuple(_of_value(value, where) for value in values)
+    keys = [signature.key.raw for signature in signatures]
     if keys != sorted(set(keys)):
         raise SignatureError(f"{where} does not have one signature per key, sorted by key")
-    return found
+    return signatures
 
 
 def _parsed(data: bytes, where: str) -> Any:
