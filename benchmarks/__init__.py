@@ -1,1 +1,1 @@
-"""Figures of dsvd-registry, each beside a yardstick measured in the same run: `python -m benchmarks`."""
+"""Figures of dsvd-registry, each with a yardstick from the same run: `python -m benchmarks`."""

@@ -1,8 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: run the named figures (all by default) and print them as
-tables.
+"""Run the named figures (all by default) and print them as tables: `python -m benchmarks [NAME ...]`.
 
-Full-size subjects are made at first use (20 GB in the cache folder, minutes), and the whole table
-takes about an hour on two cores. Tables go to stdout, what is being done to stderr. The exit status
+Full-size subjects are made at their first use (20 GB in the cache folder, minutes), and all figures
+together take about an hour on two cores. Tables go to stdout, progress to stderr. The exit status
 is 1 if a yardstick and our run disagree on a rank, or if an error is larger than claimed.
 """
 
@@ -40,15 +39,15 @@ FIGURES = (
     "startup",
     "catalog",
 )
-GIVEN = "pair"  # the key of what --pair names
+GIVEN = "pair"  # the key of the subject that --pair names
 
 
 def main() -> int:
     options = _parser().parse_args()
     if unknown := set(options.names) - set(FIGURES):
-        _parser().error(f"no figure is called {min(unknown)}; there are {', '.join(FIGURES)}")
+        _parser().error(f"no figure is called {min(unknown)}: choose from {', '.join(FIGURES)}")
     if options.runs < 1:
-        _parser().error("--runs is at least 1")
+        _parser().error("--runs must be at least 1")
     given = None
     if options.pair:
         base, tuned = options.pair
@@ -95,7 +94,7 @@ def _run(options: argparse.Namespace, given: Subject | None, folder: Path, bench
 
 
 def run_figure(module: ModuleType, bench: Bench, subject: Subject | None) -> list[Record]:
-    """A figure without subjects makes its own, and gives records with columns of its own."""
+    """Measure a figure. One without subjects makes its own, and its records have their own columns."""
     if subject is None:
         own: list[Record] = module.measure()
         return own
@@ -103,7 +102,7 @@ def run_figure(module: ModuleType, bench: Bench, subject: Subject | None) -> lis
 
 
 def _subjects(module: ModuleType, chosen: list[str] | None, is_given: bool) -> tuple[str, ...]:
-    """Keys of the subjects to run; "" stands for a figure that has none."""
+    """The keys of the subjects to run; "" for a figure without subjects."""
     own: tuple[str, ...] = getattr(module, "SUBJECTS", ())
     if not own:
         return ("",)
@@ -125,16 +124,16 @@ def _parser() -> argparse.ArgumentParser:
         "--subject",
         action="append",
         choices=(*cache.KEYS, GIVEN),
-        help="only this subject, in place of the figure's own (may be repeated)",
+        help="only this subject, instead of the figure's own (may be repeated)",
     )
     parser.add_argument(
         "--pair", nargs=2, type=Path, metavar=("BASE", "FT"), help="one more subject: two files"
     )
     parser.add_argument(
-        "--pair-name", default="given pair", metavar="TEXT", help="what the tables call it"
+        "--pair-name", default="given pair", metavar="TEXT", help="its name in the tables"
     )
     parser.add_argument(
-        "--runs", type=int, default=3, help="repetitions of what takes seconds (%(default)s)"
+        "--runs", type=int, default=3, help="repetitions of timed runs (%(default)s)"
     )
     parser.add_argument(
         "--write", action="store_true", help="update RESULTS.md and results.json in benchmarks/"

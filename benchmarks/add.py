@@ -1,11 +1,10 @@
-"""Seconds of `Registry.add` against Algorithm 1 of the paper and against the community extractors'
-way.
+"""Seconds of `Registry.add` against the paper's Algorithm 1 and against community extractors.
 
 Each run of `add` is a fresh process and a fresh registry on disk, with both files in the page
-cache; its time includes hashing the source, encoding, writing the container, reading it back and
-materialising it once. Algorithm 1 is a thin SVD of every layer in fp32 with fp16 factors written to
-one file; it is run once where it takes minutes. tau's rank of every layer is compared with
-Algorithm 1's, and a difference fails the run.
+cache. Its time includes hashing the source, encoding, writing the container, reading it back and
+materialising it once. Algorithm 1 is a thin SVD of every layer in fp32, with fp16 factors written to
+one file; if it takes minutes it runs once. The tau rank of every layer is compared with Algorithm
+1's, and a difference fails the run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ TAU = ALGORITHM_1_TAU
 
 
 def measure(bench: Bench, subject: Subject) -> list[Row]:
-    """Our seconds, beside each yardstick's where the subject is small enough for it."""
+    """Rows of our seconds, with those of each yardstick if the subject is small enough for it."""
     seconds = []
     for _ in range(bench.runs):
         subject.warm()
@@ -59,7 +58,7 @@ def measure(bench: Bench, subject: Subject) -> list[Row]:
 
 
 def _compare_ranks(report: Report, values: Values) -> str:
-    """Raises `Disagreement`; else says how many ranks were compared."""
+    """The number of equal ranks, as a note. Raises `Disagreement` for ranks that differ."""
     ours = {
         row.name: row.tau_rank
         for row in report.tensors

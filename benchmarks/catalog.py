@@ -1,4 +1,4 @@
-"""How long a command takes that needs no tensor, in a registry of 10,000 versions of 500 models."""
+"""Seconds of commands that need no tensor, in a registry of 10,000 versions of 500 models."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OTHERS = {  # measured without an aim: 8 MB of text, and writes that wait for th
 def measure() -> list[dict[str, object]]:
     """One row per command: median seconds of whole processes, in turns, and the ratio to `python`."""
     with tempfile.TemporaryDirectory() as made:
-        # A copy: what is measured writes too.
+        # A copy, because some of the commands write.
         root = shutil.copytree(large_registry(), Path(made) / "registry")
         commands = {
             f"dsvd {name}": [DSVD, "--registry", str(root), *words.split()]
@@ -57,7 +57,7 @@ def measure() -> list[dict[str, object]]:
 
 
 def large_registry() -> Path:
-    """The registry to measure: made once, in about a minute, and kept in the cache registry_folder."""
+    """The registry to measure, which is made once, in about a minute, and kept in the cache folder."""
     cache = default_folder()
     place = cache / f"catalog-{__version__}-{HEAD}-{MODELS * ROUNDS}"
     if not place.exists():
@@ -69,7 +69,7 @@ def large_registry() -> Path:
 
 
 def _make(place: Path) -> None:
-    """One tiny container, and versions that share it as additions under other names would."""
+    """Make one tiny container, and versions that share it, as additions under other names do."""
     torch.manual_seed(0)
     base = {"weight": torch.randn(16, 16)}
     save_file(base, place / "base.safetensors")
@@ -84,7 +84,7 @@ def _make(place: Path) -> None:
 
 
 def _events(like: VersionRecord, first: int) -> Iterator[Event]:
-    """Versions such as `like`, each of a source of its own; on some a tag, a note, an alias."""
+    """Versions like `like` with a source of their own, some with a tag, a note or an alias."""
     count = itertools.count(first)
 
     def stamp() -> Stamp:

@@ -1,13 +1,14 @@
-"""Bytes of `add --lossless` against what else keeps a fine-tune to the bit, and the time it takes.
+"""Bytes and time of `add --lossless` against other lossless ways to store a fine-tune.
 
-Each subject in fp32, and base and fine-tune both rounded to fp16 and to bf16. Ours: container and
-residual of a real registry, whose materialised file has the SHA-256 of the source, or the run fails;
-shares are of the bytes of the fine-tune's file. Beside it: all weights, none sampled, of which every
-piece was decoded again. A run fails where ours is not the smallest of all.
+Each subject is measured in fp32, and with base and fine-tune both rounded to fp16 and to bf16. Ours
+is the container and the residual of a real registry; the run fails if the materialised file has
+another SHA-256 than the source. Shares are of the bytes of the fine-tune's file. The yardsticks store
+all weights, without sampling, and every piece is decoded again. A run fails if ours is not the
+smallest.
 
-Time: "residual encoded" is its stage of `add`, from the prediction to compressed frames, with the
-decomposition, which fidelities without it need too, taken apart; beside it, zstd writes the same
-fine-tune's file. `materialize` as in the figure of that name. Memory as in the figure of that name.
+Time: "residual encoded" is that stage of `add`, from the prediction to compressed frames, without the
+decomposition, which other fidelities need too. Its yardstick is zstd on the fine-tune's file. Times
+of `materialize` and memory are measured as in the figures of those names.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from .yardsticks.lossless import LEVEL, METHODS, Method, sizes
 from .yardsticks.zipnn import ZipNN
 
 SUBJECTS = ("pair", "demo", "sd15-fp32")
-SIZE_AIMS = {"fp32": 0.55, "fp16": 0.26, "bf16": 0.18}  # of a trained full-size pair
+SIZE_AIMS = {"fp32": 0.55, "fp16": 0.26, "bf16": 0.18}  # for a trained full-size pair
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-SPEED = 300e6  # bytes of output a second that decoding is to reach
-FILES = 4.0  # as many files of the fine-tune's size lie in one folder at once
+SPEED = 300e6  # the aim of decoding, in bytes of output per second
+FILES = 4.0  # files of the fine-tune's size that are in one folder at the same time
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Case:
 
     @property
     def must_win(self) -> bool:
-        """Whether ours has to be smaller than all others: the tiny subjects are but a try."""
+        """Return whether ours must be smaller than all others; tiny subjects only try the harness."""
         return self.subject.trained or self.subject.aims
 
 
@@ -69,7 +70,7 @@ def measure(bench: Bench, subject: Subject) -> list[Row]:
         kinds = {dtype for dtype, _ in pair.kinds.values() if dtype.is_floating_point}
         full_size = pair.is_full_size
     if kinds != {torch.float32}:
-        raise Unsuited(f"{subject.title} is not fp32: it is rounded to the others here")
+        raise Unsuited(f"{subject.title} is not fp32, from which the other dtypes are rounded")
     rows: list[Row] = []
     for dtype in DTYPES:
         with _in_dtype(bench, subject, dtype) as seen:
@@ -78,14 +79,14 @@ def measure(bench: Bench, subject: Subject) -> list[Row]:
 
 
 def yardsticks() -> tuple[Method, ...]:
-    """All that are run. Raises `ModuleNotFoundError` without the extra `bench`."""
+    """All yardsticks. Raises `ModuleNotFoundError` without the extra `bench`."""
     plain, *over_base = METHODS
     return (plain, ZipNN(), *over_base)
 
 
 @contextlib.contextmanager
 def _in_dtype(bench: Bench, subject: Subject, dtype: str) -> Iterator[Subject]:
-    """The subject's own files for fp32, others for as long as the block lasts."""
+    """The subject's own files for fp32; for another dtype files that exist inside the block."""
     if dtype == "fp32":
         yield subject
         return

@@ -1,11 +1,10 @@
-"""Seconds of `Registry.materialize` against loading, saving and hashing a checkpoint of the same
-size.
+"""Seconds of `Registry.materialize` against loading, saving and hashing a checkpoint of equal size.
 
-Registry, base, container and outputs lie in memory-backed storage where there is room; all take
-turns, each in a fresh process. Our result's SHA-256 is checked against the recorded one within the
-time, and here against the file. Just before each run as much memory as its output takes is used and
-given back: under a hypervisor, memory that lay idle costs whoever takes it next. The yardsticks are
-safetensors' load_file, save_file and a SHA-256 of the file; and `cp`.
+Registry, base, container and outputs are in memory-backed storage if there is room. All take turns,
+each in a fresh process. Our result's SHA-256 is compared with the recorded one within the measured
+time, and afterwards with the file. Just before each run, as much memory as the output needs is used
+and freed: under a hypervisor the first use of idle memory is slow. The yardsticks are safetensors'
+load_file, save_file and a SHA-256 of the file; and `cp`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .subjects.pair import Subject
 SUBJECTS = ("sd15-fp32", "sd15-fp16", "pair")
 AIM = Aim(reach=1.0, stretch=0.7)
 TAU = 0.5
-FILES = 3.2  # as many files of the checkpoint's size lie there at once
+FILES = 3.2  # files of the checkpoint's size that are there at the same time
 
 
 def measure(bench: Bench, subject: Subject) -> list[Row]:
@@ -46,7 +45,7 @@ def measure(bench: Bench, subject: Subject) -> list[Row]:
                     size=size,
                 )
                 if not made.answer["sha256"] == expected == _sha256(output):
-                    raise Disagreement("materialize gave two different files")
+                    raise Disagreement("materialize wrote two different files")
                 seconds["ours"].append(made.seconds)
                 output.unlink()
                 again = bench.task("load_and_save", file=str(result), output=str(output), size=size)

@@ -1,7 +1,7 @@
 """Peak anonymous memory of `add` and `materialize` over an interpreter with torch imported.
 
-RssAnon of a fresh process, sampled every 5 ms: mapped pages of files, which the system may drop at
-any time, are not counted. The aim is the same for each subject: memory should not grow with the
+It is RssAnon of a fresh process, sampled every 5 ms. Mapped pages of files, which the system may drop
+at any time, are not counted. The aim is the same for each subject: memory should not grow with the
 checkpoint.
 """
 

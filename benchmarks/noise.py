@@ -1,10 +1,10 @@
-"""What capping the rank at the rounding noise saves where a fine-tune was saved in half precision.
+"""Savings by capping the rank at the noise rank, for a fine-tune saved in half precision.
 
-The base is fp32; the really trained fine-tune, fp32 too, is rounded to fp16 and to bf16. The TRUE
-delta is that of the fp32 fine-tune, which neither run sees: errors are relative to it, in Frobenius
-norm. "Error of the delta" is that of what is stored; "error of the file" that of the materialised
+The base and the trained fine-tune are fp32, and the fine-tune is rounded to fp16 and to bf16. The TRUE
+delta is that of the fp32 fine-tune, which neither run sees. Errors are relative to it, in Frobenius
+norm: "error of the delta" is that of the stored delta, "error of the file" that of the materialised
 checkpoint, which is rounded once more. Ours is the default, with the cap; the yardstick is the same
-with `keep_noise`. An aim of 1.02 means the same; the aims are for full-size models, whose trainers
+with `keep_noise`. An aim of 1.02 means equality. The aims are for full-size models, whose trainers
 take smaller steps than the demo's.
 """
 
@@ -30,10 +30,7 @@ SUBJECTS = ("demo", "pair")
 
 @dataclass(frozen=True)
 class Case:
-    """A dtype to round to, tau, and the aims for parameters and for the error of the delta.
-
-    They are for models of full size.
-    """
+    """A dtype to round to, tau, and the aims for parameters and error of the delta at full size."""
 
     name: str
     dtype: torch.dtype
@@ -50,7 +47,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Kept:
-    """Numbers stored, of all kinds of record; errors as the table names them."""
+    """The stored parameters of all kinds of record, and the errors of delta and file."""
 
     parameters: int
     delta_error: float
@@ -60,7 +57,7 @@ class Kept:
 def measure(bench: Bench, subject: Subject) -> list[Row]:
     with subject.open() as pair:
         if any(dtype != torch.float32 for dtype, _ in pair.kinds.values()):
-            raise Unsuited(f"{subject.title} is not fp32: its true delta is not known")
+            raise Unsuited(f"{subject.title} is not fp32: its true delta is unknown")
         return [row for case in CASES for row in _rows(bench, subject, pair, case)]
 
 

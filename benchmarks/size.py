@@ -3,8 +3,8 @@
 The error is that of the whole delta, 1-D tensors included, measured in fp64 from the resulting
 weights. Algorithm 1's error at each tau is measured first; then the container is made with
 `max_error` at that value. A container whose materialised file is further from the fine-tune than
-its report claims, or than was asked for, fails the run. Beside it: the default mode (`tau`), whose
-error is its own, and what needs no low rank.
+its report claims, or than was requested, fails the run. Other rows compare the default mode (`tau`),
+whose error is another, and yardsticks without low rank.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .yardsticks import algorithm_1, eight_bit, fixed_rank, zstd
 
 SUBJECTS = ("sd15-fp32", "demo", "pair")
 AIMS = {0.5: Aim(1 / 4.5, 1 / 5.5), 0.2: Aim(1 / 5, 1 / 6.5), 0.06: Aim(1 / 6, 1 / 8)}
-DEFAULT_TAU = 0.5  # of the rows that compare with what needs no low rank
+DEFAULT_TAU = 0.5  # of the rows with yardsticks without low rank
 
 
 @dataclass(frozen=True)
 class Made:
-    """A container's bytes, and the error measured from the file that it gives."""
+    """The bytes of a container, and the error measured in its materialised file."""
 
     size: int
     error: float
@@ -70,7 +70,7 @@ def _equal_error(
 
 
 def _fixed_rank(bench: Bench, subject: Subject, svd: FullSvd) -> Row:
-    """The bytes and the error that rank 128 has by Algorithm 1's singular values: truncation alone."""
+    """The row for rank 128: its bytes, and its error by Algorithm 1's singular values (truncation)."""
     rank, values = fixed_rank.RANK, svd.compressed.values
     with subject.open() as pair:
         matrices = pair.matrices()
@@ -106,7 +106,7 @@ def _without_low_rank(subject: Subject, ours: Made) -> Iterator[Row]:
 
 
 def _made(bench: Bench, subject: Subject, **settings: Any) -> Made:
-    """Add, materialise, measure. Raises `Disagreement`."""
+    """Add, materialise and measure. Raises `Disagreement`."""
     with bench.stored(subject, **settings) as stored, bench.folder() as folder:
         report = stored.report()
         stored.materialize(folder / "made.safetensors")

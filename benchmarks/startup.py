@@ -1,4 +1,4 @@
-"""How long a command takes that has next to nothing to do, beside the bare interpreter."""
+"""Seconds of commands that have almost nothing to do, compared with the bare interpreter."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def measure() -> list[dict[str, object]]:
 def in_turns(
     commands: Mapping[str, Sequence[str]], aims: Mapping[str, float]
 ) -> list[dict[str, object]]:
-    """Time whole processes, one of each command and `python -c pass` in a round, as rows.
+    """Time whole processes, one of each command and of `python -c pass` per round, as rows.
 
-    `aims` are in seconds; a command without one is measured for its own sake.
+    `aims`: in seconds; a command may have none.
     """
     yardstick = "python -c pass"
     all_commands = {yardstick: [sys.executable, "-c", "pass"], **commands}
@@ -60,7 +60,7 @@ def in_turns(
 
 
 def _small_registry(folder: Path) -> Path:
-    """Twenty versions of one tiny pair."""
+    """A registry with twenty versions of one tiny pair."""
     torch.manual_seed(0)
     base = {"weight": torch.randn(16, 16)}
     save_file(base, folder / "base.safetensors")

@@ -1,7 +1,7 @@
 """Seconds of `Registry.verify` (not deep) of one version against a SHA-256 of the same bytes.
 
-The bytes are the container's and the base's, in memory-backed storage where there is room; both
-take turns, each in a fresh process. The aim is 0.8 of the speed of hashlib's SHA-256.
+The bytes are the container's and the base's, in memory-backed storage if there is room. Both take
+turns, each in a fresh process. The aim is 0.8 of the speed of hashlib's SHA-256.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def measure(bench: Bench, subject: Subject) -> list[Row]:
         bench.memory_folder(int(1.2 * subject.size)) as (folder, where),
         bench.stored(subject, where=folder, link=False, tau=TAU) as stored,
     ):
-        # The two largest objects: all others together have some kilobytes.
+        # The two largest objects: all others together have a few kilobytes.
         objects = sorted(stored.registry.glob("objects/*/*"), key=lambda path: path.stat().st_size)
         files = objects[-2:]
         size = sum(path.stat().st_size for path in files)

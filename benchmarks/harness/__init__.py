@@ -1,1 +1,1 @@
-"""What every figure needs: fresh processes, checks, rows and the tables that are checked in."""
+"""The parts that all figures share: fresh processes, checks, rows and the committed tables."""

@@ -1,4 +1,4 @@
-"""One run of the harness: how often to repeat, where to write, and what figures of it share."""
+"""One run of the harness: repetitions, folders, and results that figures share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .progress import say
 if TYPE_CHECKING:
     from dsvd_registry.registry.report import Report
 
-ALGORITHM_1_TAU = 0.5  # that its time is measured at; lower taus are cut from its file
+ALGORITHM_1_TAU = 0.5  # the tau of its timed run; lower taus are cut from its file
 LONG = 20  # seconds: a yardstick that takes longer is run once
 MEMORY_BACKED = Path("/dev/shm")
 SPARE_MEMORY = 3 << 30  # for the processes that work on files in memory
@@ -30,7 +30,7 @@ SPARE_MEMORY = 3 << 30  # for the processes that work on files in memory
 
 @dataclass(frozen=True)
 class Stored:
-    """A fine-tune in a registry of its own, and what `add` took: `seconds`, `over` in bytes."""
+    """A fine-tune in a registry of its own, and the time and memory of `add`."""
 
     registry: Path
     ref: str
@@ -47,7 +47,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class FullSvd:
-    """Algorithm 1 on one subject in this run, and the seconds of each repetition."""
+    """The result of Algorithm 1 on one subject in this run, and the seconds of each repetition."""
 
     compressed: Compressed
     seconds: list[float]
@@ -59,9 +59,10 @@ class FullSvd:
 
 @dataclass
 class Bench:
-    """`runs`: repetitions of what takes seconds. `scratch`: an empty folder on disk, not removed.
+    """One run of the harness.
 
-    `in_process` runs tasks here instead of in fresh processes: only to test the harness quickly.
+    `scratch`: an empty folder on disk, which is not removed. `runs`: the repetitions of timed tasks.
+    `in_process`: run tasks in this process, to test the harness quickly.
     """
 
     scratch: Path
@@ -85,8 +86,7 @@ class Bench:
 
     @contextlib.contextmanager
     def memory_folder(self, size: int) -> Iterator[tuple[Path, str]]:
-        """A folder in memory-backed storage with room for `size` bytes, else on disk; and a word
-        that says which."""
+        """A folder with room for `size` bytes, in memory-backed storage if possible, and its kind."""
         backed = (
             MEMORY_BACKED.is_dir()
             and shutil.disk_usage(MEMORY_BACKED).free > size
@@ -107,7 +107,7 @@ class Bench:
     ) -> Iterator[Stored]:
         """A new registry with the subject's base and fine-tune, added with `settings`.
 
-        `link`: the base is left where it lies, which spares gigabytes of copying.
+        `link`: link the base instead of copying gigabytes.
         """
         say(f"add {subject.title} with {_shown(settings)}")
         with self.folder(where) as folder:
@@ -124,7 +124,7 @@ class Bench:
             yield Stored(folder / "registry", outcome.answer["ref"], outcome)
 
     def full_svd(self, subject: Subject) -> FullSvd:
-        """Algorithm 1, run once in this run of the harness whatever figures ask for it."""
+        """The result of Algorithm 1, which all figures of this run share."""
         if subject.title not in self._full_svds:
             self._full_svds[subject.title] = self._run_full_svd(subject)
         return self._full_svds[subject.title]

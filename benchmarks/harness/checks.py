@@ -1,4 +1,4 @@
-"""What must agree, or the run fails: ranks with the yardstick's, errors with what is claimed."""
+"""Checks that fail a run: ranks must equal the yardstick's, and errors must not exceed the report's."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import torch
 from ..subjects.pair import OpenPair
 from ..yardsticks.algorithm_1 import Values, energy_at, rank_at
 
-EDGE = 1e-4  # E(t) of a full SVD in fp32 is not known better than this
+EDGE = 1e-4  # the accuracy of E(t) in a full SVD in fp32
 CLAIM_TOLERANCE = 1e-4
 SUMMING_TOLERANCE = 1e-9  # two ways of adding up the same squares
 CHUNK = 1 << 22  # elements
 
 
 class Disagreement(Exception):
-    """A figure that must not be printed: a yardstick and our run do not agree."""
+    """An error for a figure that must not be printed: a yardstick and our run disagree."""
 
 
 def check_ranks(ours: Mapping[str, int], theirs: Values, tau: float) -> int:
-    """Compare tau's rank of each layer; gives the number that differ at the edge alone.
+    """Compare the tau rank of each layer, and return the number that differ within `EDGE` only.
 
-    `ours`: of the layers that were stored with a rank. `theirs`: singular values of a full SVD.
-    Raises `Disagreement` with the layers whose ranks differ although E(t) is not within `EDGE` of
-    tau for each t in between.
+    Args:
+        ours: the tau ranks of the layers that are stored with a rank.
+        theirs: the singular values of a full SVD.
+        tau: the share of energy to keep.
+
+    Raises:
+        Disagreement: if the ranks of a layer differ, and E(t) is not within `EDGE` of tau for each t
+            between them.
     """
     near, wrong = 0, []
     for name, rank in ours.items():
@@ -43,7 +48,7 @@ def check_ranks(ours: Mapping[str, int], theirs: Values, tau: float) -> int:
 
 
 def check_error(measured: float, *, claimed: float, asked: float | None = None) -> None:
-    """Raises `Disagreement` if an error is larger than the report says, or than was asked for."""
+    """Raise `Disagreement` if an error is larger than the report's, or than was requested."""
     if measured > claimed * (1 + CLAIM_TOLERANCE):
         raise Disagreement(f"the error measured, {measured!r}, is over the report's {claimed!r}")
     if asked is not None and measured > asked * (1 + SUMMING_TOLERANCE):
@@ -51,8 +56,10 @@ def check_error(measured: float, *, claimed: float, asked: float | None = None) 
 
 
 def relative_error(pair: OpenPair, result: Callable[[str], torch.Tensor]) -> float:
-    """Frobenius norm of (result - source) over that of the delta (source - base), of all tensors,
-    in fp64. `result` gives a tensor by its name."""
+    """The Frobenius norm of (result - source) over that of (source - base), of all tensors, in fp64.
+
+    `result`: returns a tensor by its name.
+    """
     off = whole = 0.0
     for name in pair.kinds:
         sides = (pair.base(name), pair.tuned(name), result(name))

@@ -1,4 +1,4 @@
-"""Tasks in a process of their own: nothing is warm, and what one leaves in memory hits no other."""
+"""Tasks in fresh processes, so that no task profits or suffers from the memory of another."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ Arguments = Mapping[str, Any]
 
 
 class TaskFailed(Exception):
-    """A task ended with an error, which it has printed."""
+    """The error of a task that failed; the task has printed the cause."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`seconds` of the task's timed part, `over` bytes of memory (0 unless asked for), its answer."""
+    """The outcome of a task.
+
+    `seconds`: of its timed part. `over`: its peak memory in bytes, 0 if not measured. `answer`: its
+    result.
+    """
 
     seconds: float
     over: int
@@ -39,5 +43,5 @@ def run_fresh(task: str, arguments: Arguments, *, memory: bool = False) -> Outco
         check=False,
     )
     if done.returncode:
-        raise TaskFailed(f"{task} ended with {done.returncode}; its error stands above")
+        raise TaskFailed(f"{task} ended with {done.returncode}; its error is printed above")
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))

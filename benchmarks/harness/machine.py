@@ -1,4 +1,4 @@
-"""The machine in words: what a reader needs to judge a figure, and nothing that names the machine."""
+"""A description of the machine that lets a reader judge a figure, without identifying the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Machine:
-    """Where figures were taken. `memory_gib`: all of it, rounded."""
+    """The machine of a measurement. `memory_gib`: all memory, rounded."""
 
     cpu: str
     cores: int
@@ -40,7 +40,7 @@ def this_machine() -> Machine:
 
 
 def available_memory() -> int:
-    """Bytes that new data may take in memory without driving other programs out."""
+    """The bytes of memory that new data may take without swapping out other programs."""
     for line in _lines(Path("/proc/meminfo")):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) << 10
@@ -48,7 +48,7 @@ def available_memory() -> int:
 
 
 def _cores() -> int:
-    """Those that this process may use, which a container may have cut."""
+    """The number of cores that this process may use; a container may limit it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

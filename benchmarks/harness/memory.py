@@ -13,15 +13,15 @@ PERIOD = 0.005  # seconds
 
 
 def anonymous_bytes() -> int:
-    """RssAnon of this process."""
+    """The anonymous memory (RssAnon) of this process, in bytes."""
     for line in STATUS.read_text(encoding="ascii").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) << 10
-    raise OSError("this system does not tell a process's anonymous memory")
+    raise OSError("this system does not report a process's anonymous memory")
 
 
 def touch_memory(output: Path, size: int) -> None:
-    """Use as much memory as a file of `size` bytes at `output` takes, and give it back."""
+    """Use as much memory as a file of `size` bytes at `output` needs, and free it."""
     block = bytes(1 << 22)
     with output.open("xb", buffering=0) as file:
         while size > 0:
@@ -30,8 +30,10 @@ def touch_memory(output: Path, size: int) -> None:
 
 
 class PeakMemory:
-    """A thread samples within the `with` block; then `over` is the peak, in bytes, over what there
-    was when the object was made."""
+    """The peak of anonymous memory in a `with` block, sampled by a thread.
+
+    `over`: in bytes, above the memory at the time when the object was made.
+    """
 
     over = 0
 

@@ -1,4 +1,4 @@
-"""What is being done, for the person who waits: on stderr, so that stdout holds the tables alone."""
+"""Progress messages on stderr, so that stdout has the tables only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The results that are checked in: `results.json`, and `RESULTS.md` made from it.
+"""The committed results: `results.json`, and `RESULTS.md` made from it.
 
-The tables may be made in several sittings: one sitting replaces what it measured and leaves the
-rest, each part under the description of the machine that it was taken on.
+Figures may be measured in several runs. A run replaces the sections that it measured and keeps the
+others, each with the description of its machine.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ FOLDER = Path(__file__).parents[1]
 HEAD = """\
 # Results
 
-Made by `python -m benchmarks --write`; no figure here was typed by hand. Medians of the runs that each
-row states; "ratio" is ours over the yardstick's of the same run, so less is better, and an aim is the
-most that it may be. The same numbers, unrounded, are in `results.json`.
+`python -m benchmarks --write` makes this file; no figure was typed by hand. Values are medians of the
+given number of runs. "ratio" is our value over the yardstick's of the same run: less is better, and the
+aim is the largest acceptable one. `results.json` has the same numbers, unrounded.
 """
 
 
 @dataclass(frozen=True)
 class Section:
-    """What one figure gave on one subject in one sitting. `subject` is a title, "" for none."""
+    """The records of one figure for one subject in one run. `subject`: its title, "" for none."""
 
     figure: str
     subject: str
@@ -45,9 +45,9 @@ def read(folder: Path = FOLDER) -> list[Section]:
 
 
 def write(new: Iterable[Section], figures: dict[str, str], folder: Path = FOLDER) -> None:
-    """Put `new` sections in the place of old ones of the same figure and subject.
+    """Replace the sections of the same figure and subject with `new` ones.
 
-    `figures`: every figure's name and the text that stands above its table, in order.
+    `figures`: the name of every figure and the text above its table, in order.
     """
     sections = {(s.figure, s.subject): s for s in (*read(folder), *new)}
     kept = [s for name in figures for s in sections.values() if s.figure == name]
@@ -62,7 +62,7 @@ def write(new: Iterable[Section], figures: dict[str, str], folder: Path = FOLDER
 
 
 def tables(sections: Sequence[Section]) -> str:
-    """One table for each machine and version that the sections of a figure were taken on."""
+    """One table for each machine and version that the sections of a figure were measured with."""
     where: dict[tuple[Machine, str], list[tuple[str, Record]]] = {}
     for section in sections:
         rows = where.setdefault((section.machine, section.version), [])

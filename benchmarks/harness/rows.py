@@ -1,4 +1,4 @@
-"""One row of a table: our figure, its yardstick's from the same run, their ratio, and the aim."""
+"""A row of a table: our value, the yardstick's from the same run, their ratio, and the aim."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN: dict[str, Callable[[float], str]] = {
 
 @dataclass(frozen=True)
 class Aim:
-    """What to reach, as the most that the ratio may be (or our own value, where `absolute`)."""
+    """The largest acceptable ratio, or the largest acceptable value of ours if `absolute`."""
 
     reach: float
     stretch: float | None = None
@@ -30,9 +30,10 @@ class Aim:
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of `runs` and `their_runs` repetitions, both in `unit`.
+    """A row of a table: medians of `runs` and `their_runs` repetitions, both in `unit`.
 
-    `theirs` is None where there is no yardstick. `ratio` is ours over theirs: below 1 is better.
+    `what`: the measured run. `theirs`: None without a yardstick. `ratio`: ours over theirs; below 1
+    is better.
     """
 
     what: str
@@ -50,7 +51,7 @@ class Row:
         return self.ours / self.theirs if self.theirs else None
 
     def record(self) -> dict[str, object]:
-        """For JSON."""
+        """The row as a JSON object."""
         return {**asdict(self), "ratio": self.ratio}
 
 
@@ -69,7 +70,7 @@ COLUMNS = (
 
 
 def markdown(rows: Sequence[tuple[str, Record]]) -> str:
-    """A table of (subject, record) pairs: of our rows, or of any records with keys in common."""
+    """A table of (subject, record) pairs, whose records are rows or have equal keys."""
     if all("yardstick" in record for _, record in rows):
         return _table(COLUMNS, [_cells(subject, record) for subject, record in rows])
     columns = list(rows[0][1])
@@ -77,7 +78,7 @@ def markdown(rows: Sequence[tuple[str, Record]]) -> str:
 
 
 def shown_ratio(ratio: float) -> str:
-    """A small ratio reads better as one part of so many."""
+    """Format a ratio, a small one as a fraction: 1/6.6."""
     return f"{ratio:.2f}" if ratio > 2 / 3 else f"1/{1 / ratio:.1f}"
 
 
@@ -99,7 +100,7 @@ def _cells(subject: str, record: Record) -> list[str]:
 
 
 def _aim(record: Record, show: Callable[[float], str]) -> str:
-    """The aim in words, and whether it is met."""
+    """Format the aim, and whether it is met."""
     aim = record["aim"]
     if not isinstance(aim, Mapping):
         return ""

@@ -1,4 +1,4 @@
-"""The deltas that a container holds, before they are added to the base and rounded to a dtype."""
+"""The deltas in a container, before they are added to the base and rounded to a dtype."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dsvd_registry.store import ObjectStore, registry_folder
 
 
 class StoredDeltas:
-    """Of one version of a registry, by tensor name."""
+    """The stored deltas of one version, by tensor name."""
 
     def __init__(self, registry: Path, ref: str) -> None:
         with Registry.open(registry) as opened:
@@ -29,7 +29,7 @@ class StoredDeltas:
         self._index = {t.name: i for i, t in enumerate(self._container.header.tensors)}
 
     def delta(self, name: str) -> torch.Tensor | None:
-        """In fp64, flat; None for a tensor that is stored raw."""
+        """The delta in fp64, flat; None for a tensor that is stored raw."""
         index = self._index[name]
         record = self._container.header.tensors[index]
         match record:

@@ -1,7 +1,7 @@
-"""What runs in a process of its own: `python -m benchmarks.harness.tasks REQUEST`, answered in JSON.
+"""Tasks for fresh processes: `python -m benchmarks.harness.tasks REQUEST` prints the answer as JSON.
 
-Each task imports what it needs before its clock starts, does one thing under it, and prints nothing.
-Memory counts from before those imports, with torch alone in place.
+Each task imports its modules before its clock starts, does one thing while it runs, and prints
+nothing. Memory counts from before those imports, with only torch imported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Answer = dict[str, Any]
 
 
 class Clock:
-    """Times one block, and its memory if asked to."""
+    """A clock for one block, which also measures its memory on request."""
 
     def __init__(self, memory: bool) -> None:
         self.seconds, self.over = 0.0, 0
@@ -50,7 +50,7 @@ def add(clock: Clock, registry: str, file: str, settings: Answer) -> Answer:
 
 
 def materialize(clock: Clock, registry: str, ref: str, output: str, size: int = 0) -> Answer:
-    """`size`: of the output, for which memory is used once before."""
+    """Materialise a version. `size`: the bytes of memory to use once before, as for the output."""
     from dsvd_registry import Registry
 
     with Registry.open(registry) as opened:
@@ -71,10 +71,10 @@ def verify(clock: Clock, registry: str, ref: str) -> Answer:
 
 
 def residual(clock: Clock, registry: str, ref: str, file: str) -> Answer:
-    """The residual of a version that has one, made again: nothing is decomposed for that.
+    """Make the residual of a version again, without a decomposition.
 
-    `encoding`: seconds until all of its frames were made; `all`: until it was written, read back, and
-    the source made of it once.
+    The answer has the seconds until all frames were made (`encoding`), and until the residual was
+    written, read back and the source made from it once (`all`).
     """
     from dsvd_registry import Registry
 
@@ -95,7 +95,7 @@ def residual(clock: Clock, registry: str, ref: str, file: str) -> Answer:
 
 
 def zstd(clock: Clock, file: str, output: str, level: int, workers: int) -> Answer:
-    """zstd of a whole file, into another that is removed; no `workers`: in the caller's thread."""
+    """Compress a whole file with zstd into a temporary one. `workers`: 0 for the caller's thread."""
     import zstandard
 
     compressor = zstandard.ZstdCompressor(level=level, threads=workers)
@@ -106,14 +106,14 @@ def zstd(clock: Clock, file: str, output: str, level: int, workers: int) -> Answ
 
 
 def sha256(clock: Clock, files: list[str]) -> Answer:
-    """The plain digest of each file, with hashlib alone."""
+    """Hash each file with hashlib."""
     with clock.running():
         digests = [_digest(file) for file in files]
     return {"sha256": digests}
 
 
 def load_and_save(clock: Clock, file: str, output: str, size: int) -> Answer:
-    """safetensors' load_file and save_file, and the SHA-256 of the result. `size`: as above."""
+    """Run safetensors' load_file and save_file, and hash the result. `size`: as for `materialize`."""
     from safetensors.torch import load_file, save_file
 
     touch_memory(Path(output), size)
@@ -139,14 +139,14 @@ def fixed_rank(clock: Clock, rows: int, columns: int) -> Answer:
     from ..yardsticks.fixed_rank import decompose
 
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
-    decompose(matrix[:8, :8])  # what a library does at its first call is not to be extrapolated
+    decompose(matrix[:8, :8])  # the libraries' first call is slower, and must not be extrapolated
     with clock.running():
         decompose(matrix)
     return {}
 
 
 def train_demo(clock: Clock, folder: str, names: list[str]) -> Answer:
-    """The demo's base and subject under `names`; what else the demo makes is thrown away."""
+    """Train the demo's base and subject, and save them as `names`. Its other files are removed."""
     from demo.checkpoints import BASE, FULL, FULL_RECIPE, train_and_save
 
     with tempfile.TemporaryDirectory(dir=folder) as made, contextlib.redirect_stdout(sys.stderr):

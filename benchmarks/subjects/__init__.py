@@ -1,1 +1,1 @@
-"""What is measured: pairs of a base and a fine-tune, made once and cached outside the repository."""
+"""The measured subjects: pairs of a base and a fine-tune, made once and cached."""

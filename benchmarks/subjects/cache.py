@@ -1,4 +1,4 @@
-"""The subjects by key, made at first use and kept in a folder outside the repository.
+"""The subjects by key, made at their first use and kept in a folder outside the repository.
 
 `DSVD_BENCH_CACHE` names the folder; by default it is `dsvd-benchmarks` in the user's cache folder.
 """
@@ -30,7 +30,7 @@ def default_folder() -> Path:
 
 
 def subject(key: str, cache: Path) -> Subject:
-    """One of `KEYS`; the first call takes minutes for what is large."""
+    """The subject of one of `KEYS`. The first call takes minutes for a large one."""
     if key == "demo":
         folder = _kept(cache / f"demo-{_demo_code():08x}", _train_demo)
         title, dtype = "the demo's trained model, fp32", "fp32"
@@ -51,7 +51,7 @@ def subject(key: str, cache: Path) -> Subject:
 
 
 def _make(unet: UNet, exact: bool, folder: Path) -> None:
-    # SDXL's is published in fp16, and 10 GB of fp32 would serve no figure.
+    # SDXL is published in fp16, and no figure needs 10 GB of fp32.
     dtypes = ("fp32", "fp16") if exact else ("fp16",)
     synthetic.make_pair(folder, unet.shapes(), exact=exact, dtypes=dtypes)
 
@@ -62,13 +62,13 @@ def _train_demo(folder: Path) -> None:
 
 
 def _demo_code() -> int:
-    """Changes with whatever the demo's weights depend on."""
+    """A checksum of the files that the demo's weights depend on."""
     files = ("training.py", "checkpoints.py", "pictures.py", "photographs/photographs.csv")
     return zlib.crc32(b"".join((DEMO / file).read_bytes() for file in files))
 
 
 def _kept(folder: Path, make: Callable[[Path], None]) -> Path:
-    """`folder`, made beside its place and renamed when it is complete."""
+    """Return `folder`, which is made under another name and renamed when it is complete."""
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _kept(folder: Path, make: Callable[[Path], None]) -> Path:
         make(made)
         made.rename(folder)
     except OSError:
-        # Another process may have made the same meanwhile.
+        # Another process may have made the same folder meanwhile.
         if not folder.is_dir():
             raise
     finally:

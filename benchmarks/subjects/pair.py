@@ -20,22 +20,22 @@ FULL_SIZE = 500_000_000  # parameters of a model that people use
 
 
 class BadPair(Exception):
-    """Two files that are no base and fine-tune, said in words."""
+    """The error for two files that are no base and fine-tune; its text says why."""
 
 
 class Unsuited(Exception):
-    """A subject on which a figure cannot be taken, said in words."""
+    """The error for a subject that a figure cannot measure; its text says why."""
 
 
 class OpenPair:
-    """Both files, open. Tensors lie in mapped pages: take no reference beyond `Subject.open`."""
+    """Both files, open. Tensors are in mapped pages: keep no reference beyond `Subject.open`."""
 
     def __init__(self, base: Any, tuned: Any) -> None:
         self._base, self._tuned = base, tuned
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """dtype and shape of each tensor of the fine-tune, in the order of its file."""
+        """The dtype and shape of each tensor of the fine-tune, in the order of its file."""
         found = {}
         for name in self._tuned.offset_keys():
             part = self._tuned.get_slice(name)
@@ -44,11 +44,11 @@ class OpenPair:
 
     @property
     def is_full_size(self) -> bool:
-        """Whether it has `FULL_SIZE` parameters."""
+        """Return whether the model has at least `FULL_SIZE` parameters."""
         return sum(math.prod(shape) for _, shape in self.kinds.values()) >= FULL_SIZE
 
     def matrices(self) -> dict[str, tuple[int, int]]:
-        """(out, rest) of each tensor of two or more dimensions, as Delta-SVD sees it."""
+        """The matrix shape (out, rest) of each tensor of two or more dimensions, as in Delta-SVD."""
         return {
             name: (shape[0], math.prod(shape[1:]))
             for name, (_, shape) in self.kinds.items()
@@ -67,16 +67,16 @@ class OpenPair:
         return tensor
 
     def delta(self, name: str) -> torch.Tensor:
-        """Fine-tune minus base in fp32, of the tensor's shape."""
+        """The delta (fine-tune minus base) in fp32, in the tensor's shape."""
         return self.tuned(name).to(torch.float32) - self.base(name).to(torch.float32)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A pair under the title that the tables give it.
+    """A pair of files, and its title in the tables.
 
-    `svd`: whether a full SVD of every layer is worth its time here. `aims`: whether it is one of those
-    that the aims for time, size and memory are set for. `trained`: by a trainer, not made from numbers.
+    `svd`: a full SVD of every layer is worth its time. `aims`: the aims for time, size and memory
+    apply to it. `trained`: it comes from a training, not from random numbers.
     """
 
     title: str
@@ -98,11 +98,11 @@ class Subject:
 
     @property
     def size(self) -> int:
-        """Bytes of the fine-tune's file."""
+        """The size of the fine-tune's file in bytes."""
         return self.tuned.stat().st_size
 
     def check(self) -> None:
-        """Raises `BadPair` unless both are safetensors files of the same names and shapes."""
+        """Raise `BadPair` unless both are safetensors files of the same names and shapes."""
         try:
             with self.open() as pair:
                 for name, (_, shape) in pair.kinds.items():

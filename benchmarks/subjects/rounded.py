@@ -1,4 +1,4 @@
-"""A pair in another dtype: both sides rounded alike, written tensor by tensor."""
+"""A pair in another dtype: both files are rounded, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def write_rounded(
     dtype: torch.dtype,
     path: Path,
 ) -> None:
-    """The floating tensors of `kinds`, in their order, in `dtype`; the others as they are."""
-    wanted = {
-        name: (dtype if of.is_floating_point else of, shape) for name, (of, shape) in kinds.items()
+    """Write the tensors of `kinds` in their order, floating-point ones in `dtype`."""
+    rounded_kinds = {
+        name: (dtype if own.is_floating_point else own, shape)
+        for name, (own, shape) in kinds.items()
     }
-    with StreamedSafetensors(path, wanted) as file:
-        for name, (of, _) in wanted.items():
-            file.write(name, read(name).to(of))
+    with StreamedSafetensors(path, rounded_kinds) as file:
+        for name, (result, _) in rounded_kinds.items():
+            file.write(name, read(name).to(result))
 
 
 def rounded(subject: Subject, dtype: torch.dtype, folder: Path) -> Subject:

@@ -22,18 +22,18 @@ TABLE_2 = {
 }
 """Group: average full rank, and average ranks at `TAUS`."""
 
-# Four singular values that give the four ranks of the table; there is nothing to interpolate.
+# Four singular values that give the four ranks of the table, without interpolation.
 CONV_OUT = ((0, 0), (0.25, 0.28), (0.5, 0.54), (0.75, 0.78), (1, 1))
 
 
 def group_of(name: str) -> str:
-    """The row of the table for a tensor; what the table does not name is like "down"."""
+    """The row of the table for a tensor; "down" for a tensor that the table does not name."""
     group = layer_group(name)
     return group if group in TABLE_2 else "down"
 
 
 def singular_values(group: str, full_rank: int) -> npt.NDArray[np.float64]:
-    """Falling, of sum 1, (full_rank,): the group's curve scaled to the layer's own full rank."""
+    """The falling singular values (full_rank,) of sum 1: the group's curve at the layer's full rank."""
     share, energy = zip(*_curve(group), strict=True)
     curve = PchipInterpolator(share, energy)
     reached = curve(np.arange(full_rank + 1) / full_rank)
@@ -42,13 +42,16 @@ def singular_values(group: str, full_rank: int) -> npt.NDArray[np.float64]:
 
 
 def rank_at(values: npt.NDArray[np.float64], tau: float) -> int:
-    """The smallest t with E(t) >= tau; the last bits of the sum decide nothing."""
+    """The smallest t with E(t) >= tau, whatever the last bits of the sum."""
     return min(len(values), int((np.cumsum(values) < tau * values.sum() * (1 - 1e-12)).sum()) + 1)
 
 
 def _curve(group: str) -> tuple[tuple[float, float], ...]:
-    """E as a function of t over the full rank. A rank is the first whole t past its tau, so on
-    average the curve passes tau half a rank before."""
+    """Points of E as a function of t over the full rank.
+
+    A rank is the first whole t past its tau, so that on average the curve passes tau half a rank
+    before.
+    """
     if group == "conv_out":
         return CONV_OUT
     full_rank, ranks = TABLE_2[group]

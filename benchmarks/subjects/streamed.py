@@ -1,4 +1,4 @@
-"""A safetensors file written tensor by tensor, for files larger than the memory to spare."""
+"""A safetensors file that is written tensor by tensor, for files larger than free memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = tuple[torch.dtype, tuple[int, ...]]
 
 
 class StreamedSafetensors:
-    """Takes the tensors of `kinds` (name: dtype and shape) in their order."""
+    """A writer of the tensors of `kinds` (name: dtype and shape), in their order."""
 
     def __init__(self, path: Path, kinds: Mapping[str, Kind]) -> None:
         self._left = dict(kinds)
@@ -39,7 +39,7 @@ class StreamedSafetensors:
     def write(self, name: str, tensor: torch.Tensor) -> None:
         expected = next(iter(self._left))
         if name != expected or self._left.pop(name) != (tensor.dtype, tuple(tensor.shape)):
-            raise ValueError(f"{name} does not come next, or is of another kind")
+            raise ValueError(f"{name} is not the next tensor, or has another dtype or shape")
         self._file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
     def __enter__(self) -> Self:

@@ -18,21 +18,21 @@ from .unets import Shapes
 
 VERSION = 1  # of the recipe below: raise it with every change
 WEIGHT_RMS = 0.03
-DELTA_RMS = 0.01 * WEIGHT_RMS  # one for every element, as AdamW gives; 1 % of the weights
+DELTA_RMS = 0.01 * WEIGHT_RMS  # 1 % of the weights, equal for all tensors as with AdamW
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 def file_name(side: str, dtype: str) -> str:
-    """`side`: "base" or "tuned"."""
+    """The name of a file. `side`: "base" or "tuned"."""
     return f"{side}.{dtype}.safetensors"
 
 
 def make_pair(folder: Path, shapes: Shapes, *, exact: bool, dtypes: Sequence[str]) -> None:
     """Write base and fine-tune in each of `dtypes` (the same numbers, rounded) into `folder`.
 
-    `exact`: deltas with exactly the singular values wanted, from random orthonormal factors; else
-    random low-rank matrices plus noise, in a fraction of the time (`noisy_delta`). Memory stays
-    within a few times the largest tensor.
+    `exact`: deltas have exactly the group's singular values, from random orthonormal factors; else
+    they are random low-rank matrices plus noise, in a fraction of the time (`noisy_delta`). Memory
+    stays within a few times the largest tensor.
     """
     with contextlib.ExitStack() as stack:
         files = {
@@ -48,7 +48,7 @@ def make_pair(folder: Path, shapes: Shapes, *, exact: bool, dtypes: Sequence[str
         bar = stack.enter_context(Progress(console=Console(stderr=True)))
         task = bar.add_task("making a pair", total=sum(math.prod(s) for s in shapes.values()))
         for name, shape in shapes.items():
-            # A seed of its own for each tensor: nothing depends on the order.
+            # Each tensor has its own seed, so that the order does not matter.
             draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
             base = _weights(name, shape, draw)
             tuned = base + _delta(name, shape, draw, exact)
@@ -59,13 +59,13 @@ def make_pair(folder: Path, shapes: Shapes, *, exact: bool, dtypes: Sequence[str
 
 
 def _weights(name: str, shape: tuple[int, ...], draw: torch.Generator) -> torch.Tensor:
-    """Normal, and around one for the scales of norms."""
+    """Random weights: normal, and around one for the scales of norms."""
     weights = torch.randn(shape, generator=draw).mul_(WEIGHT_RMS)
     return weights + 1 if len(shape) == 1 and name.endswith(".weight") else weights
 
 
 def _delta(name: str, shape: tuple[int, ...], draw: torch.Generator, exact: bool) -> torch.Tensor:
-    """float32, of rms `DELTA_RMS`."""
+    """A random delta in float32, of RMS `DELTA_RMS`."""
     if len(shape) < 2:
         delta = torch.randn(shape, generator=draw)
     else:
@@ -77,7 +77,7 @@ def _delta(name: str, shape: tuple[int, ...], draw: torch.Generator, exact: bool
 
 
 def exact_delta(group: str, rows: int, columns: int, draw: torch.Generator) -> torch.Tensor:
-    """Q1 diag(s) Q2 (rows, columns) with random orthonormal Q1 and Q2."""
+    """The matrix Q1 diag(s) Q2 (rows, columns), with random orthonormal Q1 and Q2."""
     rank = min(rows, columns)
     values = torch.from_numpy(singular_values(group, rank)).to(torch.float32)
     left: torch.Tensor = torch.linalg.qr(torch.randn(rows, rank, generator=draw)).Q
@@ -86,8 +86,7 @@ def exact_delta(group: str, rows: int, columns: int, draw: torch.Generator) -> t
 
 
 def noisy_delta(group: str, rows: int, columns: int, draw: torch.Generator) -> torch.Tensor:
-    """As many components as carry half of the energy, of Gaussian factors, plus Gaussian noise
-    that carries about the other half."""
+    """Gaussian components with half of the energy, plus Gaussian noise with about the other half."""
     full_rank = min(rows, columns)
     values = singular_values(group, full_rank)
     rank = rank_at(values, 0.5)

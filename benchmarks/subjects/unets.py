@@ -1,4 +1,4 @@
-"""Shapes of U-Nets, from diffusers' own class: instantiated without memory, never with weights."""
+"""The shapes of U-Nets, from diffusers' own class, instantiated without memory or weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class UNet:
-    """A configuration, by its published name. `parameters` is checked against what it gives."""
+    """A published configuration. `parameters`: their number, which is checked."""
 
     title: str
     config: dict[str, object] = field(hash=False)
@@ -45,7 +45,7 @@ SD15 = UNet(
     859_520_964,
 )
 
-# As in stabilityai/stable-diffusion-xl-base-1.0.
+# The configuration of stabilityai/stable-diffusion-xl-base-1.0.
 SDXL = UNet(
     "SDXL U-Net",
     {
@@ -64,7 +64,7 @@ SDXL = UNet(
     2_567_463_684,
 )
 
-# SD 1.5 in small, to try the harness on.
+# A small SD 1.5, to try the harness.
 TINY = UNet(
     "tiny U-Net",
     {

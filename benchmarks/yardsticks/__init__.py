@@ -1,1 +1,1 @@
-"""What our figures are held against, each implemented plainly and named for what it is."""
+"""Yardsticks that our figures are compared with, each implemented plainly."""

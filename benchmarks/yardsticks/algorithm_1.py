@@ -1,8 +1,8 @@
 """Algorithm 1 of Delta-SVD (arXiv 2508.16863), as written.
 
 Per layer: the delta as a matrix (out, rest), its thin SVD in fp32, the smallest t with
-E(t) >= tau, and A = U_t S_t, B = V_t^T in fp16. Tensors of one dimension, of which the paper says
-nothing, keep their deltas in fp16.
+E(t) >= tau, and A = U_t S_t, B = V_t^T in fp16. Tensors of one dimension, which the paper
+does not mention, keep their deltas in fp16.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ Values = dict[str, torch.Tensor]  # a layer's singular values, float64, falling
 
 @dataclass(frozen=True)
 class Compressed:
-    """The file of a run at `tau`: factors `NAME.A` (m, t) and `NAME.B` (t, n), deltas `NAME`."""
+    """The result of a run at `tau`: a file of factors `NAME.A` (m, t) and `NAME.B` (t, n), and deltas
+    `NAME`; and the singular values of all layers."""
 
     file: Path
     tau: float
     values: Values
 
     def ranks(self, tau: float) -> dict[str, int]:
-        """Each changed layer's rank."""
+        """The rank of each changed layer."""
         return {name: rank_at(s, tau) for name, s in self.values.items() if s[0] > 0}
 
     def cut(self, tau: float, output: Path) -> Path:
-        """What the same run at a lower `tau` writes: the same SVD's first components."""
+        """Write the file of the same run at a lower `tau`: the first components of the same SVD."""
         assert tau <= self.tau
         ranks = self.ranks(tau)
         kept = load_file(self.file)
@@ -45,7 +46,7 @@ class Compressed:
 
 
 def compress(pair: OpenPair, tau: float, output: Path) -> Values:
-    """Write factors and deltas to `output`; gives all singular values."""
+    """Write factors and deltas to `output`, and return all singular values."""
     kept: dict[str, torch.Tensor] = {}
     values: Values = {}
     for name, (_, shape) in pair.kinds.items():
@@ -68,7 +69,7 @@ def rank_at(values: torch.Tensor, tau: float) -> int:
 
 
 def energy_at(values: torch.Tensor, rank: int) -> float:
-    """E(rank)."""
+    """The share of energy E(rank)."""
     return float(values[:rank].sum() / values.sum())
 
 
@@ -81,7 +82,7 @@ def read_values(path: Path) -> Values:
 
 
 class Result:
-    """The checkpoint that a file of `compress` gives over the pair's base."""
+    """The checkpoint that a file of `compress` makes with the pair's base."""
 
     def __init__(self, pair: OpenPair, file: Path) -> None:
         self._pair = pair
@@ -90,8 +91,7 @@ class Result:
         self._names = set(self._file.offset_keys())
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Base plus delta: fp16 factors multiplied and added in fp32, rounded to the fine-tune's
-        dtype."""
+        """Base plus delta, multiplied and added in fp32, rounded to the fine-tune's dtype."""
         dtype, shape = self._pair.kinds[name]
         if name in self._names:
             delta = self._read(name)

@@ -11,7 +11,7 @@ SCALE_BYTES = 4
 
 
 def size(pair: OpenPair) -> int:
-    """Bytes: one for each element, and a scale for each tensor."""
+    """The size in bytes: one byte for each element, and a scale for each tensor."""
     elements = sum(shape.numel() for shape in (torch.Size(s) for _, s in pair.kinds.values()))
     return elements + SCALE_BYTES * len(pair.kinds)
 

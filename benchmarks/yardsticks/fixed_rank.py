@@ -1,7 +1,7 @@
-"""The community extractors' way: one rank for every layer, from an SVD with `full_matrices=True`.
+"""The method of community extractors: one rank for all layers, by SVD with `full_matrices=True`.
 
-That computes a square V of the long side, gigabytes for a convolution, of which 128 rows are kept.
-All layers of a large U-Net would take hours, so a few shapes are timed and the rest extrapolated.
+It computes a square V of the long side, gigabytes for a convolution, and keeps 128 rows of it. All
+layers of a large U-Net would take hours, so that a few shapes are timed and the rest extrapolated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Shape = tuple[int, int]
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds for all layers; `measured` of `shapes` distinct shapes were timed."""
+    """An estimate for all layers: `measured` of `shapes` distinct shapes were timed."""
 
     seconds: float
     measured: int
@@ -28,16 +28,17 @@ class Estimate:
 
 
 def decompose(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Up (m, r) and down (r, n) in fp16, as a LoRA file holds them."""
+    """Decompose into up (m, r) and down (r, n) in fp16, as in a LoRA file."""
     u, s, vh = torch.linalg.svd(matrix, full_matrices=True)
     return (u[:, :RANK] * s[:RANK]).half(), vh[:RANK].half()
 
 
 def estimate(layers: Iterable[Shape], seconds_of: Callable[[Shape], float]) -> Estimate:
-    """Time the shapes that hold the most parameters, of those with sides that are short enough, with
-    `seconds_of`; the others cost what a timed one costs per parameter, that with the nearest long
-    side. The longest cost more per parameter than any that is timed, so the estimate is too low
-    rather than too high.
+    """Estimate the seconds for all layers.
+
+    `seconds_of` times the shapes with the most parameters among those with short enough sides. Each
+    other shape gets the cost per parameter of the timed shape with the nearest long side. The
+    longest shapes really cost more per parameter, so that the estimate is rather too low.
     """
     counts = Counter(layers)
     affordable = sorted(

@@ -1,8 +1,8 @@
-"""What keeps a fine-tune to the bit without low rank, each written plainly, zstd at level 3.
+"""Lossless methods without low rank, each implemented plainly, with zstd at level 3.
 
-All take the weights as one row of pieces in the order of the file: small tensors share a piece, which
-costs these methods less than a frame of zstd for each. Names and shapes cost them nothing. Every
-piece is decoded again and compared: a size means nothing where the bytes do not come back.
+All take the weights as a row of pieces in the order of the file. Small tensors share a piece, which
+costs these methods less than one zstd frame each. Names and shapes count nothing. Every piece is
+decoded again and compared, because a size means nothing if the bytes do not come back.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ THREADS = 2
 PIECE = 1 << 24  # bytes
 Bytes = npt.NDArray[np.uint8]
 Bits = npt.NDArray[np.unsignedinteger[Any]]
-Way = Callable[[Bits, Bits, bool], Bits]  # the last: whether these are the bits of floats
+Way = Callable[[Bits, Bits, bool], Bits]  # the flag: these are the bits of floats
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes of both sides at the same place, in `dtype`."""
+    """A run of elements of `dtype`, as bytes of the fine-tune and of the base."""
 
     dtype: torch.dtype
     tuned: Bytes
@@ -40,7 +40,7 @@ class Piece:
 
 
 class Method(Protocol):
-    """`unpack` has the base alone beside what was packed."""
+    """A lossless method. `unpack` gets the packed bytes and the base's bytes."""
 
     @property
     def name(self) -> str: ...
@@ -50,16 +50,19 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class OverBase:
-    """Two rows of integers into one and back; `planes`: all first bytes, then all second ones, ..."""
+    """A method that merges the integers of both sides into one row, and back.
+
+    `planes`: store all first bytes, then all second ones, and so on.
+    """
 
     name: str
-    there: Way
-    back: Way
+    forward: Way
+    backward: Way
     planes: bool
 
     def pack(self, piece: Piece) -> list[bytes]:
         of, is_float = _unsigned(piece.dtype.itemsize), piece.dtype.is_floating_point
-        made = self.there(piece.tuned.view(of), piece.base.view(of), is_float).view(np.uint8)
+        made = self.forward(piece.tuned.view(of), piece.base.view(of), is_float).view(np.uint8)
         rows = made.reshape(-1, of.itemsize).T if self.planes else made[None]
         return [compressed(row.tobytes()) for row in rows]
 
@@ -67,13 +70,13 @@ class OverBase:
         of = _unsigned(dtype.itemsize)
         rows = np.stack([np.frombuffer(decompressed(row), np.uint8) for row in packed])
         made = np.ascontiguousarray(rows.T).reshape(-1)
-        return self.back(made.view(of), base.view(of), dtype.is_floating_point).view(np.uint8)
+        return self.backward(made.view(of), base.view(of), dtype.is_floating_point).view(np.uint8)
 
 
 def sizes(pair: OpenPair, methods: Sequence[Method]) -> dict[str, int]:
-    """Bytes that each method takes for all weights, by its name. No sampling.
+    """The bytes that each method needs for all weights, by its name, without sampling.
 
-    Raises `Disagreement` where one does not give the same bytes back.
+    Raises `Disagreement` if a method does not return the same bytes.
     """
 
     def work(piece: Piece) -> list[int]:
@@ -90,19 +93,19 @@ def sizes(pair: OpenPair, methods: Sequence[Method]) -> dict[str, int]:
 def pieces(pair: OpenPair) -> Iterator[Piece]:
     """The weights in the order of the file, the base's in the fine-tune's dtype."""
     for dtype, names in itertools.groupby(pair.kinds, key=lambda name: pair.kinds[name][0]):
-        held: list[tuple[Bytes, Bytes]] = []
+        collected: list[tuple[Bytes, Bytes]] = []
         room = PIECE
         for name in names:
             tuned, base = _bytes(pair.tuned(name)), _bytes(pair.base(name).to(dtype))
             while len(tuned):
-                held.append((tuned[:room], base[:room]))
+                collected.append((tuned[:room], base[:room]))
                 tuned, base = tuned[room:], base[room:]
-                room -= len(held[-1][0])
+                room -= len(collected[-1][0])
                 if not room:
-                    yield _joined(dtype, held)
-                    held, room = [], PIECE
-        if held:
-            yield _joined(dtype, held)
+                    yield _joined(dtype, collected)
+                    collected, room = [], PIECE
+        if collected:
+            yield _joined(dtype, collected)
 
 
 def compressed(data: bytes) -> bytes:
@@ -116,12 +119,12 @@ def decompressed(data: bytes) -> bytes:
 def _checked_size(piece: Piece, method: Method) -> int:
     packed = method.pack(piece)
     if not np.array_equal(method.unpack(packed, piece.base, piece.dtype), piece.tuned):
-        raise Disagreement(f"{method.name} does not give the same bytes back")
+        raise Disagreement(f"{method.name} does not return the same bytes")
     return sum(map(len, packed))
 
 
-def _joined(dtype: torch.dtype, held: Sequence[tuple[Bytes, Bytes]]) -> Piece:
-    tuned, base = (np.concatenate(side) for side in zip(*held, strict=True))
+def _joined(dtype: torch.dtype, parts: Sequence[tuple[Bytes, Bytes]]) -> Piece:
+    tuned, base = (np.concatenate(side) for side in zip(*parts, strict=True))
     return Piece(dtype, tuned, base)
 
 
@@ -143,7 +146,7 @@ def _xor(one: Bits, base: Bits, _is_float: bool) -> Bits:
 
 
 def _difference(tuned: Bits, base: Bits, is_float: bool) -> Bits:
-    """Of the integers that stand in the order of the values, in zigzag form."""
+    """The difference of the ordered integers, in zigzag form."""
     off = _ordered(tuned, is_float) - _ordered(base, is_float)
     signs = _all_where_highest(off)
     off <<= 1
@@ -152,7 +155,7 @@ def _difference(tuned: Bits, base: Bits, is_float: bool) -> Bits:
 
 
 def _sum(off: Bits, base: Bits, is_float: bool) -> Bits:
-    """Inverse of `_difference`."""
+    """The inverse of `_difference`."""
     values: Bits = ((off >> 1) ^ np.negative(off & 1)) + _ordered(base, is_float)
     if not is_float:
         return values
@@ -161,7 +164,7 @@ def _sum(off: Bits, base: Bits, is_float: bool) -> Bits:
 
 
 def _ordered(bits: Bits, is_float: bool) -> Bits:
-    """All bits of a negative float turned, the sign's alone of another; integers as they are."""
+    """Integers in the order of the values: flip all bits of a negative float, else the sign bit."""
     return bits ^ (_all_where_highest(bits) | _highest(bits)) if is_float else bits
 
 

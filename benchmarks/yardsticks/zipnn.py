@@ -1,6 +1,6 @@
-"""ZipNN (the package `zipnn`, extra `bench`): bytes of floats in groups, each by Huffman codes.
+"""ZipNN (the package `zipnn`, extra `bench`): grouped bytes of floats in Huffman codes.
 
-Its chunks are of the size that takes the fewest bytes for such weights (its default of 256 KiB takes
+The chunk size is the one that needs the fewest bytes for such weights (the default of 256 KiB needs
 up to 0.3 % more).
 """
 
@@ -18,19 +18,19 @@ DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "b
 
 
 class ZipNN:
-    """What is not of `DTYPES` it does not take: that goes to zstd."""
+    """The method of ZipNN; zstd for dtypes that it does not take."""
 
     name = "ZipNN"
 
     def __init__(self) -> None:
-        from zipnn import ZipNN as Packer  # here: a harness without it has its other figures
+        from zipnn import ZipNN as Packer  # imported here, so that other figures run without it
 
         self._packer = Packer
 
     def pack(self, piece: Piece) -> list[bytes]:
         if piece.dtype not in DTYPES:
             return ZSTD.pack(piece)
-        # A copy: it turns bits in what it is given.
+        # A copy, because it changes its input.
         return [bytes(self._of(piece.dtype).compress(bytearray(piece.tuned)))]
 
     def unpack(self, packed: list[bytes], base: Bytes, dtype: torch.dtype) -> Bytes:

@@ -1,4 +1,4 @@
-"""`zstd -9` of the fine-tune's weights, and of their XOR with the base's: what needs no method."""
+"""`zstd -9` of the fine-tune's weights, and of their XOR with the base's."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Size:
-    """Compressed bytes; `share` of the data was compressed and the rest extrapolated."""
+    """A compressed size in bytes. `share`: of the data that was compressed; the rest is extrapolated."""
 
     stored: int
     share: float
 
 
 def size_of_file(path: Path) -> int:
-    """Compressed bytes of a whole file."""
+    """The compressed size of a whole file."""
     with path.open("rb") as file:
         return _compressed(iter(lambda: file.read(CHUNK), b""))
 
@@ -38,7 +38,7 @@ def size_of_tuned(pair: OpenPair, limit: int = SAMPLE_BYTES) -> Size:
 
 
 def size_of_xor(pair: OpenPair, limit: int = SAMPLE_BYTES) -> Size:
-    """XOR with the base's bits, the base rounded to the fine-tune's dtype."""
+    """The compressed size of the XOR with the base, rounded to the fine-tune's dtype."""
 
     def xor(name: str, end: int) -> Bytes:
         tuned = pair.tuned(name)
@@ -48,7 +48,10 @@ def size_of_xor(pair: OpenPair, limit: int = SAMPLE_BYTES) -> Size:
 
 
 def _sampled(pair: OpenPair, limit: int, data: Callable[[str, int], Bytes]) -> Size:
-    """`data`: the first bytes of a tensor; so many of each that all together are near `limit`."""
+    """The compressed size of all tensors, from the first bytes of each, near `limit` in all.
+
+    `data`: the first bytes of a tensor, by its name and their end.
+    """
     sizes = {
         name: torch.Size(shape).numel() * dtype.itemsize
         for name, (dtype, shape) in pair.kinds.items()

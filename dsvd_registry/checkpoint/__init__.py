@@ -1,6 +1,6 @@
-"""Reading checkpoints, of one file or a folder, and laying out the files that are made from them.
+"""Checkpoints: reading one from a file or a folder, and the layout of the files made from them.
 
-Nothing here imports torch, and nothing in a checkpoint is ever run.
+Nothing here imports torch, and nothing in a checkpoint is ever executed.
 """
 
 from .checkpoint import Checkpoint, LeftOut

@@ -1,4 +1,4 @@
-"""What every checkpoint is, whatever file holds it: named tensors, read one at a time."""
+"""The interface of every checkpoint, whatever its format: named tensors, read one at a time."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ MAX_TENSORS = 2**20
 MAX_NAME_BYTES = 4096
 MAX_DIMENSIONS = 32
 MAX_DIMENSION = 2**53  # exclusive: every dimension is exact as a JSON number everywhere
-AHEAD = 256  # tensors that wait to be hashed, or whose turn has not come yet
+AHEAD = 256  # tensors that may be in work at once
 
 
 Memory = npt.NDArray[np.uint8]
 Copier = Callable[[int, Memory], None]
-"""Called with the number of the first byte and the memory to fill."""
+"""Fills memory with a tensor's bytes, given the number of the first byte and the memory."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something in the file that is not a tensor of its state dict, and why it is not."""
+    """Something in the file that is left out of its state dict, and the reason."""
 
     name: str
     reason: str
@@ -57,30 +57,33 @@ class Checkpoint(Closing):
 
     @property
     def variants(self) -> Mapping[str, str]:
-        """The variants in a folder: by what their tensors' names begin with, where others begin so.
+        """The variants of a folder's weights: the prefix of the main weights by that of each variant.
 
-        As `unet/model.fp16/` by `unet/`.
+        For example `{"unet/model.fp16/": "unet/"}`.
         """
-        found = {}
+        variants = {}
         for file in () if self.tree is None else self.tree.tensors:
             folder, slash, _ = file.path.rpartition("/")
             if file.prefix != folder + slash:
-                found[file.prefix] = folder + slash
-        return found
+                variants[file.prefix] = folder + slash
+        return variants
 
     @abc.abstractmethod
     def read(self, name: str) -> memoryview:
         """The tensor's bytes (format "B"), little-endian, in C order, read-only.
 
-        They lie in the mapped file where the tensor is contiguous there, at any alignment, and are
-        a copy where it is not. Raises `KeyError` for an unknown name, and `CheckpointError` where
-        the file's own checksum does not match.
+        They are a view of the mapped file, at any alignment, where the tensor is contiguous there,
+        and a copy where it is not.
+
+        Raises:
+            KeyError: for an unknown name.
+            CheckpointError: if the file's own checksum does not match.
         """
 
     def copier(self, name: str) -> Copier:
-        """What copies a tensor's bytes a part at a time, quicker than from `read(name)`.
+        """A function that copies a part of the tensor's bytes, faster than from `read(name)`.
 
-        Raises as `read` does; so does the copier, and `StorageError`. Several threads may use it.
+        Several threads may use it. It raises what `read` raises, and `StorageError`.
         """
         data = np.frombuffer(self.read(name), np.uint8) if self.tensors[name].nbytes else None
 
@@ -92,23 +95,23 @@ class Checkpoint(Closing):
 
     @abc.abstractmethod
     def release(self, name: str) -> None:
-        """Let the system take back the memory behind `read(name)`; its views stay valid."""
+        """Give the memory behind `read(name)` back to the system; its views stay valid."""
 
     def fingerprints(self, progress: Callable[[int], None] | None = None) -> list[Fingerprint]:
-        """Every tensor's SHA-256, in the order of `tensors`; several are hashed at once, in place.
+        """The fingerprint of every tensor, in the order of `tensors`. Several threads hash.
 
         `progress` is called with the number of bytes hashed since the last call.
         Raises `CheckpointError` as `read` does.
         """
-        found = []
+        fingerprints = []
         infos = self.tensors.values()
         with threads() as pool:
             hashed = in_order(pool, self._fingerprint, infos, size=lambda _: 1, at_once=AHEAD)
             for info, fingerprint in zip(infos, hashed, strict=True):
-                found.append(fingerprint)
+                fingerprints.append(fingerprint)
                 if progress is not None:
                     progress(info.nbytes)
-        return found
+        return fingerprints
 
     def _fingerprint(self, info: TensorInfo) -> Fingerprint:
         digest = sha256(self.read(info.name))
@@ -117,7 +120,7 @@ class Checkpoint(Closing):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Close it. Views that `read` gave stay valid until they are dropped."""
+        """Close the file. Views that `read` gave stay valid until they are dropped."""
 
 
 class CheckpointFile(Checkpoint):
@@ -135,7 +138,7 @@ class CheckpointFile(Checkpoint):
 
 
 def check_name(name: str) -> None:
-    """Raises `CheckpointError` unless `name` is 1 to 4096 bytes of UTF-8 without a NUL."""
+    """Raise `CheckpointError` unless `name` is 1 to 4096 bytes of UTF-8 without a NUL."""
     try:
         size = len(name.encode())
     except UnicodeEncodeError as error:
@@ -149,7 +152,10 @@ def check_name(name: str) -> None:
 
 
 def check_shape(name: str, shape: tuple[object, ...]) -> tuple[int, ...]:
-    """`shape` if it is at most 32 integers from 0 to 2**53 - 1; else raises `CheckpointError`."""
+    """Return `shape` if it has at most 32 integers, all from 0 to 2**53 - 1.
+
+    Raises `CheckpointError` for any other.
+    """
     if len(shape) > MAX_DIMENSIONS:
         raise CheckpointError(
             f"tensor {shown(name)} has {len(shape)} dimensions, more than {MAX_DIMENSIONS}"
@@ -164,13 +170,13 @@ def check_shape(name: str, shape: tuple[object, ...]) -> tuple[int, ...]:
 
 
 def check_count(count: int) -> None:
-    """Raises `CheckpointError` for more than 2**20 tensors."""
+    """Raise `CheckpointError` for more than 2**20 tensors."""
     if count > MAX_TENSORS:
         raise CheckpointError(f"it has {count} tensors, more than {MAX_TENSORS}")
 
 
 def shown(name: str) -> str:
-    """`name` as a message shows it: quoted, escaped where it does not print, and not too long."""
+    """Quote `name` for a message: escaped where it does not print, cut where it is too long."""
     return ascii(name) if len(name) <= 200 else ascii(name[:200]) + "..."
 
 

@@ -1,7 +1,7 @@
-"""An entry of a zip archive that is compressed, as other programs than torch write them.
+"""Compressed entries of a zip archive, which torch reads and other programs write.
 
-torch reads such archives, so some are about. What an entry claims to become is bounded by the file's
-size before anything is inflated (`check_growth`), and inflating stops at what it claims.
+The size that an entry claims is bounded by the file's size before anything is inflated
+(`check_growth`), and inflating stops at the claimed size.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .mapping import MappedFile
 
 Bytes = npt.NDArray[np.uint8]
 
-# Weights hardly compress: what grows more than this is no checkpoint.
+# Weights hardly compress: a file that grows by more than this is no checkpoint.
 FREE_BYTES = 8 << 20
 MAX_BYTES_OF_A_BYTE = 16  # of the file, where all entries together take over FREE_BYTES
 
 
 @dataclass(frozen=True)
 class Deflated:
-    """The compressed bytes `start:end` of the file, which become `size` bytes of this CRC-32."""
+    """The compressed bytes `start:end` of a file, which inflate to `size` bytes of CRC-32 `crc`."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Deflated:
     crc: int
 
     def inflate(self, file: MappedFile) -> Bytes:
-        """All of them. Raises `CheckpointError` unless they are as many as claimed, and sound."""
+        """Inflate all bytes. Raises `CheckpointError` if their number or CRC-32 is not as claimed."""
         memory = np.empty(self.size, np.uint8)
         inflating = zlib.decompressobj(-zlib.MAX_WBITS)
         filled = crc = 0
@@ -44,7 +44,7 @@ class Deflated:
             for start in range(self.start, self.end, READ_CHUNK):
                 waiting: bytes = file.view(start, min(start + READ_CHUNK, self.end)).tobytes()
                 while waiting and not inflating.eof:
-                    # One byte more than there is room for tells that it is too long.
+                    # One byte over the claimed size shows that the entry is too long.
                     room = min(READ_CHUNK, self.size - filled + 1)
                     piece = inflating.decompress(waiting, room)
                     waiting = inflating.unconsumed_tail
@@ -65,38 +65,38 @@ class Deflated:
 
 
 class Inflated:
-    """Entries of one file, inflated when they are asked for.
+    """The inflated entries of one file, each inflated when it is asked for.
 
-    Of several threads that need one, the first inflates it. It is held while anybody has a view of
-    it; besides those, only the last one is, for tensors that share it are mostly read in turn.
+    If several threads need one entry, the first inflates it. An entry stays in memory while somebody
+    has a view of it. The last one always does, because tensors that share it are mostly read in turn.
     """
 
     def __init__(self, file: MappedFile) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._held: weakref.WeakValueDictionary[Deflated, Bytes] = weakref.WeakValueDictionary()
+        self._inflated: weakref.WeakValueDictionary[Deflated, Bytes] = weakref.WeakValueDictionary()
         self._last: Bytes | None = None
 
     def bytes_of(self, entry: Deflated) -> memoryview:
         """The bytes of an entry, read-only. Raises `CheckpointError` for a damaged one."""
         with self._lock:
-            found = self._held.get(entry)
-            if found is None:
+            inflated = self._inflated.get(entry)
+            if inflated is None:
                 self._last = None  # before more memory is taken
-                found = entry.inflate(self._file)
-                found.flags.writeable = False
-                self._held[entry] = found
-            self._last = found
-            return found.data
+                inflated = entry.inflate(self._file)
+                inflated.flags.writeable = False
+                self._inflated[entry] = inflated
+            self._last = inflated
+            return inflated.data
 
     def let_go(self) -> None:
-        """Hold nothing but what somebody has a view of."""
+        """Keep only the entries that somebody has a view of."""
         with self._lock:
             self._last = None
 
 
 def check_growth(entries: Iterable[Deflated], file: MappedFile) -> None:
-    """Raises `CheckpointError` for entries that claim to become far more than the file is."""
+    """Raise `CheckpointError` for entries that claim far more bytes than the file has."""
     total = sum(entry.size for entry in entries)
     if total > FREE_BYTES + MAX_BYTES_OF_A_BYTE * file.size:
         raise CheckpointError(

@@ -1,8 +1,8 @@
-"""The dtypes that a checkpoint's tensors may have, and how many bits an element of each takes.
+"""The dtypes of a checkpoint's tensors, and the bits that an element of each takes.
 
 The names are those of safetensors 0.8 (safetensors/src/tensor.rs, `Dtype`). torch has some that
-safetensors lacks (complex128, quantised types); they have no name here, and the tensors that use
-them are left out of a checkpoint with that reason.
+safetensors lacks (complex128, quantised types). They have no name here, and a tensor of such a dtype
+is left out of the checkpoint with that reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from ..errors import CheckpointError
 
 DELTA_DTYPES = ("F32", "F16", "BF16")
-"""The dtypes that a delta can be taken in."""
+"""The dtypes of tensors that can have a delta."""
 
 BITS = MappingProxyType(
     {
@@ -47,8 +47,9 @@ BITS = MappingProxyType(
 def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     """The number of bytes that a tensor takes.
 
-    Raises `CheckpointError` for an unknown dtype, and for a tensor of 4 or 6 bits per element that
-    does not end on a byte.
+    Raises:
+        CheckpointError: for an unknown dtype, and for a tensor of 4 or 6 bits per element whose
+            last byte is not full.
     """
     if dtype not in BITS:
         raise CheckpointError(f"dtype {dtype!r} is unknown")

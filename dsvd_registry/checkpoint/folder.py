@@ -1,7 +1,7 @@
-"""A checkpoint that is a folder, as diffusers saves one: a file or some shards for each sub-model.
+"""A checkpoint in a folder, as diffusers saves one: one file or several shards per sub-model.
 
-Tensors are called by the folder that their file is in, `unet/conv_in.weight`. What else belongs to it,
-such as configurations and tokenizers, is kept as it is.
+A tensor's name begins with the folder of its file: `unet/conv_in.weight`. All other files of the
+model, such as configurations and tokenizers, are kept as they are.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from .weight_files import INCOMPLETE, TENSORS, set_name
 
 
 def is_checkpoint_folder(path: Path) -> bool:
-    """Whether `path` is a folder that is one checkpoint.
+    """Return whether `path` is a folder that is one checkpoint.
 
-    A pipeline's, a sub-model's, or what accelerate saved of a training. Raises `StorageError`.
+    The folder may be a pipeline's, a sub-model's, or one that accelerate saved in a training.
+    Raises `StorageError`.
     """
     with storage_errors(path):
         if not path.is_dir():
@@ -48,11 +49,12 @@ def is_checkpoint_folder(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """Where the files of a folder lie, by their paths from it on, and what each is.
+    """The files of a folder, by their relative paths.
 
-    `weights`: the name of its set of each file of tensors (see `weight_files`). `extras`: files that
-    are none of the model's, and are kept. `promised`: the tensors that an index says a file has.
-    `known`: files whose digests need not be taken again.
+    `places`: the real path of each. `weights`: for each safetensors file, the name of its set (see
+    `weight_files`). `extras`: files that are kept although the model does not need them.
+    `promised`: the tensors of each file, by the index of its shards. `known`: files whose digests
+    are known already.
     """
 
     places: Mapping[str, Path]
@@ -64,45 +66,49 @@ class FolderFiles:
 
 
 def files_below(folder: Path, *, keep_extras: bool = False) -> FolderFiles:
-    """The files of a checkpoint's folder, and what is left out of it.
+    """List the files of a checkpoint's folder, and those that are left out.
 
-    `keep_extras`: what is none of the model's is not left out. Raises `StorageError`, and
-    `CheckpointError` where the folder is not whole, or weights would be lost.
+    `keep_extras`: keep files that are not the model's.
+
+    Raises:
+        StorageError: if the folder cannot be read.
+        CheckpointError: if the folder is incomplete, or weights would be lost.
     """
     with naming(folder):
         walked = walk(folder, named_folders(folder))
         _check_leads_somewhere(path for path in walked.dangling if path.endswith(".json"))
-        found = sort_files(walked.files)
-        left = {} if keep_extras else found.extras
+        arranged = sort_files(walked.files)
+        left = {} if keep_extras else arranged.extras
         _check_leads_somewhere(path for path in walked.dangling if path not in left)
     return FolderFiles(
         {path: place for path, place in walked.files.items() if path not in left},
-        found.weights,
-        frozenset(found.extras.keys() - left.keys()),
-        tuple(LeftOut(*said) for said in dict.fromkeys(left.values())) + walked.left_out,
-        found.promised,
+        arranged.weights,
+        frozenset(arranged.extras.keys() - left.keys()),
+        tuple(LeftOut(*path_and_reason) for path_and_reason in dict.fromkeys(left.values()))
+        + walked.left_out,
+        arranged.promised,
     )
 
 
 def stored_files(
     places: Mapping[str, Path], listed: Mapping[str, ListedFile]
 ) -> Iterator[FolderFiles]:
-    """Files that are kept elsewhere, by today's rules; then with every one of tensors.
+    """Two ways to read stored files as a folder: by today's rules, then with all safetensors files.
 
-    The second is how all folders were read once.
+    Earlier versions of this program read every folder the second way.
     """
     try:
-        found = sort_files(places)
+        arranged = sort_files(places)
     except CheckpointError:
         pass
     else:
-        yield FolderFiles(places, found.weights, frozenset(found.extras), known=listed)
+        yield FolderFiles(places, arranged.weights, frozenset(arranged.extras), known=listed)
     every = {path: set_name(PurePosixPath(path).name) for path in places if path.endswith(TENSORS)}
     yield FolderFiles(places, every, known=listed)
 
 
 def linked_files(folder: Path) -> Iterator[FolderFiles]:
-    """The same of a folder that lies where its owner may change it, without what was left out.
+    """The same two ways for a linked folder, which its owner may change, without the files left out.
 
     Raises `StorageError`, `CheckpointError`.
     """
@@ -118,7 +124,7 @@ def linked_files(folder: Path) -> Iterator[FolderFiles]:
 
 
 class FolderCheckpoint(Checkpoint):
-    """An open folder. Raises `CheckpointError` for every rule that it, or a file of it, breaks."""
+    """An open folder. Raises `CheckpointError` for the first rule that it, or a file in it, breaks."""
 
     format = "diffusers"
     header = None
@@ -150,7 +156,7 @@ class FolderCheckpoint(Checkpoint):
         self._opened.close()
 
     def _open(self, files: FolderFiles) -> Tree:
-        # Characters go as their UTF-8 bytes do, and half a surrogate pair has none.
+        # Sorting by character is sorting by UTF-8 bytes; half a surrogate pair has none.
         paths = sorted(files.places)
         with naming(self.path):
             check_paths(paths)
@@ -181,28 +187,30 @@ class FolderCheckpoint(Checkpoint):
             name = prefix + own
             check_name(name)
             if name in self.tensors:
-                raise CheckpointError(f"{path} has the tensor {shown(own)}, as has another file")
+                raise CheckpointError(
+                    f"{path} has the tensor {shown(own)}, and so has another file"
+                )
             self.tensors[name] = TensorInfo(name, info.dtype, info.shape)
             self._owners[name] = file, own
         check_count(len(self.tensors))
 
 
 def _check_leads_somewhere(dangling: Iterator[str]) -> None:
-    """Raises `CheckpointError` for the first of these links, which lead to nothing."""
+    """Raise `CheckpointError` for the first of these broken links, if there is one."""
     for path in sorted(dangling):
-        raise CheckpointError(f"{shown(path)} is a link to what is not there", INCOMPLETE)
+        raise CheckpointError(f"{shown(path)} is a broken link", INCOMPLETE)
 
 
 def _check_promised(file: SafetensorsFile, path: str, promised: list[str]) -> None:
-    """Raises `CheckpointError` for a tensor that the index says is in the file, and that is not.
+    """Raise `CheckpointError` if the file lacks a tensor that the index lists for it.
 
-    Where two share their memory, one is stored, and the file's metadata names the other.
+    Of two tensors that share memory one is stored, and the file's metadata names the other.
     """
     metadata, _ = parse_header(file.header)
     for name in promised:
         if name not in file.tensors and name not in (metadata or {}):
             raise CheckpointError(
-                f"the index says that {path} has the tensor {shown(name)}, and it has not",
+                f"{path} lacks the tensor {shown(name)}, which the index lists for it",
                 INCOMPLETE,
             )
 
@@ -214,9 +222,10 @@ def _listed(path: str, place: Path) -> ListedFile:
 
 
 def _prefixes(weights: Mapping[str, str]) -> dict[str, str]:
-    """What the names of each file's tensors begin with: its folder, if one model is in it.
+    """The prefix of each file's tensor names: its folder, if the folder has one set of weights.
 
-    Of several, such as variants of one, the first by name has the folder's, and each other its own.
+    Of several sets, such as variants, the first by name has the folder's prefix, and each other its
+    own.
     """
     models: dict[PurePosixPath, set[str]] = defaultdict(set)
     for path, model in weights.items():

@@ -1,6 +1,6 @@
-"""What a folder of files is, whatever disk it lies on: the path, size and SHA-256 of each.
+"""The listing of a folder: the path, size and SHA-256 of each of its files.
 
-The rules, and the digest that follows: spec/dsvd-container-v1.md, section "Feature: tree".
+The rules, and the digest of a listing: spec/dsvd-container-v1.md, section "Feature: tree".
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def listing_bytes(files: Iterable[ListedFile]) -> bytes:
-    """Canonical JSON: an array of `path`, `sha256` and `size`, by the UTF-8 bytes of the path.
+    """Canonical JSON of a listing: `path`, `sha256` and `size`, sorted by the path's UTF-8 bytes.
 
-    Raises `CheckpointError` as `check_paths`.
+    Raises `CheckpointError` as `check_paths` does.
     """
-    found = sorted(files, key=lambda file: file.path)  # as by its bytes, if it has any
-    check_paths([file.path for file in found])
+    ordered = sorted(files, key=lambda file: file.path)  # the same order as by UTF-8 bytes
+    check_paths([file.path for file in ordered])
     try:
         return canonical.encode(
-            [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in found]
+            [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in ordered]
         )
     except canonical.NotCanonical as error:
         raise CheckpointError(f"its list of files is {error}") from error
 
 
 def listing_digest(files: Iterable[ListedFile]) -> str:
-    """SHA-256 of the listing: what identifies a folder. Raises as `listing_bytes`."""
+    """The SHA-256 of the listing, which identifies a folder. Raises as `listing_bytes` does."""
     return sha256(listing_bytes(files))
 
 
 def parse_listing(data: bytes) -> tuple[ListedFile, ...]:
-    """The files of a listing. Raises `CheckpointError` for anything but one."""
+    """Parse a listing. Raises `CheckpointError` for anything else."""
     try:
         files = tuple(
             ListedFile(str(entry["path"]), str(entry["sha256"]), int(entry["size"]))
@@ -58,9 +58,10 @@ def parse_listing(data: bytes) -> tuple[ListedFile, ...]:
 
 
 def check_paths(paths: list[str]) -> None:
-    """Raises `CheckpointError` unless `paths`, in order, are the files of one folder.
+    """Raise `CheckpointError` unless `paths` are the sorted files of one folder.
 
-    Each goes down only, so that nothing is ever written beside the folder; no file is a folder, too.
+    No path leads out of the folder, so that nothing is ever written outside it. No file is a folder
+    at the same time.
     """
     if len(paths) > MAX_FILES:
         raise CheckpointError(f"it has {len(paths)} files, more than {MAX_FILES}")
@@ -69,11 +70,11 @@ def check_paths(paths: list[str]) -> None:
     coded = [path.encode() for path in paths]
     if any(left >= right for left, right in itertools.pairwise(coded)):
         raise CheckpointError("its files are not sorted by path, or one stands twice")
-    there = set(paths)
+    known = set(paths)
     for path in paths:
         parts = path.split("/")
         above = {"/".join(parts[:count]) for count in range(1, len(parts))}
-        if not there.isdisjoint(above):
+        if not known.isdisjoint(above):
             raise CheckpointError(f"the path {shown(path)} leads through a file")
 
 

@@ -1,8 +1,8 @@
-"""The files of a folder sorted: the model's weights, what belongs to it besides, and what does not.
+"""The files of a folder, sorted into the model's weights, its other files, and extras.
 
-Weights are the model's where `model_index.json` names the folder that they are in, or where they lie
-beside the model's own `config.json`. Other weights, exports and the states of trainings are extras.
-What the folder says of itself is held against what is there: a part that is missing is an error.
+Weights belong to the model if `model_index.json` names their folder, or if they are in one folder
+with the model's own `config.json`. Other weights, exports and the state of a training are extras.
+A part that the folder's own files name must be there: a missing one is an error.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ OTHER_FOLDER = "a folder with weights of no sub-model that is named"
 
 @dataclass
 class Sorted:
-    """`weights`: the paths of files of tensors, each with the name of the set that it is of.
+    """The sorted files of a folder.
 
-    `extras`: those that are none of the model's, each with what is to be said of it: a path, which
-    may be of a folder of many, and why. `promised`: the tensors that an index says a file has.
+    `weights`: the name of its set for each safetensors file. `others`: the model's other files.
+    `extras`: the path and the reason to report for each extra file; one path may be a folder that
+    has many of them. `promised`: the tensors of each file, by the index of its shards.
     """
 
     weights: dict[str, str] = field(default_factory=dict)
@@ -54,21 +55,21 @@ class Sorted:
 
 
 def sort_files(files: Mapping[str, Path]) -> Sorted:
-    """By what the folder says of itself. Raises `CheckpointError` where a part of it is missing."""
+    """Sort the files by what the folder names. Raises `CheckpointError` for a missing part."""
     folders: dict[str, list[str]] = {}
     for path in files:
         folder, name = _split(path)
         folders.setdefault(folder, []).append(name)
     plan = plan_of(files, folders)
-    found = Sorted()
+    result = Sorted()
     for sub_model in dict.fromkeys(plan.sub_models):
-        _take_weights(sub_model, folders.get(sub_model.folder, ()), files, found)
-    _take_rest(files, plan, found)
-    return found
+        _take_weights(sub_model, folders.get(sub_model.folder, ()), files, result)
+    _take_rest(files, plan, result)
+    return result
 
 
 def _take_weights(
-    sub_model: SubModel, names: Collection[str], files: Mapping[str, Path], found: Sorted
+    sub_model: SubModel, names: Collection[str], files: Mapping[str, Path], result: Sorted
 ) -> None:
     start = f"{sub_model.folder}/" if sub_model.folder else ""
     candidates = [name for name in names if not is_of_training(name)]
@@ -80,13 +81,13 @@ def _take_weights(
         raise CheckpointError(f"{start}{error}", error.hint) from error
     if sub_model.is_needed and not chosen.weights:
         _check_none_are_missing(sub_model, names)
-    found.weights |= {start + name: own for name, own in chosen.weights.items()}
-    found.promised |= {start + name: tensors for name, tensors in chosen.promised.items()}
-    found.extras |= {start + name: (start + name, why) for name, why in chosen.left.items()}
+    result.weights |= {start + name: own for name, own in chosen.weights.items()}
+    result.promised |= {start + name: tensors for name, tensors in chosen.promised.items()}
+    result.extras |= {start + name: (start + name, why) for name, why in chosen.left.items()}
 
 
 def _check_none_are_missing(sub_model: SubModel, names: Collection[str]) -> None:
-    """Raises `CheckpointError` unless the folder is of something that has no weights."""
+    """Raise `CheckpointError` unless the folder is for a component that has no weights."""
     folder = sub_model.folder or "the folder"
     for name in sorted(names):
         if name.endswith(_UNFINISHED):
@@ -102,7 +103,7 @@ def _check_none_are_missing(sub_model: SubModel, names: Collection[str]) -> None
         )
 
 
-def _take_rest(files: Mapping[str, Path], plan: Plan, found: Sorted) -> None:
+def _take_rest(files: Mapping[str, Path], plan: Plan, result: Sorted) -> None:
     inside = {sub_model.folder for sub_model in plan.sub_models}
     foreign = set()
     if plan.own is not None:
@@ -110,21 +111,24 @@ def _take_rest(files: Mapping[str, Path], plan: Plan, found: Sorted) -> None:
         foreign = tops.difference(plan.own, {""})
     for path in files:
         folder, name = _split(path)
-        if path in found.weights or path in found.extras:
+        if path in result.weights or path in result.extras:
             continue
         reason = _reason(name, is_beside=folder in inside)
         if _top(path) in foreign:
-            found.extras[path] = _top(path), OTHER_FOLDER
+            result.extras[path] = _top(path), OTHER_FOLDER
         elif reason is None or _top(path) in plan.whole:
-            found.others.append(path)
+            result.others.append(path)
         elif plan.own is None and folder not in inside and reason == NO_SUB_MODEL:
             raise _in_another_form(folder, name)
         else:
-            found.extras[path] = path, reason
+            result.extras[path] = path, reason
 
 
 def _reason(name: str, *, is_beside: bool) -> str | None:
-    """Why a file is none of the model's; None if it is. `is_beside`: in a folder of its weights."""
+    """The reason why a file is not the model's; None if it is.
+
+    `is_beside`: the file is in a folder of the model's weights.
+    """
     if is_of_training(name):
         return OF_TRAINING
     if name.endswith(_UNFINISHED):
@@ -137,7 +141,7 @@ def _reason(name: str, *, is_beside: bool) -> str | None:
 
 
 def is_in_another_form(path: str) -> bool:
-    """Whether a file has weights that are not read here."""
+    """Return whether a file has weights in a form that is not read here."""
     return _OTHER_WEIGHTS.fullmatch(path) is not None
 
 
@@ -145,7 +149,7 @@ def _in_another_form(folder: str, name: str) -> CheckpointError:
     where = folder or "the folder"
     path = f"{folder}/{name}" if folder else name
     return CheckpointError(
-        f"{path} has weights, and {where} no safetensors file",
+        f"{path} has weights, and {where} has no safetensors file",
         "Save the model again with `safe_serialization=True`.",
     )
 
@@ -156,5 +160,5 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _top(path: str) -> str:
-    """The folder at the top that a file is in, "" for none."""
+    """The first folder of a path; "" for a file at the top."""
     return path.partition("/")[0] if "/" in path else ""

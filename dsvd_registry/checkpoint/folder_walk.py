@@ -1,8 +1,8 @@
-"""Every file below a folder, and what lies there that is no file to read.
+"""The files below a folder, and the entries that are no files to read.
 
 Links to files are followed, wherever they lead: the hub's cache has nothing else. A link to a folder
-is followed where it stands in the place of a sub-model that the pipeline names, as loaders do, and
-only to a folder that is one: a link to anything else would draw in files that no loader reads.
+is followed only in the place of a sub-model that the pipeline names, as loaders do, and only to a
+sub-model's folder: any other link would add files that no loader reads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ APART = "a hidden folder, a link to a folder, or nothing that can be read"
 
 @dataclass(frozen=True)
 class Walked:
-    """`files`: by their paths from the folder on; those of `dangling` are links to nothing."""
+    """The files of a folder, by their relative paths. `dangling`: the paths of broken links."""
 
     files: dict[str, Path]
     dangling: frozenset[str]
@@ -31,10 +31,12 @@ class Walked:
 
 
 def walk(folder: Path, sub_models: Collection[str]) -> Walked:
-    """All of a folder. `sub_models`: its folders that are followed where they are links.
+    """List a folder. `sub_models`: the names of folders that are followed if they are links.
 
-    Raises `StorageError`, and `CheckpointError` for a name that is no text and for a link of a
-    sub-model to what is none.
+    Raises:
+        StorageError: if the folder cannot be read.
+        CheckpointError: for a name that is not valid Unicode, and for a link in the place of a
+            sub-model that leads to something else.
     """
     files: dict[str, Path] = {}
     dangling: set[str] = set()
@@ -54,7 +56,7 @@ def walk(folder: Path, sub_models: Collection[str]) -> Walked:
 
 
 def _below(top: Path, folder: Path, followed: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """What is in a folder, and in those in it, by its path from `top` on."""
+    """The entries below a folder, with their paths relative to `top`."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -63,7 +65,7 @@ def _below(top: Path, folder: Path, followed: Collection[str]) -> Iterator[tuple
         for where, folders, files in os.walk(folder, onerror=fail):
             above = Path(where)
             links = [name for name in folders if (above / name).is_symlink()]
-            # Such as .git, and what a download keeps for itself.
+            # For example .git, and the bookkeeping of a download.
             hidden = [name for name in folders if name.startswith(".")]
             folders[:] = sorted(set(folders) - {*links, *hidden})
             for name in sorted({*files, *links, *hidden}):
@@ -75,11 +77,11 @@ def _below(top: Path, folder: Path, followed: Collection[str]) -> Iterator[tuple
 
 
 def _linked(top: Path, link: Path) -> Iterator[tuple[str, Path]]:
-    """The files of the sub-model's folder that `link` leads to, but for links to folders in it."""
+    """The files of the sub-model's folder that `link` leads to, without linked folders in it."""
     target = link.resolve()
     if top.resolve().is_relative_to(target):
         raise CheckpointError(
-            f"{link.name} is a link to {target}, the folder that it lies in",
+            f"{link.name} is a link to {target}, the folder that it is in",
             "Let it lead to the folder of that sub-model.",
         )
     if not any((target / name).is_file() for name in (CONFIGURATION, *OTHER_CONFIGURATIONS)):
@@ -94,7 +96,7 @@ def _linked(top: Path, link: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _check_text(path: str) -> None:
-    """A name stands in the account, whether its file is kept or not."""
+    """Raise `CheckpointError` for a name that cannot be stored: the account lists every file."""
     try:
         path.encode()
     except UnicodeEncodeError as error:

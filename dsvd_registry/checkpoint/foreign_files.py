@@ -1,4 +1,4 @@
-"""Files that lie where checkpoints do and are none: known by how they begin, and named in the error."""
+"""Files that are mistaken for checkpoints, recognised by their first bytes and named in the error."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..errors import CheckpointError
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of file: how it begins, completing "FILE is ..." what it is, and what to do instead."""
+    """A kind of file: its first bytes, its name in the sentence "FILE is ...", and a hint."""
 
     begins: re.Pattern[bytes]
-    what: str
+    description: str
     hint: str
 
 
@@ -27,17 +27,17 @@ _KINDS = (
     _Kind(
         re.compile(rb"# xet version "),
         "a Git Xet pointer, not the file that it stands for",
-        "Run `git xet checkout` in that repository, or download the file from where it is kept.",
+        "Run `git xet checkout` in that repository, or download the file itself.",
     ),
     _Kind(
         re.compile(rb"GGUF"),
         "a GGUF file, whose weights are quantised in blocks",
-        "Take the model in safetensors, which it was made from: of quantised weights there is no delta.",
+        "Use the safetensors model that it was made from: quantised weights have no delta.",
     ),
     _Kind(
         re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE),
         "a web page, not the file that was to be downloaded",
-        "Download it again; the page may say why, such as that one must log in.",
+        "Download it again. The page may give the reason, for example that you must log in.",
     ),
     _Kind(
         re.compile(rb".{257}ustar", re.DOTALL),
@@ -48,8 +48,8 @@ _KINDS = (
 
 
 def refuse(path: Path, head: bytes) -> CheckpointError:
-    """The error for a file that begins with `head`, which is no checkpoint's beginning."""
+    """The error for a file that is no checkpoint, by its first bytes `head`."""
     for kind in _KINDS:
         if kind.begins.match(head):
-            return CheckpointError(f"{path} is {kind.what}", kind.hint)
+            return CheckpointError(f"{path} is {kind.description}", kind.hint)
     return CheckpointError(f"{path} is not a checkpoint: expected safetensors or a torch pickle")

@@ -1,8 +1,8 @@
-"""Which part of a diffusion model a tensor belongs to, by its name.
+"""The part of a diffusion model that a tensor belongs to, by its name.
 
-Names of diffusers folders and modules, and of the original (LDM) single files. The groups are
-those by which the Delta-SVD paper reports ranks (arXiv 2508.16863), for people to read: nothing is
-decided by them.
+The names are those of diffusers' folders and modules, and of the original (LDM) single files. The
+Delta-SVD paper (arXiv 2508.16863) reports ranks by these groups. They are for people to read:
+nothing is decided by them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ GROUPS = (
     "VAE",
     OTHER,
 )
-"""Every group, in the order of a forward pass and then the other models."""
+"""Every group: the U-Net's in the order of a forward pass, then the other models."""
 
-# The first pattern that matches the start of a name decides; a group of None means that the rest
-# of the name is a U-Net's and is judged by the next table.
+# The first pattern that matches the start of a name decides. After a group of None, the next table
+# decides by the rest of the name, which is a U-Net's.
 _PARTS: tuple[tuple[re.Pattern[str], str | None], ...] = tuple(
     (re.compile(pattern), group)
     for pattern, group in (
@@ -60,7 +60,7 @@ _UNET: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def layer_group(name: str) -> str:
-    """The group of the tensor `name`: "conv_in", "down", "mid", "up", "conv_out",
+    """The group of a tensor: "conv_in", "down", "mid", "up", "conv_out",
     "time embedding", "transformer", "text encoder", "VAE" or "other"."""
     rest = name
     for pattern, part in _PARTS:

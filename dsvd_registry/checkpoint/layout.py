@@ -1,9 +1,8 @@
-"""The bytes before the data of a safetensors file that is to be written.
+"""The header of a safetensors file that is to be written.
 
-They are part of what a container's digests are taken over, so each rule here stands in
-spec/dsvd-container-v1.md too: JSON without whitespace and with no character escaped that need not
-be, `__metadata__` first and only if it is not empty, and spaces so that the data begins at a
-multiple of 8.
+A container's digests cover these bytes, so that each rule is in spec/dsvd-container-v1.md too: JSON
+without white space and without needless escapes, `__metadata__` first and only if it is not empty,
+and spaces at the end so that the data begins at a multiple of 8.
 """
 
 from __future__ import annotations
@@ -26,14 +25,17 @@ from .tensor_info import TensorInfo
 
 ALIGNMENT = 8
 DROPPED_METADATA = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
-"""Keys of the source's metadata that hash its weights, and would lie about the result's."""
+"""Keys of the source's metadata that hash its weights, and would be wrong for the result's."""
 OWN_PREFIX = "dsvd."
 
 
 @dataclass(frozen=True)
 class SafetensorsLayout:
-    """`prefix`: u64 length, JSON and padding; `order`: the tensors as their data lies after it, one
-    behind the other, and `sizes`: the bytes of each; `size`: bytes of the whole file."""
+    """The layout of a safetensors file, all sizes in bytes.
+
+    `prefix`: u64 length, JSON and padding. `order`: the names of the tensors, in the order of their
+    data, which follows without gaps. `sizes`: the size of each. `size`: that of the whole file.
+    """
 
     prefix: bytes
     order: tuple[str, ...]
@@ -44,34 +46,36 @@ class SafetensorsLayout:
 def canonical_layout(
     tensors: Iterable[TensorInfo], metadata: Mapping[str, str]
 ) -> SafetensorsLayout:
-    """The layout that follows from the tensors alone, in whatever order they are given.
+    """The layout that follows from the tensors alone, whatever their order.
 
-    Tensors stand by bits per element, the most first, so that each is aligned for its dtype, then
-    by the UTF-8 bytes of their names; metadata by the UTF-8 bytes of its keys. Raises
-    `CheckpointError` for two tensors of one name, and for names and shapes over the limits.
+    Tensors are sorted by bits per element, the most first, so that each is aligned for its dtype,
+    then by the UTF-8 bytes of their names. Metadata is sorted by the UTF-8 bytes of its keys.
+
+    Raises:
+        CheckpointError: for two tensors of one name, and for names and shapes over the limits.
     """
-    found = list(tensors)
-    check_count(len(found))
+    infos = list(tensors)
+    check_count(len(infos))
     sizes: dict[str, int] = {}
-    for info in found:
+    for info in infos:
         check_name(info.name)
         check_shape(info.name, info.shape)
         if info.name in sizes:
             raise CheckpointError(f"there are two tensors of the name {shown(info.name)}")
         sizes[info.name] = info.nbytes
     entries, position = [], 0
-    for info in sorted(found, key=lambda info: (-BITS[info.dtype], info.name.encode())):
+    for info in sorted(infos, key=lambda info: (-BITS[info.dtype], info.name.encode())):
         entries.append(Entry(info, position, position + sizes[info.name]))
         position += sizes[info.name]
     return _layout(_sorted(metadata), entries)
 
 
 def derived_layout(source_header: bytes, metadata: Mapping[str, str]) -> SafetensorsLayout:
-    """The layout of a result with the tensors of a source: its entries in its order.
+    """The layout of a result that keeps the source's entries and their order.
 
-    Of the source's metadata the keys of `DROPPED_METADATA`, those that begin with `dsvd.` and
-    those that `metadata` gives are dropped; the others keep their order, and the given ones follow
-    by the UTF-8 bytes of their keys. Raises `CheckpointError` for an invalid header.
+    Three kinds of the source's metadata keys are dropped: `DROPPED_METADATA`, those that begin with
+    `dsvd.`, and those in `metadata`. The others keep their order, and `metadata` follows, sorted by
+    the UTF-8 bytes of its keys. Raises `CheckpointError` for an invalid header.
     """
     source_metadata, entries = parse_header(source_header)
     kept = {
@@ -83,7 +87,7 @@ def derived_layout(source_header: bytes, metadata: Mapping[str, str]) -> Safeten
 
 
 def kept_layout(source_header: bytes) -> SafetensorsLayout:
-    """The layout of the source file itself, its header kept to the byte.
+    """The layout of the source file itself, with exactly its header.
 
     Raises `CheckpointError` for an invalid header.
     """

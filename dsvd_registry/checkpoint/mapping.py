@@ -1,4 +1,4 @@
-"""A checkpoint's file: mapped into memory and read in place, or copied from in parts."""
+"""A checkpoint's file, mapped into memory: read in place, or copied in parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MappedFile:
     """A whole regular file, mapped read-only.
 
     Raises `StorageError` if the system refuses it, and `CheckpointError` for a folder, a device or
-    an empty file. A file that another program shortens while it is mapped ends the process with
+    an empty file. If another program shortens the file while it is mapped, the process ends with
     SIGBUS, as with any mapping.
     """
 
@@ -30,7 +30,7 @@ class MappedFile:
             mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise CheckpointError(
-                f"{path} is a folder, and not one that diffusers saves",
+                f"{path} is a folder, but not one that diffusers saves",
                 "Name a file inside it, or a folder with model_index.json, or config.json and weights.",
             )
         if not stat.S_ISREG(mode):
@@ -45,14 +45,17 @@ class MappedFile:
         self.path = path
 
     def view(self, start: int, end: int) -> memoryview:
-        """The bytes `start:end`, without a copy. Both must lie in the file."""
+        """The bytes `start:end`, without a copy. Both must be in the file."""
         return memoryview(self._map)[start:end]
 
     def copy(self, start: int, memory: npt.NDArray[np.uint8]) -> None:
-        """Fill `memory` with the bytes from `start` on, which must lie in the file.
+        """Fill `memory` with the bytes from `start` on, which must be in the file.
 
-        Quicker than from `view`, which has a page fault for every few pages. Raises `StorageError`,
-        also if another program has shortened the file.
+        This is faster than `view`, which takes a page fault for every few pages.
+
+        Raises:
+            StorageError: if the file cannot be read, or another program has shortened it.
+            ValueError: if it is closed.
         """
         if not self._close.alive:  # the number may be another file's by now
             raise ValueError(f"{self.path} is closed")
@@ -64,17 +67,17 @@ class MappedFile:
                 size = os.preadv(self._descriptor, [memory.data], start)
                 if not size:
                     raise StorageError(
-                        f"{self.path} has become shorter while it is read",
+                        f"{self.path} has become shorter while it was read",
                         "Run it again when the file is complete.",
                     )
                 memory, start = memory[size:], start + size
 
     def find(self, byte: bytes, start: int, end: int) -> int:
-        """Where `byte` first stands in `start:end`, or -1."""
+        """The position of the first `byte` in `start:end`, or -1."""
         return self._map.find(byte, start, end)
 
     def release(self, start: int, end: int) -> None:
-        """Let the system take back the memory of `start:end`; the next access reads it again."""
+        """Give the memory of `start:end` back to the system; the next access reads it again."""
         # Windows has no such call, and trims the pages of mapped files by itself.
         if hasattr(mmap, "MADV_DONTNEED"):
             start -= start % mmap.PAGESIZE
@@ -82,7 +85,7 @@ class MappedFile:
                 self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def close(self) -> None:
-        """Close and unmap; views that are still held keep the mapping until they go."""
+        """Close and unmap. The mapping stays until the last view of it is gone."""
         self._close()
         with contextlib.suppress(BufferError):
             self._map.close()
@@ -91,8 +94,8 @@ class MappedFile:
 class Window(io.RawIOBase):
     """The bytes `start:end` of a mapped file, as a seekable file whose reads are bounded.
 
-    The standard library's pickle and zip parsers read as many bytes as the file tells them to;
-    `limit` keeps a file that lies from taking the memory of its own size.
+    The standard library's pickle and zip parsers read as many bytes as the file claims. `limit`
+    bounds the memory that a false claim can take.
     """
 
     def __init__(self, file: MappedFile, start: int, end: int, limit: int) -> None:

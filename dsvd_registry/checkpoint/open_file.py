@@ -1,4 +1,4 @@
-"""Which kind of checkpoint lies at a path: a folder, or a file, by its content."""
+"""Opening a checkpoint: a folder, or a file whose format is recognised by its content."""
 
 from __future__ import annotations
 
@@ -19,13 +19,22 @@ HEAD_BYTES = 512
 def open_checkpoint(
     path: Path, weights: str | None = None, *, keep_extras: bool = False
 ) -> Checkpoint:
-    """Open a safetensors file, a file of `torch.save`, whatever its name says, or diffusers' folder.
+    """Open a safetensors file, a file of `torch.save` or a diffusers folder, whatever its name.
 
-    `weights`: the entry of a file of `torch.save` whose tensors are meant, such as "ema".
-    `keep_extras`: files of a folder that are none of the model's are not left out.
+    Args:
+        path: a file or folder.
+        weights: the entry of a `torch.save` file whose tensors are meant, such as "ema".
+        keep_extras: keep the files of a folder that are not the model's.
 
-    Raises `StorageError` if it cannot be read, `CheckpointError` if it is not a checkpoint or breaks
-    a rule of its format, and `InvalidArgument` for `weights` of what has no entries.
+    Raises:
+        StorageError: if it cannot be read.
+        CheckpointError: if it is not a checkpoint, or breaks a rule of its format.
+        InvalidArgument: if `weights` is given for a checkpoint without entries.
+
+    Example:
+        with open_checkpoint(Path("model.safetensors")) as checkpoint:
+            for name, info in checkpoint.tensors.items():
+                print(name, info.dtype, info.shape)
     """
     if is_checkpoint_folder(path):
         _check_no_choice(path, weights, "a folder")
@@ -45,9 +54,9 @@ def open_checkpoint(
         raise
 
 
-def _check_no_choice(path: Path, weights: str | None, what: str) -> None:
+def _check_no_choice(path: Path, weights: str | None, kind: str) -> None:
     if weights is not None:
         raise InvalidArgument(
-            f"{path} is {what}, which has no entries to choose {weights!r} from",
+            f"{path} is {kind}, which has no entries to choose {weights!r} from",
             "Leave --weights out: it is for files of torch.save.",
         )

@@ -1,4 +1,4 @@
-"""Checkpoints that `torch.save` wrote, read without torch and without running their pickle."""
+"""Checkpoints of `torch.save`, read without torch and without executing their pickle."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MAX_BYTES_OF_A_BYTE = 16  # of the file, where its tensors take over FREE_BYTES
 class PickleFile(CheckpointFile):
     """An open checkpoint of torch, as a zip archive (since 1.6) or in the legacy format.
 
-    `weights`: the entry of its value that is the state dict; None for the one that is clear.
+    `weights`: the entry of its value that is the state dict; None to find it.
 
-    Raises `CheckpointError` for a file that is not one, is damaged, or has no clear state dict, and
-    `InvalidArgument` for an entry that it lacks.
+    Raises `CheckpointError` for a file that is no torch checkpoint, is damaged, or has no clear state
+    dict, and `InvalidArgument` for an entry that it lacks.
     """
 
     format = "pickle"
@@ -81,7 +81,7 @@ class PickleFile(CheckpointFile):
             raise CheckpointError(f"its tensors take {total} bytes, far more than the file has")
 
     def _storage(self, ref: TensorRef) -> memoryview:
-        """The storage of a tensor, or its view of it; the file's checksum of it has been compared."""
+        """The tensor's storage, or its part of it, after its checksum was compared."""
         extent = self._storages[ref.storage.key]
         start, end = _part(ref.storage, extent)
         if isinstance(extent, Deflated):
@@ -108,7 +108,7 @@ class PickleFile(CheckpointFile):
 
 
 def _open(file: MappedFile) -> tuple[Pickled, dict[str, Entry]]:
-    """The pickle, and the storages of all its tensors by their keys."""
+    """The parsed pickle, and the storages of its tensors by their keys."""
     if file.view(0, min(file.size, len(ZIP_MAGIC))) == ZIP_MAGIC:
         archive = TorchArchive(file)
         extent = archive.pickle
@@ -135,7 +135,7 @@ def _open(file: MappedFile) -> tuple[Pickled, dict[str, Entry]]:
 
 
 def _sizes(pickled: Pickled) -> dict[str, int]:
-    """The bytes of each storage, by its key."""
+    """The size in bytes of each storage, by its key."""
     sizes: dict[str, int] = {}
     for storage in pickled.storages:
         size = storage.elements * storage.kind.itemsize
@@ -145,9 +145,11 @@ def _sizes(pickled: Pickled) -> dict[str, int]:
 
 
 def _part(storage: StorageRef, extent: Entry) -> tuple[int, int]:
-    """From which of its bytes to which the reference means: all of the storage, or a view of it."""
+    """The first and the last byte (exclusive) of the storage that a reference means."""
     start = storage.first * storage.kind.itemsize
     end = start + storage.count * storage.kind.itemsize
     if end > extent.size:
-        raise CheckpointError(f"a view of its storage {shown(storage.key)} is longer than that is")
+        raise CheckpointError(
+            f"a view of its storage {shown(storage.key)} is longer than the storage"
+        )
     return start, end

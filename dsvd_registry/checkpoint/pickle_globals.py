@@ -1,7 +1,8 @@
-"""The few functions that a torch pickle may call, and what they mean to us.
+"""The functions that a torch pickle may call, and the values that stand for their results.
 
-Nothing here calls into torch: each takes the pickled arguments and gives plain data, a `TensorRef`
-or an `UnreadableTensor`. The meanings are those of torch/_utils.py and torch/_tensor.py (2.13).
+Nothing here calls torch: each function takes the pickled arguments and returns plain data, a
+`TensorRef` or an `UnreadableTensor`. The meanings are those of torch/_utils.py and
+torch/_tensor.py (2.13).
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _mapping(arguments: Arguments) -> dict[object, object]:
 
 
 def _encode(arguments: Arguments) -> bytes:
-    """Bytes in pickles before protocol 3: the text that latin-1 makes of them."""
+    """Decode the bytes of a pickle before protocol 3, which are latin-1 text there."""
     text, encoding = arguments
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError("not latin-1")
@@ -156,7 +157,7 @@ def _text(value: object) -> str:
         return value
     if type(value) is int:
         return str(value)
-    raise CheckpointError("its pickle has a storage whose key is not a text")
+    raise CheckpointError("its pickle has a storage whose key is not a string")
 
 
 _STRIDED: MappingProxyType[str, Rebuild] = MappingProxyType(
@@ -195,8 +196,8 @@ REBUILD: MappingProxyType[str, Rebuild] = MappingProxyType(
         "_codecs.encode": _encode,
     }
 )
-"""What a call of each known function gives. They raise `ValueError` or `CheckpointError` for
-arguments that they do not take; a wrong number of them is a `ValueError` or `IndexError` too."""
+"""The result of a call, by the function's name. Each raises `ValueError` or `CheckpointError` for
+arguments that it does not take, and `ValueError` or `IndexError` for a wrong number of them."""
 
 KNOWN_NAMES = frozenset(
     {
@@ -215,4 +216,4 @@ KNOWN_NAMES = frozenset(
         "builtins.float",
     }
 )
-"""The names that need no mention in a report."""
+"""The names of classes and functions that are not reported as unknown."""

@@ -1,8 +1,8 @@
-"""A pickle, read as data: a stack machine that looks up nothing and calls nothing.
+"""A stack machine that reads a pickle as data, without imports and without calls.
 
-The opcodes are split by the standard library's `pickletools.genops`, which only parses. Plain data
-comes out as itself (sets as lists, frozensets as tuples); what a known function of torch would
-make comes out as a value of `pickle_values`; any other object is an inert `Placeholder`.
+The standard library's `pickletools.genops` splits the opcodes; it only parses. Plain data stays plain
+data (sets become lists, frozensets tuples). The result of a known torch function becomes a value of
+`pickle_values`. Any other object becomes an inert `Placeholder`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WITHOUT_EFFECT = frozenset({"PROTO", "FRAME", "STOP"})
 
 @dataclass(frozen=True)
 class Pickled:
-    """What a pickle held: its value, and every storage, tensor and unknown name in it, in order."""
+    """The content of a pickle: its value, and its storages, tensors and unknown names, in order."""
 
     value: object
     storages: tuple[StorageRef, ...]
@@ -50,19 +50,20 @@ class Pickled:
 
 
 def steps_allowed(file_size: int) -> int:
-    """The steps that the pickles of a file may take.
+    """The number of steps that the pickles of a file may take.
 
-    A step of one byte may make 130 bytes of objects: a small file must not fill the memory, and of a
-    large one the tensors take most.
+    A step of one byte may make 130 bytes of objects: a small file must not fill the memory, and most
+    of a large file is its tensors.
     """
     return min(MAX_STEPS, STEPS_OF_ANY_FILE + file_size // BYTES_OF_A_STEP)
 
 
 def read_pickle(stream: IO[bytes], most_steps: int = MAX_STEPS) -> Pickled:
-    """Read one pickle; the stream is left behind its STOP.
+    """Read one pickle, up to its STOP.
 
-    Raises `CheckpointError` for anything that is not a whole and well-formed pickle, and over the
-    limits on its steps (opcodes, and items that one opcode copies).
+    Raises:
+        CheckpointError: for a pickle that is not whole and well-formed, and for one of more than
+            `most_steps` steps (opcodes, and items that one opcode copies).
     """
     machine = _Machine(most_steps)
     try:
@@ -111,7 +112,7 @@ class _Machine:
             "STACK_GLOBAL": lambda: self._push_global(stack.take(2)),
             "REDUCE": lambda: self._call(*stack.take(2)),
             "NEWOBJ": lambda: self._call(*stack.take(2)),
-            # No class that is known here is made with keywords.
+            # No known class is made with keyword arguments.
             "NEWOBJ_EX": lambda: stack.push(_placeholder(stack.take(3)[0])),
             "OBJ": lambda: self._call_marked(stack.take_marked()),
             # The attributes of an object are no part of a state dict.
@@ -156,14 +157,14 @@ class _Machine:
     def _put(self, slot: object) -> None:
         self._memo[slot] = self._stack.top()
 
-    # A Placeholder takes what is put into it and keeps none of it.
+    # A Placeholder accepts items and drops them.
 
     def _append(self, values: list[object]) -> None:
         target = self._stack.top()
         if isinstance(target, list):
             target.extend(values)
         elif not isinstance(target, Placeholder):
-            raise CheckpointError("its pickle is damaged: it appends to what is no list")
+            raise CheckpointError("its pickle is damaged: it appends to something that is no list")
 
     def _dict(self) -> None:
         values = self._stack.take_marked()
@@ -178,7 +179,9 @@ class _Machine:
             for key, value in zip(values[::2], values[1::2], strict=True):
                 target[_key(key)] = value
         elif not isinstance(target, Placeholder):
-            raise CheckpointError("its pickle is damaged: it sets items of what is no dictionary")
+            raise CheckpointError(
+                "its pickle is damaged: it sets items of something that is no dictionary"
+            )
 
     def _push_storage(self) -> None:
         storage = storage_ref(self._stack.pop())
@@ -208,7 +211,7 @@ class _Machine:
         if not isinstance(function, Global) or function.name not in REBUILD:
             self._stack.push(_placeholder(function))
             return
-        # A call copies what it is given, which the memo lets a pickle give many times.
+        # A call copies its arguments, and the memo lets a pickle pass the same ones many times.
         self._spend(sum(len(item) for item in arguments if isinstance(item, list | tuple | str)))
         try:
             value = REBUILD[function.name](arguments)
@@ -227,7 +230,7 @@ def _literal(name: str, argument: object) -> object:
     if isinstance(argument, bytearray):
         return bytes(argument)
     if name in ("BINSTRING", "SHORT_BINSTRING") and isinstance(argument, str):
-        # Python 2 strings, which pickletools gives as latin-1: texts or raw bytes.
+        # Python 2 strings, which pickletools decodes as latin-1: text or raw bytes.
         raw = argument.encode("latin-1")
         try:
             return raw.decode()
@@ -238,12 +241,12 @@ def _literal(name: str, argument: object) -> object:
 
 def _placeholder(function: object) -> Placeholder:
     if not isinstance(function, Global | Placeholder):
-        raise CheckpointError("its pickle is damaged: it calls what is no function")
+        raise CheckpointError("its pickle is damaged: it calls something that is no function")
     return Placeholder(function.name)
 
 
 def _key(value: object) -> object:
-    """`value` if hashing it has a bounded cost: the hash of a tuple recurses without a limit."""
+    """Return `value` if hashing it has a bounded cost: the hash of a tuple recurses without a limit."""
     waiting, parts = [value], 0
     while waiting:
         part = waiting.pop()

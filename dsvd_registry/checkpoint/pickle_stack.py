@@ -28,7 +28,7 @@ class Stack:
         return self._values.pop()
 
     def top(self) -> object:
-        """The top value, which stays."""
+        """Return the top value and leave it there."""
         if not self._values:
             raise CheckpointError(MISSING)
         return self._values[-1]
@@ -65,7 +65,7 @@ class Stack:
         self.take_marked()
 
     def last(self) -> object:
-        """Take the one value that is left at the end."""
+        """Take the one value that must be left at the end."""
         value = self.pop()
         if self._values or self._below:
             raise CheckpointError("its pickle is damaged: values are left over at its end")

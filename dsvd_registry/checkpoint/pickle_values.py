@@ -1,4 +1,4 @@
-"""What the pickle machine makes of the parts of a pickle that are not plain data."""
+"""The values that stand for the parts of a pickle that are not plain data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .torch_types import TorchType
 
 @dataclass(frozen=True)
 class Global:
-    """The name of a function or class, "module.name". It was not looked up."""
+    """The name of a function or class, "module.name". It is never imported."""
 
     name: str
 
 
 class Placeholder:
-    """Where an object of an unknown class would be. It holds nothing and equals only itself."""
+    """The place of an object of an unknown class. It is empty and equals only itself."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -28,8 +28,8 @@ class Placeholder:
 class StorageRef:
     """A storage by its key: `elements` elements of `kind`.
 
-    Files of torch before 0.4 may have views of storages: `first` and `count` (elements) say which
-    part of the storage this one is; else they are 0 and `elements`.
+    `first` and `count` (in elements) are the part that is meant. Only files of torch before 0.4 have
+    such parts; elsewhere they are 0 and `elements`.
     """
 
     key: str
@@ -41,7 +41,7 @@ class StorageRef:
 
 @dataclass(frozen=True, eq=False)
 class TensorRef:
-    """A strided view of a storage, in elements of `kind`; its numbers are not yet checked."""
+    """A strided view of a storage, in elements of `kind`. Its bounds are not checked yet."""
 
     storage: StorageRef
     kind: TorchType
@@ -52,6 +52,6 @@ class TensorRef:
 
 @dataclass(frozen=True, eq=False)
 class UnreadableTensor:
-    """A tensor that has no dense strided numbers in the file that could be read."""
+    """A tensor without dense strided elements in the file, which cannot be read."""
 
     reason: str

@@ -1,8 +1,8 @@
 """Safetensors files, read strictly.
 
 Format: https://huggingface.co/docs/safetensors (u64 length of the header, the header as JSON, the
-data). The reader is our own because the header's bytes must be kept as they stand, the raw bytes
-of dtypes that torch lacks are needed, and each fault is to have its own message.
+data). The project has its own reader because it must keep the header's exact bytes, needs the raw
+bytes of dtypes that torch lacks, and gives each fault its own message.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .tensor_info import TensorInfo
 LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 16 << 20
 METADATA_KEY = "__metadata__"
-BEGINNING = re.compile(rb"[ \t\n\r]*\{")  # the library takes white space in front, too
+BEGINNING = re.compile(rb"[ \t\n\r]*\{")  # the library accepts white space before it
 ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 
 
@@ -45,7 +45,7 @@ class Entry:
 
 
 class SafetensorsFile(CheckpointFile):
-    """An open safetensors file. Raises `CheckpointError` for every rule that it breaks."""
+    """An open safetensors file. Raises `CheckpointError` for the first rule that it breaks."""
 
     format = "safetensors"
     header: bytes
@@ -77,10 +77,10 @@ class SafetensorsFile(CheckpointFile):
 def parse_header(
     header: bytes, data_size: int | None = None
 ) -> tuple[dict[str, str] | None, dict[str, Entry]]:
-    """The metadata (None if the header has none, or null) and the tensors of a header, in its order.
+    """Parse a header: its metadata (None for none, or null), and its tensors in its order.
 
-    `data_size` is the number of bytes that follow the header; without it the header is only held
-    to agree with itself. Raises `CheckpointError` for every rule that it breaks.
+    `data_size`: the number of bytes that follow the header; without it only the header itself is
+    checked. Raises `CheckpointError` for the first rule that it breaks.
     """
     if len(header) > MAX_HEADER_BYTES:
         raise CheckpointError(f"its header has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
@@ -97,7 +97,7 @@ def parse_header(
 
 
 def is_loose(header: bytes) -> bool:
-    """Whether a valid header has white space before it, or null for its metadata.
+    """Return whether a valid header has white space before it, or null for its metadata.
 
     The library takes both; only a container with the feature `loose_header` holds such a header.
     """
@@ -208,7 +208,7 @@ def _entry(name: str, value: object) -> Entry:
 
 
 def data_order(entries: Iterable[Entry]) -> list[Entry]:
-    """`entries` by where their data lies; empty tensors at one place keep their order."""
+    """Sort entries by the position of their data. Empty tensors at one position keep their order."""
     return sorted(entries, key=lambda entry: (entry.begin, entry.end))
 
 

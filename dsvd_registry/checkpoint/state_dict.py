@@ -1,9 +1,9 @@
-"""Which tensors of a pickled value are its state dict, under which names.
+"""The state dict in a pickled value: its tensors, by name.
 
-The state dict is the mapping under the key "state_dict" if that holds tensors; else the value
-itself if it is a mapping that holds tensors directly; else the only mapping in it that does (or,
-if none does directly, that does further inside). An entry may be chosen by its name instead, such as
-"ema". Mappings inside it are joined with ".".
+The state dict is the mapping under the key "state_dict", if that contains tensors; else the value
+itself, if it is a mapping with tensors as values; else the only mapping in it that has some (or, if
+none has any as values, that has some further inside). A caller may name the entry instead, for
+example "ema". The names of nested mappings are joined with ".".
 """
 
 from __future__ import annotations
@@ -28,19 +28,25 @@ Tensor = TensorRef | UnreadableTensor
 
 @dataclass(frozen=True)
 class StateDict:
-    """The tensors by their full names, and everything else that was found, with the reasons."""
+    """The tensors by their full names, and everything that was left out, with the reasons."""
 
     tensors: dict[str, TensorRef]
     left_out: tuple[LeftOut, ...]
 
 
 def select_state_dict(pickled: Pickled, most_steps: int, weights: str | None = None) -> StateDict:
-    """The state dict of a pickled value; with `weights` the one under that key of it.
+    """Find the state dict of a pickled value.
 
-    Raises `CheckpointError` if there is none or several, for two tensors of one name, for names
-    over the limits, and for values that nest more than 64 deep (so also for ones in themselves);
-    `InvalidArgument` where nothing with tensors is under the key.
-    `most_steps`: of names, of which a small pickle may make many; see `steps_allowed`.
+    Args:
+        pickled: the pickle's content.
+        most_steps: bounds the work on names, of which a small pickle may make many; see
+            `steps_allowed`.
+        weights: the key of the state dict; None to find it.
+
+    Raises:
+        CheckpointError: if there is none or several, for two tensors of one name, for names over
+            the limits, and for values that nest more than 64 deep (also: that contain themselves).
+        InvalidArgument: if there are no tensors under the key `weights`.
     """
     root = pickled.value
     if not isinstance(root, dict):
@@ -78,10 +84,10 @@ def _chosen(root: dict[object, object], weights: str | None) -> dict[object, obj
     named = root.get(weights)
     if isinstance(named, dict) and _holds_tensors(named):
         return named
-    there = [key for key, item in root.items() if isinstance(item, dict) and _holds_tensors(item)]
+    keys = [key for key, item in root.items() if isinstance(item, dict) and _holds_tensors(item)]
     raise InvalidArgument(
         f"it has no state dict under the name {shown(weights)}",
-        f"Those that it has: {_listed(there)}." if there else "It has none under any name.",
+        f"Those that it has: {_listed(keys)}." if keys else "It has none under any name.",
     )
 
 
@@ -93,11 +99,11 @@ def _choose(root: dict[object, object]) -> dict[object, object]:
         return root
     inner = [(key, item) for key, item in root.items() if isinstance(item, dict)]
     for test in (_holds_directly, _holds_tensors):
-        found = [(key, item) for key, item in inner if test(item)]
-        if len(found) == 1:
-            return found[0][1]
-        if found:
-            names = [key for key, _ in found]
+        candidates = [(key, item) for key, item in inner if test(item)]
+        if len(candidates) == 1:
+            return candidates[0][1]
+        if candidates:
+            names = [key for key, _ in candidates]
             raise CheckpointError(
                 f"it holds several state dicts: {_listed(names)}",
                 f"Choose one with --weights, such as --weights {_clean(names[-1])}.",
@@ -130,8 +136,8 @@ def _holds_tensors(mapping: dict[object, object]) -> bool:
 def _flatten(mapping: dict[object, object], most_steps: int) -> Iterator[tuple[str, object]]:
     """The values below `mapping` with their joined names, in order.
 
-    One mapping may stand under several names (tied modules), so what was seen is not skipped; the
-    limits on depth and steps end what contains itself.
+    One mapping may have several names (tied modules), so that none is skipped. The limits on depth
+    and steps end a mapping that contains itself.
     """
     steps = 0
     levels = [("", iter(mapping.items()))]
@@ -162,8 +168,10 @@ def _flatten(mapping: dict[object, object], most_steps: int) -> Iterator[tuple[s
 
 
 def _tensors_of(root: dict[object, object]) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in the containers of `root`, with a label that says where it is; each
-    container is entered once."""
+    """Every tensor in the containers of `root`, with its path as a label.
+
+    Each container is entered once.
+    """
     entered = set()
     waiting: list[tuple[tuple[str, ...], Any]] = [((), root)]
     while waiting:
@@ -176,7 +184,7 @@ def _tensors_of(root: dict[object, object]) -> Iterator[tuple[str, Tensor]]:
         if len(path) == MAX_DEPTH:
             raise CheckpointError(f"its pickle nests more than {MAX_DEPTH} deep")
         entered.add(id(item))
-        # What is looked at next comes last.
+        # A stack: the next item must be the last one.
         inner = [
             ((*path, _clean(key)), value)
             for key, value in (item.items() if isinstance(item, dict) else enumerate(item))
@@ -186,7 +194,7 @@ def _tensors_of(root: dict[object, object]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _clean(key: object) -> str:
-    """`key` as a short text that prints."""
+    """Turn `key` into a short printable text."""
     if isinstance(key, Global):
         text = key.name
     elif isinstance(key, str | int | float | None):

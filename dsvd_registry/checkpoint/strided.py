@@ -1,4 +1,4 @@
-"""Strided tensors in a storage: where their elements lie, and how to gather them.
+"""Strided tensors in a storage: the positions of their elements, and their bytes in C order.
 
 Offsets and strides are in elements and not negative, as in torch.
 """
@@ -12,13 +12,13 @@ import numpy as np
 from ..errors import CheckpointError
 
 MAX_SPREAD_BYTES = 4 << 20
-"""How many bytes a tensor may take that repeats elements of a smaller storage."""
+"""The most bytes of a tensor that repeats elements of a smaller storage."""
 
 
 def check_strided(
     shape: tuple[int, ...], strides: tuple[int, ...], offset: int, itemsize: int, storage_size: int
 ) -> None:
-    """Raises `CheckpointError` unless every element lies in a storage of `storage_size` bytes."""
+    """Raise `CheckpointError` unless every element is inside a storage of `storage_size` bytes."""
     if len(shape) != len(strides):
         raise CheckpointError(f"it has {len(shape)} dimensions but {len(strides)} strides")
     if not math.prod(shape):
@@ -33,7 +33,10 @@ def check_strided(
 
 
 def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether the elements lie in C order without gaps; strides along 1 element mean nothing."""
+    """Return whether the elements are in C order without gaps.
+
+    A stride along a dimension of 1 has no meaning.
+    """
     if not math.prod(shape):
         return True
     expected = 1
@@ -51,7 +54,7 @@ def gather(
     offset: int,
     itemsize: int,
 ) -> memoryview:
-    """The bytes of a tensor in C order, copied. `check_strided` must have passed.
+    """Copy the bytes of a tensor in C order. `check_strided` must have passed.
 
     `itemsize` is 1, 2, 4 or 8 bytes; numpy itself checks the bounds once more.
     """

@@ -1,6 +1,6 @@
-"""Where a folder says that its models' weights are: by its `model_index.json`, or a configuration.
+"""The folders of a checkpoint that have weights, by its `model_index.json` or configuration.
 
-Nothing of a configuration is run, and no class that one names is looked for.
+Nothing in a configuration is executed, and no class that it names is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OTHER_CONFIGURATIONS = (
     "preprocessor_config.json",
     "processor_config.json",
 )
-MAX_JSON_BYTES = 64 << 20  # an index has a line for each of a great many tensors
+MAX_JSON_BYTES = 64 << 20  # an index has a line for each of many tensors
 
 _STEMS = {
     "diffusers": (DIFFUSERS_STEM, TRANSFORMERS_STEM),
@@ -34,7 +34,7 @@ _WEIGHTLESS = re.compile(
     r".*(Scheduler|Tokenizer|TokenizerFast|TokenizersBackend|FeatureExtractor|Processor"
     r"|ProcessorFast|ProcessorPil|Guidance)"
 )
-# Files beside the weights of what accelerate, or a Trainer of transformers, saves of a training.
+# Files that accelerate, or a Trainer of transformers, saves next to the weights in a training.
 _OF_TRAINING = re.compile(
     r"(optimizer|scheduler|scaler|sampler|dl_state_dict|training_args|random_states|rng_state|"
     r"custom_checkpoint)(_\d+)?\.(bin|pt|pth|pkl|safetensors)"
@@ -43,10 +43,10 @@ _OF_TRAINING = re.compile(
 
 @dataclass(frozen=True)
 class SubModel:
-    """A folder that has a model's weights; "" is the checkpoint's own.
+    """A folder with a model's weights; "" is the checkpoint's own.
 
-    `stems`: what weights are called there, the name that a loader looks for first before others.
-    `is_needed`: whether its weights must be there.
+    `stems`: the names of weights there, in the order in which a loader looks for them.
+    `is_needed`: the weights must be there.
     """
 
     folder: str
@@ -56,9 +56,10 @@ class SubModel:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a folder says of itself. `whole`: its folders that have no weights by nature.
+    """The parts of a checkpoint that its folder names.
 
-    `own`: all of its folders that it names; None where it names none, and each may be one.
+    `own`: all folders that it names; None where it names none, and any may be a part. `whole`: the
+    folders of components that have no weights.
     """
 
     sub_models: tuple[SubModel, ...]
@@ -68,7 +69,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Component:
-    """What model_index.json says of one: the folder it is in, the library and class that load it."""
+    """A component in model_index.json: its folder, and the library and class that load it."""
 
     name: str
     library: str
@@ -76,22 +77,24 @@ class Component:
 
     @property
     def has_weights(self) -> bool:
-        """False for schedulers, tokenizers and the like, by their class's name."""
+        """Return False for schedulers, tokenizers and the like, by the class's name."""
         return _WEIGHTLESS.fullmatch(self.kind) is None
 
 
 def plan_of(files: Mapping[str, Path], folders: Mapping[str, Collection[str]]) -> Plan:
-    """By the files at the top. `folders`: the names of the files in each folder.
+    """The parts that the files at the top name. `folders`: the names of the files in each folder.
 
-    Raises `CheckpointError` for a component that is named and has no folder, `StorageError`.
+    Raises:
+        CheckpointError: for a named component that has no folder.
+        StorageError: if a file cannot be read.
     """
     if PIPELINE in files:
         named = components(read_object(PIPELINE, files[PIPELINE]))
         if not named:
             return Plan(tuple(_wherever_weights_are(folders)), None)
-        found = tuple(_of_pipeline(named, folders))
+        sub_models = tuple(_of_pipeline(named, folders))
         whole = {one.name for one in named if not one.has_weights}
-        return Plan(found, whole | {one.folder for one in found}, whole)
+        return Plan(sub_models, whole | {one.folder for one in sub_models}, whole)
     if CONFIGURATION in files:
         return Plan((_of_configuration(files[CONFIGURATION]),), ())
     states = tuple(_of_training(folders))
@@ -99,7 +102,7 @@ def plan_of(files: Mapping[str, Path], folders: Mapping[str, Collection[str]]) -
 
 
 def named_folders(folder: Path) -> list[str]:
-    """The folders that the model_index.json of a folder names; none where there is no such file."""
+    """The folders that a folder's model_index.json names; none if there is no such file."""
     place = folder / PIPELINE
     if not place.is_file():
         return []
@@ -107,12 +110,12 @@ def named_folders(folder: Path) -> list[str]:
 
 
 def is_of_training(name: str) -> bool:
-    """Whether a file is the state of a training: of its optimizer, of its random numbers."""
+    """Return whether a file is the state of a training, such as its optimizer or random numbers."""
     return _OF_TRAINING.fullmatch(name) is not None
 
 
 def has_weights(names: Iterable[str]) -> bool:
-    """Whether weights of a model that can be read here are among files, or an index of such."""
+    """Return whether the files include readable weights of a model, or an index of such."""
     return any(
         (name.endswith(TENSORS) or is_index(name)) and not is_of_training(name) for name in names
     )
@@ -129,36 +132,36 @@ def read_object(path: str, place: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is not the JSON that its name promises", INCOMPLETE)
+        raise CheckpointError(f"{path} is not a JSON object", INCOMPLETE)
     return value
 
 
 def components(index: Mapping[str, Any]) -> tuple[Component, ...]:
-    """Those that a model_index.json names, without those that it says are left away."""
-    found = []
+    """The components that a model_index.json names, without those that it declares absent."""
+    named = []
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list) or len(value) != 2:
             continue
         library, kind = value
         if isinstance(library, str) and isinstance(kind, str) and kind[:1].isupper():
-            found.append(Component(name, library, kind))
-    return tuple(found)
+            named.append(Component(name, library, kind))
+    return tuple(named)
 
 
 def _of_pipeline(
     named: Iterable[Component], folders: Mapping[str, Collection[str]]
 ) -> Iterator[SubModel]:
-    """One that has no folder is looked for at the top, as loaders do."""
+    """The sub-models of a pipeline. One without a folder is looked for at the top, as loaders do."""
     tops = {folder.partition("/")[0] for folder in folders if folder}
-    beside = folders.get("", ())
+    top_files = folders.get("", ())
     for one in named:
         stems = _STEMS.get(one.library, (DIFFUSERS_STEM, TRANSFORMERS_STEM))
         if one.name not in tops:
             wanted = (CONFIGURATION,) if one.has_weights else OTHER_CONFIGURATIONS
-            if not any(name in beside for name in wanted):
+            if not any(name in top_files for name in wanted):
                 raise CheckpointError(
                     f"{PIPELINE} names {one.name}, and there is no folder of that name",
-                    f"{INCOMPLETE} What is not there on purpose has [null, null] in {PIPELINE}.",
+                    f"{INCOMPLETE} A component left out on purpose has [null, null] in {PIPELINE}.",
                 )
             if one.has_weights:
                 yield SubModel("", stems, is_needed=True)
@@ -178,7 +181,7 @@ def _wherever_weights_are(folders: Mapping[str, Collection[str]]) -> Iterator[Su
 
 
 def _of_configuration(place: Path) -> SubModel:
-    """The checkpoint's own folder. A configuration that is no JSON says nothing of its weights."""
+    """The checkpoint's own folder. A configuration that is no JSON is taken as an empty one."""
     configuration: Mapping[str, Any] = {}
     with contextlib.suppress(CheckpointError):
         configuration = read_object(CONFIGURATION, place)
@@ -189,7 +192,7 @@ def _of_configuration(place: Path) -> SubModel:
 
 
 def _of_training(folders: Mapping[str, Collection[str]]) -> Iterator[SubModel]:
-    """At the top, where accelerate puts them, and in each folder with a configuration."""
+    """The weights of a training: at the top, where accelerate puts them, and in configured folders."""
     for folder, names in sorted(folders.items()):
         if "/" not in folder and has_weights(names) and (not folder or CONFIGURATION in names):
             yield SubModel(folder, _STEMS["diffusers"] if folder else ())

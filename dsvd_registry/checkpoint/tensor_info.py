@@ -1,4 +1,4 @@
-"""One tensor: its name, dtype and shape; its content by SHA-256; and the digest of a set of them."""
+"""The identity of a tensor (name, dtype, shape, SHA-256), and the weights digest of many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEIGHTS_DOMAIN = b"dsvd weights v1\n"
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor: its name, its safetensors dtype (`dtypes.BITS`) and its shape."""
+    """A tensor's name, safetensors dtype (`dtypes.BITS`) and shape."""
 
     name: str
     dtype: str
@@ -28,19 +28,19 @@ class TensorInfo:
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes. Raises `CheckpointError` (see `tensor_bytes`)."""
+        """The number of bytes. Raises `CheckpointError` as `tensor_bytes` does."""
         return tensor_bytes(self.dtype, self.shape)
 
 
 @dataclass(frozen=True)
 class Fingerprint(TensorInfo):
-    """One tensor by content: `sha256` is that of its little-endian C-order bytes."""
+    """A tensor with its content: `sha256` is that of its little-endian C-order bytes."""
 
     sha256: str
 
 
 def weights_digest(tensors: Iterable[Fingerprint]) -> str:
-    """The identity of a set of tensors, whatever file holds them (spec: "Digest of a base").
+    """The weights digest of a set of tensors, whatever file they are in (spec: "Digest of a base").
 
     SHA-256 over `dsvd weights v1\\n`, the tensor count as u64, then per tensor, sorted by the
     UTF-8 bytes of its name: u32 length and bytes of the name, u32 length and ASCII bytes of the

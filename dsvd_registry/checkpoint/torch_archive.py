@@ -4,8 +4,8 @@
     NAME/data/KEY      the bytes of each storage, stored and not compressed by torch itself
     NAME/byteorder     "little" (absent before 2.1)
 
-The standard library finds the entries; where their data begins stands only in the local headers,
-which are checked here against the central directory (zip: APPNOTE.TXT 4.3.7).
+The standard library finds the entries. Only the local headers give the start of their data; they are
+checked here against the central directory (zip: APPNOTE.TXT 4.3.7).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .deflated import Deflated, check_growth
 from .mapping import MappedFile, Window
 from .torch_storages import Extent
 
-# Per entry 46 bytes and its name.
+# 46 bytes per entry, and its name.
 MAX_DIRECTORY_BYTES = MAX_TENSORS * 96
 MAX_BYTEORDER_BYTES = 16
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
@@ -30,13 +30,13 @@ ENCRYPTED = 0x1
 SIZES_FOLLOW = 0x8
 UTF8_NAME = 0x800
 ZIP64_SIZE = 0xFFFFFFFF
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that torch reads
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the methods that torch reads
 
 Entry = Extent | Deflated
 
 
 class TorchArchive:
-    """The entries of a torch zip file, by name without the folder that holds them all.
+    """The entries of a torch zip file, by name without the folder that they are all in.
 
     Raises `CheckpointError` for an archive that torch did not write, or that contradicts itself.
     """
@@ -50,7 +50,7 @@ class TorchArchive:
         folder = pickles[0].removesuffix("data.pkl")
         if folder + "constants.pkl" in extents:
             raise CheckpointError(
-                "it is a TorchScript archive, which holds a program",
+                "it is a TorchScript archive, which contains a program",
                 "Save the state dict of the model with torch.save, or as safetensors.",
             )
         self.pickle = extents[pickles[0]]
@@ -73,7 +73,7 @@ class TorchArchive:
 
 
 def content_of(entry: Entry, file: MappedFile) -> bytes:
-    """A small entry's bytes, compared with their CRC-32. Raises `CheckpointError` for damage."""
+    """The bytes of a small entry. Raises `CheckpointError` if their CRC-32 is another."""
     if isinstance(entry, Deflated):
         return entry.inflate(file).tobytes()
     entry.check(file)
@@ -84,7 +84,7 @@ def _entries(file: MappedFile) -> dict[str, Entry]:
     window = cast(IO[bytes], Window(file, 0, file.size, MAX_DIRECTORY_BYTES))
     try:
         with zipfile.ZipFile(window) as archive:
-            found, directory = archive.infolist(), archive.start_dir
+            infos, directory = archive.infolist(), archive.start_dir
     # The errors that zipfile lets through for damaged directories.
     except (
         zipfile.BadZipFile,
@@ -95,14 +95,14 @@ def _entries(file: MappedFile) -> dict[str, Entry]:
     ) as error:
         raise CheckpointError(f"it is a truncated or damaged zip archive: {error}") from error
     extents: dict[str, Entry] = {}
-    for entry in found:
+    for entry in infos:
         if entry.filename in extents:
             raise CheckpointError(f"its zip archive has the entry {shown(entry.filename)} twice")
         try:
             extents[entry.filename] = _extent(file, entry, directory)
         except CheckpointError as error:
-            what = f"its zip entry {shown(entry.filename)} {error}"
-            raise CheckpointError(what, error.hint) from error
+            message = f"its zip entry {shown(entry.filename)} {error}"
+            raise CheckpointError(message, error.hint) from error
     in_order = sorted(extents.values(), key=lambda extent: (extent.start, extent.end))
     for one, other in itertools.pairwise(in_order):
         if other.start < one.end:

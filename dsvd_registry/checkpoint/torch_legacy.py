@@ -22,7 +22,7 @@ COUNT = struct.Struct("<Q")
 
 
 class LegacyFile:
-    """The pickle of a legacy file, and where its storages begin.
+    """The pickle of a legacy file, and the positions of its storages.
 
     Raises `CheckpointError` for any other pickle, and for damage.
     """
@@ -50,7 +50,7 @@ class LegacyFile:
             raise CheckpointError("its list of storages is damaged")
 
     def storages(self, itemsizes: Mapping[str, int]) -> dict[str, Extent]:
-        """Where each storage lies; `itemsizes` gives the bytes per element of each key.
+        """The extent of each storage. `itemsizes`: the bytes per element, by key.
 
         Raises `CheckpointError` if these are not the keys of the file, or for storages that do not
         end where the file does.

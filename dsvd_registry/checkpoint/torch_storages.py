@@ -1,4 +1,4 @@
-"""The storages of a torch file: where each lies in the file, and whether it is whole."""
+"""The storages of a torch file: the bytes of each, and their checksum."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Extent:
         return self.end - self.start
 
     def check(self, file: MappedFile) -> None:
-        """Raises `CheckpointError` unless the bytes have the CRC-32 that the file gives."""
+        """Raise `CheckpointError` unless the bytes have the CRC-32 that the file gives."""
         if not self.crc:
             return
-        found = 0
+        crc = 0
         for start in range(self.start, self.end, READ_CHUNK):
-            found = zlib.crc32(file.view(start, min(start + READ_CHUNK, self.end)), found)
-        if found != self.crc:
+            crc = zlib.crc32(file.view(start, min(start + READ_CHUNK, self.end)), crc)
+        if crc != self.crc:
             raise CheckpointError(
-                f"the bytes {self.start} to {self.end} are damaged: their CRC-32 is {found:08x}, "
+                f"the bytes {self.start} to {self.end} are damaged: their CRC-32 is {crc:08x}, "
                 f"not {self.crc:08x}"
             )

@@ -1,4 +1,4 @@
-"""How torch names its dtypes in pickles, and what they are in a safetensors file."""
+"""The dtypes of torch by their names in pickles, with the safetensors dtype of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TYPES = (
     TorchType("float8_e5m2", 1, "F8_E5M2"),
     TorchType("float8_e5m2fnuz", 1, "F8_E5M2FNUZ"),
     TorchType("float8_e8m0fnu", 1, "F8_E8M0"),
-    # torch counts pairs here where safetensors counts elements: another shape, another tensor.
+    # torch counts pairs here, and safetensors elements: the shapes would differ.
     TorchType("float4_e2m1fn_x2", 1, None),
     TorchType("complex128", 16, None),
     TorchType("complex32", 4, None),
@@ -53,7 +53,7 @@ _TYPES = (
 _BY_NAME = {entry.name: entry for entry in _TYPES}
 
 DTYPE_GLOBALS = MappingProxyType({f"torch.{entry.name}": entry for entry in _TYPES})
-"""From the name of a dtype in a pickle."""
+"""The dtype, by its name in a pickle."""
 
 _STORAGES = {
     "DoubleStorage": "float64",
@@ -86,4 +86,4 @@ STORAGE_GLOBALS = MappingProxyType(
         "torch.storage._UntypedStorage": _BY_NAME["uint8"],
     }
 )
-"""From the name of a storage class in a pickle, also as torch on CUDA wrote it before 0.4."""
+"""The dtype, by the name of a storage class in a pickle, also of torch before 0.4 on CUDA."""

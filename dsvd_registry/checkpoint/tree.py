@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ListedFile:
-    """One file: its path from the folder on, with slashes; its SHA-256; its size in bytes."""
+    """A file: its path relative to the folder, with slashes; its SHA-256; its size in bytes."""
 
     path: str
     sha256: str
@@ -18,7 +18,7 @@ class ListedFile:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A safetensors file of a folder: its path, what its tensors' names begin with, its JSON header."""
+    """A safetensors file of a folder: its path, the prefix of its tensors' names, its JSON header."""
 
     path: str
     prefix: str
@@ -27,10 +27,12 @@ class TensorFile:
 
 @dataclass(frozen=True)
 class Tree:
-    """The files of a folder, by path. `places`: where each really lies.
+    """The files of a folder.
 
-    `homes`: the path of the file that has a tensor, by the tensor's name in the whole checkpoint.
-    `extras`: files that are none of the model's, and are kept because somebody asked for it.
+    `tensors`: its safetensors files. `others`: the model's other files. `places`: the real path of
+    each file, by its relative path. `homes`: the relative path of the file that has a tensor, by the
+    tensor's name in the whole checkpoint. `extras`: files that are not the model's, and are kept on
+    request.
     """
 
     tensors: tuple[TensorFile, ...]

@@ -1,8 +1,8 @@
-"""Which files of one folder are the weights that a loader takes: single ones, or shards of an index.
+"""The files of one folder that a loader takes as its weights: a single file, or an index's shards.
 
-A set of weights is called by its files' names less the numbers of shards and the endings, such as
-`diffusion_pytorch_model` or `model.fp16`. What is before the first point is its stem, and what is
-after it the name of a variant.
+The name of a set of weights is its files' name without shard numbers and ending, such as
+`diffusion_pytorch_model` or `model.fp16`. Its stem is the part before the first dot; the rest names
+a variant.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
 STALE_INDEX = "an index of shards of which none is there"
 STRAY_SHARD = "a shard that the index does not name"
 NOT_LOADED = "not the weights that a loader of this folder takes"
-INCOMPLETE = "Finish the download, or give a folder that is whole."
+INCOMPLETE = "Finish the download, or give a complete folder."
 
 ReadIndex = Callable[[str], Mapping[str, Any]]
 
 
 @dataclass
 class Chosen:
-    """`weights`: the files that are, each with the name of its set. `left`: others, and why not.
+    """The choice of files: `weights` maps each to the name of its set, `left` the others to a reason.
 
-    `promised`: the tensors that an index says a file has.
+    `promised`: the tensors of each file, by the index of its shards.
     """
 
     weights: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Chosen:
 
 @dataclass
 class _Set:
-    """Files of one name. `shards`: the others of them. `tensors`: each's file, as the index says."""
+    """A set of weight files. `tensors`: the file of each tensor, by the index."""
 
     single: str | None = None
     shards: list[str] = field(default_factory=list)
@@ -56,20 +56,20 @@ class _Set:
 
 
 def is_index(name: str) -> bool:
-    """Whether a file lists the shards that tensors are in."""
+    """Return whether a file lists the shards that tensors are in."""
     return _INDEX.fullmatch(name) is not None
 
 
 def set_name(name: str) -> str:
-    """The name of the set that a safetensors file belongs to, where no index says another."""
+    """The name of the set that a safetensors file belongs to, if no index assigns it to another."""
     return _SHARD.sub("", name.removesuffix(TENSORS))
 
 
 def choose(names: Iterable[str], stems: Sequence[str], read_index: ReadIndex) -> Chosen:
-    """The weights among the files of one folder.
+    """Choose the weights among the files of one folder.
 
-    Of sets of several stems those of the first of `stems` that is there, with all its variants; all
-    of them where none is there. Raises `CheckpointError` for weights of which a part is missing.
+    The sets of the first of `stems` that is there are taken, with all its variants; if none is
+    there, all sets. Raises `CheckpointError` for weights of which a part is missing.
     """
     sets = _sets(sorted(names), read_index)
     present = {_stem(name) for name in sets}
@@ -100,11 +100,11 @@ def _sets(names: Sequence[str], read_index: ReadIndex) -> dict[str, _Set]:
     for name in names:
         if name.endswith(TENSORS):
             own = indexed.get(name, set_name(name))
-            found = sets.setdefault(own, _Set())
+            files_of_set = sets.setdefault(own, _Set())
             if name == own + TENSORS:
-                found.single = name
+                files_of_set.single = name
             else:
-                found.shards.append(name)
+                files_of_set.shards.append(name)
     return sets
 
 
@@ -119,7 +119,7 @@ def _choose(files: _Set, name: str, chosen: Chosen) -> None:
         )
     if missing:
         chosen.left[str(files.index)] = STALE_INDEX
-    # Where both are whole, diffusers takes the shards of the index, and the others the single file.
+    # Where both are complete, diffusers takes the shards of the index, and the others the single file.
     if named and not is_stale and (files.single is None or _stem(name) == DIFFUSERS_STEM):
         taken, why_not = sorted(named), NOT_LOADED
     elif files.single is not None:
@@ -141,26 +141,28 @@ def _choose(files: _Set, name: str, chosen: Chosen) -> None:
 
 
 def _weight_map(index: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The file of each tensor. Raises `CheckpointError` for what is no map to files of the folder."""
-    found = index.get("weight_map", {})
-    if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
+    """The file of each tensor. Raises `CheckpointError` for a map to files outside the folder."""
+    weight_map = index.get("weight_map", {})
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(file, str) for file in weight_map.values()
+    ):
         raise CheckpointError(f"the weight_map of {name} is no map of tensors to files")
-    for file in found.values():
+    for file in weight_map.values():
         if "/" in file or "\\" in file or not file.endswith(TENSORS):
             raise CheckpointError(
                 f"{name} names {shown(file)}, which is no safetensors file of its folder"
             )
-    return found
+    return weight_map
 
 
 def _check_numbers(shards: Sequence[str]) -> None:
-    """Shards without an index tell how many they are. Raises `CheckpointError` where one is missing."""
-    there = set(shards)
+    """Raise `CheckpointError` if one of the shards is missing, by the number in their names."""
+    present = set(shards)
     for shard in shards:
         number = _SHARD.search(shard)
         if number is None:
             continue
         for other in range(1, min(int(number[2]), len(shards) + 1) + 1):
             wanted = f"{shard[: number.start()]}-{other:05}-of-{number[2]}{shard[number.end() :]}"
-            if wanted not in there:
-                raise CheckpointError(f"there is {shown(shard)}, and no {wanted}", INCOMPLETE)
+            if wanted not in present:
+                raise CheckpointError(f"there is {shown(shard)}, but no {wanted}", INCOMPLETE)

@@ -13,6 +13,7 @@ from ..checkpoint.tensor_info import Fingerprint, TensorInfo
 from ..codec.figures import DeltaFigures, LowRankFigures
 from ..hashing import Source as Source
 from ..layouts.view import View as View
+from ..layouts.viewed_tensors import ViewedTensors
 
 FrameContent = Literal["tables", "elements", "bytes", "source_header", "files", "components"]
 FRAME_ORDER: tuple[FrameContent, ...] = (
@@ -65,6 +66,11 @@ class BasedRecord(TensorInfo):
     base: tuple[BaseTensor, ...]
     view: View
     new_rows: int
+
+    @property
+    def viewed_base(self) -> ViewedTensors[BaseTensor]:
+        """The base tensors and the view that makes the counterpart of them."""
+        return ViewedTensors(self.base, self.view)
 
     @property
     def common_shape(self) -> tuple[int, ...]:

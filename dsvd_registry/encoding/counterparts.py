@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..checkpoint import Checkpoint, TensorInfo
-from ..container.records import BaseTensor, RawReason, View
+from ..container.records import BaseTensor, RawReason
 from ..errors import BaseMismatch
 from ..layouts import (
-    Correspondence,
     NameMap,
+    ViewedTensors,
     can_be_same,
     describe,
     lacks_delta,
@@ -21,14 +21,13 @@ from ..reconstruction.base_weights import BaseWeights
 
 @dataclass(frozen=True)
 class Counterpart:
-    """Tensors of a base that become, through `view`, the counterpart of a source tensor.
+    """Tensors of a base that become, through their view, the counterpart of a source tensor.
 
     `shape`: the shape of the rows that both have. `new_rows`: the number of further rows at the end
     of the source tensor.
     """
 
-    base: tuple[BaseTensor, ...]
-    view: View
+    base: ViewedTensors[BaseTensor]
     shape: tuple[int, ...]
     new_rows: int
 
@@ -51,7 +50,7 @@ def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts
     found: dict[str, Counterpart] = {}
     reasons: dict[str, RawReason] = {one.tensor: one.reason for one in names.unmatched}
     for match in names.correspondences:
-        counterpart = _counterpart(checkpoint.tensors[match.tensor], match, base)
+        counterpart = _counterpart(checkpoint.tensors[match.tensor], match.base, base)
         if isinstance(counterpart, Counterpart):
             found[match.tensor] = counterpart
         else:
@@ -75,17 +74,15 @@ def _difference(checkpoint: Checkpoint, names: NameMap) -> str:
 
 
 def _counterpart(
-    info: TensorInfo, names: Correspondence, base: BaseWeights
+    info: TensorInfo, names: ViewedTensors[str], base: BaseWeights
 ) -> Counterpart | RawReason:
-    tensors = tuple(base.tensors[name] for name in names.base)
-    viewed = names.view.shape([tensor.shape for tensor in tensors])
+    tensors = names.resolve(base.tensors)
+    viewed = tensors.shape
     longer = len(info.shape) == len(viewed) and info.shape[:1] > viewed[:1]
     new_rows = info.shape[0] - viewed[0] if longer else 0
-    dtypes = [tensor.dtype for tensor in tensors]
+    dtypes = [tensor.dtype for tensor in tensors.tensors]
     reason = lacks_delta(info.dtype, dtypes)
     if reason is not None and (new_rows or not can_be_same(info.dtype, dtypes)):
         return reason
     shape = (info.shape[0] - new_rows, *info.shape[1:]) if new_rows else info.shape
-    return Counterpart(
-        tensors, View(names.view.kind, names.view.first, names.view.rows), shape, new_rows
-    )
+    return Counterpart(tensors, shape, new_rows)

@@ -141,7 +141,7 @@ def _encode(
             )
     else:
         encoded = (Same() if _same_bytes(_viewed(counterpart, base), data) else Raw("dtype"),)
-    for tensor in counterpart.base:
+    for tensor in counterpart.base.tensors:
         base.release(tensor)
     return encoded
 
@@ -160,9 +160,9 @@ def _same_bytes(left: memoryview, right: memoryview) -> bool:
 def _sides(
     info: TensorInfo, data: memoryview, counterpart: Counterpart, base: BaseWeights
 ) -> Sides:
-    dtype, shape = counterpart.base[0].dtype, counterpart.shape
+    dtype, shape = counterpart.base.tensors[0].dtype, counterpart.shape
     viewed = _viewed(counterpart, base)
-    names = (info.name, *(tensor.name for tensor in counterpart.base))
+    names = (info.name, *(tensor.name for tensor in counterpart.base.tensors))
     return Sides(
         tensor_over(viewed, dtype, shape),
         tensor_over(data, info.dtype, shape),
@@ -172,9 +172,9 @@ def _sides(
 
 def _viewed(counterpart: Counterpart, base: BaseWeights) -> memoryview:
     """The bytes of the counterpart; they stay in the base's file if its view only reshapes them."""
-    tensors, view = counterpart.base, counterpart.view
-    if view.kind == "reshape":
-        return base.read(tensors[0])
-    memory = np.empty(tensor_bytes(tensors[0].dtype, counterpart.shape), np.uint8)
-    ViewedBase(tensors, view, base).copy(0, memory)
+    first = counterpart.base.tensors[0]
+    if counterpart.base.view.kind == "reshape":
+        return base.read(first)
+    memory = np.empty(tensor_bytes(first.dtype, counterpart.shape), np.uint8)
+    ViewedBase(counterpart.base, base).copy(0, memory)
     return memory.data

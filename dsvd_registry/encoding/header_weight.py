@@ -102,7 +102,7 @@ def _record(fine_tune: FineTune, info: TensorInfo, is_changed: bool) -> TensorRe
         return _raw(info, "dtype")  # or `same`, which is heavier
     based = (
         *(info.name, info.dtype, info.shape),
-        *(counterpart.base, counterpart.view, counterpart.new_rows),
+        *(counterpart.base.tensors, counterpart.base.view, counterpart.new_rows),
     )
     if not is_changed:
         return SameRecord(*based)
@@ -116,9 +116,9 @@ def _raw(info: TensorInfo, reason: RawReason) -> RawRecord:
 def _is_changed(fine_tune: FineTune, info: TensorInfo) -> bool:
     """Whether a tensor certainly differs from its base; False for other dtypes and views."""
     counterpart: Counterpart | None = fine_tune.counterparts.found.get(info.name)
-    if counterpart is None or counterpart.new_rows or counterpart.view.kind != "reshape":
+    if counterpart is None or counterpart.new_rows or counterpart.base.view.kind != "reshape":
         return False
-    (base,) = counterpart.base
+    (base,) = counterpart.base.tensors
     if base.dtype != info.dtype:
         return False
     digest = sha256(fine_tune.checkpoint.read(info.name))

@@ -13,8 +13,9 @@ from ..codec.encoded import Dense, Encoded, LowRank, Raw
 from ..codec.integer_grid import OutsideGrid
 from ..codec.tensor_pair import matrix_shape
 from ..codec.torch_tensors import round_to, tensor_over, tensor_to_bytes
-from ..container.records import BaseTensor, View
+from ..container.records import BaseTensor
 from ..errors import CheckpointError
+from ..layouts import View, ViewedTensors
 from ..lora import Change, FactorChange, PlacedChange
 from ..reconstruction.base_weights import BaseWeights
 from .constants import Values, is_constant, is_constant_in_base
@@ -67,7 +68,7 @@ def pack_merged(
         parts = list(bytes_parts(data))
     base.release(tensor)
     return PackedTensor(
-        record_of(tensor, encoded, Counterpart((tensor,), View(), tensor.shape, 0)),
+        record_of(tensor, encoded, Counterpart(ViewedTensors((tensor,)), tensor.shape, 0)),
         tuple(parts),
         encoded.singular_values if isinstance(encoded, LowRank) else None,
     )
@@ -81,12 +82,13 @@ def _factors(
     ups, downs = [], []
     for placed in changes:
         up, down = _pair(checkpoint, placed.change)
-        if placed.pieces[0].view.kind == "transpose":
+        if placed.rows[0].base.view.kind == "transpose":
             up, down = down.T, up.T
         else:
             whole = torch.zeros(rows, up.shape[1], dtype=torch.float64, device="cpu")
-            for piece in placed.pieces:
-                _viewed(whole, piece.view).copy_(_viewed(up, piece.part))
+            for layer_rows in placed.rows:
+                target = _viewed(whole, layer_rows.base.view)
+                target.copy_(_viewed(up, layer_rows.rows))
             up = whole
         ups.append(up)
         downs.append(down.reshape(-1, columns))
@@ -114,17 +116,15 @@ def _added(
         else:
             added = _read(checkpoint, change.difference) * change.scale
         added = added.reshape(placed.shape)
-        for piece in placed.pieces:
-            target = _viewed(sums, piece.view)
-            target += _viewed(added, piece.part).reshape(target.shape)
+        for layer_rows in placed.rows:
+            target = _viewed(sums, layer_rows.base.view)
+            target += _viewed(added, layer_rows.rows).reshape(target.shape)
     return round_to(sums, before.dtype)
 
 
 def _viewed(tensor: torch.Tensor, view: View) -> torch.Tensor:
-    """The viewed part of a tensor, or all of it transposed, without a copy."""
-    if view.kind == "slice":
-        return tensor[view.first : view.first + view.rows]
-    return tensor.T if view.kind == "transpose" else tensor
+    """The view of one tensor, in the tensor's own memory: writing to it changes the tensor."""
+    return view.apply([tensor], torch.cat)
 
 
 def _read(checkpoint: Checkpoint, info: TensorInfo) -> torch.Tensor:

@@ -74,8 +74,8 @@ def component_table(encoded: LowRank) -> ComponentTable:
 
 def record_of(info: TensorInfo, encoded: Encoded, counterpart: Counterpart) -> TensorRecord:
     """The record of a tensor that was encoded against `counterpart`."""
-    base, view, new_rows = counterpart.base, counterpart.view, counterpart.new_rows
-    based = (info.name, info.dtype, info.shape, base, view, new_rows)
+    base = counterpart.base
+    based = (info.name, info.dtype, info.shape, base.tensors, base.view, counterpart.new_rows)
     match encoded:
         case Same():
             return SameRecord(*based)

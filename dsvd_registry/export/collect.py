@@ -1,4 +1,4 @@
-"""What goes into a file: each delta of a version as a pair, as it is, or left out with its reason."""
+"""The content of a LoRA file: each delta of a version as a pair, as it is, or left out."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..container.records import (
 )
 from ..layouts.view import Shape
 from .exported import LeftOut, Module
-from .fold_exponents import Delta, Factors, decomposed, enough
+from .fold_exponents import Delta, Factors, decomposed, sufficient_rank
 from .formats import ATTENTION_END, LoraFormat
-from .layers import Layer, Layers, Piece
+from .layers import Layer, Layers
 from .pairs import Loss, Pair, cast, empty_pair, make_pair
 from .version_deltas import Deltas, missing_delta, square_norm, viewed_delta
 
@@ -34,9 +34,11 @@ _NO_VECTOR = "the format holds low-rank pairs only"
 
 @dataclass
 class Collected:
-    """All that a file will hold, and the account of what it will not.
+    """The content of a file, and the account of what is left out.
 
-    `omitted`: with the squared norm of the delta, or None where there is none.
+    `pairs`: the low-rank pairs, by key. `modules`: key, stored rank and loss of each pair. `whole`:
+    the deltas that are stored whole, by key. `losses`: of all deltas in the file. `omitted`: name,
+    reason and squared norm of each delta that is left out; None where there is no delta.
     """
 
     pairs: dict[str, Pair] = field(default_factory=dict)
@@ -51,22 +53,24 @@ class Collected:
         return sum(loss.norm for loss in self.losses) + omitted
 
     def left_out(self) -> Iterator[LeftOut]:
-        """What is not in the file, by name."""
+        """The tensors that are not in the file, sorted by name."""
         norm = math.sqrt(self.total())
         for name, reason, square in sorted(self.omitted, key=lambda one: one[:2]):
             error = None if square is None else math.sqrt(square) / norm if norm else 0.0
             yield LeftOut(name, reason, error)
 
     def module_rows(self) -> Iterator[Module]:
-        """Every pair, in the version's order."""
+        """The account of every pair, in the version's order."""
         for key, stored, loss in self.modules:
             error = math.sqrt(loss.lost / loss.norm) if loss.norm else 0.0
             yield Module(key, self.pairs[key].rank, stored, self.pairs[key].alpha, error)
 
 
 def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator[int]:
-    """The ranks of the modules, as far as they follow from the header: a dense matrix will have that
-    of the limit, or one that only its numbers tell."""
+    """The ranks of the modules, as far as they follow from the header.
+
+    A dense matrix has the rank of the limit, or one that follows from its numbers only.
+    """
     for record in header.tensors:
         match record:
             case LowRankRecord():
@@ -78,9 +82,9 @@ def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator
             case _:
                 assert_never(record)
         if stored is not None:
-            for piece in layers.pieces.get(record.name, ()):
-                if piece.layer.is_matrix:
-                    yield min(_limited(stored, limit), *_sides(piece.layer.shape))
+            for viewed in layers.views.get(record.name, ()):
+                if viewed.layer.is_matrix:
+                    yield min(_limited(stored, limit), *_sides(viewed.layer.shape))
 
 
 def collect(
@@ -92,17 +96,17 @@ def collect(
     dtype: torch.dtype,
     advance: Callable[[int], None],
 ) -> Collected:
-    """Go through all tensors of a version. Raises `InvalidArgument` for a delta over fp16's range."""
-    found = Collector(layers, lora, limit, dtype)
+    """Collect the deltas of all tensors. Raises `InvalidArgument` for a delta over fp16's range."""
+    collector = Collector(layers, lora, limit, dtype)
     for index, record in enumerate(header.tensors):
-        found.take(record, deltas.of(index))
+        collector.take(record, deltas.of(index))
         advance(record.nbytes)
-    found.complete()
-    return found.collected
+    collector.complete()
+    return collector.collected
 
 
 class Collector:
-    """Takes the deltas of a version one by one."""
+    """A collector that takes the deltas of a version one by one."""
 
     def __init__(
         self, layers: Layers, lora: LoraFormat, limit: int | None, dtype: torch.dtype
@@ -111,7 +115,7 @@ class Collector:
         self._layers, self._lora, self._limit, self._dtype = layers, lora, limit, dtype
 
     def take(self, record: TensorRecord, delta: Delta | None) -> None:
-        """One tensor, and its delta if it has one."""
+        """Take one tensor, and its delta if it has one."""
         omitted = self.collected.omitted
         if isinstance(record, BasedRecord) and record.new_rows:
             omitted.append((record.name, _NEW_ROWS, None))
@@ -120,17 +124,17 @@ class Collector:
             if reason is not None:
                 omitted.append((record.name, reason, None))
             return
-        pieces = self._layers.pieces.get(record.name, ())
-        if not pieces:
+        views = self._layers.views.get(record.name, ())
+        if not views:
             omitted.append((record.name, _NO_LAYER, square_norm(delta)))
-        for piece in pieces:
-            part = viewed_delta(delta, piece.view)
-            reason = self._take_piece(piece, part)
+        for viewed in views:
+            part = viewed_delta(delta, viewed.view)
+            reason = self._take_layer(viewed.layer, part)
             if reason is not None:
                 omitted.append((record.name, reason, square_norm(part)))
 
     def complete(self) -> None:
-        """Add what diffusers would miss in a text encoder (see `LoraFormat.wants_attention`)."""
+        """Add the attention layer that diffusers needs (see `LoraFormat.wants_attention`)."""
         if not self._lora.wants_attention:
             return
         for model in ("text_encoder", "text_encoder_2"):
@@ -147,9 +151,9 @@ class Collector:
                     pair = empty_pair(ends[0].shape, self._lora.alpha(1), self._dtype)
                     self._add(key, pair, 0, Loss(0.0, 0.0))
 
-    def _take_piece(self, piece: Piece, delta: Delta) -> str | None:
-        """Put a layer's delta into the file, or say why not."""
-        layer, lora = piece.layer, self._lora
+    def _take_layer(self, layer: Layer, delta: Delta) -> str | None:
+        """Put a layer's delta into the file, or return the reason why it is left out."""
+        lora = self._lora
         whole = lora.whole_key(layer) if lora.holds_whole else None
         if isinstance(delta, Factors):
             pairs = layer.is_matrix or lora.holds_whole
@@ -166,7 +170,7 @@ class Collector:
             if key is None:
                 return _NO_MODULE
             factors, values = decomposed(delta.reshape(layer.shape[0], -1))
-            self._pair(key, layer, factors, enough(values, self._dtype))
+            self._pair(key, layer, factors, sufficient_rank(values, self._dtype))
         return None
 
     def _pair(self, key: str, layer: Layer, factors: Factors, stored: int) -> None:
@@ -188,7 +192,7 @@ class Collector:
 
 
 def _sides(shape: Shape) -> tuple[int, int]:
-    """Of a weight as a matrix."""
+    """The sides of a weight as a matrix."""
     return shape[0], math.prod(shape[1:])
 
 

@@ -1,8 +1,8 @@
-"""ComfyUI's format: kohya's words for pairs, and `.diff` and `.diff_b` for what is no pair.
+"""ComfyUI's format: kohya's names for pairs, and `.diff` and `.diff_b` for whole deltas.
 
-The names are those that ComfyUI's `comfy/lora.py` maps: of the U-Net, of every family, the original
-ones, by which it has every weight; of text encoders kohya's for linear layers of the encoder, and
-for the rest its own names, `text_encoders.clip_l.transformer...`.
+The names are those that ComfyUI's `comfy/lora.py` maps. For the U-Net of every family they are the
+original ones, under which ComfyUI has every weight. For text encoders they are kohya's for the linear
+layers of the encoder, and ComfyUI's own, `text_encoders.clip_l.transformer...`, for the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLIPS: dict[tuple[Family, str], str] = {
 
 
 class ComfyUI(LoraFormat):
-    """`unet`: the paths of all modules of the U-Net."""
+    """The format of ComfyUI. `unet`: the paths of all modules of the U-Net."""
 
     holds_whole = True
     wants_attention = False
@@ -43,7 +43,7 @@ class ComfyUI(LoraFormat):
         if clip is None:
             return None
         if is_encoder_linear(layer.path) and layer.is_matrix:
-            # Where the refiner's encoder is the only one, ComfyUI calls it the first.
+            # The refiner's encoder is its only one, and ComfyUI names it as a first one.
             family = "sd1" if self._family == "sdxl-refiner" else self._family
             return text_encoder_prefix(layer.model, family) + layer.path.replace(".", "_")
         return f"text_encoders.{clip}.transformer.{layer.path}"
@@ -52,7 +52,7 @@ class ComfyUI(LoraFormat):
         module = self.pair_key(layer)
         if module is None:
             return None
-        # A bias is found beside its weight, whatever that module is called.
+        # ComfyUI finds a bias by the name of its weight's module.
         return f"{module}.diff_b" if layer.parameter == "bias" else f"{module}.diff"
 
     def tensors(self, key: str, pair: Pair) -> Tensors:

@@ -1,7 +1,7 @@
-"""Pairs of a tiny change made larger, and their alphas smaller, where fp16 would lose them.
+"""Enlarged pairs with smaller alphas, for changes so small that fp16 would lose them.
 
 Below 2^-14 fp16 has fewer and fewer bits, and below 2^-25 none. A loader multiplies a pair by alpha /
-rank: an alpha divided by 4^n lets both sides of every pair be larger by 2^n, which rounds nothing.
+rank. With an alpha divided by 4^n both sides of every pair are larger by 2^n, without rounding.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import torch
 from ..errors import InvalidArgument
 from .collect import Collected
 
-ROUNDED = 2.0**-10  # of the change: more than numbers with all bits of fp16 lose
-LARGEST = 2.0**-3  # of an enlarged pair, such as training begins with: loaders multiply it in fp16
-MOST = 60  # what is beyond could not be in a fine-tune, and its alpha not in a file
+ROUNDED = 2.0**-10  # of the change: more than fp16 with all its bits loses
+LARGEST = 2.0**-3  # in an enlarged pair, as at the start of a training: loaders multiply in fp16
+MOST = 60  # beyond it no fine-tune has such a change, and no file such an alpha
 LOST = 0.5  # of the change: a file without it is not the version
 
 
-def enlarging(found: Collected, dtype: torch.dtype) -> int:
-    """The power of 2 by which both sides of every pair should be larger; 0 for most versions."""
-    losses = [loss for _, _, loss in found.modules]
+def enlarging(collected: Collected, dtype: torch.dtype) -> int:
+    """The power of 2 by which both sides of every pair should be enlarged; 0 for most versions."""
+    losses = [loss for _, _, loss in collected.modules]
     norm, rounded = sum(loss.norm for loss in losses), sum(loss.rounded for loss in losses)
-    largest = max((pair.largest for pair in found.pairs.values()), default=0.0)
+    largest = max((pair.largest for pair in collected.pairs.values()), default=0.0)
     if dtype != torch.float16 or rounded <= ROUNDED**2 * norm or not 0 < largest < LARGEST:
         return 0
     return min(MOST, math.floor(math.log2(LARGEST / largest)))
 
 
-def check_held(found: Collected) -> None:
-    """Raises `InvalidArgument` where rounding loses most of what is to be in the file."""
-    norm = sum(loss.norm for loss in found.losses)
-    rounded = sum(loss.rounded for loss in found.losses)
+def check_not_lost(collected: Collected) -> None:
+    """Raise `InvalidArgument` if rounding loses most of the change."""
+    norm = sum(loss.norm for loss in collected.losses)
+    rounded = sum(loss.rounded for loss in collected.losses)
     if rounded > LOST**2 * norm:
         raise InvalidArgument(
             f"the change is too small for fp16, which would lose {math.sqrt(rounded / norm):.0%} of it",

@@ -1,4 +1,4 @@
-"""A version as a LoRA file: collected, written beside its place, and only then given its name."""
+"""The export of a version as a LoRA file, which appears under its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..fs import check_place, new_file
 from ..layouts.families import family_name
 from .collect import Collected, collect, planned_ranks
 from .comfyui import ComfyUI
-from .enlarge_pairs import check_held, enlarging
+from .enlarge_pairs import check_not_lost, enlarging
 from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format
 from .formats import LoraFormat, Tensors
 from .kohya import Kohya
@@ -45,15 +45,28 @@ def export_lora(
 ) -> ExportedLora:
     """Write the delta of `container` to `output` as a LoRA file of `format`.
 
-    `rank_limit`: the most components of a module; the first ones are the largest. A matrix that is
-    stored dense is decomposed, to this rank or to all that `dtype` can tell from nothing. `advance`
-    is called with the bytes of each of the version's tensors as it is done.
+    Nothing is left behind after an error.
 
-    Raises `InvalidArgument` for a family that is not exported and where nothing can be, `Conflict`
-    if `output` exists and `replace` is false, `ContainerError`, `BaseMismatch`, `StorageError`;
-    then nothing is left behind.
+    Args:
+        container: the version's container.
+        base: its base, open.
+        output: the file to write.
+        format: the names and layout of the file.
+        rank_limit: the most components of a module; the first ones are the largest. A matrix that
+            is stored dense is decomposed, to this rank or to the smallest whose loss is below the
+            rounding of `dtype`.
+        dtype: the dtype of the file's tensors.
+        replace: overwrite `output` if it exists.
+        advance: called with the bytes of each of the version's tensors when it is done.
+
+    Raises:
+        InvalidArgument: for a family that has no such format, and if the file would be empty.
+        Conflict: if `output` exists and `replace` is false.
+        ContainerError: for a damaged container.
+        BaseMismatch: for a damaged base.
+        StorageError: if the file cannot be written.
     """
-    _check_asked(format, rank_limit, dtype)
+    _check_arguments(format, rank_limit, dtype)
     header, kind = container.header, _TORCH_DTYPES[dtype]
     tensors = {t.name: t for t in header.tensors}
     layers = find_layers(tensors)
@@ -62,24 +75,24 @@ def export_lora(
     lora = _format(format, layers, ranks)
     with ieee_arithmetic(CPU):
         deltas = Deltas(container, base)
-        found = collect(header, deltas, layers, lora, rank_limit, kind, advance)
-        enlarged = enlarging(found, kind) if lora.keeps_alphas else 0
+        collected = collect(header, deltas, layers, lora, rank_limit, kind, advance)
+        enlarged = enlarging(collected, kind) if lora.keeps_alphas else 0
         if enlarged:
             lora = _format(format, layers, ranks, enlarged)
-            found = collect(header, deltas, layers, lora, rank_limit, kind, lambda _: None)
-    if not found.pairs and not found.whole:
+            collected = collect(header, deltas, layers, lora, rank_limit, kind, lambda _: None)
+    if not collected.pairs and not collected.whole:
         raise InvalidArgument(
-            f"nothing that the version changes can stand in a file of the format {format}",
-            "`dsvd show REF --tensors` tells what it changes; `dsvd materialize` writes all of it.",
+            f"the format {format} can contain none of the version's changes",
+            "`dsvd show REF --tensors` lists the changes; `dsvd materialize` writes all of them.",
         )
-    check_held(found)
-    metadata = lora.metadata(found.pairs) | {"format": "pt", "dsvd.base": header.base_digest}
-    sha256, size = _write(_tensors(lora, found), metadata, output, replace)
-    return _account(found, output, format, layers.family, dtype, size, sha256)
+    check_not_lost(collected)
+    metadata = lora.metadata(collected.pairs) | {"format": "pt", "dsvd.base": header.base_digest}
+    sha256, size = _write(_tensors(lora, collected), metadata, output, replace)
+    return _account(collected, output, format, layers.family, dtype, size, sha256)
 
 
-def _check_asked(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
-    """Raises `InvalidArgument` for what `export_lora` does not take."""
+def _check_arguments(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
+    """Raise `InvalidArgument` for a value that `export_lora` does not take."""
     for name, value, known in (("format", format, FORMATS), ("dtype", dtype, DTYPES)):
         if value not in known:
             raise InvalidArgument(f"{name} {value!r} is unknown", f"Take {', '.join(known)}.")
@@ -90,7 +103,7 @@ def _check_asked(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
 def _format(
     format: Format, layers: Layers, ranks: tuple[int, ...], enlarged: int = 0
 ) -> LoraFormat:
-    """Raises `InvalidArgument` for a format that has no names for the family."""
+    """Make the format. Raises `InvalidArgument` for one that has no names for the family."""
     if format != "peft" and "unet" not in MODELS[layers.family]:
         raise InvalidArgument(
             f"a LoRA of {family_name(layers.family)} is not written in the format {format}",
@@ -108,9 +121,9 @@ def _format(
             assert_never(format)
 
 
-def _tensors(lora: LoraFormat, found: Collected) -> Tensors:
-    tensors = dict(found.whole)
-    for key, pair in found.pairs.items():
+def _tensors(lora: LoraFormat, collected: Collected) -> Tensors:
+    tensors = dict(collected.whole)
+    for key, pair in collected.pairs.items():
         tensors |= lora.tensors(key, pair)
     return tensors
 
@@ -118,7 +131,7 @@ def _tensors(lora: LoraFormat, found: Collected) -> Tensors:
 def _write(
     tensors: Tensors, metadata: dict[str, str], output: Path, replace: bool
 ) -> tuple[str, int]:
-    """A canonical safetensors file; its SHA-256 and size."""
+    """Write a canonical safetensors file, and return its SHA-256 and size."""
     infos = (TensorInfo(name, _NAMES[t.dtype], tuple(t.shape)) for name, t in tensors.items())
     layout = canonical_layout(infos, metadata)
     digest = hashlib.sha256(layout.prefix)
@@ -127,7 +140,7 @@ def _write(
         for name, size in zip(layout.order, layout.sizes, strict=True):
             data = tensor_to_bytes(tensors[name])
             if len(data) != size:
-                raise ResultMismatch(f"{name!r} has {len(data)} bytes, where {size} are due")
+                raise ResultMismatch(f"{name!r} has {len(data)} bytes, not {size}")
             digest.update(data)
             file.write(data)
         file.publish(output, replace=replace)
@@ -135,7 +148,7 @@ def _write(
 
 
 def _account(
-    found: Collected,
+    collected: Collected,
     output: Path,
     format: Format,
     family: str,
@@ -143,8 +156,8 @@ def _account(
     size: int,
     sha256: str,
 ) -> ExportedLora:
-    total = found.total()
-    omitted = sum(square for _, _, square in found.omitted if square is not None)
+    total = collected.total()
+    omitted = sum(square for _, _, square in collected.omitted if square is not None)
 
     def relative(square: float) -> float:
         return math.sqrt(square / total) if total else 0.0
@@ -156,11 +169,11 @@ def _account(
         dtype=dtype,
         size=size,
         sha256=sha256,
-        modules=tuple(found.module_rows()),
-        differences=tuple(sorted(found.whole)),
-        left_out=tuple(found.left_out()),
-        error=relative(omitted + sum(loss.lost for loss in found.losses)),
+        modules=tuple(collected.module_rows()),
+        differences=tuple(sorted(collected.whole)),
+        left_out=tuple(collected.left_out()),
+        error=relative(omitted + sum(loss.lost for loss in collected.losses)),
         left_out_error=relative(omitted),
-        cut_error=relative(sum(loss.cut for loss in found.losses)),
-        rounding_error=relative(sum(loss.rounded for loss in found.losses)),
+        cut_error=relative(sum(loss.cut for loss in collected.losses)),
+        rounding_error=relative(sum(loss.rounded for loss in collected.losses)),
     )

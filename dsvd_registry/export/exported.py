@@ -1,4 +1,4 @@
-"""What can be asked of an export, and what is told of one that was made."""
+"""The options of an export, and the report of one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 @dataclass(frozen=True)
 class Module:
-    """A low-rank pair in the file. `name`: its key there; `stored_rank`: of the version.
+    """A low-rank pair in the file.
 
-    The loader adds `alpha` / `rank` times the product. `error`: relative Frobenius error of the
-    module's delta, 0 for a pair that is there only because a loader wants it.
+    `name`: its key in the file. `rank`: of the pair. `stored_rank`: of the delta in the version.
+    `alpha`: a loader adds `alpha` / `rank` times the product. `error`: the relative Frobenius error
+    of the module's delta; 0 for an empty pair, which only a loader needs.
     """
 
     name: str
@@ -29,10 +30,10 @@ class Module:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A tensor of the version whose change is not in the file, and why.
+    """A tensor of the version whose change is not in the file, and the reason.
 
-    `error`: the norm of its delta over that of the version's whole delta, which is what leaving it
-    out alone costs; None where there is no delta, as of a tensor that the base lacks.
+    `error`: the norm of its delta over that of the version's whole delta, which is the error of
+    leaving out this tensor alone; None if it has no delta, for example because the base lacks it.
     """
 
     name: str
@@ -44,9 +45,12 @@ class LeftOut:
 class ExportedLora:
     """A LoRA file that was written.
 
-    `differences`: keys of what is in it as a whole delta (ComfyUI's `.diff` and `.diff_b`).
-    Errors are Frobenius norms over that of the whole delta that the version holds: `error` of the
-    file, and what of it is due to what was left out, to cut ranks and to rounding.
+    `size`: in bytes. `sha256`: of the file. `modules`: its low-rank pairs. `differences`: the keys of
+    whole deltas (ComfyUI's `.diff` and `.diff_b`). `left_out`: the changes that are not in the file.
+
+    Errors are Frobenius norms over that of the version's whole delta: `error` is that of the file;
+    `left_out_error`, `cut_error` and `rounding_error` are its parts from tensors left out, from cut
+    ranks and from rounding.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""A container's integers with their powers of two folded in, split so that half precision holds them."""
+"""Float64 factors from a container's integers and exponents, split so that they fit half precision."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Delta = Factors | torch.Tensor  # or a float64 matrix (m, n)
 
 
 def folded(components: Components) -> Factors:
-    """Components as exact float64 factors.
+    """Convert components to exact float64 factors.
 
-    Both sides of a component get about one norm, which keeps the smaller of them as far from fp16's
-    subnormal numbers as can be. The split is a power of two: an integer of up to 11 bits, as most
-    are, stays exact in fp16.
+    Both sides of a component get about the same norm, which keeps the smaller one as far as possible
+    from fp16's subnormal numbers. The split is a power of two, so that an integer of up to 11 bits,
+    as most are, stays exact in fp16.
     """
     left, right = (torch.from_numpy(one).to(torch.float64) for one in (components.a, components.b))
     total = torch.from_numpy(components.exponents).to(torch.float64)
@@ -36,14 +36,14 @@ def folded(components: Components) -> Factors:
 
 
 def decomposed(matrix: torch.Tensor) -> tuple[Factors, torch.Tensor]:
-    """The SVD of a float64 matrix (m, n), as balanced factors, and its singular values, falling."""
+    """The SVD of a float64 matrix (m, n): balanced factors, and the falling singular values."""
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
     root = s.sqrt()[:, None]
     return Factors(u.T * root, v * root), s
 
 
-def enough(singular_values: torch.Tensor, dtype: torch.dtype) -> int:
-    """The smallest rank, at least 1, that lacks no more (in norm) than a rounding to `dtype` does."""
-    lacking = singular_values.square().flip(0).cumsum(0).flip(0)
+def sufficient_rank(singular_values: torch.Tensor, dtype: torch.dtype) -> int:
+    """The smallest rank, at least 1, whose truncation loses no more than rounding to `dtype`."""
+    truncated = singular_values.square().flip(0).cumsum(0).flip(0)
     rounding = torch.finfo(dtype).eps / 2
-    return max(1, int((lacking > rounding**2 * lacking[0]).sum()))
+    return max(1, int((truncated > rounding**2 * truncated[0]).sum()))

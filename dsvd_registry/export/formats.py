@@ -1,4 +1,4 @@
-"""What a LoRA format is: which layers it holds, and what its file calls them."""
+"""The interface of a LoRA format: the layers that its file contains, and their names there."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ ATTENTION_END = ".self_attn.out_proj"
 
 
 class LoraFormat(ABC):
-    """One format for versions of one family."""
+    """A LoRA format for versions of one family."""
 
     holds_whole = False
-    """Whether a delta may stand in the file as it is, besides low-rank pairs."""
+    """The file may contain whole deltas in addition to low-rank pairs."""
 
     keeps_alphas = True
-    """Whether every loader reads the alphas, so that pairs may be enlarged by them."""
+    """Every loader reads the alphas, so that pairs may be enlarged with them."""
 
     wants_attention = True
-    """Whether diffusers must be able to load it, which wants the end of a text encoder's attention:
-    by it alone it tells what kind of names the file has."""
+    """The file must have the last layer of a text encoder's attention: diffusers recognises the kind
+    of names by it alone."""
 
     def __init__(self, enlarged: int = 0) -> None:
-        """`enlarged`: see enlarging.py."""
+        """Make a format. `enlarged`: the power of 2 that `enlarge_pairs.enlarging` gives."""
         self._divisor = 4.0**enlarged
 
     @abstractmethod
     def pair_key(self, layer: Layer) -> str | None:
-        """What the file calls a module that takes a low-rank pair; None if the format has none."""
+        """The key of a module's low-rank pair; None if the format has no such module."""
 
     def whole_key(self, layer: Layer) -> str | None:  # noqa: ARG002
-        """What the file calls a whole delta of this parameter; None if the format has none."""
+        """The key of a parameter's whole delta; None if the format has none."""
         return None
 
     def alpha(self, rank: int) -> float:
-        """What is written as the alpha of a module of this rank."""
+        """The alpha to write for a module of this rank."""
         return rank / self._divisor
 
     @abstractmethod
     def tensors(self, key: str, pair: Pair) -> Tensors:
-        """The file's tensors for one pair."""
+        """The file's tensors for one pair, by name."""
 
     @abstractmethod
     def metadata(self, pairs: Mapping[str, Pair]) -> dict[str, str]:
@@ -55,7 +55,7 @@ class LoraFormat(ABC):
 
 
 def kohya_tensors(key: str, pair: Pair) -> Tensors:
-    """A pair in kohya's words, which ComfyUI shares."""
+    """The tensors of a pair in kohya's names, which ComfyUI uses too."""
     return {
         f"{key}.lora_up.weight": pair.up,
         f"{key}.lora_down.weight": pair.down,
@@ -64,18 +64,18 @@ def kohya_tensors(key: str, pair: Pair) -> Tensors:
 
 
 def text_encoder_prefix(model: str, family: Family) -> str:
-    """kohya's: SD has one text encoder, SDXL two."""
+    """The prefix of kohya's names: SD has one text encoder, SDXL two."""
     if family in ("sd1", "sd2"):
         return "lora_te_"
     return "lora_te1_" if model == "text_encoder" else "lora_te2_"
 
 
 def is_encoder_linear(path: str) -> bool:
-    """Whether it is a linear layer inside a CLIP's encoder, which every format knows."""
+    """Return whether `path` is a linear layer in a CLIP's encoder, which every format knows."""
     return path.startswith("text_model.encoder.layers.")
 
 
 def commonest(ranks: Iterable[int]) -> int:
-    """The rank that most modules have; of several the smallest. 1 if there is none."""
+    """The most frequent rank, the smallest of several; 1 if there is none."""
     counts = Counter(ranks)
     return min(counts, key=lambda rank: (-counts[rank], rank), default=1)

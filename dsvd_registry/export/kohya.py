@@ -1,13 +1,14 @@
 """kohya's format, for sd-scripts, LyCORIS, A1111 and Forge, and for diffusers too.
 
-SD 1 and 2 are trained on diffusers' U-Net, and have its module names; SDXL on the original one, and
-has those. (The refiner nobody trains so: diffusers mixes up its blocks 1, 10 and 11, and gets the
-names that it understands, which are the original ones for the embedded vector only.)
+SD 1 and 2 are trained on diffusers' U-Net and have its module names; SDXL is trained on the original
+U-Net and has its names. (Nobody trains the refiner like this. diffusers mixes up its blocks 1, 10 and
+11, so the file has the names that diffusers understands: the original ones for the embedded vector
+only.)
 
-Every module has one and the same alpha, which is the commonest rank: diffusers reads the alphas of
-attention layers only where all are equal (0.42 looks them up under names that it has changed), and
-would scale a layer of another rank wrongly. A loader multiplies by alpha / rank, so that the pair
-of a module of another rank is made larger or smaller instead.
+Every module has the same alpha, the commonest rank: diffusers reads the alphas of attention layers
+only if all are equal (0.42 looks them up under names that it has changed), and would scale a layer of
+another rank wrongly. A loader multiplies by alpha / rank, so that the pair of a module of another rank
+is scaled instead.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _VERSIONS: dict[Family, str] = {
 
 
 class Kohya(LoraFormat):
-    """`unet`: the paths of all modules of the U-Net; `ranks`: those that the file will have."""
+    """The format of kohya.
+
+    `unet`: the paths of all modules of the U-Net. `ranks`: the ranks that the file will have.
+    """
 
     def __init__(
         self, family: Family, unet: Collection[str], ranks: Iterable[int], enlarged: int = 0
@@ -49,7 +53,7 @@ class Kohya(LoraFormat):
         return prefix(layer.model, self._family) + layer.path.replace(".", "_")
 
     def _unet_path(self, path: str) -> str | None:
-        if path.startswith("class_embedding."):  # diffusers would take it for the other embedding
+        if path.startswith("class_embedding."):  # diffusers would load it as the other embedding
             return None
         if self._family == "sdxl" or path.startswith("add_embedding."):
             return self._original(path)

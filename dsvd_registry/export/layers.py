@@ -1,7 +1,7 @@
-"""Which layer of a pipeline each tensor of a version is, in the words of diffusers.
+"""The layers of a pipeline that the tensors of a version belong to, in diffusers' names.
 
-Every LoRA format is derived from these; a version in the original layout is named by diffusers' own
-conversion (`layouts.conversion`), which also says what slice of a fused projection is which layer.
+The names of every LoRA format are derived from these. A version in the original layout is named by
+diffusers' own conversion (`layouts.conversion`), which also gives the slices of fused projections.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..layouts.families import Family
 from ..layouts.sub_models import Part, is_text_encoder, split
 from ..layouts.view import Shape
 
-# Of each family the sub-models that a LoRA is loaded into. T5, of SD 3 and FLUX, is in no loader.
+# The sub-models of each family that loaders load a LoRA into: none does for T5, of SD 3 and FLUX.
 MODELS: dict[Family, tuple[str, ...]] = {
     "sd1": ("unet", "text_encoder"),
     "sd2": ("unet", "text_encoder"),
@@ -26,8 +26,8 @@ MODELS: dict[Family, tuple[str, ...]] = {
     "sd3": ("transformer", "text_encoder", "text_encoder_2"),
     "flux": ("transformer", "text_encoder"),
 }
-# The last of the 24 layers of SD 2's text encoder, and its projection, are in the original file
-# alone: no pipeline runs them, and diffusers has no module for them.
+# Only the original file has the last of the 24 layers of SD 2's text encoder, and its projection: no
+# pipeline runs them, and diffusers has no module for them.
 _SD2_LAYERS = 23
 _LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.")
 _PROJECTION = "text_projection.weight"
@@ -35,8 +35,11 @@ _PROJECTION = "text_projection.weight"
 
 @dataclass(frozen=True)
 class Layer:
-    """A parameter of a module: `model` is the pipeline's (`unet`, `text_encoder`, ...), `path` the
-    module's in it, `parameter` its `weight` or `bias`, `shape` the parameter's."""
+    """A parameter of a module in a pipeline.
+
+    `model`: the sub-model, such as `unet`. `path`: the module's path in it. `parameter`: "weight" or
+    "bias". `shape`: the parameter's.
+    """
 
     model: str
     path: str
@@ -45,18 +48,18 @@ class Layer:
 
     @property
     def is_embedding(self) -> bool:
-        """Whether it is a table of vectors, and not a matrix that something is multiplied by."""
+        """Return whether it is a table of vectors, not a matrix that inputs are multiplied by."""
         return self.path.startswith("text_model.embeddings.")
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is the weight of a linear layer or of a convolution."""
+        """Return whether it is the weight of a linear layer or of a convolution."""
         return self.parameter == "weight" and len(self.shape) in (2, 4) and not self.is_embedding
 
 
 @dataclass(frozen=True)
-class Piece:
-    """`view` of a tensor of the version is a layer's parameter."""
+class LayerView:
+    """A layer's parameter, and the view of one tensor of the version that gives it."""
 
     layer: Layer
     view: View
@@ -64,30 +67,35 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layers:
-    """`pieces`: by the tensor's name in the version; not of tensors that are of no layer."""
+    """The layers of a version, by the name of the tensor that holds them.
+
+    `views`: has no entry for a tensor that belongs to no layer.
+    """
 
     family: Family
-    pieces: Mapping[str, tuple[Piece, ...]]
+    views: Mapping[str, tuple[LayerView, ...]]
 
     def of(self, model: str) -> tuple[Layer, ...]:
         """All layers of one model."""
-        found = (piece.layer for pieces in self.pieces.values() for piece in pieces)
-        return tuple(layer for layer in found if layer.model == model)
+        layers = (one.layer for views in self.views.values() for one in views)
+        return tuple(layer for layer in layers if layer.model == model)
 
 
 def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
-    """From names and shapes alone. Raises `InvalidArgument` for a family that has no LoRA names here,
-    and for an SD 3 or FLUX in the original layout.
+    """Find the layers by the names and shapes of a version's tensors.
 
-    May raise `CheckpointError` where diffusers cannot convert the names.
+    Raises:
+        InvalidArgument: for a family without LoRA names here, and for SD 3 or FLUX in the original
+            layout.
+        CheckpointError: if diffusers cannot convert the names.
     """
     described = describe(tensors)
     if described.family not in MODELS:
         raise InvalidArgument(
-            f"the version looks like {described}, which LoRA files are not written of",
-            "SD 1.x, 2.x, XL, 3 and FLUX are exported; `dsvd materialize` writes any version.",
+            f"the version looks like {described}, for which no LoRA files are written",
+            "SD 1.x, 2.x, XL, 3 and FLUX can be exported. `dsvd materialize` writes any version.",
         )
-    found: dict[str, list[Piece]] = {}
+    by_tensor: dict[str, list[LayerView]] = {}
     for part in split(tensors).parts:
         model = _model(part.model, described.family)
         if model in MODELS[described.family]:
@@ -95,13 +103,13 @@ def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
                 if _is_run(local, model, described.family):
                     path, _, parameter = local.rpartition(".")
                     shape = view.shape([tensors[name].shape])
-                    piece = Piece(Layer(model, path, parameter, shape), view)
-                    found.setdefault(name, []).append(piece)
-    return Layers(described.family, {name: tuple(pieces) for name, pieces in found.items()})
+                    layer = Layer(model, path, parameter, shape)
+                    by_tensor.setdefault(name, []).append(LayerView(layer, view))
+    return Layers(described.family, {name: tuple(views) for name, views in by_tensor.items()})
 
 
 def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str, View, str]]:
-    """A tensor's name in the version, the view of it, and what diffusers calls that."""
+    """The name of each tensor in the version, the view of it, and diffusers' name of the view."""
     if part.naming == "diffusers":
         for local, name in part.names.items():
             yield name, View(), local
@@ -110,23 +118,23 @@ def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str,
 
     if not converts(part.model, part.naming):
         raise InvalidArgument(
-            f"the {part.model} is in the original layout, whose names are not those of LoRA files",
+            f"the {part.model} is in the original layout, whose names LoRA files do not use",
             "Add the fine-tune as a diffusers folder, or use `dsvd materialize`.",
         )
     shapes = {local: tensors[name].shape for local, name in part.names.items()}
     for local, source in in_diffusers_names(part.model, part.naming, shapes).items():
-        yield part.names[source.name], source.view, local
+        yield part.names[source.tensors[0]], source.view, local
 
 
 def _model(model: str, family: Family) -> str:
-    """The refiner's only text encoder stands in the place of the second in its pipeline."""
+    """The sub-model of the pipeline: the refiner's only text encoder is the second one there."""
     return "text_encoder_2" if family == "sdxl-refiner" and is_text_encoder(model) else model
 
 
 def _is_run(local: str, model: str, family: Family) -> bool:
-    """Whether the family's pipeline has this parameter.
+    """Return whether the family's pipeline has this parameter.
 
-    Of an embedded vector the conversion gives the names of both kinds (see `layouts.conversion`).
+    The conversion gives an embedded vector the names of both kinds (see `layouts.conversion`).
     """
     if model == "unet":
         other = "class_embedding." if family.startswith("sdxl") else "add_embedding."

@@ -1,4 +1,4 @@
-"""A low-rank delta as the pair of matrices that a file holds, and how far that is from it."""
+"""A low-rank delta as a pair of matrices in a file, and the loss of that."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from .fold_exponents import Factors
 
 @dataclass(frozen=True)
 class Loss:
-    """Squared Frobenius norms: of the true delta, of what a file lacks of it, and of that what is
-    due to cut components and what to rounding."""
+    """Squared Frobenius norms.
+
+    `norm`: of the true delta. `lost`: of its difference from the delta in the file. `cut`,
+    `rounded`: the parts of that from cut components and from rounding.
+    """
 
     norm: float
     lost: float
@@ -25,10 +28,11 @@ class Loss:
 
 @dataclass(frozen=True)
 class Pair:
-    """`up` and `down` in the file's dtype and in the shapes of the module's kind.
+    """A low-rank pair in the file's dtype and in the shapes of the module's kind.
 
-    Linear: (m, r) and (r, n). Convolution of (m, n, h, w): (m, r, 1, 1) and (r, n, h, w). The loader
-    adds `alpha` / r times their product. `largest`: of their numbers, before they were rounded.
+    Linear: `up` (m, r), `down` (r, n). Convolution (m, n, h, w): `up` (m, r, 1, 1), `down`
+    (r, n, h, w). A loader adds `alpha` / r times their product. `largest`: the largest magnitude in
+    them before rounding.
     """
 
     up: torch.Tensor
@@ -44,12 +48,12 @@ class Pair:
 def make_pair(
     factors: Factors, rank: int, shape: Shape, alpha: float, dtype: torch.dtype, name: str
 ) -> tuple[Pair, Loss]:
-    """The first `rank` components as a module of `shape`, in `dtype`. `name` is for the message.
+    """Make the pair of a module of `shape` from the first `rank` components, and its loss.
 
-    Raises `InvalidArgument` where a number is too large for `dtype`.
+    `name`: the module, for messages. Raises `InvalidArgument` if a number is too large for `dtype`.
     """
     kept = Factors(factors.a[:rank], factors.b[:rank])
-    root = math.sqrt(rank / alpha)  # a power of 2 of most, mostly 1: then integers stay exact
+    root = math.sqrt(rank / alpha)  # for most modules 1 or another power of 2: integers stay exact
     enlarged = [side * root for side in (kept.a, kept.b)]
     largest = max(float(side.abs().max()) for side in enlarged)
     a, b = (cast(side, dtype, name) for side in enlarged)
@@ -66,17 +70,17 @@ def empty_pair(shape: Shape, alpha: float, dtype: torch.dtype) -> Pair:
 
 
 def cast(values: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:
-    """`values` in `dtype`. Raises `InvalidArgument` where one is too large for it."""
-    found = values.to(dtype)
-    if not bool(torch.isfinite(found).all()):
+    """Convert values to `dtype`. Raises `InvalidArgument` if one is too large for it."""
+    converted = values.to(dtype)
+    if not bool(torch.isfinite(converted).all()):
         raise InvalidArgument(
             f"the change of {name!r} is too large for fp16", "Ask for fp32 (--dtype fp32)."
         )
-    return found
+    return converted
 
 
 def _loss(factors: Factors, rank: int, a: torch.Tensor, b: torch.Tensor) -> Loss:
-    """From the factors of the difference itself: of two near products, norms would cancel.
+    """The loss, from the factors of the difference: the norms of two near products would cancel.
 
     a b - a' b' = (a - a') b + a' (b - b').
     """

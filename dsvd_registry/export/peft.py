@@ -1,6 +1,6 @@
-"""PEFT's names as diffusers saves and loads them, with a PEFT configuration for each model.
+"""PEFT's format as diffusers saves and loads it, with a PEFT configuration for each model.
 
-diffusers takes no tensor whose name lacks "lora", so that no alpha can stand among them: ranks and
+diffusers takes no tensor whose name lacks "lora", so that the file has no alpha tensors. Ranks and
 alphas are in `lora_adapter_metadata`, which becomes a `peft.LoraConfig` per model (0.34 and later).
 """
 
@@ -14,15 +14,16 @@ from .layers import Layer
 from .pairs import Pair
 
 METADATA_KEY = "lora_adapter_metadata"
-# transformers >= 5.6 has a CLIPTextModel without this part, and diffusers takes it off the names of
-# tensors, but not off those of the configuration; where it is there, PEFT finds a module by its end.
+# A CLIPTextModel of transformers >= 5.6 has no such part. diffusers removes it from the names of
+# tensors, but not from those of the configuration. Older models have it: PEFT finds a module by the
+# end of its path.
 _TEXT_MODEL = "text_model."
 
 
 class Peft(LoraFormat):
-    """The same for every family."""
+    """The format of PEFT, the same for every family."""
 
-    keeps_alphas = False  # they stand in the metadata, which only newer loaders look at
+    keeps_alphas = False  # they are in the metadata, which only newer loaders read
 
     def pair_key(self, layer: Layer) -> str | None:
         return f"{layer.model}.{layer.path}"
@@ -44,7 +45,7 @@ class Peft(LoraFormat):
 
 
 def _configuration(ranks: Mapping[str, int]) -> dict[str, object]:
-    """The arguments of `peft.LoraConfig` for modules of these ranks, each alpha being the rank."""
+    """The arguments of `peft.LoraConfig` for modules of these ranks, with the rank as each alpha."""
     usual = commonest(ranks.values())
     others = {_pattern(path, ranks): r for path, r in sorted(ranks.items()) if r != usual}
     return {
@@ -58,9 +59,9 @@ def _configuration(ranks: Mapping[str, int]) -> dict[str, object]:
 
 
 def _pattern(path: str, paths: Iterable[str]) -> str:
-    """What PEFT finds this module by, and none of the others: it looks at the end of their paths.
+    """A pattern by which PEFT finds this module and no other: it compares the end of paths.
 
-    FLUX has a `proj_out` besides those of its blocks. (`^` wants the whole path, which a text encoder
-    has not.)
+    FLUX has a `proj_out` outside its blocks and one in each. (`^` means the whole path, which does
+    not work for a text encoder.)
     """
     return f"^{path}" if any(other.endswith(f".{path}") for other in paths) else path

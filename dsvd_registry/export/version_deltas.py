@@ -1,4 +1,4 @@
-"""The delta of each tensor of a version, in float64: what materialising adds to the base."""
+"""The delta of each tensor of a version in float64, which materialising adds to the base."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
-from ..layouts import View, map_names
+from ..layouts import View, ViewedTensors, map_names
 from .fold_exponents import Delta, Factors, folded
 
-# Of these the base's tensor is the other side of a delta, and only kept whole because that is smaller
-# or because the grid does not reach it.
+# Raw tensors that have a delta: their bytes are stored because that is smaller, or because the delta
+# is outside the range of the grid.
 _RAW_DELTAS = ("smaller", "range")
 
 
@@ -37,20 +37,20 @@ class Base(Protocol):
         """All of its tensors, by name."""
 
     def read(self, tensor: BaseTensor) -> memoryview:
-        """The bytes of a tensor. Raises `BaseMismatch` if they are not the ones that are named."""
+        """The bytes of a tensor. Raises `BaseMismatch` if their SHA-256 is another."""
 
 
 class Deltas:
-    """The deltas of a container's tensors; of `base` only what no delta is stored of is read."""
+    """The deltas of a container's tensors. `base` is read only for tensors without a stored delta."""
 
     def __init__(self, container: Container, base: Base) -> None:
         self._container, self._base = container, base
         self._counterparts = _counterparts(container.header, base)
 
     def of(self, index: int) -> Delta | None:
-        """The delta of tensor number `index`: its common rows' (m, rest) matrix, or all of its shape.
+        """The delta of tensor number `index`: of its common rows, or of the whole shape of a raw tensor.
 
-        None where nothing changed, and where there is nothing that it is a change of. Raises
+        Returns None for an unchanged tensor, and for one without a counterpart in the base. Raises
         `ContainerError`, `BaseMismatch`.
         """
         record = self._container.header.tensors[index]
@@ -79,25 +79,25 @@ class Deltas:
                 assert_never(delta)
 
     def _of_raw(self, record: RawRecord, data: bytes) -> torch.Tensor | None:
-        names, view = self._counterparts[record.name]
-        tensors = [self._base.tensors[name] for name in names]
-        found = [
-            tensor_over(self._base.read(t), t.dtype, t.shape).to(torch.float64) for t in tensors
-        ]
-        base = view.apply(found, torch.cat)
+        base = self._counterparts[record.name].apply(self._base_tensor, torch.cat)
         source = tensor_over(memoryview(data), record.dtype, record.shape).to(torch.float64)
         if base.numel() != source.numel():
             return None
         delta = source - base.reshape(source.shape)
         return delta if bool(torch.isfinite(delta).all()) else None
 
+    def _base_tensor(self, name: str) -> torch.Tensor:
+        tensor = self._base.tensors[name]
+        data = self._base.read(tensor)
+        return tensor_over(data, tensor.dtype, tensor.shape).to(torch.float64)
+
 
 def missing_delta(record: TensorRecord) -> str | None:
-    """Why a tensor may have no delta and yet be another than the base's; None if it has not changed."""
+    """The reason why a changed tensor has no delta; None for a tensor that has one, or no change."""
     match record:
         case RawRecord():
             is_equal = record.reason == "signed_zero"
-            return None if is_equal else f"stored whole ({record.reason}): there is no delta of it"
+            return None if is_equal else f"stored whole ({record.reason}): it has no delta"
         case SameRecord() | LowRankRecord() | DenseRecord():
             return None
         case _:
@@ -105,7 +105,7 @@ def missing_delta(record: TensorRecord) -> str | None:
 
 
 def viewed_delta(delta: Delta, view: View) -> Delta:
-    """The same of a delta; low-rank factors stay low-rank."""
+    """The view of a delta; low-rank factors stay low-rank."""
     if isinstance(delta, torch.Tensor):
         return view.apply([delta], torch.cat)
     match view.kind:
@@ -120,25 +120,26 @@ def viewed_delta(delta: Delta, view: View) -> Delta:
 
 
 def square_norm(delta: Delta) -> float:
-    """Of the Frobenius norm."""
+    """The square of the Frobenius norm."""
     if isinstance(delta, torch.Tensor):
         return float(delta.square().sum())
     return float(((delta.a @ delta.a.T) * (delta.b @ delta.b.T)).sum())
 
 
-def _counterparts(header: Header, base: Base) -> dict[str, tuple[tuple[str, ...], View]]:
-    """The base's tensors, and their view, of the raw tensors that have some."""
-    wanted = {
+def _counterparts(header: Header, base: Base) -> dict[str, ViewedTensors[str]]:
+    """The base tensors that each raw tensor with a delta corresponds to, by its name."""
+    raw_deltas = {
         t.name
         for t in header.tensors
         if isinstance(t, RawRecord) and t.reason in _RAW_DELTAS and t.dtype in DELTA_DTYPES
     }
-    if not wanted:
+    if not raw_deltas:
         return {}
-    there = base.tensors
+    base_tensors = base.tensors
     own = {t.name: t for t in header.tensors}
     return {
-        one.tensor: (one.base, one.view)
-        for one in map_names(there, own).correspondences
-        if one.tensor in wanted and all(there[name].dtype in DELTA_DTYPES for name in one.base)
+        one.tensor: one.base
+        for one in map_names(base_tensors, own).correspondences
+        if one.tensor in raw_deltas
+        and all(base_tensors[name].dtype in DELTA_DTYPES for name in one.base.tensors)
     }

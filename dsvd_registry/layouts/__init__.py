@@ -1,11 +1,11 @@
-"""The layouts that checkpoints come in: of which family one is, and what its tensors are elsewhere.
+"""Families and layouts of checkpoints, and the tensors of one that correspond to those of another.
 
     from dsvd_registry.layouts import describe, map_names
     print(describe(fine_tune.tensors))  # Stable Diffusion XL, original layout
     names = map_names(base.tensors, fine_tune.tensors)
 
-Only names, dtypes and shapes are looked at. Importing this imports neither torch nor diffusers; of
-the functions only `map_names` does, and only for two sub-models in different layouts.
+Only names, dtypes and shapes are used. Importing this imports neither torch nor diffusers. Only
+`map_names` does when it is called, and only for two sub-models in different layouts.
 """
 
 from .delta_dtypes import NoDelta, can_be_same, goes_with_quantised, lacks_delta
@@ -13,6 +13,7 @@ from .families import Description, check_same_family, describe
 from .name_map import Correspondence, NameMap, Unmatched, map_names
 from .variants import map_with_variants
 from .view import View
+from .viewed_tensors import ViewedTensors
 from .wrappers import wrappers_in
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "NoDelta",
     "Unmatched",
     "View",
+    "ViewedTensors",
     "can_be_same",
     "check_same_family",
     "describe",

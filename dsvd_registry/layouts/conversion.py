@@ -1,13 +1,13 @@
-"""What diffusers calls the tensors of a sub-model in the original layout: asked of diffusers itself.
+"""The names that diffusers gives to the tensors of a sub-model in the original layout.
 
-Its conversion functions are run on tagged tensors. They take a configuration that otherwise comes
-from the model hub; the little of it that they read is taken from the tensors' own names here:
+The conversion functions of diffusers run on tagged tensors. They need a configuration, which
+otherwise comes from the model hub; the few values that they read follow from the tensors' names:
 
 - `layers_per_block` of a U-Net is the number of input blocks up to the first that downsamples;
 - a vector embedding (`label_emb.0.*`) is called `add_embedding` in SDXL and `class_embedding`
-  elsewhere: both names are made, and the one that the other checkpoint has is used;
+  elsewhere: the conversion makes both names, and the one that the other checkpoint has is used;
 - `down_block_types` and `up_block_types` of a VAE are only counted;
-- of an OpenCLIP only `hidden_size` is read, and only where it has no projection.
+- for an OpenCLIP only `hidden_size` is read, and only if it has no projection.
 """
 
 from __future__ import annotations
@@ -20,27 +20,38 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
-from .element_tags import Source, TaggedTensors, copies_are_views
+from .element_tags import TaggedTensors, copies_are_views
 from .sub_models import Naming
 from .view import Shape
+from .viewed_tensors import ViewedTensors
 
 State = dict[str, torch.Tensor]
 
 _UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
-# SDXL's, because under SD 2's diffusers leaves out the last of 24 layers and the projection, which
-# its own SD 2 lacks; under this one they are named like the others, for whoever has them.
+# SDXL's prefix: under SD 2's, diffusers leaves out the last of 24 layers and the projection, which
+# its own SD 2 lacks, but other checkpoints have.
 _OPEN_CLIP = "conditioner.embedders.1.model."
 
 
 def in_diffusers_names(
     model: str, naming: Naming, shapes: Mapping[str, Shape]
-) -> dict[str, Source]:
-    """By diffusers' name in the sub-model: the tensor of `shapes` that it is made of.
+) -> dict[str, ViewedTensors[str]]:
+    """Map diffusers' names inside the sub-model to the tensor of `shapes` that each is made of.
 
-    Only for what `converts` says yes to. What diffusers has no name for is not in the answer, and
-    nothing of a U-Net or VAE with blocks missing. Raises `CheckpointError` where its conversion
-    fails otherwise.
+    `converts` must be true for the sub-model. A tensor that diffusers has no name for is missing in
+    the answer, and so are all tensors of a U-Net or VAE with missing blocks.
+
+    Args:
+        model: the sub-model, such as "unet".
+        naming: the names that it uses.
+        shapes: the shapes of its tensors, by their names inside the sub-model.
+
+    Returns:
+        One tensor and its view, by diffusers' name.
+
+    Raises:
+        CheckpointError: if diffusers' conversion fails otherwise.
     """
     try:
         tagged = TaggedTensors(shapes)
@@ -49,7 +60,7 @@ def in_diffusers_names(
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"diffusers cannot convert the names of the {model}: {type(error).__name__}: {error}",
-            "Tensors are missing in it, or it is of a kind that diffusers does not convert.",
+            "It lacks tensors, or diffusers does not convert this kind of model.",
         ) from error
     # The conversions look some names up with `get`, which gives None for a name that is not there.
     sources = {
@@ -59,7 +70,7 @@ def in_diffusers_names(
 
 
 def converts(model: str, naming: Naming) -> bool:
-    """Whether `in_diffusers_names` knows this kind of sub-model."""
+    """Return whether `in_diffusers_names` can convert this kind of sub-model."""
     return naming == "open_clip" or (naming == "ldm" and model in ("unet", "unet_ema", "vae"))
 
 
@@ -102,7 +113,7 @@ def _convert_open_clip(tensors: State) -> State:
     fused = [tensor for name, tensor in tensors.items() if name.endswith(".in_proj_weight")]
     width = fused[0].shape[1] if fused else 0
     model = SimpleNamespace(config=SimpleNamespace(hidden_size=width))
-    # diffusers transposes the projection, which torch does with a warning where it is no matrix.
+    # diffusers transposes the projection, and torch warns if that is no matrix.
     whole = {n: t for n, t in tensors.items() if n != "text_projection" or t.ndim == 2}
     prefixed = _prefixed(_OPEN_CLIP, whole)
     converted: State = convert_open_clip_checkpoint(model, prefixed, _OPEN_CLIP)
@@ -114,9 +125,10 @@ def _prefixed(prefix: str, tensors: State) -> State:
 
 
 def _layers_per_block(names: Mapping[str, object]) -> int | None:
-    """From the first block that downsamples; None if the U-Net is not whole.
+    """Count the layers per block, up to the first block that downsamples.
 
-    diffusers counts the blocks that it sees: of a U-Net with a gap it would make wrong names.
+    Returns None for a U-Net with missing blocks: diffusers counts the blocks, and would make wrong
+    names.
     """
     blocks = _count(r"input_blocks\.(\d+)\.", names)
     if not blocks or blocks != _count(r"output_blocks\.(\d+)\.", names):
@@ -129,6 +141,6 @@ def _layers_per_block(names: Mapping[str, object]) -> int | None:
 
 
 def _count(pattern: str, names: Mapping[str, object]) -> int | None:
-    """How many different numbers `pattern` finds in the names; None if they are not 0, 1, 2, ..."""
-    found = {int(match[1]) for name in names if (match := re.match(pattern, name))}
-    return len(found) if found == set(range(len(found))) else None
+    """Count the numbers that `pattern` finds in the names; None if they are not 0, 1, 2, ..."""
+    numbers = {int(match[1]) for name in names if (match := re.match(pattern, name))}
+    return len(numbers) if numbers == set(range(len(numbers))) else None

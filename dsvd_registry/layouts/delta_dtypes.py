@@ -1,7 +1,7 @@
-"""Whether a delta can be taken between tensors that correspond: by their dtypes alone.
+"""The dtypes of corresponding tensors between which a delta can be taken.
 
-That two tensors correspond (their names and shapes say so) is one thing, that numbers of theirs can
-be subtracted another: weights quantised to 8 or 4 bits have the base's names, and no delta to it.
+Two tensors may correspond by name and shape although their numbers cannot be subtracted: weights
+quantised to 8 or 4 bits have the base's names, but no delta to it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Literal
 from ..checkpoint.dtypes import DELTA_DTYPES
 
 NoDelta = Literal["dtype", "base_dtype"]
-"""In a container's words: the tensor's own dtype has no deltas, or its base's has none."""
+"""The reason in a container: the tensor's own dtype has no deltas, or its base's has none."""
 
-
-# Beside quantised weights: scales of ComfyUI and of transformers, and what bitsandbytes saves.
+# Tensors that accompany quantised weights: scales of ComfyUI and transformers, and bitsandbytes'.
 _COMPANION = re.compile(
     r"(^|\.)(scale_weight|scale_input|weight_scale|input_scale|scaled_fp8"
     r"|weight\.(nested_)?(absmax|quant_map)|weight\.quant_state\..*)$"
@@ -24,17 +23,17 @@ _COMPANION = re.compile(
 
 
 def goes_with_quantised(name: str) -> bool:
-    """Whether a tensor belongs to quantised weights, which the base has without any such."""
+    """Return whether a tensor accompanies quantised weights; the unquantised base has none."""
     return _COMPANION.search(name) is not None
 
 
 def lacks_delta(dtype: str, base_dtypes: Iterable[str]) -> NoDelta | None:
-    """Why no delta is taken of a tensor against those of a base; None where one can be."""
+    """The reason why a tensor has no delta to base tensors of these dtypes; None if it has one."""
     if dtype not in DELTA_DTYPES:
         return "dtype"
     return None if set(base_dtypes) <= set(DELTA_DTYPES) else "base_dtype"
 
 
 def can_be_same(dtype: str, base_dtypes: Iterable[str]) -> bool:
-    """Whether such tensors can be compared byte by byte, whatever the bytes mean."""
+    """Return whether tensors of these dtypes can be compared byte by byte."""
     return set(base_dtypes) == {dtype}

@@ -1,9 +1,9 @@
-"""Tensors without weights that tell, whatever was done to them, which elements they are.
+"""Tensors without weights whose elements can be traced through torch's view operations.
 
-All are views of one meta tensor, one after another: an element is known by its address there, and
-torch itself keeps the books (offset, shape and strides) through slicing, chunking, reshaping and
-transposing. Nothing is stored and nothing moves, so a model of 10 GB costs no more than a tiny one.
-Copies would lose the address; while `copies_are_views` is in force they give the tensor itself. An
+All are views of one meta tensor, one after another. The address in it identifies an element, and
+torch keeps track of it (offset, shape and strides) through slicing, chunking, reshaping and
+transposing. Nothing is stored and nothing moves, so that a model of 10 GB costs no more than a tiny
+one. Copies would lose the address; inside `copies_are_views` they return the tensor itself. An
 operation that makes new numbers, or joins tensors, gives a tensor that `source_of` does not know.
 """
 
@@ -12,25 +12,17 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from .view import Shape, View
-
-
-@dataclass(frozen=True)
-class Source:
-    """Elements of the tensor `name`, through `view`."""
-
-    name: str
-    view: View
+from .viewed_tensors import ViewedTensors
 
 
 class copies_are_views(TorchFunctionMode):  # noqa: N801 - used as a `with` statement reads
-    """Inside, `clone` and `contiguous` give the tensor that they are asked to copy."""
+    """A context in which `clone` and `contiguous` return their argument instead of a copy."""
 
     _COPIES = (torch.Tensor.clone, torch.Tensor.contiguous, torch.clone)
 
@@ -41,18 +33,18 @@ class copies_are_views(TorchFunctionMode):  # noqa: N801 - used as a `with` stat
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """What torch calls instead of `func`."""
+        """Stand in for `func`: torch calls this instead."""
         return args[0] if func in self._COPIES else func(*args, **(kwargs or {}))
 
 
 class TaggedTensors:
-    """Tensors of given shapes by name, in `tensors`; `source_of` knows what became of them."""
+    """Tagged tensors of given shapes: `tensors` has them by name, `source_of` traces a result back."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._names = list(shapes)
         self._shapes = list(shapes.values())
         self._starts = []
-        # Address 0 stays empty: it is where a tensor that is not one of these begins.
+        # Address 0 stays empty: foreign tensors begin there.
         end = 1
         for shape in self._shapes:
             self._starts.append(end)
@@ -64,8 +56,11 @@ class TaggedTensors:
             for name, shape, start in zip(self._names, self._shapes, self._starts, strict=True)
         }
 
-    def source_of(self, tensor: torch.Tensor) -> Source | None:
-        """What `tensor` is made of; None if it is not one view of one of these tensors."""
+    def source_of(self, tensor: torch.Tensor) -> ViewedTensors[str] | None:
+        """Find the tagged tensor that `tensor` is a view of.
+
+        Returns None if it is not one view of one of these tensors.
+        """
         start = int(tensor.storage_offset())
         elsewhere = tensor.untyped_storage().nbytes() != self._size
         if elsewhere or start == 0 or not tensor.is_meta or tensor.numel() == 0:
@@ -73,11 +68,11 @@ class TaggedTensors:
         index = bisect_right(self._starts, start) - 1
         shape = self._shapes[index]
         view = _view(shape, tensor, start - self._starts[index])
-        return Source(self._names[index], view) if view is not None else None
+        return None if view is None else ViewedTensors((self._names[index],), view)
 
 
 def _view(shape: Shape, tensor: torch.Tensor, first: int) -> View | None:
-    """How a tensor of `shape` becomes `tensor`, which begins at its element number `first`."""
+    """The view of a tensor of `shape` that is `tensor`, whose first element is number `first`."""
     if tensor.is_contiguous():
         if tensor.numel() == math.prod(shape):
             return View()

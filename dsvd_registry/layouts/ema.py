@@ -1,8 +1,8 @@
-"""The moving averages that an original file may hold besides the U-Net: `model_ema.*`.
+"""The moving averages (EMA) of a U-Net in an original file: `model_ema.*`.
 
-Their names are those of the U-Net without the dots (diffusers reads them so too, see
-`convert_ldm_unet_checkpoint(extract_ema=True)`), so the dots must be found again in a list of
-names that have them.
+Their names are those of the U-Net without the dots (see diffusers'
+`convert_ldm_unet_checkpoint(extract_ema=True)`), so that a list of the U-Net's names is needed to
+find the dots again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _PREFIX = "model_ema."
 
 
 def with_ema(split: Split, unet_names: Sequence[str]) -> Split:
-    """`split` with a part more for the averages in its rest, if there are any.
+    """Add a part for the averages in the rest of `split`, if there are any.
 
-    `unet_names`: the names of an LDM U-Net. An average whose name none of them gives, or more than
-    one, stays in the rest; so do the average's own numbers (`model_ema.decay`).
+    `unet_names`: the names of an LDM U-Net. An average stays in the rest if no name matches it, or
+    more than one; so do the averages' own numbers (`model_ema.decay`).
     """
     dotted: dict[str, list[str]] = {}
     for name in unet_names:
@@ -37,7 +37,7 @@ def with_ema(split: Split, unet_names: Sequence[str]) -> Split:
 
 
 def ldm_unet_names(*splits: Split) -> tuple[str, ...]:
-    """The names of the first LDM U-Net among several checkpoints; none if there is none."""
+    """The names of the first LDM U-Net among several checkpoints; empty if there is none."""
     for split in splits:
         for part in split.parts:
             if part.model == "unet" and part.naming == "ldm":

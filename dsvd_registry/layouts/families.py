@@ -1,13 +1,13 @@
-"""Which family of models a checkpoint is of, and in which layout, by names and shapes alone.
+"""The family and layout of a checkpoint, by the names and shapes of its tensors alone.
 
-What tells the families apart is how they are built, not how wide they are, so that small models of
-a family (made for tests, or distilled) are known as well: SD 2 and SDXL have linear layers where
-SD 1 has 1x1 convolutions around its attention, SDXL embeds a vector beside the time step, and its
-refiner has no attention at the deepest level. diffusers' `infer_diffusers_model_type` looks for
-single names of single files in their published sizes, and calls all it does not know SD 1.
+The structure decides, not the width, so that small models of a family (for tests, or distilled) are
+recognised too. SD 2 and SDXL have linear layers around their attention where SD 1 has 1x1
+convolutions. SDXL embeds a vector in addition to the time step, and its refiner has no attention at
+the deepest level. diffusers' `infer_diffusers_model_type` instead looks for single names in files of
+the published sizes, and calls everything else SD 1.
 
-A VAE or a text encoder alone is of no family: SD 1, SDXL, SD 3 and FLUX have one CLIP in common.
-How a model is to be sampled (v-prediction) does not show in its names.
+A VAE or a text encoder alone has no family: SD 1, SDXL, SD 3 and FLUX share one CLIP. The names do
+not show how a model is sampled (v-prediction).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MODELS = {
     "text_encoder_2": "second text encoder",
     "text_encoder_3": "third text encoder",
 }
-# Built like one of the families, and something else: video, upscaler, Kolors.
+# Models built like one of the families that are something else: video, upscaler, Kolors.
 _STRANGE_UNET = (
     "time_stack.",
     "temporal_transformer_blocks.",
@@ -66,14 +66,17 @@ _STRANGE_TRANSFORMER = (
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint looks like. `models`: its sub-models, by their diffusers folders' names."""
+    """The family, layout and sub-models of a checkpoint.
+
+    `models`: the names of the sub-models' folders in a diffusers checkpoint.
+    """
 
     family: Family
     layout: Layout | Literal["unknown"]
     models: tuple[str, ...]
 
     def __str__(self) -> str:
-        """For people: "Stable Diffusion XL, original layout", "VAE, diffusers layout"."""
+        """The description for people: "Stable Diffusion XL, original layout"."""
         words = [_FAMILIES[self.family]] if self.family != "unknown" else []
         if len(self.models) == 1:
             words.append(_MODELS[self.models[0]])
@@ -81,12 +84,12 @@ class Description:
 
 
 def family_name(family: Family) -> str:
-    """A family for people: "Stable Diffusion XL"."""
+    """The name of a family for people: "Stable Diffusion XL"."""
     return _FAMILIES[family]
 
 
 def describe(tensors: Mapping[str, TensorInfo]) -> Description:
-    """What the checkpoint that holds `tensors` looks like."""
+    """Describe the checkpoint that has these tensors."""
     parts = split(tensors).parts
     layout: Layout | Literal["unknown"] = "unknown"
     if parts:
@@ -96,12 +99,12 @@ def describe(tensors: Mapping[str, TensorInfo]) -> Description:
 
 
 def check_same_family(base: Mapping[str, TensorInfo], fine_tune: Mapping[str, TensorInfo]) -> None:
-    """Raises `BaseMismatch`, which names both, if base and fine-tune are of two known families."""
-    one, other = describe(base), describe(fine_tune)
-    if "unknown" not in (one.family, other.family) and one.family != other.family:
+    """Raise `BaseMismatch`, which names both, if base and fine-tune belong to two known families."""
+    expected, given = describe(base), describe(fine_tune)
+    if "unknown" not in (expected.family, given.family) and expected.family != given.family:
         raise BaseMismatch(
-            f"the checkpoint looks like {other}; the base is {one}",
-            f"Take a base of the checkpoint's own family: {_FAMILIES[other.family]}.",
+            f"the checkpoint looks like {given}; the base is {expected}",
+            f"Take a base of the checkpoint's own family: {_FAMILIES[given.family]}.",
         )
 
 
@@ -127,8 +130,8 @@ def _unet_family(unet: Part, tensors: Mapping[str, TensorInfo]) -> Family:
         return "unknown"
     if len(tensors[projections[0]].shape) != 2:
         return "sd1"
-    # SD 2.1 unCLIP embeds a vector too, by SDXL's name in the original layout; but it attends at
-    # the finest level.
+    # SD 2.1 unCLIP embeds a vector too, under SDXL's name in the original layout, but it has
+    # attention at the finest level.
     original_xl = "label_emb.0.0.weight" in names and not levels[0]
     if "add_embedding.linear_1.weight" not in names and not original_xl:
         return "sd2"
@@ -136,7 +139,10 @@ def _unet_family(unet: Part, tensors: Mapping[str, TensorInfo]) -> Family:
 
 
 def _attention_by_level(unet: Part) -> list[bool]:
-    """Whether the U-Net attends at each level, the finest first; of an LDM U-Net, in each block."""
+    """Tell for each level, the finest first, whether the U-Net has attention there.
+
+    For an LDM U-Net the list has each block instead of each level.
+    """
     if unet.naming == "diffusers":
         block, attention = r"down_blocks\.(\d+)\.", "down_blocks.{}.attentions.0.proj_in.weight"
     else:

@@ -1,49 +1,46 @@
-"""Which tensors of a base each tensor of a fine-tune corresponds to, whatever layout either is in.
+"""The tensors of a base that each tensor of a fine-tune corresponds to, whatever their layouts.
 
-Sub-models are paired, then their tensors by name: as they are where both sides use the same words,
-otherwise through what diffusers' own conversion makes of the side in the original layout. Only that
-imports torch and diffusers. A base in diffusers' words and a fine-tune in the original ones take
-the same conversion backwards. Where names hold wrappers' words, those without them are looked for,
-too; what is found is told in the names of the files.
+Sub-models are paired first, then their tensors. Where both sides use the same names, these decide.
+Otherwise diffusers' own conversion is applied to the side in the original layout, forwards for a
+fine-tune in diffusers' names and backwards for one in the original names; only this imports torch and
+diffusers. If names contain the words of wrappers, they are also compared without them. The result
+always has the names of the files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..checkpoint import TensorInfo
 from ..errors import BaseMismatch
+from .converted_tensors import ConvertedTensor, original_of
 from .ema import ldm_unet_names, with_ema
 from .families import check_same_family
-from .joined_pieces import Piece, joined
 from .sub_model_pairs import partners
 from .sub_models import Part, split
-from .view import View, fits
+from .view import fits
+from .viewed_tensors import ViewedTensors
 from .wrappers import Unwrapped, unwrappings
-
-if TYPE_CHECKING:
-    from .element_tags import Source
 
 Tensors = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True)
 class Correspondence:
-    """The tensor `tensor` of a fine-tune is the tensors `base` of a base through `view`, changed."""
+    """A tensor of a fine-tune, by name, and the tensors of the base that it was trained from."""
 
     tensor: str
-    base: tuple[str, ...]
-    view: View
+    base: ViewedTensors[str]
 
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A tensor of a fine-tune that has no counterpart in the base, and why, in a container's words.
+    """A tensor of a fine-tune without a counterpart in the base, and the reason.
 
-    `new`: the base has nothing that corresponds. `shape`: what corresponds, `counterpart`, has
-    another shape.
+    `new`: the base has no corresponding tensor. `shape`: the corresponding tensors, `counterpart`,
+    have another shape.
     """
 
     tensor: str
@@ -53,55 +50,64 @@ class Unmatched:
 
 @dataclass(frozen=True)
 class NameMap:
-    """Every tensor of a fine-tune, in its order: in one of the two, never in both or in neither."""
+    """Every tensor of a fine-tune, in its order, in exactly one of the two tuples."""
 
     correspondences: tuple[Correspondence, ...]
     unmatched: tuple[Unmatched, ...]
 
 
 def map_names(base: Tensors, fine_tune: Tensors) -> NameMap:
-    """Find for each tensor of `fine_tune` what it corresponds to in `base`.
+    """Find the tensors of `base` that each tensor of `fine_tune` corresponds to.
 
-    Names that no rule knows correspond to those of the same name. A tensor may have more rows than
-    its counterpart (added tokens). Wrappers' words are looked through where that finds more. Raises
-    `BaseMismatch` for two different families, before anything is imported, and `CheckpointError`
-    where diffusers cannot convert a sub-model.
+    A name that no rule knows corresponds to the same name. A tensor may have more rows than its
+    counterpart (added tokens). The words of wrappers are ignored if that finds more counterparts.
+
+    Args:
+        base: the base's tensors, by name.
+        fine_tune: the fine-tune's tensors, by name.
+
+    Returns:
+        Every tensor of the fine-tune, with a counterpart or with the reason why it has none.
+
+    Raises:
+        BaseMismatch: for two different families, before anything is imported.
+        CheckpointError: if diffusers cannot convert a sub-model.
+
+    Example:
+        for match in map_names(base.tensors, fine_tune.tensors).correspondences:
+            print(match.tensor, match.base.tensors, match.base.view.kind)
     """
-    best = _as_they_are(base, fine_tune)
+    best = _same_wrappers(base, fine_tune)
     for names in unwrappings(fine_tune):
         for base_names in unwrappings(base):
-            if not any(one.reason == "new" for one in best.unmatched):
+            if not any(tensor.reason == "new" for tensor in best.unmatched):
                 return best
             if (names, base_names) == ({n: n for n in names}, {n: n for n in base_names}):
                 continue
             try:
-                found = _unwrapped(base, base_names, fine_tune, names)
+                unwrapped = _unwrapped(base, base_names, fine_tune, names)
             except BaseMismatch:
                 if not best.correspondences:
                     raise
                 continue
-            if len(found.correspondences) > len(best.correspondences):
-                best = found
+            if len(unwrapped.correspondences) > len(best.correspondences):
+                best = unwrapped
     return best
 
 
 def _unwrapped(
     base: Tensors, base_names: Unwrapped, fine_tune: Tensors, names: Unwrapped
 ) -> NameMap:
-    """The map of names without their wrappers, told in those with them."""
+    """Map the names without their wrappers, and return the result in the names with them."""
     wrapped = {plain: name for name, plain in names.items()}
     base_wrapped = {plain: name for name, plain in base_names.items()}
-    found = _as_they_are(_renamed(base, base_names), _renamed(fine_tune, names))
+    plain_map = _same_wrappers(_renamed(base, base_names), _renamed(fine_tune, names))
     return NameMap(
         tuple(
-            replace(
-                one,
-                tensor=wrapped[one.tensor],
-                base=tuple(base_wrapped[name] for name in one.base),
-            )
-            for one in found.correspondences
+            Correspondence(wrapped[one.tensor], one.base.resolve(base_wrapped))
+            for one in plain_map.correspondences
         ),
-        tuple(replace(one, tensor=wrapped[one.tensor]) for one in found.unmatched),
+        tuple(replace(one, tensor=wrapped[one.tensor]) for one in plain_map.unmatched),
     )
 
 
@@ -109,52 +115,53 @@ def _renamed(tensors: Tensors, names: Unwrapped) -> Tensors:
     return {names[name]: replace(info, name=names[name]) for name, info in tensors.items()}
 
 
-def _as_they_are(base: Tensors, fine_tune: Tensors) -> NameMap:
+def _same_wrappers(base: Tensors, fine_tune: Tensors) -> NameMap:
     check_same_family(base, fine_tune)
     base_split, own_split = split(base), split(fine_tune)
     base_split = with_ema(base_split, ldm_unet_names(base_split, own_split))
     own_split = with_ema(own_split, ldm_unet_names(own_split, base_split))
-    found = {name: Correspondence(name, (name,), View()) for name in fine_tune if name in base}
+    counterparts = {
+        name: Correspondence(name, ViewedTensors((name,))) for name in fine_tune if name in base
+    }
     for base_part, part in partners(base_split, base, own_split, fine_tune):
-        for correspondence in _of_part(base_part, base, part, fine_tune):
-            found[correspondence.tensor] = correspondence
+        for correspondence in _correspondences_of_part(base_part, base, part, fine_tune):
+            counterparts[correspondence.tensor] = correspondence
     matched, unmatched = [], []
     for name, info in fine_tune.items():
-        if name not in found:
+        if name not in counterparts:
             unmatched.append(Unmatched(name, "new"))
-        elif not _suits(found[name], base, info):
-            unmatched.append(Unmatched(name, "shape", found[name]))
+        elif not _fits(counterparts[name], base, info):
+            unmatched.append(Unmatched(name, "shape", counterparts[name]))
         else:
-            matched.append(found[name])
+            matched.append(counterparts[name])
     return NameMap(tuple(matched), tuple(unmatched))
 
 
-def _of_part(
+def _correspondences_of_part(
     base_part: Part, base: Tensors, part: Part, fine_tune: Tensors
 ) -> Iterator[Correspondence]:
     if base_part.naming == part.naming:
         for local, name in part.names.items():
             if local in base_part.names:
-                yield Correspondence(name, (base_part.names[local],), View())
+                yield Correspondence(name, ViewedTensors((base_part.names[local],)))
     elif part.naming == "diffusers":
         for local, source in _converted(base_part, base).items():
             if local in part.names:
-                base_name = base_part.names[source.name]
-                yield Correspondence(part.names[local], (base_name,), source.view)
+                yield Correspondence(part.names[local], source.resolve(base_part.names))
     elif base_part.naming == "diffusers":
-        pieces: dict[str, list[Piece]] = {}
+        by_original: dict[str, list[ConvertedTensor]] = {}
         for local, source in _converted(part, fine_tune).items():
             if local in base_part.names:
-                made = base[base_part.names[local]]
-                pieces.setdefault(source.name, []).append(Piece(made, source.view))
-        for local, of_tensor in pieces.items():
+                converted = ConvertedTensor(base[base_part.names[local]], source.view)
+                by_original.setdefault(source.tensors[0], []).append(converted)
+        for local, tensors in by_original.items():
             name = part.names[local]
-            whole = joined(of_tensor, fine_tune[name].shape)
-            if whole is not None:
-                yield Correspondence(name, *whole)
+            original = original_of(tensors, fine_tune[name].shape)
+            if original is not None:
+                yield Correspondence(name, original)
 
 
-def _converted(part: Part, tensors: Tensors) -> Mapping[str, Source]:
+def _converted(part: Part, tensors: Tensors) -> Mapping[str, ViewedTensors[str]]:
     from .conversion import converts, in_diffusers_names
 
     if not converts(part.model, part.naming):
@@ -163,6 +170,5 @@ def _converted(part: Part, tensors: Tensors) -> Mapping[str, Source]:
     return in_diffusers_names(part.model, part.naming, shapes)
 
 
-def _suits(correspondence: Correspondence, base: Tensors, info: TensorInfo) -> bool:
-    viewed = correspondence.view.shape([base[name].shape for name in correspondence.base])
-    return fits(viewed, info.shape)
+def _fits(correspondence: Correspondence, base: Tensors, info: TensorInfo) -> bool:
+    return fits(correspondence.base.resolve(base).shape, info.shape)

@@ -1,8 +1,8 @@
-"""What a file in the original layout has for the tensors of a diffusers folder.
+"""The tensors of a file in the original layout that correspond to those of a diffusers folder.
 
-diffusers converts the other way alone. The names here are those of its script
-`convert_diffusers_to_original_stable_diffusion.py`, for any number of levels and layers; whoever uses
-them has `map_names` hold them against what diffusers' own conversion makes of them.
+diffusers only converts the other way. The names here are those of its script
+`convert_diffusers_to_original_stable_diffusion.py`, for any number of levels and layers. Callers check
+them with `map_names`, which uses diffusers' own conversion.
 """
 
 from __future__ import annotations
@@ -51,32 +51,32 @@ _OPEN_CLIP = (
     (".mlp.fc1.", ".mlp.c_fc."),
     (".mlp.fc2.", ".mlp.c_proj."),
     (".self_attn.out_proj.", ".attn.out_proj."),
-    (".self_attn.q_proj.", ".attn.in_proj_"),  # and k and v after it, in one tensor
+    (".self_attn.q_proj.", ".attn.in_proj_"),  # one tensor, in which k and v follow
 )
 
 
 def original_tensors(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
-    """The tensors of a file in the original layout, by name, that those of a folder would make.
+    """The tensors of the original file, by name, that a folder of `tensors` corresponds to.
 
-    What no rule knows makes none. Raises `InvalidArgument` for a family that has no such layout here,
-    or that is not in the words of diffusers.
+    A tensor that no rule knows has none. Raises `InvalidArgument` for a family without an original
+    layout here, and for tensors that are not in diffusers' names.
     """
     description = describe(tensors)
     if description.layout != "diffusers" or description.family not in _PREFIXES:
         raise InvalidArgument(
-            f"it is of {description}, which is not written as a single file in the original layout",
-            "That is done for Stable Diffusion 1.x, 2.x and XL in the layout of diffusers.",
+            f"it is {description}, which is not written as a single file in the original layout",
+            "Only Stable Diffusion 1.x, 2.x and XL in the layout of diffusers are.",
         )
     prefixes = _EVERYWHERE | _PREFIXES[description.family]
-    found = {}
+    originals = {}
     for part in split(tensors).parts:
         if part.model not in prefixes or part.naming != "diffusers":
             continue
         prefix = prefixes[part.model]
         own = {local: tensors[name] for local, name in part.names.items()}
         for info in _rule(part, prefix)(own):
-            found[prefix + info.name] = replace(info, name=prefix + info.name)
-    return found
+            originals[prefix + info.name] = replace(info, name=prefix + info.name)
+    return originals
 
 
 def _rule(part: Part, prefix: str) -> Rule:
@@ -89,7 +89,7 @@ def _rule(part: Part, prefix: str) -> Rule:
 
 def _unet(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
     paths = {local.rpartition(".")[0] for local in tensors}
-    # Below an attention the words are the same; the rule is for modules down to there.
+    # Inside an attention the names are equal; the rule covers the path down to there.
     heads = {_head(path) for path in paths}
     original = original_unet_names(heads)
     for local, info in tensors.items():
@@ -101,7 +101,7 @@ def _unet(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
 
 
 def _head(path: str) -> str:
-    """The path of a module of a U-Net down to the attention that it is in, or all of it."""
+    """The path of a U-Net's module down to the attention that it is in, or the whole path."""
     match = re.match(r"(?:(?:down|up)_blocks\.\d+|mid_block)\.attentions\.\d+\.[^.]+", path)
     return match[0] if match else path
 
@@ -123,7 +123,7 @@ def _vae(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
             r"\b(down|up)_blocks\.(\d+)\.(resnets|downsamplers\.0|upsamplers\.0)", level, name
         )
         is_projection = ".attn_1." in name and len(info.shape) == 2
-        shape = (*info.shape, 1, 1) if is_projection else info.shape  # there 1x1 convolutions
+        shape = (*info.shape, 1, 1) if is_projection else info.shape  # 1x1 convolutions there
         yield replace(info, name=name, shape=shape)
 
 

@@ -1,7 +1,7 @@
-"""What the original U-Net calls the modules of diffusers'.
+"""The original names of the modules of a U-Net in diffusers' layout.
 
-`layouts.conversion` asks diffusers for the other direction, which needs a file in the original
-layout; a version need not be one. The tables are those of diffusers' script
+`layouts.conversion` uses diffusers for the other direction, which needs a file in the original
+layout. The tables are those of diffusers' script
 `convert_diffusers_to_original_stable_diffusion.py`, for any number of levels and layers.
 """
 
@@ -36,13 +36,13 @@ _PATH = re.compile(
 
 
 def original_unet_names(paths: Collection[str]) -> Callable[[str], str | None]:
-    """From a module's path in diffusers' U-Net to its path in the original one; None for others.
+    """Return a function from a module's path in diffusers' U-Net to its path in the original one.
 
-    `paths`: those of the whole U-Net, by which its layers are counted.
+    The function returns None for other paths. `paths`: all of the U-Net's, to count its layers.
     """
     matches = [match for path in paths if (match := _PATH.fullmatch(path))]
     first = [int(m[4]) for m in matches if m[1] == "down" and m[2] == "0" and m[3] == "resnets"]
-    # A level has one block more than layers: going down it ends with one that halves the picture.
+    # A level has one block more than layers: on the way down the last one halves the image.
     step = max(first, default=0) + 2
     attending = {m[2] for m in matches if m[1] == "up" and m[3] == "attentions"}
 

@@ -1,4 +1,4 @@
-"""Which sub-model of a base a sub-model of a fine-tune was made from."""
+"""The sub-model of a base that each sub-model of a fine-tune was trained from."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def partners(
     fine_tune: Split,
     tensors: Mapping[str, TensorInfo],
 ) -> Iterator[tuple[Part, Part]]:
-    """Each part of the fine-tune that the base has a counterpart of, after that counterpart.
+    """Pairs of the base's part and the fine-tune's part, for each that has a counterpart.
 
-    Averages go with the base's averages, or with its U-Net where it has none. Text encoders go by
-    the width of their embeddings first, because their own files do not say which they are, and
-    the refiner's only one is the first in one layout and the second in the other.
+    Averages are paired with the base's averages, or with its U-Net if it has none. Text encoders are
+    paired by the width of their embeddings first, because their own files do not name them, and the
+    refiner's only one is the first in one layout and the second in the other.
     """
     for part in fine_tune.parts:
         if is_text_encoder(part.model):
@@ -45,10 +45,10 @@ def _text_encoders(
     base_tensors: Mapping[str, TensorInfo],
 ) -> list[Part]:
     encoders = [other for other in base_parts if is_text_encoder(other.model)]
-    of_name = [other for other in encoders if other.model == part.model]
+    same_name = [other for other in encoders if other.model == part.model]
     width = _width(part, tensors)
-    of_width = [other for other in encoders if _width(other, base_tensors) == width]
-    return [other for other in of_name if other in of_width] or of_width or of_name
+    same_width = [other for other in encoders if _width(other, base_tensors) == width]
+    return [other for other in same_name if other in same_width] or same_width or same_name
 
 
 def _width(part: Part, tensors: Mapping[str, TensorInfo]) -> int | None:

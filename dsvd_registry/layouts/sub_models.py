@@ -1,9 +1,9 @@
-"""Which tensors of a checkpoint are which sub-model's, and what each is called inside it.
+"""The sub-models of a checkpoint: the tensors of each, and their names inside it.
 
-A sub-model goes by the name of its folder in a diffusers checkpoint: `unet`, `vae`, `text_encoder`.
-Prefixes are those of the original (LDM, SGM) files, of diffusers folders (`unet.` or `unet/`), of
-A1111, which also reads SD 1 files without `text_model.`, and of ComfyUI (`text_encoders.clip_l.`,
-`vae.`). A file without any of them may be one sub-model's own.
+The name of a sub-model is that of its folder in a diffusers checkpoint: `unet`, `vae`,
+`text_encoder`. Known prefixes are those of the original (LDM, SGM) files, of diffusers folders
+(`unet.` or `unet/`), of A1111, which also reads SD 1 files without `text_model.`, and of ComfyUI
+(`text_encoders.clip_l.`, `vae.`). A file without a prefix may contain one sub-model only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ORIGINAL_PREFIXES = {
 }
 _FOLDER = re.compile(r"(unet_ema|unet|vae|transformer|text_encoder(?:_[23])?)[./]")
 
-# Names that only one sub-model's own file has at its top; all of a group must be there.
+# Names at the top of a file that only one sub-model has; all names of a group must be there.
 _OWN_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("unet", ("input_blocks.0.0.weight", "out.2.weight")),
     ("unet", ("conv_in.weight", "time_embedding.linear_1.weight", "conv_out.weight")),
@@ -52,7 +52,7 @@ _LDM_STARTS = {
     "transformer": _LDM_TRANSFORMER,
 }
 _PROJECTIONS = ("text_projection.weight", "text_projection")
-# transformers >= 5.6 saves a CLIPTextModel without `text_model.`, as SD 1 files of old did.
+# transformers >= 5.6 saves a CLIPTextModel without `text_model.`, as early SD 1 files did.
 _FLAT_CLIP = ("embeddings.", "encoder.layers.", "final_layer_norm.")
 # Early diffusers named the attention of a VAE so (ModelMixin._fix_state_dict_keys_on_load).
 _OLD_ATTENTION = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.")
@@ -61,10 +61,10 @@ _NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 @dataclass(frozen=True)
 class Part:
-    """The tensors of one sub-model: `names` has the name in the file of each name in the sub-model.
+    """The tensors of one sub-model.
 
-    `naming` is the words that names in the sub-model use. A CLIP of transformers has the same words
-    in every layout; `layout` tells what kind of file it stands in.
+    `names`: the name in the file, by the name inside the sub-model. `naming`: the scheme of the names
+    inside. `layout`: the kind of file; a CLIP of transformers has the same names in every layout.
     """
 
     model: str
@@ -75,44 +75,45 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """A checkpoint's sub-models, and the names that belong to none."""
+    """The sub-models of a checkpoint, and the names that belong to none (`rest`)."""
 
     parts: tuple[Part, ...]
     rest: tuple[str, ...]
 
 
 def split(names: Iterable[str]) -> Split:
-    """Sort the names of a checkpoint by sub-model. Every name is in one part or in the rest."""
+    """Sort the names of a checkpoint by sub-model. Every name is in one part or in `rest`."""
     known = dict.fromkeys(names)
     for model, marks in _OWN_FILES:
         if all(mark in known for mark in marks):
             projects = model == "text_encoder" and any(name in known for name in _PROJECTIONS)
             pairs = [(name, name) for name in known]
-            # Of SD 1, SD 2 and SDXL only SDXL's second text encoder has a projection in diffusers.
+            # In diffusers only SDXL's second text encoder has a projection, among SD 1, SD 2 and SDXL.
             part, rest = _part("text_encoder_2" if projects else model, "diffusers", pairs)
             return Split((part,), rest)
-    found: dict[tuple[str, Layout], list[tuple[str, str]]] = {}
-    homeless = []
+    pairs_of_part: dict[tuple[str, Layout], list[tuple[str, str]]] = {}
+    rest_names = []
     for name in known:
-        place = _place(name)
-        if place is None:
-            homeless.append(name)
+        located = _located(name)
+        if located is None:
+            rest_names.append(name)
         else:
-            found.setdefault(place[:2], []).append((place[2], name))
+            pairs_of_part.setdefault(located[:2], []).append((located[2], name))
     parts = []
-    for (model, layout), pairs in found.items():
+    for (model, layout), pairs in pairs_of_part.items():
         part, rest = _part(model, layout, pairs)
         parts.append(part)
-        homeless += rest
-    return Split(tuple(parts), tuple(homeless))
+        rest_names += rest
+    return Split(tuple(parts), tuple(rest_names))
 
 
 def is_text_encoder(model: str) -> bool:
-    """Whether the sub-model is one of the text encoders."""
+    """Return whether the sub-model is one of the text encoders."""
     return model.startswith("text_encoder")
 
 
-def _place(name: str) -> tuple[str, Layout, str] | None:
+def _located(name: str) -> tuple[str, Layout, str] | None:
+    """The sub-model, layout and name inside the sub-model of a name in a file."""
     for prefix, model in _ORIGINAL_PREFIXES.items():
         if name.startswith(prefix):
             return model, "ldm", name[len(prefix) :]
@@ -121,7 +122,7 @@ def _place(name: str) -> tuple[str, Layout, str] | None:
 
 
 def _part(model: str, layout: Layout, pairs: list[tuple[str, str]]) -> tuple[Part, tuple[str, ...]]:
-    """The part of these names (in the sub-model, in the file), and those that are there twice."""
+    """The part of these (name inside, name in the file) pairs, and the names that occur twice."""
     naming = _naming(model, [local for local, _ in pairs])
     if model == "unet" and any(local.startswith(_LDM_TRANSFORMER) for local, _ in pairs):
         model = "transformer"
@@ -142,7 +143,7 @@ def _naming(model: str, names: Iterable[str]) -> Naming:
 
 
 def _current(local: str, model: str, naming: Naming) -> str:
-    """The name that today's diffusers and transformers have for what older ones called `local`."""
+    """The name in today's diffusers and transformers of `local`, which may be an older name."""
     if naming == "diffusers" and is_text_encoder(model) and local.startswith(_FLAT_CLIP):
         return "text_model." + local
     if naming == "diffusers" and model == "vae":

@@ -1,8 +1,8 @@
-"""Variants of one model side by side in a folder, such as its weights in full and in half precision.
+"""Variants of one model in a folder, such as its weights in full and in half precision.
 
-A variant's tensors are called by the folder and the variant (`unet/model.fp16/conv.weight` beside
-`unet/conv.weight`). Where a base has no such variant, they correspond to what those that the variant is
-of correspond to.
+The name of a variant's tensor has the folder and the variant: `unet/model.fp16/conv.weight` is a
+variant of `unet/conv.weight`. If the base has no such variant, both correspond to the same tensors of
+the base.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ def map_with_variants(
     fine_tune: Mapping[str, TensorInfo],
     variants: Mapping[str, str],
 ) -> NameMap:
-    """As `map_names`. `variants`: what a variant's names begin with, and those of what it is one of.
+    """Map names as `map_names` does, and those of variants like the weights that they vary.
 
-    Raises as `map_names`.
+    `variants`: the prefix of the main weights' names, by the prefix of the variant's.
+    Raises as `map_names` does.
     """
     names = map_names(base, fine_tune)
     correspondences = list(names.correspondences)
@@ -35,5 +36,5 @@ def map_with_variants(
             own = prefix + one.tensor.removeprefix(main)
             if own in unmatched:
                 del unmatched[own]
-                correspondences.append(Correspondence(own, one.base, one.view))
+                correspondences.append(Correspondence(own, one.base))
     return NameMap(tuple(correspondences), tuple(unmatched.values()))

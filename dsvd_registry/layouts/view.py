@@ -1,6 +1,6 @@
-"""How tensors of a base become one tensor of a fine-tune: a container's four views, as plain values.
+"""The four views of a container, which make one array of base tensors.
 
-The words are those of spec/dsvd-container-v1.md, "Base tensors and views".
+The terms are those of spec/dsvd-container-v1.md, "Base tensors and views".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 class Sliceable(Protocol):
-    """An array of numpy or of torch, as far as views are concerned."""
+    """The operations of a numpy array or torch tensor that views need."""
 
     @property
     def T(self) -> Any: ...  # noqa: N802 - their own name for it
@@ -27,50 +27,57 @@ Array = TypeVar("Array", bound=Sliceable)
 
 @dataclass(frozen=True)
 class View:
-    """`reshape`: one tensor as it is. `transpose`: one 2-D tensor, transposed. `slice`: `rows` rows
-    of one tensor from row `first`. `concatenate`: two or more tensors, one after another."""
+    """A view of one or more tensors.
+
+    `reshape`: one tensor as it is. `transpose`: one 2-D tensor, transposed. `slice`: `rows` rows
+    of one tensor from row `first`. `concatenate`: two or more tensors, joined along the rows.
+    """
 
     kind: ViewKind = "reshape"
     first: int = 0
     rows: int = 0
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
-        """The shape of the array that the view makes of tensors of these shapes."""
-        one = shapes[0]
+        """The shape of the view of tensors of these shapes."""
+        first = shapes[0]
         match self.kind:
             case "reshape":
-                return one
+                return first
             case "transpose":
-                return one[::-1]
+                return first[::-1]
             case "slice":
-                return (self.rows, *one[1:])
+                return (self.rows, *first[1:])
             case "concatenate":
-                return (sum(shape[0] for shape in shapes), *one[1:])
+                return (sum(shape[0] for shape in shapes), *first[1:])
             case _:
                 assert_never(self.kind)
 
     def apply(self, tensors: Sequence[Array], concatenate: Callable[[list[Array]], Array]) -> Array:
-        """What the view makes of arrays of numpy or of torch; `concatenate` is that library's own."""
-        one = tensors[0]
+        """The view of numpy or torch arrays; `concatenate` is the library's own function."""
+        first = tensors[0]
         match self.kind:
             case "reshape":
-                return one
+                return first
             case "transpose":
-                return cast(Array, one.T)
+                return cast(Array, first.T)
             case "slice":
-                return cast(Array, one[self.first : self.first + self.rows])
+                return cast(Array, first[self.first : self.first + self.rows])
             case "concatenate":
                 return concatenate(list(tensors))
             case _:
                 assert_never(self.kind)
 
 
-def fits(viewed: Shape, shape: Shape) -> bool:
-    """Whether a tensor of `shape` has a delta to an array of the shape `viewed`.
+WHOLE = View()
+"""One tensor as it is."""
 
-    Dimensions of 1 may be added or left out (a 1x1 convolution and a linear layer), and rows may
-    follow that the base lacks (added tokens). The same number of elements is not enough: (10, 20)
-    and (20, 10) are not one layer.
+
+def fits(viewed: Shape, shape: Shape) -> bool:
+    """Return whether a tensor of `shape` has a delta to an array of the shape `viewed`.
+
+    Dimensions of 1 do not count (a 1x1 convolution and a linear layer), and the tensor may have more
+    rows at its end (added tokens). The same number of elements is not enough: (10, 20) and (20, 10)
+    are not one layer.
     """
     if is_alike(viewed, shape):
         return True
@@ -78,7 +85,7 @@ def fits(viewed: Shape, shape: Shape) -> bool:
 
 
 def is_alike(viewed: Shape, shape: Shape) -> bool:
-    """Whether the two are one shape but for dimensions of 1."""
+    """Return whether the two shapes are equal without their dimensions of 1."""
     return [length for length in viewed if length != 1] == [
         length for length in shape if length != 1
     ]

@@ -1,8 +1,8 @@
-"""Wrappers that leave their name in those of the tensors: torch.compile, DDP, FSDP, a trainer's module.
+"""Wrappers that leave their words in tensor names: torch.compile, DDP, FSDP, a trainer's module.
 
 `unet._orig_mod.conv_in.weight` is `conv_in.weight` of a compiled U-Net. Some words belong to wrappers
-alone, wherever they stand in a name. Others are those of real modules, too (`ff.net.0.proj`,
-`cond_stage_model.model.`): they are taken for wrappers only where a base has the names without them.
+alone, anywhere in a name. Others also belong to real modules (`ff.net.0.proj`,
+`cond_stage_model.model.`), and count as wrappers only if the base has the names without them.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ ALWAYS = frozenset(
         "_original_module",
     }
 )
-# DDP and DataParallel, anywhere; trainers' own modules, in front, perhaps several times.
+# DDP and DataParallel, anywhere; trainers' own modules at the start, perhaps several times.
 ANYWHERE = ALWAYS | {"module"}
 IN_FRONT = frozenset({"module", "model", "net", "network", "_model", "ema_model", "student"})
 
 Unwrapped = Mapping[str, str]
-"""By the name in the file, the name without its wrappers."""
+"""The name without wrappers, by the name in the file."""
 
 
 def unwrappings(names: Iterable[str]) -> Iterator[Unwrapped]:
-    """The ways to read names, from what is there to what is least likely: the names as they are first.
+    """The ways to read the names, from the names as they are to the least likely one.
 
-    None of them makes two names one.
+    No way gives two names the same reading.
     """
     known = list(names)
     current = {name: name for name in known}
@@ -50,20 +50,20 @@ def unwrappings(names: Iterable[str]) -> Iterator[Unwrapped]:
 
 
 def wrappers_in(name: str, plain: str) -> tuple[str, ...]:
-    """The words of wrappers in `name` that the corresponding name `plain` has not, in order.
+    """The words of wrappers in `name` that the corresponding name `plain` lacks, in order.
 
-    The two may be of different layouts: then only words that belong to wrappers alone are told.
+    If the two are in different layouts, only words that belong to wrappers alone are returned.
     """
     rest = set(_segments(plain))
     front = name.removesuffix(plain).rstrip("./").split(".") if name.endswith(plain) else []
     is_wrapped = bool(front) and set(front) <= ANYWHERE | IN_FRONT
     words = ANYWHERE | IN_FRONT if is_wrapped else ANYWHERE
-    found = [word for word in _segments(name) if word in words]
-    return tuple(dict.fromkeys(word for word in found if word in front or word not in rest))
+    wrappers = [word for word in _segments(name) if word in words]
+    return tuple(dict.fromkeys(word for word in wrappers if word in front or word not in rest))
 
 
 def _without(name: str, words: frozenset[str]) -> str:
-    """A name less the parts that are wrappers' words; what would leave nothing is left as it is."""
+    """Remove the segments of `words` from a name; a name of nothing else stays as it is."""
     folder, slash, own = name.rpartition("/")
     kept = [word for word in own.split(".") if word not in words]
     return folder + slash + ".".join(kept) if kept else name

@@ -1,12 +1,12 @@
-"""LoRA files: what they change in a base, found without a weight being built.
+"""LoRA files: the changes that they make to a base, found without computing a weight.
 
     from dsvd_registry.lora import Configuration, is_lora, place_changes, read_adapter
     if is_lora(checkpoint.tensors):
         adapter = read_adapter(checkpoint, Configuration.of_header(checkpoint))
 
-Names, dtypes and shapes are looked at, and the numbers of alphas read. Importing this imports neither
-torch nor diffusers; of the functions only `place_changes` does, and only for a file in other words
-than its base.
+Only names, dtypes, shapes and the values of alphas are read. Importing this imports neither torch nor
+diffusers. Only `place_changes` does when it is called, for a file whose layer names are not those of
+its base.
 """
 
 from .adapter import Adapter, Change, FactorChange, FullChange, Refused, read_adapter

@@ -1,4 +1,4 @@
-"""What a LoRA file changes, layer by layer, and what in it cannot be taken up."""
+"""The changes of a LoRA file, layer by layer, and its tensors that cannot be merged."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Parameter = Literal["weight", "bias", "modulation"]
 
 @dataclass(frozen=True)
 class FactorChange:
-    """`scale` times up (out, r) down (r, in) is added to a weight; either may be a convolution's.
+    """A low-rank change of a weight: `scale` times up (out, r) times down (r, in) is added to it.
 
-    `tensors`: names in the file of all that says so.
+    `up` and `down` may be kernels of convolutions. `tensors`: the names of its tensors in the file.
     """
 
     layer: LayerName
@@ -38,7 +38,7 @@ class FactorChange:
 
 @dataclass(frozen=True)
 class FullChange:
-    """`scale` times a tensor of the parameter's own shape is added to it."""
+    """A full change of a parameter: `scale` times `difference`, of its shape, is added to it."""
 
     layer: LayerName
     difference: TensorInfo
@@ -52,7 +52,7 @@ Change = FactorChange | FullChange
 
 @dataclass(frozen=True)
 class Refused:
-    """A tensor of the file that is not taken up, and why: in words that are alike for like ones."""
+    """A tensor of the file that is not merged, and the reason: the same text for the same cause."""
 
     tensor: str
     reason: str
@@ -60,7 +60,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA file. Every tensor of it is of a change or refused. `layers`: as they are spelled."""
+    """The content of a LoRA file: each of its tensors belongs to a change or is refused.
+
+    `layers`: the names of the layers, as the file spells them.
+    """
 
     changes: tuple[Change, ...]
     refused: tuple[Refused, ...]
@@ -68,10 +71,17 @@ class Adapter:
 
 
 def read_adapter(checkpoint: Checkpoint, configuration: Configuration) -> Adapter:
-    """By names, dtypes and shapes; of the numbers only each alpha is read. Raises `CheckpointError`.
+    """Read the changes of a LoRA file by names, dtypes and shapes. Only alphas are read as numbers.
 
-    A layer of which one tensor is not understood is refused whole: without it the others would mean
-    something else.
+    A layer with one unknown tensor is refused as a whole: that tensor may change the meaning of the
+    others.
+
+    Args:
+        checkpoint: the open LoRA file.
+        configuration: PEFT's configuration, for layers without an alpha in the file.
+
+    Raises:
+        CheckpointError: for an alpha that is no number, and as `Configuration.scale` does.
     """
     layers: dict[str, list[tuple[Key, TensorInfo]]] = {}
     for info in checkpoint.tensors.values():
@@ -90,7 +100,7 @@ def read_adapter(checkpoint: Checkpoint, configuration: Configuration) -> Adapte
 
 
 def _reason(tensors: list[tuple[Key, TensorInfo]]) -> str | None:
-    """Why a layer of these tensors is refused; None if it is not."""
+    """The reason why a layer of these tensors is refused; None if it is not."""
     kinds = [key.kind for key, _ in tensors if key.role == "unsupported"]
     if kinds:
         return next((kind for kind in kinds if kind != UNKNOWN), UNKNOWN)
@@ -110,7 +120,7 @@ def _reason(tensors: list[tuple[Key, TensorInfo]]) -> str | None:
 
 
 def _fit(up: tuple[int, ...], down: tuple[int, ...]) -> bool:
-    """Whether (out, r) and (r, in) or their convolutions have one rank, of at least 1."""
+    """Return whether up (out, r) and down (r, in), or their kernels, have one rank r of at least 1."""
     return len(up) >= 2 and len(down) >= 2 and up[1] == down[0] > 0 and all(n == 1 for n in up[2:])
 
 

@@ -1,8 +1,8 @@
-"""By how much the product of a layer's factors is multiplied: alpha over rank.
+"""The scale of a layer's product of factors: alpha over rank.
 
-Alpha stands beside the factors (`.alpha`), or in PEFT's configuration, which diffusers keeps in the
-header of the file and PEFT in a file of its own. Where it stands nowhere it is the rank, as for
-diffusers and for kohya.
+Alpha is a tensor of the layer (`.alpha`) or in PEFT's configuration, which diffusers keeps in the
+header of the file and PEFT in a file of its own. A layer without an alpha has its rank as alpha, as in
+diffusers and kohya.
 """
 
 from __future__ import annotations
@@ -24,27 +24,30 @@ CONFIG_FILE = "adapter_config.json"
 MAX_CONFIG_BYTES = 1 << 24
 
 _FORMATS = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
-# With these PEFT takes something out of the base's weights before it trains the factors.
+# With these initialisations PEFT changes the base's weights before it trains the factors.
 _OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PLAIN_PATTERN = re.compile(r"[\w.]+")
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """PEFT's configuration of one file: fields by name, those of a sub-model after its name."""
+    """PEFT's configuration of one file: its fields by name.
+
+    The name of a sub-model's field begins with the sub-model: `unet.lora_alpha`.
+    """
 
     fields: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def of_header(cls, checkpoint: Checkpoint) -> Configuration:
-        """The one that diffusers puts into a safetensors header. Raises `CheckpointError`."""
+        """Read the configuration in a safetensors header. Raises `CheckpointError` for a broken one."""
         metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
         text = (metadata or {}).get(METADATA_KEY)
         return cls() if text is None else cls.parse(text, f"{METADATA_KEY} in {checkpoint.path}")
 
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> Configuration:
-        """Raises `CheckpointError` for anything but a JSON object."""
+        """Parse the JSON of a configuration. Raises `CheckpointError` for anything but an object."""
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -54,18 +57,19 @@ class Configuration:
         return cls(value)
 
     def scale(self, layer: LayerName, rank: int) -> float:
-        """alpha / rank of a layer, 1 if nothing is said of it.
+        """Alpha / rank of a layer; 1 if the configuration has no alpha for it.
 
-        Raises `CheckpointError` for an alpha that is no number, for a pattern that is more than a
-        name (it would be a program that comes with the file), and for factors that are not to be
-        added to the weights of the base itself.
+        Raises:
+            CheckpointError: for an alpha that is no number, for a pattern that is a regular
+                expression and not a name (it would be a program from the file), and for factors
+                that belong to other weights than the base's own.
         """
         start = self._field(layer, "init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_OTHER_BASE):
             raise CheckpointError(
-                f"the factors of {layer.path!r} began as {start[:100]!r}: they belong to weights that "
-                "PEFT changed first, and not to the base",
-                "Let PEFT convert it: save_pretrained(path_initial_model_for_weight_conversion=...).",
+                f"the factors of {layer.path!r} were initialised with {start[:100]!r}: they belong to "
+                "weights that PEFT changed first, not to the base",
+                "Convert it with PEFT: save_pretrained(path_initial_model_for_weight_conversion=...).",
             )
         alpha: object = self._field(layer, "lora_alpha")
         patterns = self._field(layer, "alpha_pattern")
@@ -88,15 +92,15 @@ class Configuration:
 
 
 def read_alpha(checkpoint: Checkpoint, info: TensorInfo) -> float:
-    """The number in an `.alpha` tensor. Raises `CheckpointError` if it is not one finite number."""
+    """Read the number in an `.alpha` tensor. Raises `CheckpointError` if it is not one finite number."""
     if info.elements == 1 and (info.dtype in _FORMATS or info.dtype == "BF16"):
         data = bytes(checkpoint.read(info.name))
         if info.dtype == "BF16":  # the upper half of a float32
-            found = struct.unpack("<f", b"\0\0" + data)[0]
+            alpha = struct.unpack("<f", b"\0\0" + data)[0]
         else:
-            found = struct.unpack(_FORMATS[info.dtype], data)[0]
-        if math.isfinite(found):
-            return float(found)
+            alpha = struct.unpack(_FORMATS[info.dtype], data)[0]
+        if math.isfinite(alpha):
+            return float(alpha)
     raise CheckpointError(f"{checkpoint.path}: {info.name!r} is not one finite number")
 
 
@@ -105,7 +109,10 @@ def _is_finite(value: int | float) -> bool:
 
 
 def _is_named(path: str, pattern: str) -> bool:
-    """Whether PEFT's `pattern` is the path or, without a `^`, what it ends with after a dot."""
+    """Return whether PEFT's `pattern` means the path.
+
+    It is the whole path, or, without a `^`, the end of the path after a dot.
+    """
     name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
     if not _PLAIN_PATTERN.fullmatch(name):
         raise CheckpointError(

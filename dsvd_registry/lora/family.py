@@ -1,4 +1,4 @@
-"""Which family of models a LoRA file was trained for, as far as it tells."""
+"""The family of models that a LoRA file was trained for, as far as the file shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..layouts.families import Family
 from .adapter import Adapter, FactorChange
 
-# What trainers write into the header: kohya's own key, and that of the modelspec.
+# Keys of the header: that of the modelspec, and kohya's own.
 _METADATA = ("modelspec.architecture", "ss_base_model_version")
 _WRITTEN: tuple[tuple[str, Family], ...] = (
     (r"refiner", "sdxl-refiner"),
@@ -19,7 +19,7 @@ _WRITTEN: tuple[tuple[str, Family], ...] = (
     (r"sd_v2|stable-diffusion-v2", "sd2"),
 )
 # Names that only one family's layers have, flat or with dots. SDXL has a second text encoder and
-# more than one transformer block in a row; kohya calls its U-Net's layers by LDM's names.
+# more than one transformer block in a row; kohya gives its U-Net's layers LDM's names.
 _NAMED: tuple[tuple[str, Family], ...] = (
     (r"single_transformer_blocks[._]|double_blocks[._]", "flux"),
     (r"joint_blocks[._]", "sd3"),
@@ -27,13 +27,13 @@ _NAMED: tuple[tuple[str, Family], ...] = (
     (r"attentions[._]\d+[._]transformer_blocks[._][1-9]", "sdxl"),
     (r"(?:input|output)_blocks[._]\d+[._]1[._]transformer_blocks[._][1-9]", "sdxl"),
 )
-# As wide as a family's published text encoders: what cross attention takes in.
+# The input width of cross attention, which is that of the family's text encoders.
 _CROSS_ATTENTION = re.compile(r"(?:down_|mid_|up_|input_|middle_|output_)block.*attn2[._]to_[kv]$")
 _WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}
 
 
 def family_of(adapter: Adapter, metadata: Mapping[str, str]) -> Family:
-    """From what its header says, the names of its layers, or their width; "unknown" where none tells."""
+    """The family by the header, the names of the layers, or their width; else "unknown"."""
     for key in _METADATA:
         for pattern, family in _WRITTEN:
             if re.search(pattern, metadata.get(key, "")):

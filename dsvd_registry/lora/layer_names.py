@@ -1,4 +1,4 @@
-"""The layer that a LoRA file names: of which sub-model, and by which path in it."""
+"""The layer that a LoRA file names: its sub-model, and its path in that."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _FOLDERS: dict[str, tuple[str, ...]] = {
     "unet.": UNETS,
     "transformer.": UNETS,
     "model.diffusion_model.": UNETS,
-    "diffusion_model.": UNETS,  # as ComfyUI has it
+    "diffusion_model.": UNETS,  # ComfyUI's
     "text_encoder.": ("text_encoder",),
     "text_encoder_2.": ("text_encoder_2",),
     "text_encoder_3.": ("text_encoder_3",),
-    "text_encoders.clip_l.transformer.": ("text_encoder",),  # as ComfyUI has them
+    "text_encoders.clip_l.transformer.": ("text_encoder",),  # ComfyUI's
     "text_encoders.clip_h.transformer.": ("text_encoder",),
     "text_encoders.clip_g.transformer.": ("text_encoder_2",),
     "text_encoders.t5xxl.transformer.": _T5,
 }
 # diffusers before PEFT named the layers after its attention processors.
 _OLD_TEXT = re.compile(r"(self_attn\.)to_(q|k|v|out)$")
-# XLabs names FLUX's layers after attention processors of its own. Of a double block the first is
-# the image's and the second the text's; of a single block it has some of the rows of `linear1`.
+# XLabs names FLUX's layers after its own attention processors. In a double block the first is the
+# image's and the second the text's; in a single block it covers some of the rows of `linear1`.
 _XLABS = re.compile(
     r"(double_blocks\.\d+\.|single_blocks\.\d+\.)processor\.((?:qkv|proj)_lora[12]|qkv|proj)$"
 )
@@ -53,8 +53,11 @@ _XLABS_WORDS = {
 
 @dataclass(frozen=True)
 class LayerName:
-    """`path`: with its dots, or `flat`, with underscores for them. `models`: one of them has it; a
-    file that does not say which (`ANY`) is of any."""
+    """A layer of a LoRA file.
+
+    `models`: the sub-models that may have it, one of which does; `ANY` if the file does not name one.
+    `path`: its path in the sub-model. `flat`: the path has underscores for its dots.
+    """
 
     models: tuple[str, ...]
     path: str
@@ -62,7 +65,7 @@ class LayerName:
 
 
 def parse_layer(spelled: str) -> LayerName:
-    """What the layer `spelled` in a LoRA file is called inside its sub-model."""
+    """Parse the name of a layer as a LoRA file spells it."""
     if "." not in spelled:
         for prefix, models in _KOHYA.items():
             if spelled.startswith(prefix):
@@ -71,20 +74,20 @@ def parse_layer(spelled: str) -> LayerName:
                 return LayerName(models, path, flat=True)
     path = spelled.removeprefix(_PEFT)
     models = ANY
-    for prefix, of in _FOLDERS.items():
+    for prefix, named in _FOLDERS.items():
         if path.startswith(prefix):
-            models, path = of, path.removeprefix(prefix)
+            models, path = named, path.removeprefix(prefix)
             break
     path = path.removeprefix(_PEFT)
-    path = _XLABS.sub(lambda found: found[1] + _XLABS_WORDS.get(found[2], found[2]), path)
+    path = _XLABS.sub(lambda match: match[1] + _XLABS_WORDS.get(match[2], match[2]), path)
     path = path.replace(".processor.", ".")
-    path = _OLD_TEXT.sub(lambda found: f"{found[1]}{found[2]}_proj", path)
+    path = _OLD_TEXT.sub(lambda match: f"{match[1]}{match[2]}_proj", path)
     if path.endswith(".to_out"):
         path += ".0"
     return LayerName(models, path, flat=False)
 
 
 def keeps_alphas_apart(names: Iterable[str]) -> bool:
-    """Whether PEFT itself wrote a file of these names, which keeps the alphas in another file."""
+    """Return whether PEFT wrote a file of these names: it keeps the alphas in another file."""
     known = list(names)
     return any(_PEFT in name for name in known) and not any(n.endswith(".alpha") for n in known)

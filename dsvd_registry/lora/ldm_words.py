@@ -1,7 +1,7 @@
-"""The original (LDM) names of a U-Net in diffusers' words.
+"""The original (LDM) names for a U-Net in diffusers' names.
 
-Made by rule, and then held against diffusers' own conversion, which goes the other way: a name that
-it does not turn back into the one it was made of is not used.
+They are made by rule and then checked with diffusers' own conversion, which goes the other way: a
+name that it does not convert back is not used.
 """
 
 from __future__ import annotations
@@ -37,38 +37,44 @@ _BLOCK = re.compile(
 
 
 def ldm_words(shapes: Mapping[str, Shape]) -> dict[str, str]:
-    """By LDM's name, diffusers' name of each tensor of a U-Net that has one.
+    """Map LDM's names of a U-Net's tensors to diffusers' names.
 
-    `shapes`: by diffusers' names inside the U-Net. Raises `CheckpointError` where diffusers' conversion
+    `shapes`: by diffusers' names inside the U-Net. Raises `CheckpointError` if diffusers' conversion
     fails.
     """
     layers: dict[str, set[str]] = defaultdict(set)
     for name in shapes:
-        if found := _BLOCK.match(name):
-            layers[f"{found[1]}.{found[2]}.{found[3]}"].add(found[4])
+        if match := _BLOCK.match(name):
+            layers[f"{match[1]}.{match[2]}.{match[3]}"].add(match[4])
     counts = {block: len(numbers) for block, numbers in layers.items()}
-    made = {}
+    diffusers_names = {}
     for name in shapes:
         theirs = _ldm_name(name, counts)
         if theirs is not None:
-            made[theirs] = name
-    back = in_diffusers_names("unet", "ldm", {theirs: shapes[made[theirs]] for theirs in made})
-    return {source.name: name for name, source in back.items() if made[source.name] == name}
+            diffusers_names[theirs] = name
+    back = in_diffusers_names(
+        "unet", "ldm", {theirs: shapes[diffusers_names[theirs]] for theirs in diffusers_names}
+    )
+    return {
+        source.tensors[0]: name
+        for name, source in back.items()
+        if diffusers_names[source.tensors[0]] == name
+    }
 
 
 def _ldm_name(name: str, counts: Mapping[str, int]) -> str | None:
-    """`counts`: how many there are of each kind of block, by side, level and kind."""
+    """The LDM name. `counts`: the number of blocks by side, level and kind, as "down.0.resnets"."""
     for ours, theirs in _ENDS.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     for ours, theirs in _MIDDLE.items():
         if name.startswith("mid_block." + ours):
             return f"middle_block.{theirs}{_inside(name.removeprefix('mid_block.' + ours))}"
-    found = _BLOCK.match(name)
-    if found is None:
+    match = _BLOCK.match(name)
+    if match is None:
         return None
-    side, level, kind, number = found[1], int(found[2]), found[3], int(found[4])
-    rest = name[found.end() :]
+    side, level, kind, number = match[1], int(match[2]), match[3], int(match[4])
+    rest = name[match.end() :]
     layers = counts.get(f"{side}.{level}.resnets", 0)
     place = int(kind == "attentions")
     if kind == "downsamplers":

@@ -1,4 +1,4 @@
-"""Which tensors of a base a LoRA file changes, and by what."""
+"""The tensors of a base that a LoRA file changes, and the changes of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..layouts.view import Shape
 from .adapter import Adapter, Change, FactorChange, Refused
 from .base_layers import BaseLayers
 from .family import family_of
-from .place import Piece, Place
+from .layer_place import LayerPlace, LayerRows
 
 NO_LAYER = "the base has no such layer"
 SEVERAL = "several layers of the base could be meant by that name"
@@ -27,19 +27,19 @@ SAME_WEIGHTS = "another layer of the file changes the same weights"
 
 @dataclass(frozen=True)
 class PlacedChange:
-    """A change, and the rows of one tensor of the base that it is of.
+    """A change of a layer, and the rows of that layer that are in one tensor of the base.
 
-    `shape`: of the layer as the file has it. `pieces`: of that layer, all of one tensor and apart.
+    `shape`: the layer's, as the file has it. `rows`: all in one tensor, without overlap.
     """
 
     change: Change
     shape: Shape
-    pieces: tuple[Piece, ...]
+    rows: tuple[LayerRows, ...]
 
 
 @dataclass(frozen=True)
 class Merge:
-    """By tensor of the base what changes it. Changes of one tensor are of rows apart."""
+    """The changes of a base, by tensor: those of one tensor do not overlap. `refused`: the rest."""
 
     changes: Mapping[str, tuple[PlacedChange, ...]]
     refused: tuple[Refused, ...]
@@ -52,36 +52,47 @@ def place_changes(
     base_name: str,
     metadata: Mapping[str, str],
 ) -> Merge:
-    """Find every layer of the file `path` in a base of these tensors.
+    """Find every layer of a LoRA file in a base.
 
-    Raises `BaseMismatch` for another family's LoRA, and for one that shares no layer with the base.
+    Args:
+        adapter: the content of the file.
+        base: the base's tensors, by name.
+        path: the file, for messages.
+        base_name: the base's name, for messages.
+        metadata: the metadata of the file's header.
+
+    Raises:
+        BaseMismatch: for the LoRA of another family, and for one that shares no layer with the base.
+        CheckpointError: if diffusers cannot convert the base's names.
     """
     _check_family(adapter, base, path, base_name, metadata)
     layers = BaseLayers(base)
     placed: dict[str, list[PlacedChange]] = {}
     refused: list[Refused] = []
     for change in adapter.changes:
-        found = _place(change, layers)
-        reason = found if isinstance(found, str) else _against(found, base, placed)
-        if isinstance(found, str) or reason is not None:
+        place = _find_place(change, layers)
+        reason = place if isinstance(place, str) else _refusal(place, base, placed)
+        if isinstance(place, str) or reason is not None:
             refused += [Refused(tensor, str(reason)) for tensor in change.tensors]
         else:
-            for name in dict.fromkeys(piece.tensor for piece in found.pieces):
-                of_tensor = tuple(piece for piece in found.pieces if piece.tensor == name)
-                placed.setdefault(name, []).append(PlacedChange(change, found.shape, of_tensor))
+            for name in dict.fromkeys(rows.tensor for rows in place.rows):
+                rows_of_tensor = tuple(rows for rows in place.rows if rows.tensor == name)
+                placed.setdefault(name, []).append(
+                    PlacedChange(change, place.shape, rows_of_tensor)
+                )
     if refused and not placed:
         raise BaseMismatch(
             f"{path} changes no layer of the base {base_name!r} ({describe(base)}): "
             f"{_counted(refused)}",
             "Give the base that the LoRA was trained on.",
         )
-    return Merge({name: tuple(of) for name, of in placed.items()}, tuple(refused))
+    return Merge({name: tuple(changes) for name, changes in placed.items()}, tuple(refused))
 
 
 def check_whole(path: Path, refused: Iterable[Refused], *, is_all: bool = False) -> None:
-    """Raises `CheckpointError` that names every kind of what is refused, if anything is.
+    """Raise `CheckpointError`, with every reason, if any tensor is refused.
 
-    `is_all`: nothing is left of the file without it.
+    `is_all`: all tensors of the file are refused.
     """
     known = list(refused)
     if known:
@@ -103,8 +114,8 @@ def _counted(refused: Iterable[Refused]) -> str:
     )
 
 
-def _place(change: Change, layers: BaseLayers) -> Place | str:
-    """Where the change is to be made, or why nowhere."""
+def _find_place(change: Change, layers: BaseLayers) -> LayerPlace | str:
+    """The place of the change, or the reason why it has none."""
     reason = NO_LAYER
     for places in layers.places(change.layer, change.parameter):
         if len(places) > 1:
@@ -116,7 +127,7 @@ def _place(change: Change, layers: BaseLayers) -> Place | str:
 
 
 def _fits(change: Change, shape: tuple[int, ...]) -> bool:
-    """Whether it is a change of a weight of this shape; dimensions of 1 (a 1x1 kernel) do not count."""
+    """Return whether the change fits a weight of this shape; dimensions of 1 do not count."""
     if not isinstance(change, FactorChange):
         return _spans(change.difference.shape) == _spans(shape)
     return (
@@ -130,16 +141,16 @@ def _spans(shape: tuple[int, ...]) -> list[int]:
     return [length for length in shape if length != 1]
 
 
-def _against(
-    place: Place, base: Mapping[str, TensorInfo], placed: Mapping[str, list[PlacedChange]]
+def _refusal(
+    place: LayerPlace, base: Mapping[str, TensorInfo], placed: Mapping[str, list[PlacedChange]]
 ) -> str | None:
-    """Why no delta can be taken there, if so."""
-    for piece in place.pieces:
-        dtype = base[piece.tensor].dtype
+    """The reason why no change can be made at this place; None if there is none."""
+    for rows in place.rows:
+        dtype = base[rows.tensor].dtype
         if dtype not in DELTA_DTYPES:
             return f"the base's layer is of {dtype}"
-        others = (other for one in placed.get(piece.tensor, ()) for other in one.pieces)
-        if any(piece.overlaps(other) for other in others):
+        others = (other for change in placed.get(rows.tensor, ()) for other in change.rows)
+        if any(rows.overlaps(other) for other in others):
             return SAME_WEIGHTS
     return None
 

@@ -1,9 +1,9 @@
-"""What the name of a tensor says in a LoRA file: of which layer it is, and what it is there.
+"""The names of tensors in a LoRA file: the layer and the role of each.
 
-Written by: kohya's sd-scripts and LyCORIS (`lora_unet_..._to_q.lora_up.weight`), PEFT and diffusers
-(`unet...to_q.lora_A.weight`), diffusers before it took up PEFT (`to_q.lora.up.weight`,
-`to_q_lora.up.weight`, `q_proj.lora_linear_layer.up.weight`), XLabs (`qkv_lora1.up.weight`). Names
-decide nothing else: an adapter of another kind is told by the tensors that only its kind has.
+They are written by kohya's sd-scripts and LyCORIS (`lora_unet_..._to_q.lora_up.weight`), PEFT and
+diffusers (`unet...to_q.lora_A.weight`), diffusers before it used PEFT (`to_q.lora.up.weight`,
+`to_q_lora.up.weight`, `q_proj.lora_linear_layer.up.weight`) and XLabs (`qkv_lora1.up.weight`). An
+adapter of another kind is recognised by the tensors that only its kind has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Role = Literal[
 
 @dataclass(frozen=True)
 class Key:
-    """`layer`: as the file spells it. `kind`: of what is unsupported, a reason for people."""
+    """A parsed name. `layer`: as the file spells it. `kind`: why an "unsupported" tensor is refused."""
 
     layer: str
     role: Role
@@ -46,8 +46,8 @@ _PAIRS: tuple[tuple[str, Role], ...] = (
     (r"(?<=_lora[12])\.up\.weight", "up"),  # XLabs: 1 is the image's, 2 the text's
     (r"(?<=_lora[12])\.down\.weight", "down"),
 )
-# Taken up in a LoRA file, and no sign of one: other files have tensors of these names too.
-_BESIDE: tuple[tuple[str, Role], ...] = (
+# Tensors that are merged, but are no sign of a LoRA: other files have such names too.
+_OTHER_ROLES: tuple[tuple[str, Role], ...] = (
     (r"\.alpha", "alpha"),
     (r"\.modulation\.diff|\.diff_m", "diff_modulation"),
     (r"\.diff", "diff"),
@@ -65,7 +65,7 @@ _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"\.lora_embedding_[AB](?:\..+)?", "a LoRA of an embedding"),
     (r"\.vera_lambda_[bd](?:\..+)?", "VeRA: its random matrices are not in the file"),
 )
-_UNSUPPORTED_BESIDE: tuple[tuple[str, str], ...] = (
+_OTHER_UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"\.(?:w_norm|b_norm)", "a norm's own weights"),
     (r"\.(?:scalar|rescale)", "a factor of LyCORIS"),
     (r"\.(?:reshape_weight|set_weight)", "a weight that is replaced"),
@@ -80,15 +80,15 @@ def _at_end(*patterns: str) -> re.Pattern[str]:
 
 
 _ROLES: tuple[tuple[re.Pattern[str], Role], ...] = tuple(
-    (_at_end(pattern), role) for pattern, role in (*_PAIRS, *_BESIDE)
+    (_at_end(pattern), role) for pattern, role in (*_PAIRS, *_OTHER_ROLES)
 )
-_KINDS = tuple((_at_end(pattern), kind) for pattern, kind in (*_UNSUPPORTED, *_UNSUPPORTED_BESIDE))
+_KINDS = tuple((_at_end(pattern), kind) for pattern, kind in (*_UNSUPPORTED, *_OTHER_UNSUPPORTED))
 _MARK = _at_end(*(pattern for pattern, _ in (*_PAIRS, *_UNSUPPORTED)))
-_TAKEN_UP = _at_end(*(pattern for pattern, _ in (*_PAIRS, *_BESIDE)))
+_SUPPORTED = _at_end(*(pattern for pattern, _ in (*_PAIRS, *_OTHER_ROLES)))
 
 
 def parse_key(name: str) -> Key:
-    """What the tensor `name` of a LoRA file is."""
+    """Parse the name of a tensor in a LoRA file."""
     if name.startswith(_BUNDLED):
         return Key(name.rpartition(".")[0], "unsupported", EMBEDDING)
     for pattern, role in _ROLES:
@@ -101,17 +101,17 @@ def parse_key(name: str) -> Key:
 
 
 def is_lora(names: Iterable[str]) -> bool:
-    """Whether the tensors of these names are an adapter's, of whichever kind.
+    """Return whether tensors of these names are an adapter, of any kind.
 
-    A whole model with adapters inside is none: most of its tensors have other names.
+    A whole model with adapters inside is not one: most of its tensors have other names.
     """
     known = list(names)
     marked = sum(bool(_PREFIXES.match(name) or _before(_MARK, name)) for name in known)
-    beside = sum(bool(_before(_TAKEN_UP, name)) for name in known)
-    return marked > 0 and 2 * max(marked, beside) >= len(known)
+    supported = sum(bool(_before(_SUPPORTED, name)) for name in known)
+    return marked > 0 and 2 * max(marked, supported) >= len(known)
 
 
 def _before(pattern: re.Pattern[str], name: str) -> str:
-    """What stands in front of the `pattern` that the name ends with; nothing if there is neither."""
-    found = pattern.search(name)
-    return name[: found.start()] if found else ""
+    """The name before the `pattern` that it ends with; "" if it does not, or nothing is before it."""
+    match = pattern.search(name)
+    return name[: match.start()] if match else ""

@@ -1,8 +1,8 @@
-"""Which layers a FLUX or SD 3 transformer has, by the names of both layouts.
+"""The layers of a FLUX or SD 3 transformer, by their names in both layouts.
 
-The original keeps the projections of an attention fused, one below the other; in diffusers each is
-a layer of its own. As diffusers' `convert_flux_transformer_checkpoint_to_diffusers` and its
-counterpart for SD 3 have them.
+The original layout fuses the projections of an attention, one below the other; in diffusers each is
+a layer of its own. The tables follow diffusers' `convert_flux_transformer_checkpoint_to_diffusers`
+and its counterpart for SD 3.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SD3_OUTSIDE = {
 }
 _QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
 _ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-# Names of layers in a block. By the original one, diffusers' names of its rows from the first on.
+# The layers of a block: by the original name, diffusers' names of its rows from the first on.
 _DOUBLE: dict[str, tuple[str, ...]] = {
     "img_mod.lin": ("norm1.linear",),
     "txt_mod.lin": ("norm1_context.linear",),
@@ -72,8 +72,11 @@ _BLOCK = re.compile(r"((?:double|single|joint)_blocks|(?:single_)?transformer_bl
 
 @dataclass(frozen=True)
 class Family:
-    """`outside`: names of the layers outside the blocks. `blocks`: the original name of each kind of
-    block, diffusers' name, and the layers in it."""
+    """The layers of a family's transformer, by original names.
+
+    `outside`: diffusers' names of the layers outside the blocks. `blocks`: for each kind of block
+    its original name, its name in diffusers, and the layers in it.
+    """
 
     outside: Mapping[str, str]
     blocks: tuple[tuple[str, str, Mapping[str, tuple[str, ...]]], ...]
@@ -91,14 +94,14 @@ SD3 = Family(_SD3_OUTSIDE, (("joint_blocks", "transformer_blocks", _JOINT),))
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the original's, and diffusers' names of its rows from the first to the last."""
+    """A layer of the original layout, and diffusers' names of its rows from the first to the last."""
 
     original: str
     parts: tuple[str, ...]
 
 
 def layers(names: Mapping[str, object], family: Family) -> Iterator[Layer]:
-    """Every layer that a transformer with blocks of these numbers can have."""
+    """Every layer that a transformer can have whose blocks have the numbers in `names`."""
     for original, theirs in family.outside.items():
         yield Layer(original, (theirs,))
     numbered = dict.fromkeys(match.groups() for name in names if (match := _BLOCK.match(name)))

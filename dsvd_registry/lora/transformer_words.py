@@ -1,33 +1,33 @@
-"""The layers of a FLUX or SD 3 transformer in the words of the layout that its file is not in.
+"""The layers of a FLUX or SD 3 transformer by the names of the layout that its file is not in.
 
-A fused projection of the original is so many rows below each other, which are tensors apart in
-diffusers; the halves of the last modulation change places. Diffusers' own conversions run on models
-of the published widths alone.
+A fused projection of the original layout is several tensors in diffusers, one below the other, and
+the halves of the last modulation change places. Diffusers' own conversions work only for models of
+the published widths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..layouts import View
+from ..layouts import View, ViewedTensors
 from ..layouts.view import Shape
-from .place import WHOLE, Piece
+from .layer_place import LayerRows
 from .transformer_layers import FLUX, SD3, Layer, layers
 
-Words = dict[str, tuple[Piece, ...]]
+Words = dict[str, tuple[LayerRows, ...]]
 
-# Where a layer makes one shift and one scale, diffusers has the scale first and the original the shift.
-# One that makes six of them, as in every block but SD 3's last, has the same order in both.
+# A layer that makes one shift and one scale: diffusers has the scale first, the original the shift. A
+# layer that makes six of them, as in every block but SD 3's last, has the same order in both.
 _SHIFT_AND_SCALE = ("norm_out.linear", "norm1_context.linear")
 _OF_SD3 = ("pos_embed.proj.weight", "transformer_blocks.0.norm1_context.linear.weight")
 
 
 def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
-    """By diffusers' name, where it is in a transformer in the original layout.
+    """The rows of each layer, by diffusers' name, in a transformer in the original layout.
 
-    `shapes`: by the names inside the transformer, which those of the pieces are too; biases as well.
+    `shapes`: the weights and biases, by their names inside the transformer, as the result has them.
     """
-    found: Words = {}
+    words: Words = {}
     is_flux = any(name.startswith("double_blocks.") for name in shapes)
     for layer in layers(shapes, FLUX if is_flux else SD3):
         width = _width(layer.original, shapes)
@@ -37,24 +37,26 @@ def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
                 continue
             rows = shapes[name][0]
             if len(layer.parts) == 1:
-                found[f"{layer.parts[0]}.{parameter}"] = _whole(name, layer, rows, width)
+                words[f"{layer.parts[0]}.{parameter}"] = _whole(name, layer, rows, width)
                 continue
             for theirs, view in _rows(layer.parts, rows, width):
-                found[f"{theirs}.{parameter}"] = (Piece(name, view),)
+                words[f"{theirs}.{parameter}"] = (LayerRows(ViewedTensors((name,), view)),)
             if _is_single(layer) and 0 < 3 * width <= rows:
-                qkv = Piece(name, View("slice", 0, 3 * width))
-                found[f"{layer.original}_qkv.{parameter}"] = (qkv,)
-    return found
+                qkv = LayerRows(ViewedTensors((name,), View("slice", 0, 3 * width)))
+                words[f"{layer.original}_qkv.{parameter}"] = (qkv,)
+    return words
 
 
 def original_words(shapes: Mapping[str, Shape]) -> Words:
-    """By the original name, where it is in a transformer in diffusers' layout: in several tensors,
-    where it is a fused one. `shapes`: by the names inside the transformer."""
+    """The rows of each layer, by the original name, in a transformer in diffusers' layout.
+
+    The rows of a fused layer are in several tensors. `shapes`: by the names inside the transformer.
+    """
     is_flux = any(name.startswith("single_transformer_blocks.") for name in shapes)
-    # Qwen-Image and PixArt have blocks of these names, too, and are neither.
+    # Qwen-Image and PixArt have blocks of these names too, but are neither FLUX nor SD 3.
     if not is_flux and not all(name in shapes for name in _OF_SD3):
         return {}
-    found: Words = {}
+    words: Words = {}
     for layer in layers(shapes, FLUX if is_flux else SD3):
         width = _width(layer.parts[0], shapes)
         for parameter in ("weight", "bias"):
@@ -63,15 +65,15 @@ def original_words(shapes: Mapping[str, Shape]) -> Words:
                 continue
             if len(names) == 1:
                 rows = shapes[names[0]][0]
-                made = _whole(names[0], layer, rows, width)
+                rows_of_layer = _whole(names[0], layer, rows, width)
             elif len({shapes[name][1:] for name in names}) > 1:
                 continue
             else:
-                made = tuple(_below_each_other(names, shapes))
-            found[f"{layer.original}.{parameter}"] = made
+                rows_of_layer = tuple(_below_each_other(names, shapes))
+            words[f"{layer.original}.{parameter}"] = rows_of_layer
             if _is_single(layer):
-                found[f"{layer.original}_qkv.{parameter}"] = made[:3]
-    return found
+                words[f"{layer.original}_qkv.{parameter}"] = rows_of_layer[:3]
+    return words
 
 
 def _is_single(layer: Layer) -> bool:
@@ -79,20 +81,23 @@ def _is_single(layer: Layer) -> bool:
 
 
 def _width(layer: str, shapes: Mapping[str, Shape]) -> int:
-    """How many columns the layer's weight has."""
+    """The number of columns of the layer's weight; 0 if it has no weight."""
     return (shapes.get(f"{layer}.weight") or (0,))[-1]
 
 
-def _whole(name: str, layer: Layer, rows: int, width: int) -> tuple[Piece, ...]:
-    """A layer that is one tensor in both layouts, its halves the other way round in some."""
+def _whole(name: str, layer: Layer, rows: int, width: int) -> tuple[LayerRows, ...]:
+    """A layer that is one tensor in both layouts. Some have their halves the other way round."""
     if not layer.parts[0].endswith(_SHIFT_AND_SCALE) or not 0 < rows == 2 * width:
-        return (Piece(name, WHOLE),)
+        return (LayerRows(ViewedTensors((name,))),)
     first, second = View("slice", 0, width), View("slice", width, width)
-    return Piece(name, second, first), Piece(name, first, second)
+    return (
+        LayerRows(ViewedTensors((name,), second), first),
+        LayerRows(ViewedTensors((name,), first), second),
+    )
 
 
 def _rows(parts: tuple[str, ...], rows: int, width: int) -> Iterator[tuple[str, View]]:
-    """Each as high as the layer is wide; the last takes all that are left."""
+    """The rows of each part: as many as the layer is wide, and the rest for the last part."""
     for number, name in enumerate(parts):
         first = number * width
         height = rows - first if number == len(parts) - 1 else width
@@ -100,9 +105,9 @@ def _rows(parts: tuple[str, ...], rows: int, width: int) -> Iterator[tuple[str, 
             yield name, View("slice", first, height)
 
 
-def _below_each_other(names: list[str], shapes: Mapping[str, Shape]) -> Iterator[Piece]:
+def _below_each_other(names: list[str], shapes: Mapping[str, Shape]) -> Iterator[LayerRows]:
     first = 0
     for name in names:
         rows = shapes[name][0]
-        yield Piece(name, WHOLE, View("slice", first, rows))
+        yield LayerRows(ViewedTensors((name,)), View("slice", first, rows))
         first += rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from ..checkpoint.checkpoint import Copier, Memory
 from ..checkpoint.dtypes import tensor_bytes
-from ..container.records import BaseTensor, View
+from ..container.records import BaseTensor
+from ..layouts import ViewedTensors
 from .base_weights import BaseReader
 
 
@@ -29,9 +29,9 @@ class ViewedBase:
     The constructor may raise `BaseMismatch`. Several threads may copy at once.
     """
 
-    def __init__(self, tensors: Sequence[BaseTensor], view: View, base: BaseReader) -> None:
-        self._tensors, self._base = tensors, base
-        first = tensors[0]
+    def __init__(self, viewed: ViewedTensors[BaseTensor], base: BaseReader) -> None:
+        self._tensors, self._base = viewed.tensors, base
+        view, first = viewed.view, viewed.tensors[0]
         size = first.nbytes
         match view.kind:
             case "transpose":
@@ -43,7 +43,7 @@ class ViewedBase:
                 piece = _Piece(base.copier(first), view.first * row, view.rows * row)
                 self._pieces = [piece]
             case "reshape" | "concatenate":
-                self._pieces = [_Piece(base.copier(tensor), 0, tensor.nbytes) for tensor in tensors]
+                self._pieces = [_Piece(base.copier(one), 0, one.nbytes) for one in viewed.tensors]
             case _:
                 assert_never(view.kind)
 

@@ -15,7 +15,7 @@ from ..codec.exact_product import row_tiles
 from ..container.records import BaseTensor
 from ..errors import InvalidArgument
 from ..fs import Bytes
-from ..layouts import Correspondence, map_names
+from ..layouts import Correspondence, ViewedTensors, map_names
 from ..layouts.view import Shape, is_alike
 from .base_view import ViewedBase
 from .file_assembly import Run, file_bytes, nowhere
@@ -41,12 +41,12 @@ class RelaidResult:
         matches = {match.tensor: match for match in (*names.correspondences, *other_shapes)}
         shapes = dict(_shapes(available, matches, target))
         self.configurations = adjusted_configurations(target, shapes) if target.is_folder else {}
-        self._sources = {name: matches[name] for name in shapes}
-        used = {name for source in self._sources.values() for name in source.base}
+        self._sources = {name: matches[name].base for name in shapes}
+        used = {name for one in self._sources.values() for name in one.tensors}
         self.left_out = tuple(name for name in available if name not in used)
         self._infos = {
-            name: TensorInfo(name, available[source.base[0]].dtype, shapes[name])
-            for name, source in self._sources.items()
+            name: TensorInfo(name, available[one.tensors[0]].dtype, shapes[name])
+            for name, one in self._sources.items()
         }
         self.metadata = {"dsvd.layout": target.layout, **reconstruction.metadata}
         self.files = tuple(self._files(target, {"format": "pt", **self.metadata}))
@@ -64,7 +64,7 @@ class RelaidResult:
         """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
         source = self._sources[name]
         if source.view.kind == "reshape":
-            return self._reconstruction.result_tensor(source.base[0])
+            return self._reconstruction.result_tensor(source.tensors[0])
         return _ViewedTensor(self._reconstruction, source, self._infos[name])
 
     def _files(self, target: Target, metadata: Mapping[str, str]) -> Iterator[ResultFile]:
@@ -96,9 +96,8 @@ def _shapes(
             name = file.prefix + own
             if name not in matches:
                 continue
-            match = matches[name]
-            viewed = match.view.shape([available[base].shape for base in match.base])
-            # Tensors of a folder that are not weights are left out if their shape differs.
+            viewed = matches[name].base.resolve(available).shape
+            # Counters and such of another shape do without, as `_check_whole` has it.
             if is_alike(viewed, info.shape) or not target.is_folder or info.dtype in DELTA_DTYPES:
                 yield name, result_shape(info, own, viewed, is_folder=target.is_folder)
 
@@ -107,18 +106,19 @@ class _ViewedTensor:
     """A tensor that is made from other tensors, which are computed completely first."""
 
     def __init__(
-        self, reconstruction: Reconstruction, source: Correspondence, info: TensorInfo
+        self, reconstruction: Reconstruction, source: ViewedTensors[str], info: TensorInfo
     ) -> None:
         self._info = info
         self._reconstruction, self._source = reconstruction, source
         self._copy: Copier | None = None
 
     def prepare(self) -> None:
-        records = {record.name: record for record in self._reconstruction.records}
-        parts = [records[name] for name in self._source.base]
-        tensors = [BaseTensor(part.name, part.dtype, part.shape, "") for part in parts]
+        tensors = {
+            record.name: BaseTensor(record.name, record.dtype, record.shape, "")
+            for record in self._reconstruction.records
+        }
         computed = _ComputedTensors(self._reconstruction)
-        self._copy = ViewedBase(tensors, self._source.view, computed).copy
+        self._copy = ViewedBase(self._source.resolve(tensors), computed).copy
 
     def runs(self) -> Iterator[Run]:
         width = self._info.nbytes // max(1, self._info.elements)

@@ -158,7 +158,7 @@ class Reconstruction:
     def viewed_base(self, record: BasedRecord) -> Memory:
         """The bytes of a tensor's counterpart in the base."""
         memory = np.empty(tensor_bytes(record.base[0].dtype, record.common_shape), np.uint8)
-        ViewedBase(record.base, record.view, self._base).copy(0, memory)
+        ViewedBase(record.viewed_base, self._base).copy(0, memory)
         return memory
 
     def tensor_memory(self, name: str) -> Memory:
@@ -200,7 +200,7 @@ class ResultTensor:
         """Find the counterpart in the base, and decode the delta."""
         record = self.record
         if isinstance(record, BasedRecord):
-            self.viewed = ViewedBase(record.base, record.view, self._base)
+            self.viewed = ViewedBase(record.viewed_base, self._base)
         delta = decoded_delta(self._container, self._index, self._tau)
         self._delta = DeltaProduct(delta) if isinstance(delta, Components) else delta
 

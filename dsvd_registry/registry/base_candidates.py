@@ -10,7 +10,13 @@ from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.safetensors_file import parse_header
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError
-from ..layouts import View, describe, goes_with_quantised, lacks_delta, map_with_variants
+from ..layouts import (
+    ViewedTensors,
+    describe,
+    goes_with_quantised,
+    lacks_delta,
+    map_with_variants,
+)
 from ..lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
 from .repository import Repository
 
@@ -46,26 +52,14 @@ class Candidate:
         return f"{self.name} ({', '.join(words)})"
 
 
-@dataclass(frozen=True)
-class BaseCounterpart:
-    """The counterpart of one tensor of a checkpoint: tensors of a base, and the view to apply."""
+def has_delta(dtype: str, counterpart: ViewedTensors[BaseTensor]) -> bool:
+    """True if a delta of a tensor of `dtype` to its counterpart can be computed."""
+    return lacks_delta(dtype, [tensor.dtype for tensor in counterpart.tensors]) is None
 
-    base: tuple[BaseTensor, ...]
-    view: View
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the viewed base; the tensor may have more axes of length 1, or more rows."""
-        return self.view.shape([tensor.shape for tensor in self.base])
-
-    def has_delta(self, dtype: str) -> bool:
-        """True if a delta can be computed for a tensor of this dtype."""
-        return lacks_delta(dtype, [tensor.dtype for tensor in self.base]) is None
-
-    @property
-    def content(self) -> tuple[tuple[str, str], ...]:
-        """A value that is equal for equal weights under the same view."""
-        return tuple((tensor.sha256, tensor.dtype) for tensor in self.base)
+def contents(counterpart: ViewedTensors[BaseTensor]) -> tuple[tuple[str, str], ...]:
+    """The SHA-256 and dtype of each tensor: a value that is equal for equal weights under one view."""
+    return tuple((tensor.sha256, tensor.dtype) for tensor in counterpart.tensors)
 
 
 @dataclass(frozen=True)
@@ -74,14 +68,14 @@ class ComparedBase:
 
     base: BaseRecord
     size: int  # the number of tensors of the base
-    counterparts: Mapping[str, BaseCounterpart]
+    counterparts: Mapping[str, ViewedTensors[BaseTensor]]
     candidate: Candidate
 
     @property
     def renamed_tensors(self) -> int:
         """The number of tensors with another name in the base; 0 if both have the same layout."""
         return sum(
-            name not in {tensor.name for tensor in counterpart.base}
+            name not in {tensor.name for tensor in counterpart.tensors}
             for name, counterpart in self.counterparts.items()
         )
 
@@ -95,7 +89,8 @@ class ComparedBase:
             name for name in both if self.counterparts[name].view == other.counterparts[name].view
         ]
         if any(
-            self.counterparts[name].content != other.counterparts[name].content for name in alike
+            contents(self.counterparts[name]) != contents(other.counterparts[name])
+            for name in alike
         ):
             return True
         if len(alike) == len(both):
@@ -125,7 +120,7 @@ def _compared_base(
 ) -> ComparedBase:
     fingerprints = repository.manifest(base).tensors
     tensors = {tensor.name: tensor for tensor in fingerprints}
-    counterparts: dict[str, BaseCounterpart] = {}
+    counterparts: dict[str, ViewedTensors[BaseTensor]] = {}
     problem = ""
     try:
         if adapter is None:
@@ -142,7 +137,7 @@ def _compared_base(
         name in counterparts or not goes_with_quantised(name) for name in checkpoint.tensors
     )
     deltas = sum(
-        counterpart.has_delta(checkpoint.tensors[name].dtype)
+        has_delta(checkpoint.tensors[name].dtype, counterpart)
         for name, counterpart in counterparts.items()
     )
     if adapter is not None:  # layers that no base can take must not count against this one
@@ -155,10 +150,10 @@ def _compared_base(
 
 def _counterparts_of_weights(
     checkpoint: Checkpoint, infos: Tensors, tensors: Mapping[str, BaseTensor]
-) -> Iterator[tuple[str, BaseCounterpart]]:
+) -> Iterator[tuple[str, ViewedTensors[BaseTensor]]]:
     names = map_with_variants(infos, checkpoint.tensors, checkpoint.variants)
     for one in names.correspondences:
-        yield one.tensor, BaseCounterpart(tuple(tensors[name] for name in one.base), one.view)
+        yield one.tensor, one.base.resolve(tensors)
 
 
 def _counterparts_of_lora(
@@ -167,10 +162,10 @@ def _counterparts_of_lora(
     infos: Tensors,
     tensors: Mapping[str, BaseTensor],
     base_name: str,
-) -> Iterator[tuple[str, BaseCounterpart]]:
+) -> Iterator[tuple[str, ViewedTensors[BaseTensor]]]:
     metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None
     merge = place_changes(adapter, infos, checkpoint.path, base_name, metadata or {})
     for placed in merge.changes.values():
         for one in placed:
             for name in one.change.tensors:
-                yield name, BaseCounterpart((tensors[one.pieces[0].tensor],), one.pieces[0].view)
+                yield name, one.rows[0].base.resolve(tensors)

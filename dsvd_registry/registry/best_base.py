@@ -18,7 +18,7 @@ from ..encoding.constant_names import is_constant_name
 from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
 from ..layouts import describe
 from ..lora import is_lora
-from .base_candidates import Candidate, ComparedBase, compared_bases
+from .base_candidates import Candidate, ComparedBase, compared_bases, contents, has_delta
 from .report import WRONG_BASE_CHANGE
 from .repository import Repository
 from .weight_sample import can_be_sampled, relative_change, spread
@@ -153,12 +153,12 @@ def _distinguishing_tensors(checkpoint: Checkpoint, fitting: Sequence[ComparedBa
         if info.elements
         and not is_constant_name(name)
         and all(
-            name in one.counterparts and can_be_sampled(info.dtype, one.counterparts[name].base)
+            name in one.counterparts and can_be_sampled(info.dtype, one.counterparts[name].tensors)
             for one in fitting
         )
     ]
     names = [
-        name for name in names if len({one.counterparts[name].content for one in fitting}) > 1
+        name for name in names if len({contents(one.counterparts[name]) for one in fitting}) > 1
     ] or names
     return [name for name in names if len(checkpoint.tensors[name].shape) > 1] or names
 
@@ -167,7 +167,7 @@ def _are_quantised(checkpoint: Checkpoint, fitting: Sequence[ComparedBase]) -> b
     """True if no tensor has a delta to any of the bases because of its dtype."""
     found = [pair for one in fitting for pair in one.counterparts.items()]
     return bool(found) and not any(
-        counterpart.has_delta(checkpoint.tensors[name].dtype) for name, counterpart in found
+        has_delta(checkpoint.tensors[name].dtype, counterpart) for name, counterpart in found
     )
 
 

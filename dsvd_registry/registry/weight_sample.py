@@ -12,10 +12,9 @@ from ..checkpoint.dtypes import BITS
 from ..checkpoint.float_elements import Numbers, numbers
 from ..container.records import BaseTensor
 from ..encoding.constants import Values, are_integers, is_sequence
-from ..layouts import lacks_delta
+from ..layouts import ViewedTensors, lacks_delta
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseReader
-from .base_candidates import BaseCounterpart
 
 TENSORS = 16
 ELEMENTS = 1 << 15  # of each tensor
@@ -51,7 +50,7 @@ def can_be_sampled(dtype: str, base: Sequence[BaseTensor]) -> bool:
 
 
 def relative_change(
-    checkpoint: Checkpoint, base: BaseReader, sampled: Mapping[str, BaseCounterpart]
+    checkpoint: Checkpoint, base: BaseReader, sampled: Mapping[str, ViewedTensors[BaseTensor]]
 ) -> float:
     """The Frobenius norm of (checkpoint - base) over that of the base, in a sample of elements.
 
@@ -72,12 +71,12 @@ def relative_change(
 
 
 def _pairs(
-    checkpoint: Checkpoint, name: str, base: BaseReader, counterpart: BaseCounterpart
+    checkpoint: Checkpoint, name: str, base: BaseReader, counterpart: ViewedTensors[BaseTensor]
 ) -> Iterator[tuple[Numbers, Numbers]]:
     """Runs of a tensor's elements in the base and in the checkpoint."""
-    base_dtype, dtype = counterpart.base[0].dtype, checkpoint.tensors[name].dtype
+    base_dtype, dtype = counterpart.tensors[0].dtype, checkpoint.tensors[name].dtype
     base_width, width = BITS[base_dtype] // 8, BITS[dtype] // 8
-    viewed, data = ViewedBase(counterpart.base, counterpart.view, base), checkpoint.read(name)
+    viewed, data = ViewedBase(counterpart, base), checkpoint.read(name)
     # Rows that the base lacks (added tokens) are the last ones.
     for first, end in runs(math.prod(counterpart.shape)):
         base_run = np.empty((end - first) * base_width, np.uint8)

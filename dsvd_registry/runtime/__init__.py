@@ -1,11 +1,11 @@
-"""Subjects in a live pipeline: put in and taken out in memory, without a file.
+"""Subjects in a live pipeline, put in and taken out in memory, without a file.
 
     from dsvd_registry.runtime import SubjectSwitcher
     switcher = SubjectSwitcher(pipe, registry)
     with switcher.subject("subject-42"):
         image = pipe("a photo of sks dog").images[0]
 
-Importing this imports torch, and diffusers only once a file in the original layout is met.
+Importing this imports torch. diffusers is imported only for a file in the original layout.
 """
 
 from .switcher import SubjectSwitcher

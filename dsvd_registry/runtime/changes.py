@@ -1,4 +1,4 @@
-"""What a version changes of a pipeline, told from its header alone."""
+"""The tensors of a pipeline that a version changes, found from its header alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..container.records import Header, SameRecord, TensorRecord
 from ..errors import InvalidArgument
-from ..layouts import Correspondence
+from ..layouts import ViewedTensors
 from .content import Content, composed
 from .pipeline_base import PipelineBase
 from .pipeline_fit import check_taken
@@ -17,45 +17,45 @@ from .pipeline_sources import find_sources
 
 @dataclass(frozen=True)
 class Changes:
-    """`changed`: by name of a pipeline's tensor, the version's tensors that it becomes.
+    """The changes of a pipeline by a version.
 
+    `changed`: the version's tensors that a tensor of the pipeline becomes, by the latter's name.
     `named`: all of the pipeline's tensors that the version has, changed or not.
     """
 
-    changed: Mapping[str, Correspondence]
+    changed: Mapping[str, ViewedTensors[str]]
     named: Collection[str]
 
 
 def find_changes(ref: str, header: Header, base: PipelineBase) -> Changes:
-    """Compare what each of the pipeline's tensors is in the version with what it is in the base.
+    """Compare the content of each of the pipeline's tensors in the version and in the base.
 
-    Raises `InvalidArgument` if the pipeline lacks a tensor that the version changes, or the base
-    one that would have to be put back; `BaseMismatch` for a version of another family.
+    Raises:
+        InvalidArgument: if the pipeline lacks a tensor that the version changes, or the base lacks
+            one that would have to be restored.
+        BaseMismatch: for a version of another family.
     """
     records = {record.name: record for record in header.tensors}
     sources = find_sources(records, base.pipeline, ref)
-    check_taken(ref, header, {name for one in sources.values() for name in one.base})
+    check_taken(ref, header, {name for one in sources.values() for name in one.tensors})
     changed = {}
     for name, source in sources.items():
         content = base.content(name)
         if content is None:
             raise InvalidArgument(
-                f"{ref} has {name!r} and its base {base.weights.name!r} has not, so that it could "
-                "not be put back",
+                f"{ref} has {name!r}, which its base {base.weights.name!r} lacks, so that it could "
+                "not be restored",
                 "Materialise the version and load the file.",
             )
-        of_version = [records[one] for one in source.base]
-        if not _is_kept(of_version, source, content, base.pipeline[name].dtype):
+        if not _is_kept(source.resolve(records), content, base.pipeline[name].dtype):
             changed[name] = source
     return Changes(changed, sources.keys())
 
 
-def _is_kept(
-    records: list[TensorRecord], source: Correspondence, content: Content, dtype: str
-) -> bool:
-    """Whether a tensor of `dtype` has the same bits of the version and of the base's `content`."""
-    record = records[0]
-    if len(records) > 1 or not isinstance(record, SameRecord):
+def _is_kept(source: ViewedTensors[TensorRecord], content: Content, dtype: str) -> bool:
+    """Return whether a tensor of `dtype` has the same bits in the version and in the base."""
+    record = source.tensors[0]
+    if len(source.tensors) > 1 or not isinstance(record, SameRecord):
         return False
     return composed(record, source.view) == content and _is_lossless(
         record.base[0].dtype, record.dtype, dtype
@@ -63,5 +63,5 @@ def _is_kept(
 
 
 def _is_lossless(base: str, result: str, pipeline: str) -> bool:
-    """Whether a number of dtype `base` becomes the same in `pipeline` by way of `result`."""
+    """Return whether casting from `base` to `result` to `pipeline` equals casting directly."""
     return result in (base, pipeline) or (result == "F32" and base in DELTA_DTYPES)

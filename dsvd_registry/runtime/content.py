@@ -1,43 +1,40 @@
-"""Which bits of a base a tensor is: what tells that two are equal without a look at either."""
+"""The content of a tensor, by the base tensors it comes from: bits are compared without reading them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from ..container.records import BasedRecord, BaseTensor
-from ..layouts import View
+from ..layouts import View, ViewedTensors
+from ..layouts.view import Shape
+
+TensorContent = tuple[str, str, Shape]
+"""A base tensor by SHA-256, dtype and shape."""
+
+Content = ViewedTensors[TensorContent]
+"""The array that a view makes of base tensors which are known by their contents."""
 
 
-@dataclass(frozen=True)
-class Content:
-    """Base tensors, as (SHA-256, dtype, shape), that become one array through `view`."""
-
-    tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
-    view: View
-
-
-def content_of(tensors: Sequence[BaseTensor], view: View) -> Content:
-    """What `view` makes of these base tensors."""
-    return Content(tuple((t.sha256, t.dtype, t.shape) for t in tensors), view)
+def content_of(viewed: ViewedTensors[BaseTensor]) -> Content:
+    """The content of the array that these base tensors become."""
+    return ViewedTensors(tuple((t.sha256, t.dtype, t.shape) for t in viewed.tensors), viewed.view)
 
 
 def composed(record: BasedRecord, outer: View) -> Content | None:
-    """What `outer` makes of the array that the record's view makes; None if no one view does.
+    """The content of `outer` applied to the array that the record's view makes.
 
-    Where it gives None, or another shape than somebody else's, the bits may be equal all the same.
+    Returns None where no single view of base tensors gives that array. Two arrays may have equal
+    bits although one of them has no content here, or although their contents differ in shape.
     """
     base, inner = record.base, record.view
     if outer.kind == "reshape":
-        return content_of(base, inner)
+        return content_of(record.viewed_base)
     if inner.kind == "reshape" and base[0].shape == record.shape:
-        return content_of(base, outer)
+        return content_of(ViewedTensors(base, outer))
     if inner.kind == outer.kind == "transpose":
-        return content_of(base, View())
+        return content_of(ViewedTensors(base))
     if inner.kind == "concatenate" and outer.kind == "slice":
         first = 0
         for tensor in base:
             if (first, tensor.shape[0]) == (outer.first, outer.rows):
-                return content_of((tensor,), View())
+                return content_of(ViewedTensors((tensor,)))
             first += tensor.shape[0]
     return None

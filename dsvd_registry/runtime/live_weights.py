@@ -1,4 +1,4 @@
-"""A pipeline's weights in memory: which of them are the base's, and writing to them in place."""
+"""A pipeline's weights in memory: the record of which are the base's, and writing in place."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from .pipeline_base import PipelineBase
 
 Tensors = Mapping[str, torch.Tensor]
 Bits = Callable[[str], torch.Tensor]
-"""What the tensor of a name is to hold, made in any thread."""
+"""A function that makes the new values of a tensor, by its name, in any thread."""
 
 
 class LiveWeights:
-    """What is known of a pipeline's weights. `touched`: those that may not be the base's now."""
+    """The state of a pipeline's weights. `touched`: the tensors that may differ from the base's."""
 
     def __init__(self) -> None:
         self.touched: set[str] = set()
         self._proven: dict[str, tuple[Content | None, torch.dtype]] = {}
 
-    def check_restores(self, base: PipelineBase, wanted_by: str) -> None:
-        """Raises `BaseMismatch` if what is touched would not become what it was from `base`."""
+    def check_restores(self, base: PipelineBase, needed_by: str) -> None:
+        """Raise `BaseMismatch` if `base` cannot restore the touched tensors."""
         for name in self.touched:
             if base.content(name) != self._proven[name][0]:
-                raise _mismatch(name, base, wanted_by)
+                raise _mismatch(name, base, needed_by)
 
     def prove(
-        self, names: Collection[str], base: PipelineBase, tensors: Tensors, wanted_by: str
+        self, names: Collection[str], base: PipelineBase, tensors: Tensors, needed_by: str
     ) -> None:
-        """Compare with the base, bit for bit, those of `names` that were not yet.
+        """Compare tensors with the base, bit for bit, unless they were compared before.
 
-        Raises `BaseMismatch` for the first that is another, `InvalidArgument` for one that lies on
-        no device.
+        Raises `BaseMismatch` for the first that differs, `InvalidArgument` for one without memory.
         """
 
         def compare(name: str) -> tuple[str, bool]:
             check_in_memory(name, tensors[name])
-            found = tensors[name].detach()
-            return name, same_bits(base.bits(name, found), found)
+            live = tensors[name].detach()
+            return name, same_bits(base.bits(name, live), live)
 
         unproven = [
             name
@@ -54,11 +53,11 @@ class LiveWeights:
         with in_order(compare, unproven, lambda name: tensors[name].numel()) as compared:
             for name, is_same in compared:
                 if not is_same:
-                    raise _mismatch(name, base, wanted_by)
+                    raise _mismatch(name, base, needed_by)
                 self._proven[name] = base.content(name), tensors[name].dtype
 
     def put(self, names: Collection[str], bits: Bits, tensors: Tensors) -> None:
-        """Write `bits` over the tensors of these names, each as soon as it is made."""
+        """Overwrite the tensors of these names with `bits`, each as soon as it is made."""
         for name in names:
             check_in_memory(name, tensors[name])
 
@@ -71,17 +70,17 @@ class LiveWeights:
                 overwrite(tensors[name], values)
 
     def put_back(self, names: Collection[str], base: PipelineBase, tensors: Tensors) -> None:
-        """Write the base's bits over the tensors of these names. Raises `BaseMismatch` for damage."""
+        """Overwrite tensors with the base's bits. Raises `BaseMismatch` for a damaged base."""
         self.put(names, lambda name: base.bits(name, tensors[name]), tensors)
         for name in names:
             self._proven[name] = base.content(name), tensors[name].dtype
             self.touched.discard(name)
 
 
-def _mismatch(name: str, base: PipelineBase, wanted_by: str) -> BaseMismatch:
+def _mismatch(name: str, base: PipelineBase, needed_by: str) -> BaseMismatch:
     weights = base.weights
     return BaseMismatch(
         f"the pipeline's {name!r} is not that of the base {weights.name!r} ({weights.digest}), "
-        f"which {wanted_by} needs",
-        "Load the pipeline whole from that base, in any dtype, with nothing on top of it.",
+        f"which {needed_by} needs",
+        "Load the whole pipeline from that base, in any dtype, with nothing on top of it.",
     )

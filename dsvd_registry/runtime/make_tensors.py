@@ -1,4 +1,4 @@
-"""A version's numbers as a pipeline's tensors, made on the device where they are wanted."""
+"""A version's tensors for a pipeline, computed on the pipeline's device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..container.delta_decoder import decoded_delta
 from ..container.reader import Container
 from ..container.records import BasedRecord, DeltaRecord
 from ..errors import ContainerError
-from ..layouts import Correspondence
+from ..layouts import ViewedTensors
 from ..reconstruction.base_weights import BaseReader
 from ..reconstruction.lazy_tensors import torch_tensor
 from ..reconstruction.reconstruction import Reconstruction
@@ -21,9 +21,9 @@ from .pipeline_base import cast
 
 
 class Maker:
-    """Makes tensors of `container` over `base` at `tau` (default: the stored one).
+    """A maker of tensors of `container` over `base` at `tau` (default: the stored one).
 
-    Raises as `Reconstruction`. Several threads may use it.
+    Raises as `Reconstruction` does. Several threads may use it.
     """
 
     def __init__(self, container: Container, base: BaseReader, tau: float | None) -> None:
@@ -32,16 +32,16 @@ class Maker:
         self._reconstruction = Reconstruction(container, base, self._tau)
         self._index = {record.name: i for i, record in enumerate(container.header.tensors)}
 
-    def bits(self, source: Correspondence, like: torch.Tensor) -> torch.Tensor:
-        """What a loader of the result would put into the pipeline's tensor `like`.
+    def bits(self, source: ViewedTensors[str], like: torch.Tensor) -> torch.Tensor:
+        """The values that a loader of the result would put into the pipeline's tensor `like`.
 
         Raises `ContainerError` or `BaseMismatch` for damage.
         """
-        made = [self.result(name, like.device) for name in source.base]
-        return cast(source.view.apply(made, torch.cat).reshape(like.shape), like)
+        result = source.apply(lambda name: self.result(name, like.device), torch.cat)
+        return cast(result.reshape(like.shape), like)
 
     def result(self, name: str, device: torch.device) -> torch.Tensor:
-        """The tensor of the result, on `device`: the same bits on each."""
+        """The result's tensor on `device`, with the same bits on every device."""
         record = self._container.header.tensors[self._index[name]]
         is_computed = isinstance(record, DeltaRecord) and not record.new_rows
         if device.type == "cpu" or not is_computed:
@@ -49,7 +49,7 @@ class Maker:
         return self.computed(name, device)
 
     def computed(self, name: str, device: torch.device) -> torch.Tensor:
-        """A low-rank or dense tensor without new rows, computed on `device`."""
+        """Compute a low-rank or dense tensor without new rows on `device`."""
         index = self._index[name]
         record = self._container.header.tensors[index]
         assert isinstance(record, BasedRecord)
@@ -58,21 +58,21 @@ class Maker:
         match delta:
             case Components():
                 matrix = before.reshape(delta.a.shape[1], delta.b.shape[1])
-                made = torch.empty(matrix.shape, dtype=dtype, device=device)
-                apply_delta(matrix, DeltaProduct(delta, device), dtype, made)
+                result = torch.empty(matrix.shape, dtype=dtype, device=device)
+                apply_delta(matrix, DeltaProduct(delta, device), dtype, result)
             case Elements():
-                made = apply_dense(before, delta.values, delta.exponent, dtype)
+                result = apply_dense(before, delta.values, delta.exponent, dtype)
             case None:
-                raise TypeError(f"there is no delta of {name!r}")
+                raise TypeError(f"{name!r} has no delta")
             case _:
                 assert_never(delta)
-        if not is_finite(made):
+        if not is_finite(result):
             raise ContainerError(
                 f"{self._container.path}: tensor {name!r} would hold NaN or infinity"
             )
-        return made.reshape(record.shape)
+        return result.reshape(record.shape)
 
     def _base_of(self, record: BasedRecord) -> torch.Tensor:
-        """The base's part of a tensor that takes a delta, of the common rows' shape."""
+        """The counterpart of a tensor in the base, in the shape of the common rows."""
         memory = self._reconstruction.viewed_base(record)
         return as_tensor(memory, record.common_shape, TORCH_DTYPES[record.base[0].dtype])

@@ -1,4 +1,4 @@
-"""An open base as the tensors of a pipeline: the exact bits that each has where it is loaded."""
+"""An open base as the source of a pipeline's tensors: the exact bits of each when it is loaded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .pipeline_sources import find_sources
 
 
 class PipelineBase(Closing):
-    """The base `weights`, for a pipeline whose tensors look like `pipeline`.
+    """The base `weights`, for a pipeline with the tensors `pipeline`.
 
-    Every tensor is read from the base's file whenever it is asked for, and compared with its
-    SHA-256. Takes `weights` over. Raises `BaseMismatch` if they are of another family.
+    Every tensor is read from the base's file at each use, and compared with its SHA-256. Closing
+    this closes `weights`. Raises `BaseMismatch` for weights of another family.
     """
 
     def __init__(self, weights: BaseWeights, pipeline: Mapping[str, TensorInfo]) -> None:
@@ -37,29 +37,29 @@ class PipelineBase(Closing):
         self.weights.close()
 
     def content(self, name: str) -> Content | None:
-        """What the pipeline's tensor `name` is in the base; None if the base has nothing for it."""
+        """The content of the pipeline's tensor `name` in the base; None if the base lacks it."""
         source = self.sources.get(name)
         if source is None:
             return None
-        return content_of([self.weights.tensors[one] for one in source.base], source.view)
+        return content_of(source.resolve(self.weights.tensors))
 
     def bits(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """What a loader of the base would put into the pipeline's tensor `name`, which is `like`.
+        """The values that a loader of the base would put into the pipeline's tensor `name`.
 
-        Raises `BaseMismatch` if the base is damaged, `KeyError` if it has nothing for it.
+        `like`: that tensor, for its dtype, device and shape. Raises `BaseMismatch` if the base is
+        damaged, `KeyError` if it lacks the tensor.
         """
-        source = self.sources[name]
-        tensors = [self.weights.tensors[one] for one in source.base]
-        dtype, shape = tensors[0].dtype, tuple(like.shape)
+        source = self.sources[name].resolve(self.weights.tensors)
+        dtype, shape = source.tensors[0].dtype, tuple(like.shape)
         memory = np.empty(tensor_bytes(dtype, shape), np.uint8)
-        viewed = ViewedBase(tensors, source.view, self.weights)
+        viewed = ViewedBase(source, self.weights)
         viewed.copy(0, memory)
         viewed.release()
         return cast(as_tensor(memory, shape, TORCH_DTYPES[dtype]), like)
 
 
 def cast(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The values in the dtype and on the device of `like`, rounded as a loader rounds them."""
-    # On the device of `like`, where it is quicker; the caller's flushing of subnormal numbers aside.
+    """Convert values to the dtype and device of `like`, rounded as a loader rounds them."""
+    # The device of `like` is faster. The caller's flushing of subnormal numbers is switched off.
     with ieee_arithmetic(like.device):
         return values.to(like.device).to(like.dtype)

@@ -1,4 +1,4 @@
-"""Whether a version fits a pipeline: all that it changes has a place there, and nothing covers it."""
+"""The checks that a version fits a pipeline, and that no other weights are in the way."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..container.records import BasedRecord, Header, SameRecord
 from ..errors import BaseMismatch, InvalidArgument
 from ..layouts.sub_models import Part, split
 
-# Of the original training code, beside the model (or in no sub-model's folder): averages, sampler.
-_BESIDE_THE_MODEL = ("model_ema.", "denoiser.")
-# Of CLIP: not a weight, and what only its training loss reads. Loaders pass over both.
+# Prefixes of the original training code for tensors that no pipeline loads: averages, sampler.
+_NO_MODEL_WEIGHTS = ("model_ema.", "denoiser.")
+# Tensors of a CLIP that loaders ignore: one is no weight, the other only the training loss reads.
 _NOT_READ = ("position_ids", "logit_scale")
 _HINT = "Load the pipeline whole from the version's base, and take LoRA weights out of it first."
 
 
 def check_taken(ref: str, header: Header, taken: Collection[str]) -> None:
-    """Raises `InvalidArgument`, naming a tensor, if a pipeline lacks what the version changes.
+    """Raise `InvalidArgument` if the pipeline lacks a tensor that the version changes.
 
-    `taken`: the version's tensors that the pipeline has a place for.
+    `taken`: the version's tensors that the pipeline has.
     """
     divided = split(record.name for record in header.tensors)
     parts = {name: part for part in divided.parts for name in part.names.values()}
@@ -28,11 +28,11 @@ def check_taken(ref: str, header: Header, taken: Collection[str]) -> None:
         name = record.name
         rows = record.new_rows if isinstance(record, BasedRecord) else 0
         is_same = isinstance(record, SameRecord) and not rows
-        if name in taken or is_same or _is_passed_over(name, parts.get(name), taken):
+        if name in taken or is_same or _is_not_loaded(name, parts.get(name), taken):
             continue
-        what = f"adds {rows} rows to {name!r}" if rows else f"changes {name!r}"
+        change = f"adds {rows} rows to {name!r}" if rows else f"changes {name!r}"
         raise InvalidArgument(
-            f"{ref} {what}, for which the pipeline has no place of the shape {list(record.shape)}",
+            f"{ref} {change}, for which the pipeline has no place of the shape {list(record.shape)}",
             _HINT,
         )
 
@@ -40,10 +40,10 @@ def check_taken(ref: str, header: Header, taken: Collection[str]) -> None:
 def check_nothing_else(
     tensors: Mapping[str, torch.Tensor], known: Collection[str], changed: Collection[str]
 ) -> None:
-    """Raises `BaseMismatch` if a sub-model that is to be changed holds weights that its base lacks.
+    """Raise `BaseMismatch` if a sub-model to be changed has weights that its base lacks.
 
-    What is loaded or fused on top (LoRA, joined projections) would go on beside the new weights, or
-    in their stead. `known`: the pipeline's tensors that the base has, `changed`: those to change.
+    Weights on top of the base (a LoRA, fused projections) would act in addition to the new weights,
+    or instead of them. `known`: the pipeline's tensors that the base has. `changed`: those to change.
     """
     parts = {_sub_model(name) for name in changed}
     tied = {id(tensors[name]) for name in known}
@@ -54,16 +54,16 @@ def check_nothing_else(
             raise BaseMismatch(f"the pipeline has {name!r}, which the base lacks", _HINT)
 
 
-def _is_passed_over(name: str, part: Part | None, taken: Collection[str]) -> bool:
-    """Whether a loader of the version's file would leave the tensor out of every such pipeline."""
+def _is_not_loaded(name: str, part: Part | None, taken: Collection[str]) -> bool:
+    """Return whether a loader of the version's file would ignore the tensor in every such pipeline."""
     if name.endswith(_NOT_READ):
         return True
     if part is None:
-        # The sampler's numbers stand at the top of an original file.
-        return name.startswith(_BESIDE_THE_MODEL) or "." not in name
+        # The names of the sampler's numbers have no dots in an original file.
+        return name.startswith(_NO_MODEL_WEIGHTS) or "." not in name
     if part.model == "unet_ema":
         return True
-    # diffusers leaves an OpenCLIP's last layer and projection out where the pipeline ends earlier.
+    # diffusers ignores an OpenCLIP's last layer and projection if the pipeline's is shorter.
     return part.naming == "open_clip" and any(one in taken for one in part.names.values())
 
 

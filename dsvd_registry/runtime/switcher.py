@@ -1,4 +1,4 @@
-"""Subjects put into a loaded pipeline and taken out again."""
+"""The switch of subjects in a loaded pipeline."""
 
 from __future__ import annotations
 
@@ -18,53 +18,67 @@ from .pipeline_fit import check_nothing_else
 
 
 class SubjectSwitcher(Closing):
-    """Puts versions of `registry` into `pipeline`, a diffusers pipeline loaded from their base.
+    """A switch that puts versions of `registry` into `pipeline`, loaded from their base.
 
         switcher = SubjectSwitcher(pipe, registry)
         with switcher.subject("subject-42"):
             image = pipe("a photo of sks dog").images[0]
         # here the base's bits are back, exactly
 
-    Inside the block the pipeline's weights are, bit for bit, those that it would have if the file
-    that `Registry.materialize` writes were loaded into it, in the dtypes that it has. Only tensors
-    that the version changes are written, in the memory that they have, so that references to them
-    stay good (compiled modules, whole models that are moved between devices).
+    Inside the block the pipeline's weights are, bit for bit, those that it would have after loading
+    the file that `Registry.materialize` writes, in its own dtypes. Only the tensors that the version
+    changes are written, in their own memory, so that references to them stay valid (compiled modules,
+    whole models that are moved between devices).
 
     - The pipeline's weights must be the base's, cast to its dtypes. Each tensor that a version names
       is compared with the base's, bit for bit, the first time, which makes the first subject slower
-      than the next. What other hands change afterwards is not seen.
-    - No copy of the base is kept: its bits come back from the registry's file, each tensor compared
-      with its SHA-256. Memory stays bounded, and the file must be there as long as this is used.
-    - `close` restores, and lets go of that file.
+      than the next. Later changes by other code are not noticed.
+    - No copy of the base is kept: its bits come from the registry's file, each tensor compared with
+      its SHA-256. Memory stays bounded, and the file must exist as long as this is used.
+    - `close` restores the base, and closes that file.
 
-    Not for several threads, nor while the pipeline runs. Besides what each method names, all raise
-    what `Registry` raises, and `InvalidArgument` for what is no pipeline or lies on no device. After
-    an error the pipeline holds what it held or, if it had been touched, the base.
+    Do not use it from several threads, or while the pipeline runs. In addition to the errors of each
+    method, all raise what `Registry` raises, and `InvalidArgument` for an object that is no pipeline
+    or whose weights have no memory. After an error the pipeline has its weights of before or, if some
+    were written, the base's.
     """
 
     def __init__(self, pipeline: object, registry: Registry) -> None:
         self._pipeline, self._registry = pipeline, registry
         self._live = LiveWeights()
         self._base: PipelineBase | None = None
-        self._held: tuple[VersionRecord, float | None] | None = None
-        tensors_of(pipeline)  # or say at once that it is none
+        self._loaded: tuple[VersionRecord, float | None] | None = None
+        tensors_of(pipeline)  # raises at once if it is none
 
     @property
     def current(self) -> str | None:
         """The version in the pipeline, as `subject-42@3`; None if it is the base."""
-        return self._held[0].ref if self._held else None
+        return self._loaded[0].ref if self._loaded else None
 
     @contextlib.contextmanager
     def subject(self, ref: str, *, tau: float | None = None) -> Iterator[None]:
-        """The pipeline is the subject inside the block, and the base again after it.
+        """Put a version into the pipeline for a `with` block, and restore the base after it.
 
-        Also where the block ends in an exception. Inside, `switch` may put another in its place.
-        Raises `Conflict` if a subject is in the pipeline already, and what `switch` raises.
+        The base is restored after an exception too. Inside the block, `switch` may replace the
+        version.
+
+        Args:
+            ref: the version, such as `subject-42@3`.
+            tau: a lower tau than the stored one.
+
+        Raises:
+            Conflict: if a subject is in the pipeline already.
+
+        All errors of `switch` may be raised too.
+
+        Example:
+            with switcher.subject("subject-42", tau=0.5):
+                image = pipe("a photo of sks dog").images[0]
         """
-        if self._held:
+        if self._loaded:
             raise Conflict(
                 f"{self.current} is in the pipeline already",
-                "Leave its block first, or put another in its place with `switch`.",
+                "Leave its block first, or replace it with `switch`.",
             )
         self.switch(ref, tau=tau)
         try:
@@ -75,45 +89,58 @@ class SubjectSwitcher(Closing):
     def switch(self, ref: str, *, tau: float | None = None) -> None:
         """Put a version into the pipeline, in the place of the base or of another version.
 
-        Not by way of the base: a tensor that both versions change is written once. `tau`: a lower
-        one than stored. Raises before anything is touched: `NotFound` for an unknown ref,
-        `InvalidArgument` for a version that changes what the pipeline lacks (another text encoder,
-        added tokens), `BaseMismatch` for a version of another base and for a pipeline whose weights
-        are not the base's, `TauNotServed`; and `ContainerError` for damage.
+        A tensor that both versions change is written once. All errors but `ContainerError` are
+        raised before anything is written.
+
+        Args:
+            ref: the version, such as `subject-42@3`.
+            tau: a lower tau than the stored one.
+
+        Raises:
+            NotFound: for an unknown ref.
+            InvalidArgument: for a version that changes tensors that the pipeline lacks (another text
+                encoder, added tokens).
+            BaseMismatch: for a version of another base, and for a pipeline whose weights are not the
+                base's.
+            TauNotServed: for a tau that the version does not serve.
+            ContainerError: for a damaged container.
         """
         version = self._registry.version(ref)
-        if self._held and (self._held[0].container, self._held[1]) == (version.container, tau):
+        if self._loaded and (self._loaded[0].container, self._loaded[1]) == (
+            version.container,
+            tau,
+        ):
             return
         tensors = tensors_of(self._pipeline)
         base = self._base_of(version, tensors)
         with self._registry.repository.open_container(version) as container:
-            found = find_changes(version.ref, container.header, base)
-            check_nothing_else(tensors, base.sources, found.changed)
+            changes = find_changes(version.ref, container.header, base)
+            check_nothing_else(tensors, base.sources, changes.changed)
             maker = Maker(container, base.weights, tau)
-            self._live.prove(found.named, base, tensors, version.ref)
-            changed, kept = found.changed, self._live.touched - found.changed.keys()
+            self._live.prove(changes.named, base, tensors, version.ref)
+            changed, restored = changes.changed, self._live.touched - changes.changed.keys()
             try:
                 self._live.put(
                     changed, lambda name: maker.bits(changed[name], tensors[name]), tensors
                 )
-                self._live.put_back(kept, base, tensors)
+                self._live.put_back(restored, base, tensors)
             except BaseException:
                 self.restore()
                 raise
-        self._held = version, tau
+        self._loaded = version, tau
 
     def restore(self) -> None:
-        """Put the base's bits back; nothing is done if they are there.
+        """Restore the base's bits, unless they are there.
 
-        Raises `BaseMismatch` if the base's file is damaged; the next call tries again what is left.
+        Raises `BaseMismatch` if the base's file is damaged; the next call tries the rest again.
         """
-        self._held = None
+        self._loaded = None
         if self._base is not None:
             touched = frozenset(self._live.touched)
             self._live.put_back(touched, self._base, tensors_of(self._pipeline))
 
     def close(self) -> None:
-        """Restore, and let go of the base's file; what is used again opens it again."""
+        """Restore the base, and close its file. A later use opens it again."""
         self.restore()
         if self._base is not None:
             self._base.close()

@@ -1,6 +1,6 @@
-"""Signatures of versions: Ed25519 over a small statement of what a container is and gives.
+"""Signatures of versions: Ed25519 over a small statement about a container and its results.
 
-`ed25519` alone imports the package `cryptography`, an extra: import it, or `keys`, where it is needed.
+Only `ed25519` imports the package `cryptography`, an extra: import it, or `keys`, where it is used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Ed25519. Nothing else imports `cryptography`, which is an extra.
+"""Ed25519 signatures: the only module that imports `cryptography`, which is an extra.
 
-Importing this module raises `MissingExtra` where that package is not installed.
+Importing this module raises `MissingExtra` if that package is not installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def is_valid(key: PublicKey, signature: bytes, statement: bytes) -> bool:
-    """Whether `key` made `signature` (64 bytes) of `statement`."""
+    """Return whether `key` made `signature` (64 bytes) of `statement`."""
     try:
         Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, statement)
     except InvalidSignature:

@@ -1,6 +1,6 @@
-"""The files in which keys lie, and signing with them.
+"""Key files, and signing with their keys.
 
-Importing this module raises `MissingExtra` where `cryptography` is not installed.
+Importing this module raises `MissingExtra` if `cryptography` is not installed.
 """
 
 from __future__ import annotations
@@ -32,25 +32,29 @@ Passphrase = Callable[[], str]
 
 @dataclass(frozen=True)
 class PrivateKey:
-    """A key that can sign."""
+    """An Ed25519 private key, which can sign."""
 
     _key: Ed25519PrivateKey
 
     @property
     def public(self) -> PublicKey:
-        """Its other half."""
+        """The public key of the pair."""
         return PublicKey(self._key.public_key().public_bytes_raw())
 
     def sign(self, statement: bytes) -> Signature:
-        """The signature of `statement`: the same one each time."""
+        """Sign `statement`: equal statements have equal signatures."""
         return Signature(self.public, statement, self._key.sign(statement))
 
 
 def read_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
-    """The private key in a file; `passphrase` is called if it is encrypted.
+    """Read a private key from a file; `passphrase` is called if it is encrypted.
 
-    Raises `InvalidArgument` for what is no Ed25519 private key and a wrong passphrase,
-    `StorageError`, and what `passphrase` does.
+    Raises:
+        InvalidArgument: for a file that is no Ed25519 private key, and for a wrong passphrase.
+        MissingExtra: for an encrypted OpenSSH key if `bcrypt` is not installed.
+        StorageError: if the file cannot be read.
+
+    An error of `passphrase` is passed on.
     """
     data = _read(path)
     ssh = data.startswith(_OPENSSH_PRIVATE)
@@ -58,9 +62,9 @@ def read_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
     try:
         try:
             key = load(data, None)
-        except TypeError:  # so both say that there is a passphrase
+        except TypeError:  # both loaders raise it for a key with a passphrase
             word = passphrase().encode(errors="surrogateescape")
-            key = load(data, word or b"\0")  # none at all would be a TypeError again
+            key = load(data, word or b"\0")  # an empty one would be a TypeError again
     except UnsupportedAlgorithm as error:
         if "bcrypt" in str(error):
             raise MissingExtra(
@@ -71,7 +75,7 @@ def read_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
     except ValueError as error:
         if "password" in str(error).lower() or "checksum" in str(error).lower():
             raise InvalidArgument(
-                f"the passphrase of {path} is another one", "Give the right one."
+                f"the passphrase of {path} is wrong", "Give the right one."
             ) from error
         raise InvalidArgument(f"{path} is not a private key", _PRIVATE_HINT) from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -80,10 +84,10 @@ def read_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """The public key in a file. Raises `InvalidArgument` for anything else, `StorageError`."""
+    """Read a public key from a file. Raises `InvalidArgument` for anything else, `StorageError`."""
     data = _read(path)
     if b"PRIVATE KEY-----" in data:
-        raise InvalidArgument(f"{path} is a private key", f"Keep it to yourself. {_PUBLIC_HINT}")
+        raise InvalidArgument(f"{path} is a private key", f"Keep it secret. {_PUBLIC_HINT}")
     pem = data.startswith(_PEM)
     load = serialization.load_pem_public_key if pem else serialization.load_ssh_public_key
     try:
@@ -100,6 +104,6 @@ def _read(path: Path) -> bytes:
         data = file.read(MAX_KEY_FILE + 1)
     if len(data) > MAX_KEY_FILE:
         raise InvalidArgument(
-            f"{path} has more than {MAX_KEY_FILE} bytes: it is no key", "Give a key's file."
+            f"{path} has more than {MAX_KEY_FILE} bytes: it is no key", "Give a key file."
         )
     return data

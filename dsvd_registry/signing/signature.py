@@ -1,4 +1,4 @@
-"""A signature as bytes: an object of the store, or one of several in a file that travels.
+"""A signature as bytes: an object of the store, or one of several in a file next to a container.
 
 The bytes are canonical JSON, so that one signature has one SHA-256:
 {"key": 64 hexadecimal digits, "signature": 128 hexadecimal digits, "statement": {...}}
@@ -16,27 +16,28 @@ from ..errors import SignatureError
 from .public_key import KEY_BYTES, PublicKey
 
 MAX_SIGNATURES = 64
-MAX_BYTES = 16 << 20  # of a file or an object: a statement names every file of a folder
+MAX_BYTES = 16 << 20  # of a file or an object: a statement lists every file of a folder
 _FIELDS = {"key": 2 * KEY_BYTES, "signature": 128}  # hexadecimal digits
 _HEXADECIMAL = re.compile(r"[0-9a-f]*")
 
 
 @dataclass(frozen=True)
 class Signature:
-    """`signature` (64 bytes) by `key` of `statement`: of the right form, not known to be valid."""
+    """A signature (64 bytes) of `statement` by `key`, well-formed but not yet checked."""
 
     key: PublicKey
     statement: bytes
     signature: bytes
 
     def encode(self) -> bytes:
-        """The bytes of its object."""
+        """The bytes of the signature's object."""
         return canonical.encode(self._value())
 
     def check(self, statement: bytes, where: str) -> None:
-        """Raises `SignatureError` unless it is a valid signature of `statement`.
+        """Raise `SignatureError` unless it is a valid signature of `statement`.
 
-        Raises `MissingExtra` where `cryptography` is not installed. `where` names it in errors.
+        `where`: the signature's name in messages. Raises `MissingExtra` if `cryptography` is not
+        installed.
         """
         from .ed25519 import is_valid
 
@@ -56,31 +57,34 @@ class Signature:
         }
 
     def _subject(self) -> str:
-        named = canonical.decode(self.statement).get("container")
-        return f"the container {named}" if isinstance(named, str) else "something else"
+        container = canonical.decode(self.statement).get("container")
+        return f"the container {container}" if isinstance(container, str) else "something else"
 
 
 def decode(data: bytes, where: str) -> Signature:
-    """The signature of an object's bytes; `where` names it in errors. Raises `SignatureError`."""
+    """Parse the bytes of a signature's object, which messages call `where`.
+
+    Raises `SignatureError`.
+    """
     return _of_value(_parsed(data, where), where)
 
 
 def encode_several(signatures: Iterable[Signature]) -> bytes:
-    """The bytes of the file that goes beside a container: an array, by key."""
+    """The bytes of a file of signatures next to a container: an array, sorted by key."""
     ordered = sorted(signatures, key=lambda signature: signature.key.raw)
     return canonical.encode([signature._value() for signature in ordered])
 
 
 def decode_several(data: bytes, where: str) -> tuple[Signature, ...]:
-    """The signatures of such a file, one to `MAX_SIGNATURES`. Raises `SignatureError`."""
+    """Parse a file of 1 to `MAX_SIGNATURES` signatures. Raises `SignatureError`."""
     values = _parsed(data, where)
     if not isinstance(values, list) or not 1 <= len(values) <= MAX_SIGNATURES:
         raise SignatureError(f"{where} is not an array of 1 to {MAX_SIGNATURES} signatures")
-    found = tuple(_of_value(value, where) for value in values)
-    keys = [signature.key.raw for signature in found]
+    signatures = tuple(_of_value(value, where) for value in values)
+    keys = [signature.key.raw for signature in signatures]
     if keys != sorted(set(keys)):
-        raise SignatureError(f"{where} does not have one signature a key, sorted by key")
-    return found
+        raise SignatureError(f"{where} does not have one signature per key, sorted by key")
+    return signatures
 
 
 def _parsed(data: bytes, where: str) -> Any:

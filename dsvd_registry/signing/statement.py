@@ -1,6 +1,6 @@
-"""What a signature says: these bytes are a container, over this base, that gives these files.
+"""The statement that is signed: a container's SHA-256, its base, its source and its results.
 
-It says nothing of a version's name, number or labels: those are each registry's own.
+A version's name, number and labels are not part of it: each registry has its own.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from .. import canonical
 from ..container.records import Header
 
-# Part of the signed bytes: a signature made for something else can never be taken for one of these.
+# Part of the signed bytes, so that a signature made for another purpose is never valid here.
 PURPOSE = "dsvd signature v1"
 
 
 def statement_of(header: Header, container: str) -> bytes:
-    """The bytes to sign of the container with the SHA-256 `container`: canonical JSON."""
+    """The bytes to sign for a container, in canonical JSON. `container`: its SHA-256."""
     return canonical.encode(
         {
             "purpose": PURPOSE,

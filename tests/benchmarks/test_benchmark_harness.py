@@ -1,4 +1,4 @@
-"""The benchmark harness end to end on a tiny pair, and that it fails where figures disagree."""
+"""The benchmark harness end to end on a tiny pair, and its failure where figures disagree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """For layers so small, more threads cost more than they give."""
+    """Use one thread: for such small layers more threads cost more than they gain."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -63,8 +63,7 @@ def subject(tmp_path: Path) -> Subject:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Without processes of their own, with a full SVD of what is small enough, and without what
-    only the extra `bench` brings."""
+    """A harness in this process, with a full SVD of small subjects, without the extra `bench`."""
     monkeypatch.setattr(fixed_rank, "LONGEST_SIDE", 64)
     monkeypatch.setattr(lossless, "yardsticks", lambda: METHODS)
     scratch = tmp_path / "scratch"
@@ -241,7 +240,7 @@ def test_a_streamed_file_takes_its_tensors_in_order_and_whole(tmp_path: Path) ->
             file.write(name, tensor)
     read = load_file(tmp_path / "file")
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
-    for name, problem in (("a", "1 tensors are missing"), ("b", "b does not come next")):
+    for name, problem in (("a", "1 tensors are missing"), ("b", "b is not the next tensor")):
         with (
             pytest.raises(ValueError, match=problem),
             StreamedSafetensors(tmp_path / "file", kinds) as file,

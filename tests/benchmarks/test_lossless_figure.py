@@ -1,4 +1,4 @@
-"""The figure `lossless`: its yardsticks are lossless, and it fails where ours is not the smallest."""
+"""The figure `lossless`: its yardsticks are lossless, and it fails if ours is not the smallest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _subject(
 
 
 def _any_bits(dtype: torch.dtype, seed: int) -> torch.Tensor:
-    """Every pattern of 16 bits in the highest ones: NaN, infinities, both zeros, denormals."""
+    """All patterns of the highest 16 bits: NaN, infinities, both zeros, denormals."""
     draw = torch.Generator().manual_seed(seed)
     high = torch.arange(1 << 16)[torch.randperm(1 << 16, generator=draw)]
     shift = 8 * dtype.itemsize - 16
@@ -42,7 +42,7 @@ def _any_bits(dtype: torch.dtype, seed: int) -> torch.Tensor:
 
 
 def _little_trained(folder: Path) -> Subject:
-    """A delta of rank 2, in fp32."""
+    """A pair with a delta of rank 2, in fp32."""
     draw = torch.Generator().manual_seed(0)
     base = torch.randn(160, 240, generator=draw).mul_(0.03)
     delta = torch.randn(160, 2, generator=draw) @ torch.randn(2, 240, generator=draw)
@@ -78,15 +78,15 @@ def test_numbers_that_are_near_have_small_differences() -> None:
     next_ones = np.nextafter(values, np.float32(np.inf))
     next_ones[2] = np.float32(-0.0)  # just below zero
     bits = next_ones.view(np.uint32), values.view(np.uint32)
-    assert difference.there(*bits, True).tolist() == [2, 2, 1, 2]
+    assert difference.forward(*bits, True).tolist() == [2, 2, 1, 2]
     counts = np.array([5, 3], np.uint64), np.array([3, 5], np.uint64)
-    assert difference.there(*counts, False).tolist() == [4, 3]
+    assert difference.forward(*counts, False).tolist() == [4, 3]
 
 
 def test_a_yardstick_that_loses_a_bit_fails_the_run(tmp_path: Path) -> None:
     """Seen to fail with the comparison in `_checked_size` taken out."""
     subject = _little_trained(tmp_path)
-    wrong = replace(METHODS[1], back=lambda bits, base, _: bits ^ base ^ 1)
+    wrong = replace(METHODS[1], backward=lambda bits, base, _: bits ^ base ^ 1)
     with (
         subject.open() as pair,
         pytest.raises(Disagreement, match=r"zstd -3 \(the BitX way\) does"),
@@ -96,7 +96,7 @@ def test_a_yardstick_that_loses_a_bit_fails_the_run(tmp_path: Path) -> None:
 
 @dataclass
 class _Cheat:
-    """Keeps what it was given beside what it says that it takes."""
+    """A method that keeps its input and reports a smaller size."""
 
     name: str = "cheat"
     held: dict[bytes, Bytes] = field(default_factory=dict)

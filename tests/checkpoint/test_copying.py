@@ -1,4 +1,4 @@
-"""Bytes of a tensor copied a part at a time are those that `read` gives."""
+"""Tensors copied in parts: the same bytes as from `read`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_file_that_becomes_shorter(path: Path) -> None:
 
 
 def test_a_closed_file(path: Path) -> None:
-    """Its number may be that of another file by then."""
+    """The descriptor's number may belong to another file by then."""
     with open_checkpoint(path) as checkpoint:
         copy = checkpoint.copier("whole")
     with path.open("rb"), pytest.raises(ValueError, match="closed"):

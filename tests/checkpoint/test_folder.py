@@ -1,4 +1,4 @@
-"""A checkpoint that is a folder: which files are its own, what tensors are called, what is refused."""
+"""Checkpoints in folders: their own files, the names of tensors, and refused folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTS = "diffusion_pytorch_model"
 
 
 def tensors(*names: str) -> bytes:
-    """A safetensors file; what a tensor holds follows from its name."""
+    """Write a safetensors file, whose tensors have values by their names."""
     return save({name: np.frombuffer(name.encode(), np.uint8) for name in names})
 
 
@@ -164,7 +164,7 @@ def test_two_shards_with_one_tensor(tmp_path: Path) -> None:
 
 
 def test_variants_have_prefixes_of_their_own(tmp_path: Path) -> None:
-    """The shortest name has the folder's, so that tensors without a variant are called as ever."""
+    """The shortest name gets the folder's prefix, so that tensors without a variant keep their names."""
     files = {
         "model_index.json": b"{}",
         "unet/model.safetensors": tensors("a"),
@@ -177,18 +177,18 @@ def test_variants_have_prefixes_of_their_own(tmp_path: Path) -> None:
 
 
 def test_names_that_meet(tmp_path: Path) -> None:
-    """A tensor of one file that is called as one of another, by the prefix of that."""
+    """A tensor of one file has the name of a tensor of another file with its prefix."""
     files = {
         "model_index.json": b"{}",
         "model.safetensors": tensors("unet/a"),
         "unet/model.safetensors": tensors("a"),
     }
-    with pytest.raises(CheckpointError, match="as has another file"):
+    with pytest.raises(CheckpointError, match="and so has another file"):
         open_checkpoint(write(tmp_path, files))
 
 
 def test_links_to_files_are_followed(pipeline: Path, tmp_path: Path) -> None:
-    """The hub's cache has nothing else."""
+    """The hub's cache has nothing but links."""
     blobs = tmp_path / "blobs"
     linked = tmp_path / "snapshot"
     for number, (path, data) in enumerate(PIPELINE.items()):
@@ -218,10 +218,10 @@ def test_what_cannot_be_read(pipeline: Path) -> None:
 
 @pytest.mark.parametrize("path", ["gone.json", f"unet/{WEIGHTS}.safetensors", "tokenizer/a.txt"])
 def test_links_to_nothing_are_refused(pipeline: Path, path: str) -> None:
-    """The hub's cache has them where a blob is gone: the folder is not whole."""
+    """The hub's cache has broken links if a blob is gone: the folder is incomplete."""
     (pipeline / path).unlink(missing_ok=True)
     (pipeline / path).symlink_to(pipeline / "nothing")
-    with pytest.raises(CheckpointError, match=f"'{path}' is a link to what is not there"):
+    with pytest.raises(CheckpointError, match=f"'{path}' is a broken link"):
         open_checkpoint(pipeline)
 
 
@@ -253,7 +253,7 @@ def test_temporary_files_are_left_out(pipeline: Path) -> None:
     ],
 )
 def test_weights_in_another_form(pipeline: Path, name: str) -> None:
-    """Left out beside safetensors; refused where nothing else of that folder is kept."""
+    """They are left out next to safetensors, and refused where the folder has nothing else."""
     write(pipeline, {f"unet/{name}": b"weights"})
     reason = "weights in another form than safetensors"
     with open_checkpoint(pipeline) as checkpoint:
@@ -261,7 +261,7 @@ def test_weights_in_another_form(pipeline: Path, name: str) -> None:
         assert f"unet/{name}" not in checkpoint.tree.places
     write(pipeline, {f"vae/{name}": b"weights"})
     with pytest.raises(
-        CheckpointError, match=r"vae/.* has weights, and vae no safetensors"
+        CheckpointError, match=r"vae/.* has weights, and vae has no safetensors"
     ) as caught:
         open_checkpoint(pipeline)
     assert "safe_serialization=True" in str(caught.value.hint)
@@ -288,7 +288,7 @@ def test_a_broken_file(pipeline: Path, data: bytes) -> None:
 
 
 def test_too_long_a_name(tmp_path: Path) -> None:
-    """Of 4096 bytes in its file, and of more in the whole."""
+    """A name has 4096 bytes in its file, and more in the whole checkpoint."""
     files = {"model_index.json": b"{}", "unet/model.safetensors": tensors("a" * 4096)}
     with pytest.raises(CheckpointError, match="4101 bytes, not 1 to 4096"):
         open_checkpoint(write(tmp_path, files))

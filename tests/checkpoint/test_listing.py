@@ -1,4 +1,4 @@
-"""What identifies a folder of files, and the paths that it may have."""
+"""Listings of folders: their bytes, digests, and valid paths."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def all_sorts():
 
 
 def new_dtypes():
-    """Those that torch writes as a dtype and an untyped storage."""
+    """The dtypes that torch writes as a dtype and an untyped storage."""
     return {
         "f8": torch.randn(3, 3).to(torch.float8_e4m3fn),
         "f8 view": torch.randn(3, 3).to(torch.float8_e5m2)[1:],
@@ -154,7 +154,7 @@ LIGHTNING = "pytorch_lightning.callbacks.model_checkpoint"
 
 
 class Callback:
-    """Is pickled under the name of a class of pytorch_lightning."""
+    """A class that is pickled under the name of a class of pytorch_lightning."""
 
     __module__ = LIGHTNING
     __qualname__ = "ModelCheckpoint"
@@ -516,7 +516,7 @@ def test_archives_that_torch_did_not_write_are_refused(zipped, message):
 
 
 def entry_offsets(path, name):
-    """Where the local header and the directory's record of an entry begin."""
+    """The positions of an entry's local header and of its record in the directory."""
     raw = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         directory, local = archive.start_dir, archive.getinfo(name).header_offset

@@ -69,7 +69,7 @@ def test_the_stream_is_left_behind_the_pickle():
 
 
 class Thing(dict):
-    """What a callback of a training framework is here: a class that we do not know."""
+    """A class that is unknown, like a callback of a training framework."""
 
     def __init__(self, **items):
         super().__init__(items)
@@ -95,7 +95,7 @@ def test_unknown_classes_become_placeholders_and_are_named_once(protocol):
 
 
 def canary_payloads(canary):
-    """Ways in which pickles run code, also those that passed restricted unpicklers."""
+    """Pickles that execute code in several ways, some of which passed restricted unpicklers."""
     command = f"touch {canary}"
     text = command.encode()
 

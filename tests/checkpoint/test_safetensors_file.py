@@ -250,7 +250,7 @@ def test_a_changed_byte_gives_a_valid_read_or_a_checkpoint_error(write):
 
 
 def test_what_is_no_checkpoint_says_what_it_is(tmp_path):
-    with pytest.raises(CheckpointError, match="is a folder, and not one that diffusers saves"):
+    with pytest.raises(CheckpointError, match="is a folder, but not one that diffusers saves"):
         open_checkpoint(tmp_path)
     with pytest.raises(StorageError, match="No such file"):
         open_checkpoint(tmp_path / "missing")

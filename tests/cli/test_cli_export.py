@@ -69,7 +69,7 @@ class TestLora:
         )
         assert ", alone 0." in lines[6]
         assert lines[7] == (
-            "  1 tensor: stored whole (new): there is no delta of it; the most costly is unet.new"
+            "  1 tensor: stored whole (new): it has no delta; the most costly is unet.new"
         )
 
     @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ class TestLora:
 def test_a_family_without_lora_names(dsvd: Dsvd, filled: Path) -> None:
     done = dsvd("export", "subject-42", "--format", "kohya", "-o", "out")
     assert done.code == 2
-    assert "which LoRA files are not written of" in done.err
+    assert "for which no LoRA files are written" in done.err
     assert "dsvd materialize" in done.err
 
 

@@ -108,7 +108,7 @@ def test_the_passphrase(dsvd: Dsvd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSVD_KEY_PASSPHRASE", "sword")
     done = dsvd(*words)
     assert done.code == 2
-    assert "the passphrase of mine.locked is another one" in done.err
+    assert "the passphrase of mine.locked is wrong" in done.err
     monkeypatch.setenv("DSVD_KEY_PASSPHRASE", "word")
     assert dsvd(*words).out == f"signed {FIRST} by {MINE}\n"
 

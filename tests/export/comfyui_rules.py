@@ -1,7 +1,7 @@
-"""What ComfyUI does with a LoRA file, as rules: it is an application, and no package to load files with.
+"""Rules by which ComfyUI loads a LoRA file: it is an application, not a package to call.
 
-Taken from its `comfy/lora.py` (`model_lora_keys_unet`, `model_lora_keys_clip`, `load_lora`) and
-`comfy/weight_adapter/lora.py` at commit 17358c8, and written anew. ComfyUI keeps a U-Net under
+They come from its `comfy/lora.py` (`model_lora_keys_unet`, `model_lora_keys_clip`, `load_lora`) and
+`comfy/weight_adapter/lora.py` at commit 17358c8. ComfyUI keeps a U-Net under
 its original names after `diffusion_model.`, and a CLIP under those of transformers after
 `clip_l.transformer.`, `clip_g.` or `clip_h.`:
 
@@ -26,7 +26,7 @@ SIDES = ("lora_up.weight", "lora_down.weight", "alpha")
 
 
 def known_names(model: State) -> dict[str, str]:
-    """Rules 1 to 3: by what a file may call it, each weight of a model."""
+    """Rules 1 to 3: each weight of a model, by the names that a file may use."""
     weights = [name.removesuffix(".weight") for name in model if name.endswith(".weight")]
     first = any(name.startswith("clip_l.") for name in weights)
     found = {}
@@ -45,7 +45,7 @@ def known_names(model: State) -> dict[str, str]:
 
 
 def patched(model: State, file: State) -> tuple[State, set[str]]:
-    """Rules 4 to 6: the model with a file in it, in float64, and the keys that were not loaded."""
+    """Rules 4 to 6: the model with a merged file, in float64, and the keys that were not loaded."""
     left = set(file)
     result = {name: tensor.double() for name, tensor in model.items()}
     for called, name in known_names(model).items():

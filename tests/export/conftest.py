@@ -1,4 +1,4 @@
-"""Small pipelines of every family, before and after a change of all that they learn, in a registry."""
+"""Small pipelines of every family, before and after a change of all parameters, in a registry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Subject:
-    """A version of a registry, and the pipeline that it is a change of.
+    """A version in a registry, and the pipeline that it changes.
 
     `base` and `version`: tensors by the names of the version's layout.
     """
@@ -45,7 +45,7 @@ class Subject:
     _pipeline: DiffusionPipeline
 
     def pipeline(self) -> DiffusionPipeline:
-        """The base's, one's own."""
+        """A new pipeline of the base."""
         return copy.deepcopy(self._pipeline)
 
     def named(self, pipeline: DiffusionPipeline) -> State:
@@ -53,7 +53,7 @@ class Subject:
         return in_layout(self.family, self.layout, pipeline)
 
     def expected(self, left_out: set[str]) -> State:
-        """The version, but the base where a tensor is left out."""
+        """The version's tensors, and the base's for those left out."""
         return {
             name: self.base[name] if name in left_out else tensor
             for name, tensor in self.version.items()
@@ -70,7 +70,7 @@ def in_layout(family: str, layout: str, pipeline: DiffusionPipeline) -> State:
 
 
 def changed(pipeline: DiffusionPipeline) -> DiffusionPipeline:
-    """Every parameter changed: matrices by a falling spectrum of a rank of their own, and some noise."""
+    """Change every parameter: matrices by a falling spectrum of their own rank, and some noise."""
     generator = torch.Generator().manual_seed(11)
     tuned = copy.deepcopy(pipeline)
     for name, model in models(tuned).items():
@@ -89,8 +89,11 @@ def changed(pipeline: DiffusionPipeline) -> DiffusionPipeline:
 
 @pytest.fixture(scope="session")
 def subject_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject]:
-    """By family. U-Nets are in the original layout, where layers have other names, and OpenCLIP's
-    are fused: a version in that of diffusers is the simpler case (see `test_lora_there_and_back`)."""
+    """The subject of a family.
+
+    U-Nets are in the original layout, where layers have other names and OpenCLIP's are fused. The
+    simpler case, diffusers' layout, is in `test_lora_there_and_back`.
+    """
     made: dict[str, Subject] = {}
 
     def get(family: str) -> Subject:

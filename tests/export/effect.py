@@ -1,4 +1,4 @@
-"""Whether a model with a file loaded is the base and the version's delta."""
+"""Checks that a model with a loaded file is the base plus the version's delta."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ROUNDING = {"fp16": 2.0**-11, "fp32": 1e-5}
 
 
 def check(subject: Subject, found: State, lora: ExportedLora, only: Collection[str] = ()) -> None:
-    """Every tensor of `found` is the version's, or the base's where the file does not have it.
+    """Check that every tensor of `found` is the version's, or the base's if the file lacks it.
 
-    Within the file's error, as a whole; fp32 sums of the loader are allowed for. `only`: prefixes.
+    The difference may have the file's error and the rounding of fp32 sums. `only`: prefixes.
     """
     left_out = {entry.name for entry in lora.left_out}
     expected = subject.expected(left_out)
@@ -47,5 +47,5 @@ def whole(subject: Subject) -> float:
 
 
 def distance(left: State, right: State) -> float:
-    """Frobenius, over all tensors."""
+    """The Frobenius norm of the difference of all tensors."""
     return float(torch.stack([(left[n].double() - right[n].double()).norm() for n in left]).norm())

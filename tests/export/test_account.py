@@ -1,4 +1,4 @@
-"""What an export says of what it leaves out, and what it refuses."""
+"""The account of an export: tensors that it leaves out, and versions that it refuses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def noisy(tensor: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def added(subject_of: Callable[[str], Subject]) -> Callable[[str, State], Subject]:
-    """Adds a fine-tune of SD 1 that is the base but for some tensors."""
+    """A function that adds a fine-tune of SD 1 with some changed tensors."""
     subject = subject_of("sd1")
 
     def add(name: str, changes: State) -> Subject:
@@ -54,7 +54,7 @@ def added(subject_of: Callable[[str], Subject]) -> Callable[[str, State], Subjec
 
 @pytest.fixture(scope="module")
 def mixed(added: Callable[[str, State], Subject], subject_of: Callable[[str], Subject]) -> Subject:
-    """`mixed`: a linear layer, and one of each kind that a LoRA does not have."""
+    """The version `mixed`: a linear layer, and a layer of each kind that a LoRA lacks."""
     base = subject_of("sd1").base
     row = torch.ones(1, base[TABLE].shape[1])
     return added(
@@ -85,7 +85,7 @@ VECTOR = "the format holds low-rank pairs only"
 MODULE = "the format has no such module"
 LAYER = "no layer that a LoRA of this family changes"
 ROWS = "rows that the base lacks"
-WHOLE = "stored whole ({}): there is no delta of it"
+WHOLE = "stored whole ({}): it has no delta"
 ALWAYS = {
     (TABLE, ROWS),
     (VAE, LAYER),
@@ -124,7 +124,7 @@ def test_the_file_is_what_is_told_of_it(mixed: Subject, file: Path, tmp_path: Pa
 def refused(
     subject: Subject, file: Path, kind: type[DsvdError], words: str, **asked: object
 ) -> None:
-    """It raises, and leaves the folder as it was."""
+    """Check that the export raises, and leaves the folder as it was."""
     before = sorted(file.parent.iterdir())
     wish = {"format": "kohya", **asked}
     with pytest.raises(kind, match=words) as caught:
@@ -175,7 +175,7 @@ def test_a_dense_matrix_is_decomposed(added, file: Path, subject_of) -> None:
 def test_a_change_that_nothing_can_hold(added, file: Path, subject_of) -> None:
     base = subject_of("sd1").base
     subject = added("vae", {VAE: base[VAE] + low_rank(base[VAE])})
-    refused(subject, file, InvalidArgument, "nothing that the version changes", ref="vae")
+    refused(subject, file, InvalidArgument, "can contain none of the version's changes", ref="vae")
 
 
 def test_a_change_that_fp16_cannot_hold(added, file: Path, subject_of) -> None:
@@ -197,7 +197,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("case", FOREIGN)
 def test_what_has_no_lora_names(case: str, tmp_path: Path) -> None:
-    words = "which LoRA files are not written of" if "family" in case else case
+    words = "for which no LoRA files are written" if "family" in case else case
     base = {name: torch.ones(shape) for name, shape in FOREIGN[case].items()}
     save_file(base, tmp_path / "base.safetensors")
     save_file({name: t + noisy(t) for name, t in base.items()}, tmp_path / "ft.safetensors")

@@ -24,7 +24,7 @@ CLIPS = {
 
 
 def comfyui_names(family: str, pipeline: DiffusionPipeline) -> dict[str, tuple[str, str]]:
-    """By ComfyUI's name, the model and the parameter of every tensor but the VAE's."""
+    """The model and parameter of every tensor but the VAE's, by ComfyUI's name."""
     there = models(pipeline)
     # A tensor's number stands for it: the names are what is wanted.
     names = list(there["unet"].state_dict())
@@ -42,7 +42,7 @@ def comfyui_names(family: str, pipeline: DiffusionPipeline) -> dict[str, tuple[s
 
 
 def in_comfyui(subject: Subject, file: Path) -> tuple[State, set[str]]:
-    """The subject's tensors, by its own names, with the file in them; and the keys not loaded."""
+    """The subject's tensors with the merged file, by its own names; and the keys not loaded."""
     pipeline = subject.pipeline()
     names = comfyui_names(subject.family, pipeline)
     states = {name: model.state_dict() for name, model in models(pipeline).items()}

@@ -27,7 +27,7 @@ EMBEDDING = re.compile(r"token_embedding|position|text_projection")
 
 
 class Listener(logging.Handler):
-    """Keeps what is logged."""
+    """A handler that keeps the log messages."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -39,7 +39,7 @@ class Listener(logging.Handler):
 
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
-    """What diffusers warns of: keys that it cannot place, and models that a file has nothing for."""
+    """The warnings of diffusers: keys without a place, and models that the file does not change."""
     listener = Listener()
     diffusers_logging.add_handler(listener)
     yield listener.said
@@ -47,7 +47,7 @@ def warnings() -> Iterator[list[str]]:
 
 
 def loaded(pipeline: DiffusionPipeline, file: Path, *components: str) -> DiffusionPipeline:
-    """The pipeline with the file's LoRA in its weights."""
+    """The pipeline with the file's LoRA merged into its weights."""
     pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
     pipeline.fuse_lora(components=list(components)) if components else pipeline.fuse_lora()
     pipeline.unload_lora_weights()
@@ -55,12 +55,12 @@ def loaded(pipeline: DiffusionPipeline, file: Path, *components: str) -> Diffusi
 
 
 def error(subject: Subject, found: State) -> float:
-    """What the error of the file must be."""
+    """The error that the file must have."""
     return distance(subject.version, found) / whole(subject)
 
 
 def assert_all_placed(warnings: list[str]) -> None:
-    """Nothing was warned of, but that there is no LoRA for a model that the pipeline has not either.
+    """Check that the only warnings are about models that the pipeline lacks too.
 
     The refiner's pipeline has no first text encoder.
     """
@@ -105,7 +105,7 @@ def test_fp32_loses_next_to_nothing_of_what_it_holds(subject_of, file: Path) -> 
 
 @pytest.mark.parametrize("family", TRANSFORMERS)
 def test_a_transformer(subject_of, family: str, file: Path, warnings: list[str]) -> None:
-    """SD 3 and FLUX, in PEFT's names: the only ones that they have here."""
+    """SD 3 and FLUX in PEFT's format, the only one that they have here."""
     subject = subject_of(family)
     lora = subject.registry.export_lora("subject", file, format="peft")
     found = subject.named(loaded(subject.pipeline(), file, *COMPONENTS[family]))

@@ -1,4 +1,4 @@
-"""A trained LoRA goes in as a file and comes out as one: the same change of every module."""
+"""A trained LoRA is added as a file and exported as one: every module has the same change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMS = ("kohya", "peft")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """SD 1 with its text encoder, convolutions too, of mixed ranks and alphas."""
+    """A trained LoRA of SD 1: text encoder and convolutions too, with mixed ranks and alphas."""
     folder = tmp_path_factory.mktemp("trained")
     with one_thread():
         return trained_lora(made_base("sd1", folder), folder)
@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def registry(
     request: pytest.FixtureRequest, trained: Trained, tmp_path_factory: pytest.TempPathFactory
 ) -> Registry:
-    """With the version `lora`, added from a kohya file and from one of diffusers."""
+    """A registry with the version `lora`, added from a file of kohya and from one of diffusers."""
     folder = tmp_path_factory.mktemp(request.param)
     file, layout = trained.file, "original"
     if request.param == "kohya":
@@ -45,7 +45,7 @@ def registry(
 
 
 def trained_products(trained: Trained) -> tuple[State, dict[str, int]]:
-    """What is added to each layer's weight, by its name in kohya's words; and its rank."""
+    """The change of each layer's weight and its rank, by kohya's name."""
     products, ranks = {}, {}
     for model, state in trained.layers.items():
         for name in state:
@@ -59,7 +59,7 @@ def trained_products(trained: Trained) -> tuple[State, dict[str, int]]:
 
 
 def spelled(layer: str) -> str:
-    """`unet.conv_in` as `lora_unet_conv_in`, which stays as it is."""
+    """Spell `unet.conv_in` as `lora_unet_conv_in`; a name in that form stays as it is."""
     if layer.startswith("lora_"):
         return layer
     words = {"unet.": "lora_unet_", "text_encoder.": "lora_te_text_model_"}
@@ -120,7 +120,7 @@ def test_every_product_agrees(trained: Trained, registry: Registry, form: str, f
 
 
 def test_a_file_of_ours_comes_in_again(subject_of, tmp_path: Path) -> None:
-    """FLUX has a `proj_out` without its blocks and in each of them, of ranks and alphas apart."""
+    """FLUX has a `proj_out` outside its blocks and in each, with different ranks and alphas."""
     subject = subject_of("flux")
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     lora = subject.registry.export_lora("subject", first, format="peft", dtype="fp32")

@@ -1,4 +1,4 @@
-"""The `lycoris-lora` package, as kohya's scripts and its own wrapper load a file."""
+"""Files loaded by the `lycoris-lora` package, as kohya's scripts and its own wrapper do."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from .effect import check
 
 @pytest.fixture(autouse=True)
 def _time_embedding_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """lycoris-lora 4.1.3 looks for a diffusers U-Net's time embedding by its class and by its name,
-    and stops at the second find (`duplicated lora name`), whatever stands in the file: even at its
-    own files. The names are told without it, as a preset may tell them.
+    """Work around an error of lycoris-lora 4.1.3, which also occurs with its own files.
+
+    It finds a diffusers U-Net's time embedding twice, by its class and by its name, and stops
+    (`duplicated lora name`). The name is left out here, as a preset may do.
     """
     monkeypatch.setattr(LycorisNetworkKohya, "UNET_TARGET_REPLACE_NAME", ["conv_in", "conv_out"])
 
 
 class Older(nn.Module):
-    """A CLIP with the module names that transformers before 5.6 had, which kohya's are made of."""
+    """A CLIP with the module names of transformers before 5.6, on which kohya's are based."""
 
     def __init__(self, text_model: nn.Module) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ def test_sd1_with_its_text_encoder(subject_of, file: Path) -> None:
 
 
 def test_sdxl_in_the_original_names(subject_of, file: Path) -> None:
-    """kohya trains SDXL on the original U-Net: the same layers by other names."""
+    """kohya trains SDXL on the original U-Net, whose layers have other names."""
     subject: Subject = subject_of("sdxl")
     lora = subject.registry.export_lora("subject", file, format="kohya")
     pipeline = subject.pipeline()
@@ -64,7 +65,7 @@ def test_sdxl_in_the_original_names(subject_of, file: Path) -> None:
 
 
 def renamed(unet: nn.Module) -> nn.Module:
-    """The same modules, in a tree of the original names."""
+    """The same modules in a tree with the original names."""
     names: State = {
         f"{name}.weight": torch.empty(0) for name, m in unet.named_modules() if is_layer(m)
     }

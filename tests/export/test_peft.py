@@ -1,4 +1,4 @@
-"""`peft.PeftModel`, given one model's part of a file and the configuration in its metadata."""
+"""Files loaded by `peft.PeftModel`: one model's part, and the configuration in the metadata."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ PREFIXES = {
 
 
 def adapter_folder(file: Path, model: str, module: nn.Module, folder: Path) -> Path:
-    """A model's part of a file as the folder that PEFT loads: its names begin `base_model.model.`.
+    """Write a model's part of a file as a folder that PEFT loads, with `base_model.model.` in front.
 
-    As diffusers does, `text_model.` is taken off where the `module` has no such part.
+    `text_model.` is removed if the `module` has no such part, as diffusers does.
     """
     with safe_open(file, "pt") as opened:
         document: dict[str, Any] = json.loads(opened.metadata()[METADATA_KEY])
@@ -64,7 +64,7 @@ def test_a_peft_model(subject_of, model: str, file: Path, tmp_path: Path) -> Non
 
 
 def test_modules_whose_paths_end_alike_keep_their_ranks() -> None:
-    """PEFT looks for a module by the end of its path, and FLUX has a `proj_out` within and without."""
+    """PEFT finds modules by the end of their paths; FLUX has `proj_out` in and outside its blocks."""
     blocks = nn.ModuleList(nn.ModuleDict({"proj_out": nn.Linear(6, 5)}) for _ in range(2))
     model = nn.ModuleDict({"blocks": blocks, "proj_out": nn.Linear(6, 5)})
     ranks = {"proj_out": 3, "blocks.0.proj_out": 2, "blocks.1.proj_out": 2}

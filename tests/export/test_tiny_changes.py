@@ -1,6 +1,6 @@
-"""Changes so small that fp16 lacks the numbers: their alphas say it, or nothing is written.
+"""Changes too small for fp16: the alphas scale them, or nothing is written.
 
-The truth is the product of the factors that stand in the file, beside the version's own difference.
+The truth is the version's own difference, which the product of the file's factors is compared with.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PREFIXES = {
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float, str], Subject]:
-    """SD 1 with every weight of about a size, and a change of 2 % of it."""
+    """SD 1 whose weights all have about the same size, and a change of 2 % of it."""
     made: dict[tuple[float, str], Subject] = {}
 
     def get(size: float, layout: str) -> Subject:
@@ -62,7 +62,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float, str], Sub
 
 
 def products(file: State) -> dict[str, torch.Tensor]:
-    """By module, what a loader adds: kohya's factors times alpha over rank, in float64."""
+    """The change that a loader makes to each module: kohya's factors times alpha over rank, float64."""
     found = {}
     for key in file:
         if not key.endswith(".lora_up.weight"):
@@ -77,7 +77,7 @@ def products(file: State) -> dict[str, torch.Tensor]:
 
 
 def modules(subject: Subject) -> State:
-    """By what kohya calls its module, the difference of each weight of the U-Net and text encoder."""
+    """The difference of each weight of the U-Net and text encoder, by kohya's name of its module."""
     found = {}
     for name, tensor in subject.version.items():
         for prefix, theirs in PREFIXES[subject.layout]:
@@ -142,7 +142,7 @@ def test_peft_has_no_alpha_that_all_read(tiny, file: Path, size: float) -> None:
 
 
 def test_a_part_of_it_is_said(tiny, file: Path) -> None:
-    """The account of rounding is that of the file."""
+    """The account's rounding error is that of the file."""
     subject = tiny(1e-8, "diffusers")
     lora = subject.registry.export_lora("subject", file, format="peft")
     tensors = load_file(file)

@@ -1,7 +1,7 @@
 """The models of SD 1.5, SD 2.1 and SDXL in their published configurations, without weights.
 
-Names and shapes are those that diffusers and transformers give; the original files have a few
-tensors more, which neither has.
+Names and shapes are those of diffusers and transformers. The original files have a few more tensors,
+which neither library has.
 """
 
 from functools import cache
@@ -86,7 +86,7 @@ def folder(family: str) -> State:
 
 
 def extra(family: str) -> State:
-    """What the published file holds that diffusers' folder does not."""
+    """The tensors of the published file that diffusers' folder lacks."""
     ids = torch.empty((1, 77), dtype=torch.int64, device="meta")
     scale = torch.empty((), device="meta")
     if family == "sd1":

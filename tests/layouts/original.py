@@ -1,7 +1,7 @@
 """State dicts of diffusers and transformers in the original layout.
 
-Written from the tables of diffusers' `scripts/convert_diffusers_to_original_stable_diffusion.py`,
-which its wheel lacks, and not from what is tested. `test_original.py` has diffusers read it back.
+They follow the tables of diffusers' `scripts/convert_diffusers_to_original_stable_diffusion.py`,
+which its wheel lacks, not the code under test. In `test_original.py` diffusers reads them back.
 """
 
 import re
@@ -127,7 +127,7 @@ def prefixed(prefix: str, state: State) -> State:
 
 
 def averages(original: State) -> State:
-    """The EMA copy that the original training code keeps beside a U-Net, other numbers in it."""
+    """The EMA copy of a U-Net as the original training code keeps it, with other numbers."""
     unet = {name: t for name, t in original.items() if name.startswith("model.diffusion_model.")}
     found = {
         "model_ema." + name.removeprefix("model.").replace(".", ""): tensor + 1

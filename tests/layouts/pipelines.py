@@ -1,6 +1,6 @@
-"""Small diffusers pipelines of each family's classes and configuration, and what they hold.
+"""Small diffusers pipelines of each family's classes and configuration, and their tensors.
 
-Every number is random: norms and biases, which are ones and zeros in a new model, too.
+Every number is random, also in norms and biases, which are ones and zeros in a new model.
 """
 
 from collections.abc import Callable
@@ -165,7 +165,7 @@ def models(pipeline: DiffusionPipeline) -> dict[str, torch.nn.Module]:
 
 
 def folder(path: Path) -> State:
-    """The tensors of a diffusers folder as its files name them, after the sub-folder's name."""
+    """The tensors of a diffusers folder: the sub-folder's name, then the name in the file."""
     found = {}
     for file in sorted(path.glob("*/*.safetensors")):
         found |= prefixed(f"{file.parent.name}.", load_file(file))
@@ -195,5 +195,5 @@ def single_file(family: str, states: dict[str, State], layers_per_block: int = L
 
 
 def with_text_model(state: State) -> State:
-    """A CLIP's names as all but the newest transformers have them."""
+    """The names of a CLIP in all but the newest transformers."""
     return {"text_model." + name.removeprefix("text_model."): t for name, t in state.items()}

@@ -1,4 +1,4 @@
-"""What a map says of real tensors."""
+"""Maps of names, applied to real tensors."""
 
 import torch
 
@@ -35,13 +35,13 @@ def viewed(tensors: list[torch.Tensor], view: View) -> torch.Tensor:
 
 
 def mapped(base: State, fine_tune: State) -> NameMap:
-    """The map, after every one of its views was taken of `base` and has given `fine_tune`'s bits."""
+    """The map, after a check that each of its views of `base` has the bits of `fine_tune`."""
     names = map_names(infos(base), infos(fine_tune))
     listed = [c.tensor for c in names.correspondences] + [u.tensor for u in names.unmatched]
     assert sorted(listed) == sorted(fine_tune)
     for found in names.correspondences:
         tensor = fine_tune[found.tensor]
-        made = viewed([base[name] for name in found.base], found.view)
+        made = viewed([base[name] for name in found.base.tensors], found.base.view)
         assert made.dtype == tensor.dtype, found
         assert torch.equal(made.reshape(tensor.shape), tensor), found
     return names

@@ -1,4 +1,4 @@
-"""A base in one layout and a fine-tune in another: every view gives the very bits."""
+"""A base in one layout and a fine-tune in another: every view gives the exact bits."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dsvd_registry.checkpoint import TensorInfo
 from dsvd_registry.errors import BaseMismatch, CheckpointError
-from dsvd_registry.layouts import View, map_names
+from dsvd_registry.layouts import View, ViewedTensors, map_names
 
 from .original import averages, prefixed
 from .pipelines import with_text_model
@@ -18,7 +18,7 @@ from .reading import infos, mapped
 
 
 def kinds(names):
-    return Counter(found.view.kind for found in names.correspondences)
+    return Counter(found.base.view.kind for found in names.correspondences)
 
 
 def of(names, tensor):
@@ -41,7 +41,7 @@ def test_diffusers_base_and_original_fine_tune(model):
 def test_one_layout_is_the_identity(model, layout):
     state = getattr(model, layout)
     names = mapped(state, state)
-    assert [found.base for found in names.correspondences] == [(name,) for name in state]
+    assert [found.base.tensors for found in names.correspondences] == [(name,) for name in state]
     assert kinds(names) == {"reshape": len(state)}
 
 
@@ -52,10 +52,10 @@ def test_fused_projections_are_sliced_one_way_and_joined_the_other(model_of):
     layer = "text_encoder_2.text_model.encoder.layers.1.self_attn"
     for place, kind in enumerate("qkv"):
         found = of(names, f"{layer}.{kind}_proj.weight")
-        assert (found.base, found.view) == ((base,), View("slice", 16 * place, 16))
+        assert found.base == ViewedTensors((base,), View("slice", 16 * place, 16))
     assert kinds(names) == {"slice": 2 * 6, "transpose": 1, "reshape": len(model.diffusers) - 13}
     back = mapped(model.diffusers, model.original)
-    assert of(back, base).base == tuple(f"{layer}.{kind}_proj.weight" for kind in "qkv")
+    assert of(back, base).base.tensors == tuple(f"{layer}.{kind}_proj.weight" for kind in "qkv")
     assert kinds(back) == {"concatenate": 4, "transpose": 1, "reshape": len(model.original) - 5}
 
 
@@ -64,8 +64,8 @@ def test_attention_of_the_vae_as_convolution_and_as_linear_layer(model_of):
     found = of(
         mapped(model.original, model.diffusers), "vae.decoder.mid_block.attentions.0.to_q.weight"
     )
-    assert found.base == ("first_stage_model.decoder.mid.attn_1.q.weight",)
-    assert model.original[found.base[0]].ndim == 4
+    assert found.base.tensors == ("first_stage_model.decoder.mid.attn_1.q.weight",)
+    assert model.original[found.base.tensors[0]].ndim == 4
     assert model.diffusers[found.tensor].ndim == 2
 
 
@@ -78,8 +78,8 @@ def test_a_sub_model_of_its_own_against_a_whole_base(model_of, sub_model):
         names = mapped(base, own)
         assert names.unmatched == ()
     whole = mapped(own, model.original)
-    assert {found.base[0] for found in whole.correspondences} <= own.keys()
-    assert sum(len(found.base) for found in whole.correspondences) == len(own)
+    assert {found.base.tensors[0] for found in whole.correspondences} <= own.keys()
+    assert sum(len(found.base.tensors) for found in whole.correspondences) == len(own)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_rows_more_and_another_shape(model_of):
     linear = next(name for name in model.diffusers if name.endswith("mlp.fc1.weight"))
     fine_tune[linear] = fine_tune[linear][:-1]
     names = map_names(infos(model.original), infos(fine_tune))
-    assert of(names, tokens).view == View()
+    assert of(names, tokens).base.view == View()
     assert {found.tensor: found.reason for found in names.unmatched} == {
         conv: "shape",
         linear: "shape",
@@ -241,7 +241,7 @@ class TestAverages:
                 if name.startswith("model.diffusion_model."):
                     flat = "model_ema." + name.removeprefix("model.").replace(".", "")
                     plain, found = by_name[name], by_name[flat]
-                    assert (found.base, found.view) == (plain.base, plain.view)
+                    assert found.base == plain.base
 
     def test_alone_take_their_dots_from_the_base(self, model_of):
         model = model_of("sd1")
@@ -326,13 +326,14 @@ def test_any_names_and_shapes_are_mapped_or_refused(base, fine_tune):
     listed = [c.tensor for c in names.correspondences] + [u.tensor for u in names.unmatched]
     assert sorted(listed) == sorted(fine_tune)
     for found in names.correspondences:
-        shapes = [base[name].shape for name in found.base]
-        dtypes = {base[name].dtype for name in found.base}
-        rest, own = math.prod(found.view.shape(shapes)[1:]), fine_tune[found.tensor]
+        view = found.base.view
+        shapes = [base[name].shape for name in found.base.tensors]
+        dtypes = {base[name].dtype for name in found.base.tensors}
+        rest, own = math.prod(view.shape(shapes)[1:]), fine_tune[found.tensor]
         # The rules of the container.
-        assert (found.view.kind == "concatenate") == (len(found.base) > 1)
+        assert (view.kind == "concatenate") == (len(found.base.tensors) > 1)
         assert len(dtypes) == 1
-        assert found.view.kind != "transpose" or len(shapes[0]) == 2
-        assert found.view.kind != "slice" or found.view.first + found.view.rows <= shapes[0][0]
-        longer = own.elements - math.prod(found.view.shape(shapes))
+        assert view.kind != "transpose" or len(shapes[0]) == 2
+        assert view.kind != "slice" or view.first + view.rows <= shapes[0][0]
+        longer = own.elements - math.prod(view.shape(shapes))
         assert longer == 0 or (longer > 0 and longer % rest == 0)

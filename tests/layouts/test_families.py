@@ -115,7 +115,7 @@ def test_a_stranger_corresponds_by_name():
     stranger = tensors("blocks.0.attn.weight", "head.weight")
     assert str(describe(stranger)) == "unknown family, unknown layout"
     names = map_names(stranger, stranger | tensors("tail.weight"))
-    assert [found.base for found in names.correspondences] == [(name,) for name in stranger]
+    assert [found.base.tensors for found in names.correspondences] == [(name,) for name in stranger]
     assert [(found.tensor, found.reason) for found in names.unmatched] == [("tail.weight", "new")]
 
 

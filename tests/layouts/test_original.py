@@ -1,4 +1,4 @@
-"""The layouts that the other tests start from are those that diffusers itself reads."""
+"""The original layouts of the other tests: diffusers itself reads them."""
 
 import torch
 from diffusers.loaders.single_file_utils import (
@@ -56,7 +56,7 @@ def test_open_clip(model_of):
 
 
 def test_whole_file(model, tmp_path):
-    """As a user would load it; the folder's configuration stands in for the hub's."""
+    """Load it as a user does; the folder's configuration replaces the hub's."""
     file = tmp_path / "model.safetensors"
     save_file(model.original, file)
     # Without a word on them `from_single_file` misses the tokenizers that these pipelines lack.

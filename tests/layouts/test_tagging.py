@@ -1,12 +1,12 @@
-"""Tagged tensors against tensors of numbers: both go through the same operations."""
+"""Tagged tensors, compared with real tensors that go through the same operations."""
 
 import math
 
 import pytest
 import torch
 
-from dsvd_registry.layouts import View
-from dsvd_registry.layouts.element_tags import Source, TaggedTensors, copies_are_views
+from dsvd_registry.layouts import View, ViewedTensors
+from dsvd_registry.layouts.element_tags import TaggedTensors, copies_are_views
 
 from .reading import viewed
 
@@ -45,7 +45,7 @@ def test_what_is_one_view(case):
     tagged = TaggedTensors(SHAPES)
     with copies_are_views():
         source = tagged.source_of(operation(tagged.tensors[name]))
-    assert source == Source(name, view)
+    assert source == ViewedTensors((name,), view)
     numbers = torch.arange(math.prod(SHAPES[name])).reshape(SHAPES[name])
     result = operation(numbers)
     assert torch.equal(viewed([numbers], view).reshape(result.shape), result)
@@ -66,11 +66,11 @@ def test_a_copy_outside_is_a_new_tensor():
 
 def test_no_memory_is_taken():
     tagged = TaggedTensors({"huge": (1 << 20, 1 << 20), "after": (3,)})
-    assert tagged.source_of(tagged.tensors["after"]) == Source("after", View())
+    assert tagged.source_of(tagged.tensors["after"]) == ViewedTensors(("after",))
 
 
 def test_empty_tensors_and_scalars():
     tagged = TaggedTensors({"empty": (0, 4), "scalar": (), "one": (1,)})
     assert tagged.source_of(tagged.tensors["empty"]) is None
-    assert tagged.source_of(tagged.tensors["scalar"]) == Source("scalar", View())
-    assert tagged.source_of(tagged.tensors["one"]) == Source("one", View())
+    assert tagged.source_of(tagged.tensors["scalar"]) == ViewedTensors(("scalar",))
+    assert tagged.source_of(tagged.tensors["one"]) == ViewedTensors(("one",))

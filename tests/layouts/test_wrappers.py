@@ -1,4 +1,4 @@
-"""Names of wrapped models: found through their wrappers, wherever those stand."""
+"""Names of wrapped models: their counterparts are found wherever the wrappers' words are."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_wrapped_fine_tune_and_a_wrapped_base(kind: str) -> None:
         (map_names(own, base), {one: other for other, one in wanted.items()}),
         (map_names(own, own), {one: one for one in own}),
     ):
-        assert {one.tensor: one.base for one in mapping.correspondences} == {
+        assert {one.tensor: one.base.tensors for one in mapping.correspondences} == {
             name: (of,) for name, of in pairs.items()
         }
         assert mapping.unmatched == ()
@@ -70,7 +70,7 @@ def test_a_wrapped_fine_tune_and_a_wrapped_base(kind: str) -> None:
 
 def test_two_wrapped_differently() -> None:
     own, base = (infos([WRAPPED[kind](n) for n in PLAIN]) for kind in ("a trainer", "FSDP"))
-    assert {one.base[0] for one in map_names(base, own).correspondences} == set(base)
+    assert {one.base.tensors[0] for one in map_names(base, own).correspondences} == set(base)
 
 
 @pytest.mark.parametrize("kind", WRAPPED)
@@ -83,17 +83,18 @@ def test_the_words_are_told(kind: str) -> None:
 
 
 def test_real_words_are_left_alone() -> None:
-    """`net`, `model` and `module` are names of real layers, too."""
+    """`net`, `model` and `module` are also names of real layers."""
     assert wrappers_in("model.diffusion_model.input_blocks.0.weight", "unet/conv_in.weight") == ()
     assert wrappers_in("cond_stage_model.model.x", "text_encoder/x") == ()
     names = ["cond_stage_model.model.a", "cond_stage_model.a", "x.net.0.proj"]
     assert {
-        one.tensor: one.base for one in map_names(infos(names), infos(names)).correspondences
+        one.tensor: one.base.tensors
+        for one in map_names(infos(names), infos(names)).correspondences
     } == {name: (name,) for name in names}
 
 
 def test_a_wrapper_that_would_make_two_names_one() -> None:
-    """A model and its copy: neither is the wrapped other."""
+    """A model and its copy are two models: neither is the other with a wrapper."""
     both = ["net.a.weight", "a.weight"]
     assert all(len(set(ways.values())) == 2 for ways in unwrappings(both))
     own = {name: TensorInfo(name, "F32", (3, 2)) for name in both}
@@ -109,20 +110,18 @@ def test_a_few_that_are_new_change_nothing() -> None:
 
 
 def of_unet(name: str) -> str:
-    """As a trainer saves a single file whose U-Net was compiled, and its VAE behind DDP."""
+    """Rename as a trainer does that saves a compiled U-Net, and a VAE behind DDP, in one file."""
     name = name.replace("model.diffusion_model.", "model.diffusion_model._orig_mod.")
     return name.replace("first_stage_model.", "first_stage_model.module.")
 
 
 def test_a_real_model_in_another_layout(model_of) -> None:
-    """Seen to fail: all but the text encoder was of another name, so stored raw."""
+    """Seen to fail: all but the text encoder had other names, and was stored raw."""
     model = model_of("sd1")
     own = reading.infos({of_unet(name): tensor for name, tensor in model.original.items()})
     base, straight = reading.infos(model.diffusers), reading.infos(model.original)
-    wanted = {
-        of_unet(c.tensor): (c.base, c.view) for c in map_names(base, straight).correspondences
-    }
-    found = {c.tensor: (c.base, c.view) for c in map_names(base, own).correspondences}
+    wanted = {of_unet(c.tensor): c.base for c in map_names(base, straight).correspondences}
+    found = {c.tensor: c.base for c in map_names(base, own).correspondences}
     assert len(found) > 100 and found == wanted
 
 

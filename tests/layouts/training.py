@@ -5,7 +5,7 @@ from diffusers import DiffusionPipeline
 
 
 def trained(pipeline: DiffusionPipeline) -> None:
-    """Some steps of AdamW of the U-Net and of the first text encoder."""
+    """Train the U-Net and the first text encoder for some steps of AdamW."""
     generator = torch.Generator().manual_seed(3)
     unet = pipeline.unet
     text = pipeline.text_encoder or pipeline.text_encoder_2

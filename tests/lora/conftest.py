@@ -1,4 +1,4 @@
-"""Small pipelines with really trained LoRAs, and registries that have their bases."""
+"""Small pipelines with trained LoRAs, and registries with their bases."""
 
 from __future__ import annotations
 

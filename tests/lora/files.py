@@ -1,7 +1,7 @@
 """The LoRA files that tools write, from the layers of a trained one.
 
-Keys of kohya: from the names that sd-scripts' `networks/lora.py` gives (prefix, module path with
-underscores, `lora_up`, `lora_down`, `alpha`), SDXL's U-Net in the original words.
+kohya's keys are those of sd-scripts' `networks/lora.py` (prefix, module path with underscores,
+`lora_up`, `lora_down`, `alpha`), with the original names for SDXL's U-Net.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ KOHYA_PREFIX = {
 
 
 def kohya(trained: Trained, *, original_words: bool = False, alpha: float | None = None) -> State:
-    """`original_words`: the U-Net's layers as the original layout names them. `alpha`: of all layers,
-    instead of their own."""
+    """The file of kohya.
+
+    `original_words`: the U-Net's layers have their original names. `alpha`: of all layers, instead
+    of their own.
+    """
     found: State = {}
     for model, state in trained.layers.items():
         prefix = KOHYA_PREFIX[model]

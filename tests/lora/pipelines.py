@@ -1,4 +1,4 @@
-"""The smallest pipelines that diffusers and its conversions take for those of a family."""
+"""The smallest pipelines that diffusers and its conversions recognise as a family's."""
 
 from __future__ import annotations
 

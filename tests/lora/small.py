@@ -1,4 +1,4 @@
-"""A base of a few layers of Stable Diffusion 1, and LoRA files of it made by hand."""
+"""A base of a few layers of Stable Diffusion 1, and handmade LoRA files for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RANKS = (2, 3, 1, 4)
 
 @dataclass(frozen=True)
 class Pair:
-    """What a LoRA has of a layer: up (out, r), down (r, in ...), and what their product is times."""
+    """A layer of a LoRA: up (out, r), down (r, in ...), and the scale of their product."""
 
     up: torch.Tensor
     down: torch.Tensor
@@ -55,7 +55,7 @@ class Pair:
 
     @property
     def product(self) -> torch.Tensor:
-        """As a matrix, float64."""
+        """The product of a pair as a float64 matrix."""
         return self.scale * (self.up.double().flatten(1) @ self.down.double().flatten(1))
 
 
@@ -78,7 +78,7 @@ def base_weights(dtype: torch.dtype = torch.float32) -> State:
 
 
 def pairs(dtype: torch.dtype = torch.float32, *, scale: float | None = None) -> Layers:
-    """Of every layer, of mixed ranks and alphas; `scale`: the same for all."""
+    """A pair for every layer, of mixed ranks and alphas. `scale`: the same for all."""
     numbers = torch.Generator().manual_seed(2)
     found = {}
     for model, layers in LAYERS.items():
@@ -108,7 +108,7 @@ def kohya(layers: Layers, *, alpha: bool = True) -> State:
 
 
 def peft(layers: Layers, prefix: str = "{}.") -> State:
-    """`prefix`: of the sub-model's name."""
+    """The file of PEFT. `prefix`: of the sub-model's name."""
     found = {}
     for (model, path), pair in layers.items():
         found[f"{prefix.format(model)}{path}.lora_A.weight"] = pair.down
@@ -117,7 +117,7 @@ def peft(layers: Layers, prefix: str = "{}.") -> State:
 
 
 def exact(base: State, layers: Layers) -> State:
-    """The base with the LoRA in it, float64."""
+    """The base with the LoRA merged, in float64."""
     found = {name: tensor.double() for name, tensor in base.items()}
     for (model, path), pair in layers.items():
         name = f"{model}.{path}.weight"
@@ -131,7 +131,7 @@ def weights(registry: Registry, ref: str) -> State:
 
 
 def stored_products(registry: Registry, ref: str) -> State:
-    """What a container adds to each tensor, float64, from its integers alone."""
+    """The float64 products that a container adds to each tensor, from its integers alone."""
     version = registry.version(ref)
     found = {}
     path = registry.folder / "objects" / version.container[:2] / version.container
@@ -145,7 +145,7 @@ def stored_products(registry: Registry, ref: str) -> State:
 
 
 def check_products(registry: Registry, ref: str, layers: Layers, error: float = 1e-5) -> None:
-    """Of every layer, and of no other tensor: what is stored is the product of its factors."""
+    """Check that the stored delta of every layer, and of no other tensor, is its factors' product."""
     stored = stored_products(registry, ref)
     assert stored.keys() == {f"{model}.{path}.weight" for model, path in layers}
     for (model, path), pair in layers.items():
@@ -154,7 +154,7 @@ def check_products(registry: Registry, ref: str, layers: Layers, error: float = 
 
 
 def check_result(registry: Registry, ref: str, base: State, layers: Layers) -> None:
-    """The result is base + scale up down, in float64 and then rounded, but for the grid's error."""
+    """Check that the result is base + scale up down, in float64 and rounded, up to the grid's error."""
     result, sums = weights(registry, ref), exact(base, layers)
     assert {name: (t.dtype, t.shape) for name, t in result.items()} == {
         name: (t.dtype, t.shape) for name, t in base.items()

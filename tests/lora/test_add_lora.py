@@ -1,4 +1,4 @@
-"""A LoRA file as a version: what comes back is what diffusers gives when it merges the same LoRA."""
+"""A LoRA file as a version: the result equals that of diffusers, which merges the same LoRA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDING = 2.0**-23  # of fp32 weights, on both sides
 
 
 def close(result: State, merged: State, base: State, error: float) -> None:
-    """Every tensor: as far from diffusers' own as `error` of the change and fp32's rounding allow."""
+    """Check that every tensor differs from diffusers' by `error` and fp32's rounding at most."""
     assert result.keys() == base.keys() == merged.keys()
     for name, before in base.items():
         off = float((result[name].double() - merged[name].double()).norm())
@@ -69,7 +69,7 @@ def test_a_file_of_kohya(
     registry: Registry,
     tmp_path: Path,
 ) -> None:
-    """With an alpha for each module."""
+    """The file has an alpha for each module."""
     trained = lora_of(family)
     file = save(kohya(trained, original_words=words == "original"), tmp_path / "lora.safetensors")
     registry.add_base("base", trained.base.files[layout])
@@ -86,7 +86,7 @@ def test_a_file_of_kohya_as_diffusers_loads_it(
     registry: Registry,
     tmp_path: Path,
 ) -> None:
-    """With one alpha for all: diffusers 0.42 mixes those of attention layers up where they differ."""
+    """The file has one alpha for all: diffusers 0.42 mixes up different alphas of attention layers."""
     trained = lora_of(family)
     state = kohya(trained, original_words=family == "sdxl", alpha=2.0)
     file = save(state, tmp_path / "lora.safetensors")

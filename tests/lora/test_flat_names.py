@@ -1,6 +1,6 @@
-"""LoRAs with underscores for dots, over bases of families that are not known: Wan, Qwen-Image, Z-Image.
+"""LoRAs with underscores for dots, on bases of unknown families: Wan, Qwen-Image, Z-Image.
 
-The base's own names tell where the dots were, whatever its file puts in front of them.
+The base's own names give the positions of the dots, whatever prefix its file has.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def pair(shape: tuple[int, ...], seed: int) -> tuple[torch.Tensor, torch.Tensor]
 def lora_of(
     shapes: Shapes, spell: str, *, dots: bool = False
 ) -> tuple[State, dict[str, np.ndarray]]:
-    """A LoRA of every weight that is a matrix or more; and what it adds to each."""
+    """A LoRA of every weight of two or more dimensions, and the change that it makes to each."""
     lora: State = {}
     change = {}
     for number, (name, shape) in enumerate(shapes.items()):
@@ -109,7 +109,7 @@ SPELLINGS = ["lora_unet_", "lora_unet__", "lora_transformer_", "lycoris_", "diff
     ],
 )
 def test_every_layer_is_found(model: str, prefix: str, spell: str, tmp_path: Path) -> None:
-    """The last of the spellings has dots: a prefix of the base is no matter of underscores."""
+    """The last of the spellings has dots: a prefix of the base is found with both."""
     base = base_of(MODELS[model], prefix)
     lora, change = lora_of(MODELS[model], spell, dots=spell.endswith("."))
     with registry_of(tmp_path, base) as registry:
@@ -128,7 +128,7 @@ def test_every_layer_is_found(model: str, prefix: str, spell: str, tmp_path: Pat
     ],
 )
 def test_full_differences_of_wan(spell: str, modulation: str, prefix: str, tmp_path: Path) -> None:
-    """LightX2V's: of weights, of biases, and of the modulation, which is no layer's weight."""
+    """LightX2V changes weights, biases, and the modulation, which is no layer's weight."""
     base = base_of(WAN, prefix)
     ends = {
         "blocks.0.modulation": f"blocks.0{modulation}",
@@ -201,7 +201,7 @@ def test_a_layer_that_there_is_not(tmp_path: Path) -> None:
 
 
 def test_a_qwen_image_base_takes_no_lora_of_flux(tmp_path: Path) -> None:
-    """Their blocks have one width, and in diffusers some names in common."""
+    """Their blocks have the same width, and in diffusers some names in common."""
     base = base_of(
         {f"transformer_blocks.0.attn.{name}.weight": (12, 12) for name in ("to_q", "to_k", "to_v")},
         "transformer.",

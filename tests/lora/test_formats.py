@@ -1,4 +1,4 @@
-"""LoRA files of each tool: the product of the factors of every layer is what is stored."""
+"""LoRA files of each tool: the stored delta of every layer is the product of its factors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sd15(tmp_path: Path) -> Registry:
 
 
 def diffusers_of_old(layers: Layers) -> State:
-    """As diffusers 0.11 to 0.20 wrote them: after the attention processors, without an alpha."""
+    """The file of diffusers 0.11 to 0.20: names of attention processors, without an alpha."""
     found = {}
     for (model, path), pair in layers.items():
         name = f"{model}.{path}"
@@ -64,7 +64,7 @@ def one_of_diffusers(layers: Layers) -> State:
 
 
 def comfyui(layers: Layers) -> State:
-    """As ComfyUI's own nodes save them: dots, its own words for the models, alphas."""
+    """The file of ComfyUI's own nodes: dots, its own names for the models, alphas."""
     found = {}
     starts = {
         "unet": "diffusion_model.",
@@ -122,7 +122,7 @@ def test_every_format(name: str, sd15: Registry, tmp_path: Path) -> None:
 @pytest.mark.parametrize("of_base", DTYPES)
 @pytest.mark.parametrize("of_lora", DTYPES)
 def test_every_dtype(of_base: torch.dtype, of_lora: torch.dtype, tmp_path: Path) -> None:
-    """The result has the base's dtype; what is stored is the product, not its rounding."""
+    """The result has the base's dtype; the product itself is stored, not its rounding."""
     base, layers = base_weights(of_base), pairs(of_lora)
     with registry_of(tmp_path, base) as registry:
         registry.add(save(kohya(layers), tmp_path / "lora.safetensors"), base="sd15")
@@ -149,7 +149,7 @@ def test_an_alpha_that_is_no_number(alpha: object, sd15: Registry, tmp_path: Pat
 
 
 def test_full_differences_and_biases(sd15: Registry, tmp_path: Path) -> None:
-    """LyCORIS' `.diff` and `.diff_b` beside pairs, also of a norm and of a convolution."""
+    """LyCORIS' `.diff` and `.diff_b` in addition to pairs, also of a norm and of a convolution."""
     base, layers = base_weights(), only(pairs(), "to_q", "conv1")
     numbers = torch.Generator().manual_seed(6)
     changes = {
@@ -177,12 +177,12 @@ def test_full_differences_and_biases(sd15: Registry, tmp_path: Path) -> None:
 
 
 def config(**fields: object) -> dict[str, object]:
-    """PEFT's, for the layers of `pairs`: a common alpha, and another for each rank but one."""
+    """PEFT's configuration for `pairs`: a common alpha, and another for each rank but one."""
     return {"peft_type": "LORA", "r": 4, "lora_alpha": 6, **fields}
 
 
 def scaled(layers: Layers, alphas: dict[str, float], common: float) -> Layers:
-    """The factors, scaled as PEFT does."""
+    """The factors, scaled as PEFT scales them."""
     found = {}
     for (model, path), pair in layers.items():
         alpha = next((a for end, a in alphas.items() if path.endswith(end)), common)
@@ -221,7 +221,7 @@ def test_peft_without_its_configuration(sd15: Registry, tmp_path: Path) -> None:
 
 
 def test_the_configuration_in_the_header(sd15: Registry, tmp_path: Path) -> None:
-    """As diffusers writes it: a field's name after the sub-model's."""
+    """diffusers writes the sub-model's name before each field's."""
     layers = {
         **{k: p for k, p in scaled(pairs(), ALPHAS, 6).items() if k[0] == "unet"},
         **{k: p for k, p in scaled(pairs(), {}, 2).items() if k[0] == "text_encoder"},
@@ -243,7 +243,7 @@ def test_the_configuration_in_the_header(sd15: Registry, tmp_path: Path) -> None
         ({"alpha_pattern": {"(to_q|to_k)": 3}}, "is a regular expression"),
         ({"lora_alpha": "8"}, "is not a number"),
         ({"lora_alpha": 1e400}, "is not a number"),
-        ({"init_lora_weights": "pissa_niter_4"}, "began as 'pissa_niter_4'"),
+        ({"init_lora_weights": "pissa_niter_4"}, "initialised with 'pissa_niter_4'"),
         ({"init_lora_weights": "olora"}, "PEFT changed first"),
     ],
 )
@@ -274,7 +274,7 @@ def test_a_pickled_file(sd15: Registry, tmp_path: Path) -> None:
 
 
 def test_text_encoders_of_todays_transformers(sd15: Registry, tmp_path: Path) -> None:
-    """transformers 5.6 leaves `text_model.` out of a CLIP's names; the base need not."""
+    """transformers 5.6 leaves `text_model.` out of a CLIP's names; the base may have it."""
     layers = {key: pair for key, pair in pairs(scale=1).items() if key[0] == "text_encoder"}
     state = {k.replace(".text_model.", "."): t for k, t in peft(layers).items()}
     assert not any(TEXT in name for name in state)

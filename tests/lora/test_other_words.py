@@ -1,8 +1,8 @@
-"""LoRAs of FLUX and SD 3 in the words of the layout that the base is not in.
+"""LoRAs of FLUX and SD 3 in the names of the layout that the base is not in.
 
-The truth is the sum in float64, in the LoRA's own words, taken into the base's by the conversion of
-diffusers itself. That one for FLUX is made for a width of 3072, so each row of a small transformer
-is given to it 128 times.
+The truth is the sum in float64 in the LoRA's own names, converted to the base's by diffusers itself.
+The conversion for FLUX needs a width of 3072, so that it gets each row of a small transformer 128
+times.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pair(rows: int, columns: int, seed: int) -> tuple[torch.Tensor, torch.Tensor
 
 
 class Sums:
-    """The weights `state` in some words; a LoRA of their layers, and they with it in them."""
+    """The weights `state` in some names, a LoRA of their layers, and the merged weights."""
 
     def __init__(self, state: State) -> None:
         self.state, self.lora = state, dict[str, torch.Tensor]()
@@ -63,7 +63,7 @@ class Sums:
 
 
 def layers(state: State) -> list[str]:
-    """Every layer that is a matrix."""
+    """The layers whose weights are matrices."""
     matrices = [name for name, t in state.items() if name.endswith(".weight") and t.ndim == 2]
     return [name.removesuffix(".weight") for name in matrices]
 
@@ -95,7 +95,7 @@ def added(registry: Registry, lora: State, path: Path) -> State:
 def test_original_words_for_a_base_of_diffusers(
     family: str, spelling: str, prefix: str, tmp_path: Path
 ) -> None:
-    """Every layer, fused ones cut into rows; the halves of the last modulation change places."""
+    """All layers are merged: fused ones by rows; the halves of the last modulation change places."""
     sums = Sums(random_base(ORIGINAL[family](WIDTH), ""))
     base = {f"{prefix}{n}": t for n, t in in_diffusers_layout(family, sums.state).items()}
     for layer in layers(sums.state):
@@ -115,7 +115,7 @@ def test_original_words_for_a_base_of_diffusers(
 def test_words_of_diffusers_for_an_original_base(
     family: str, spelling: str, prefix: str, tmp_path: Path
 ) -> None:
-    """Every layer, some of them rows of one tensor."""
+    """All layers are merged, some of them into rows of one tensor."""
     base = random_base(ORIGINAL[family](WIDTH), prefix)
     original = {name.removeprefix(prefix): t for name, t in base.items()}
     sums = Sums(in_diffusers_layout(family, original))
@@ -139,7 +139,7 @@ def test_words_of_diffusers_for_an_original_base(
 
 
 def xlabs(sums: Sums, original: State, start: str = "") -> None:
-    """Of every block; keys as those of XLabs-AI/x-flux, and of USO, which has them in single blocks."""
+    """A LoRA of every block, with the keys of XLabs-AI/x-flux, and of USO for single blocks."""
     words = {
         "img_attn.qkv": "qkv_lora1",
         "img_attn.proj": "proj_lora1",
@@ -215,7 +215,7 @@ def kohya(shapes: dict[str, tuple[int, int]]) -> State:
 
 @pytest.mark.parametrize("words", ["kohya", "XLabs"])
 def test_as_diffusers_loads_it(words: str, tmp_path: Path) -> None:
-    """`load_lora_weights` and `fuse_lora`, but for `linear1`, which diffusers cuts at 3072."""
+    """The result equals `load_lora_weights` and `fuse_lora`, except `linear1`, cut at 3072 there."""
     lora = kohya(SHAPES)
     if words == "XLabs":
         lora = {}
@@ -235,7 +235,7 @@ def test_as_diffusers_loads_it(words: str, tmp_path: Path) -> None:
 
 
 def test_as_diffusers_converts_it(tmp_path: Path) -> None:
-    """Layers outside the blocks, whose names `load_lora_weights` makes and then does not find."""
+    """Layers outside the blocks: `load_lora_weights` makes their names, but does not find them."""
     lora = kohya(SHAPES | OUTSIDE)
     base = {n: t.clone() for n, t in small_transformer("flux").state_dict().items()}
     merged = {n: t.double() for n, t in base.items()}
@@ -257,7 +257,7 @@ def placed(lora: State, base: dict[str, tuple[int, ...]], path: Path) -> Merge:
 
 
 def test_linear1_of_the_published_width(tmp_path: Path) -> None:
-    """The rows of up that go to each tensor are those that diffusers gives it."""
+    """Each tensor gets the same rows of up as in diffusers."""
     parts = {"attn.to_q": 3072, "attn.to_k": 3072, "attn.to_v": 3072, "proj_mlp": 12288}
     block = "transformer.single_transformer_blocks.5"
     up = torch.randn(21504, 1, generator=torch.Generator().manual_seed(1))
@@ -271,14 +271,14 @@ def test_linear1_of_the_published_width(tmp_path: Path) -> None:
     assert merge.changes.keys() == {f"{block}.{name}.weight" for name in parts}
     for name in parts:
         (change,) = merge.changes[f"{block}.{name}.weight"]
-        (piece,) = change.pieces
-        assert piece.view.kind == "reshape"
-        rows = up[piece.part.first : piece.part.first + piece.part.rows]
+        (piece,) = change.rows
+        assert piece.base.view.kind == "reshape"
+        rows = up[piece.rows.first : piece.rows.first + piece.rows.rows]
         assert torch.equal(rows, theirs[f"{block}.{name}.lora_B.weight"])
 
 
 def test_a_fused_layer_that_the_base_has_in_part(tmp_path: Path) -> None:
-    """It is not merged into what there is."""
+    """The layer is not merged into the parts that the base has."""
     original = random_base(ORIGINAL["flux"](WIDTH), "")
     base = in_diffusers_layout("flux", original)
     base["single_transformer_blocks.0.attn.to_k.weight"] = base[
@@ -301,7 +301,7 @@ def test_a_fused_layer_that_the_base_has_in_part(tmp_path: Path) -> None:
 
 
 def test_a_fused_layer_and_one_of_its_parts(tmp_path: Path) -> None:
-    """They would be added to one another."""
+    """Both are not merged: they would add up."""
     original = random_base(ORIGINAL["flux"](WIDTH), "")
     sums = Sums(original)
     sums.add("double_blocks.0.img_attn.qkv", "lora_unet_double_blocks_0_img_attn_qkv")
@@ -318,7 +318,7 @@ def test_a_fused_layer_and_one_of_its_parts(tmp_path: Path) -> None:
 
 
 def test_a_flux_lora_of_its_double_blocks_alone(tmp_path: Path) -> None:
-    """Their names in diffusers are SD 3's too, and do not make it one of SD 3."""
+    """SD 3 has the same names in diffusers, but the LoRA is not taken for one of SD 3."""
     base = random_base(ORIGINAL["flux"](WIDTH), "")
     sums = Sums(in_diffusers_layout("flux", base))
     sums.add(
@@ -331,7 +331,7 @@ def test_a_flux_lora_of_its_double_blocks_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["diffusers", "original"])
 def test_the_base_is_found_for_it(layout: str, tmp_path: Path) -> None:
-    """Without `--base`, among one in the other words and one of SD 3."""
+    """Without `--base`, among a base in the other layout and one of SD 3."""
     flux, sd3 = (random_base(ORIGINAL[family](WIDTH), "") for family in ("flux", "sd3"))
     converted = in_diffusers_layout("flux", flux)
     base, state = (converted, flux) if layout == "diffusers" else (flux, converted)

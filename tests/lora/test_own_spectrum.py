@@ -1,4 +1,4 @@
-"""A LoRA's factors are taken up as they are, and tau is of the spectrum of their product."""
+"""A LoRA's factors are stored as they are, and tau refers to the spectrum of their product."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TAUS = (0.9, 0.5, 0.2)
 
 
 class Shapes(TorchDispatchMode):
-    """Records the operands of every decomposition."""
+    """A recorder of the operands of every decomposition."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def test_no_full_matrix_is_decomposed() -> None:
 
 
 def test_more_components_than_the_matrix_has_rows() -> None:
-    """As of a LoRA of rank 16 on `conv_out`, which has four rows."""
+    """A LoRA of rank 16 on `conv_out`, which has four rows."""
     up, down = factors(4, 16, 72)
     encoded = encode_factors(torch.zeros(4, 72), up, down, EncodeRequest(1.0, 0.015))
     assert isinstance(encoded, LowRank)
@@ -115,7 +115,7 @@ def test_numbers_outside_the_grid() -> None:
 
 @pytest.fixture(scope="module")
 def layers() -> Mapping[tuple[str, str], Pair]:
-    """Of rank 8 in a layer that can have as many, with falling singular values."""
+    """Layers of a LoRA of rank 8, or of the full rank, with falling singular values."""
     found = {}
     for (model, path), pair in pairs().items():
         rows, columns = pair.up.shape[0], pair.down.shape[1]
@@ -190,7 +190,7 @@ def test_a_whole_version_serves_each_lower_tau(
 def test_lora_in_lora_out(
     format: str, layers: Mapping[tuple[str, str], Pair], tmp_path: Path
 ) -> None:
-    """Added, exported in single precision, and added again: the product of every module."""
+    """Adding, exporting in single precision and adding again keeps the product of every module."""
     with registry_of(tmp_path, base_weights()) as registry:
         registry.add(save(kohya(layers), tmp_path / "l.safetensors"), base="sd15")
         out = tmp_path / "out.safetensors"

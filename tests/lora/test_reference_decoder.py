@@ -1,4 +1,4 @@
-"""The decoder beside the specification reads the container of a LoRA, and gives the same bytes."""
+"""The specification's reference decoder reads the container of a LoRA, and gives the same bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .training import save
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_gives_what_the_package_gives(dtype: torch.dtype, tmp_path: Path) -> None:
-    """Whole, and at a lower tau; with a dense bias, and with something left out."""
+    """Both agree at the stored and at a lower tau, with a dense bias, and with a skipped tensor."""
     state = kohya(pairs())
     layer = kohya_name("unet", f"{ATTENTION}.attn1.to_q")
     state[f"{layer}.diff_b"] = torch.linspace(-0.1, 0.1, 16)

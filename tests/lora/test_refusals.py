@@ -1,4 +1,4 @@
-"""What of a LoRA file cannot be merged is named: refused, or skipped and listed. Nothing is lost."""
+"""Tensors of a LoRA file that cannot be merged are refused, or skipped and listed."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ UNSUPPORTED: dict[str, tuple[str, str, dict[str, tuple[int, ...]]]] = {
 
 
 def rest() -> State:
-    """Layers that are merged whatever the others are."""
+    """Layers that can be merged, whatever the others are."""
     return kohya({key: pairs()[key] for key in KEPT})
 
 
@@ -193,7 +193,7 @@ def test_each_kind_is_named(name: str, sd15: Registry, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["LoHa", "LoKr", "IA3 of LyCORIS", "OFT of kohya", "GLoRA"])
 def test_nothing_else_in_the_file(name: str, sd15: Registry, tmp_path: Path) -> None:
-    """Of such a file nothing would be left: there is nothing to skip."""
+    """Nothing can be skipped in such a file, because nothing would be left."""
     file = save(unsupported(name), tmp_path / "lora.safetensors")
     for skip in (False, True):
         with pytest.raises(CheckpointError, match=UNSUPPORTED[name][0]) as caught:
@@ -249,7 +249,7 @@ def test_factors_of_other_dtypes(dtype: torch.dtype, sd15: Registry, tmp_path: P
 
 
 def test_a_lora_that_changes_nothing(sd15: Registry, tmp_path: Path) -> None:
-    """As one is before it is trained: it is the base."""
+    """An untrained LoRA gives the base."""
     state = {name: torch.zeros_like(t) if "lora_up" in name else t for name, t in rest().items()}
     added = sd15.add(save(state, tmp_path / "lora.safetensors"), base="sd15")
     assert {row.kind for row in sd15.report(added.ref).tensors} == {"same"}
@@ -301,7 +301,7 @@ def test_another_family_is_named(family: str, skip: bool, sd15: Registry, tmp_pa
 
 
 def test_no_layer_in_common(sd15: Registry, tmp_path: Path) -> None:
-    """Of a family that nothing tells."""
+    """The LoRA's family is unknown."""
     file = save(pair("blocks.0.mixer", 8, 8), tmp_path / "lora.safetensors")
     with pytest.raises(BaseMismatch, match=r"changes no layer of the base 'sd15' \(Stable Diff"):
         sd15.add(file, base="sd15", skip_unsupported=True)

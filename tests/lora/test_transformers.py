@@ -20,7 +20,7 @@ from layouts.original import State
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from dsvd_registry.lora.place import Piece
+from dsvd_registry.lora.layer_place import LayerRows
 from dsvd_registry.lora.transformer_words import diffusers_words, original_words
 
 from .small import registry_of, weights
@@ -88,12 +88,12 @@ def original_sd3(width: int, blocks: int = 2) -> Shapes:
 ORIGINAL = {"flux": original_flux, "sd3": original_sd3}
 
 
-def taken(pieces: tuple[Piece, ...], tensors: State) -> torch.Tensor:
-    """The layer that is in these pieces, made of the tensors that have them."""
+def taken(pieces: tuple[LayerRows, ...], tensors: State) -> torch.Tensor:
+    """The layer whose rows these are, made of the tensors that hold them."""
     parts = []
     for piece in pieces:
-        assert piece.view.kind in ("reshape", "slice")
-        view, part = piece.view, piece.part
+        assert piece.base.view.kind in ("reshape", "slice")
+        view, part = piece.base.view, piece.rows
         whole = tensors[piece.tensor]
         rows = whole[view.first : view.first + view.rows] if view.kind == "slice" else whole
         parts.append((part.first, rows))
@@ -103,7 +103,7 @@ def taken(pieces: tuple[Piece, ...], tensors: State) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", ORIGINAL)
 def test_the_names_are_those_of_diffusers(family: str) -> None:
-    """Of a transformer as wide as it is, each row a number of its own, in both directions."""
+    """Each row of a full-width transformer has a number of its own; both directions are compared."""
     shapes = ORIGINAL[family](3072)
     rows, start = {}, 0.0
     for name, shape in shapes.items():
@@ -196,7 +196,7 @@ SPELLED = {
 @pytest.mark.parametrize("spelling", [0, 1])
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""])
 def test_an_original_base(family: str, spelling: int, prefix: str, tmp_path: Path) -> None:
-    """In the original words, fused, and in diffusers', each some rows of a fused tensor."""
+    """LoRAs in the original names, fused, and in diffusers', for rows of a fused tensor."""
     shapes = ORIGINAL[family](WIDTH)
     base = random_base(shapes, prefix)
     base["vae.unused"] = torch.zeros(2)
@@ -249,7 +249,7 @@ def small_transformer(family: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("family", ["flux", "sd3"])
 def test_a_base_of_diffusers(family: str, tmp_path: Path) -> None:
-    """A file of `save_lora_weights`, as diffusers merges it itself."""
+    """A file of `save_lora_weights` gives the weights that diffusers merges itself."""
     model = small_transformer(family)
     base = {f"transformer.{name}": t.clone() for name, t in model.state_dict().items()}
     config = LoraConfig(

@@ -25,14 +25,14 @@ TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 
 @dataclass(frozen=True)
 class Base:
-    """A pipeline's weights, and them as one file in each layout."""
+    """The weights of a pipeline, also as one file in each layout."""
 
     family: str
     states: dict[str, State]
     files: dict[str, Path]
 
     def pipeline(self) -> DiffusionPipeline:
-        """A new one with the base's weights."""
+        """A new pipeline with the base's weights."""
         pipeline = PIPELINES[self.family]()
         for name, model in models(pipeline).items():
             model.load_state_dict(self.states[name])
@@ -51,7 +51,7 @@ class Trained:
     file: Path
 
     def scale(self, model: str, layer: str) -> float:
-        """alpha / rank of a layer, as PEFT takes it."""
+        """The scale of a layer, alpha / rank, as in PEFT."""
         config = self.configs[model]
         rank = self.layers[model][f"{layer}.lora_A.weight"].shape[0]
         ends = [a for end, a in config.alpha_pattern.items() if f".{layer}".endswith(f".{end}")]
@@ -59,7 +59,7 @@ class Trained:
 
 
 def in_layouts(family: str, states: dict[str, State]) -> dict[str, State]:
-    """Sub-models as one state dict in each layout."""
+    """Merge the sub-models into one state dict in each layout."""
     named = {f"{part}.{name}": t for part, state in states.items() for name, t in state.items()}
     return {"diffusers": named, "original": single_file(family, states, LAYERS)}
 
@@ -87,7 +87,7 @@ def save(state: State, path: Path, metadata: dict[str, str] | None = None) -> Pa
 
 
 def trained_lora(base: Base, folder: Path) -> Trained:
-    """Some steps of AdamW of the LoRA's weights alone; then saved, and merged, by diffusers."""
+    """Train a LoRA for some steps of AdamW; diffusers saves and merges it."""
     torch.manual_seed(4)
     pipeline = base.pipeline()
     configs = {
@@ -143,7 +143,7 @@ def _plain(config: LoraConfig) -> dict[str, object]:
 
 
 def train(pipeline: DiffusionPipeline, adapted: list[str]) -> None:
-    """Of what requires a gradient in the sub-models `adapted`."""
+    """Train the weights that require a gradient in the sub-models `adapted`."""
     generator = torch.Generator().manual_seed(3)
     unet = pipeline.unet
     weights = [p for name in adapted for p in getattr(pipeline, name).parameters()]

@@ -17,6 +17,7 @@ from dsvd_registry.checkpoint.checkpoint import Copier, Memory
 from dsvd_registry.codec import exact_product
 from dsvd_registry.container.records import BaseTensor, View
 from dsvd_registry.errors import BaseMismatch
+from dsvd_registry.layouts import ViewedTensors
 from dsvd_registry.reconstruction import file_assembly
 from dsvd_registry.reconstruction.base_view import ViewedBase
 from dsvd_registry.reconstruction.file_assembly import Run, assembled, nowhere
@@ -250,7 +251,7 @@ def test_any_run_of_a_view(kind: str, dtype: str) -> None:
     words = [array.view(f"V{width}")[..., 0] for array in arrays]
     wanted = np.ascontiguousarray(seen(*words)).tobytes()
     base = Held({n: array.tobytes() for n, array in zip(names, arrays, strict=True)})
-    viewed = ViewedBase(tensors, view, base)
+    viewed = ViewedBase(ViewedTensors(tensors, view), base)
     for first in range(len(wanted)):
         for size in (0, 1, 3, 17, len(wanted)):
             memory = np.empty(min(size, len(wanted) - first), np.uint8)
@@ -262,4 +263,4 @@ def test_any_run_of_a_view(kind: str, dtype: str) -> None:
 
 def test_a_view_of_what_is_lacking() -> None:
     with pytest.raises(BaseMismatch, match="gone"):
-        ViewedBase([BaseTensor("gone", "U8", (1,), "")], View(), Held({}))
+        ViewedBase(ViewedTensors((BaseTensor("gone", "U8", (1,), ""),)), Held({}))

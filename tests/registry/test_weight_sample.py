@@ -14,9 +14,8 @@ from dsvd_registry import Registry
 from dsvd_registry.checkpoint import Checkpoint, open_checkpoint
 from dsvd_registry.checkpoint.checkpoint import Copier, Memory
 from dsvd_registry.container.records import BaseTensor
-from dsvd_registry.layouts import View
+from dsvd_registry.layouts import View, ViewedTensors
 from dsvd_registry.reconstruction.base_weights import BaseWeights, UnprovenBase
-from dsvd_registry.registry.base_candidates import BaseCounterpart
 from dsvd_registry.registry.weight_sample import (
     ELEMENTS,
     RUNS,
@@ -85,12 +84,12 @@ class Both:
     checkpoint: Checkpoint
     base_file: Path
 
-    def against(self, *names: str, view: View | None = None) -> BaseCounterpart:
+    def viewed(self, *names: str, view: View | None = None) -> ViewedTensors[BaseTensor]:
         tensors = self.base.weights.tensors
-        return BaseCounterpart(tuple(tensors[name] for name in names), view or View())
+        return ViewedTensors(tuple(tensors[name] for name in names), view or View())
 
-    def change(self, name: str, against: BaseCounterpart) -> float:
-        return relative_change(self.checkpoint, self.base, {name: against})
+    def change(self, name: str, viewed: ViewedTensors[BaseTensor]) -> float:
+        return relative_change(self.checkpoint, self.base, {name: viewed})
 
 
 @pytest.fixture
@@ -144,32 +143,32 @@ def test_the_change_of_what_is_taken_whole(both: Both) -> None:
     base, fine_tune = made()
     for name in ("plain", "half"):
         expected = distance(fine_tune[name], base[name])
-        assert both.change(name, both.against(name)) == pytest.approx(expected, rel=1e-9)
+        assert both.change(name, both.viewed(name)) == pytest.approx(expected, rel=1e-9)
     odd = distance(fine_tune["odd"][:15], base["odd"][:15])  # without the NaN
-    assert both.change("odd", both.against("odd")) == pytest.approx(odd, rel=1e-9)
+    assert both.change("odd", both.viewed("odd")) == pytest.approx(odd, rel=1e-9)
     longer = distance(fine_tune["longer"][:40], base["plain"])  # rows that the base has
-    assert both.change("longer", both.against("plain")) == pytest.approx(longer, rel=1e-9)
+    assert both.change("longer", both.viewed("plain")) == pytest.approx(longer, rel=1e-9)
 
 
 def test_the_change_through_a_view(both: Both) -> None:
     base, fine_tune = made()
-    joined = both.against("q", "k", view=View("concatenate"))
+    joined = both.viewed("q", "k", view=View("concatenate"))
     expected = distance(fine_tune["fused"], torch.cat([base["q"], base["k"]]))
     assert both.change("fused", joined) == pytest.approx(expected, rel=1e-9)
-    turned = both.against("tall", view=View("transpose"))
+    turned = both.viewed("tall", view=View("transpose"))
     expected = distance(fine_tune["wide"], base["tall"].t())
     assert both.change("wide", turned) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_sample_tells_the_change_of_the_whole(both: Both) -> None:
     base, fine_tune = made()
-    change = both.change("large", both.against("large"))
+    change = both.change("large", both.viewed("large"))
     assert change == pytest.approx(distance(fine_tune["large"], base["large"]), rel=0.05)
 
 
 def test_no_more_is_read_of_the_base(both: Both) -> None:
     """Not even to compare its digest, for which a tensor is read whole."""
-    both.change("large", both.against("large"))
+    both.change("large", both.viewed("large"))
     assert both.base.copied == 4 * ELEMENTS < both.base.weights.tensors["large"].shape[0] ** 2
     assert both.base.read_whole == []
 
@@ -177,6 +176,6 @@ def test_no_more_is_read_of_the_base(both: Both) -> None:
 def test_nothing_changed(both: Both) -> None:
     tensors = both.base.weights.tensors
     with open_checkpoint(both.base_file) as same:
-        every = {name: both.against(name) for name in tensors}
+        every = {name: both.viewed(name) for name in tensors}
         assert relative_change(same, both.base, every) == 0
     assert relative_change(both.checkpoint, both.base, {}) == 0

@@ -1,4 +1,4 @@
-"""A registry with a base and two subjects of it, in a layout each, and pipelines loaded from files."""
+"""A registry with a base and two subjects in different layouts, and pipelines loaded from files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Outputs = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Studio:
-    """`one` changes the U-Net and the text encoders, `other` attention and the VAE's decoder.
+    """A registry with the subjects `one` and `other`.
 
-    `folder` is the base's diffusers folder, which lends its configuration to every other file.
+    `one` changes the U-Net and the text encoders, `other` attention and the VAE's decoder. `folder`
+    is the base's diffusers folder, whose configuration is used for every other file.
     """
 
     family: str
@@ -31,18 +32,18 @@ class Studio:
     registry: Registry
 
     def pipeline(self, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
-        """The base, as diffusers loads its folder."""
+        """A pipeline of the base, loaded by diffusers from its folder."""
         return in_own_memory(from_folder(self.family, self.folder, dtype))
 
     def materialized(self, ref: str, dtype: torch.dtype, out: Path, **asked) -> DiffusionPipeline:
-        """A pipeline of its own from the file that the registry makes of a version."""
+        """A new pipeline, loaded from the materialised file of a version."""
         out.mkdir()
         made = self.registry.materialize(ref, out / "made.safetensors", **asked)
         return in_own_memory(loaded(self.family, self.folder, made.path, dtype))
 
 
 def loaded(family: str, folder: Path, file: Path, dtype: torch.dtype) -> DiffusionPipeline:
-    """What diffusers loads from one file in either layout."""
+    """The pipeline that diffusers loads from one file in either layout."""
     state = load_file(file)
     kind = type(PIPELINES[family]())
     if any(name.startswith("model.diffusion_model.") for name in state):
@@ -71,7 +72,7 @@ def loaded(family: str, folder: Path, file: Path, dtype: torch.dtype) -> Diffusi
 
 
 def from_folder(family: str, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
-    """A folder's models, each as diffusers or transformers loads it; there are no tokenizers."""
+    """The models of a folder, loaded by diffusers or transformers, without tokenizers."""
     pipeline = PIPELINES[family]()
     for name, model in models(pipeline).items():
         found = type(model).from_pretrained(folder / name, dtype=dtype)
@@ -80,7 +81,7 @@ def from_folder(family: str, folder: Path, dtype: torch.dtype) -> DiffusionPipel
 
 
 def in_own_memory(pipeline: DiffusionPipeline) -> DiffusionPipeline:
-    """Weights in a mapped file lie at any address, and products depend on it in their last bits."""
+    """Copy the weights: in a mapped file they have any alignment, on which last bits depend."""
     for model in models(pipeline).values():
         for parameter in model.parameters():
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
@@ -143,7 +144,7 @@ def train(trained, pipeline, outputs) -> None:
 
 
 def run(pipeline: DiffusionPipeline) -> Outputs:
-    """A forward pass of every sub-model, on the pipeline's device and in its dtype."""
+    """Run every sub-model once, on the pipeline's device and in its dtype."""
     device, dtype = pipeline.unet.device, pipeline.unet.dtype
     generator = torch.Generator().manual_seed(3)
 
@@ -175,7 +176,7 @@ def outputs_of(pipeline: DiffusionPipeline) -> Outputs:
 
 
 def weights_of(pipeline: DiffusionPipeline) -> State:
-    """Copies of everything that the pipeline holds."""
+    """Copies of all tensors of the pipeline."""
     return {
         f"{part}.{name}": tensor.detach().cpu().clone()
         for part, model in models(pipeline).items()
@@ -184,7 +185,7 @@ def weights_of(pipeline: DiffusionPipeline) -> State:
 
 
 def changed(before: State, after: State) -> set[str]:
-    """Names of what has other bits."""
+    """The names of tensors with other bits."""
     assert before.keys() == after.keys()
     return {name for name in before if not same(before[name], after[name])}
 

@@ -1,4 +1,4 @@
-"""A version's numbers on each device, and which bits of a base a tensor is."""
+"""A version's tensors on each device, and their contents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from registry.conftest import TAU, every_kind, write_pair
 
 from dsvd_registry import Registry
 from dsvd_registry.container.records import BaseTensor, DenseRecord, LowRankRecord, SameRecord
-from dsvd_registry.layouts import View
+from dsvd_registry.layouts import View, ViewedTensors
 from dsvd_registry.runtime.content import composed, content_of
 from dsvd_registry.runtime.make_tensors import Maker
 
@@ -69,7 +69,9 @@ def test_a_view_of_a_view(tensors, inner, outer, expected) -> None:
     base = tuple(BASE[:tensors])
     record = SameRecord("x", "F32", inner.shape([t.shape for t in base]), base, inner, 0)
     found = composed(record, outer)
-    assert found == (None if expected is None else content_of(base[expected[0]], expected[1]))
+    assert found == (
+        None if expected is None else content_of(ViewedTensors(base[expected[0]], expected[1]))
+    )
 
 
 def test_a_slice_of_what_was_reshaped_is_not_one_of_the_base() -> None:

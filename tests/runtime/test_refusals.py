@@ -1,4 +1,4 @@
-"""What cannot be put into a pipeline is refused before anything is touched, and says what it is."""
+"""Versions that do not fit a pipeline are refused, with a reason, before anything is written."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def state_of(studio: Studio) -> dict[str, torch.Tensor]:
 
 
 def refused(pipeline, registry: Registry, ref: str, error: type[DsvdError], *words: str) -> None:
-    """It is refused with this error, in these words, and no tensor is written."""
+    """Check that the switch raises this error with these words, and writes no tensor."""
     switcher = SubjectSwitcher(pipeline, registry)
     before = writes(pipeline)
     with pytest.raises(error) as caught, switcher.subject(ref):
@@ -89,7 +89,7 @@ def test_what_is_no_pipeline(sd1: Studio) -> None:
 
 @pytest.mark.parametrize("name", ["unet.conv_in.weight", "vae.encoder.conv_in.bias"])
 def test_weights_that_are_not_the_bases(sd1: Studio, name: str) -> None:
-    """Also one that the subject does not change: the whole would be nobody's."""
+    """Another tensor is refused too, although the subject does not change it."""
     pipeline = sd1.pipeline()
     part, _, local = name.partition(".")
     weight = models(pipeline)[part].state_dict()[local]
@@ -175,7 +175,7 @@ def test_what_the_base_cannot_give_back(own: Studio, tmp_path: Path) -> None:
     save_file(unet, tmp_path / "unet.safetensors")
     own.registry.add_base("unet", tmp_path / "unet.safetensors")
     add(own, "whole", "unet", state, tmp_path)
-    refused(own.pipeline(), own.registry, "whole", InvalidArgument, "put back", "'unet'")
+    refused(own.pipeline(), own.registry, "whole", InvalidArgument, "not be restored", "'unet'")
 
 
 def test_weights_that_are_elsewhere(sd1: Studio) -> None:
@@ -185,7 +185,7 @@ def test_weights_that_are_elsewhere(sd1: Studio) -> None:
 
 
 def test_numbers_that_no_pipeline_reads_are_passed_over(own: Studio, tmp_path: Path) -> None:
-    """Averages and the sampler's numbers of an original file, a CLIP's positions."""
+    """They are averages and the sampler's numbers of an original file, and a CLIP's positions."""
     state = state_of(own)
     state["unet.conv_in.weight"] = state["unet.conv_in.weight"] * 1.01
     state["model_ema.decay"] = torch.tensor(0.9)
@@ -199,7 +199,7 @@ def test_numbers_that_no_pipeline_reads_are_passed_over(own: Studio, tmp_path: P
 
 
 def test_a_damaged_container(own: Studio) -> None:
-    """Its last frame is read when much is in the pipeline already: all of it goes again."""
+    """The damaged last frame is read after much was written: the base is restored."""
     flip(object_path(own.registry.folder, own.registry.version("one").container))
     pipeline = own.pipeline()
     base = weights_of(pipeline)

@@ -1,4 +1,4 @@
-"""A subject in a live pipeline is what diffusers loads from the materialised file, and goes again."""
+"""A subject in a live pipeline equals the materialised file loaded by diffusers, and is taken out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .studio import Studio, changed, outputs_of, same, weights_of
 
 
 def writes(pipeline) -> dict[str, int]:
-    """How often each tensor was written to, as torch counts it."""
+    """The number of writes to each tensor, as torch counts them."""
     return {
         f"{part}.{name}": tensor._version
         for part, model in models(pipeline).items()

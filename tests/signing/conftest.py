@@ -1,4 +1,4 @@
-"""Real keys in every form in which they are kept, and a small registry."""
+"""Real keys in every file format, and a small registry."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Registries `full`, with the base `sd15`, subject@1 and subject@2, and `bare`, with the base."""
+    """Registries: `full` with the base `sd15`, subject@1 and subject@2, and `bare` with the base."""
     folder = tmp_path_factory.mktemp("template")
     numbers = torch.Generator().manual_seed(1)
     base = {"a.weight": torch.randn(24, 16, generator=numbers)}

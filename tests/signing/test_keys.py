@@ -1,4 +1,4 @@
-"""Key files of every kind that is read, and of those that are refused."""
+"""Key files of every kind, readable and refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_form_is_the_same_key(keys: Path, ending: str, public: str) -> Non
 
 
 def test_the_test_vector_of_rfc_8032() -> None:
-    """Section 7.1, test 2."""
+    """The vector is section 7.1, test 2."""
     key = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
     signature = (
         "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"

@@ -1,4 +1,4 @@
-"""The bytes of statements and signatures: the same for ever, and no others."""
+"""The bytes of statements and signatures, which must never change."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def object_path(root: Path, sha256: str) -> Path:
 
 
 def signature_object(registry: Registry, ref: str = ONE) -> Path:
-    """The path of the object of a version's first signature, made writable."""
+    """The path of a version's first signature, made writable."""
     (record, *_) = registry.repository.catalog.signatures(ref)
     path = object_path(registry.folder, record.signature)
     path.chmod(0o644)
@@ -43,7 +43,7 @@ def signature_object(registry: Registry, ref: str = ONE) -> Path:
 
 
 def plant(registry: Registry, ref: str, signature: Signature, signer: str | None = None) -> None:
-    """Put a signature on a version without a look at it, as who can write to the registry could."""
+    """Put an unchecked signature on a version, as anybody with write access to the registry could."""
     stored = ObjectStore(registry_folder.open(registry.folder)).put(signature.encode())
     version = registry.version(ref)
     registry.repository.catalog.add_signature(
@@ -119,7 +119,7 @@ def test_the_signature_of_another_version(
 
 @pytest.mark.parametrize("field", ["purpose", "base", "source", "results", "container", "more"])
 def test_another_statement(registry: Registry, keys: Path, alice: PrivateKey, field: str) -> None:
-    """Signed for something else by the right key: it does not count."""
+    """A signature of the right key for something else does not count."""
     value = json.loads(statement(registry, keys / "alice.pem", ONE))
     other = "0" * 64 if isinstance(value.get(field, ""), str) else []
     plant(registry, ONE, alice.sign(canonical.encode(value | {field: other})))
@@ -129,7 +129,7 @@ def test_another_statement(registry: Registry, keys: Path, alice: PrivateKey, fi
 
 
 def test_a_forged_signature(registry: Registry, keys: Path, alice: PrivateKey) -> None:
-    """alice's name under what bob signed."""
+    """A signature of bob with alice's key is not valid."""
     bob = read_private_key(keys / "bob.pem", str)
     said = statement(registry, keys / "alice.pem", ONE)
     plant(registry, ONE, Signature(alice.public, said, bob.sign(said).signature))
@@ -292,7 +292,7 @@ def test_a_known_version_is_refused_wrong_signatures_too(
 
 
 def test_export_over_what_is_there(registry: Registry, keys: Path, place: Path) -> None:
-    """A file of signatures that stayed beside another container would be taken for its own."""
+    """An old file of signatures would be taken for the new container's."""
     sig = place / "one.dsvd.sig"
     sig.write_bytes(b"something else")
     with pytest.raises(Conflict):

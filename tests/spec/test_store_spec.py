@@ -99,7 +99,9 @@ def test_rules() -> None:
     for rule, (taken, refused) in told.items():
         check = get_args(RULES[rule])[1]
         assert words(taken) and words(refused)
-        assert [check.accepts(json.loads(one)) for one in words(taken)] == [True] * len(words(taken))
+        assert [check.accepts(json.loads(one)) for one in words(taken)] == [True] * len(
+            words(taken)
+        )
         assert not any(check.accepts(json.loads(one)) for one in words(refused)), rule
     assert tuple(map(json.loads, words(told["format"][0]))) == event_fields.BASE_FORMATS
     for device in names._WINDOWS_DEVICES:
