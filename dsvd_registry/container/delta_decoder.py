@@ -7,14 +7,15 @@ from typing import assert_never
 from ..codec.components import Components, Elements, GridDelta
 from .lower_tau import served_rank
 from .reader import Container
-from .records import DenseRecord, LowRankRecord, RawRecord, SameRecord
+from .records import CastRecord, DenseRecord, LowRankRecord, RawRecord, SameRecord
 
 
 def decoded_delta(container: Container, tensor: int, tau: float | None = None) -> GridDelta | None:
     """The delta of tensor number `tensor` to its base, at `tau` (default: the stored one).
 
     Components of the common rows' (m, rest) matrix, or one integer for each of their elements; None
-    where no delta is stored: of a tensor that is the base's, and of one that is stored whole.
+    where no delta is stored: of a tensor that is the base's, of one that is stored whole, and of one
+    that is another, rounded.
     `tau` is one that the container serves. Raises `ContainerError` for damage.
     """
     record = container.header.tensors[tensor]
@@ -25,7 +26,7 @@ def decoded_delta(container: Container, tensor: int, tau: float | None = None) -
             return Components(*container.components(tensor, rank), table.exponents[:rank])
         case DenseRecord():
             return Elements(container.elements(tensor), record.exponent)
-        case SameRecord() | RawRecord():
+        case SameRecord() | RawRecord() | CastRecord():
             return None
         case _:
             assert_never(record)

@@ -24,7 +24,7 @@ FRAME_ORDER: tuple[FrameContent, ...] = (
     "components",
 )
 RESULT_PATH = "model.safetensors"
-RecordKind = Literal["same", "low_rank", "dense", "raw"]
+RecordKind = Literal["same", "low_rank", "dense", "raw", "cast"]
 RECORD_KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
 RawReason = Literal[
     "new",
@@ -119,7 +119,15 @@ class RawRecord(TensorInfo):
     reason: RawReason
 
 
-TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord
+@dataclass(frozen=True)
+class CastRecord(TensorInfo):
+    """The tensor of another record, number `of`, rounded to `dtype` (spec, "Feature: cast")."""
+
+    kind: ClassVar[RecordKind] = "cast"
+    of: int
+
+
+TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord | CastRecord
 """One tensor of the result. A new kind joins here: mypy then names every `match` that must know it."""
 
 
@@ -234,12 +242,23 @@ class Header:
     def requires(self) -> tuple[str, ...]:
         """The features that a reader must have, ascending. They follow from the rest."""
         used = {
+            "cast": self.has_casts,
             "fidelity": self.encoding.fidelity is not None,
             "loose_header": self.loose_header,
             "packed": self.packed,
             "tree": self.tree is not None,
         }
         return tuple(name for name, is_used in used.items() if is_used)
+
+    @property
+    def has_casts(self) -> bool:
+        """Whether a tensor is another one, rounded."""
+        return any(isinstance(tensor, CastRecord) for tensor in self.tensors)
+
+    def may_differ(self, tensor: TensorRecord) -> bool:
+        """Whether the result of one of `tensors` may differ from its source."""
+        known = self.tensors[tensor.of] if isinstance(tensor, CastRecord) else tensor
+        return isinstance(known, DeltaRecord)
 
     @property
     def is_lossy(self) -> bool:

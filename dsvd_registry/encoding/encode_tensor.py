@@ -62,10 +62,12 @@ def pack_tensor(fine_tune: FineTune, info: TensorInfo, codec: Codec) -> PackedTe
 
 
 def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[PackedTensor, ...]:
-    """Encode one tensor in each way that `codecs` gives; where no delta can be taken there is one.
+    """Encode one tensor in each way that `codecs` gives; where no delta is taken there is one.
 
     Raises `BaseMismatch`, `CheckpointError`.
     """
+    if info.name in fine_tune.casts:
+        return (PackedTensor(fine_tune.casts[info.name], (), None),)
     data = fine_tune.checkpoint.read(info.name)
     counterpart = fine_tune.counterparts.found.get(info.name)
     packed: tuple[PackedTensor, ...]
@@ -89,7 +91,7 @@ def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[Pa
 def sides_of(fine_tune: FineTune, info: TensorInfo) -> Sides | None:
     """What a delta of one tensor would be taken of, if one is. Raises as `pack_tensor`."""
     counterpart = fine_tune.counterparts.found.get(info.name)
-    if counterpart is None or info.dtype not in DELTA_DTYPES:
+    if counterpart is None or info.dtype not in DELTA_DTYPES or info.name in fine_tune.casts:
         return None
     data = fine_tune.checkpoint.read(info.name)
     sides = _sides(

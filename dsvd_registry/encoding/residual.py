@@ -110,7 +110,7 @@ def _encoded(
     `on_top`: the device for components that the container lacks; None where they are not tried.
     """
     tensor = ResidualTensor(record.name, record.dtype, record.common_shape, rank=0)
-    predicted = result.result_tensor(record.name)
+    predicted = result.stored_tensor(record.name)
     predicted.prepare()
     try:
         frames: list[StoredFrame] = []

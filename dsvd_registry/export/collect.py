@@ -11,6 +11,7 @@ import torch
 
 from ..container.records import (
     BasedRecord,
+    CastRecord,
     DenseRecord,
     Header,
     LowRankRecord,
@@ -68,19 +69,25 @@ def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator
     """The ranks of the modules, as far as they follow from the header: a dense matrix will have that
     of the limit, or one that only its numbers tell."""
     for record in header.tensors:
-        match record:
-            case LowRankRecord():
-                stored: int | None = record.rank
-            case DenseRecord():
-                stored = limit
-            case SameRecord() | RawRecord():
-                stored = None
-            case _:
-                assert_never(record)
+        stored = _stored_rank(header, record, limit)
         if stored is not None:
             for piece in layers.pieces.get(record.name, ()):
                 if piece.layer.is_matrix:
                     yield min(_limited(stored, limit), *_sides(piece.layer.shape))
+
+
+def _stored_rank(header: Header, record: TensorRecord, limit: int | None) -> int | None:
+    match record:
+        case LowRankRecord():
+            return record.rank
+        case DenseRecord():
+            return limit
+        case SameRecord() | RawRecord():
+            return None
+        case CastRecord():
+            return _stored_rank(header, header.tensors[record.of], limit)
+        case _:
+            assert_never(record)
 
 
 def collect(
@@ -95,7 +102,9 @@ def collect(
     """Go through all tensors of a version. Raises `InvalidArgument` for a delta over fp16's range."""
     found = Collector(layers, lora, limit, dtype)
     for index, record in enumerate(header.tensors):
-        found.take(record, deltas.of(index))
+        # A layer's weights in another precision are no change besides that of the layer.
+        if not isinstance(record, CastRecord) or record.name in layers.pieces:
+            found.take(record, deltas.of(index))
         advance(record.nbytes)
     found.complete()
     return found.collected

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Literal, Protocol
 
-import numpy as np
-
-from ..checkpoint.dtypes import BITS, DELTA_DTYPES
+from ..checkpoint.dtypes import DELTA_DTYPES
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout
 from ..checkpoint.tensor_info import TensorInfo
-from ..codec.exact_product import cast
-from ..codec.scratch import Memory, scratch
-from ..codec.weights import Weights
-from ..errors import InvalidArgument
+from ..errors import DsvdError, InvalidArgument
 from ..fs import Bytes
-from .file_assembly import Run, RunsOfTensor, file_bytes, nowhere
+from .cast_tensor import CastTensor
+from .file_assembly import RunsOfTensor, file_bytes, nowhere
 from .result_layout import Files, Place, ResultFile
 
 FloatDtype = Literal["fp32", "fp16", "bf16"]
@@ -31,13 +27,7 @@ class Uncast(Files, Protocol):
     @property
     def metadata(self) -> Mapping[str, str]: ...
 
-    def result_tensor(self, name: str) -> UncastTensor: ...
-
-
-class UncastTensor(RunsOfTensor, Protocol):
-    """A tensor made in runs, all of what is stored of which can be had at once."""
-
-    def stored(self) -> bytes: ...
+    def result_tensor(self, name: str) -> RunsOfTensor: ...
 
 
 class CastResult:
@@ -69,56 +59,22 @@ class CastResult:
         tensor, info = self._result.result_tensor(name), self._infos[name]
         if info.dtype not in DELTA_DTYPES:
             return tensor
-        return _CastTensor(tensor, info, self._dtype)  # also of that dtype: it may hold a NaN
+        return _AskedCast(tensor, info, self._dtype)  # also of that dtype: it may hold a NaN
 
 
-class _CastTensor:
-    """A tensor of the result, each run of which is cast as soon as it is made."""
+class _AskedCast(CastTensor):
+    """A tensor of the result in the dtype that somebody asked for."""
 
-    def __init__(self, tensor: UncastTensor, info: TensorInfo, dtype: str) -> None:
-        self._tensor, self._name = tensor, info.name
-        self._before, self._after = info.dtype, dtype
-        self._widths = BITS[info.dtype] // 8, BITS[dtype] // 8
+    memory = "not cast"
 
-    def prepare(self) -> None:
-        self._tensor.prepare()
+    def nan(self) -> DsvdError:
+        return InvalidArgument(
+            f"tensor {self.info.name!r} holds a NaN, whose bits no cast defines",
+            "Leave --dtype out.",
+        )
 
-    def runs(self) -> Iterator[Run]:
-        """Those of the tensor; stored bytes as one run, as they may be cut inside of an element."""
-        stored = 0
-        for run in self._tensor.runs():
-            if run.is_stored:
-                stored += run.nbytes
-            else:
-                yield replace(run, nbytes=self._size(run.nbytes))
-        if stored:
-            yield Run(0, 1, self._size(stored), is_stored=True)
-
-    def fill(self, run: Run, memory: Memory) -> None:
-        if run.is_stored:
-            held = np.frombuffer(bytearray(self._tensor.stored()), np.uint8)
-        else:
-            before, after = self._widths
-            size = run.nbytes // after * before
-            held = scratch.memory("not cast", size)
-            self._tensor.fill(replace(run, nbytes=size), held)
-        values = Weights.over(held, (-1,), self._before)
-        result = Weights.over(memory, (-1,), self._after)
-        cast(values, result)
-        if values.has_nan():
-            raise InvalidArgument(
-                f"tensor {self._name!r} holds a NaN, whose bits no cast defines",
-                "Leave --dtype out.",
-            )
-        if not result.is_finite() and values.is_finite():
-            raise InvalidArgument(
-                f"tensor {self._name!r} has numbers beyond the range of {self._after}",
-                "Take bf16 or fp32, or leave --dtype out.",
-            )
-
-    def release(self) -> None:
-        self._tensor.release()
-
-    def _size(self, nbytes: int) -> int:
-        before, after = self._widths
-        return nbytes // before * after
+    def beyond(self) -> DsvdError:
+        return InvalidArgument(
+            f"tensor {self.info.name!r} has numbers beyond the range of {self.dtype}",
+            "Take bf16 or fp32, or leave --dtype out.",
+        )

@@ -26,9 +26,9 @@ MOST_BYTES = 16 << 20  # of memory that is kept for later runs
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a tensor's bytes: `nbytes` of them, as rows first..end-1.
+    """A run of a tensor's bytes: `nbytes` of them, whole elements, as rows first..end-1.
 
-    `is_stored`: it is stored as it is, and is run number `first` of those.
+    `is_stored`: it is stored as it is, as bytes first..end-1 of those.
     """
 
     first: int

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ..container.lower_tau import check_served
 from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
+    CastRecord,
     DenseRecord,
     Header,
     KeptFile,
@@ -33,14 +34,21 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
+from ..container.structure import raw_bytes
 from ..errors import ContainerError
 from ..fs import Bytes
 from ..progress import Meter, Progress, silent
 from .base_view import ViewedBase
 from .base_weights import BaseReader
-from .file_assembly import Run, file_bytes, nowhere
+from .cast_tensor import RecordedCast
+from .file_assembly import Run, RunsOfTensor, file_bytes, nowhere
 from .kept_files import check_base_has, kept_chunks, kept_files
 from .result_layout import Place, ResultFile, checked_files, own_metadata
+
+STORED_RUN = 4 << 20  # bytes, and whole elements of each dtype that is cast
+
+
+Tensor = TypeVar("Tensor", bound=RunsOfTensor)
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ class Reconstruction:
         base_dtype = record.base[0].dtype
         width, base_width = _width(record.dtype), _width(base_dtype)
         first = 0
-        with self._prepared(name) as tensor:
+        with _prepared(self.stored_tensor(name)) as tensor:
             for run in tensor.runs():
                 if run.is_stored:
                     break
@@ -164,23 +172,22 @@ class Reconstruction:
         record = self._container.header.tensors[self._index[name]]
         memory = np.empty(record.nbytes, np.uint8)
         first = 0
-        with self._prepared(name) as tensor:
+        with _prepared(self.result_tensor(name)) as tensor:
             for run in tensor.runs():
                 tensor.fill(run, memory[first : first + run.nbytes])
                 first += run.nbytes
         return memory
 
-    @contextlib.contextmanager
-    def _prepared(self, name: str) -> Iterator[ResultTensor]:
-        tensor = self.result_tensor(name)
-        tensor.prepare()
-        try:
-            yield tensor
-        finally:
-            tensor.release()
-
-    def result_tensor(self, name: str) -> ResultTensor:
+    def result_tensor(self, name: str) -> RunsOfTensor:
         """A tensor to be made in runs. Raises `KeyError` for an unknown name."""
+        record = self.records[self._index[name]]
+        if not isinstance(record, CastRecord):
+            return self.stored_tensor(name)
+        other = self.records[record.of]
+        return RecordedCast(self.stored_tensor(other.name), other, name, record.dtype)
+
+    def stored_tensor(self, name: str) -> ResultTensor:
+        """The same of a tensor that is no cast of another."""
         return ResultTensor(self._container, self._base, self._index[name], self.tau)
 
 
@@ -210,24 +217,22 @@ class ResultTensor:
             rows = tensor_bytes(record.dtype, record.common_shape) // (columns * width)
             for first, end in row_tiles(rows, columns):
                 yield Run(first, end, (end - first) * columns * width)
-        for number, size in enumerate(self._container.raw_sizes(self._index)):
-            yield Run(number, number + 1, size, is_stored=True)
+        stored = raw_bytes(record)
+        for first in range(0, stored, STORED_RUN):
+            end = min(stored, first + STORED_RUN)
+            yield Run(first, end, end - first, is_stored=True)
 
     def fill(self, run: Run, memory: Memory) -> None:
         """Write the run's bytes over `memory`. Raises `ContainerError` where the rule forbids them."""
         record = self.record
         if run.is_stored:
-            memory[:] = np.frombuffer(self._container.raw_run(self._index, run.first), np.uint8)
+            self._container.raw_range(self._index, run.first, memory)
             return
         assert isinstance(record, BasedRecord)
         if _is_copied(record):
             self.viewed.copy(run.first * _width(record.dtype), memory)
         else:
             self._compute(record, run, memory)
-
-    def stored(self) -> bytes:
-        """All bytes of it that are stored as they are."""
-        return self._container.raw(self._index)
 
     def release(self) -> None:
         """Let the system have the base's memory back."""
@@ -260,12 +265,21 @@ class ResultTensor:
             )
 
 
+@contextlib.contextmanager
+def _prepared(tensor: Tensor) -> Iterator[Tensor]:
+    tensor.prepare()
+    try:
+        yield tensor
+    finally:
+        tensor.release()
+
+
 def columns_of(record: TensorRecord) -> int:
     """Elements in what counts as a row of the common rows where they are cut into runs."""
     match record:
         case LowRankRecord():
             return record.matrix_shape[1]
-        case SameRecord() | DenseRecord() | RawRecord():
+        case SameRecord() | DenseRecord() | RawRecord() | CastRecord():
             return 1
         case _:
             assert_never(record)

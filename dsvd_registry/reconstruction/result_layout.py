@@ -14,7 +14,6 @@ from ..container.header import content_digest
 from ..container.reader import Container
 from ..container.records import (
     RESULT_PATH,
-    DeltaRecord,
     Header,
     TensorFile,
     TensorRecord,
@@ -92,7 +91,7 @@ def result_files(
     taken = _taken(source_header, "", {tensor.name: tensor for tensor in header.tensors})
     if len(taken) != len(header.tensors):
         raise ContainerError(_STRANGE)
-    return (ResultFile(RESULT_PATH, "", _layout(source_header, taken, metadata)),)
+    return (ResultFile(RESULT_PATH, "", _layout(header, source_header, taken, metadata)),)
 
 
 def _check_loose(header: Header, source_headers: Sequence[bytes]) -> None:
@@ -141,7 +140,7 @@ def _files_of_tree(
         taken = _taken(source_header, file.prefix, left)
         for tensor in taken:
             del left[tensor.name]
-        layout = _layout(source_header, taken, metadata)
+        layout = _layout(header, source_header, taken, metadata)
         files.append(ResultFile(file.path, file.prefix, layout))
     if left:
         raise ContainerError(f"tensor {next(iter(left))!r} is in no file of the tree")
@@ -164,9 +163,9 @@ def _taken(source_header: bytes, prefix: str, there: dict[str, TensorRecord]) ->
 
 
 def _layout(
-    source_header: bytes, taken: Sequence[TensorRecord], metadata: _Metadata
+    header: Header, source_header: bytes, taken: Sequence[TensorRecord], metadata: _Metadata
 ) -> SafetensorsLayout:
     """A file whose tensors are all as they were is the source's again, to the byte."""
-    if not any(isinstance(tensor, DeltaRecord) for tensor in taken):
+    if not any(map(header.may_differ, taken)):
         return kept_layout(source_header)
     return derived_layout(source_header, metadata())

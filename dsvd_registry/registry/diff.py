@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..codec.inner_products import Delta, Matrix, as_floats, compare, inner_prod
 from ..codec.weights import Weights
 from ..container.delta_decoder import decoded_delta
 from ..container.reader import Container
-from ..container.records import BasedRecord, Header, LowRankRecord, TensorRecord
+from ..container.records import BasedRecord, CastRecord, Header, LowRankRecord, TensorRecord
 from ..progress import Meter, Progress
 from ..reconstruction.lossless import LosslessReconstruction
 from ..reconstruction.reconstruction import Reconstruction
@@ -41,7 +41,7 @@ class TensorDifference:
     `apart` is |dA - dB|, the Frobenius norm in the weights' unit, `distance` that over the larger of
     the two norms, `cosine` of the angle between them; None
     where a side's delta is not known from the container (raw tensors, another base tensor).
-    `equal`: for those, whether the stored bytes are the same.
+    `equal`: for those, whether the stored bytes are the same. Casts of one tensor are as that is.
     """
 
     name: str
@@ -143,6 +143,10 @@ class _Deltas:
     def record(self, name: str) -> TensorRecord | None:
         return self.container.header.tensors[self.index[name]] if name in self.index else None
 
+    def rounded(self, record: CastRecord) -> str:
+        """The name of the tensor that a cast is made of."""
+        return self.container.header.tensors[record.of].name
+
     def side(self, name: str) -> Side | None:
         record = self.record(name)
         if record is None:
@@ -195,6 +199,12 @@ def _tensor_difference(
     sides = one.side(name), other.side(name)
     if left is None or right is None:
         return TensorDifference(name, *sides, None, None, None, None), None
+    if isinstance(left, CastRecord) and isinstance(right, CastRecord):
+        rounded = one.rounded(left)
+        if (rounded, left.dtype) != (other.rounded(right), right.dtype):
+            return TensorDifference(name, *sides, None, None, None, False), None
+        of_it, _ = _tensor_difference(rounded, one, other)
+        return replace(of_it, name=name, left=sides[0], right=sides[1]), None
     if not _comparable(left, right):
         equal = _raw_bytes(one, name) == _raw_bytes(other, name) if left == right else False
         return TensorDifference(name, *sides, None, None, None, equal), None

@@ -12,6 +12,7 @@ from ..container.records import (
     RAW_REASONS,
     RECORD_KINDS,
     BasedRecord,
+    CastRecord,
     DeltaRecord,
     Fidelity,
     Header,
@@ -32,6 +33,7 @@ from .input_warnings import input_warnings
 
 WRONG_BASE_CHANGE = 0.5  # a delta this large beside the weights is hardly a fine-tune
 
+CAST = CastRecord.kind
 CONSTANT = "constant"  # a raw tensor that is a constant, in a row of its own
 
 
