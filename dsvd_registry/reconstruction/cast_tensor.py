@@ -6,6 +6,8 @@ import abc
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from ..checkpoint.dtypes import BITS
 from ..checkpoint.tensor_info import TensorInfo
 from ..codec.exact_product import cast
@@ -54,11 +56,16 @@ class CastTensor(abc.ABC):
         cast(values, result)
         if values.has_nan():
             raise self.nan()
-        if not result.is_finite() and values.is_finite():
+        if not result.is_finite() and _has_new_infinity(values, result):
             raise self.beyond()
 
     def release(self) -> None:
         self._tensor.release()
+
+
+def _has_new_infinity(before: Weights, after: Weights) -> bool:
+    finite, infinite = np.isfinite(before.widened()), np.isinf(after.widened())
+    return bool((finite & infinite).any())
 
 
 class RecordedCast(CastTensor):
