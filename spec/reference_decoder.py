@@ -184,7 +184,7 @@ def check_kind(value: Any, rules: Mapping[str, Json], what: str) -> None:
 
 RESULT = "model.safetensors"
 CONTENTS = ("tables", "elements", "bytes", "source_header", "files", "components")
-FEATURES = ("fidelity", "loose_header", "packed", "tree")
+FEATURES = ("cast", "fidelity", "loose_header", "packed", "tree")
 FRAME = {
     "content": one_of(CONTENTS),
     "parts": [[integer(0), 2, 2], 0, 2**20],
@@ -219,6 +219,7 @@ def read_header(data: bytes) -> Json:
         check_record(record, f"tensors[{i}]")
     names = [record["name"] for record in header["tensors"]]  # Python sorts them as their UTF-8
     need(names == sorted({*names}), "the names of tensors must ascend, none twice")
+    check_casts(header)
     check_tree(header)
     check_frames(header)
     return dict(header)
@@ -261,6 +262,7 @@ RECORDS: dict[str, Json] = {
     "low_rank": {**SAME, **RANKS, **SUMS, **NORMS},
     "dense": {**SAME, "exponent": integer(-126, 126), "maximum": integer(1, 2**31 - 1), **NORMS},
     "raw": {**TENSOR, "reason": one_of(REASONS)},
+    "cast": {**TENSOR, "of": integer(0)},
 }
 
 
@@ -284,7 +286,7 @@ def check_record(record: Json, what: str) -> None:
     check_kind(record, RECORDS, what)
     check_size(record, what)
     kind, shape, (m, n) = record["kind"], record["shape"], matrix(record)
-    if kind == "raw":
+    if kind in ("raw", "cast"):
         return
     for tensor in record["base"]:
         check_size(tensor, f"a base tensor of {what}")
@@ -612,7 +614,7 @@ def own_entries(header: Json) -> dict[str, Json]:
 def source_entries(
     header: Json, prefix: str, source: bytes
 ) -> tuple[dict[str, str], dict[str, Json], bool]:
-    """Metadata and entries of a `source_header`, and whether one has a delta."""
+    """Metadata and entries of a `source_header`, and whether one has a delta, or is a cast of one."""
     metadata, entries = safetensors_header(source, "source_header")
     records = {t["name"]: t for t in header["tensors"]}
     kinds = set()
@@ -620,7 +622,7 @@ def source_entries(
         record = records.get(prefix + name, {})
         fits = all(entry[key] == record.get(key) for key in ("dtype", "shape"))
         need(fits, f"source_header: {name!r} is in no record of this dtype and shape")
-        kinds.add(record["kind"])
+        kinds.add(uncast(record, header["tensors"])["kind"])
     return metadata, entries, not kinds <= {"same", "raw"}
 
 
@@ -696,7 +698,7 @@ def check_sizes(heads: list[Head], results: list[Json]) -> None:
 
 
 def tensors_at(opened: Opened, base: Base, x: float) -> dict[str, bytes]:
-    """The bytes of every tensor of the result at the tau x."""
+    """The bytes of every tensor of the result at the tau x, but for casts."""
     header, payload, tensors = opened.header, opened.payload, opened.header["tensors"]
     held = find_base_tensors(header, base)
     parts = read_parts(header, payload, "tables")
@@ -709,6 +711,8 @@ def tensors_at(opened: Opened, base: Base, x: float) -> dict[str, bytes]:
     data = {}
     for i, record in enumerate(tensors):
         rows, delta = b"", None
+        if record["kind"] == "cast":
+            continue
         if record["kind"] == "low_rank":
             a, b = (np.stack(components.pop((i, side))[: ranks[i]]) for side in (0, 1))
             delta = low_rank_delta(tables[i].e[: ranks[i]], a, b)
@@ -738,7 +742,7 @@ def decode(
     x = stored_tau if tau is None else float(tau)
     need(0 < x <= stored_tau, f"tau {x!r} is not served: that of the container is {stored_tau!r}")
     given = kept_files(header, read_parts(header, opened.payload, "files"), base_files or {})
-    data = tensors_at(opened, base, x)
+    data = with_casts(header, tensors_at(opened, base, x))
     for stated, (prefix, source) in zip(header["results"], opened.files, strict=True):
         result = whole_file(result_head(header, x, prefix, source), prefix, data)
         same = hashlib.sha256(result).hexdigest() == stated["sha256"]
@@ -758,6 +762,44 @@ def weights_digest(tensors: Base) -> str:
         digest.update(struct.pack(f"<I{len(shape)}Q", len(shape), *shape))
         digest.update(hashlib.sha256(data).digest())
     return digest.hexdigest()
+
+
+# Feature: cast
+
+
+def uncast(record: Json, tensors: list[Json]) -> Json:
+    """The record that a cast is made of; any other record is its own."""
+    return dict(tensors[record["of"]]) if record["kind"] == "cast" else record
+
+
+def check_casts(header: Json) -> None:
+    tensors = header["tensors"]
+    casts = [record for record in tensors if record["kind"] == "cast"]
+    named = "cast" in header["requires"]
+    need(named == bool(casts), "requires must hold cast exactly if a record is one")
+    for record in casts:
+        what = repr(record["name"])
+        need(record["of"] < len(tensors), f"{what} is a cast of no record")
+        other = uncast(record, tensors)
+        need(other["kind"] != "cast", f"{what} is a cast of a cast")
+        need(other["shape"] == record["shape"], f"{what} is a cast of another shape")
+        dtypes = {record["dtype"], other["dtype"]}
+        need(dtypes <= {"F32", "F16", "BF16"}, f"{what}: these dtypes have no cast")
+
+
+def with_casts(header: Json, data: dict[str, bytes]) -> dict[str, bytes]:
+    """All tensors, from those that are no casts."""
+    made = {}
+    for record in header["tensors"]:
+        if record["kind"] == "cast":
+            other = uncast(record, header["tensors"])
+            with np.errstate(all="ignore"):  # what is not finite shows in the result
+                w = widen(data[other["name"]], other["dtype"])
+                result = round_to(w, record["dtype"])
+            good = np.isfinite(widen(result, record["dtype"])) | np.isinf(w)
+            need(good.all(), f"{record['name']!r} is a cast of a NaN, or of what has no room in it")
+            made[record["name"]] = result
+    return data | made
 
 
 # Feature: fidelity

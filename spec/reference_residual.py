@@ -63,6 +63,7 @@ from reference_decoder import (
     text,
     whole_file,
     widen,
+    with_casts,
     write_result,
     written_head,
 )
@@ -366,6 +367,7 @@ def decode(
         name, size = tensor["name"], math.prod(tensor["shape"]) * BITS[tensor["dtype"]] // 8
         common, new = data[name][:size], data[name][size:]
         data[name] = source_rows(tensor, common, frames) + new
+    data = with_casts(opened.header, data)
     for stated, head, (prefix, _) in zip(header["results"], heads, opened.files, strict=True):
         result = whole_file(head, prefix, data)
         same = hashlib.sha256(result).hexdigest() == stated["sha256"]

@@ -9,7 +9,7 @@ import click
 
 from ..encoding.lora_request import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
-from ..registry.report import CONSTANT
+from ..registry.report import CAST, CONSTANT
 from . import number_format
 from .printable_text import color, printable
 from .tables import figure, print_line, print_table, text
@@ -99,8 +99,9 @@ def _print_kinds(report: Report) -> None:
     rest_before = "" if _is_lora(report) else number_format.size(report.source_bytes - before)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
-    # Most versions have no changed constants, and need no row for them.
-    rows = [_kind_cells(row) for row in report.kinds if row.tensors or row.kind != CONSTANT]
+    # Most versions have no casts and no changed constants, and need no row for them.
+    shown = [row for row in report.kinds if row.tensors or row.kind not in (CAST, CONSTANT)]
+    rows = [_kind_cells(row) for row in shown]
     # Headers and padding. `rest_before` is negative if tensors share storage in the source.
     rows.append(("rest of the file", "", "", "", rest_before, number_format.size(rest_after)))
     total = (

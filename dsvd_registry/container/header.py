@@ -17,6 +17,7 @@ from .records import (
     RECORD_KINDS,
     BasedRecord,
     BaseTensor,
+    CastRecord,
     DenseRecord,
     Encoding,
     Frame,
@@ -104,6 +105,8 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
     )
     for part in (fields, base, source):
         part.end()
+    if header.has_casts != ("cast" in requires):
+        raise ContainerError("whether a record is a cast is not as `requires` says")
     return header
 
 
@@ -202,6 +205,8 @@ def _tensor_object(tensor: TensorRecord) -> dict[str, Any]:
             value |= delta_figures(tensor)
         case RawRecord():
             value |= {"kind": "raw", "reason": tensor.reason}
+        case CastRecord():
+            value |= {"kind": "cast", "of": tensor.of}
         case _:
             assert_never(tensor)
     return value
@@ -243,6 +248,8 @@ def _tensor(value: Any, where: str) -> TensorRecord:
                 norm=fields.real("norm"),
                 error=fields.real("error"),
             )
+        case "cast":
+            tensor = CastRecord(name, dtype, shape, fields.integer("of", 0, limits.MAX_SIZE))
         case _:
             assert_never(kind)
     fields.end()

@@ -37,7 +37,7 @@ MAX_FILES = 1 << 14
 MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: exact in every JSON reader
 
 # Names that `requires` may hold.
-FEATURES = frozenset({"fidelity", "loose_header", "packed", "tree"})
+FEATURES = frozenset({"cast", "fidelity", "loose_header", "packed", "tree"})
 
 
 def shape_fits(shape: Iterable[int]) -> bool:

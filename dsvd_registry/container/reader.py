@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import assert_never
 
 import numpy as np
+import numpy.typing as npt
 
 from ..closing import Closing
 from ..errors import ContainerError
@@ -119,6 +120,15 @@ class Container(Closing):
     def raw_run(self, tensor: int, number: int) -> memoryview:
         """Run number `number` of the stored bytes of a tensor."""
         return self._part(self._places_of("bytes", tensor)[number])
+
+    def raw_range(self, tensor: int, first: int, out: npt.NDArray[np.uint8]) -> None:
+        """Write some of them over `out`, from byte number `first` on."""
+        for place in self._places_of("bytes", tensor):
+            begin = max(first, place.first)
+            end = min(first + len(out), place.first + place.count)
+            if begin < end:
+                part = np.frombuffer(self._part(place), np.uint8)
+                out[begin - first : end - first] = part[begin - place.first : end - place.first]
 
     def source_headers(self) -> tuple[bytes, ...]:
         """The JSON headers of the source's safetensors files; none if it had no such files."""

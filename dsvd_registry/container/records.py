@@ -25,7 +25,7 @@ FRAME_ORDER: tuple[FrameContent, ...] = (
     "components",
 )
 RESULT_PATH = "model.safetensors"
-RecordKind = Literal["same", "low_rank", "dense", "raw"]
+RecordKind = Literal["same", "low_rank", "dense", "raw", "cast"]
 RECORD_KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
 RawReason = Literal[
     "new",
@@ -126,7 +126,15 @@ class RawRecord(TensorInfo):
     reason: RawReason
 
 
-TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord
+@dataclass(frozen=True)
+class CastRecord(TensorInfo):
+    """The tensor of record number `of`, rounded to `dtype` (spec, "Feature: cast")."""
+
+    kind: ClassVar[RecordKind] = "cast"
+    of: int
+
+
+TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord | CastRecord
 """The record of one tensor. Add a new kind here: mypy then reports every `match` that lacks it."""
 
 
@@ -244,12 +252,23 @@ class Header:
     def requires(self) -> tuple[str, ...]:
         """The names of the features that a reader must know, ascending."""
         used = {
+            "cast": self.has_casts,
             "fidelity": self.encoding.fidelity is not None,
             "loose_header": self.loose_header,
             "packed": self.packed,
             "tree": self.tree is not None,
         }
         return tuple(name for name, is_used in used.items() if is_used)
+
+    @property
+    def has_casts(self) -> bool:
+        """Whether a tensor is another one, rounded."""
+        return any(isinstance(tensor, CastRecord) for tensor in self.tensors)
+
+    def may_differ(self, tensor: TensorRecord) -> bool:
+        """Whether the result of one of `tensors` may differ from its source."""
+        known = self.tensors[tensor.of] if isinstance(tensor, CastRecord) else tensor
+        return isinstance(known, DeltaRecord)
 
     @property
     def is_lossy(self) -> bool:

@@ -16,6 +16,7 @@ from .records import (
     FRAME_ORDER,
     RESULT_PATH,
     BasedRecord,
+    CastRecord,
     DeltaRecord,
     DenseRecord,
     Frame,
@@ -36,7 +37,7 @@ def check_structure(header: Header) -> None:
     if any(left >= right for left, right in itertools.pairwise(names)):
         raise ContainerError("the tensors are not sorted by name, or a name stands twice")
     for tensor in header.tensors:
-        _check_tensor(tensor)
+        _check_tensor(tensor, header)
     _check_frames(header)
     _check_result(header)
     check_fidelity(header)
@@ -65,6 +66,8 @@ def raw_bytes(tensor: TensorRecord) -> int:
         case SameRecord() | LowRankRecord() | DenseRecord():
             new = (tensor.new_rows, *tensor.shape[1:])
             return _bytes(tensor.name, tensor.dtype, new) if tensor.new_rows else 0
+        case CastRecord():
+            return 0
         case _:
             assert_never(tensor)
 
@@ -78,13 +81,13 @@ def units(tensor: TensorRecord, content: FrameContent) -> int:
             return tensor.rank if content in ("tables", "components") else 0
         case DenseRecord():
             return math.prod(tensor.common_shape) if content == "elements" else 0
-        case SameRecord() | RawRecord():
+        case SameRecord() | RawRecord() | CastRecord():
             return 0
         case _:
             assert_never(tensor)
 
 
-def _check_tensor(tensor: TensorRecord) -> None:
+def _check_tensor(tensor: TensorRecord, header: Header) -> None:
     where = f"tensor {tensor.name!r}"
     _check_name(tensor.name)
     _bytes(tensor.name, tensor.dtype, tensor.shape)
@@ -93,6 +96,8 @@ def _check_tensor(tensor: TensorRecord) -> None:
             return
         case SameRecord() | LowRankRecord() | DenseRecord():
             _check_based(tensor, where)
+        case CastRecord():
+            _check_cast(tensor, header, where)
         case _:
             assert_never(tensor)
 
@@ -118,6 +123,19 @@ def _check_based(tensor: SameRecord | LowRankRecord | DenseRecord, where: str) -
             pass
         case _:
             assert_never(tensor)
+
+
+def _check_cast(tensor: CastRecord, header: Header, where: str) -> None:
+    """Raises `ContainerError` unless the other record is there, and one that can be rounded."""
+    if tensor.of >= len(header.tensors):
+        raise ContainerError(f"{where} is a cast of tensor {tensor.of}, which there is not")
+    other = header.tensors[tensor.of]
+    if isinstance(other, CastRecord):
+        raise ContainerError(f"{where} is a cast of {other.name!r}, which is one itself")
+    if other.shape != tensor.shape:
+        raise ContainerError(f"{where} is a cast of {other.name!r}, which has another shape")
+    if not {tensor.dtype, other.dtype} <= set(DELTA_DTYPES):
+        raise ContainerError(f"{where}: nothing is cast from {other.dtype} to {tensor.dtype}")
 
 
 def _check_name(name: str) -> None:

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from .records import (
     BasedRecord,
+    CastRecord,
     DeltaRecord,
     DenseRecord,
     LowRankRecord,
@@ -60,6 +61,8 @@ def _parameters(tensor: TensorRecord, rank: int) -> int:
             return rank * sum(tensor.matrix_shape) + _new_elements(tensor)
         case DenseRecord() | RawRecord():
             return tensor.elements
+        case CastRecord():
+            return 0
         case _:
             assert_never(tensor)
 

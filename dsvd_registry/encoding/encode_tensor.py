@@ -68,6 +68,8 @@ def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[Pa
 
     Raises `BaseMismatch`, `CheckpointError`.
     """
+    if info.name in fine_tune.casts:
+        return (PackedTensor(fine_tune.casts[info.name], (), None),)
     data = fine_tune.checkpoint.read(info.name)
     counterpart = fine_tune.counterparts.found.get(info.name)
     packed: tuple[PackedTensor, ...]
@@ -91,7 +93,7 @@ def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[Pa
 def sides_of(fine_tune: FineTune, info: TensorInfo) -> Sides | None:
     """The two sides of a tensor's delta; None if no delta is taken. Raises as `pack_tensor`."""
     counterpart = fine_tune.counterparts.found.get(info.name)
-    if counterpart is None or info.dtype not in DELTA_DTYPES:
+    if counterpart is None or info.dtype not in DELTA_DTYPES or info.name in fine_tune.casts:
         return None
     data = fine_tune.checkpoint.read(info.name)
     sides = _sides(

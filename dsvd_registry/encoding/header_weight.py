@@ -95,6 +95,8 @@ def _lightest(fine_tune: FineTune, changed: Mapping[str, bool]) -> Header:
 
 
 def _record(fine_tune: FineTune, info: TensorInfo, is_changed: bool) -> TensorRecord:
+    if info.name in fine_tune.casts:
+        return fine_tune.casts[info.name]
     counterpart = fine_tune.counterparts.found.get(info.name)
     if counterpart is None:
         return _raw(info, fine_tune.counterparts.reasons[info.name])

@@ -110,7 +110,7 @@ def _encoded(
     `on_top`: the device for computing additional components; None to try none.
     """
     tensor = ResidualTensor(record.name, record.dtype, record.common_shape, rank=0)
-    predicted = result.result_tensor(record.name)
+    predicted = result.stored_tensor(record.name)
     predicted.prepare()
     try:
         frames: list[StoredFrame] = []

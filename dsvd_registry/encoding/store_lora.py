@@ -102,7 +102,7 @@ def _store(
             loose_header=any(map(is_loose, headers)),
         )
         header = replace(header, results=undigested(header, headers))
-        fine_tune = FineTune(checkpoint, source, base, Counterparts({}, {}))
+        fine_tune = FineTune(checkpoint, source, base, Counterparts({}, {}), {})
         return store(Draft(fine_tune, header, payload), objects, progress)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from ..container.records import (
     BasedRecord,
+    CastRecord,
     DenseRecord,
     Header,
     LowRankRecord,
@@ -72,19 +73,25 @@ def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator
     A dense matrix has the rank of the limit, or one that follows from its numbers only.
     """
     for record in header.tensors:
-        match record:
-            case LowRankRecord():
-                stored: int | None = record.rank
-            case DenseRecord():
-                stored = limit
-            case SameRecord() | RawRecord():
-                stored = None
-            case _:
-                assert_never(record)
+        stored = _stored_rank(header, record, limit)
         if stored is not None:
             for viewed in layers.views.get(record.name, ()):
                 if viewed.layer.is_matrix:
                     yield min(_limited(stored, limit), *_sides(viewed.layer.shape))
+
+
+def _stored_rank(header: Header, record: TensorRecord, limit: int | None) -> int | None:
+    match record:
+        case LowRankRecord():
+            return record.rank
+        case DenseRecord():
+            return limit
+        case SameRecord() | RawRecord():
+            return None
+        case CastRecord():
+            return _stored_rank(header, header.tensors[record.of], limit)
+        case _:
+            assert_never(record)
 
 
 def collect(
@@ -99,7 +106,9 @@ def collect(
     """Collect the deltas of all tensors. Raises `InvalidArgument` for a delta over fp16's range."""
     collector = Collector(layers, lora, limit, dtype)
     for index, record in enumerate(header.tensors):
-        collector.take(record, deltas.of(index))
+        # A layer's weights in another precision are no change besides that of the layer.
+        if not isinstance(record, CastRecord) or record.name in layers.views:
+            collector.take(record, deltas.of(index))
         advance(record.nbytes)
     collector.complete()
     return collector.collected

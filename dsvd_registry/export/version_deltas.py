@@ -14,6 +14,7 @@ from ..container.delta_decoder import decoded_delta
 from ..container.reader import Container
 from ..container.records import (
     BaseTensor,
+    CastRecord,
     DenseRecord,
     Header,
     LowRankRecord,
@@ -50,8 +51,8 @@ class Deltas:
     def of(self, index: int) -> Delta | None:
         """The delta of tensor number `index`: of its common rows, or of the whole shape of a raw tensor.
 
-        Returns None for an unchanged tensor, and for one without a counterpart in the base. Raises
-        `ContainerError`, `BaseMismatch`.
+        The delta of a cast is that of the tensor that it rounds. Returns None for an unchanged
+        tensor, and for one without a counterpart in the base. Raises `ContainerError`, `BaseMismatch`.
         """
         record = self._container.header.tensors[index]
         match record:
@@ -62,6 +63,8 @@ class Deltas:
                 return self._of_raw(record, self._container.raw(index)) if is_delta else None
             case SameRecord():
                 return None
+            case CastRecord():
+                return self.of(record.of)
             case _:
                 assert_never(record)
 
@@ -98,7 +101,7 @@ def missing_delta(record: TensorRecord) -> str | None:
         case RawRecord():
             is_equal = record.reason == "signed_zero"
             return None if is_equal else f"stored whole ({record.reason}): it has no delta"
-        case SameRecord() | LowRankRecord() | DenseRecord():
+        case SameRecord() | LowRankRecord() | DenseRecord() | CastRecord():
             return None
         case _:
             assert_never(record)

@@ -26,9 +26,9 @@ MOST_BYTES = 16 << 20  # of a buffer that is kept for later runs
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a tensor: rows first..end-1, of `nbytes` bytes.
+    """A run of a tensor: rows first..end-1, of `nbytes` bytes that are whole elements.
 
-    `is_stored`: the run's bytes are stored unchanged; `first` is then its number among such runs.
+    `is_stored`: the run's bytes are stored unchanged; it is then bytes first..end-1 of those.
     """
 
     first: int

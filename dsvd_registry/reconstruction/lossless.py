@@ -62,11 +62,10 @@ class LosslessReconstruction(Reconstruction):
         """The metadata on its origin for another form of the source."""
         return {"dsvd.base": self.header.base_digest, "dsvd.source": self.header.source.sha256}
 
-    def result_tensor(self, name: str) -> ResultTensor:
-        """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
+    def stored_tensor(self, name: str) -> ResultTensor:
         lacking = self._lacking.get(name)
         if lacking is None:
-            return super().result_tensor(name)
+            return super().stored_tensor(name)
         index = self._index[name]
         return LosslessTensor(self._container, self._base, index, self.tau, lacking, self._residual)
 

@@ -18,8 +18,8 @@ from ..fs import Bytes
 from ..layouts import Correspondence, ViewedTensors, map_names
 from ..layouts.view import Shape, is_alike
 from .base_view import ViewedBase
-from .file_assembly import Run, file_bytes, nowhere
-from .reconstruction import Reconstruction, ResultTensor
+from .file_assembly import Run, RunsOfTensor, file_bytes, nowhere
+from .reconstruction import Reconstruction
 from .result_layout import Place, ResultFile
 from .target_layout import Target, TargetFile
 from .version_shapes import adjusted_configurations, result_shape
@@ -60,7 +60,7 @@ class RelaidResult:
         """The bytes of one of `files`, in order, under the rules of `Reconstruction.chunks`."""
         return file_bytes(file.layout, lambda name: self.result_tensor(file.prefix + name), place)
 
-    def result_tensor(self, name: str) -> ResultTensor | _ViewedTensor:
+    def result_tensor(self, name: str) -> RunsOfTensor:
         """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
         source = self._sources[name]
         if source.view.kind == "reshape":
@@ -128,10 +128,6 @@ class _ViewedTensor:
     def fill(self, run: Run, memory: Memory) -> None:
         assert self._copy is not None
         self._copy(run.first * (run.nbytes // (run.end - run.first)), memory)
-
-    def stored(self) -> bytes:
-        """The bytes that are stored unchanged: none."""
-        return b""
 
     def release(self) -> None:
         self._copy = None

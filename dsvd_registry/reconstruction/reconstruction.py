@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from ..container.lower_tau import check_served
 from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
+    CastRecord,
     DenseRecord,
     Header,
     KeptFile,
@@ -34,14 +35,21 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
+from ..container.structure import raw_bytes
 from ..errors import ContainerError
 from ..fs import Bytes
 from ..progress import Meter, Progress, silent
 from .base_view import ViewedBase
 from .base_weights import BaseReader
-from .file_assembly import Run, file_bytes, nowhere
+from .cast_tensor import RecordedCast
+from .file_assembly import Run, RunsOfTensor, file_bytes, nowhere
 from .kept_files import check_base_has, kept_chunks, kept_files
 from .result_layout import Place, ResultFile, checked_files, own_metadata
+
+STORED_RUN = 4 << 20  # bytes, and whole elements of each dtype that is cast
+
+
+Tensor = TypeVar("Tensor", bound=RunsOfTensor)
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,7 @@ class Reconstruction:
         base_dtype = record.base[0].dtype
         width, base_width = _width(record.dtype), _width(base_dtype)
         first = 0
-        with self._prepared(name) as tensor:
+        with _prepared(self.stored_tensor(name)) as tensor:
             for run in tensor.runs():
                 if run.is_stored:
                     break
@@ -166,23 +174,22 @@ class Reconstruction:
         record = self._container.header.tensors[self._index[name]]
         memory = np.empty(record.nbytes, np.uint8)
         first = 0
-        with self._prepared(name) as tensor:
+        with _prepared(self.result_tensor(name)) as tensor:
             for run in tensor.runs():
                 tensor.fill(run, memory[first : first + run.nbytes])
                 first += run.nbytes
         return memory
 
-    @contextlib.contextmanager
-    def _prepared(self, name: str) -> Iterator[ResultTensor]:
-        tensor = self.result_tensor(name)
-        tensor.prepare()
-        try:
-            yield tensor
-        finally:
-            tensor.release()
-
-    def result_tensor(self, name: str) -> ResultTensor:
+    def result_tensor(self, name: str) -> RunsOfTensor:
         """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
+        record = self.records[self._index[name]]
+        if not isinstance(record, CastRecord):
+            return self.stored_tensor(name)
+        other = self.records[record.of]
+        return RecordedCast(self.stored_tensor(other.name), other, name, record.dtype)
+
+    def stored_tensor(self, name: str) -> ResultTensor:
+        """A tensor that is not a cast of another, computed in runs."""
         return ResultTensor(self._container, self._base, self._index[name], self.tau)
 
 
@@ -212,24 +219,22 @@ class ResultTensor:
             rows = tensor_bytes(record.dtype, record.common_shape) // (columns * width)
             for first, end in row_tiles(rows, columns):
                 yield Run(first, end, (end - first) * columns * width)
-        for number, size in enumerate(self._container.raw_sizes(self._index)):
-            yield Run(number, number + 1, size, is_stored=True)
+        stored = raw_bytes(record)
+        for first in range(0, stored, STORED_RUN):
+            end = min(stored, first + STORED_RUN)
+            yield Run(first, end, end - first, is_stored=True)
 
     def fill(self, run: Run, memory: Memory) -> None:
         """Write a run's bytes to `memory`. Raises `ContainerError` for a result that is not finite."""
         record = self.record
         if run.is_stored:
-            memory[:] = np.frombuffer(self._container.raw_run(self._index, run.first), np.uint8)
+            self._container.raw_range(self._index, run.first, memory)
             return
         assert isinstance(record, BasedRecord)
         if _is_copied(record):
             self.viewed.copy(run.first * _width(record.dtype), memory)
         else:
             self._compute(record, run, memory)
-
-    def stored(self) -> bytes:
-        """The tensor's bytes that are stored unchanged."""
-        return self._container.raw(self._index)
 
     def release(self) -> None:
         """Return the memory of the base tensors to the system."""
@@ -262,12 +267,21 @@ class ResultTensor:
             )
 
 
+@contextlib.contextmanager
+def _prepared(tensor: Tensor) -> Iterator[Tensor]:
+    tensor.prepare()
+    try:
+        yield tensor
+    finally:
+        tensor.release()
+
+
 def columns_of(record: TensorRecord) -> int:
     """The number of elements in the smallest unit that runs consist of: a row, or one element."""
     match record:
         case LowRankRecord():
             return record.matrix_shape[1]
-        case SameRecord() | DenseRecord() | RawRecord():
+        case SameRecord() | DenseRecord() | RawRecord() | CastRecord():
             return 1
         case _:
             assert_never(record)

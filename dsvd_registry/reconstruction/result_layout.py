@@ -14,7 +14,6 @@ from ..container.header import content_digest
 from ..container.reader import Container
 from ..container.records import (
     RESULT_PATH,
-    DeltaRecord,
     Header,
     TensorFile,
     TensorRecord,
@@ -92,7 +91,7 @@ def result_files(
     records = _records_of(source_header, "", {tensor.name: tensor for tensor in header.tensors})
     if len(records) != len(header.tensors):
         raise ContainerError(_OTHER_TENSORS)
-    return (ResultFile(RESULT_PATH, "", _layout(source_header, records, metadata)),)
+    return (ResultFile(RESULT_PATH, "", _layout(header, source_header, records, metadata)),)
 
 
 def _check_loose(header: Header, source_headers: Sequence[bytes]) -> None:
@@ -141,7 +140,7 @@ def _files_of_tree(
         records = _records_of(source_header, file.prefix, left)
         for tensor in records:
             del left[tensor.name]
-        layout = _layout(source_header, records, metadata)
+        layout = _layout(header, source_header, records, metadata)
         files.append(ResultFile(file.path, file.prefix, layout))
     if left:
         raise ContainerError(f"tensor {next(iter(left))!r} is in no file of the tree")
@@ -166,9 +165,9 @@ def _records_of(
 
 
 def _layout(
-    source_header: bytes, records: Sequence[TensorRecord], metadata: _Metadata
+    header: Header, source_header: bytes, records: Sequence[TensorRecord], metadata: _Metadata
 ) -> SafetensorsLayout:
-    """The layout of a result file: that of the source's file if none of its tensors has a delta."""
-    if not any(isinstance(tensor, DeltaRecord) for tensor in records):
+    """The layout of a result file: that of the source's file if none of its tensors differs."""
+    if not any(map(header.may_differ, records)):
         return kept_layout(source_header)
     return derived_layout(source_header, metadata())

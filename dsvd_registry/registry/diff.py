@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..codec.inner_products import Delta, Matrix, as_floats, compare, inner_prod
 from ..codec.weights import Weights
 from ..container.delta_decoder import decoded_delta
 from ..container.reader import Container
-from ..container.records import BasedRecord, Header, LowRankRecord, TensorRecord
+from ..container.records import BasedRecord, CastRecord, Header, LowRankRecord, TensorRecord
 from ..progress import Meter, Progress
 from ..reconstruction.lossless import LosslessReconstruction
 from ..reconstruction.reconstruction import Reconstruction
@@ -41,7 +41,7 @@ class TensorDifference:
     `apart` is |dA - dB|, the Frobenius norm in units of the weights; `distance` is `apart` over the
     larger of the two norms; `cosine` is that of the angle between the deltas. All three are None if
     the containers do not give both deltas (raw tensors, different base tensors). Then `equal` says
-    if the stored bytes are the same.
+    if the stored bytes are the same. Casts of one tensor compare as that tensor does.
     """
 
     name: str
@@ -146,6 +146,10 @@ class _Deltas:
     def record(self, name: str) -> TensorRecord | None:
         return self.container.header.tensors[self.index[name]] if name in self.index else None
 
+    def rounded(self, record: CastRecord) -> str:
+        """The name of the tensor that a cast is made of."""
+        return self.container.header.tensors[record.of].name
+
     def side(self, name: str) -> Side | None:
         record = self.record(name)
         if record is None:
@@ -209,6 +213,12 @@ def _tensor_difference(
     sides = left_deltas.side(name), right_deltas.side(name)
     if left is None or right is None:
         return TensorDifference(name, *sides, None, None, None, None), None
+    if isinstance(left, CastRecord) and isinstance(right, CastRecord):
+        rounded = left_deltas.rounded(left)
+        if (rounded, left.dtype) != (right_deltas.rounded(right), right.dtype):
+            return TensorDifference(name, *sides, None, None, None, False), None
+        difference, _ = _tensor_difference(rounded, left_deltas, right_deltas)
+        return replace(difference, name=name, left=sides[0], right=sides[1]), None
     if not _comparable(left, right):
         equal = left == right and _raw_bytes(left_deltas, name) == _raw_bytes(right_deltas, name)
         return TensorDifference(name, *sides, None, None, None, equal), None

@@ -13,6 +13,7 @@ from ..container.records import (
     RAW_REASONS,
     RECORD_KINDS,
     BasedRecord,
+    CastRecord,
     DeltaRecord,
     Fidelity,
     Header,
@@ -34,6 +35,7 @@ from .repository import Repository
 
 WRONG_BASE_CHANGE = 0.5  # relative change from which on the base is probably a wrong one
 
+CAST = CastRecord.kind
 CONSTANT = "constant"  # the row of raw tensors that are constants
 
 

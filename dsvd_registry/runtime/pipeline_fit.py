@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import torch
 
-from ..container.records import BasedRecord, Header, SameRecord
+from ..container.records import BasedRecord, CastRecord, Header, SameRecord
 from ..errors import BaseMismatch, InvalidArgument
 from ..layouts.sub_models import Part, split
 
@@ -24,11 +24,20 @@ def check_taken(ref: str, header: Header, taken: Collection[str]) -> None:
     """
     divided = split(record.name for record in header.tensors)
     parts = {name: part for part in divided.parts for name in part.names.values()}
+    casts = [record for record in header.tensors if isinstance(record, CastRecord)]
+    # Weights in two precisions need one place in the pipeline.
+    variants = {header.tensors[cast.of].name for cast in casts if cast.name in taken}
+    variants |= {cast.name for cast in casts}
     for record in header.tensors:
         name = record.name
         rows = record.new_rows if isinstance(record, BasedRecord) else 0
         is_same = isinstance(record, SameRecord) and not rows
-        if name in taken or is_same or _is_not_loaded(name, parts.get(name), taken):
+        if (
+            name in taken
+            or name in variants
+            or is_same
+            or _is_not_loaded(name, parts.get(name), taken)
+        ):
             continue
         change = f"adds {rows} rows to {name!r}" if rows else f"changes {name!r}"
         raise InvalidArgument(

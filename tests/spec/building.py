@@ -23,6 +23,7 @@ from dsvd_registry.container.packed import PACKED
 from dsvd_registry.container.planes import PLANES
 from dsvd_registry.container.records import (
     BaseTensor,
+    CastRecord,
     DenseRecord,
     Encoding,
     Fidelity,
@@ -120,6 +121,7 @@ class Recipe:
         self._stored: dict[str, bytes] = {}
         self._rows_at: dict[str, Callable[[int], bytes]] = {}
         self._singular: dict[str, list[float]] = {}
+        self._casts: dict[str, str] = {}  # the name of the tensor that each is made of
 
     def hold(self, name: str, dtype: str, shape: Sequence[int], data: bytes) -> BaseTensor:
         """Put a tensor into the base."""
@@ -253,6 +255,12 @@ class Recipe:
             self._parts[name].append(_Part("components", end - first, runs_in, band))
         self._bytes(name, new[1], ())
 
+    def cast(self, name: str, dtype: str, of: str) -> None:
+        """The tensor `of`, which may come later, rounded. `build` raises `exact.NotFinite`."""
+        self._casts[name] = of
+        self._records[name] = CastRecord(name, dtype, (), 0)  # `build` has the rest
+        self._parts[name] = []
+
     def plain(self) -> Recipe:
         """The same tensors, and no tree."""
         other = copy.copy(self)
@@ -261,6 +269,9 @@ class Recipe:
 
     def build(self) -> Built:
         names = sorted(self._records, key=str.encode)
+        for name, of in self._casts.items():
+            cast, shape = self._records[name], self._records[of].shape
+            self._records[name] = CastRecord(name, cast.dtype, shape, names.index(of))
         records = [self._records[name] for name in names]
         payload, layout = PayloadWriter(io.BytesIO()), PACKED if self.packed else PLANES
         for number, name in enumerate(names):
@@ -348,13 +359,15 @@ class Recipe:
         for record in header["tensors"]:
             name = record["name"]
             rank = 0
+            if name in self._casts:
+                continue
             if name in self._singular:
                 found = exact.rank_at(record, self._singular[name], self.tau, x)
                 if found is None:
                     return None
                 rank = found
             data[name] = self._rows_at[name](rank) + self._stored[name]
-        return data
+        return exact.with_casts(header, data)
 
     def _viewed(self, base: Sequence[BaseTensor], view: View) -> bytes:
         told = {"kind": view.kind, "first": view.first, "rows": view.rows}

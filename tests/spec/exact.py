@@ -93,6 +93,23 @@ def cast(base: bytes, base_dtype: str, dtype: str) -> bytes:
     return encoded(result, dtype)
 
 
+def with_casts(header: Json, data: Mapping[str, bytes]) -> dict[str, bytes]:
+    """All tensors of a container, from those that are no casts. Raises `NotFinite`."""
+    found = dict(data)
+    for record in header["tensors"]:
+        if record["kind"] == "cast":
+            other = header["tensors"][record["of"]]
+            whole = decoded(data[other["name"]], other["dtype"])
+            if any(map(math.isnan, whole)):
+                raise NotFinite(f"a NaN in {other['name']}")
+            made = cast(data[other["name"]], other["dtype"], record["dtype"])
+            for before, after in zip(whole, decoded(made, record["dtype"]), strict=True):
+                if math.isfinite(before) and not math.isfinite(after):
+                    raise NotFinite(f"{before} in {record['dtype']}")
+            found[record["name"]] = made
+    return found
+
+
 def low_rank_delta(components: Iterable[Component], m: int, n: int) -> list[Fraction]:
     delta = [Fraction(0)] * (m * n)
     for c in components:
@@ -153,7 +170,9 @@ def result_file(
         order = sorted(entries, key=lambda name: entries[name]["data_offsets"])
         body = b"".join(data[prefix + name] for name in order)
         own_names = {prefix + name for name in entries}
-        kinds = {record["kind"] for record in header["tensors"] if record["name"] in own_names}
+        own_records = [record for record in header["tensors"] if record["name"] in own_names]
+        named = [header["tensors"][one["of"]] for one in own_records if one["kind"] == "cast"]
+        kinds = {record["kind"] for record in own_records + named}
         if not {"low_rank", "dense"} & kinds:
             return struct.pack("<Q", len(source_header)) + source_header + body
         metadata = {k: v for k, v in kept.items() if k not in STALE and k[:5] != "dsvd."} | own

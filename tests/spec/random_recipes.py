@@ -27,6 +27,11 @@ FILES = st.sampled_from(["a-b", "a0", "\uffff", "\U0001f600", ".x", "w.safetenso
 
 @st.composite
 def containers(draw: st.DrawFn) -> Built:
+    return draw(recipes()).build()
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
     recipe = Recipe(draw(st.floats(0.05, 1.0)), draw(st.sampled_from(["safetensors", "pickle"])))
     recipe.fidelity = draw(st.none() | _fidelity())
     recipe.packed = draw(st.booleans())
@@ -39,12 +44,14 @@ def containers(draw: st.DrawFn) -> Built:
             kind(draw, recipe, name)
         except exact.NotFinite:
             assume(False)
+    _casts(draw, recipe, names)
     match draw(st.sampled_from(["none", "header", "tree"])):
         case "tree":
             _tree(draw, recipe)
         case "header" if recipe.source_format == "safetensors":
+            names = [record["name"] for record in recipe.build().header["tensors"]]
             recipe.source_header = _source_header(draw, recipe, names)
-    return recipe.build()
+    return recipe
 
 
 @st.composite
@@ -226,6 +233,21 @@ def _side(draw: st.DrawFn, length: int, bits: int) -> tuple[int, ...]:
     most = draw(st.integers(1, 7)) if bits <= 3 else 2**bits - 1
     numbers = st.integers(-most, most)
     return tuple(draw(st.lists(numbers, min_size=length, max_size=length).filter(any)))
+
+
+def _casts(draw: st.DrawFn, recipe: Recipe, names: list[str]) -> None:
+    """Casts of some of the tensors; `names` are of all that there are."""
+    dtypes = {record["name"]: record["dtype"] for record in recipe.build().header["tensors"]}
+    others = [name for name in names if dtypes[name] in DELTA]
+    for of in draw(st.lists(st.sampled_from(others), max_size=3)) if others else ():
+        name = draw(st.sampled_from("-Z~")) + of[:-1] + draw(st.sampled_from("az"))
+        if name not in dtypes:
+            dtypes[name] = draw(st.sampled_from(DELTA))
+            recipe.cast(name, dtypes[name], of)
+    try:
+        recipe.build()
+    except exact.NotFinite:
+        assume(False)
 
 
 def _raw(draw: st.DrawFn, recipe: Recipe, name: str) -> None:

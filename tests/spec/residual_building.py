@@ -86,6 +86,7 @@ def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
         contents.append(run_bytes(source, predictions[name], dtype, groups))
         data[name] = bytes_of(source, dtype) + new
         tensors.append({"dtype": dtype, "name": name, "rank": len(own), "shape": shape})
+    data = exact.with_casts(built.header, data)
     made = source_files(built, data)
     if built.source_headers or built.source_header is not None:
         built = with_source(built, {**made, **built.kept})

@@ -463,6 +463,19 @@ def _more(at: int, value: int) -> Callable[[bytearray], object]:
     return change
 
 
+rule = "a record of the kind `cast`: nothing is stored of it"
+invalid("name-of-cast", rule, _set("tensors", 0, "name", to="F16"), "cast-alone")
+
+
+def _nan(content: bytearray) -> None:
+    """The last number, which has the run's only rest, goes from 65504 to a NaN behind it."""
+    rest = int.from_bytes(content[-2:], "little") + 2 * (0x7E00 - 0x7BFF)
+    content[-2:] = rest.to_bytes(2, "little")
+
+
+rule = "a cast of the source's tensor: a NaN is an error"
+invalid("cast-of-nan", rule, _run("w", _nan), "cast-alone")
+
 DIGITS, SHIFTS, GROUPS = "digits", "shifts-f16", "empty-groups"
 # In a tensor of `digits` one byte of digits follows the one group; in one of `shifts-f16` 16 of them
 # the 16 groups, and group g, of the shift g, has one element; in `empty-groups` most groups are empty.

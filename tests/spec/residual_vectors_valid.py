@@ -25,7 +25,7 @@ from .residual_building import (
     recompressed,
 )
 from .sealing import zstd
-from .valid_vectors import DELTA, SIX, small, tree_small, two, views
+from .valid_vectors import DELTA, SIX, cast_tree, small, tree_small, two, views
 
 VALID: dict[str, Callable[[], BuiltResidual]] = {}
 
@@ -319,6 +319,31 @@ def tree() -> BuiltResidual:
         "root": near(recipe, "root", (0, 2**32 - 1), own),
     }
     return build(recipe, lacking)
+
+
+@vector
+def casts() -> BuiltResidual:
+    """Casts in files of a tree: of the source's tensors, and not of those of the result."""
+    recipe = cast_tree()
+    own = (Component(-12, (1, 0, 2), (1, -2), 0.25),)
+    lacking = {
+        "m/low": near(recipe, "m/low", (9, 2**14, 1), own),
+        "m/dense": near(recipe, "m/dense", (5,)),
+    }
+    return build(recipe, lacking)
+
+
+@vector
+def cast_alone() -> BuiltResidual:
+    """Casts beside a `source_header`; the source's last number is the largest of its dtype."""
+    recipe = Recipe()
+    base = recipe.hold("w", "F16", (2,), encoded((1.0, 2.0), "F16"))
+    recipe.dense("w", "F16", (2,), [base], -4, (1, -1))
+    for dtype in DELTA:
+        recipe.cast(dtype, dtype, "w")
+    tensors = {"w": ("F16", [2]), **{dtype: (dtype, [2]) for dtype in DELTA}}
+    recipe.source_header = file_header(tensors)
+    return build(recipe, {"w": Lacking((0x3C01, 0x7BFF))})
 
 
 @vector

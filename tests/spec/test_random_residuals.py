@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xxhash
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from trained_pair import one_thread
 
@@ -27,11 +28,15 @@ from dsvd_registry.residual.writer import ResidualWriter, component_frames, run_
 from . import exact
 from .building import Recipe, safetensors
 from .exact import Json, encoded
+from .random_recipes import recipes
 from .readers import decoder
 from .residual_building import (
     BASES,
+    BuiltResidual,
     Group,
+    Lacking,
     apart,
+    build,
     last_exponent,
     run_bytes,
     source_file,
@@ -41,8 +46,10 @@ from .residual_readers import (
     decoder_gives_source,
     package_writes_source,
     residual_decoder,
+    written_files,
 )
 from .sealing import sealed, zstd
+from .test_random_containers import folder_of
 
 DELTA = ("F32", "F16", "BF16")
 quick = settings(
@@ -83,6 +90,53 @@ def test_any_groups(run: tuple[str, list[int], list[int], tuple[Group, ...]]) ->
     assert found.tolist() == source
     packed = tuple(OwnGroup(last, shift, BASES[code][0]) for last, shift, code in groups)
     assert content.startswith(pack_groups(packed))
+
+
+@st.composite
+def lossless(draw: st.DrawFn) -> BuiltResidual:
+    """A random container with casts, and a random source of it near its result."""
+    recipe = draw(recipes())
+    header = recipe.build().header
+    kinds = {record["name"]: record for record in header["tensors"]}
+    deltas = [name for name, one in kinds.items() if one["kind"] in ("low_rank", "dense")]
+    lacking = {}
+    for name in deltas:
+        shape, dtype = kinds[name]["shape"], kinds[name]["dtype"]
+        elements = math.prod(shape) // max(1, shape[0] if shape else 1)
+        elements *= shape[0] - kinds[name].get("new_rows", 0) if shape else 1
+        bits = st.integers(0, 2 ** BITS[dtype] - 1)
+        lacking[name] = Lacking(draw(st.lists(bits, min_size=elements, max_size=elements)))
+    assume(any(record["kind"] == "cast" for record in kinds.values()))
+    try:
+        return build(recipe, lacking)
+    except exact.NotFinite:
+        assume(False)
+        raise
+
+
+@settings(
+    quick,
+    max_examples=60,
+    suppress_health_check=[*HealthCheck],
+)
+@given(built=lossless())
+def test_casts(tmp_path: Path, built: BuiltResidual) -> None:
+    """They are of the source, whatever the result was; both readers give its files."""
+    container, base = tmp_path / "c.dsvd", tmp_path / "base.safetensors"
+    residual, source = tmp_path / "r.dsvdr", tmp_path / "source"
+    container.write_bytes(built.container.file)
+    residual.write_bytes(built.file)
+    base.write_bytes(safetensors(built.container.base))
+    if built.container.base_files:
+        base = folder_of(built.container, tmp_path / "base")
+    shutil.rmtree(source, ignore_errors=True)
+    source.unlink(missing_ok=True)
+    with one_thread():
+        package_writes_source(container, base, residual, source)
+    assert written_files(source) == built.files
+    given_back = decoder_gives_source(container, base, residual)
+    is_tree = isinstance(given_back, dict)
+    assert (given_back if is_tree else {"model.safetensors": given_back}) == built.files
 
 
 @quick

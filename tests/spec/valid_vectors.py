@@ -923,3 +923,94 @@ def tree_packed_fidelity() -> Recipe:
     recipe.tensors("b.safetensors", "", file_header(second, {"format": "pt"}))
     recipe.stored("config.json", b"{}")
     return recipe
+
+
+def of_all_kinds() -> Recipe:
+    """A record of each kind, of delta dtypes; the names between those of their casts."""
+    recipe = Recipe(0.75)
+    base = recipe.hold("low", "F32", (3, 2), encoded(SIX, "F32"))
+    new = 1, encoded((65504.0, -(2.0**-24)), "F32")
+    recipe.low_rank("m/low", "F32", (4, 2), [base], two(), new=new)
+    recipe.dense("m/dense", "F32", (6,), [base], -12, (1, 0, -130, 0, 4, 129))
+    recipe.same("m/same", "F16", (2, 3), [base])
+    # Ties, what rounds to the largest numbers, to zeros and to subnormal ones, and infinities.
+    ties = (1 + 2.0**-11, 1 + 3 * 2.0**-11, -1 - 2.0**-8, 65519.0, 2.0**-25, -(2.0**-25))
+    small = (3 * 2.0**-25, -(2.0**-24), -0.0, 2.0**-140, math.inf, -math.inf)
+    recipe.raw(
+        "m/raw", "F32", (12,), encoded((*ties, *small), "F32"), runs=((5, 0), (6, 0), (37, 1))
+    )
+    return recipe
+
+
+@vector(0.5, 0.25)
+def cast_kinds() -> Recipe:
+    """Feature `cast`: of every kind, before and behind the other record, up, down and of one dtype."""
+    recipe = of_all_kinds()
+    for name in ("low", "dense", "same", "raw"):
+        for dtype in DELTA:
+            recipe.cast(f"{'a' if dtype == 'BF16' else 'z'}/{name}.{dtype}", dtype, f"m/{name}")
+    one = recipe.hold("one", "BF16", (), encoded((1.5,), "BF16"))
+    recipe.dense("scalar", "BF16", (), [one], -4, (-1,))
+    recipe.cast("scalar.F16", "F16", "scalar")
+    recipe.raw("nothing", "F16", (0, 3), b"")
+    recipe.cast("nothing.F32", "F32", "nothing")
+    return recipe
+
+
+@vector(0.5, 0.25)
+def cast_tree() -> Recipe:
+    """Features `cast` and `tree`: a variant that is laid out anew, and one kept to the byte."""
+    recipe = of_all_kinds()
+    recipe.cast("m/model.fp16/low", "F16", "m/low")
+    recipe.cast("m/model.fp16/raw", "BF16", "m/raw")
+    recipe.cast("n/model.fp16/same", "BF16", "m/same")
+    recipe.cast("n/model.fp16/raw", "F16", "m/raw")
+    model = {
+        "raw": ("F32", [12]),
+        "low": ("F32", [4, 2]),
+        "dense": ("F32", [6]),
+        "same": ("F16", [2, 3]),
+    }
+    recipe.tensors("m/model.safetensors", "m/", file_header(model))
+    metadata = {"format": "pt", "dsvd.tau": "0.3"}
+    fp16 = {"low": ("F16", [4, 2]), "raw": ("BF16", [12])}
+    recipe.tensors("m/model.fp16.safetensors", "m/model.fp16/", file_header(fp16, metadata))
+    fp16 = {"same": ("BF16", [2, 3]), "raw": ("F16", [12])}
+    recipe.tensors("n/model.fp16.safetensors", "n/model.fp16/", file_header(fp16, metadata))
+    return recipe
+
+
+@vector(0.25)
+def cast_source_again() -> Recipe:
+    """Feature `cast`: with nothing but `same`, `raw` and casts of these the result is the source."""
+    recipe = Recipe()
+    base = recipe.hold("copy", "F32", (6,), encoded(SIX, "F32"))
+    recipe.same("copy", "F32", (6,), [base])
+    recipe.raw("raw", "BF16", (2,), encoded((1.5, -0.0), "BF16"))
+    recipe.cast("half", "F16", "copy")
+    recipe.cast("a", "F32", "raw")
+    tensors = {"half": ("F16", [6]), "copy": ("F32", [6]), "raw": ("BF16", [2]), "a": ("F32", [2])}
+    recipe.source_header = file_header(tensors, {"dsvd.tau": "1"}) + b" "
+    return recipe
+
+
+@vector(0.25)
+def cast_source_lossy() -> Recipe:
+    """Feature `cast`: beside a `source_header`, with a delta."""
+    recipe = Recipe()
+    base = recipe.hold("low", "F16", (3, 2), encoded(SIX, "F16"))
+    recipe.low_rank("low", "F32", (3, 2), [base], two())
+    recipe.cast("half", "F16", "low")
+    tensors = {"half": ("F16", [3, 2]), "low": ("F32", [3, 2])}
+    recipe.source_header = file_header(tensors, {"dsvd.tau": "1", "a": "b"})
+    return recipe
+
+
+@vector(0.5, 0.25)
+def cast_packed_fidelity() -> Recipe:
+    """Features `cast`, `fidelity` and `packed`: the error is that of the deltas alone."""
+    recipe = fidelity_max_error()
+    recipe.packed = True
+    recipe.cast("low.F32", "F32", "low")
+    recipe.cast("dense.F16", "F16", "dense")
+    return recipe
