@@ -84,15 +84,18 @@ class Split:
 def split(names: Iterable[str]) -> Split:
     """Sort the names of a checkpoint by sub-model. Every name is in one part or in `rest`."""
     known = dict.fromkeys(names)
+    variants = tuple(name for name in known if _is_of_variant(name))
+    for name in variants:
+        del known[name]
     for model, marks in _OWN_FILES:
         if all(mark in known for mark in marks):
             projects = model == "text_encoder" and any(name in known for name in _PROJECTIONS)
             pairs = [(name, name) for name in known]
             # In diffusers only SDXL's second text encoder has a projection, among SD 1, SD 2 and SDXL.
             part, rest = _part("text_encoder_2" if projects else model, "diffusers", pairs)
-            return Split((part,), rest)
+            return Split((part,), (*rest, *variants))
     pairs_of_part: dict[tuple[str, Layout], list[tuple[str, str]]] = {}
-    rest_names = []
+    rest_names = list(variants)
     for name in known:
         located = _located(name)
         if located is None:
@@ -110,6 +113,12 @@ def split(names: Iterable[str]) -> Split:
 def is_text_encoder(model: str) -> bool:
     """Return whether the sub-model is one of the text encoders."""
     return model.startswith("text_encoder")
+
+
+def _is_of_variant(name: str) -> bool:
+    """True for a tensor of a variant's file, such as `unet/model.fp16/conv_in.weight`."""
+    folder = name.rpartition("/")[0]
+    return bool(folder) and _FOLDER.fullmatch(f"{folder}/") is None
 
 
 def _located(name: str) -> tuple[str, Layout, str] | None:

@@ -33,7 +33,8 @@ def assert_adds_up(registry: Registry, ref: str, tuned: Weights) -> Report:
     parameters = sum(tensor.numel() for tensor in tuned.values())
 
     assert sorted(row.name for row in report.tensors) == sorted(tuned)
-    assert [row.kind for row in report.kinds] == ["same", "low_rank", "dense", "raw", "constant"]
+    kinds = ["same", "low_rank", "dense", "raw", "cast", "constant"]
+    assert [row.kind for row in report.kinds] == kinds
     for kind in report.kinds:
         rows = [row for row in report.tensors if row.kind == kind.kind]
         assert kind.tensors == len(rows)
