@@ -14,7 +14,7 @@ from ..checkpoint import TensorInfo
 from ..errors import InvalidArgument
 from ..layouts import View, describe
 from ..layouts.families import Family
-from ..layouts.sub_models import Part, is_text_encoder, split
+from ..layouts.model_parts import Part, is_text_encoder, split
 from ..layouts.view import Shape
 
 # The sub-models of each family that loaders load a LoRA into: none does for T5, of SD 3 and FLUX.

@@ -21,7 +21,7 @@ import torch
 
 from ..errors import CheckpointError
 from .element_tags import TaggedTensors, copies_are_views
-from .sub_models import Naming
+from .model_parts import Naming
 from .view import Shape
 from .viewed_tensors import ViewedTensors
 

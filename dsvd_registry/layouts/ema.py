@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .sub_models import Part, Split
+from .model_parts import Part, Split
 
 EMA_MODEL = "unet_ema"
 _PREFIX = "model_ema."

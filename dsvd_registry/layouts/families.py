@@ -19,7 +19,7 @@ from typing import Literal
 
 from ..checkpoint import TensorInfo
 from ..errors import BaseMismatch
-from .sub_models import Layout, Part, split
+from .model_parts import Layout, Part, split
 
 Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux", "unknown"]
 

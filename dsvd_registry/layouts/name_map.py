@@ -18,8 +18,8 @@ from ..errors import BaseMismatch
 from .converted_tensors import ConvertedTensor, original_of
 from .ema import ldm_unet_names, with_ema
 from .families import check_same_family
+from .model_parts import Part, split
 from .sub_model_pairs import partners
-from .sub_models import Part, split
 from .view import fits
 from .viewed_tensors import ViewedTensors
 from .wrappers import Unwrapped, unwrappings

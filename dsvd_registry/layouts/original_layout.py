@@ -14,8 +14,8 @@ from dataclasses import replace
 from ..checkpoint import TensorInfo
 from ..errors import InvalidArgument
 from .families import Family, describe
+from .model_parts import Part, split
 from .original_unet import original_unet_names
-from .sub_models import Part, split
 
 Rule = Callable[[Mapping[str, TensorInfo]], Iterator[TensorInfo]]
 

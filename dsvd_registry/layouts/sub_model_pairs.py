@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ..checkpoint import TensorInfo
 from .ema import EMA_MODEL
-from .sub_models import Part, Split, is_text_encoder
+from .model_parts import Part, Split, is_text_encoder
 
 _TOKENS = (
     "text_model.embeddings.token_embedding.weight",

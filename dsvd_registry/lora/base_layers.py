@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ..checkpoint import TensorInfo
 from ..layouts import View, ViewedTensors
-from ..layouts.sub_models import Part, is_text_encoder, split
+from ..layouts.model_parts import Part, is_text_encoder, split
 from ..layouts.view import Shape
 from .layer_names import UNETS, LayerName
 from .layer_place import LayerPlace, LayerRows

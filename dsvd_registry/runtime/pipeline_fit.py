@@ -8,7 +8,7 @@ import torch
 
 from ..container.records import BasedRecord, CastRecord, Header, SameRecord
 from ..errors import BaseMismatch, InvalidArgument
-from ..layouts.sub_models import Part, split
+from ..layouts.model_parts import Part, split
 
 # Prefixes of the original training code for tensors that no pipeline loads: averages, sampler.
 _NO_MODEL_WEIGHTS = ("model_ema.", "denoiser.")
