@@ -24,7 +24,7 @@ from .request import BudgetRequest, ErrorRequest
 from .stored_tau import stored_tau, with_tau_rank
 
 CAREFUL = 5e-4  # share of the error left as a margin: for large checkpoints the model errs by less
-DIGEST_ROOM = 24  # bytes that a header may grow by once the digest of its result is known
+DIGEST_ROOM = 64  # bytes that a header may grow by once the digest of its result is known
 HEADER_BYTES = 60  # expected size of a record in the compressed header
 
 

@@ -60,6 +60,7 @@ def bad(here: Path, filled: Path, checkpoints: Path) -> Path:
     (here / "cut.ckpt").write_bytes((checkpoints / "other.ckpt").read_bytes()[:-1000])
     (here / "header.safetensors").write_bytes(b"\xff" * 8 + b"{" + whole[9:])
     (here / "folder.ckpt").mkdir()
+    (here / "directory").mkdir()
     save_file({"unrelated.weight": torch.ones(3, 3)}, here / "stranger.safetensors")
     shutil.copy(checkpoints / "ft.safetensors", here / "ft.safetensors")
     shutil.copy(checkpoints / "ft.safetensors", here / "con.safetensors")
@@ -83,18 +84,18 @@ def bad(here: Path, filled: Path, checkpoints: Path) -> Path:
         ("add ft.safetensors con.safetensors --base sd51", 3, ["sd51"]),
         ("add ft.safetensors con.safetensors --base sd15 --name x", 2, ["--name"]),
         ("add ft.safetensors con.safetensors --base sd15 --tau 0", 2, ["tau 0.0"]),
-        ("add ft.safetensors . --base sd15", 4, ["would both be the model cut"]),
         ("add --from ft.safetensors --base sd15", 2, ["is not a list of paths"]),
         ("add --from nowhere.txt --base sd15", 9, ["nowhere.txt"]),
         ("import text.safetensors", 6, ["text.safetensors is not a .dsvd container"]),
         ("import nowhere.dsvd", 9, ["nowhere.dsvd", "No such file"]),
-        ("import con.safetensors", 2, ["con", "--name"]),
+        ("import con.safetensors", 6, ["con.safetensors is not a .dsvd container"]),
+        ("import con.safetensors --name con", 2, ["con"]),
         ("add ft.safetensors --base sd15 --tau 0", 2, ["tau 0.0", "(0, 1]"]),
         ("add ft.safetensors --base sd15 --tau nan", 2, ["tau nan"]),
         ("add ft.safetensors --base sd15 --tau much", 2, ["--tau", "much"]),
         ("add ft.safetensors --base sd15 --grid-noise -1", 2, ["grid noise"]),
         ("add ft.safetensors --base sd15 --name ../up", 2, ["../up"]),
-        ("add con.safetensors --base sd15", 2, ["con", "--name"]),
+        ("add con.safetensors --base sd15 --name con", 2, ["con"]),
         ("base add sd15 ft.safetensors", 4, ["sd15"]),
         ("base add sd21 text.safetensors", 5, ["text.safetensors"]),
         ("base add a/b ft.safetensors", 2, ["a/b"]),
@@ -117,7 +118,8 @@ def bad(here: Path, filled: Path, checkpoints: Path) -> Path:
         ),
         ("materialize subject-42@1 -o text.safetensors/x", 9, ["text.safetensors"]),
         ("materialize subject-42@1 -o /proc/x.safetensors", 9, ["/proc"]),
-        ("materialize subject-42@1 -o folder.ckpt --force", 2, ["folder.ckpt", "not a plain file"]),
+        ("materialize subject-42@1 -o folder.ckpt --force", 2, ["Name it folder.safetensors"]),
+        ("materialize subject-42@1 -o directory --force", 2, ["directory", "not a plain file"]),
         ("materialize subject-42@1 --tau 0.9", 10, ["0.9"]),
         ("materialize subject-42@1 --tau 0", 2, ["tau"]),
         ("alias set prod nobody", 3, ["nobody"]),
@@ -255,7 +257,7 @@ def test_a_newer_catalog_is_refused(dsvd: Dsvd, filled: Path) -> None:
 def test_a_file_name_that_is_no_text(dsvd: Dsvd, filled: Path, here: Path) -> None:
     name = os.fsdecode(b"caf\xe9.ckpt")
     (here / name).write_text("nothing")
-    told(dsvd("add", name, "--base", "sd15"), 2, "caf\\udce9' is not a valid model name")
+    told(dsvd("add", name, "--base", "sd15"), 5, "caf\\udce9.ckpt is not a checkpoint")
     told(dsvd("add", name, "--base", "sd15", "--name", "x"), 5, "caf\\udce9.ckpt")
     told(dsvd("note", "subject-42", os.fsdecode(b"\xff")), 2)
 

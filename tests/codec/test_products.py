@@ -11,7 +11,8 @@ from dsvd_registry.codec.products import gram, product
 
 from .deltas import noise
 
-LEAST_ROUNDING = 2.0**-22  # of the largest eigenvalue, for noise
+# Of the largest eigenvalue, for noise. OpenBLAS sums in order on processors without AVX.
+LEAST_ROUNDING = {"onednn": 2.0**-22, "numpy": 2.0**-21.5}
 SHAPES = [(3, 2, 5), (128, 160, 128), (90, 700, 1100)]
 
 
@@ -56,19 +57,20 @@ def test_the_upper_triangle_of_a_gram_matrix_is_right(rows: int) -> None:
     for columns in (300, 2100):
         wide = noise(rows, columns)
         true = wide.to(torch.float64) @ wide.to(torch.float64).T
-        for dtype, off in ((torch.float32, 1e-3), (torch.float64, 1e-9)):
+        for dtype, off in ((torch.float32, 2.0**-20 * columns), (torch.float64, 1e-9)):
             for order in (wide, wide.T.contiguous().T):
                 found = gram(order, dtype).triu()
                 torch.testing.assert_close(found, true.triu(), rtol=0, atol=off)
 
 
-@pytest.mark.usefixtures("library")
-def test_long_sums_are_taken_in_runs_short_enough() -> None:
-    """A single run would round about twice as much."""
+def test_long_sums_are_taken_in_runs_short_enough(library: str) -> None:
+    """In one run the rounding of oneDNN would be about twice this."""
     wide = noise(640, 4096)
     off = (gram(wide, torch.float32) - gram(wide, torch.float64)).triu()
     largest = torch.linalg.matrix_norm(wide.to(torch.float64), ord=2) ** 2
-    assert float(torch.linalg.matrix_norm(off + off.triu(1).T, ord=2)) < LEAST_ROUNDING * largest
+    assert float(torch.linalg.matrix_norm(off + off.triu(1).T, ord=2)) <= (
+        LEAST_ROUNDING[library] * largest
+    )
 
 
 def test_large_single_precision_products_go_to_the_quicker_library(

@@ -75,7 +75,12 @@ def test_exact_at_every_fidelity_and_never_part_of_the_error(model: Model, tmp_p
             model.assert_exact(made.path)
             report = registry.report(added.ref)
             assert {r.name for r in report.tensors if r.kind == "constant"} == set(model.constants)
-            assert report.warnings == ()
+            # Never one of the base. Of half precision and at the least error most may go in raw.
+            raw = {r.name for r in report.tensors if r.kind in ("raw", "constant")}
+            size = {name: t.nbytes for name, t in (model.tuned | model.constants).items()}
+            is_mostly_raw = 2 * sum(size[name] for name in raw) > sum(size.values())
+            assert len(report.warnings) == is_mostly_raw
+            assert all("are stored as they are" in warning for warning in report.warnings)
             assert report.change < 0.2
             if "lossless" in wish:
                 assert made.path.read_bytes() == model.file.read_bytes()

@@ -54,9 +54,9 @@ class Case:
         error = relative_error(output, self.base, self.tuned)
         return version.size, error, farthest(output, self.base, self.tuned)
 
-    def smallest(self) -> int:
+    def smallest(self, asked: int = 100) -> int:
         with pytest.raises(InvalidArgument) as caught:
-            self.registry.add(self.file, base="base", name="m", budget=100)
+            self.registry.add(self.file, base="base", name="m", budget=asked)
         assert caught.value.hint is not None
         return int("".join(c for c in caught.value.hint.split(":")[0] if c.isdigit()))
 
@@ -96,6 +96,17 @@ def test_the_bytes_of_an_error_give_that_error_as_a_budget(case: Case) -> None:
         assert found <= size + size // 50 + 64
         assert by_budget <= 1.05 * asked
     assert sizes == sorted(sizes)
+
+
+def test_the_budget_that_is_named_is_possible(case: Case) -> None:
+    """Whatever the digits of the one asked for: both stand in the header, which compresses to a few
+    dozen bytes more or fewer with other ones.
+    """
+    named = {asked: case.smallest(asked) for asked in (77, 1234)}
+    assert max(named.values()) - min(named.values()) < 100
+    for least in sorted(set(named.values())):
+        version = case.registry.add(case.file, base="base", name="m", budget=least).version
+        assert version.size <= least <= version.size + 150
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
