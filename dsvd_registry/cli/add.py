@@ -177,7 +177,7 @@ def _add_one(
             match = registry.best_base(file, weights=settings["weights"])
             base = match.sure()
         addition = registry.add(file, base=base, name=name, progress=progress, **settings)
-        report = registry.report(addition.ref)
+        report = registry.report(addition.ref).also_left_out(addition.left_out)
     warn(report)
     if as_json:
         found = {"created": addition.created, "upgraded": addition.upgraded, "report": report}

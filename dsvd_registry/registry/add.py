@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..catalog import BaseRecord, VersionRecord
 from ..checkpoint import Checkpoint, open_checkpoint
+from ..container.records import Omission
 from ..encoding.lora_request import SOURCE_FORMAT, LoraRequest
 from ..encoding.request import LosslessRequest, Request
 from ..errors import Conflict, InvalidArgument
@@ -29,13 +30,14 @@ class Addition:
     """The result of `add`.
 
     `created`: False if the version existed already. `upgraded`: the version existed, was lossy, and
-    is lossless now. `is_all`: no file of the given path was left out.
+    is lossless now. `left_out`: what was left out of the
+    path that was given, also where an earlier container of the same source is shared.
     """
 
     version: VersionRecord
     created: bool
     upgraded: bool = False
-    is_all: bool = True
+    left_out: tuple[Omission, ...] = ()
 
     @property
     def ref(self) -> str:
@@ -87,9 +89,9 @@ def add_version(
             residual = residual_of(version, checkpoint, base, request.device, repository, progress)
             check_unchanged()
             version = attach_residual(version, residual, repository)
-        is_all = not checkpoint.left_out
+        left_out = tuple(Omission(entry.name, entry.reason) for entry in checkpoint.left_out)
     version = labelled(version, request.note, request.tags, repository)
-    return Addition(version, created, upgraded, is_all)
+    return Addition(version, created, upgraded, left_out)
 
 
 @dataclass(frozen=True)

@@ -213,11 +213,11 @@ def _added(
         container=version.container,
         source_bytes=version.source.size,
         stored_bytes=version.stored_size,
-        given_back=addition.is_all
+        given_back=not addition.left_out
         and (header.keeps_source or (version.residual is not None and header.keeps_files)),
         match=match,
         warnings=account.warnings,
-        left_out=account.left_out,
+        left_out=account.also_left_out(addition.left_out).left_out,
         own_name=file.own_name if file.is_renamed else None,
     )
 

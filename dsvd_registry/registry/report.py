@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..catalog import BaseRecord, VersionRecord
 from ..checkpoint.layer_groups import GROUPS, layer_group
@@ -130,6 +130,15 @@ class Report:
     error: float
     change: float
     warnings: tuple[str, ...]
+
+    def also_left_out(self, entries: Iterable[Omission]) -> Report:
+        """The report with these entries too, where the container's own account lacks them.
+
+        A folder with further files shares the container of one without them.
+        """
+        known = {entry.name for entry in self.left_out}
+        further = tuple(entry for entry in entries if entry.name not in known)
+        return replace(self, left_out=(*self.left_out, *further))
 
 
 def report(container: Container, base_names: Iterable[str]) -> Report:

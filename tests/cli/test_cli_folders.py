@@ -109,6 +109,10 @@ def test_what_is_left_out_is_said(dsvd: Dsvd, folders: Path) -> None:
         assert dsvd("materialize", name).code == 0
     assert not (folders / "less" / "model.onnx").exists()
     assert (folders / "all" / "model.onnx").read_bytes() == b"onnx" * 100
+    # The source is the same without that file, and so is the container that is shared.
+    (folders / "tuned" / "late.onnx").write_bytes(b"onnx")
+    added = dsvd("add", folders / "tuned", "--base=some", "--name=later")
+    assert "late.onnx: weights in another form than safetensors" in added.out
 
 
 FILE = "diffusion_pytorch_model"
