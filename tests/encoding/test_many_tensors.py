@@ -18,8 +18,8 @@ from dsvd_registry.errors import CheckpointError
 MANY = 12_000
 
 
-def small(number: int) -> Weights:
-    values = torch.randn(number, 4, generator=torch.Generator().manual_seed(1))
+def small(number: int, length: int = 4) -> Weights:
+    values = torch.randn(number, length, generator=torch.Generator().manual_seed(1))
     return {f"layers.{i}.weight": values[i].clone() for i in range(number)}
 
 
@@ -73,15 +73,11 @@ def test_as_many_that_are_unchanged_are_stored(
     base, _ = many_files
     registry.add_base("base", base, link=True)
     weights = small(MANY)
-    weights["layers.7.weight"] += 1
+    weights["layers.7.weight"] += 0.1
     path = write_safetensors(weights, tmp_path / "x.safetensors")
     report = registry.report(registry.add(path, base="base").ref)
-    assert {row.kind: row.tensors for row in report.kinds} == {
-        "same": MANY - 1,
-        "low_rank": 0,
-        "dense": 1,
-        "raw": 0,
-    }
+    found = {row.kind: row.tensors for row in report.kinds if row.tensors}
+    assert found == {"same": MANY - 1, "dense": 1}
 
 
 def named(length: int) -> tuple[Weights, Weights]:
@@ -128,7 +124,8 @@ def test_what_only_computing_tells(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_a_base_of_too_many(registry: Registry, tmp_path: Path) -> None:
-    path = write_pickle(small(36_000), tmp_path / "base.ckpt")
+    # Of a length at which the file is large enough for the steps of its pickle.
+    path = write_pickle(small(36_000, 512), tmp_path / "base.ckpt")
     told = set()
     with pytest.raises(CheckpointError, match="36000 tensors, more than the manifest") as caught:
         registry.add_base("base", path, progress=lambda *said: told.add(said[0]))
