@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from ..checkpoint import LeftOut
 from ..checkpoint.tensor_info import Fingerprint, TensorInfo
 from ..codec.figures import DeltaFigures, LowRankFigures
 from ..hashing import Source as Source
 from ..layouts.view import View as View
 from ..layouts.viewed_tensors import ViewedTensors
+from . import limits
 
 FrameContent = Literal["tables", "elements", "bytes", "source_header", "files", "components"]
 FRAME_ORDER: tuple[FrameContent, ...] = (
@@ -203,6 +205,15 @@ class Omission:
 
     name: str
     reason: str
+
+    @classmethod
+    def of(cls, entry: LeftOut) -> Omission:
+        """The container's form of an entry that was left out of a checkpoint.
+
+        Names come from the file: they may be empty, or too long for a container.
+        """
+        most = limits.MAX_NAME_BYTES // 4  # characters, of at most four bytes each
+        return cls(entry.name[:most] or "''", entry.reason[:most] or "''")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..checkpoint import Checkpoint, LeftOut, TensorInfo
+from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.layout import canonical_layout, kept_layout
 from ..checkpoint.safetensors_file import is_loose
 from ..codec.tensor_order import in_order
@@ -110,7 +110,7 @@ def closed(
         base_name=fine_tune.base.name,
         encoding=encoding,
         source=fine_tune.source,
-        left_out=tuple(omission(entry) for entry in checkpoint.left_out),
+        left_out=tuple(Omission.of(entry) for entry in checkpoint.left_out),
         tensors=tuple(tensors),
         frames=frames,
         payload_sha256=payload_sha256,
@@ -161,15 +161,6 @@ def data_order(checkpoint: Checkpoint) -> Iterator[str]:
         yield from kept_layout(checkpoint.header).order
     else:
         yield from canonical_layout(checkpoint.tensors.values(), {}).order
-
-
-def omission(entry: LeftOut) -> Omission:
-    """The container's form of an entry that was left out.
-
-    Names come from the file: they may be empty, or too long for a container.
-    """
-    most = limits.MAX_NAME_BYTES // 4  # characters, of at most four bytes each
-    return Omission(entry.name[:most] or "''", entry.reason[:most] or "''")
 
 
 def undigested(header: Header, headers: Sequence[bytes]) -> tuple[Result, ...]:

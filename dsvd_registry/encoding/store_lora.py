@@ -18,6 +18,7 @@ from ..codec.tensor_order import in_order
 from ..container.records import (
     Encoding,
     Header,
+    Omission,
     SameRecord,
     Source,
     TensorRecord,
@@ -29,7 +30,7 @@ from ..lora import Merge, check_whole, place_changes, read_adapter
 from ..progress import Meter, Progress
 from ..reconstruction.base_weights import BaseWeights
 from ..store import ObjectStore, StoredObject
-from .container_builder import Draft, add_parts, check_storable, omission, store, undigested
+from .container_builder import Draft, add_parts, check_storable, store, undigested
 from .counterparts import Counterparts
 from .encode_tensor import PackedTensor
 from .fine_tune import FineTune
@@ -90,8 +91,8 @@ def _store(
             encoding=Encoding(request.tau, request.grid_noise),
             source=source,
             left_out=(
-                *(omission(LeftOut(layer.tensor, layer.reason)) for layer in refused),
-                *map(omission, checkpoint.left_out),
+                *(Omission.of(LeftOut(layer.tensor, layer.reason)) for layer in refused),
+                *map(Omission.of, checkpoint.left_out),
             ),
             tensors=tuple(records[name] for name in sorted(records, key=str.encode)),
             frames=frames,

@@ -89,7 +89,7 @@ def add_version(
             residual = residual_of(version, checkpoint, base, request.device, repository, progress)
             check_unchanged()
             version = attach_residual(version, residual, repository)
-        left_out = tuple(Omission(entry.name, entry.reason) for entry in checkpoint.left_out)
+        left_out = tuple(Omission.of(entry) for entry in checkpoint.left_out)
     version = labelled(version, request.note, request.tags, repository)
     return Addition(version, created, upgraded, left_out)
 
