@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .findings import Verified
     from .gc import Collected
     from .import_export import Exported
+    from .open_result import OpenResult, ResultEntry
     from .repair import Repaired
     from .report import Report
     from .residuals import Thinned
@@ -793,6 +794,68 @@ class Registry(Closing):
         from .materialize import lazy_tensors
 
         return lazy_tensors(self.version(ref), tau, self.repository)
+
+    def result_files(
+        self,
+        ref: str,
+        *,
+        tau: float | None = None,
+        dtype: FloatDtype | None = None,
+        layout: LayoutName | None = None,
+    ) -> tuple[ResultEntry, ...]:
+        """List the files of the full checkpoint, with their sizes, before any of their bytes is made.
+
+        Args:
+            ref: The version.
+            tau: As in `materialize`.
+            dtype: As in `materialize`.
+            layout: As in `materialize`.
+
+        Returns:
+            The files by path; a single file is `model.safetensors`.
+
+        Example:
+            >>> [file.path for file in registry.result_files("subject-42")]
+            ['model.safetensors']
+        """
+        from .open_result import result_files
+
+        return result_files(self.version(ref), self.repository, tau=tau, dtype=dtype, layout=layout)
+
+    def open_result(
+        self,
+        ref: str,
+        path: str | None = None,
+        *,
+        tau: float | None = None,
+        dtype: FloatDtype | None = None,
+        layout: LayoutName | None = None,
+    ) -> OpenResult:
+        """Open a file of the full checkpoint without writing it: only the bytes read are made.
+
+        Args:
+            ref: The version.
+            path: The path of the file in `result_files`; it may be left out if there is only one.
+            tau: As in `materialize`.
+            dtype: As in `materialize`.
+            layout: As in `materialize`.
+
+        Returns:
+            A read-only binary file that can be sought. Close it, or use it as a context manager.
+
+        Raises:
+            NotFound: The full checkpoint has no such file.
+
+        Example:
+            >>> with registry.open_result("subject-42") as file:
+            ...     int.from_bytes(file.read(8), "little") < file.size
+            True
+        """
+        from .open_result import open_result
+
+        return open_result(
+            self.version(ref), path, self.repository, tau=tau, dtype=dtype, layout=layout
+        )
 
     def path(
         self,
