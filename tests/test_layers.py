@@ -35,7 +35,7 @@ CHANGES = {
     "write_bytes",
     "write_text",
 }
-OURS = {"fs", "names", "disk"}  # modules of `fs`, whose functions have such names too
+OURS = {"fs", "entries", "disk"}  # modules of `fs`, whose functions have such names too
 
 
 def changes(module: ast.AST) -> list[str]:

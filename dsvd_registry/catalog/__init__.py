@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .catalog import Catalog
 from .connect import check_database
+from .lookup import Ref
 from .rebuild import rebuild
 from .records import (
     BaseRecord,
@@ -16,7 +17,6 @@ from .records import (
     Source,
     VersionRecord,
 )
-from .refs import Ref
 
 __all__ = [
     "BaseRecord",

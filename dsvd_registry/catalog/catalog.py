@@ -10,7 +10,7 @@ from pathlib import Path
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
-from . import check_rows, edits, fingerprints, label_edits, lookup, queries, refs, search, snapshot
+from . import check_rows, edits, fingerprints, label_edits, lookup, queries, snapshot
 from .connect import connect
 from .errors import database_errors
 from .ledger import Ledger
@@ -266,7 +266,7 @@ class Catalog(Closing):
         for an unknown base.
         """
         with self._database.reading() as connection:
-            return search.versions(connection, pattern, base, tag, since)
+            return lookup.search(connection, pattern, base, tag, since)
 
     def signatures(self, ref: str | None = None) -> list[SignatureRecord]:
         """The signatures of the live version that a ref means, or of all live versions.
@@ -276,21 +276,21 @@ class Catalog(Closing):
         with self._database.reading() as connection:
             if ref is None:
                 return queries.signatures(connection, queries.LIVE)
-            found = lookup.version(connection, refs.parse(ref))
+            found = lookup.version(connection, lookup.parse_ref(ref))
             this = "models.name = :model AND versions.number = :number"
             return queries.signatures(connection, this, model=found.model, number=found.number)
 
     def version(self, ref: str) -> VersionRecord:
         """The live version that a ref means. Raises `InvalidArgument`, `NotFound`."""
         with self._database.reading() as connection:
-            return lookup.version(connection, refs.parse(ref))
+            return lookup.version(connection, lookup.parse_ref(ref))
 
     def history(self, model: str) -> list[VersionRecord]:
         """Every version that a model ever had, removed ones too, newest last. Raises `NotFound`."""
         if "@" in model:
             raise InvalidArgument(f"{model!r} names a version", "Give the model's name alone.")
         with self._database.reading() as connection:
-            return search.history(connection, model)
+            return lookup.history(connection, model)
 
     def find_version(
         self, source_sha256: str, base: str, settings: str | None, model: str | None = None
@@ -300,7 +300,7 @@ class Catalog(Closing):
         `settings`: None for any. `model`: None for any.
         """
         with self._database.reading() as connection:
-            return search.same(connection, source_sha256, base, settings, model)
+            return lookup.same_source(connection, source_sha256, base, settings, model)
 
     def referenced_objects(self) -> set[str]:
         """The digests of the objects that live versions and bases need, which gc must keep."""

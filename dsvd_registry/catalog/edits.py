@@ -13,8 +13,8 @@ from ..store import BaseAdded, BaseRemoved, VersionAdded, VersionRemoved
 from ..store.names import LATEST, check_name, folded
 from . import lookup, queries
 from .ledger import Transaction
+from .lookup import Ref
 from .records import BaseRecord, Source, VersionRecord
-from .refs import Ref
 from .suggest import a_few
 
 

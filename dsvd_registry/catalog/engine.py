@@ -15,7 +15,7 @@ from sqlalchemy import URL, TextClause, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from ..errors import InvalidArgument, RegistryError
-from . import sqlite, wal_checkpoint
+from . import sqlite
 from .database import Connection, Database, Rows
 from .errors import database_errors, of_sqlite
 
@@ -75,7 +75,7 @@ class EngineDatabase(Database):
         with _engine_errors(self.where), engine.begin() as connection:
             yield EngineConnection(connection)
         if self.path is not None:
-            wal_checkpoint.shorten(self.path)
+            sqlite.shorten_log(self.path)
 
     def tables(self, connection: Connection) -> set[str]:
         assert isinstance(connection, EngineConnection)

@@ -19,8 +19,8 @@ from ..store import (
 from ..store.names import check_alias, check_name, folded
 from . import lookup, queries
 from .ledger import Transaction
+from .lookup import Ref
 from .records import VersionRecord
-from .refs import Ref
 from .suggest import a_few, near
 
 

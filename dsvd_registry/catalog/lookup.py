@@ -1,17 +1,51 @@
-"""Lookup of bases, models, versions and aliases by name; errors suggest similar names."""
+"""Lookup of what a ref, a name or a search means; errors suggest similar names."""
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ..errors import InvalidArgument, NotFound
-from ..store.names import LATEST, check_name, folded
+from ..store.event_fields import MAX_NUMBER
+from ..store.names import LATEST, check_alias, check_name, folded
 from . import queries
 from .database import Connection
 from .records import BaseRecord, VersionRecord
-from .refs import Ref
 from .suggest import a_few, near, ranges
+
+_FORMS = "Write it as name, name@3, name@alias or name@latest."
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A model and one of its versions: by number, by alias, or the latest if both are None."""
+
+    model: str
+    number: int | None = None
+    alias: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.number or self.alias or LATEST}"
+
+
+def parse_ref(text: str) -> Ref:
+    """The ref that `text` spells. Raises `InvalidArgument`."""
+    name, at, which = text.partition("@")
+    name = check_name("model", name)
+    if not at or which == LATEST:
+        return Ref(name)
+    if not which:
+        raise InvalidArgument(f"the ref {text!r} ends with @", _FORMS)
+    if not (which.isascii() and which.isdigit()):
+        return Ref(name, alias=check_alias(which))
+    if which.startswith("0") or len(which) > len(str(MAX_NUMBER)):
+        raise InvalidArgument(
+            f"{which[:20]} is not a version number: versions count from 1", _FORMS
+        )
+    return Ref(name, number=int(which))
+
 
 _DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
 
@@ -109,3 +143,62 @@ def alias(connection: Connection, of: Model, name: str) -> int:
         return numbers[name]
     known = [*sorted(numbers, key=folded), LATEST]
     raise NotFound(f"{of.name} has no alias {name!r}", near(name, known, f"It has {a_few(known)}."))
+
+
+def search(
+    connection: Connection,
+    pattern: str | None,
+    base_name: str | None,
+    tag: str | None,
+    since: datetime | None,
+) -> list[VersionRecord]:
+    """The live versions that meet every condition given, newest last. Raises `NotFound`."""
+    conditions = [queries.LIVE]
+    values: dict[str, str] = {}
+    if base_name is not None:
+        conditions.append("versions.base = :base")
+        values["base"] = base(connection, base_name).digest
+    if tag is not None:
+        conditions.append("versions.id IN (SELECT version_id FROM tags WHERE folded = :tag)")
+        values["tag"] = folded(tag)
+    if since is not None:
+        conditions.append("versions.added >= :since")
+        values["since"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if pattern is None:
+        return queries.versions(connection, *conditions, **values)
+    start = re.split(r"[*?[]", pattern)[0]
+    if start == pattern:
+        conditions.append("models.name = :model")
+        return queries.versions(connection, *conditions, **values, model=pattern)
+    # Databases differ in their pattern operators and in their treatment of case, so the query uses
+    # only the literal start of the pattern, to read fewer rows.
+    conditions.append("models.name LIKE :start ESCAPE '/'")
+    values["start"] = queries.starting_with(start)
+    found = queries.versions(connection, *conditions, **values)
+    return [record for record in found if fnmatch.fnmatchcase(record.model, pattern)]
+
+
+def history(connection: Connection, name: str) -> list[VersionRecord]:
+    """Every version that a model ever had. Raises `NotFound`."""
+    found = model(connection, name)
+    return queries.versions(connection, "versions.model_id = :model", model=found.id)
+
+
+def same_source(
+    connection: Connection,
+    source_sha256: str,
+    base_digest: str,
+    settings: str | None,
+    model_name: str | None,
+) -> VersionRecord | None:
+    """The newest live version made from the same source, base and, unless None, settings."""
+    conditions = [queries.LIVE, "versions.source_sha256 = :source", "versions.base = :base"]
+    values = {"source": source_sha256, "base": base_digest}
+    if settings is not None:
+        conditions.append("versions.settings = :settings")
+        values["settings"] = settings
+    if model_name is not None:
+        conditions.append("models.name = :model")
+        values["model"] = model_name
+    found = queries.versions(connection, *conditions, **values)
+    return found[-1] if found else None

@@ -1,4 +1,13 @@
-"""A catalog in SQLite, through Python's own driver."""
+"""A catalog in SQLite, through Python's own driver.
+
+SQLite moves the content of its write-ahead log into the database file by itself after a commit, when
+the writer's lock is free again. In all versions up to 3.51.2, except 3.44.6 and 3.50.7, such a
+checkpoint that starts while another connection commits and resets the log can later skip pages and
+damage the file (https://www.sqlite.org/wal.html#walresetbug). So every connection has SQLite's own
+checkpoints switched off. Those of `shorten_log` have the write lock, and no commit can reset the log
+meanwhile. The checkpoint at the closing of the last connection stays: SQLite locks the whole database
+for it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +19,6 @@ from pathlib import Path
 
 from .. import fs
 from ..errors import RegistryError
-from . import wal_checkpoint
 from .database import Connection, Database
 from .errors import BUSY_SECONDS, NEEDS_URL, DamagedCatalogError, database_errors
 
@@ -33,7 +41,7 @@ class SqliteDatabase(Database):
         # A transaction that reads first and writes later fails if another one writes in between.
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
-        wal_checkpoint.shorten(self.path)
+        shorten_log(self.path)
 
     def tables(self, connection: Connection) -> set[str]:
         return {name for (name,) in connection.execute(TABLES_THERE)}
@@ -86,7 +94,7 @@ def set_up(connection: sqlite3.Connection) -> None:
     # macOS a plain sync does not reach the disk.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")
-    for pragma in wal_checkpoint.SWITCHED_OFF:
+    for pragma in CHECKPOINTS_OFF:
         connection.execute(pragma)
     connection.execute("PRAGMA foreign_keys = ON")
     _use_write_ahead_log(connection)
@@ -134,3 +142,39 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+# The length at which SQLite itself makes a checkpoint: 1000 pages.
+LONG_LOG = 1000 * 4096
+
+CHECKPOINTS_OFF = (
+    "PRAGMA wal_autocheckpoint = 0",
+    # A reset log is truncated, so that its size shows when it is long again.
+    "PRAGMA journal_size_limit = 0",
+)
+
+
+def shorten_log(path: Path) -> None:
+    """Make a checkpoint if the log is long. Raises nothing, because every commit is durable already.
+
+    If another program is writing, the checkpoint is left to that program or a later one.
+    """
+    with contextlib.suppress(OSError, sqlite3.Error):
+        if path.with_name(f"{path.name}-wal").stat().st_size < LONG_LOG:
+            return
+        with (
+            contextlib.closing(_connect_for_checkpoint(path)) as lock,
+            contextlib.closing(_connect_for_checkpoint(path)) as worker,
+        ):
+            lock.execute("BEGIN IMMEDIATE")
+            worker.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            lock.execute("ROLLBACK")
+
+
+def _connect_for_checkpoint(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    for pragma in CHECKPOINTS_OFF:
+        connection.execute(pragma)
+    return connection

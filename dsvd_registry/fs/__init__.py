@@ -7,10 +7,7 @@ call of `disk`, whose functions are a line each.
 
 from __future__ import annotations
 
-from .errors import storage_errors
-from .files import Bytes, NewFile, check_place, new_file, read_back, scratch_file, write_file
-from .folders import NewFolder, new_folder
-from .names import (
+from .entries import (
     TEMPORARY_PREFIX,
     make_folder,
     move,
@@ -21,6 +18,9 @@ from .names import (
     sync_folder,
     temporary_files,
 )
+from .errors import storage_errors
+from .files import Bytes, NewFile, check_place, new_file, read_back, scratch_file, write_file
+from .folders import NewFolder, new_folder
 
 __all__ = [
     "TEMPORARY_PREFIX",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import InvalidArgument, StorageError
-from . import disk, names
+from . import disk, entries
 from .errors import storage_errors
 
 Bytes = bytes | bytearray | memoryview
@@ -69,10 +69,10 @@ class NewFile:
             disk.sync(self._handle.fileno())
             self._handle.close()
             if replace:
-                names.replace(self.path, target)
+                entries.replace(self.path, target)
             else:
-                names.rename_without_replacing(self.path, target)
-            names.sync_folder(target.parent)
+                entries.rename_without_replacing(self.path, target)
+            entries.sync_folder(target.parent)
 
     def _check_size(self, target: Path) -> None:
         size = os.fstat(self._handle.fileno()).st_size
@@ -121,11 +121,11 @@ def scratch_file(folder: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _temporary(folder: Path, *, readable: bool) -> Iterator[tuple[Path, BinaryIO]]:
-    path = names.temporary_name(folder)
+    path = entries.temporary_name(folder)
     with (
         contextlib.ExitStack() as leaving
     ):  # before the file exists: a signal may come at any moment
-        leaving.callback(names.discard, path)
+        leaving.callback(entries.discard, path)
         with storage_errors(folder):
             handle = disk.create(path, readable=readable)
         leaving.callback(_close, handle)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import disk, files, names
+from . import disk, entries, files
 from .errors import storage_errors
 from .files import NewFile
 
@@ -29,7 +29,7 @@ class NewFolder:
         `size`: as for `NewFile`.
         """
         target = self.path / name
-        names.make_folder(target.parent)
+        entries.make_folder(target.parent)
         with files.new_file(target.parent, size) as file:
             yield file
             file.publish(target)
@@ -58,14 +58,14 @@ class NewFolder:
                     with contextlib.suppress(OSError):
                         disk.rename(former, target)
                 raise
-            names.sync_folder(target.parent)
+            entries.sync_folder(target.parent)
         if former is not None:
-            doomed = names.temporary_name(target.parent)
+            doomed = entries.temporary_name(target.parent)
             with storage_errors(former):
                 disk.rename(former, doomed)
                 # Otherwise a loss of power could bring it back half removed under its visible name.
-                names.sync_folder(target.parent)
-            names.remove_temporary(doomed)
+                entries.sync_folder(target.parent)
+            entries.remove_temporary(doomed)
 
 
 @contextlib.contextmanager
@@ -75,14 +75,14 @@ def new_folder(parent: Path) -> Iterator[NewFolder]:
     Raises `StorageError`.
     """
     files.check_folder(parent)
-    path = names.temporary_name(parent)
+    path = entries.temporary_name(parent)
     try:
         with storage_errors(parent):
             disk.make_folder(path)
         yield NewFolder(path)
     finally:
         with contextlib.suppress(OSError):
-            names.remove_tree(path)
+            entries.remove_tree(path)
 
 
 def _name_of_former(target: Path) -> Path:

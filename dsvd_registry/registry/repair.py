@@ -19,8 +19,7 @@ from ..hashing import sha256
 from ..progress import Meter, Progress
 from ..signing import PublicKey
 from ..store import EventLog, ObjectStore, RegistryFolder
-from ..store.damaged_events import damaged_events, restore_event
-from ..store.quarantine import Examined, Quarantine, examine
+from ..store.damage import Examined, Quarantine, damaged_events, examine, restore_event
 from ..threads import threads
 from .findings import Verified
 from .references import ReferencedObject, referenced_objects

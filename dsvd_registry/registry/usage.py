@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from ..catalog import VersionRecord
-from ..store.quarantine import Quarantine
+from ..store.damage import Quarantine
 from .references import files_of_folders
 from .repository import Repository
 

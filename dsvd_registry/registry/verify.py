@@ -14,7 +14,7 @@ from ..container.reader import Container
 from ..errors import DsvdError
 from ..progress import Meter, Progress, silent
 from ..signing import PublicKey
-from ..store.damaged_events import damaged_events
+from ..store.damage import damaged_events
 from ..threads import threads
 from .findings import Finding, Verified
 from .fingerprint import fingerprint_checkpoint

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dsvd_registry.catalog import Catalog, wal_checkpoint
+from dsvd_registry.catalog import Catalog, sqlite
 from dsvd_registry.store import RegistryFolder
 
 from .conftest import dump
@@ -60,7 +60,7 @@ def test_a_long_log_is_shortened(opened: Catalog, add: Add, registry: RegistryFo
         sizes.append(wal(registry))
     longest = max(sizes)
     shrunk = sum(after < before for before, after in pairwise(sizes))
-    assert wal_checkpoint.LONG <= longest < 2 * wal_checkpoint.LONG
+    assert sqlite.LONG_LOG <= longest < 2 * sqlite.LONG_LOG
     assert shrunk >= 2
     assert opened.version("subject").note == "4" * 60_000
     with closing(sqlite3.connect(registry.catalog)) as connection:
@@ -121,11 +121,11 @@ def test_one_who_writes_is_not_waited_for(
         other.execute("PRAGMA wal_autocheckpoint = 0")
         other.execute("BEGIN IMMEDIATE")
         other.execute("UPDATE log_position SET position = position")
-        wal_checkpoint.shorten(registry.catalog)
+        sqlite.shorten_log(registry.catalog)
         other.execute("ROLLBACK")
     assert wal(registry) == before
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    wal_checkpoint.shorten(tmp_path / "none.sqlite")
+    sqlite.shorten_log(tmp_path / "none.sqlite")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsvd_registry.catalog import Ref, refs
+from dsvd_registry.catalog import Ref, lookup
 from dsvd_registry.catalog.suggest import a_few, near, ranges
 from dsvd_registry.errors import InvalidArgument
 from dsvd_registry.store.names import check_alias, check_name
@@ -19,10 +19,10 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", fullmatch=True)
 def test_a_ref_comes_back_as_it_went(name: str, which: int | str | None) -> None:
     text = name if which is None else f"{name}@{which}"
     try:
-        ref = refs.parse(text)
+        ref = lookup.parse_ref(text)
     except InvalidArgument:
         return
-    assert refs.parse(str(ref)) == ref
+    assert lookup.parse_ref(str(ref)) == ref
     assert ref.model == name
     if isinstance(which, int):
         assert ref.number == which
@@ -34,7 +34,7 @@ def test_a_ref_comes_back_as_it_went(name: str, which: int | str | None) -> None
 @given(st.text(max_size=20))
 def test_any_text_is_a_ref_or_refused(text: str) -> None:
     try:
-        ref = refs.parse(text)
+        ref = lookup.parse_ref(text)
     except InvalidArgument:
         return
     assert re.fullmatch(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+", str(ref))
@@ -52,7 +52,7 @@ def test_any_text_is_a_ref_or_refused(text: str) -> None:
     ],
 )
 def test_refs(text: str, ref: Ref) -> None:
-    assert refs.parse(text) == ref
+    assert lookup.parse_ref(text) == ref
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_refs(text: str, ref: Ref) -> None:
 )
 def test_no_refs(text: str) -> None:
     with pytest.raises(InvalidArgument):
-        refs.parse(text)
+        lookup.parse_ref(text)
 
 
 @pytest.mark.parametrize("name", ["a", "0", "A.b-c_d", "console", "com10", "x" * 128])

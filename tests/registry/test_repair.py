@@ -246,7 +246,7 @@ def test_a_folder_of_objects_that_is_a_link(there: Mixed, tmp_path: Path) -> Non
 
 def test_another_program_was_faster(there: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object put right between the look and the move stays. Seen to fail without the comparison."""
-    from dsvd_registry.store.quarantine import Examined, Quarantine
+    from dsvd_registry.store.damage import Examined, Quarantine
 
     path = lost_object(there, "container")
     set_aside = Quarantine.set_aside

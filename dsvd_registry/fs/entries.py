@@ -1,4 +1,4 @@
-"""Names of files and folders: given, removed, and made durable."""
+"""Directory entries: names of files and folders, given, removed, and made durable."""
 
 from __future__ import annotations
 
