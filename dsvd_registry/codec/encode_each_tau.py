@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .blas_threads import one_blas_thread
+from .arithmetic import one_blas_thread
 from .encode_tau import EncodeRequest, SizeOf, compared, encode_delta, ranks
 from .encoded import Encoded
 from .exact_product_torch import CPU, ieee_arithmetic

@@ -10,16 +10,15 @@ import math
 import numpy as np
 import torch
 
-from .blas_threads import one_blas_thread
-from .components import Components
+from .arithmetic import one_blas_thread
+from .components import MIN_EXPONENT, Components
 from .encode_tau import EncodeRequest, distortion_for
 from .encoded import LowRank, Same
 from .exact_product import row_tiles
 from .exact_product_torch import CPU, DeltaProduct, add_tile, ieee_arithmetic
-from .exactness import MIN_EXPONENT
 from .integer_grid import OutsideGrid, component_grid, component_strengths
 from .product_spectrum import FactorSpectrum, factor_spectrum, product_distance
-from .rank import energy, tau_rank
+from .spectrum import energy, tau_rank
 from .tensor_pair import matrix_shape, square_sum
 
 PRODUCT_ERROR = 5e-6  # of the delta's norm: no finer grid is asked for, even at tau 1

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 
 import torch
 
-from .blas_threads import one_blas_thread
+from .arithmetic import one_blas_thread
 from .encode_tau import DENSE_ERROR, SizeOf, compared, dense, low_rank, smallest
 from .encode_water_level import FOR_ENERGY
 from .encoded import Encoded, LowRank, Raw
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
 from .integer_grid import OutsideGrid, component_grid
-from .measured_error import distance
 from .number_spacing import Spacings, spacings
-from .rank import noise_rank
 from .rate_distortion import dithered_entropy, entropy
-from .spectrum import Spectrum, spectrum
-from .tensor_pair import Pair
+from .spectrum import Spectrum, noise_rank, spectrum
+from .tensor_pair import Pair, distance
 from .water_level import kept_at_level
 
 COARSEST, FINEST = 2.0**2, 2.0**-40  # water levels tried, in mean squares of the delta's elements

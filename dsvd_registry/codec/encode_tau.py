@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .blas_threads import one_blas_thread
-from .components import Components
+from .arithmetic import one_blas_thread
+from .components import MIN_EXPONENT, Components
 from .encoded import Dense, Encoded, LowRank, Raw, Same
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
-from .exactness import MIN_EXPONENT
 from .integer_grid import (
     OutsideGrid,
     best_exponents,
@@ -24,10 +23,8 @@ from .integer_grid import (
     element_grid,
     grid_error,
 )
-from .measured_error import Distance, dense_distance, distance
-from .rank import energy, noise_rank, tau_rank
-from .spectrum import Spectrum, spectrum
-from .tensor_pair import Pair, is_same, pair
+from .spectrum import Spectrum, energy, noise_rank, spectrum, tau_rank
+from .tensor_pair import Distance, Pair, dense_distance, distance, is_same, pair
 
 DENSE_ERROR = 0.01  # relative error of tensors without a rank, such as vectors, where tau < 1
 LEAST_GRID_NOISE = (

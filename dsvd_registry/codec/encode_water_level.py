@@ -7,17 +7,14 @@ import math
 
 import torch
 
-from .blas_threads import one_blas_thread
-from .components import Components
+from .arithmetic import one_blas_thread
+from .components import MIN_EXPONENT, Components
 from .encode_tau import SizeOf, dense, dense_may_win, low_rank, smallest
 from .encoded import Dense, Encoded, LowRank, Raw, Same
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
-from .exactness import MIN_EXPONENT
 from .integer_grid import OutsideGrid, component_grid
-from .measured_error import Distance, distance
-from .rank import mean_square_ulp
 from .spectrum import Spectrum, spectrum
-from .tensor_pair import Pair, is_same, pair
+from .tensor_pair import Distance, Pair, distance, is_same, mean_square_ulp, pair
 from .water_level import Survey, Target, kept_at_level
 
 TOLERANCE = 1.03  # of the allowed error: another step would cost more bits than this excess saves

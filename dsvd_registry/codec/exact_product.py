@@ -7,17 +7,15 @@ uses IEEE arithmetic. Source: spec/dsvd-container-v1.md, section "Reconstruction
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 from collections.abc import Iterator
 
 import numpy as np
 
-from .blas_threads import one_blas_thread
+from .arithmetic import ieee_arithmetic
 from .components import Components, Elements, balanced, fit_fp32
 from .scratch import scratch
-from .subnormals import subnormals_kept
 from .weights import Floats, Weights, blocks, round_block, widen
 
 Path = type[np.float32] | type[np.float64]
@@ -147,15 +145,3 @@ def known_factors() -> tuple[np.ndarray, np.ndarray]:
     """Integer matrices (96, 16) and (16, 96) whose product needs all mantissa bits of float32."""
     numbers = np.random.default_rng(0)
     return numbers.integers(-1023, 1024, (96, 16)), numbers.integers(-1023, 1024, (16, 96))
-
-
-@contextlib.contextmanager
-def ieee_arithmetic() -> Iterator[None]:
-    """A block in which subnormal numbers are kept and each product uses one thread.
-
-    The caller's settings are restored on leaving. One thread, because a BLAS's own threads may
-    flush subnormal numbers to zero, and that cannot be changed from here.
-    """
-    # Overflow shows in the result; some libraries set floating-point flags without a reason.
-    with one_blas_thread, subnormals_kept(), np.errstate(all="ignore"):
-        yield

@@ -9,8 +9,8 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
+from .arithmetic import ieee_arithmetic
 from .components import Components, Elements, GridDelta
-from .exact_product import ieee_arithmetic
 
 Matrix = npt.NDArray[np.float64]
 

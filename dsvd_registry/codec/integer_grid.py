@@ -13,8 +13,14 @@ import math
 import numpy as np
 import torch
 
-from .components import Components
-from .exactness import EXACT_FP64, MAX_EXPONENT, MAX_MAGNITUDE, MIN_EXPONENT, magnitude_bound
+from .components import (
+    EXACT_FP64,
+    MAX_EXPONENT,
+    MAX_MAGNITUDE,
+    MIN_EXPONENT,
+    Components,
+    magnitude_bound,
+)
 from .rate_distortion import BITS_PER_NAT, bits_and_error
 
 COARSER = 3  # values of e tried above that of the fine-grid formula; one below it is tried too

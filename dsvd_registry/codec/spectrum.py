@@ -2,7 +2,8 @@
 
 An energy needs all singular values, a record only the singular vectors of the largest ones. The
 Gram matrix, once reduced to tridiagonal form, gives both. Where its precision does not decide the
-rank, a full SVD does.
+rank, a full SVD does. The ranks are those of the energy rule of Delta-SVD, and the noise rank of half
+precision.
 """
 
 from __future__ import annotations
@@ -16,7 +17,39 @@ import torch
 
 from .lapack import NotConverged, Tridiagonal, tridiagonalize
 from .products import gram, product
-from .rank import energy, tau_rank
+
+
+def energy(singular_values: torch.Tensor, rank: int) -> float:
+    """The energy E(t) = (s_1 + ... + s_t) / (sum of all) for t = `rank`.
+
+    The singular values themselves are summed, not their squares. `singular_values`: float64,
+    falling. Source: Delta-SVD, arXiv 2508.16863, section 3.
+    """
+    return min(1.0, float(singular_values[:rank].sum() / singular_values.sum()))
+
+
+def tau_rank(singular_values: torch.Tensor, tau: float, shape: tuple[int, ...]) -> int:
+    """The tau rank: the smallest t >= 1 with E(t) >= tau; for tau = 1 the numerical rank.
+
+    `singular_values`: float64 (min(shape),), falling, the first one positive. The numerical rank is
+    the number of s > s_1 * max(m, n) * 2^-52.
+    """
+    if tau == 1:
+        threshold = float(singular_values[0]) * max(shape) * 2.0**-52
+        return max(1, int((singular_values > threshold).sum()))
+    sums = singular_values.cumsum(0)
+    return min(int((sums < tau * sums[-1]).sum()) + 1, len(singular_values))
+
+
+def noise_rank(singular_values: torch.Tensor, variance: float, shape: tuple[int, int]) -> int:
+    """The noise rank: the number of singular values above rounding noise of `variance` per element.
+
+    A random (m, n) matrix of standard deviation sigma has singular values up to
+    sigma (sqrt(m) + sqrt(n)).
+    """
+    threshold = math.sqrt(variance) * (math.sqrt(shape[0]) + math.sqrt(shape[1]))
+    return int((singular_values > threshold).sum())
+
 
 UNIT = 2.0**-53  # half the spacing of float64 at 1
 ENERGY_TOLERANCE = 5e-5  # of E(t), where it decides a rank

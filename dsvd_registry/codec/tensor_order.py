@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from .. import threads
-from .torch_settings import one_thread_each
+from .exact_product_torch import one_thread_each
 
 ELEMENTS_AT_ONCE = (
     1 << 26

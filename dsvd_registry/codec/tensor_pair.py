@@ -1,4 +1,4 @@
-"""The base's and the source's side of a tensor, and their difference."""
+"""The two sides of a tensor, base and source: their difference, its noise, and the error of a delta."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .exact_product import row_tiles
-from .rank import mean_square_ulp
-from .torch_tensors import empty, round_to, same_bits
+from .exact_product_torch import DeltaProduct, add_tile, apply_dense
+from .torch_tensors import empty, round_to, same_bits, scratch_tensor
 
 BLOCK = 1 << 17  # elements processed at a time
 RUN = 1 << 10  # elements summed in float32; the sums of runs are summed in float64
@@ -111,3 +112,64 @@ def square_sum(values: torch.Tensor) -> float:
         if TAME[0] ** 2 < total / max(1, flat.size) < TAME[1] ** 2:
             return total
     return float(torch.square(torch.linalg.vector_norm(values, dtype=torch.float64)))
+
+
+HALF_PRECISION = {
+    torch.float16: (10, -14),
+    torch.bfloat16: (7, -126),
+}  # mantissa bits, least exponent
+
+
+def mean_square_ulp(side: torch.Tensor) -> float:
+    """The mean of the squared spacing of numbers at each element; 0 for float32.
+
+    Rounding to half precision adds an error whose variance is a twelfth of this.
+    """
+    if side.dtype not in HALF_PRECISION or not side.numel():
+        return 0.0
+    mantissa, least = HALF_PRECISION[side.dtype]
+    # A float32 without its sign and mantissa bits is the power of two below its magnitude.
+    powers = side.to(torch.float32).view(torch.int32).bitwise_and_(0x7F800000).view(torch.float32)
+    powers.clamp_min_(2.0**least)
+    return float(torch.square(powers.to(torch.float64)).mean()) * 4.0**-mantissa
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Frobenius distances of the delta from the true one, and of the rounded result from the source.
+
+    Neither is finite if the result is not.
+    """
+
+    delta: float
+    result: float
+
+
+def distance(pair: Pair, product: DeltaProduct) -> Distance:
+    """Measure the errors of a delta that is stored as components, a tile at a time."""
+    squares = [0.0, 0.0]
+    columns = pair.delta.shape[1]
+    for first, end in pair.tiles():
+        memory = scratch_tensor("distance", (end - first, columns), product.path)
+        tile = product.tile(first, end, memory)
+        sides = (side[first:end] for side in (pair.delta, pair.base, pair.source))
+        for part, delta, base, source in blocks(tile, *sides):
+            squares[0] += square_sum(delta - part)
+            squares[1] += _square_between(add_tile(base, part, source.dtype), source)
+    return Distance(*(math.sqrt(square) for square in squares))
+
+
+def dense_distance(pair: Pair, values: npt.NDArray[np.int32], exponent: int) -> float:
+    """The Frobenius distance from the source of the result of a dense delta."""
+    result = apply_dense(pair.base, values, exponent, pair.source.dtype)
+    return math.sqrt(_square_between(result, pair.source))
+
+
+def _square_between(result: torch.Tensor, source: torch.Tensor) -> float:
+    wide = torch.promote_types(result.dtype, torch.float32)
+    difference = result.to(wide) - source.to(wide)
+    # Two finite float32 numbers may be further apart than float32 reaches.
+    square = square_sum(difference)
+    if math.isfinite(square):
+        return square
+    return square_sum(result.to(torch.float64) - source.to(torch.float64))

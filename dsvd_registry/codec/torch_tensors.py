@@ -1,4 +1,4 @@
-"""Torch tensors over existing memory, and the rounding rule of the format."""
+"""Torch tensors over existing memory, their devices, and the rounding rule of the format."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..errors import InvalidArgument
 from .scratch import Memory, scratch
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
@@ -117,3 +118,14 @@ def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
         return True
     as_bytes = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]
     return torch.equal(*as_bytes)
+
+
+def check_device(name: str) -> None:
+    """Check that torch knows the device and that it is present. Raises `InvalidArgument`."""
+    try:
+        torch.zeros(1, device=torch.device(name))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidArgument(
+            f"the device {name!r} cannot be used: {reason}", "Use cpu."
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar, assert_never, get_args
 
 from .. import canonical
-from ..codec.figures import delta_figures, low_rank_figures
+from ..codec.encoded import delta_figures, low_rank_figures
 from ..errors import ContainerError, HeaderTooHeavy, UnsupportedFeature
 from ..hashing import sha256
 from ..layouts.view import VIEW_KINDS

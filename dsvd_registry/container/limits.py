@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 
 from ..canonical import MAX_WEIGHT as MAX_WEIGHT
-from ..codec.exactness import MAX_EXPONENT as MAX_EXPONENT
-from ..codec.exactness import MAX_MAGNITUDE as MAX_MAGNITUDE
-from ..codec.exactness import MIN_EXPONENT as MIN_EXPONENT
+from ..codec.components import MAX_EXPONENT as MAX_EXPONENT
+from ..codec.components import MAX_MAGNITUDE as MAX_MAGNITUDE
+from ..codec.components import MIN_EXPONENT as MIN_EXPONENT
 
 MAGIC = b"\x89DSVD\r\n\x1a"
 VERSION = 1

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, get_args
 
 from ..checkpoint import LeftOut
 from ..checkpoint.tensor_info import Fingerprint, TensorInfo
-from ..codec.figures import DeltaFigures, LowRankFigures
+from ..codec.encoded import DeltaFigures, LowRankFigures
 from ..hashing import Source as Source
 from ..layouts.view import View as View
 from ..layouts.viewed_tensors import ViewedTensors

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..codec.exactness import EXACT_FP64, magnitude_bound
+from ..codec.components import EXACT_FP64, magnitude_bound
 from ..errors import ContainerError
 from . import limits
 from .integers import join_planes, split_planes

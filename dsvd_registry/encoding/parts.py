@@ -10,8 +10,7 @@ from typing import assert_never
 import numpy as np
 
 from ..checkpoint import TensorInfo
-from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
-from ..codec.figures import delta_figures, low_rank_figures
+from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same, delta_figures, low_rank_figures
 from ..container.compression import BYTES, compress
 from ..container.integers import Int32
 from ..container.packed import PACKED

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ..checkpoint.layout import SafetensorsLayout
-from ..codec.blas_threads import one_blas_thread
+from ..codec.arithmetic import one_blas_thread
 from ..codec.scratch import Memory
 from ..errors import ResultMismatch
 from ..fs import Bytes

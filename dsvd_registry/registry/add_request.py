@@ -86,7 +86,7 @@ def add_request(options: AddOptions, repository: Repository) -> AddRequest:
     )
     tags = checked_labels(options.get("tags", ()), note)
     if device != "cpu":
-        from ..codec.devices import check_device
+        from ..codec.torch_tensors import check_device
 
         check_device(device)
     return AddRequest(

@@ -13,11 +13,11 @@ import torch
 
 from ..catalog import BaseRecord
 from ..checkpoint import TensorInfo, open_checkpoint
-from ..codec.devices import check_device
 from ..codec.encode_each_tau import encode_each
 from ..codec.encode_tau import EncodeRequest, SizeOf
 from ..codec.encoded import Encoded
 from ..codec.tensor_order import in_order
+from ..codec.torch_tensors import check_device
 from ..container.records import Encoding, TensorRecord
 from ..container.writer import PayloadWriter, container_size
 from ..encoding.container_builder import (

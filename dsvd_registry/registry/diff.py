@@ -10,7 +10,7 @@ import numpy as np
 
 from ..catalog import VersionRecord
 from ..checkpoint.dtypes import DELTA_DTYPES
-from ..codec.exact_product import ieee_arithmetic
+from ..codec.arithmetic import ieee_arithmetic
 from ..codec.inner_products import Delta, Matrix, as_floats, compare, inner_product
 from ..codec.weights import Weights
 from ..container.delta_decoder import decoded_delta

@@ -9,9 +9,8 @@ import torch
 from hypothesis import strategies as st
 
 from dsvd_registry.codec import exact_product, exact_product_torch
-from dsvd_registry.codec.components import Components, Elements
+from dsvd_registry.codec.components import Components, Elements, magnitude_bound
 from dsvd_registry.codec.exact_product_torch import DeltaProduct, apply_delta, apply_dense
-from dsvd_registry.codec.exactness import magnitude_bound
 from dsvd_registry.codec.torch_tensors import as_tensor, tensor_to_bytes
 from dsvd_registry.codec.weights import Weights
 

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import torch
 
-from dsvd_registry.codec.components import Components
+from dsvd_registry.codec.components import Components, magnitude_bound
 from dsvd_registry.codec.encode_tau import EncodeRequest, encode
 from dsvd_registry.codec.encoded import Dense, Encoded, LowRank
-from dsvd_registry.codec.exactness import magnitude_bound
 from dsvd_registry.codec.torch_tensors import tensor_to_bytes
 from dsvd_registry.encoding.parts import stored_size
 

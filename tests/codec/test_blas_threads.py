@@ -7,8 +7,7 @@ import threading
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dsvd_registry.codec.blas_threads import one_blas_thread
-from dsvd_registry.codec.exact_product import ieee_arithmetic
+from dsvd_registry.codec.arithmetic import ieee_arithmetic, one_blas_thread
 
 
 def numbers() -> set[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec import exact_product, subnormals
+from dsvd_registry.codec import arithmetic
 from dsvd_registry.codec.encode_tau import EncodeRequest, encode
 from dsvd_registry.codec.exact_product_torch import ieee_arithmetic
 from dsvd_registry.errors import InvalidArgument
@@ -143,7 +143,7 @@ def test_the_bits_are_the_same_and_the_settings_come_back(name: str, device: str
 def test_settings_come_back_after_an_error(name: str) -> None:
     with CALLERS[name]():
         before = state()
-        for inside in (ieee_arithmetic(CPU), exact_product.ieee_arithmetic()):
+        for inside in (ieee_arithmetic(CPU), arithmetic.ieee_arithmetic()):
             with pytest.raises(KeyError), inside:
                 raise KeyError
             assert state() == before
@@ -167,11 +167,11 @@ def test_where_flushing_cannot_be_ended_nothing_is_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """C's own functions are replaced by ones that set the current mode again."""
-    library, _ = subnormals._environment()
+    library, _ = arithmetic._environment()
     flushed = ctypes.create_string_buffer(256)
     with flushing():
         library.fegetenv(flushed)
-        monkeypatch.setattr(subnormals, "_environment", lambda: (library, flushed))
+        monkeypatch.setattr(arithmetic, "_environment", lambda: (library, flushed))
         with pytest.raises(InvalidArgument, match="subnormal"):
             some_weights()
         assert flushes()

@@ -10,8 +10,7 @@ import torch
 from dsvd_registry.codec.encode_each_tau import EncodedCurve, encode_each
 from dsvd_registry.codec.encode_tau import EncodeRequest, encode
 from dsvd_registry.codec.encoded import Dense, LowRank, Raw, Same
-from dsvd_registry.codec.rank import tau_rank
-from dsvd_registry.codec.spectrum import spectrum
+from dsvd_registry.codec.spectrum import spectrum, tau_rank
 from dsvd_registry.codec.torch_tensors import tensor_to_bytes
 from dsvd_registry.encoding.parts import stored_size
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsvd_registry.codec import exact_product
-from dsvd_registry.codec.exactness import EXACT_FP32, EXACT_FP64, magnitude_bound
+from dsvd_registry.codec.components import EXACT_FP32, EXACT_FP64, magnitude_bound
 
 from .integers import (
     DEVICES,

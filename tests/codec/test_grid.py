@@ -11,8 +11,7 @@ import torch
 from dsvd_registry.codec.encoded import Dense, LowRank, Raw
 from dsvd_registry.codec.exact_product_torch import DeltaProduct, apply_delta
 from dsvd_registry.codec.integer_grid import OutsideGrid, component_grid, element_grid
-from dsvd_registry.codec.rank import tau_rank
-from dsvd_registry.codec.spectrum import spectrum
+from dsvd_registry.codec.spectrum import spectrum, tau_rank
 from dsvd_registry.codec.torch_tensors import tensor_to_bytes
 from dsvd_registry.encoding.parts import stored_size
 

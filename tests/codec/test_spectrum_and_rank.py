@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsvd_registry.codec import spectrum as spectrum_module
 from dsvd_registry.codec.lapack import Tridiagonal
-from dsvd_registry.codec.rank import energy, noise_rank, tau_rank
-from dsvd_registry.codec.spectrum import spectrum
+from dsvd_registry.codec.spectrum import energy, noise_rank, spectrum, tau_rank
 from dsvd_registry.codec.tensor_pair import pair
 
 from .deltas import awkward_deltas, noise, trained_deltas, with_spectrum

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from dsvd_registry import Registry
-from dsvd_registry.codec.torch_settings import one_thread_each
+from dsvd_registry.codec.exact_product_torch import one_thread_each
 
 
 @pytest.fixture
