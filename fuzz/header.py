@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dsvd_registry.container.header import header_json, parse_header
+from dsvd_registry.container.header import header_json
+from dsvd_registry.container.parse_header import parse_header
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.structure import check_structure
 

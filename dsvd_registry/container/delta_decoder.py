@@ -1,13 +1,55 @@
-"""Decoding of a record's stored delta to numbers, for all users of deltas."""
+"""Decoding of a stored delta, and the ranks at a lower tau (spec, section "Lower tau")."""
 
 from __future__ import annotations
 
+import math
 from typing import assert_never
 
+import numpy as np
+
 from ..codec.components import Components, Elements, GridDelta
-from .lower_tau import served_rank
+from ..errors import InvalidArgument, TauNotServed
 from .reader import Container
 from .records import CastRecord, DenseRecord, LowRankRecord, RawRecord, SameRecord
+from .table import ComponentTable
+
+
+def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau: float) -> int:
+    """The rank that `tau` needs of the tensor; more than `record.rank` if the container lacks it.
+
+    A rank that was capped at the noise rank serves every tau.
+    """
+    if tau == stored:
+        return record.rank
+    wanted = min(table.rank_at(tau, record.nuclear_norm), record.tau_rank)
+    if wanted > record.rank >= record.noise_rank:
+        return record.rank
+    return wanted
+
+
+def check_served(container: Container, tau: float) -> None:
+    """Check that the container stores the ranks for `tau`.
+
+    Raises `TauNotServed`, naming the largest tau that the container serves, and `InvalidArgument`.
+    """
+    if not tau > 0:
+        raise InvalidArgument(f"tau {tau} is not above 0", "Give a tau in (0, 1].")
+    stored = container.header.encoding.tau
+    largest, served = stored, tau <= stored
+    for index, record in enumerate(container.header.tensors):
+        if isinstance(record, LowRankRecord):
+            table = container.table(index)
+            if served_rank(record, table, stored, min(tau, stored)) > record.rank:
+                served = False
+                total = float(np.cumsum(table.singular_values.astype(np.float64))[-1])
+                largest = min(largest, total / record.nuclear_norm)
+    if not served:
+        if largest < stored:  # rounded down, so that the container serves it
+            largest = math.floor(largest * 1e4) / 1e4
+        raise TauNotServed(
+            f"tau {tau!r} is not stored: the largest that this version serves is {largest!r}",
+            f"Ask for --tau {largest!r} or less, or add the checkpoint again with a larger tau.",
+        )
 
 
 def decoded_delta(container: Container, tensor: int, tau: float | None = None) -> GridDelta | None:

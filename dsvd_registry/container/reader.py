@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from ..closing import Closing
 from ..errors import ContainerError
-from .fidelity import check_budget
+from .features import check_budget
 from .frames import ContainerFile, Frames
-from .header import parse_header
-from .integers import Int32
-from .part_rows import component_rows, element_rows, layout_of
+from .parse_header import parse_header
 from .prologue import CONTAINER, read_header
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
-from .rows import FrameRows, Int64, Rows
-from .structure import check_size, check_structure
+from .rows import FrameRows, Int32, Int64, Rows
+from .structure import check_size, check_structure, component_rows, element_rows, layout_of
 from .table import TABLE_ENTRY_SIZE, ComponentTable, unpack_table
 
 FRAMES_PLACED = 64  # frames whose row positions are remembered

@@ -1,24 +1,87 @@
-"""Rows of integers in a frame, and the interface of their layouts.
+"""Rows of integers as the bytes of a frame: zigzag coding, then a layout (spec, "Integers", "Components").
 
 A part of a low-rank tensor consists of two groups of rows, one for the a and one for the b of its
-components. A part of a dense tensor is a single row. A layout turns rows into bytes: planes.py is
-the layout of plain version 1, packed.py that of the feature `packed`.
+components. A part of a dense tensor is a single row. A `Layout` turns rows into bytes: `PLANES` is the
+one of plain version 1, `PACKED` that of the feature `packed`.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import attrgetter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from .integers import Int32
+from ..errors import ContainerError
 
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+UInt32 = npt.NDArray[np.uint32]
+
+LARGEST_OF_WIDTH = (2**8 - 1, 2**16 - 1, 2**24 - 1)
+BLOCK = 1 << 16  # integers that stay in the cache through several steps
+
+
+def width(maximum: int) -> int:
+    """The bytes that integers of magnitude up to `maximum` need in zigzag form."""
+    return max(1, ((2 * maximum).bit_length() + 7) // 8)
+
+
+def widths(maxima: Int64) -> Int64:
+    """The `width` of each maximum."""
+    result: Int64 = 1 + np.searchsorted(LARGEST_OF_WIDTH, 2 * maxima)
+    return result
+
+
+def zigzag(values: Int32) -> UInt32:
+    """The zigzag form: 0, -1, 1, -2, ... become 0, 1, 2, 3, ...; same shape."""
+    coded: UInt32 = ((values << 1) ^ (values >> 31)).view(np.uint32)
+    return coded
+
+
+def unzigzag(values: UInt32) -> Int32:
+    """Inverse of `zigzag`; the result overwrites `values`, which are in C order."""
+    flat = values.reshape(-1)
+    for first in range(0, flat.size, BLOCK):
+        block = flat[first : first + BLOCK]
+        negative = block & 1
+        block >>= 1
+        block ^= np.negative(negative, out=negative)  # all bits, or none
+    return values.view(np.int32)
+
+
+Coded = TypeVar("Coded", int, Int64)
+
+
+def magnitude(coded: Coded) -> Coded:
+    """The magnitude of the number with the zigzag form `coded`; it never falls as `coded` rises."""
+    return (coded + 1) >> 1
+
+
+def split_planes(values: UInt32, planes: int) -> bytes:
+    """Split integers into byte planes: all lowest bytes in C order, then all second bytes, and so on.
+
+    The result has `planes * values.size` bytes.
+    """
+    return b"".join((values >> (8 * plane)).astype(np.uint8).tobytes() for plane in range(planes))
+
+
+def join_planes(data: bytes | memoryview, count: int, planes: int) -> UInt32:
+    """Inverse of `split_planes`: a flat array of `count` integers."""
+    split = np.frombuffer(data, np.uint8).reshape(planes, count)
+    values: UInt32 = split[0].astype(np.uint32)
+    for plane in range(1, planes):
+        for first in range(0, count, BLOCK):
+            block = split[plane, first : first + BLOCK].astype(np.uint32)
+            values[first : first + BLOCK] |= block << (8 * plane)
+    return values
+
 
 LEAST_BLOCK, MOST_BLOCK = 2 << 10, 32 << 10  # bytes of a zstd block, whose limit is 128 KiB
 
@@ -95,3 +158,172 @@ def blocks(runs: Iterable[Run]) -> Iterator[bytes]:
             block = block[MOST_BLOCK:]
     if block:
         yield block
+
+
+class Planes:
+    """The layout of byte planes: the lowest bytes of all rows, then the second bytes of wider rows."""
+
+    def size(self, rows: Rows) -> int:
+        return rows.length * int(widths(rows.maxima).sum())
+
+    def pack(self, values: Int32, rows: Rows) -> Iterator[Run]:
+        row_widths = widths(rows.maxima)
+        coded = zigzag(values)
+        planes = (
+            (coded[row_widths > plane] >> (8 * plane)).astype(np.uint8).tobytes()
+            for plane in range(int(row_widths.max()))
+        )
+        yield Run((0, 0), b"".join(planes))
+
+    def frame(self, groups: Sequence[Rows]) -> FrameRows:
+        return _PlanesFrame(self, groups)
+
+
+class _PlanesFrame:
+    def __init__(self, layout: Planes, groups: Sequence[Rows]) -> None:
+        self._groups = groups
+        self._starts = list(accumulate(map(layout.size, groups), initial=0))
+
+    def read(self, content: memoryview, group: int, out: Int32) -> Int64:
+        row_widths = widths(self._groups[group].maxima)
+        coded, position = out.view(np.uint32), self._starts[group]
+        for plane in range(int(row_widths.max())):
+            rows = np.flatnonzero(row_widths > plane)
+            data = content[position : position + len(rows) * out.shape[1]]
+            values = np.frombuffer(data, np.uint8).reshape(-1, out.shape[1])
+            if plane == 0:  # every row has it
+                coded[:] = values
+            else:
+                coded[rows] |= values.astype(np.uint32) << (8 * plane)
+            position += len(data)
+        largest: Int64 = magnitude(coded.max(axis=1).astype(np.int64))
+        unzigzag(coded)
+        return largest
+
+
+PLANES = Planes()
+
+
+# For each largest magnitude M, the number of digits of base 2 M + 1 that fit into a byte.
+DIGITS = {1: 5, 2: 3, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2}
+
+Bytes2D = npt.NDArray[np.uint8]
+
+
+class Packed:
+    """The layout `packed`: digits of small integers share bytes, rows are sorted by magnitude.
+
+    zstd codes each byte with a whole number of bits. Several small integers share a byte here, so that
+    this comes near their entropy. Rows of similar magnitude are neighbours, so that one code suits them.
+    """
+
+    def size(self, rows: Rows) -> int:
+        return sum(run.size for run in _runs(rows))
+
+    def pack(self, values: Int32, rows: Rows) -> Iterator[Run]:
+        coded = zigzag(values)
+        for run in _runs(rows):
+            yield Run(run.key, _packed(coded[run.rows], run).tobytes())
+
+    def frame(self, groups: Sequence[Rows]) -> FrameRows:
+        return _PackedFrame(groups)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The rows of one magnitude class in a group: their digits, or one of their byte planes."""
+
+    plane: int
+    magnitude: int  # the class
+    rows: Int64  # indices into the group
+    width: int  # bytes of a row
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.plane, self.magnitude
+
+    @property
+    def size(self) -> int:
+        return len(self.rows) * self.width
+
+
+def _runs(rows: Rows) -> Iterator[_Run]:
+    """The runs of a group, in the order of their keys."""
+    classes, places = np.unique(_class(rows.maxima), return_inverse=True)
+    class_widths = widths(classes)
+    for plane in range(int(class_widths.max())):
+        for number in np.flatnonzero(class_widths > plane).tolist():
+            magnitude = int(classes[number])
+            width = -(-rows.length // DIGITS.get(magnitude, 1))
+            yield _Run(plane, magnitude, np.flatnonzero(places == number), width)
+
+
+def _class(maxima: Int64) -> Int64:
+    """The magnitude class of each maximum: its four leading bits, which determine its width."""
+    low = np.maximum(0, np.frexp(maxima.astype(np.float64))[1].astype(np.int64) - 4)
+    return maxima >> low << low
+
+
+def _packed(coded: UInt32, run: _Run) -> Bytes2D:
+    """Rows of coded integers (k, length) as bytes (k, width)."""
+    digits = DIGITS.get(run.magnitude, 1)
+    if digits == 1:
+        return (coded >> (8 * run.plane)).astype(np.uint8)
+    total = np.zeros((len(coded), run.width), np.uint8)
+    for place in reversed(range(digits)):  # Horner's rule; digits beyond the end of a row are 0
+        total *= np.uint8(2 * run.magnitude + 1)
+        digit = coded[:, place::digits]
+        total[:, : digit.shape[1]] += digit.astype(np.uint8)
+    return total
+
+
+class _PackedFrame:
+    def __init__(self, groups: Sequence[Rows]) -> None:
+        self._runs = [list(_runs(rows)) for rows in groups]
+        self._starts: list[list[int]] = [[0] * len(runs) for runs in self._runs]
+        position = 0
+        for _, group, number in sorted(
+            (run.key, group, number)
+            for group, runs in enumerate(self._runs)
+            for number, run in enumerate(runs)
+        ):
+            self._starts[group][number] = position
+            position += self._runs[group][number].size
+
+    def read(self, content: memoryview, group: int, out: Int32) -> Int64:
+        coded = out.view(np.uint32)
+        for run, start in zip(self._runs[group], self._starts[group], strict=True):
+            data = np.frombuffer(content[start : start + run.size], np.uint8)
+            data = data.reshape(len(run.rows), run.width)
+            if run.magnitude in DIGITS:
+                coded[run.rows] = _digits(data, run.magnitude, out.shape[1])
+            elif run.plane == 0:
+                coded[run.rows] = data
+            else:
+                coded[run.rows] |= data.astype(np.uint32) << (8 * run.plane)
+        largest: Int64 = magnitude(coded.max(axis=1).astype(np.int64))
+        unzigzag(coded)
+        return largest
+
+
+def _digits(data: Bytes2D, maximum: int, length: int) -> Bytes2D:
+    """Unpack rows of `length` digits from rows of bytes. Raises `ContainerError` for excess digits."""
+    digits = _digit_table(maximum)[data].reshape(len(data), -1)
+    if digits[:, length:].any():
+        raise ContainerError("a row has digits behind its end, or a byte that is no digits")
+    return digits[:, :length]
+
+
+@functools.cache
+def _digit_table(maximum: int) -> Bytes2D:
+    """The digits of each byte, (256, digits); the last digit of an invalid byte is too large."""
+    base, count = 2 * maximum + 1, DIGITS[maximum]
+    left = np.arange(256)
+    table = np.empty((256, count), np.uint8)
+    for place in range(count - 1):
+        left, table[:, place] = np.divmod(left, base)
+    table[:, count - 1] = left
+    return table
+
+
+PACKED = Packed()

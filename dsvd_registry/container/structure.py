@@ -10,8 +10,7 @@ from typing import assert_never
 from ..checkpoint.dtypes import BITS, DELTA_DTYPES, tensor_bytes
 from ..errors import CheckpointError, ContainerError
 from . import limits
-from .fidelity import check_fidelity
-from .part_rows import element_rows, layout_of
+from .features import check_fidelity, check_tree, stored_files
 from .records import (
     FRAME_ORDER,
     RESULT_PATH,
@@ -23,12 +22,13 @@ from .records import (
     FrameContent,
     Header,
     LowRankRecord,
+    Part,
     RawRecord,
     SameRecord,
     TensorRecord,
 )
-from .table import TABLE_ENTRY_SIZE
-from .tree import check_tree, stored_files
+from .rows import PACKED, PLANES, Layout, Rows
+from .table import TABLE_ENTRY_SIZE, ComponentTable
 
 
 def check_structure(header: Header) -> None:
@@ -269,3 +269,19 @@ def _bytes(name: str, dtype: str, shape: tuple[int, ...]) -> int:
         return tensor_bytes(dtype, shape)
     except CheckpointError as error:
         raise ContainerError(f"tensor {name!r}: {error}") from error
+
+
+def layout_of(header: Header) -> Layout:
+    """The layout of all `components` and `elements` frames of the container."""
+    return PACKED if header.packed else PLANES
+
+
+def component_rows(record: LowRankRecord, table: ComponentTable) -> list[Rows]:
+    """The two groups of rows, of a and of b, for the components of `table`."""
+    sides = zip(record.matrix_shape, (table.max_a, table.max_b), strict=True)
+    return [Rows(length, maxima) for length, maxima in sides]
+
+
+def element_rows(record: DenseRecord, part: Part) -> list[Rows]:
+    """A single row with all elements of the part."""
+    return [Rows.one(part.count, record.maximum)]

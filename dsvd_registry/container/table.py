@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..codec.components import EXACT_FP64, magnitude_bound
 from ..errors import ContainerError
 from . import limits
-from .integers import join_planes, split_planes
+from .rows import join_planes, split_planes
 
 TABLE_ENTRY_SIZE = 13
 CHECKED = 1 << 14  # components that are converted to Python integers at a time

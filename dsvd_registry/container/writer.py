@@ -15,7 +15,7 @@ from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
 from .compression import BYTES, NUMBERS, TEXT, compress, compress_blocks
-from .fidelity import check_budget
+from .features import check_budget
 from .header import header_json
 from .prologue import CONTAINER, packed_header
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part

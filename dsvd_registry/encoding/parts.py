@@ -12,8 +12,6 @@ import numpy as np
 from ..checkpoint import TensorInfo
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same, delta_figures, low_rank_figures
 from ..container.compression import BYTES, compress
-from ..container.integers import Int32
-from ..container.packed import PACKED
 from ..container.records import (
     DenseRecord,
     FrameContent,
@@ -23,7 +21,7 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
-from ..container.rows import Rows, Run
+from ..container.rows import PACKED, Int32, Rows, Run
 from ..container.table import ComponentTable, pack_table
 from ..fs import Bytes
 from .counterparts import Counterpart

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ..checkpoint import Checkpoint
 from ..checkpoint.tree import Tree
 from ..checkpoint.weight_files import TENSORS
+from ..container.features import stored_files
 from ..container.records import KeptFile, Part, TensorFile, TreeFile
 from ..container.rows import Run
-from ..container.tree import stored_files
 from ..container.writer import PayloadWriter
 from ..fs import storage_errors
 from ..reconstruction.base_weights import BaseWeights

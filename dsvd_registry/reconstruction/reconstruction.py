@@ -21,8 +21,7 @@ from ..codec.components import Components, Elements
 from ..codec.exact_product import DeltaProduct, add_elements, cast, row_tiles
 from ..codec.scratch import Memory, scratch
 from ..codec.weights import Weights
-from ..container.delta_decoder import decoded_delta
-from ..container.lower_tau import check_served
+from ..container.delta_decoder import check_served, decoded_delta
 from ..container.reader import Container
 from ..container.records import (
     BasedRecord,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ..container.lower_tau import check_served, served_rank
+from ..container.delta_decoder import check_served, served_rank
 from ..container.reader import Container
 from ..container.records import LowRankRecord, TensorRecord
 from ..errors import TauNotServed

@@ -9,9 +9,9 @@ from .. import canonical
 from ..checkpoint.folder_listing import listing_digest
 from ..checkpoint.tree import ListedFile
 from ..container import limits
-from ..container.json_fields import Fields, decode
+from ..container.header import result_object
+from ..container.parse_header import Fields, decode, parse_result, parse_shape
 from ..container.records import DeltaRecord, Header, KeptFile
-from ..container.shared_fields import parse_result, parse_shape, result_object
 from ..container.table import TABLE_ENTRY_SIZE
 from ..errors import ContainerError, HeaderTooHeavy, UnsupportedFeature
 from .ordered import FORMATS

@@ -10,10 +10,8 @@ from ..closing import Closing
 from ..container import limits
 from ..container.compression import decompress
 from ..container.frames import ContainerFile
-from ..container.integers import Int32
-from ..container.packed import PACKED
 from ..container.prologue import RESIDUAL, read_header
-from ..container.rows import Int64, Rows
+from ..container.rows import PACKED, Int32, Int64, Rows
 from ..container.table import ComponentTable, unpack_table
 from ..errors import ContainerError
 from .header import parse_header

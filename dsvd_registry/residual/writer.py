@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..container.compression import NUMBERS, TEXT, compress, compress_blocks
-from ..container.integers import Int32
-from ..container.packed import PACKED
 from ..container.prologue import RESIDUAL, packed_header
 from ..container.records import Result
-from ..container.rows import Rows, Run, blocks
+from ..container.rows import PACKED, Int32, Rows, Run, blocks
 from ..container.table import ComponentTable, pack_table
 from ..container.writer import Writable
 from ..fs import read_back

@@ -12,7 +12,8 @@ from spec.building import Built
 from spec.exact import Json, canonical
 from spec.valid_vectors import fidelity_budget, fidelity_max_error
 
-from dsvd_registry.container.header import content_digest, header_json, parse_header
+from dsvd_registry.container.header import content_digest, header_json
+from dsvd_registry.container.parse_header import parse_header
 from dsvd_registry.container.records import Fidelity
 from dsvd_registry.errors import ContainerError, UnsupportedFeature
 from dsvd_registry.hashing import sha256

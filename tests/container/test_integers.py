@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dsvd_registry.container.integers import (
+from dsvd_registry.container.rows import (
     join_planes,
     magnitude,
     split_planes,

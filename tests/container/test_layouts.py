@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsvd_registry.container.integers import width
-from dsvd_registry.container.packed import DIGITS, PACKED
-from dsvd_registry.container.planes import PLANES
-from dsvd_registry.container.rows import Layout, Rows, blocks
+from dsvd_registry.container.rows import DIGITS, PACKED, PLANES, Layout, Rows, blocks, width
 from dsvd_registry.errors import ContainerError
 
 MOST = 2**31 - 1

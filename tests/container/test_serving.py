@@ -12,7 +12,7 @@ from spec.building import Built, Recipe
 from spec.exact import Component, encoded
 from spec.valid_vectors import rounding_of_tau
 
-from dsvd_registry.container.lower_tau import check_served, served_rank
+from dsvd_registry.container.delta_decoder import check_served, served_rank
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 from dsvd_registry.errors import InvalidArgument, TauNotServed

@@ -12,8 +12,8 @@ from spec.building import Built
 from spec.exact import canonical
 from spec.valid_vectors import fidelity_budget, tree_small
 
-from dsvd_registry.container.fidelity import check_budget
-from dsvd_registry.container.header import parse_header
+from dsvd_registry.container.features import check_budget
+from dsvd_registry.container.parse_header import parse_header
 from dsvd_registry.container.records import (
     BasedRecord,
     BaseTensor,

@@ -15,7 +15,7 @@ from spec.exact import canonical
 from spec.sealing import frames_of, payload_of, text_of, unzstd
 from spec.valid_vectors import many_frames, small
 
-from dsvd_registry.container.header import parse_header
+from dsvd_registry.container.parse_header import parse_header
 from dsvd_registry.container.records import Fidelity, Part
 from dsvd_registry.container.rows import Run
 from dsvd_registry.container.writer import FRAME_TARGET, PayloadWriter, write_container

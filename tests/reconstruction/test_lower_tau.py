@@ -10,7 +10,7 @@ from registry.conftest import TAU, Pair, header_of, object_path, write_safetenso
 from safetensors.torch import load_file
 
 from dsvd_registry import Registry
-from dsvd_registry.container.lower_tau import served_rank
+from dsvd_registry.container.delta_decoder import served_rank
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 from dsvd_registry.errors import InvalidArgument, TauNotServed

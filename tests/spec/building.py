@@ -18,9 +18,6 @@ import numpy as np
 from dsvd_registry.checkpoint.dtypes import BITS
 from dsvd_registry.checkpoint.tensor_info import Fingerprint, weights_digest
 from dsvd_registry.container.header import header_json
-from dsvd_registry.container.integers import Int32
-from dsvd_registry.container.packed import PACKED
-from dsvd_registry.container.planes import PLANES
 from dsvd_registry.container.records import (
     BaseTensor,
     CastRecord,
@@ -43,7 +40,7 @@ from dsvd_registry.container.records import (
     TreeFile,
     View,
 )
-from dsvd_registry.container.rows import Layout, Rows, Run
+from dsvd_registry.container.rows import PACKED, PLANES, Int32, Layout, Rows, Run
 from dsvd_registry.container.table import ComponentTable, pack_table
 from dsvd_registry.container.writer import PayloadWriter, write_container
 from dsvd_registry.hashing import sha256

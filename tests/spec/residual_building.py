@@ -13,8 +13,7 @@ import numpy as np
 import xxhash
 
 from dsvd_registry.checkpoint.dtypes import BITS
-from dsvd_registry.container.packed import PACKED
-from dsvd_registry.container.rows import Rows, blocks
+from dsvd_registry.container.rows import PACKED, Rows, blocks
 from dsvd_registry.container.table import ComponentTable, pack_table
 
 from . import exact

@@ -23,10 +23,9 @@ from dsvd_registry.checkpoint.folder_listing import (
 )
 from dsvd_registry.checkpoint.tensor_info import Fingerprint, weights_digest
 from dsvd_registry.checkpoint.tree import ListedFile
-from dsvd_registry.container import limits, packed
-from dsvd_registry.container.integers import width
+from dsvd_registry.container import limits
 from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH, Fidelity
-from dsvd_registry.container.rows import Rows, blocks
+from dsvd_registry.container.rows import DIGITS, PACKED, Rows, blocks, width
 from dsvd_registry.errors import CheckpointError
 from dsvd_registry.hashing import sha256, xxh3
 
@@ -122,12 +121,12 @@ def test_fidelity() -> None:
 def test_digits_of_packed() -> None:
     maxima, counts = (row[1:] for row in _table_of_packed())
     told = {int(maximum): int(count) for maximum, count in zip(maxima, counts, strict=True)}
-    assert told == packed.DIGITS == decoder.DIGITS
+    assert told == DIGITS == decoder.DIGITS
     most = {m: max(d for d in range(1, 9) if (2 * m + 1) ** d <= 256) for m in range(1, 9)}
     assert most == {**told, 8: 1}
     for maximum in range(1, 12):
         size = -(-100 // told.get(maximum, 1))
-        assert packed.PACKED.size(Rows.one(100, maximum)) == size
+        assert PACKED.size(Rows.one(100, maximum)) == size
         assert decoder.string_sizes(decoder.Row(0, 0, 0, 100, maximum), packed=True) == [size]
 
 
@@ -154,14 +153,14 @@ def test_example_of_packed() -> None:
     runs = [
         run
         for array, group in zip(arrays, groups, strict=True)
-        for run in packed.PACKED.pack(array, group)
+        for run in PACKED.pack(array, group)
     ]
     assert b"".join(blocks(runs)) == frame
     rows = [
         decoder.Row(i, i, 0, len(x), most)
         for i, (x, most) in enumerate(zip(tensors, maxima, strict=True))
     ]
-    reading = packed.PACKED.frame(groups)
+    reading = PACKED.frame(groups)
     for number, (array, row) in enumerate(zip(arrays, rows, strict=True)):
         out = np.empty_like(array)
         largest = reading.read(memoryview(frame), number, out)
