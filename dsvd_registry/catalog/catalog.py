@@ -233,6 +233,22 @@ class Catalog(Closing):
         with self._ledger.transaction() as transaction:
             return label_edits.remove_residual(transaction, model, number)
 
+    def add_original(
+        self, model: str, number: int, *, confirm: Callable[[], object] = _nothing
+    ) -> VersionRecord:
+        """Record that the source of a version, a file, is an object of the store and stays there.
+
+        `confirm`: as in `add_version`. Raises `NotFound`.
+        """
+        with self._ledger.transaction() as transaction:
+            confirm()
+            return label_edits.add_original(transaction, model, number)
+
+    def remove_original(self, model: str, number: int) -> VersionRecord:
+        """Remove the original of a version. Raises `NotFound`, also if it has none."""
+        with self._ledger.transaction() as transaction:
+            return label_edits.remove_original(transaction, model, number)
+
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""
         with self._database.reading() as connection:

@@ -1,4 +1,4 @@
-"""Writes of the changeable parts of a version: aliases, tags, the note, signatures, the residual.
+"""Writes of the changeable parts of a version: its labels, signatures, residual and original.
 
 They work as those of `edits`: if there is nothing to change, no event is recorded.
 """
@@ -10,6 +10,8 @@ from ..store import (
     AliasRemoved,
     AliasSet,
     NoteSet,
+    OriginalAdded,
+    OriginalRemoved,
     ResidualAdded,
     ResidualRemoved,
     SignatureAdded,
@@ -121,4 +123,23 @@ def remove_residual(transaction: Transaction, model: str, number: int) -> Versio
             "Add its source again with --lossless to make it lossless.",
         )
     transaction.record(ResidualRemoved(**transaction.stamp, model=model, number=number))
+    return lookup.version(connection, Ref(model, number))
+
+
+def add_original(transaction: Transaction, model: str, number: int) -> VersionRecord:
+    connection = transaction.connection
+    found = lookup.version(connection, Ref(model, number))
+    if found.original is None:
+        transaction.record(OriginalAdded(**transaction.stamp, model=model, number=number))
+    return lookup.version(connection, Ref(model, number))
+
+
+def remove_original(transaction: Transaction, model: str, number: int) -> VersionRecord:
+    connection = transaction.connection
+    found = lookup.version(connection, Ref(model, number))
+    if found.original is None:
+        raise NotFound(
+            f"{found.ref} has no original", "Add its source again with --lossless to keep it."
+        )
+    transaction.record(OriginalRemoved(**transaction.stamp, model=model, number=number))
     return lookup.version(connection, Ref(model, number))

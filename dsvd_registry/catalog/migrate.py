@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 
 
 def migrations_folder() -> Path:

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..store import StoredObject
 from ..store.names import LATEST
 from .database import Connection
 from .errors import DamagedCatalogError
@@ -26,7 +27,7 @@ _VERSIONS = """
     SELECT versions.id, models.name, versions.number, versions.container, versions.size,
         versions.base, versions.source_format, versions.source_sha256, versions.source_size,
         versions.settings, versions.note, models.latest, versions.added, versions.removed,
-        versions.residual, versions.residual_size, versions.summary
+        versions.residual, versions.residual_size, versions.original, versions.summary
     FROM versions JOIN models ON models.id = versions.model_id
     WHERE {conditions}
     ORDER BY versions.id
@@ -143,6 +144,7 @@ def referenced_objects(connection: Connection) -> set[str]:
         f"""
         SELECT container FROM versions WHERE {LIVE}
         UNION SELECT residual FROM versions WHERE {LIVE} AND residual IS NOT NULL
+        UNION SELECT original FROM versions WHERE {LIVE} AND original IS NOT NULL
         UNION SELECT manifest FROM bases
         UNION SELECT file FROM bases WHERE link IS NULL
         UNION SELECT signatures.signature
@@ -199,6 +201,7 @@ def _version(row: Any, summary: dict[str, int | float | str], labels: _Labels) -
         removed,
         residual,
         residual_size,
+        original,
         _,
     ) = row
     aliases = labels.aliases.get(id, ())
@@ -218,4 +221,5 @@ def _version(row: Any, summary: dict[str, int | float | str], labels: _Labels) -
         added=datetime.fromisoformat(added),
         removed=None if removed is None else datetime.fromisoformat(removed),
         residual=None if residual is None else ResidualRecord(residual, residual_size),
+        original=None if original is None else StoredObject(original, source_size),
     )

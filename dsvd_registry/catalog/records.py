@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import fs
 from ..hashing import Source as Source
+from ..store import StoredObject
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class VersionRecord:
     `container`, `size`: the SHA-256 and the bytes of its container. `base`: a weights digest;
     `base_name`: None if that base was removed. `settings`: the request as canonical JSON. `summary`:
     the figures that `ls` shows. `aliases`: "latest" is the first for the newest version. `removed`:
-    the time of its removal, only in a model's history. `residual`: None for a lossy version.
+    the time of its removal, only in a model's history. `residual`: None for a version without one.
+    `original`: the source's own bytes, an object named by the source's SHA-256; None if they are not
+    kept.
     """
 
     model: str
@@ -69,17 +72,23 @@ class VersionRecord:
     added: datetime
     removed: datetime | None = None
     residual: ResidualRecord | None = None
+    original: StoredObject | None = None
+
+    @property
+    def is_lossless(self) -> bool:
+        """True if it has a residual or an original, which give its source back."""
+        return self.residual is not None or self.original is not None
 
     @property
     def stored_size(self) -> int:
-        """Bytes of its container and residual."""
+        """Bytes of its container, residual and original."""
         return sum(self.objects.values())
 
     @property
     def objects(self) -> Mapping[str, int]:
-        """The sizes in bytes of its container and residual, by SHA-256."""
-        residual = {self.residual.sha256: self.residual.size} if self.residual else {}
-        return {self.container: self.size, **residual}
+        """The sizes in bytes of its container, residual and original, by SHA-256."""
+        others = (self.residual, self.original)
+        return {self.container: self.size, **{one.sha256: one.size for one in others if one}}
 
     @property
     def ref(self) -> str:

@@ -16,6 +16,8 @@ from ..store import (
     BaseRemoved,
     Event,
     NoteSet,
+    OriginalAdded,
+    OriginalRemoved,
     ResidualAdded,
     ResidualRemoved,
     SignatureAdded,
@@ -59,6 +61,10 @@ def apply(connection: Connection, event: Event) -> None:
             _residual_added(event, connection)
         case ResidualRemoved():
             _residual_removed(event, connection)
+        case OriginalAdded():
+            _original_added(event, connection)
+        case OriginalRemoved():
+            _original_removed(event, connection)
         case _:
             assert_never(event)
 
@@ -121,6 +127,7 @@ def _version_added(event: VersionAdded, connection: Connection) -> None:
         "removed": None,
         "residual": None,
         "residual_size": None,
+        "original": None,
     }
     _insert(connection, "versions", version)
 
@@ -259,6 +266,22 @@ def _residual_removed(event: ResidualRemoved, connection: Connection) -> None:
     )
     if found.rowcount != 1:
         raise _misfit(event, f"{event.model}@{event.number} has no residual")
+
+
+def _original_added(event: OriginalAdded, connection: Connection) -> None:
+    connection.execute(
+        "UPDATE versions SET original = source_sha256 WHERE id = :version",
+        _live(connection, event, event.model, event.number),
+    )
+
+
+def _original_removed(event: OriginalRemoved, connection: Connection) -> None:
+    found = connection.execute(
+        "UPDATE versions SET original = NULL WHERE id = :version AND original IS NOT NULL",
+        _live(connection, event, event.model, event.number),
+    )
+    if found.rowcount != 1:
+        raise _misfit(event, f"{event.model}@{event.number} has no original")
 
 
 def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:

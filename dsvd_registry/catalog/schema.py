@@ -63,7 +63,8 @@ class ModelRow(Table):
 
 
 class VersionRow(Table):
-    """A version, kept after its removal for `log`. `base` is a weights digest, `residual` an object."""
+    """A version, kept after its removal for `log`. `base` is a weights digest; `residual` and
+    `original` are objects."""
 
     __tablename__ = "versions"
     __table_args__ = (
@@ -89,6 +90,7 @@ class VersionRow(Table):
     removed: Mapped[str | None] = mapped_column(TIME)
     residual: Mapped[str | None] = mapped_column(DIGEST)
     residual_size: Mapped[int | None] = mapped_column(BigInteger)
+    original: Mapped[str | None] = mapped_column(DIGEST)
 
 
 class AliasRow(Table):

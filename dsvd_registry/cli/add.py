@@ -76,7 +76,7 @@ from .versions import print_lossless
     "--lossless",
     is_flag=True,
     help="Store a residual too, so that FILE comes back to the bit. The ranks are chosen for the"
-    " fewest bytes in all, unless tau, an error or a budget is given too.",
+    " fewest bytes in all, unless tau, an error or a budget is given too. A LoRA file itself is kept.",
 )
 @click.option(
     "--device",

@@ -77,6 +77,8 @@ def export(
                     print_line(f"wrote {written.signatures}: its signatures")
                 if written.residual is not None:
                     print_line(f"wrote {written.residual}: its residual")
+                if written.original is not None:
+                    print_line(f"wrote {written.original}: the file that was added")
             return
         lora = registry.export_lora(
             version.ref,

@@ -24,8 +24,9 @@ def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_j
     """Add a version from a .dsvd file.
 
     The registry must have its base. Everything that `dsvd verify --deep` checks is checked before
-    anything is stored. The signatures in FILE.sig and the residual in the .dsvdr file of the same
-    folder are checked and imported too, if they exist. A file that is a version already is recognised.
+    anything is stored. The signatures in FILE.sig, the residual in the .dsvdr file and the LoRA in the
+    .dsvdo file of the same folder are checked and imported too, if they exist. A file that is a
+    version already is recognised.
     """
     with open_registry() as registry, shown_progress() as progress:
         addition = registry.import_container(

@@ -16,7 +16,7 @@ from .tables import print_line
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common_options
 def thin(ref: str, yes: bool, as_json: bool) -> None:
-    """Drop the residual of a lossless version.
+    """Drop what makes a version lossless: its residual, or the LoRA file itself.
 
     The version is lossy afterwards: only its container stays, and the exact file that was added cannot
     be restored from it. `dsvd gc` then frees the bytes. Adding the source again with --lossless makes
@@ -24,15 +24,16 @@ def thin(ref: str, yes: bool, as_json: bool) -> None:
     """
     with open_registry() as registry:
         version = registry.version(ref)
-        if version.residual is not None:
+        if version.is_lossless:
+            lacking = "its residual" if version.residual is not None else "the LoRA file"
             error = number_format.relative(float(version.summary.get("error", 0)))
             click.echo(
                 f"warning: {version.ref} restores its source to the bit (SHA-256 "
-                f"{version.source.sha256}).\nWithout its residual its relative error is {error}, and "
+                f"{version.source.sha256}).\nWithout {lacking} its relative error is {error}, and "
                 "only that source can make it lossless again.",
                 err=True,
             )
-            if not yes and not is_confirmed(f"Drop the residual of {version.ref}?"):
+            if not yes and not is_confirmed(f"Drop what makes {version.ref} lossless?"):
                 click.echo("nothing was dropped", err=True)
                 return
         thinned = registry.thin(version.ref)

@@ -46,7 +46,7 @@ def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
             ),
             ("AutoV2", short_form(source.sha256) if is_file else ""),
             ("container", f"{number_format.size(version.size)}, SHA-256 {version.container}"),
-            ("lossless", _residual(version)),
+            ("lossless", _lossless(version)),
             ("added", number_format.moment(version.added)),
             ("tags", ", ".join(version.tags)),
             ("note", version.note),
@@ -56,9 +56,9 @@ def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
 
 
 def print_lossless(version: VersionRecord) -> None:
-    """Print the size of a lossless version with its residual; nothing for a lossy one."""
-    if version.residual is not None:
-        print_line(f"lossless: {_residual(version)}; the figures below are those of its container")
+    """Print the size of a lossless version; nothing for a lossy one."""
+    if version.is_lossless:
+        print_line(f"lossless: {_lossless(version)}; the figures below are those of its container")
 
 
 def short_form(sha256: str) -> str:
@@ -66,13 +66,17 @@ def short_form(sha256: str) -> str:
     return sha256[:SHORT_FORM].upper()
 
 
-def _residual(version: VersionRecord) -> str:
-    if version.residual is None:
+def _lossless(version: VersionRecord) -> str:
+    if version.residual is not None:
+        part, what = version.residual.size, "the residual"
+    elif version.original is not None:
+        part, what = version.original.size, "the LoRA file itself"
+    else:
         return ""
     whole, source = version.stored_size, version.source.size
     return (
         f"{number_format.size(whole)} in all ({number_format.ratio(whole, source)}),"
-        f" {number_format.size(version.residual.size)} of it the residual"
+        f" {number_format.size(part)} of it {what}"
     )
 
 
@@ -108,7 +112,7 @@ def _error(version: VersionRecord) -> str:
 def _requested(version: VersionRecord) -> str:
     """The requested fidelity: "tau 0.5", "error 0.3", "20.0 MB"; empty for an unknown one."""
     request = settings(version)
-    if "lossless" in request:
+    if "lossless" in request or version.original is not None:
         return "lossless"
     if "tau" in request:
         return f"tau {request['tau']:g}"

@@ -11,7 +11,7 @@ from ..hashing import sha256
 from ..lora import Configuration, keeps_alphas_apart
 from ..lora.alpha import CONFIG_FILE, MAX_CONFIG_BYTES
 from ..store import event_json
-from .request import Request, TauRequest
+from .request import DEFAULT_GRID_NOISE, LosslessRequest, Request, TauRequest
 
 LORA_TAU = 1.0  # the default: a LoRA is small already
 SOURCE_FORMAT = "lora"
@@ -40,6 +40,8 @@ class LoraRequest:
         Raises `InvalidArgument` for options that only whole checkpoints take, `CheckpointError` for
         a configuration that is missing or damaged.
         """
+        if isinstance(request, LosslessRequest):  # the layers as without it, and the file beside
+            request = TauRequest(LORA_TAU, DEFAULT_GRID_NOISE, keep_noise=False)
         if not isinstance(request, TauRequest) or request.keep_noise:
             raise InvalidArgument(
                 f"{checkpoint.path} is a LoRA file, which takes none of max_error, budget and "

@@ -20,6 +20,7 @@ from .chosen_weights import weights_of, with_weights
 from .fingerprint import source_of, unchanging
 from .labels import labelled
 from .model_names import USUAL_NAMES, ascii_name
+from .originals import check_is_file, keep_original
 from .repository import Repository
 from .residuals import attach_residual, residual_of
 from .summary import Summary, summary_of
@@ -58,7 +59,8 @@ def add_version(
     another model has such a version, the two share its container. A LoRA file is stored as the base
     with the LoRA merged in.
 
-    A lossless request also stores a residual; a recognised version that lacks one gets it.
+    A lossless request also stores a residual, or the original of a LoRA file; a recognised version
+    that lacks it gets it.
     """
     check_model(model, repository)
     keep_extras = request.keep_extras
@@ -84,8 +86,10 @@ def add_version(
                     model, source, base, settings, stored, request.note, repository
                 )
                 created = True
-        upgraded = request.lossless and not created and version.residual is None
-        if request.lossless:
+        upgraded = request.lossless and not created and not version.is_lossless
+        if request.lossless and isinstance(fidelity, LoraRequest):
+            version = keep_original(version, path, repository, progress)
+        elif request.lossless:
             residual = residual_of(version, checkpoint, base, request.device, repository, progress)
             check_unchanged()
             version = attach_residual(version, residual, repository)
@@ -108,10 +112,7 @@ def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Request | LoraRequ
     if not is_lora(checkpoint.tensors):
         return request.fidelity
     if request.lossless:
-        raise InvalidArgument(
-            f"{checkpoint.path} is a LoRA file, and lossless is for full checkpoints",
-            "Leave lossless out: a LoRA is stored in full by default.",
-        )
+        check_is_file(checkpoint.path)
     if checkpoint.tree is not None and checkpoint.tree.extras:
         raise InvalidArgument(
             f"{checkpoint.path} is the folder of a LoRA, of which only the layers are stored",

@@ -97,7 +97,7 @@ class AddedMany:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of their containers and residuals; a container that several share counts once."""
+        """Bytes that their versions take; a container that several share counts once."""
         return sum({file.container: file.stored_bytes for file in self.files}.values())
 
     @property
@@ -213,8 +213,11 @@ def _added(
         container=version.container,
         source_bytes=version.source.size,
         stored_bytes=version.stored_size,
-        given_back=not addition.left_out
-        and (header.keeps_source or (version.residual is not None and header.keeps_files)),
+        given_back=version.original is not None
+        or (
+            not addition.left_out
+            and (header.keeps_source or (version.residual is not None and header.keeps_files))
+        ),
         match=match,
         warnings=account.warnings,
         left_out=account.also_left_out(addition.left_out).left_out,

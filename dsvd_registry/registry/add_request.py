@@ -34,7 +34,7 @@ class AddOptions(TypedDict, total=False):
     """With tau: keep components beyond the noise rank, which hold only the rounding noise of
     half-precision weights."""
     lossless: bool
-    """Store a residual too, so that the source comes back to the bit."""
+    """Store a residual too, so that the source comes back to the bit; of a LoRA, the file itself."""
     device: str
     """The torch device that computes the singular values, "cpu" or "cuda"."""
     skip_unsupported: bool

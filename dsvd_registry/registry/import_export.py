@@ -2,7 +2,7 @@
 
 An imported file may come from anywhere. It is read strictly, and its result is made once in memory
 from the base in this registry before anything is stored: a problem that `verify --deep` would find is
-an error here. Signatures and the residual are separate files in the same folder.
+an error here. Signatures, the residual and the original are separate files in the same folder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import get_args
 from ..catalog import BaseRecord, VersionRecord
 from ..container.reader import Container
 from ..container.records import Header, LowRankRecord
+from ..encoding.lora_request import SOURCE_FORMAT
 from ..encoding.request import BudgetRequest, ErrorRequest, Request, TauRequest
 from ..errors import BaseMismatch, ContainerError
 from ..fs import check_place
@@ -26,6 +27,7 @@ from .add import Addition, check_model
 from .fingerprint import unchanging
 from .labels import checked_labels, labelled
 from .object_copies import copy_in, copy_out
+from .originals import export_original, keep_original, original_path, read_original_file
 from .output_path import check_kind, check_output
 from .repository import Repository
 from .residuals import attach_residual
@@ -43,7 +45,7 @@ from .summary import Summary, summary_of_open
 class Exported:
     """A container file that was written. `sha256` also names its object in the store.
 
-    `signatures` and `residual` are the paths of these files, None if the version has none.
+    `signatures`, `residual` and `original` are the paths of these files, None if the version has none.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Exported:
     size: int
     signatures: Path | None
     residual: Path | None
+    original: Path | None
 
 
 def export_container(
@@ -61,7 +64,7 @@ def export_container(
     replace: bool,
     progress: Progress,
 ) -> Exported:
-    """Write a copy of a version's container to `output`, then its signatures and its residual.
+    """Write a copy of a version's container to `output`, then its signatures, residual and original.
 
     The container is hashed as it is copied. Raises `Conflict` if one of the files exists and `replace`
     is false, `InvalidArgument` for a path that is not a plain file or has another kind of ending,
@@ -70,7 +73,8 @@ def export_container(
     check_output(output, repository)
     check_kind(output, "a .dsvd file")
     signatures = signatures_of(repository.catalog.signatures(version.ref), repository)
-    for place in (output, signature_path(output), exported_residual.residual_path(output)):
+    residual, original = exported_residual.residual_path(output), original_path(output)
+    for place in (output, signature_path(output), residual, original):
         check_place(place, replace=replace)
     meter = Meter(progress, "copying", version.size)
     description = f"the container of {version.ref}"
@@ -81,6 +85,7 @@ def export_container(
         version.size,
         export_signatures(output, signatures, replace=replace),
         exported_residual.export_residual(version, repository, output, progress, replace=replace),
+        export_original(version, repository, output, progress, replace=replace),
     )
 
 
@@ -106,6 +111,8 @@ def import_container(
             attach_signature(version, signature, repository)
         if residual is not None:
             version = attach_residual(version, residual.record, repository)
+        if original is not None:
+            version = keep_original(version, original, repository, progress)
         return Addition(labelled(version, note, tags, repository), created=created)
 
     with unchanging(file), Container(file) as container:
@@ -113,6 +120,8 @@ def import_container(
         sha256 = container.check_file()
         signatures = read_signature_file(file, statement_of(header, sha256))
         known = _known(model, sha256, repository)
+        is_lora = header.source.format == SOURCE_FORMAT
+        original = read_original_file(file, header.source) if is_lora else None
         base = _base_of(container, repository)
         residual = exported_residual.read_residual_file(
             file, container, sha256, base, repository, progress

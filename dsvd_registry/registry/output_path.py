@@ -26,6 +26,7 @@ _KIND_OF_SUFFIX = {
     ".onnx": "an ONNX file",
     ".dsvd": "a .dsvd file",
     ".dsvdr": "the residual of a .dsvd file",
+    ".dsvdo": "the original of a .dsvd file",
 }
 _ENDINGS: dict[Kind, str] = {"a safetensors file": ".safetensors", "a .dsvd file": ".dsvd"}
 

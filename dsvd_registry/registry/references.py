@@ -57,6 +57,8 @@ def objects_of_version(
     yield ReferencedObject(version.container, "container", version.size)
     if version.residual is not None:
         yield ReferencedObject(version.residual.sha256, "residual", version.residual.size)
+    if version.original is not None:
+        yield ReferencedObject(version.original.sha256, "original", version.original.size)
     for record in signatures:
         yield ReferencedObject(record.signature, SIGNATURE, None)
 

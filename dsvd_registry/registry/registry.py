@@ -415,8 +415,8 @@ class Registry(Closing):
         """Store an exported container as the next version of a model.
 
         Everything that a deep `verify` checks is checked first. A container that is a version already
-        is recognised. The signatures (`.sig`) and the residual (`.dsvdr`) are imported too, if their
-        files are in the same folder.
+        is recognised. The signatures (`.sig`), the residual (`.dsvdr`) and the original of a LoRA
+        (`.dsvdo`) are imported too, if their files are in the same folder.
 
         Args:
             path: A `.dsvd` file.
@@ -626,7 +626,9 @@ class Registry(Closing):
         return self.repository.catalog.set_note(version.model, version.number, text)
 
     def thin(self, ref: str) -> Thinned:
-        """Drop the residual of a version, which is lossy from then on; its container stays.
+        """Drop the residual of a version, or the original of a LoRA; its container stays.
+
+        The version is lossy from then on.
 
         Raises:
             NotFound: The version is lossy already.
@@ -957,7 +959,8 @@ class Registry(Closing):
         """Write a version's container as a file of its own, for `import_container` elsewhere.
 
         Its signatures are written to a second file in the same folder, whose name ends with `.sig`;
-        its residual to a third, whose name ends with `.dsvdr` instead of `.dsvd`.
+        its residual to a third, whose name ends with `.dsvdr` instead of `.dsvd`; the original of a
+        LoRA to one that ends with `.dsvdo`.
 
         Args:
             ref: The version.

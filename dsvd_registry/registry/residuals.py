@@ -13,6 +13,7 @@ from ..encoding.request import LosslessRequest
 from ..errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
 from ..progress import Progress
 from .chosen_weights import without_weights
+from .originals import drop_original
 from .repository import Repository
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Thinned:
-    """A version whose residual was dropped, and the bytes that `gc` can free for it."""
+    """A version that was made lossy, and the bytes that `gc` can free for it."""
 
     version: VersionRecord
     freed_bytes: int
@@ -150,7 +151,9 @@ def attach_residual(
 
 
 def thin(version: VersionRecord, repository: Repository) -> Thinned:
-    """Drop a version's residual. Raises `NotFound` if it has none."""
+    """Drop what makes a version lossless. Raises `NotFound` for a lossy one."""
+    if version.original is not None:
+        return Thinned(*drop_original(version, repository))
     thinned = repository.catalog.remove_residual(version.model, version.number)
     freed = version.residual
     others = {v.residual.sha256 for v in repository.catalog.versions() if v.residual is not None}

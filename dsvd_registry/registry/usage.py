@@ -13,7 +13,7 @@ from .repository import Repository
 
 @dataclass(frozen=True)
 class ModelUsage:
-    """Bytes of a model's containers and residuals.
+    """Bytes of a model's containers, residuals and originals.
 
     `shared_bytes`: the part that other models use too. `source_bytes`: those of all sources.
     """

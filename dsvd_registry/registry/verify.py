@@ -14,6 +14,7 @@ from ..container.reader import Container
 from ..errors import DsvdError
 from ..progress import Meter, Progress, silent
 from ..signing import PublicKey
+from ..store import StoredObject
 from ..store.damage import damaged_events
 from ..threads import threads
 from .findings import Finding, Verified
@@ -81,7 +82,7 @@ def verify_objects(
     deep: bool,
     progress: Progress,
 ) -> Verified:
-    """Check the containers and residuals of `versions` and the files of `bases`, in several threads.
+    """Check the objects of `versions` and the files of `bases`, in several threads.
 
     `deep`: also make the result of each version in memory.
     """
@@ -93,9 +94,14 @@ def verify_objects(
     for version in versions:
         if version.residual is not None:
             residuals[version.residual, version.container].append(version)
+    originals: dict[StoredObject, list[VersionRecord]] = defaultdict(list)
+    for version in versions:
+        if version.original is not None:
+            originals[version.original].append(version)
     total = sum(sharing[0].size for sharing in containers.values())
     total += sum(base.size for base in bases)
     total += sum(residual.size for residual, _ in residuals)
+    total += sum(original.size for original in originals)
     meter = Meter(progress, "verifying", total)
     findings: list[Finding] = []
     with threads() as pool:
@@ -107,6 +113,10 @@ def verify_objects(
         of_residuals = [
             pool.submit(_problems, _residual_problems, having[0], repository)
             for having in residuals.values()
+        ]
+        of_originals = [
+            pool.submit(_problems, _original_problems, original, repository)
+            for original in originals
         ]
         for base, found in zip(bases, of_bases, strict=True):
             needed_by = (version.ref for version in versions if version.base == base.digest)
@@ -124,6 +134,9 @@ def verify_objects(
                 problems = _problems(_source_problems, having[0], repository)
             findings += _findings((version.ref for version in having), problems)
             meter.advance(residual.size)
+        for (original, keeping), found in zip(originals.items(), of_originals, strict=True):
+            findings += _findings((version.ref for version in keeping), found.result())
+            meter.advance(original.size)
     return Verified(len(versions), len(bases), total, deep, tuple(findings))
 
 
@@ -180,6 +193,11 @@ def _residual_problems(version: VersionRecord, repository: Repository) -> Iterat
     with Residual(repository.objects.path(sha256)) as residual:
         if residual.header.container != version.container:
             yield f"object {sha256}, its residual, belongs to another container"
+
+
+def _original_problems(original: StoredObject, repository: Repository) -> Iterable[str]:
+    repository.objects.check(original.sha256)
+    return ()
 
 
 def _lacking_base(version: VersionRecord, repository: Repository) -> Iterable[str]:

@@ -165,6 +165,22 @@ class ResidualRemoved(_Event):
     number: Number
 
 
+@dataclass(frozen=True, kw_only=True)
+class OriginalAdded(_Event):
+    """A version got its original: from then on the object of its source's SHA-256 belongs to it."""
+
+    model: Name
+    number: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalRemoved(_Event):
+    """A version lost its original."""
+
+    model: Name
+    number: Number
+
+
 Event = (
     BaseAdded
     | BaseRemoved
@@ -178,6 +194,8 @@ Event = (
     | SignatureAdded
     | ResidualAdded
     | ResidualRemoved
+    | OriginalAdded
+    | OriginalRemoved
 )
 """Every kind of event. When a new kind is added here, mypy reports each `match` that lacks it."""
 
@@ -194,6 +212,8 @@ KINDS: dict[str, type[Event]] = {
     "signature-added": SignatureAdded,
     "residual-added": ResidualAdded,
     "residual-removed": ResidualRemoved,
+    "original-added": OriginalAdded,
+    "original-removed": OriginalRemoved,
 }
 _WORDS = {kind: word for word, kind in KINDS.items()}
 

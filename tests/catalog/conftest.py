@@ -94,6 +94,9 @@ def fill(catalog: Catalog) -> None:
     catalog.set_residual("b", 1, residual="5" * 64, size=7)
     catalog.set_residual("a", 2, residual="6" * 64, size=8)
     catalog.remove_residual("b", 1)
+    catalog.add_original("b", 1)
+    catalog.add_original("a", 2)
+    catalog.remove_original("b", 1)
     catalog.set_note("b", 1, "new note")
 
 

@@ -27,8 +27,8 @@ from .conftest import ROOT, add_to, dump
 NEXT = """
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 def upgrade():
     op.execute("ALTER TABLE bases ADD COLUMN colour TEXT")
@@ -135,13 +135,13 @@ def test_an_older_catalog_is_copied_then_upgraded(
     before = dump(registry)
     database = connect(registry.catalog)
     # Open elsewhere meanwhile, so that the last rows are in the WAL alone.
-    migrate.upgrade(database, registry.tmp, head="0004", scripts=with_next(tmp_path))
+    migrate.upgrade(database, registry.tmp, head="0005", scripts=with_next(tmp_path))
     database.close()
     after = dump(registry)
-    assert after["alembic_version"] == [("0004",)]
+    assert after["alembic_version"] == [("0005",)]
     assert after["versions"] == before["versions"]
     assert len(after["bases"][0]) == len(before["bases"][0]) + 1
-    copy = registry.root / "catalog.sqlite.backup-0003"
+    copy = registry.root / "catalog.sqlite.backup-0004"
     assert list(registry.tmp.iterdir()) == []
     catalog.close()
     for path in registry.root.glob("catalog.sqlite-*"):
@@ -176,7 +176,7 @@ def test_an_upgrade_that_fails_changes_nothing(
     database = connect(registry.catalog)
     scripts = with_next(tmp_path, more='op.execute("SELECT nonsense FROM nowhere")')
     with pytest.raises(RegistryError):
-        migrate.upgrade(database, registry.tmp, head="0004", scripts=scripts)
+        migrate.upgrade(database, registry.tmp, head="0005", scripts=scripts)
     database.close()
     assert dump(registry) == before
 

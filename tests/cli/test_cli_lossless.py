@@ -203,13 +203,28 @@ def test_many(dsvd: Dsvd, filled: Path, checkpoints: Path, here: Path) -> None:
 
 
 def test_a_lora_file(dsvd: Dsvd, source: Path, here: Path) -> None:
-    factors = {"unet.w.lora_A.weight": torch.ones(1, 4), "unet.w.lora_B.weight": torch.ones(4, 1)}
-    save_file(factors, here / "lora.safetensors")
-    refused = dsvd("add", "lora.safetensors", "--base=sd15", "--lossless")
-    assert refused.code == 2 and "LoRA" in refused.err
-    many = dsvd("add", "lora.safetensors", source, "--base=sd15", "--lossless")
-    assert many.code == 2 and "refused (1):" in many.out
-    assert f"originals that are safe to delete: {source}" in many.out
+    """Its own bytes are kept beside what it is merged into."""
+    factors = {
+        "mid_block.attn.to_k.lora_A.weight": torch.ones(1, 48),
+        "mid_block.attn.to_k.lora_B.weight": torch.ones(32, 1),
+    }
+    save_file(factors, here / "lora.safetensors", {"trigger": "dog"})
+    size = (here / "lora.safetensors").stat().st_size
+    added = dsvd("add", "lora.safetensors", "--base=sd15", "--lossless")
+    assert added.code == 0
+    assert re.match(r"lossless: .* of it the LoRA file itself; ", added.out.splitlines()[1])
+    shown = dsvd("show", "lora", "--json").document
+    assert shown["original"] == {"sha256": digest(here / "lora.safetensors"), "size": size}
+    assert "of it the LoRA file itself" in dsvd("show", "lora").out
+    assert re.search(r"^lora@1 .* lossless ", dsvd("ls").out, re.MULTILINE)
+    many = dsvd("add", "lora.safetensors", source, "--base=sd15", "--lossless", "--json").document
+    assert many["safe_to_delete"] == ["lora.safetensors", str(source)]
+    exported = dsvd("export", "lora", "--format=dsvd", "-o", "x.dsvd")
+    assert "wrote x.dsvdo: the file that was added" in exported.out
+    assert digest(here / "x.dsvdo") == digest(here / "lora.safetensors")
+    thinned = dsvd("thin", "lora", "--yes")
+    assert "Without the LoRA file its relative error is" in thinned.err
+    assert dsvd("show", "lora", "--json").document["original"] is None
 
 
 def test_export_and_import(dsvd: Dsvd, lossless: Path, checkpoints: Path, here: Path) -> None:

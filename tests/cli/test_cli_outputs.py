@@ -187,6 +187,7 @@ LIES = [
     ("container", "x.safetensors", "a safetensors file", "x.dsvd"),
     ("container", "x.ckpt", "a pickle of torch", "x.dsvd"),
     ("container", "x.dsvdr", "the residual of a .dsvd file", "x.dsvd"),
+    ("container", "x.dsvdo", "the original of a .dsvd file", "x.dsvd"),
 ]
 
 

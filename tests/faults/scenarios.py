@@ -37,13 +37,13 @@ def weights(seed: int, size: float) -> Weights:
     """A base (size 0), or a fine-tune of it with a tensor of its own."""
     numbers = torch.Generator().manual_seed(3)
     made = {
-        "w": torch.randn(24, 16, generator=numbers),
+        "up.weight": torch.randn(24, 16, generator=numbers),
         "b": torch.randn(24, generator=numbers),
         "ids": torch.arange(4),
     }
     if size:
         numbers.manual_seed(seed)
-        made["w"] += (
+        made["up.weight"] += (
             size * torch.randn(24, 2, generator=numbers) @ torch.randn(2, 16, generator=numbers)
         )
         made["b"] += size * torch.randn(24, generator=numbers)
@@ -52,13 +52,19 @@ def weights(seed: int, size: float) -> Weights:
 
 
 def write_sources(at: Path) -> None:
-    """A base and two fine-tunes as files, a base and a fine-tune as folders, and a key."""
+    """A base, two fine-tunes and a LoRA as files, a base and a fine-tune as folders, and a key."""
     save_file(weights(0, 0), at / "base.safetensors")
     save_file(weights(1, 0.01), at / "tuned.safetensors")
     save_file(weights(2, 0.01), at / "other.safetensors")
+    numbers = torch.Generator().manual_seed(4)
+    factors = {
+        "up.lora_A.weight": torch.randn(2, 16, generator=numbers),
+        "up.lora_B.weight": torch.randn(24, 2, generator=numbers),
+    }
+    save_file(factors, at / "lora.safetensors", {"trigger": "dog"})
     for name, made in (("base-folder", weights(0, 0)), ("tuned-folder", weights(1, 0.01))):
         (at / name).mkdir()
-        made["w"] = made["w"] + 1  # another base than that of the file
+        made["up.weight"] = made["up.weight"] + 1  # another base than that of the file
         save_file(made, at / name / "diffusion_pytorch_model.safetensors")
         (at / name / "config.json").write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
     (at / "key").write_bytes(KEY)
@@ -74,6 +80,14 @@ def version(r: Registry, at: Path) -> None:
 
 def lossless(r: Registry, at: Path) -> None:
     r.add(at / "tuned.safetensors", base="sd15", name="one", tau=TAU, lossless=True)
+
+
+def lora(r: Registry, at: Path) -> None:
+    r.add(at / "lora.safetensors", base="sd15", name="one")
+
+
+def lossless_lora(r: Registry, at: Path) -> None:
+    r.add(at / "lora.safetensors", base="sd15", name="one", lossless=True)
 
 
 def other_version(r: Registry, at: Path) -> None:
@@ -175,6 +189,23 @@ _ALL = [
         lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
     ),
     Scenario(
+        "add --lossless of a LoRA", (base, lora), lossless_lora,
+        ("add", "lora.safetensors", "--base=sd15", "--name=one", "--lossless"),
+    ),
+    Scenario(
+        "import of a lossless LoRA",
+        (base, lossless_lora, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
+        lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
+    ),
+    Scenario(
+        "thin of a LoRA", (base, lossless_lora), lambda r, _: r.thin("one@1"),
+        ("thin", "one@1", "--yes"),
+    ),
+    Scenario(
+        "export of a lossless LoRA", (base, lossless_lora), exported,
+        ("export", "one", "-o", "X", "--format=dsvd"),
+    ),
+    Scenario(
         "thin", (base, lossless), lambda r, _: r.thin("one@1"), ("thin", "one@1", "--yes"),
     ),
     Scenario("rm", (base, version, other_version), removed, ("rm", "one@1", "--yes")),
@@ -254,6 +285,10 @@ STATES = {
     "add --lossless": 200,
     "add --lossless of a lossy one": 40,
     "import of a lossless one": 80,
+    "add --lossless of a LoRA": 26,
+    "import of a lossless LoRA": 80,
+    "thin of a LoRA": 12,
+    "export of a lossless LoRA": 13,
     "thin": 12,
     "rm": 12,
     "gc": 8,

@@ -227,8 +227,9 @@ def test_a_training_state_of_a_lora(pair, registry: Registry, tmp_path: Path) ->
     expected[name] = expected[name] + 0.25
     assert made.keys() == expected.keys()
     assert all(torch.allclose(made[n], t, atol=1e-5) for n, t in expected.items())
-    with pytest.raises(InvalidArgument, match="LoRA"):
-        registry.add(state, base="base", keep_extras=True)
+    for option in ("keep_extras", "lossless"):
+        with pytest.raises(InvalidArgument, match="folder of a LoRA"):
+            registry.add(state, base="base", **{option: True})
 
 
 def test_the_output_of_a_training(pair, registry: Registry, tmp_path: Path) -> None:

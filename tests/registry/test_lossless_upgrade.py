@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
-from dsvd_registry.errors import InvalidArgument, NotFound, RegistryError
+from dsvd_registry.errors import NotFound, RegistryError
 from dsvd_registry.registry.residuals import attach_residual
 
 from .conftest import files_in, object_path, run_python, sha256, write_safetensors
@@ -250,19 +248,6 @@ def test_a_residual_that_was_lost_is_made_again(
     again = registry.add(one, base="base", name="one", lossless=True)
     assert (again.created, again.upgraded) == (False, False)
     assert path.exists() and gives_the_source(registry, "one", one, tmp_path)
-
-
-def test_a_lora_file_is_refused(registry: Registry, tmp_path: Path) -> None:
-    factors = {
-        "unet.w.lora_A.weight": torch.ones(1, 16),
-        "unet.w.lora_B.weight": torch.ones(24, 1),
-    }
-    save_file(factors, tmp_path / "lora.safetensors")
-    before = files_in(registry.folder / "objects"), registry.versions()
-    with pytest.raises(InvalidArgument, match="LoRA") as caught:
-        registry.add(tmp_path / "lora.safetensors", base="base", lossless=True)
-    assert "Leave lossless out" in caught.value.hint
-    assert (files_in(registry.folder / "objects"), registry.versions()) == before
 
 
 def test_another_file_does_not_upgrade_it(registry: Registry, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Recorder:
         text = re.sub(r"\.dsvd-tmp-[0-9a-f]{16}", "T", text)
         text = re.sub(r"objects/[0-9a-f]{2}", "objects/ab", text)
         text = re.sub(r"[0-9a-f]{64}$", "A", text)
-        text = re.sub(r"X\.(sig|dsvdr)$", "X", text)
+        text = re.sub(r"X\.(sig|dsvdr|dsvdo)$", "X", text)
         return re.sub(r"\d{9}-[0-9a-f]{64}\.json", "E", text)
 
     def fsync(self, descriptor: int) -> None:

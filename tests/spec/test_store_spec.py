@@ -297,6 +297,13 @@ COMMANDS: dict[str, Do] = {
     "`dsvd import` of a lossless version": lambda r, at: r.import_container(
         at / "whole.dsvd", name="four"
     ),
+    "`dsvd add --lossless` of a new LoRA file": lambda r, at: r.add(
+        at / "lora.safetensors", base="sd15", name="lora", lossless=True
+    ),
+    "`dsvd export -o X` of a lossless LoRA": lambda r, at: r.export_container("lora", at / "X"),
+    "`dsvd import` of a lossless LoRA": lambda r, at: r.import_container(
+        at / "lora.dsvd", name="lora-again"
+    ),
     "`dsvd alias set`": lambda r, _: r.set_alias("prod", "one@1"),
     "`dsvd materialize -o X`": lambda r, at: r.materialize("one", at / "X"),
     "`dsvd verify`": lambda r, _: r.verify(deep=True),
@@ -315,7 +322,7 @@ COMMANDS: dict[str, Do] = {
 
 def prepare(command: str, registry: Registry, at: Path) -> None:
     """What a command needs that the one before it in `COMMANDS` does not leave."""
-    for name in ("X", "X.sig", "X.dsvdr"):
+    for name in ("X", "X.sig", "X.dsvdr", "X.dsvdo"):
         (at / name).unlink(missing_ok=True)
     if command.startswith("`dsvd add --lossless` of a version"):  # thinned, its residual is garbage
         registry.collect_garbage(grace_days=-1)
@@ -323,6 +330,10 @@ def prepare(command: str, registry: Registry, at: Path) -> None:
         registry.export_container("whole", at / "whole.dsvd")
         registry.remove_version("whole@1")
         registry.remove_version("twice@1")
+        registry.collect_garbage(grace_days=-1)
+    if command == "`dsvd import` of a lossless LoRA":
+        registry.export_container("lora", at / "lora.dsvd")
+        registry.remove_version("lora@1")
         registry.collect_garbage(grace_days=-1)
     if command == "`dsvd rm`":
         registry.export_container("one", at / "kept.dsvd")
@@ -343,11 +354,13 @@ def test_steps(tmp_path: Path) -> None:
     told = {row[0]: expanded(row[1]) for row in rows("Steps of commands")}
     assert told.keys() == COMMANDS.keys()
     torch.manual_seed(1)
-    base = {"w": torch.randn(24, 16), "b": torch.randn(24)}
+    base = {"w": torch.randn(24, 16), "b": torch.randn(24), "up.weight": torch.randn(24, 16)}
     save_file(base, tmp_path / "base.safetensors")
     for name in ("tuned", "other"):
         tuned = {name: w + 0.01 * torch.randn(w.shape) for name, w in base.items()}
         save_file(tuned, tmp_path / f"{name}.safetensors")
+    factors = {"up.lora_A.weight": torch.randn(2, 16), "up.lora_B.weight": torch.randn(24, 2)}
+    save_file(factors, tmp_path / "lora.safetensors")
     (tmp_path / "key").write_bytes(KEY)
     Registry.init(tmp_path / "registry").close()
     killed = 0

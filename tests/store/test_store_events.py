@@ -18,6 +18,8 @@ from dsvd_registry.store import (
     Event,
     EventLog,
     NoteSet,
+    OriginalAdded,
+    OriginalRemoved,
     RegistryFolder,
     ResidualAdded,
     ResidualRemoved,
@@ -82,6 +84,8 @@ EVERY = [
     note(1, "text"),
     ResidualAdded(sequence=1, time=TIME, model="m", number=1, residual=C, size=5),
     ResidualRemoved(sequence=1, time=TIME, model="m", number=1),
+    OriginalAdded(sequence=1, time=TIME, model="m", number=1),
+    OriginalRemoved(sequence=1, time=TIME, model="m", number=1),
     SignatureAdded(sequence=1, time=TIME, model="m", number=1, signer=A, signature=B),
 ]
 
