@@ -34,7 +34,7 @@ COMMANDS = {
     "alias": "Set and remove aliases of versions.",
     "tag": "Add and remove tags of versions.",
     "note": "Replace the note of a version.",
-    "thin": "Drop what makes a version lossless: its residual, or the LoRA file itself.",
+    "thin": "Drop what makes a version lossless.",
     "rm": "Remove a version.",
     "gc": "Remove objects that no version or base needs.",
     "du": "Show the bytes of models and bases.",

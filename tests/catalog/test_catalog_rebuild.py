@@ -125,18 +125,18 @@ def test_a_damaged_log_changes_nothing(filled: Catalog, registry: RegistryFolder
 
 def test_a_log_shorter_than_the_catalog(filled: Catalog, registry: RegistryFolder) -> None:
     sorted(registry.events.glob("*/*"))[-1].unlink()
-    with pytest.raises(RegistryError, match="differ at event 28") as caught:
+    with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}") as caught:
         filled.set_note("a", 1, "x")
     assert "dsvd catalog rebuild" in caught.value.hint
     found = rebuild(registry)
-    assert found.events == 24
+    assert found.events == COUNTS.events - 1
     assert found.set_aside is not None
     with closing(sqlite3.connect(found.set_aside)) as connection:
         notes = connection.execute("SELECT note FROM versions").fetchall()
     assert ("new note",) in notes
     assert filled.version("b").note == "note d"
     filled.set_note("a", 1, "x")
-    assert len(list(EventLog(registry).after(0))) == 28
+    assert len(list(EventLog(registry).after(0))) == COUNTS.events
 
 
 def test_opening_sees_a_log_shorter_than_the_catalog(
@@ -148,19 +148,19 @@ def test_opening_sees_a_log_shorter_than_the_catalog(
     before = dump(registry)
     last.unlink()
     for _ in range(2):
-        with pytest.raises(RegistryError, match="differ at event 28") as caught:
+        with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}") as caught:
             Catalog.open(registry)
         assert "dsvd catalog rebuild" in caught.value.hint
-    with pytest.raises(RegistryError, match="differ at event 28"):
+    with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
         filled.referenced_objects()
     # Another event in its place, or a link, is not the one that the catalog shows.
-    other = last.with_name(f"000000028-{'0' * 64}.json")
+    other = last.with_name(f"{COUNTS.events:09}-{'0' * 64}.json")
     other.write_bytes(data)
-    with pytest.raises(RegistryError, match="differ at event 28"):
+    with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
         Catalog.open(registry)
     other.rename(registry.root / "elsewhere")
     last.symlink_to(registry.root / "elsewhere")
-    with pytest.raises(RegistryError, match="differ at event 28"):
+    with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
         Catalog.open(registry)
     last.unlink()
     last.write_bytes(data)
@@ -171,10 +171,12 @@ def test_opening_sees_a_log_shorter_than_the_catalog(
 
 def test_an_event_that_does_not_fit(filled: Catalog, registry: RegistryFolder) -> None:
     time = "2026-01-02T03:04:05.000006Z"
-    EventLog(registry).append(NoteSet(sequence=26, time=time, model="zebra", number=1, text=""))
-    with pytest.raises(RegistryError, match="event 26 does not fit"):
+    EventLog(registry).append(
+        NoteSet(sequence=COUNTS.events + 1, time=time, model="zebra", number=1, text="")
+    )
+    with pytest.raises(RegistryError, match=f"event {COUNTS.events + 1} does not fit"):
         filled.set_note("a", 1, "x")
-    with pytest.raises(RegistryError, match="event 26 does not fit"):
+    with pytest.raises(RegistryError, match=f"event {COUNTS.events + 1} does not fit"):
         Catalog.open(registry)
 
 
@@ -188,5 +190,5 @@ def test_rows_that_the_database_refuses_leave_no_event(
         connection.commit()
     with pytest.raises(RegistryError):
         filled.add_tag("a", 1, "x")
-    assert len(list(EventLog(registry).after(0))) == 28
+    assert len(list(EventLog(registry).after(0))) == COUNTS.events
     assert add("a").number == 4

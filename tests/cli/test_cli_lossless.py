@@ -223,7 +223,7 @@ def test_a_lora_file(dsvd: Dsvd, source: Path, here: Path) -> None:
     assert "wrote x.dsvdo: the file that was added" in exported.out
     assert digest(here / "x.dsvdo") == digest(here / "lora.safetensors")
     thinned = dsvd("thin", "lora", "--yes")
-    assert "Without the LoRA file its relative error is" in thinned.err
+    assert "Without its LoRA file its relative error is" in thinned.err
     assert dsvd("show", "lora", "--json").document["original"] is None
 
 
