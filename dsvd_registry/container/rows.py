@@ -1,4 +1,4 @@
-"""Rows of integers as the bytes of a frame: zigzag coding, then a layout (spec, "Integers", "Components").
+"""Rows of integers as bytes of a frame: zigzag coding, then a layout (spec, "Integers", "Components").
 
 A part of a low-rank tensor consists of two groups of rows, one for the a and one for the b of its
 components. A part of a dense tensor is a single row. A `Layout` turns rows into bytes: `PLANES` is the
