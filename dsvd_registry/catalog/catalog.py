@@ -318,6 +318,11 @@ class Catalog(Closing):
         with self._database.reading() as connection:
             return lookup.same_source(connection, source_sha256, base, settings, model)
 
+    def find_digest(self, sha256: str) -> list[VersionRecord]:
+        """The live versions whose source, container or residual has this SHA-256, newest last."""
+        with self._database.reading() as connection:
+            return lookup.with_digest(connection, sha256)
+
     def referenced_objects(self) -> set[str]:
         """The digests of the objects that live versions and bases need, which gc must keep."""
         # A version whose writer crashed between event and row must count too.

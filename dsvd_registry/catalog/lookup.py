@@ -202,3 +202,9 @@ def same_source(
         values["model"] = model_name
     found = queries.versions(connection, *conditions, **values)
     return found[-1] if found else None
+
+
+def with_digest(connection: Connection, sha256: str) -> list[VersionRecord]:
+    """The live versions of whose source, container or residual this is the SHA-256."""
+    any_of_them = ":sha256 IN (versions.source_sha256, versions.container, versions.residual)"
+    return queries.versions(connection, queries.LIVE, any_of_them, sha256=sha256)

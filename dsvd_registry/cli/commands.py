@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": "Look for damage.",
     "sign": "Sign a version.",
     "materialize": "Write the full checkpoint of a version.",
+    "serve": "Serve versions and bases over HTTP, read only.",
     "import": "Add a version from a .dsvd file.",
     "export": "Write a version as a LoRA file or a .dsvd file.",
     "alias": "Set and remove aliases of versions.",

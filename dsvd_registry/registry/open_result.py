@@ -71,7 +71,7 @@ def _all(
     layout: LayoutName | None,
 ) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
+        path = Path(folder) / "result"
         materialize(
             version,
             path,
@@ -84,7 +84,7 @@ def _all(
             progress=silent,
         )
         if path.is_file():
-            return {path.name: path.read_bytes()}
+            return {"model.safetensors": path.read_bytes()}
         files = (file for file in path.rglob("*") if file.is_file())
         return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 

@@ -1,0 +1,126 @@
+"""The application: every operation on its route, and every error as an answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ..errors import DsvdError, InvalidArgument, NotFound, TauNotServed
+from ..registry.registry import Registry
+from . import api, hub, openapi
+from .access import Gate
+from .checkpoints import Checkpoints
+from .hub import BodyTooLarge, BodyTooSlow
+from .hub_names import EntryNotFound, HubNames, RepositoryNotFound, RevisionNotFound
+from .metrics import Metrics
+from .operations import Operation, Serving
+from .settings import Settings
+from .work import Busy, Work
+
+RETRY_AFTER = "5"  # seconds
+_LOG = logging.getLogger("dsvd_registry.server")
+_HUB_CODES: dict[type[Exception], str] = {
+    RepositoryNotFound: "RepoNotFound",
+    RevisionNotFound: "RevisionNotFound",
+    EntryNotFound: "EntryNotFound",
+}
+
+
+def make_serving(registry: Registry, settings: Settings) -> Serving:
+    """Everything that operations on a registry share."""
+    metrics = Metrics()
+    work = Work(settings.at_once, settings.wait, metrics)
+    checkpoints = Checkpoints(registry)
+    return Serving(settings, registry, checkpoints, HubNames(registry), work, metrics)
+
+
+def make_app(serving: Serving) -> ASGIApp:
+    """The ASGI application of a server."""
+    operations = (*api.operations(), *hub.operations())
+    described = openapi.document(operations)
+
+    async def description(_request: Request) -> Response:
+        return JSONResponse(described)
+
+    application = Starlette(
+        routes=[
+            *_routes(operations, serving),
+            Route(api.OPENAPI_PATH, description, methods=["GET"]),
+        ],
+        exception_handlers={
+            DsvdError: _failed,
+            HTTPException: _refused,
+            Busy: _busy,
+            BodyTooLarge: _body_refused,
+            BodyTooSlow: _body_refused,
+        },
+    )
+    application.router.redirect_slashes = False
+    return Gate(application, serving.settings, serving.metrics)
+
+
+def _routes(operations: Sequence[Operation], serving: Serving) -> list[Route]:
+    return [_route(operation, serving) for operation in operations if operation.method != "HEAD"]
+
+
+def _route(operation: Operation, serving: Serving) -> Route:
+    async def answer(request: Request) -> Response:
+        request.state.route = operation.path
+        return await operation.handler(serving, request)
+
+    path = operation.path
+    for parameter in operation.parameters:
+        if parameter.takes_slashes:
+            path = path.replace(f"{{{parameter.name}}}", f"{{{parameter.name}:path}}")
+    return Route(path, answer, methods=[operation.method])
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    """The answer to an error. What is damaged is named in the log, with its path on this machine."""
+    assert isinstance(error, DsvdError)
+    if isinstance(error, NotFound | TauNotServed):
+        return _error(404, error, str(error), error.hint)
+    if isinstance(error, InvalidArgument):
+        return _error(400, error, str(error), error.hint)
+    _LOG.error("%s: %s", type(error).__name__, error)
+    return _error(500, error, "the registry cannot give this; its server's log says why", "")
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, error, error.detail, "", error.headers)
+
+
+async def _busy(_request: Request, error: Exception) -> Response:
+    message = "too many requests make bytes at the moment"
+    return _error(503, error, message, "Try again later.", {"Retry-After": RETRY_AFTER})
+
+
+async def _body_refused(_request: Request, error: Exception) -> Response:
+    # The rest of the body is not read, so nothing else can come over this connection.
+    status, message = (413, "the body is too large")
+    if isinstance(error, BodyTooSlow):
+        status, message = (408, "the body did not come")
+    return _error(status, error, message, "", {"Connection": "close"})
+
+
+def _error(
+    status: int,
+    error: Exception,
+    message: str,
+    hint: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body = {"error": message, "type": type(error).__name__, "hint": hint}
+    code = _HUB_CODES.get(type(error))
+    more = dict(headers or {})
+    if code is not None:
+        more |= {"X-Error-Code": code, "X-Error-Message": message}
+    return JSONResponse(body, status_code=status, headers=more)
