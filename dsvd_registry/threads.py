@@ -20,7 +20,7 @@ def threads(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
     Work starts in the order in which it was submitted. On leaving, also by an exception, work that
     has not started is dropped and running work is waited for.
     """
-    pool = ThreadPoolExecutor(min(_cores(), most or _cores()))
+    pool = ThreadPoolExecutor(min(cores(), most or cores()))
     try:
         yield pool
     finally:
@@ -53,7 +53,7 @@ def in_order(
         yield waiting.popleft()[1].result()
 
 
-def _cores() -> int:
+def cores() -> int:
     """The number of cores that this process may use; of all cores if the system does not say."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

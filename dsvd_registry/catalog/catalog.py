@@ -10,7 +10,16 @@ from pathlib import Path
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
-from . import check_rows, edits, fingerprints, label_edits, lookup, queries, snapshot
+from . import (
+    check_rows,
+    edits,
+    fingerprints,
+    label_edits,
+    lookup,
+    queries,
+    result_listings,
+    snapshot,
+)
 from .connect import connect
 from .errors import database_errors
 from .ledger import Ledger
@@ -352,3 +361,13 @@ class Catalog(Closing):
         """Cache the fingerprint of a file; `state` must have been taken before the file was read."""
         with self._database.writing() as connection:
             fingerprints.remember(connection, state, fingerprint)
+
+    def cached_listings(self, keys: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The cached listings of the files that objects give, by the object and the form as text."""
+        with self._database.reading() as connection:
+            return result_listings.recall(connection, keys)
+
+    def remember_listings(self, listings: Mapping[tuple[str, str], str]) -> None:
+        """Cache such listings, which are facts of the objects and never change."""
+        with self._database.writing() as connection:
+            result_listings.remember(connection, listings)

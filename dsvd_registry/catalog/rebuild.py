@@ -23,7 +23,7 @@ def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool =
 
     An unreadable SQLite file is renamed, never deleted; no other program may write to the registry
     then, because it would write to the renamed file. A file that shows more events than the log has is
-    copied first. The fingerprint cache is kept if the database can be read. `set_aside`: rename an
+    copied first. The caches are kept if the database can be read. `set_aside`: rename an
     SQLite file in any case.
 
     Raises `RegistryError` for a damaged log or tables of a newer version, and as `database_errors`; a

@@ -1,7 +1,7 @@
 """The tables as typed models, which alembic compares with the migrations. Nothing else imports this
 module, because its import takes longer than most commands.
 
-All tables except the fingerprint cache are a view of the event log, made by `replay` alone.
+All tables except the two caches are a view of the event log, made by `replay` alone.
 
 Row ids are the sequence numbers of the events that made the rows, so that a rebuilt catalog is equal
 to the lost one, row by row.
@@ -139,6 +139,16 @@ class FingerprintRow(Table):
     inode: Mapped[str] = mapped_column(String(40))
     sha256: Mapped[str] = mapped_column(DIGEST)
     content: Mapped[str | None] = mapped_column(Text)
+
+
+class ResultListingRow(Table):
+    """A cache that no event records: the files of the full checkpoint that an object gives in a form."""
+
+    __tablename__ = "result_listings"
+
+    object: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    form: Mapped[str] = mapped_column(String(256), primary_key=True)
+    listing: Mapped[str] = mapped_column(Text)
 
 
 class PositionRow(Table):

@@ -59,6 +59,11 @@ class Elements:
     values: npt.NDArray[np.int32]
     exponent: int
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that the elements take."""
+        return int(self.values.nbytes)
+
     def run(self, first: int, end: int) -> Elements:
         """Elements first..end-1 only, sharing the memory of all."""
         return Elements(self.values[first:end], self.exponent)

@@ -42,6 +42,11 @@ class DeltaProduct:
     def rows(self) -> int:
         return int(self._a.shape[1])
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that the factors take."""
+        return int(self._a.nbytes + self._b.nbytes)
+
     def run(self, first: int, end: int) -> DeltaProduct:
         """The product of rows first..end-1 only, sharing the memory of the factors."""
         part = copy.copy(self)

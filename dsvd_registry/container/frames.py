@@ -20,14 +20,19 @@ CACHED_OF_A_BYTE = 16  # the limit for small files: bytes kept for each byte of 
 
 
 class ContainerFile(Closing):
-    """An open file that several threads may read. Raises `StorageError`."""
+    """An open file that several threads may read. Raises `StorageError`.
+
+    `identity`: another file, or one that was written to since, has another one.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with storage_errors(path):
             self._file = path.open("rb")
         self._reading = threading.Lock()
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self.identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         self._file.close()
@@ -50,11 +55,11 @@ class Frames:
     Raises `ContainerError` for a damaged frame, naming the tensors in it.
     """
 
-    def __init__(self, file: ContainerFile, header: Header) -> None:
+    def __init__(self, file: ContainerFile, header: Header, cached_bytes: int) -> None:
         self._file, self._header = file, header
         self._lock = threading.Lock()
         self._cached: OrderedDict[int, bytes] = OrderedDict()
-        self._room = min(CACHED_BYTES, CACHED_OF_A_BYTE * file.size)
+        self._room = min(cached_bytes, CACHED_OF_A_BYTE * file.size)
 
     def content(self, index: int) -> bytes:
         """The decompressed content of a frame; the most recent ones are cached."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..closing import Closing
 from ..errors import ContainerError
 from .features import check_budget
-from .frames import ContainerFile, Frames
+from .frames import CACHED_BYTES, ContainerFile, Frames
 from .parse_header import parse_header
 from .prologue import CONTAINER, read_header
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
@@ -45,17 +45,18 @@ class _Place:
 class Container(Closing):
     """An open `.dsvd` file; opening checks its header, structure, size and component tables.
 
+    `cached_bytes`: of decompressed frames, which are kept for reading tensors in order.
     Several threads may read at once. Every method that reads may raise `ContainerError` (damage)
     and `StorageError` (the disk).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cached_bytes: int = CACHED_BYTES) -> None:
         self.path = path
         self._file = ContainerFile(path)
         try:
             self.size = self._file.size
             self.header = self._read_header()
-            self._frames = Frames(self._file, self.header)
+            self._frames = Frames(self._file, self.header, cached_bytes)
             self._places: dict[tuple[FrameContent, int], list[_Place]] = defaultdict(list)
             self._groups: dict[int, list[Rows]] = {}
             self._rows: dict[int, FrameRows] = {}
@@ -69,6 +70,11 @@ class Container(Closing):
 
     def close(self) -> None:
         self._file.close()
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """The identity of the open file; see `ContainerFile`."""
+        return self._file.identity
 
     def table(self, tensor: int) -> ComponentTable:
         """The component table of low-rank tensor number `tensor`."""
@@ -121,7 +127,16 @@ class Container(Closing):
 
     def raw_range(self, tensor: int, first: int, out: npt.NDArray[np.uint8]) -> None:
         """Write some of them over `out`, from byte number `first` on."""
-        for place in self._places_of("bytes", tensor):
+        self._copy("bytes", tensor, first, out)
+
+    def file_range(self, file: int, first: int, out: npt.NDArray[np.uint8]) -> None:
+        """Write some bytes of file number `file` of the tree over `out`, from number `first` on."""
+        self._copy("files", file, first, out)
+
+    def _copy(
+        self, content: FrameContent, number: int, first: int, out: npt.NDArray[np.uint8]
+    ) -> None:
+        for place in self._places_of(content, number):
             begin = max(first, place.first)
             end = min(first + len(out), place.first + place.count)
             if begin < end:

@@ -26,17 +26,20 @@ class _Piece:
 class ViewedBase:
     """Tensors of a base, seen through a view as one array, whose C-order bytes are copied in runs.
 
-    The constructor may raise `BaseMismatch`. Several threads may copy at once.
+    `nbytes`: the memory that it takes. The constructor may raise `BaseMismatch`. Several threads may
+    copy at once.
     """
 
     def __init__(self, viewed: ViewedTensors[BaseTensor], base: BaseReader) -> None:
         self._tensors, self._base = viewed.tensors, base
+        self.nbytes = 0
         view, first = viewed.view, viewed.tensors[0]
         size = first.nbytes
         match view.kind:
             case "transpose":
                 width = tensor_bytes(first.dtype, (1,))
                 transposed = _transposed(base.read(first), first.shape, width)
+                self.nbytes = size
                 self._pieces = [_Piece(transposed, 0, size)]
             case "slice":
                 row = size // first.shape[0]

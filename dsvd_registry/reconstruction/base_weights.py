@@ -161,12 +161,16 @@ class BaseWeights(Closing):
         # Hashed at every read: the file may have changed, and by somebody who can forge an XXH3.
         digest = "nothing" if data is None else sha256(data)
         if data is None or digest != tensor.sha256:
-            raise BaseMismatch(
-                f"the base {self.name!r} ({self.digest}) is damaged: tensor {tensor.name!r} of "
-                f"{self.checkpoint.path} has the SHA-256 {digest}, where {tensor.sha256} is needed",
-                "Restore that file, or add the base again with `dsvd base add`.",
-            )
+            raise self.damaged(tensor, digest)
         return data
+
+    def damaged(self, tensor: BaseTensor, found: str) -> BaseMismatch:
+        """The error for a tensor whose bytes have the SHA-256 `found`, and not their own."""
+        return BaseMismatch(
+            f"the base {self.name!r} ({self.digest}) is damaged: tensor {tensor.name!r} of "
+            f"{self.checkpoint.path} has the SHA-256 {found}, where {tensor.sha256} is needed",
+            "Restore that file, or add the base again with `dsvd base add`.",
+        )
 
     def copier(self, tensor: BaseTensor) -> Copier:
         self.read(tensor)

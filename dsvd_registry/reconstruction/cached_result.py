@@ -8,6 +8,7 @@ from ..container.reader import Container
 from ..fs import NewFile, new_file
 from ..progress import Meter, Progress
 from .base_weights import BaseWeights
+from .file_plan import plan_of
 from .lossless import Lossless
 from .reconstruction import Reconstruction, ResultDigest
 from .recorded_digest import proven_by_digest
@@ -42,4 +43,5 @@ def write_cached(
 
 def _filled(file: NewFile, reconstruction: Reconstruction, progress: Progress) -> ResultDigest:
     (only,) = reconstruction.files
-    return fill(file, reconstruction, only, Meter(progress, "materializing", only.size))
+    meter = Meter(progress, "materializing", only.size)
+    return fill(file, plan_of(reconstruction, only), meter)

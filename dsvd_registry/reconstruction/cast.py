@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from ..checkpoint.dtypes import DELTA_DTYPES
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout
 from ..checkpoint.tensor_info import TensorInfo
 from ..errors import DsvdError, InvalidArgument
-from ..fs import Bytes
 from .cast_tensor import CastTensor
-from .file_assembly import RunsOfTensor, file_bytes, nowhere
-from .result_layout import Files, Place, ResultFile
+from .file_plan import Result, RunsOfTensor
+from .result_layout import ResultFile
 
 FloatDtype = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[FloatDtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
-
-
-class Uncast(Files, Protocol):
-    """A result whose tensors can each be computed by themselves."""
-
-    @property
-    def infos(self) -> Mapping[str, TensorInfo]: ...
-    @property
-    def metadata(self) -> Mapping[str, str]: ...
-
-    def result_tensor(self, name: str) -> RunsOfTensor: ...
 
 
 class CastResult:
@@ -36,32 +24,34 @@ class CastResult:
     Raises `InvalidArgument`, as it is made, for a number that `dtype` has no room for and for a NaN.
     """
 
-    def __init__(self, result: Uncast, dtype: FloatDtype) -> None:
-        self._result, self._dtype, self._infos = result, DTYPES[dtype], result.infos
-        metadata = {"format": "pt", "dsvd.dtype": dtype, **result.metadata}
+    def __init__(self, result: Result, dtype: FloatDtype) -> None:
+        self._result, self._dtype, self._uncast = result, DTYPES[dtype], result.infos
+        self.metadata: Mapping[str, str] = {"dsvd.dtype": dtype, **result.metadata}
+        metadata = {"format": "pt", **self.metadata}
         self.files = tuple(
             replace(file, layout=self._layout(file, metadata)) for file in result.files
         )
 
-    def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
-        """One of `files` from first byte to last, as `Reconstruction.chunks` gives the exact one."""
-        return file_bytes(file.layout, lambda name: self._tensor(file.prefix + name), place)
+    @property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """The tensors of all files, by their names in the whole checkpoint."""
+        return {name: replace(t, dtype=self._cast(t)) for name, t in self._uncast.items()}
 
     def _layout(self, file: ResultFile, metadata: Mapping[str, str]) -> SafetensorsLayout:
-        own = {name: self._infos[file.prefix + name] for name in file.layout.order}
+        own = {name: self._uncast[file.prefix + name] for name in file.layout.order}
         infos = (TensorInfo(name, self._cast(t), t.shape) for name, t in own.items())
         return canonical_layout(infos, metadata)
 
     def _cast(self, info: TensorInfo) -> str:
         return self._dtype if info.dtype in DELTA_DTYPES else info.dtype
 
-    def _tensor(self, name: str) -> RunsOfTensor:
-        tensor, info = self._result.result_tensor(name), self._infos[name]
+    def result_tensor(self, name: str) -> RunsOfTensor:
+        """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
+        tensor, info = self._result.result_tensor(name), self._uncast[name]
         if info.dtype not in DELTA_DTYPES:
             return tensor
-        return _RequestedCast(
-            tensor, info, self._dtype
-        )  # even for its own dtype: it may contain a NaN
+        # Even for its own dtype, because it may contain a NaN.
+        return _RequestedCast(tensor, info, self._dtype)
 
 
 class _RequestedCast(CastTensor):

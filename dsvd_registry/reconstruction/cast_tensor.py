@@ -12,7 +12,7 @@ from ..codec.exact_product import cast
 from ..codec.scratch import Memory, scratch
 from ..codec.weights import Weights
 from ..errors import ContainerError, DsvdError
-from .file_assembly import Run, RunsOfTensor
+from .file_plan import Run, RunsOfTensor
 
 
 class CastTensor(abc.ABC):
@@ -38,6 +38,10 @@ class CastTensor(abc.ABC):
 
     def prepare(self) -> None:
         self._tensor.prepare()
+
+    @property
+    def prepared_bytes(self) -> int:
+        return self._tensor.prepared_bytes
 
     def runs(self) -> Iterator[Run]:
         before, after = self._widths

@@ -7,56 +7,25 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from ..checkpoint.layout import SafetensorsLayout
 from ..codec.arithmetic import one_blas_thread
 from ..codec.scratch import Memory
-from ..errors import ResultMismatch
 from ..fs import Bytes
 from ..threads import in_order, threads
-from .result_layout import Place
+from .file_plan import FilePlan, Run, RunsOfTensor
+
+Place = Callable[[int, memoryview], None]
+"""Receives bytes and their position in a file, in any thread and any order."""
 
 BYTES_AT_ONCE = 48 << 20  # of runs in work, so that memory does not grow with the checkpoint
 LEAST_BYTES = 4 << 20  # of a buffer, however small its run is
 MOST_BYTES = 16 << 20  # of a buffer that is kept for later runs
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run of a tensor: rows first..end-1, of `nbytes` bytes that are whole elements.
-
-    `is_stored`: the run's bytes are stored unchanged; it is then bytes first..end-1 of those.
-    """
-
-    first: int
-    end: int
-    nbytes: int
-    is_stored: bool = False
-
-
-class RunsOfTensor(Protocol):
-    """A tensor whose bytes are computed in runs."""
-
-    def prepare(self) -> None:
-        """Prepare the tensor, once before its first run is filled."""
-
-    def runs(self) -> Iterator[Run]:
-        """All runs, in order; they are known before the tensor is prepared."""
-
-    def fill(self, run: Run, memory: Memory) -> None:
-        """Write a run's bytes to `memory`; any thread may call this."""
-
-    def release(self) -> None:
-        """Free resources; no run is filled after this."""
-
-
-def file_bytes(
-    layout: SafetensorsLayout, tensor: Callable[[str], RunsOfTensor], place: Place
-) -> Generator[Bytes, None, None]:
-    """Yield the bytes of a file of `layout`, in order; `tensor(name)` gives its tensors.
+def file_bytes(plan: FilePlan, place: Place) -> Generator[Bytes, None, None]:
+    """Yield the bytes of a file, in order.
 
     A chunk is valid until the next one is requested, because its memory is reused. `place` receives
     each chunk first, with its position, perhaps in another thread. Close the generator if you stop
@@ -64,24 +33,15 @@ def file_bytes(
 
     Raises `ResultMismatch` before a tensor is computed whose size is not that in the file's header.
     """
-    place(0, memoryview(layout.prefix))
-    yield layout.prefix
-    with assembled(_as_planned(layout, tensor), len(layout.prefix), place) as runs:
+    place(0, memoryview(plan.prefix))
+    yield plan.prefix
+    with assembled(map(plan.tensor, plan.names), len(plan.prefix), place) as runs:
         yield from runs
 
 
-def _as_planned(
-    layout: SafetensorsLayout, tensor: Callable[[str], RunsOfTensor]
-) -> Iterator[RunsOfTensor]:
-    for name, size in zip(layout.order, layout.sizes, strict=True):
-        planned = tensor(name)
-        nbytes = sum(run.nbytes for run in planned.runs())
-        if nbytes != size:
-            raise ResultMismatch(
-                f"the tensor {name!r} comes out with {nbytes} bytes, where the header of its file says "
-                f"{size}"
-            )
-        yield planned
+def whole_file(plan: FilePlan) -> bytes:
+    """All bytes of a file that is small."""
+    return b"".join(map(bytes, file_bytes(plan, nowhere)))
 
 
 def nowhere(_position: int, _data: memoryview) -> None:

@@ -1,45 +1,24 @@
-"""The files of a folder without tensors, read from the container or from the base."""
+"""The files of a folder without tensors: stored in the container, those of the base, or listed ones."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..checkpoint.checkpoint import Copier, Memory
+from ..checkpoint.mapping import MappedFile
 from ..checkpoint.tree import ListedFile
 from ..container.reader import Container
 from ..container.records import KeptFile
 from ..errors import BaseMismatch, ContainerError
-from ..fs import Bytes, storage_errors
 from .base_weights import BaseReader
-
-CHUNK = 1 << 20
+from .checked_bytes import Mismatch, checked_copier
+from .file_plan import STORED_RUN, FilePlan, Run
 
 
 def kept_files(container: Container) -> tuple[KeptFile, ...]:
     """The files without tensors in the container's tree; none for a single file."""
     return tuple(file for file in container.header.tree or () if isinstance(file, KeptFile))
-
-
-def kept_chunks(file: KeptFile, container: Container, base: BaseReader) -> Iterator[Bytes]:
-    """Yield the bytes of a file in chunks, and check their SHA-256 at the end.
-
-    If it is wrong, raises `BaseMismatch` for a file of the base, `ContainerError` for a stored one.
-    """
-    digest, size = hashlib.sha256(), 0
-    for chunk in _of_base(file, base) if file.of_base else _stored(file, container):
-        digest.update(chunk)
-        size += len(chunk)
-        yield chunk
-    is_recorded = digest.hexdigest() == file.sha256
-    if is_recorded and size == file.size:
-        return
-    if file.of_base and not is_recorded:
-        raise BaseMismatch(
-            f"the base's file {file.path} was changed: its SHA-256 is not {file.sha256}",
-            "Restore that file, or add the base again with `dsvd base add`.",
-        )
-    raise ContainerError(f"{container.path}: file {file.path!r} is not the recorded one")
 
 
 def check_base_has(container: Container, base: BaseReader) -> None:
@@ -52,31 +31,71 @@ def check_base_has(container: Container, base: BaseReader) -> None:
             )
 
 
-def file_chunks(file: ListedFile, place: Path) -> Iterator[Bytes]:
-    """Yield the bytes of a file on disk in chunks, and check their SHA-256 at the end.
+def kept_plan(file: KeptFile, container: Container, base: BaseReader) -> FilePlan:
+    """The plan of one of the container's `kept_files`; a file of the base is open from here on.
 
-    Raises `StorageError`, and `BaseMismatch` if the SHA-256 is not the listed one.
+    Reading it raises `BaseMismatch` for changed bytes of the base, `ContainerError` for stored ones.
     """
-    digest = hashlib.sha256()
-    for chunk in _read(place):
-        digest.update(chunk)
-        yield chunk
-    if digest.hexdigest() != file.sha256:
-        raise BaseMismatch(f"{place} was changed: its SHA-256 is not {file.sha256}")
+    if file.of_base:
+        place = base.kept_file(file.sha256)
+        assert place is not None  # by `check_base_has`
+        return _recorded(
+            file,
+            MappedFile(place).copy if file.size else _nothing,
+            lambda _: BaseMismatch(
+                f"the base's file {file.path} was changed: its SHA-256 is not {file.sha256}",
+                "Restore that file, or add the base again with `dsvd base add`.",
+            ),
+        )
+    number = (container.header.tree or ()).index(file)
+    return _recorded(
+        file,
+        lambda first, memory: container.file_range(number, first, memory),
+        lambda _: ContainerError(f"{container.path}: file {file.path!r} is not the recorded one"),
+    )
 
 
-def _stored(file: KeptFile, container: Container) -> Iterator[Bytes]:
-    tree = container.header.tree or ()
-    yield from container.stored_file(tree.index(file))
+def listed_plan(file: ListedFile, place: Path) -> FilePlan:
+    """The plan of a file on disk, which is open from here on.
+
+    Reading it raises `StorageError`, and `BaseMismatch` if its SHA-256 is not the listed one.
+    """
+    return _recorded(
+        file,
+        MappedFile(place).copy if file.size else _nothing,
+        lambda _: BaseMismatch(f"{place} was changed: its SHA-256 is not {file.sha256}"),
+    )
 
 
-def _of_base(file: KeptFile, base: BaseReader) -> Iterator[Bytes]:
-    place = base.kept_file(file.sha256)
-    if place is not None:
-        yield from _read(place)
+def _recorded(file: KeptFile | ListedFile, copy: Copier, mismatch: Mismatch) -> FilePlan:
+    made = _RecordedFile(copy, file.size, file.sha256, mismatch)
+    return FilePlan(file.path, b"", {file.path: file.size}, lambda _: made)
 
 
-def _read(place: Path) -> Iterator[Bytes]:
-    with storage_errors(place), place.open("rb") as opened:
-        while chunk := opened.read(CHUNK):
-            yield chunk
+def _nothing(_first: int, _memory: Memory) -> None:
+    """Copy no bytes: an empty file cannot be mapped."""
+
+
+class _RecordedFile:
+    """The bytes of a file with a recorded SHA-256, planned in runs as a tensor is."""
+
+    prepared_bytes = 0
+
+    def __init__(self, copy: Copier, size: int, sha256: str, mismatch: Mismatch) -> None:
+        self._copy, self._size = copy, size
+        self._sha256, self._mismatch = sha256, mismatch
+        self._checked = copy
+
+    def prepare(self) -> None:
+        self._checked = checked_copier(self._copy, self._size, self._sha256, self._mismatch)
+
+    def runs(self) -> Iterator[Run]:
+        for first in range(0, self._size, STORED_RUN):
+            end = min(self._size, first + STORED_RUN)
+            yield Run(first, end, end - first, is_stored=True)
+
+    def fill(self, run: Run, memory: Memory) -> None:
+        self._checked(run.first, memory)
+
+    def release(self) -> None:
+        """Do nothing: no memory is taken."""

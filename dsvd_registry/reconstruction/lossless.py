@@ -14,7 +14,7 @@ from ..residual.header import check_goes_with
 from ..residual.reader import Residual
 from ..residual.records import ResidualTensor
 from .base_weights import BaseReader
-from .file_assembly import Run
+from .file_plan import Run
 from .prediction import Prediction
 from .reconstruction import Reconstruction, ResultTensor
 from .result_layout import source_files
@@ -95,6 +95,10 @@ class LosslessTensor(ResultTensor):
         if self._lacking.rank:
             own = Components(*self._residual.components(self._lacking))
         self._prediction = Prediction(self._predicted, self._lacking, own)
+
+    @property
+    def prepared_bytes(self) -> int:
+        return self._predicted.prepared_bytes + self._prediction.prepared_bytes
 
     def runs(self) -> Iterator[Run]:
         for number in range(self._lacking.runs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,13 +14,12 @@ from ..checkpoint.layout import canonical_layout
 from ..codec.exact_product import row_tiles
 from ..container.records import BaseTensor
 from ..errors import InvalidArgument
-from ..fs import Bytes
 from ..layouts import Correspondence, ViewedTensors, map_names
 from ..layouts.view import Shape, is_alike
 from .base_view import ViewedBase
-from .file_assembly import Run, RunsOfTensor, file_bytes, nowhere
+from .file_plan import Run, RunsOfTensor
 from .reconstruction import Reconstruction
-from .result_layout import Place, ResultFile
+from .result_layout import ResultFile
 from .target_layout import Target, TargetFile
 from .version_shapes import adjusted_configurations, result_shape
 
@@ -55,10 +54,6 @@ class RelaidResult:
     def infos(self) -> Mapping[str, TensorInfo]:
         """The tensors of all files, by their names in the whole checkpoint."""
         return self._infos
-
-    def chunks(self, file: ResultFile, place: Place = nowhere) -> Generator[Bytes, None, None]:
-        """The bytes of one of `files`, in order, under the rules of `Reconstruction.chunks`."""
-        return file_bytes(file.layout, lambda name: self.result_tensor(file.prefix + name), place)
 
     def result_tensor(self, name: str) -> RunsOfTensor:
         """A tensor that is computed in runs. Raises `KeyError` for an unknown name."""
@@ -119,6 +114,10 @@ class _ViewedTensor:
         }
         computed = _ComputedTensors(self._reconstruction)
         self._copy = ViewedBase(self._source.resolve(tensors), computed).copy
+
+    @property
+    def prepared_bytes(self) -> int:
+        return sum(self._reconstruction.infos[name].nbytes for name in self._source.tensors)
 
     def runs(self) -> Iterator[Run]:
         width = self._info.nbytes // max(1, self._info.elements)

@@ -16,7 +16,7 @@ from ..errors import ContainerError
 from ..residual.ordered import Bits
 from ..residual.records import ResidualTensor
 from ..residual.run import ELEMENTS
-from .file_assembly import Run
+from .file_plan import Run
 from .reconstruction import ResultTensor, columns_of
 
 
@@ -35,6 +35,11 @@ class Prediction:
         self._columns = columns_of(result.record)
         by_rows = own is not None or isinstance(result.record, LowRankRecord)
         self._row = tensor.matrix_shape[1] if by_rows else 1
+
+    @property
+    def prepared_bytes(self) -> int:
+        """The memory that the components take, without that of the result."""
+        return 0 if self._product is None else self._product.nbytes
 
     def bits(self, number: int) -> Bits:
         """The bits of run `number`, flat; the thread's next call overwrites them.

@@ -41,12 +41,10 @@ from ..progress import Meter, Progress, silent
 from .base_view import ViewedBase
 from .base_weights import BaseReader
 from .cast_tensor import RecordedCast
-from .file_assembly import Run, RunsOfTensor, file_bytes, nowhere
-from .kept_files import check_base_has, kept_chunks, kept_files
-from .result_layout import Place, ResultFile, checked_files, own_metadata
-
-STORED_RUN = 4 << 20  # bytes, and whole elements of each dtype that is cast
-
+from .file_assembly import Place, file_bytes, nowhere
+from .file_plan import STORED_RUN, FilePlan, Run, RunsOfTensor, plan_of
+from .kept_files import check_base_has, kept_files, kept_plan
+from .result_layout import ResultFile, checked_files, own_metadata
 
 Tensor = TypeVar("Tensor", bound=RunsOfTensor)
 
@@ -111,18 +109,18 @@ class Reconstruction:
         A chunk is valid until the next one is requested, because its memory is reused. `place`
         receives each chunk first, with its position in the file, perhaps in another thread.
         """
-        return file_bytes(file.layout, lambda name: self.result_tensor(file.prefix + name), place)
+        return file_bytes(plan_of(self, file), place)
 
-    def kept_chunks(self, file: KeptFile) -> Iterator[Bytes]:
-        """Yield the bytes of one of `kept_files`, in order. Raises `ContainerError`, `BaseMismatch`."""
-        return kept_chunks(file, self._container, self._base)
+    def kept_plan(self, file: KeptFile) -> FilePlan:
+        """The plan of one of `kept_files`; see the function `kept_plan`."""
+        return kept_plan(file, self._container, self._base)
 
     def digests(
         self, progress: Progress = silent, stage: str = "checking"
     ) -> tuple[ResultDigest, ...]:
         """Compute the digests of `files` without writing them; `kept_files` are checked, too."""
         for kept in self.kept_files:
-            for _ in self.kept_chunks(kept):
+            for _ in file_bytes(self.kept_plan(kept), nowhere):
                 pass
         meter = Meter(progress, stage, sum(file.size for file in self.files))
         found = []
@@ -209,6 +207,12 @@ class ResultTensor:
             self.viewed = ViewedBase(record.viewed_base, self._base)
         delta = decoded_delta(self._container, self._index, self._tau)
         self._delta = DeltaProduct(delta) if isinstance(delta, Components) else delta
+
+    @property
+    def prepared_bytes(self) -> int:
+        """The memory that the prepared tensor takes: the delta, and a transposed counterpart."""
+        viewed = self.viewed.nbytes if isinstance(self.record, BasedRecord) else 0
+        return viewed + (0 if self._delta is None else self._delta.nbytes)
 
     def runs(self) -> Iterator[Run]:
         """All runs, in order: the common rows, then the stored bytes."""

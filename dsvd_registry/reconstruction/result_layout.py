@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from .. import canonical
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
@@ -19,10 +18,6 @@ from ..container.records import (
     TensorRecord,
 )
 from ..errors import CheckpointError, ContainerError
-from ..fs import Bytes
-
-Place = Callable[[int, memoryview], None]
-"""Receives bytes and their position in a file, in any thread and any order."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +40,6 @@ class ResultFile:
     def order(self) -> tuple[str, ...]:
         """The names of its tensors' records, in the order of the data."""
         return tuple(self.prefix + name for name in self.layout.order)
-
-
-class Files(Protocol):
-    """Files whose bytes are computed in order."""
-
-    @property
-    def files(self) -> tuple[ResultFile, ...]: ...
-
-    def chunks(self, file: ResultFile, place: Place) -> Generator[Bytes, None, None]: ...
 
 
 def checked_files(container: Container, tau: float) -> tuple[ResultFile, ...]:

@@ -18,7 +18,8 @@ from ..canonical import MAX_WEIGHT, weight
 from ..checkpoint import TensorInfo
 from ..errors import InvalidArgument
 from ..layouts.view import Shape, is_alike
-from .kept_files import file_chunks
+from .file_assembly import whole_file
+from .kept_files import listed_plan
 from .target_layout import Target
 
 CONFIGURATION, VOCABULARY_SIZE = "config.json", "vocab_size"
@@ -97,7 +98,7 @@ def _read(path: str, target: Target) -> bytes:
     """The bytes of a configuration; empty if it is missing, or too large to be one."""
     places = target.places or {}
     files = [file for file in target.others if file.path == path and file.size <= MAX_WEIGHT]
-    return b"".join(chunk for file in files for chunk in file_chunks(file, places[path]))
+    return b"".join(whole_file(listed_plan(file, places[path])) for file in files)
 
 
 def _adjusted(path: str, data: bytes, changes: Collection[tuple[int, int]]) -> Configuration:

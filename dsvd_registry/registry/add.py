@@ -23,6 +23,7 @@ from .model_names import USUAL_NAMES, ascii_name
 from .originals import check_is_file, keep_original
 from .repository import Repository
 from .residuals import attach_residual, residual_of
+from .result_listing import remember_files
 from .summary import Summary, summary_of
 
 
@@ -94,6 +95,8 @@ def add_version(
             check_unchanged()
             version = attach_residual(version, residual, repository)
         left_out = tuple(Omission.of(entry) for entry in checkpoint.left_out)
+    if created or upgraded:
+        remember_files(version, repository)
     version = labelled(version, request.note, request.tags, repository)
     return Addition(version, created, upgraded, left_out)
 

@@ -72,20 +72,28 @@ def find_cache(folder: str | Path | None, limit: int | None, environ: Mapping[st
     The default is 50 GB in the user's cache folder. Raises `InvalidArgument` for a limit that is not
     a number of bytes.
     """
-    named, text = folder or environ.get(FOLDER_VARIABLE), environ.get(LIMIT_VARIABLE)
-    if limit is None and text:
-        if not re.fullmatch(r"[0-9]{1,18}", text):
-            raise InvalidArgument(
-                f"{LIMIT_VARIABLE} is {text!r}, which is not a number of bytes",
-                f"Set it to a number such as {DEFAULT_LIMIT}.",
-            )
-        limit = int(text)
-    if limit is not None and limit < 0:
+    named = folder or environ.get(FOLDER_VARIABLE)
+    if limit is None:
+        limit = bytes_from(environ, LIMIT_VARIABLE, DEFAULT_LIMIT)
+    if limit < 0:
         raise InvalidArgument(
             f"the cache limit is {limit} bytes", "Give 0 or more; 0 keeps a single file."
         )
     place = Path(named).absolute() if named else _user_folder(environ)
-    return Cache(place, DEFAULT_LIMIT if limit is None else limit)
+    return Cache(place, limit)
+
+
+def bytes_from(environ: Mapping[str, str], variable: str, default: int) -> int:
+    """The number of bytes that a variable of the environment gives. Raises `InvalidArgument`."""
+    text = environ.get(variable)
+    if not text:
+        return default
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise InvalidArgument(
+            f"{variable} is {text!r}, which is not a number of bytes",
+            f"Set it to a number such as {default}.",
+        )
+    return int(text)
 
 
 def _user_folder(environ: Mapping[str, str]) -> Path:

@@ -11,7 +11,8 @@ from ..catalog import VersionRecord
 from ..encoding.request import checked_tau
 from ..errors import InvalidArgument
 from ..progress import Progress
-from ..reconstruction.write_result import Materialized, ResultRequest, write_result
+from ..reconstruction.result_plan import ResultRequest
+from ..reconstruction.write_result import Materialized, write_result
 from .output_layout import open_target
 from .output_path import check_folder, check_kind, check_output
 from .repository import Repository

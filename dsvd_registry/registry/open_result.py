@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 
 from ..catalog import VersionRecord
-from ..errors import NotFound
-from ..hashing import sha256
-from ..progress import silent
-from .materialize import materialize
+from ..errors import BaseMismatch, ContainerError, InvalidArgument, NotFound, RegistryError
+from ..reconstruction.range_reader import RangeReader
 from .repository import Repository
-
-if TYPE_CHECKING:
-    from ..reconstruction.cast import FloatDtype
-    from ..reconstruction.target_layout import LayoutName
-
-
-@dataclass(frozen=True)
-class ResultEntry:
-    """A file of a full checkpoint: its path, its size in bytes, its SHA-256 if one is recorded."""
-
-    path: str
-    size: int
-    sha256: str | None
+from .residuals import at_tau, residual_errors
+from .result_pool import ResultEntry, ResultForm, ResultPool
 
 
 class OpenResult(io.RawIOBase):
-    """A file of a full checkpoint, read-only and seekable."""
+    """A file of a full checkpoint, read-only and seekable.
 
-    def __init__(self, entry: ResultEntry, data: bytes) -> None:
+    `read_at` may be called by several threads at once; the other methods share one position. Reading
+    raises `BaseMismatch`, `ContainerError` or `RegistryError` for damage, and never gives a byte that
+    was made of what was not checked.
+    """
+
+    def __init__(
+        self,
+        entry: ResultEntry,
+        reader: RangeReader,
+        errors: Callable[[], AbstractContextManager[None]],
+        opened: ExitStack,
+    ) -> None:
         self.entry = entry
-        self._bytes = io.BytesIO(data)
+        self._reader, self._errors, self._opened = reader, errors, opened
+        self._position = 0
 
     @property
     def size(self) -> int:
@@ -52,72 +51,93 @@ class OpenResult(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        return self._position
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._bytes.seek(offset, whence)
+        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
+        if whence not in origins:
+            raise ValueError(f"whence is {whence}, not 0, 1 or 2")
+        position = origins[whence] + offset
+        if position < 0:
+            raise ValueError(f"the position {position} is before the file")
+        self._position = position
+        return position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        return self._bytes.readinto(buffer)
+        memory = memoryview(buffer).cast("B")
+        done = 0
+        for part in self._parts(self._position, len(memory)):
+            memory[done : done + len(part)] = part
+            done += len(part)
+        self._position += done
+        return done
+
+    def readall(self) -> bytes:
+        data = self.read_at(self._position, self.size)
+        self._position += len(data)
+        return data
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The bytes from `offset` on, fewer at the end of the file; any thread may call this."""
-        return self._bytes.getvalue()[offset : offset + size]
+        return b"".join(self._parts(offset, size))
 
+    def close(self) -> None:
+        """Close the file. The last of a version to be closed lets go of the files it is made from."""
+        if not self.closed:
+            self._opened.close()
+        super().close()
 
-def _all(
-    version: VersionRecord,
-    repository: Repository,
-    tau: float | None,
-    dtype: FloatDtype | None,
-    layout: LayoutName | None,
-) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "result"
-        materialize(
-            version,
-            path,
-            repository,
-            tau=tau,
-            dtype=dtype,
-            layout=layout,
-            like=None,
-            replace=False,
-            progress=silent,
-        )
-        if path.is_file():
-            return {"model.safetensors": path.read_bytes()}
-        files = (file for file in path.rglob("*") if file.is_file())
-        return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
-
-
-def result_files(
-    version: VersionRecord,
-    repository: Repository,
-    *,
-    tau: float | None,
-    dtype: FloatDtype | None,
-    layout: LayoutName | None,
-) -> tuple[ResultEntry, ...]:
-    """The files of a version's full checkpoint, by path; see `Registry.result_files`."""
-    found = _all(version, repository, tau, dtype, layout)
-    recorded = tau is None and dtype is None and layout is None
-    return tuple(
-        ResultEntry(path, len(data), sha256(data) if recorded else None)
-        for path, data in sorted(found.items())
-    )
+    def _parts(self, offset: int, size: int) -> Iterator[memoryview]:
+        if self.closed:
+            raise ValueError("read of a closed file")
+        if offset < 0 or size < 0:
+            raise ValueError(f"{size} bytes from {offset} on are no part of a file")
+        begin, end = min(offset, self.size), min(offset + size, self.size)
+        with self._errors():
+            yield from self._reader.parts(begin, end)
 
 
 def open_result(
     version: VersionRecord,
     path: str | None,
     repository: Repository,
-    *,
-    tau: float | None,
-    dtype: FloatDtype | None,
-    layout: LayoutName | None,
+    pool: ResultPool,
+    form: ResultForm,
 ) -> OpenResult:
     """A file of a version's full checkpoint; see `Registry.open_result`."""
-    entries = result_files(version, repository, tau=tau, dtype=dtype, layout=layout)
+    with ExitStack() as stack:
+        opened = stack.enter_context(pool.use(version, form))
+        entry = _entry(version, path, opened.entries)
+        reader = pool.reader(opened.plan(entry.path))
+        errors = functools.partial(_errors, version, repository, pool, form)
+        return OpenResult(entry, reader, errors, stack.pop_all())
+
+
+def _entry(
+    version: VersionRecord, path: str | None, entries: tuple[ResultEntry, ...]
+) -> ResultEntry:
+    if path is None and len(entries) > 1:
+        raise InvalidArgument(
+            f"{version.ref} is a folder of {len(entries)} files", "Name one of its files."
+        )
     for entry in entries:
-        if entry.path == path or (path is None and len(entries) == 1):
-            return OpenResult(entry, _all(version, repository, tau, dtype, layout)[entry.path])
-    raise NotFound(f"{version.ref} has no file {path!r}")
+        if path in (None, entry.path):
+            return entry
+    raise NotFound(
+        f"{version.ref} has no file {path!r}", "`dsvd cat --list` names the files it has."
+    )
+
+
+@contextlib.contextmanager
+def _errors(
+    version: VersionRecord, repository: Repository, pool: ResultPool, form: ResultForm
+) -> Iterator[None]:
+    """Name the damaged object in errors, and have the next reader open the version anew."""
+    residual = at_tau(version, form.tau).residual
+    try:
+        with residual_errors(version, residual, repository):
+            yield
+    except (BaseMismatch, ContainerError, RegistryError):
+        pool.expel(version, form)
+        raise

@@ -7,6 +7,7 @@ and a method that needs no tensor loads no torch.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
     from .findings import Verified
     from .gc import Collected
     from .import_export import Exported
-    from .open_result import OpenResult, ResultEntry
+    from .open_result import OpenResult
     from .repair import Repaired
     from .report import Report
     from .residuals import Thinned
+    from .result_pool import ResultEntry, ResultPool
     from .signing import Signed, Signer
     from .usage import Usage
 
@@ -74,6 +76,8 @@ class Registry(Closing):
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         """Its folder, catalog and objects, for packages that are built on a registry."""
+        self._pool: ResultPool | None = None
+        self._opening_pool = threading.Lock()
 
     # Opening
 
@@ -193,7 +197,10 @@ class Registry(Closing):
         return self.repository.home.root
 
     def close(self) -> None:
-        """Close the catalog. Closing twice is fine."""
+        """Close the catalog and the open results. Closing twice is fine."""
+        with self._opening_pool:
+            if self._pool is not None:
+                self._pool.close()
         self.repository.catalog.close()
 
     # Bases
@@ -820,9 +827,44 @@ class Registry(Closing):
             >>> [file.path for file in registry.result_files("subject-42")]
             ['model.safetensors']
         """
-        from .open_result import result_files
+        from .result_listing import result_files
+        from .result_pool import ResultForm
 
-        return result_files(self.version(ref), self.repository, tau=tau, dtype=dtype, layout=layout)
+        form = ResultForm(tau, dtype, layout)
+        return result_files(self.version(ref), self.repository, self._result_pool(), form)
+
+    def result_listings(
+        self,
+        versions: Iterable[VersionRecord],
+        *,
+        tau: float | None = None,
+        dtype: FloatDtype | None = None,
+        layout: LayoutName | None = None,
+    ) -> dict[str, tuple[ResultEntry, ...]]:
+        """List the files of many full checkpoints, as `result_files` does for one.
+
+        Thousands of versions take one query of the catalog, which remembers the listings.
+
+        Args:
+            versions: The versions.
+            tau: As in `materialize`.
+            dtype: As in `materialize`.
+            layout: As in `materialize`.
+
+        Returns:
+            The files by path, by the ref of their version. A version that is damaged, or has no such
+            form, is missing.
+
+        Example:
+            >>> listings = registry.result_listings(registry.versions())
+            >>> [file.path for file in listings["subject-42@2"]]
+            ['model.safetensors']
+        """
+        from .result_listing import result_listings
+        from .result_pool import ResultForm
+
+        form = ResultForm(tau, dtype, layout)
+        return result_listings(versions, self.repository, self._result_pool(), form)
 
     def open_result(
         self,
@@ -854,10 +896,18 @@ class Registry(Closing):
             True
         """
         from .open_result import open_result
+        from .result_pool import ResultForm
 
-        return open_result(
-            self.version(ref), path, self.repository, tau=tau, dtype=dtype, layout=layout
-        )
+        form = ResultForm(tau, dtype, layout)
+        return open_result(self.version(ref), path, self.repository, self._result_pool(), form)
+
+    def _result_pool(self) -> ResultPool:
+        from .result_pool import ResultPool, run_cache
+
+        with self._opening_pool:
+            if self._pool is None:
+                self._pool = ResultPool(self.repository, run_cache())
+            return self._pool
 
     def path(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,11 @@ class Residual(Closing):
         """The size of the file in bytes."""
         return self._file.size
 
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """The identity of the open file; see `ContainerFile`."""
+        return self._file.identity
+
     def components(self, tensor: ResidualTensor) -> tuple[Int32, Int32, Int64]:
         """The residual's own components of a tensor whose rank is at least 1.
 
@@ -97,6 +103,16 @@ class Residual(Closing):
             first = self._first_frame[tensor.name]
             for frame in range(first, first + tensor.frames):
                 self._stored(tensor, frame)
+
+    def check_file(self) -> str:
+        """Check every frame as `check_frames` does, and return the SHA-256 of the whole file."""
+        frames = self.header.frames
+        digest = hashlib.sha256(self._file.read(0, frames[0].offset if frames else self.size))
+        for tensor in self.header.tensors:
+            first = self._first_frame[tensor.name]
+            for frame in range(first, first + tensor.frames):
+                digest.update(self._stored(tensor, frame))
+        return digest.hexdigest()
 
     def _rows(
         self, tensor: ResidualTensor, table: ComponentTable, frame: int

@@ -20,7 +20,8 @@ from dsvd_registry.errors import BaseMismatch
 from dsvd_registry.layouts import ViewedTensors
 from dsvd_registry.reconstruction import file_assembly
 from dsvd_registry.reconstruction.base_view import ViewedBase
-from dsvd_registry.reconstruction.file_assembly import Run, assembled, nowhere
+from dsvd_registry.reconstruction.file_assembly import assembled, nowhere
+from dsvd_registry.reconstruction.file_plan import Run
 
 VECTORS = ROOT / "spec" / "vectors"
 VALID = json.loads((VECTORS / "vectors.json").read_text())["valid"]

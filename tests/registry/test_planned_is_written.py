@@ -23,7 +23,8 @@ from dsvd_registry.checkpoint.layout import canonical_layout
 from dsvd_registry.codec.scratch import Memory
 from dsvd_registry.errors import InvalidArgument, ResultMismatch, StorageError
 from dsvd_registry.fs import new_file, new_folder
-from dsvd_registry.reconstruction.file_assembly import Run, file_bytes, nowhere
+from dsvd_registry.reconstruction.file_assembly import whole_file
+from dsvd_registry.reconstruction.file_plan import FilePlan, Run
 
 from .planned import check_safetensors
 
@@ -256,13 +257,15 @@ def test_a_tensor_of_another_size_is_no_file(elements: int) -> None:
     planned = {"a": 5, "b": 21, "c": 3}
     infos = [TensorInfo(name, "U8", (size,)) for name, size in planned.items()]
     layout = canonical_layout(infos, {})
-    whole = b"".join(
-        bytes(chunk) for chunk in file_bytes(layout, lambda name: Made(planned[name]), nowhere)
-    )
-    assert len(whole) == layout.size
+    sizes = dict(zip(layout.order, layout.sizes, strict=True))
+
+    def plan(made: dict[str, int]) -> FilePlan:
+        return FilePlan("a file", layout.prefix, sizes, lambda name: Made(made[name]))
+
+    assert len(whole_file(plan(planned))) == layout.size
     made = planned | {"b": elements}
     with pytest.raises(ResultMismatch, match=f"'b' comes out with {elements} bytes.*21"):
-        list(file_bytes(layout, lambda name: Made(made[name]), nowhere))
+        whole_file(plan(made))
 
 
 @pytest.mark.parametrize("written", [0, 9, 11])

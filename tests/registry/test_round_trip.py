@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from dsvd_registry import Registry
 from dsvd_registry.container.reader import Container
 from dsvd_registry.progress import silent
-from dsvd_registry.reconstruction.write_result import ResultRequest, write_result
+from dsvd_registry.reconstruction.result_plan import ResultRequest
+from dsvd_registry.reconstruction.write_result import write_result
 
 from .conftest import (
     TAU,

@@ -14,9 +14,11 @@ from dsvd_registry.checkpoint import open_checkpoint
 from dsvd_registry.container.reader import Container
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.base_weights import BaseWeights
-from dsvd_registry.reconstruction.kept_files import kept_chunks, kept_files
+from dsvd_registry.reconstruction.file_assembly import whole_file
+from dsvd_registry.reconstruction.kept_files import kept_files, kept_plan
 from dsvd_registry.reconstruction.reconstruction import Reconstruction
-from dsvd_registry.reconstruction.write_result import ResultRequest, write_result
+from dsvd_registry.reconstruction.result_plan import ResultRequest
+from dsvd_registry.reconstruction.write_result import write_result
 from dsvd_registry.registry.fingerprint import fingerprint_checkpoint
 
 SPEC = Path(__file__).parents[2] / "spec"
@@ -69,7 +71,7 @@ def package_gives_files(file: Path, base: Path, tau: float) -> dict[str, bytes]:
         result = Reconstruction(container, weights, tau)
         made = {one.path: b"".join(map(bytes, result.chunks(one))) for one in result.files}
         for kept in kept_files(container):
-            made[kept.path] = b"".join(map(bytes, kept_chunks(kept, container, weights)))
+            made[kept.path] = whole_file(kept_plan(kept, container, weights))
         return made
 
 

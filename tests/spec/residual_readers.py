@@ -9,7 +9,8 @@ from dsvd_registry.container.reader import Container
 from dsvd_registry.hashing import sha256_file
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.lossless import Lossless
-from dsvd_registry.reconstruction.write_result import ResultRequest, write_result
+from dsvd_registry.reconstruction.result_plan import ResultRequest
+from dsvd_registry.reconstruction.write_result import write_result
 from dsvd_registry.residual.reader import Residual
 
 from .readers import SPEC, _load, base_weights, decoder, files_in

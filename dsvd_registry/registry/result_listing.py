@@ -1,0 +1,103 @@
+"""The files of full checkpoints with their sizes, for thousands of versions, without making a byte.
+
+They are a fact of the container or the residual, so the catalog caches them by its digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+
+from .. import canonical
+from ..catalog import VersionRecord
+from ..errors import DsvdError
+from ..reconstruction.kept_files import kept_files
+from .repository import Repository
+from .residuals import at_tau, open_residual
+from .result_pool import ResultEntry, ResultForm, ResultPool
+
+Entries = tuple[ResultEntry, ...]
+
+
+def result_files(
+    version: VersionRecord, repository: Repository, pool: ResultPool, form: ResultForm
+) -> Entries:
+    """The files of a version's full checkpoint, by path; see `Registry.result_files`."""
+    key = _key(version, form)
+    known = _entries(repository.catalog.cached_listings({key}).get(key))
+    if known is not None:
+        return known
+    found = _listed(version, repository, pool, form)
+    repository.catalog.remember_listings({key: _text(found)})
+    return found
+
+
+def result_listings(
+    versions: Iterable[VersionRecord], repository: Repository, pool: ResultPool, form: ResultForm
+) -> dict[str, Entries]:
+    """The files of each version's full checkpoint, by ref; see `Registry.result_listings`."""
+    keys = {version.ref: (version, _key(version, form)) for version in versions}
+    known = repository.catalog.cached_listings({key for _, key in keys.values()})
+    listings: dict[str, Entries] = {}
+    new: dict[tuple[str, str], str] = {}
+    for ref, (version, key) in keys.items():
+        found = _entries(known.get(key))
+        if found is None:
+            with contextlib.suppress(DsvdError):
+                found = _listed(version, repository, pool, form)
+                new[key] = _text(found)
+        if found is not None:
+            listings[ref] = found
+    if new:
+        repository.catalog.remember_listings(new)
+    return listings
+
+
+def remember_files(version: VersionRecord, repository: Repository) -> None:
+    """Cache the files of a version that was just added, so that listing it later opens nothing."""
+    found = _recorded(version, repository)
+    repository.catalog.remember_listings({_key(version, ResultForm()): _text(found)})
+
+
+def _listed(
+    version: VersionRecord, repository: Repository, pool: ResultPool, form: ResultForm
+) -> Entries:
+    if form == ResultForm():
+        return _recorded(version, repository)
+    with pool.use(version, form) as opened:
+        return opened.entries
+
+
+def _recorded(version: VersionRecord, repository: Repository) -> Entries:
+    """The files that the objects of a version record; its base need not be there."""
+    with repository.open_container(version) as container:
+        results, kept = container.header.results, kept_files(container)
+    if version.residual is not None:
+        with open_residual(version, version.residual, repository) as residual:
+            results = residual.header.results
+    files = [ResultEntry(one.path, one.size, one.sha256) for one in results]
+    files += [ResultEntry(one.path, one.size, one.sha256) for one in kept]
+    return tuple(sorted(files, key=lambda one: one.path))
+
+
+def _key(version: VersionRecord, form: ResultForm) -> tuple[str, str]:
+    """The object that decides what the files are, and the form as text."""
+    residual = at_tau(version, form.tau).residual
+    asked: dict[str, object] = {"tau": form.tau, "dtype": form.dtype, "layout": form.layout}
+    if form.layout is not None:
+        asked["base"] = version.base  # whose names or folder the files get
+    text = canonical.encode({name: value for name, value in asked.items() if value is not None})
+    return version.container if residual is None else residual.sha256, text.decode()
+
+
+def _text(entries: Entries) -> str:
+    return canonical.encode([[one.path, one.size, one.sha256] for one in entries]).decode()
+
+
+def _entries(text: str | None) -> Entries | None:
+    """The entries in a cached text; None if it is none, or not one that this program wrote."""
+    try:
+        return tuple(ResultEntry(*entry) for entry in json.loads(text or "null"))
+    except (TypeError, ValueError):
+        return None
