@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointError
 from .checkpoint import check_count, check_name, check_shape, shown
-from .dtypes import BITS
 from .safetensors_file import (
     LENGTH,
     METADATA_KEY,
@@ -21,7 +20,7 @@ from .safetensors_file import (
     data_order,
     parse_header,
 )
-from .tensor_info import TensorInfo
+from .tensor_info import BITS, TensorInfo
 
 ALIGNMENT = 8
 DROPPED_METADATA = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")

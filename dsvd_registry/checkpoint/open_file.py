@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidArgument
+from ..errors import CheckpointError, InvalidArgument
 from .checkpoint import Checkpoint
 from .folder import FolderCheckpoint, files_below, is_checkpoint_folder
-from .foreign_files import refuse
 from .mapping import MappedFile
 from .pickle_file import ZIP_MAGIC, PickleFile
 from .safetensors_file import BEGINNING, LENGTH, SafetensorsFile
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of file: its first bytes, its name in the sentence "FILE is ...", and a hint."""
+
+    begins: re.Pattern[bytes]
+    description: str
+    hint: str
+
+
+_KINDS = (
+    _Kind(
+        re.compile(rb"version https://git-lfs"),
+        "a Git LFS pointer, not the file that it stands for",
+        "Run `git lfs pull` in that repository.",
+    ),
+    _Kind(
+        re.compile(rb"# xet version "),
+        "a Git Xet pointer, not the file that it stands for",
+        "Run `git xet checkout` in that repository, or download the file itself.",
+    ),
+    _Kind(
+        re.compile(rb"GGUF"),
+        "a GGUF file, whose weights are quantised in blocks",
+        "Use the safetensors model that it was made from: quantised weights have no delta.",
+    ),
+    _Kind(
+        re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE),
+        "a web page, not the file that was to be downloaded",
+        "Download it again. The page may give the reason, for example that you must log in.",
+    ),
+    _Kind(
+        re.compile(rb".{257}ustar", re.DOTALL),
+        "a tar archive, as torch wrote them before 0.1.10",
+        "Load it with torch and save it again.",
+    ),
+)
+
+
+def _refusal(path: Path, head: bytes) -> CheckpointError:
+    """The error for a file that is no checkpoint, by its first bytes `head`."""
+    for kind in _KINDS:
+        if kind.begins.match(head):
+            return CheckpointError(f"{path} is {kind.description}", kind.hint)
+    return CheckpointError(f"{path} is not a checkpoint: expected safetensors or a torch pickle")
+
 
 PICKLE_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 HEAD_BYTES = 512
@@ -48,7 +96,7 @@ def open_checkpoint(
             return SafetensorsFile(file)
         if head.startswith((ZIP_MAGIC, *PICKLE_PROTOCOLS)):
             return PickleFile(file, weights)
-        raise refuse(path, head)
+        raise _refusal(path, head)
     except BaseException:
         file.close()
         raise

@@ -1,4 +1,4 @@
-"""The identity of a tensor (name, dtype, shape, SHA-256), and the weights digest of many."""
+"""The identity of a tensor: its name, dtype, shape and SHA-256; the weights digest of many."""
 
 from __future__ import annotations
 
@@ -7,15 +7,80 @@ import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from .dtypes import tensor_bytes
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CheckpointError
+
+DELTA_DTYPES = ("F32", "F16", "BF16")
+"""The dtypes of tensors that can have a delta."""
+
+BITS = MappingProxyType(
+    {
+        "F64": 64,
+        "I64": 64,
+        "U64": 64,
+        "C64": 64,
+        "F32": 32,
+        "I32": 32,
+        "U32": 32,
+        "F16": 16,
+        "BF16": 16,
+        "I16": 16,
+        "U16": 16,
+        "F8_E4M3": 8,
+        "F8_E4M3FNUZ": 8,
+        "F8_E5M2": 8,
+        "F8_E5M2FNUZ": 8,
+        "F8_E8M0": 8,
+        "I8": 8,
+        "U8": 8,
+        "BOOL": 8,
+        "F6_E2M3": 6,
+        "F6_E3M2": 6,
+        "F4": 4,
+    }
+)
+"""Bits per element of each dtype, under its name in safetensors 0.8 (its `Dtype` in tensor.rs).
+
+torch has dtypes that safetensors lacks (complex128, quantised types). They have no name here, and a
+tensor of such a dtype is left out of the checkpoint with that reason.
+"""
+
+
+def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """The number of bytes that a tensor takes.
+
+    Raises:
+        CheckpointError: for an unknown dtype, and for a tensor of 4 or 6 bits per element whose
+            last byte is not full.
+    """
+    if dtype not in BITS:
+        raise CheckpointError(f"dtype {dtype!r} is unknown")
+    size, rest = divmod(BITS[dtype] * math.prod(shape), 8)
+    if rest:
+        raise CheckpointError(f"{dtype} of shape {list(shape)} is not a whole number of bytes")
+    return size
+
+
+Numbers = npt.NDArray[np.float32]
+
+
+def numbers(data: memoryview, dtype: str) -> Numbers:
+    """Convert little-endian elements of one of `DELTA_DTYPES` to float32, which is exact for all."""
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
+    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)
+
 
 WEIGHTS_DOMAIN = b"dsvd weights v1\n"
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor's name, safetensors dtype (`dtypes.BITS`) and shape."""
+    """A tensor's name, safetensors dtype (a key of `BITS`) and shape."""
 
     name: str
     dtype: str

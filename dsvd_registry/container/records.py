@@ -14,7 +14,7 @@ from ..checkpoint.tensor_info import Fingerprint, TensorInfo
 from ..codec.encoded import DeltaFigures, LowRankFigures
 from ..hashing import Source as Source
 from ..layouts.view import View as View
-from ..layouts.viewed_tensors import ViewedTensors
+from ..layouts.view import ViewedTensors
 from . import limits
 
 FrameContent = Literal["tables", "elements", "bytes", "source_header", "files", "components"]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import assert_never
 
-from ..checkpoint.dtypes import BITS, DELTA_DTYPES, tensor_bytes
+from ..checkpoint.tensor_info import BITS, DELTA_DTYPES, tensor_bytes
 from ..errors import CheckpointError, ContainerError
 from . import limits
 from .features import check_fidelity, check_tree, stored_files

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ..checkpoint import Checkpoint, TensorInfo
-from ..checkpoint.dtypes import BITS, DELTA_DTYPES
+from ..checkpoint.tensor_info import BITS, DELTA_DTYPES
 from ..codec.exact_product import cast
 from ..codec.tensor_order import in_order
 from ..codec.weights import Weights

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checkpoint.dtypes import BITS
-from ..checkpoint.float_elements import Numbers, numbers
+from ..checkpoint.tensor_info import BITS, Numbers, numbers
 from .constant_names import is_constant_name
 
 STEPS = 12  # rises or falls that make a sequence; random numbers have as many once in 10^9

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ..checkpoint import TensorInfo
-from ..checkpoint.dtypes import DELTA_DTYPES, tensor_bytes
+from ..checkpoint.tensor_info import DELTA_DTYPES, tensor_bytes
 from ..codec.encode_tau import SizeOf, compared
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
 from ..codec.tensor_pair import Pair

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from ..checkpoint import Checkpoint, TensorInfo
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..container.header import header_json
 from ..container.records import (
     DenseRecord,

@@ -7,7 +7,7 @@ from typing import Protocol, assert_never
 
 import torch
 
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..codec.components import Components, Elements
 from ..codec.torch_tensors import tensor_over
 from ..container.delta_decoder import decoded_delta

@@ -10,10 +10,8 @@ Only names, dtypes and shapes are used. Importing this imports neither torch nor
 
 from .delta_dtypes import NoDelta, can_be_same, goes_with_quantised, lacks_delta
 from .families import Description, check_same_family, describe
-from .name_map import Correspondence, NameMap, Unmatched, map_names
-from .variants import map_with_variants
-from .view import View
-from .viewed_tensors import ViewedTensors
+from .name_map import Correspondence, NameMap, Unmatched, map_names, map_with_variants
+from .view import View, ViewedTensors
 from .wrappers import wrappers_in
 
 __all__ = [

@@ -22,8 +22,7 @@ import torch
 from ..errors import CheckpointError
 from .element_tags import TaggedTensors, copies_are_views
 from .model_parts import Naming
-from .view import Shape
-from .viewed_tensors import ViewedTensors
+from .view import Shape, ViewedTensors
 
 State = dict[str, torch.Tensor]
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..checkpoint import TensorInfo
-from .view import Shape, View
-from .viewed_tensors import ViewedTensors
+from .view import Shape, View, ViewedTensors
 
 
 @dataclass(frozen=True)

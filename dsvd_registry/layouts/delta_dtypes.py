@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.tensor_info import DELTA_DTYPES
 
 NoDelta = Literal["dtype", "base_dtype"]
 """The reason in a container: the tensor's own dtype has no deltas, or its base's has none."""

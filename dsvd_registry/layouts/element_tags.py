@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from .view import Shape, View
-from .viewed_tensors import ViewedTensors
+from .view import Shape, View, ViewedTensors
 
 
 class copies_are_views(TorchFunctionMode):  # noqa: N801 - used as a `with` statement reads

@@ -16,12 +16,10 @@ from typing import Literal
 from ..checkpoint import TensorInfo
 from ..errors import BaseMismatch
 from .converted_tensors import ConvertedTensor, original_of
-from .ema import ldm_unet_names, with_ema
 from .families import check_same_family
 from .model_parts import Part, split
-from .sub_model_pairs import partners
-from .view import fits
-from .viewed_tensors import ViewedTensors
+from .sub_model_pairs import ldm_unet_names, partners, with_ema
+from .view import ViewedTensors, fits
 from .wrappers import Unwrapped, unwrappings
 
 Tensors = Mapping[str, TensorInfo]
@@ -172,3 +170,34 @@ def _converted(part: Part, tensors: Tensors) -> Mapping[str, ViewedTensors[str]]
 
 def _fits(correspondence: Correspondence, base: Tensors, info: TensorInfo) -> bool:
     return fits(correspondence.base.resolve(base).shape, info.shape)
+
+
+def map_with_variants(
+    base: Mapping[str, TensorInfo],
+    fine_tune: Mapping[str, TensorInfo],
+    variants: Mapping[str, str],
+) -> NameMap:
+    """Map names as `map_names` does, and those of variants like the weights that they vary.
+
+    Variants are of one model in a folder, such as its weights in full and in half precision. The name
+    of a variant's tensor has the folder and the variant: `unet/model.fp16/conv.weight` is a variant of
+    `unet/conv.weight`. If the base has no such variant, both correspond to the same base tensors.
+
+    `variants`: the prefix of the main weights' names, by the prefix of the variant's.
+    Raises as `map_names` does.
+    """
+    names = map_names(base, fine_tune)
+    correspondences = list(names.correspondences)
+    unmatched = {one.tensor: one for one in names.unmatched}
+    for prefix, main in variants.items():
+        alone = {
+            main + name.removeprefix(prefix): info
+            for name, info in fine_tune.items()
+            if name.startswith(prefix)
+        }
+        for one in map_names(base, alone).correspondences:
+            own = prefix + one.tensor.removeprefix(main)
+            if own in unmatched:
+                del unmatched[own]
+                correspondences.append(Correspondence(own, one.base))
+    return NameMap(tuple(correspondences), tuple(unmatched.values()))

@@ -1,13 +1,14 @@
 """The four views of a container, which make one array of base tensors.
 
-The terms are those of spec/dsvd-container-v1.md, "Base tensors and views".
+The terms are those of spec/dsvd-container-v1.md, "Base tensors and views". The base side of every delta
+is a `ViewedTensors`: the tensors, and the view that makes one array of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, assert_never, cast, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, assert_never, cast, get_args
 
 ViewKind = Literal["reshape", "transpose", "slice", "concatenate"]
 VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
@@ -89,3 +90,55 @@ def is_alike(viewed: Shape, shape: Shape) -> bool:
     return [length for length in viewed if length != 1] == [
         length for length in shape if length != 1
     ]
+
+
+Tensor_co = TypeVar("Tensor_co", covariant=True)
+Known = TypeVar("Known")
+
+
+class Shaped(Protocol):
+    """Anything with a shape: a `TensorInfo`, a `Fingerprint`, an array."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+
+@dataclass(frozen=True)
+class ViewedTensors(Generic[Tensor_co]):
+    """One or more tensors that become one array through `view`.
+
+    The tensors are given by name (`str`), or by what is known of each (`TensorInfo`,
+    `Fingerprint`). Only the view `concatenate` has more than one.
+
+        fused = ViewedTensors(("to_q", "to_k", "to_v"), View("concatenate"))
+        fused.resolve({"to_q": ..., "to_k": ..., "to_v": ...}).shape  # (960, 320)
+        fused.apply(lambda name: weights[name], numpy.concatenate)
+    """
+
+    tensors: tuple[Tensor_co, ...]
+    view: View = WHOLE
+
+    def resolve(self: ViewedTensors[str], known: Mapping[str, Known]) -> ViewedTensors[Known]:
+        """The same view of the tensors that `known` has under these names.
+
+        Raises `KeyError` for a name that `known` lacks.
+        """
+        return ViewedTensors(tuple(known[name] for name in self.tensors), self.view)
+
+    @property
+    def shape(self: ViewedTensors[Shaped]) -> Shape:
+        """The shape of the array."""
+        return self.view.shape([tensor.shape for tensor in self.tensors])
+
+    def apply(
+        self,
+        read: Callable[[Tensor_co], Array],
+        concatenate: Callable[[list[Array]], Array],
+    ) -> Array:
+        """The array, of numpy or of torch.
+
+        Args:
+            read: gives the array of one tensor.
+            concatenate: the library's own function, `numpy.concatenate` or `torch.cat`.
+        """
+        return self.view.apply([read(tensor) for tensor in self.tensors], concatenate)

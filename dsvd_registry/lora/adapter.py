@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..checkpoint import Checkpoint, TensorInfo
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from .alpha import Configuration, read_alpha
 from .layer_names import LayerName, parse_layer
 from .tensor_keys import UNKNOWN, Key, Role, parse_key

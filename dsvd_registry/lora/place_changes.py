@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..checkpoint import TensorInfo
 from ..checkpoint.checkpoint import shown
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..errors import BaseMismatch, CheckpointError
 from ..layouts import describe
 from ..layouts.families import family_name

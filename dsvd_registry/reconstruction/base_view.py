@@ -8,7 +8,7 @@ from typing import assert_never
 import numpy as np
 
 from ..checkpoint.checkpoint import Copier, Memory
-from ..checkpoint.dtypes import tensor_bytes
+from ..checkpoint.tensor_info import tensor_bytes
 from ..container.records import BaseTensor
 from ..layouts import ViewedTensors
 from .base_weights import BaseReader

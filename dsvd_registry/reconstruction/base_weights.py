@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.checkpoint import Copier, check_name, check_shape, shown
-from ..checkpoint.dtypes import tensor_bytes
-from ..checkpoint.tensor_info import Fingerprint, weights_digest
+from ..checkpoint.tensor_info import Fingerprint, tensor_bytes, weights_digest
 from ..checkpoint.weight_files import TENSORS
 from ..closing import Closing
 from ..container.records import BaseTensor

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from ..checkpoint.dtypes import DELTA_DTYPES
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout
-from ..checkpoint.tensor_info import TensorInfo
+from ..checkpoint.tensor_info import DELTA_DTYPES, TensorInfo
 from ..errors import DsvdError, InvalidArgument
 from .cast_tensor import CastTensor
 from .file_plan import Result, RunsOfTensor

@@ -6,8 +6,7 @@ import abc
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..checkpoint.dtypes import BITS
-from ..checkpoint.tensor_info import TensorInfo
+from ..checkpoint.tensor_info import BITS, TensorInfo
 from ..codec.exact_product import cast
 from ..codec.scratch import Memory, scratch
 from ..codec.weights import Weights

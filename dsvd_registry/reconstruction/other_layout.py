@@ -9,8 +9,8 @@ import numpy as np
 
 from ..checkpoint import TensorInfo
 from ..checkpoint.checkpoint import Copier, Memory
-from ..checkpoint.dtypes import DELTA_DTYPES
 from ..checkpoint.layout import canonical_layout
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..codec.exact_product import row_tiles
 from ..container.records import BaseTensor
 from ..errors import InvalidArgument

@@ -16,7 +16,7 @@ from typing import TypeVar, assert_never
 import numpy as np
 
 from ..checkpoint import TensorInfo
-from ..checkpoint.dtypes import BITS, tensor_bytes
+from ..checkpoint.tensor_info import BITS, tensor_bytes
 from ..codec.components import Components, Elements
 from ..codec.exact_product import DeltaProduct, add_elements, cast, row_tiles
 from ..codec.scratch import Memory, scratch

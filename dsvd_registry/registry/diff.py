@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..catalog import VersionRecord
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..codec.arithmetic import ieee_arithmetic
 from ..codec.inner_products import Delta, Matrix, as_floats, compare, inner_product
 from ..codec.weights import Weights

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..checkpoint import Checkpoint
-from ..checkpoint.dtypes import BITS
-from ..checkpoint.float_elements import Numbers, numbers
+from ..checkpoint.tensor_info import BITS, Numbers, numbers
 from ..container.records import BaseTensor
 from ..encoding.constants import Values, are_integers, is_sequence
 from ..layouts import ViewedTensors, lacks_delta

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ..checkpoint.dtypes import DELTA_DTYPES
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..container.records import Header, SameRecord, TensorRecord
 from ..errors import InvalidArgument
 from ..layouts import ViewedTensors

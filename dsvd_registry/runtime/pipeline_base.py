@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..checkpoint import TensorInfo
-from ..checkpoint.dtypes import tensor_bytes
+from ..checkpoint.tensor_info import tensor_bytes
 from ..closing import Closing
 from ..codec.exact_product_torch import ieee_arithmetic
 from ..codec.torch_tensors import TORCH_DTYPES, as_tensor

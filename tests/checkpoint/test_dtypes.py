@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import _SIZE, _TYPES
 
-from dsvd_registry.checkpoint.dtypes import BITS, DELTA_DTYPES, tensor_bytes
+from dsvd_registry.checkpoint.tensor_info import BITS, DELTA_DTYPES, tensor_bytes
 from dsvd_registry.checkpoint.torch_types import DTYPE_GLOBALS
 from dsvd_registry.errors import CheckpointError
 

@@ -9,9 +9,9 @@ from safetensors import deserialize
 from safetensors.torch import load
 
 from dsvd_registry.checkpoint import TensorInfo
-from dsvd_registry.checkpoint.dtypes import BITS
 from dsvd_registry.checkpoint.layout import canonical_layout, derived_layout
 from dsvd_registry.checkpoint.safetensors_file import parse_header
+from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.errors import CheckpointError
 
 

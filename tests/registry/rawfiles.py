@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsvd_registry.checkpoint.dtypes import tensor_bytes
+from dsvd_registry.checkpoint.tensor_info import tensor_bytes
 
 UNSIGNED = {"F32": "<u4", "F16": "<u2", "BF16": "<u2"}
 

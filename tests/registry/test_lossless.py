@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
-from dsvd_registry.checkpoint.dtypes import BITS, tensor_bytes
+from dsvd_registry.checkpoint.tensor_info import BITS, tensor_bytes
 from dsvd_registry.registry import Addition
 from dsvd_registry.residual.reader import Residual
 

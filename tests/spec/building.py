@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsvd_registry.checkpoint.dtypes import BITS
-from dsvd_registry.checkpoint.tensor_info import Fingerprint, weights_digest
+from dsvd_registry.checkpoint.tensor_info import BITS, Fingerprint, weights_digest
 from dsvd_registry.container.header import header_json
 from dsvd_registry.container.records import (
     BaseTensor,

@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Any
 
-from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.checkpoint.tensor_info import BITS
 
 Json = dict[str, Any]
 # Bits of the significand, exponent of the least subnormal number, exponent of the first overflow.

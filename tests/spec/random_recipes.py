@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.records import RAW_REASONS, BaseTensor, Fidelity, View
 
 from . import exact

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xxhash
 
-from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.rows import PACKED, Rows, blocks
 from dsvd_registry.container.table import ComponentTable, pack_table
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.checkpoint.tensor_info import BITS
 
 from .building import Recipe, file_header
 from .exact import Component, encoded

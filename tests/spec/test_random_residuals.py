@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from trained_pair import one_thread
 
-from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.hashing import sha256

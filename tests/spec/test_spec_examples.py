@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 
 from dsvd_registry import canonical
-from dsvd_registry.checkpoint.dtypes import BITS, DELTA_DTYPES
 from dsvd_registry.checkpoint.folder_listing import (
     check_paths,
     listing_bytes,
     listing_digest,
     parse_listing,
 )
-from dsvd_registry.checkpoint.tensor_info import Fingerprint, weights_digest
+from dsvd_registry.checkpoint.tensor_info import BITS, DELTA_DTYPES, Fingerprint, weights_digest
 from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.container import limits
 from dsvd_registry.container.records import FRAME_ORDER, RAW_REASONS, RESULT_PATH, Fidelity

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from dsvd_registry.checkpoint.dtypes import BITS
+from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.records import RAW_REASONS, Fidelity, Omission, View
 
 from .building import Recipe, file_header
