@@ -103,8 +103,7 @@ class LowRankRecord(DeltaRecord, LowRankFigures):
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
-        common = self.common_shape
-        return common[0], math.prod(common[1:])
+        return self.shape[0] - self.new_rows, math.prod(self.shape[1:])
 
     @property
     def full_rank(self) -> int:

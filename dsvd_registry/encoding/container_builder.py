@@ -15,27 +15,69 @@ from pathlib import Path
 from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.layout import canonical_layout, kept_layout
 from ..checkpoint.safetensors_file import is_loose
+from ..checkpoint.tree import Tree
+from ..checkpoint.weight_files import TENSORS
 from ..codec.tensor_order import in_order
 from ..container import limits
+from ..container.features import stored_files
 from ..container.reader import Container
 from ..container.records import (
     Encoding,
     Header,
+    KeptFile,
     Omission,
     Part,
     Result,
+    TensorFile,
     TensorRecord,
+    TreeFile,
 )
+from ..container.rows import Run
 from ..container.writer import PayloadWriter, write_container
 from ..errors import CheckpointError
 from ..fs import storage_errors
 from ..progress import Meter, Progress
+from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.reconstruction import Reconstruction
 from ..reconstruction.result_layout import result_files
 from ..store import ObjectStore, StoredObject
 from .encode_tensor import Codec, PackedTensor, pack_tensor
 from .fine_tune import FineTune
-from .source_tree import add_files, add_source_headers, source_headers, tree_of
+from .parts import MAX_PART_BYTES
+
+
+def source_headers(checkpoint: Checkpoint) -> list[bytes]:
+    """The JSON headers of the safetensors files of a checkpoint, in the order of their paths."""
+    if checkpoint.tree is not None:
+        return [file.header for file in checkpoint.tree.tensors]
+    return [] if checkpoint.header is None else [checkpoint.header]
+
+
+def tree_of(checkpoint: Checkpoint, base: BaseWeights) -> tuple[TreeFile, ...] | None:
+    """The header's `tree`; None for a single file. A file that the base has, too, is not stored."""
+    if checkpoint.tree is None:
+        return None
+    files: list[TreeFile] = [TensorFile(f.path, f.prefix) for f in checkpoint.tree.tensors]
+    for file in checkpoint.tree.kept:
+        of_base = base.kept_file(file.sha256) is not None and not file.path.endswith(TENSORS)
+        files.append(KeptFile(file.path, file.sha256, file.size, of_base))
+    return tuple(sorted(files, key=lambda file: file.path.encode()))
+
+
+def add_source_headers(payload: PayloadWriter, headers: Sequence[bytes]) -> None:
+    """Add safetensors headers to the payload, each in a frame of its own."""
+    for number, header in enumerate(headers):
+        payload.add("source_header", None, Run.alone(header), band=number)
+
+
+def add_files(payload: PayloadWriter, files: tuple[TreeFile, ...], tree: Tree) -> None:
+    """Add the bytes of all stored files to the payload. Raises `StorageError`."""
+    for number, file in stored_files(files):
+        place = tree.places[file.path]
+        with storage_errors(place), place.open("rb") as opened:
+            while chunk := opened.read(MAX_PART_BYTES):
+                payload.add("files", Part(number, len(chunk)), Run.alone(chunk))
+
 
 # Stands for the result's digest until that is known; it compresses as badly as a real digest.
 NOT_YET = hashlib.sha256(b"not yet").hexdigest()

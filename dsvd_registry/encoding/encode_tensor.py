@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
@@ -16,12 +17,12 @@ from ..codec.encode_tau import SizeOf, compared
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
 from ..codec.tensor_pair import Pair
 from ..codec.torch_tensors import tensor_over
-from ..container.records import TensorRecord
+from ..container.records import LowRankRecord, TensorRecord
+from ..container.table import rank_at
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseWeights
 from .constants import Values, is_constant
-from .counterparts import Counterpart
-from .fine_tune import FineTune
+from .fine_tune import Counterpart, FineTune
 from .parts import PackedPart, bytes_parts, delta_parts, raw_record, record_of, stored_size
 
 Codec = Callable[[torch.Tensor, torch.Tensor, SizeOf], Encoded]
@@ -180,3 +181,28 @@ def _viewed(counterpart: Counterpart, base: BaseWeights) -> memoryview:
     memory = np.empty(tensor_bytes(first.dtype, counterpart.shape), np.uint8)
     ViewedBase(counterpart.base, base).copy(0, memory)
     return memory.data
+
+
+def stored_tau(packed_tensors: Mapping[str, PackedTensor]) -> float:
+    """The largest tau that every tensor can serve; 1 if no tensor is low-rank.
+
+    It is rounded down to four digits, so that no reader's sums fall short of it.
+    """
+    shares = [
+        float(packed.singular_values.astype(np.float64).sum()) / packed.record.nuclear_norm
+        for packed in packed_tensors.values()
+        if isinstance(packed.record, LowRankRecord) and packed.singular_values is not None
+    ]
+    if not shares:
+        return 1.0
+    least = min(shares) * (1 - 1e-9)
+    digit = 10.0 ** (math.floor(math.log10(least)) - 3)
+    return min(1.0, float(f"{math.floor(least / digit) * digit:.4g}"))
+
+
+def with_tau_rank(packed: PackedTensor, tau: float) -> TensorRecord:
+    """The record of a packed tensor, with the tau rank for `tau`."""
+    record, values = packed.record, packed.singular_values
+    if not isinstance(record, LowRankRecord) or values is None:
+        return record
+    return replace(record, tau_rank=rank_at(values, tau, record.nuclear_norm))

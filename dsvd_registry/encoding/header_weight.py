@@ -27,8 +27,7 @@ from ..container.records import (
 )
 from ..errors import CheckpointError, HeaderTooHeavy
 from ..hashing import sha256
-from .counterparts import Counterpart
-from .fine_tune import FineTune
+from .fine_tune import Counterpart, FineTune
 
 DIGEST = "0" * 64
 HINT = (

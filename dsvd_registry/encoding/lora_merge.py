@@ -19,8 +19,8 @@ from ..layouts import View, ViewedTensors
 from ..lora import Change, FactorChange, PlacedChange
 from ..reconstruction.base_weights import BaseWeights
 from .constants import Values, is_constant, is_constant_in_base
-from .counterparts import Counterpart
 from .encode_tensor import PackedTensor, kept_exactly
+from .fine_tune import Counterpart
 from .parts import bytes_parts, delta_parts, record_of, stored_size
 
 

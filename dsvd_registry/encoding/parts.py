@@ -24,7 +24,7 @@ from ..container.records import (
 from ..container.rows import PACKED, Int32, Rows, Run
 from ..container.table import ComponentTable, pack_table
 from ..fs import Bytes
-from .counterparts import Counterpart
+from .fine_tune import Counterpart
 
 # A container stored at one tau serves each lower tau of these by whole frames.
 TAU_BANDS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)

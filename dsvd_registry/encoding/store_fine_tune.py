@@ -12,11 +12,10 @@ from ..container.records import Encoding, TensorRecord
 from ..progress import Progress
 from ..store import ObjectStore, StoredObject
 from .container_builder import check_storable, encoded, store
-from .encode_tensor import Codec, PackedTensor
+from .encode_tensor import Codec, PackedTensor, stored_tau, with_tau_rank
 from .fine_tune import FineTune
 from .header_weight import check_header_fits, heavy_headers_named
 from .request import BudgetRequest, ErrorRequest, LosslessRequest, Request, TauRequest
-from .stored_tau import stored_tau, with_tau_rank
 from .water_filling import store_by_budget, store_by_error
 
 

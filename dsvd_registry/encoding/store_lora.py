@@ -30,14 +30,21 @@ from ..lora import Merge, check_whole, place_changes, read_adapter
 from ..progress import Meter, Progress
 from ..reconstruction.base_weights import BaseWeights
 from ..store import ObjectStore, StoredObject
-from .container_builder import Draft, add_parts, check_storable, store, undigested
-from .counterparts import Counterparts
+from .container_builder import (
+    Draft,
+    add_parts,
+    add_source_headers,
+    check_storable,
+    source_headers,
+    store,
+    tree_of,
+    undigested,
+)
 from .encode_tensor import PackedTensor
-from .fine_tune import FineTune
+from .fine_tune import Counterparts, FineTune
 from .header_weight import heavy_headers_named
 from .lora_merge import pack_merged
 from .lora_request import LoraRequest
-from .source_tree import add_source_headers, source_headers, tree_of
 
 
 def store_lora(

@@ -18,10 +18,9 @@ from ..progress import Meter, Progress
 from ..store import ObjectStore, StoredObject
 from .budget_search import PlanSeries, finest_that_fits
 from .container_builder import Draft, data_order, encoded, store
-from .encode_tensor import Codec, PackedTensor, sides_of
+from .encode_tensor import Codec, PackedTensor, sides_of, stored_tau, with_tau_rank
 from .fine_tune import FineTune
 from .request import BudgetRequest, ErrorRequest
-from .stored_tau import stored_tau, with_tau_rank
 
 CAREFUL = 5e-4  # share of the error left as a margin: for large checkpoints the model errs by less
 DIGEST_ROOM = 64  # bytes that a header may grow by once the digest of its result is known

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..catalog import BaseRecord
 from ..checkpoint import Checkpoint, open_checkpoint
-from ..encoding.constant_names import is_constant_name
+from ..encoding.constants import is_constant_name
 from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
 from ..layouts import describe
 from ..lora import is_lora

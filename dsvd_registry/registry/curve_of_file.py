@@ -20,13 +20,7 @@ from ..codec.tensor_order import in_order
 from ..codec.torch_tensors import check_device
 from ..container.records import Encoding, TensorRecord
 from ..container.writer import PayloadWriter, container_size
-from ..encoding.container_builder import (
-    NOT_YET,
-    add_parts,
-    check_storable,
-    closed,
-    data_order,
-)
+from ..encoding.container_builder import NOT_YET, add_parts, check_storable, closed, data_order
 from ..encoding.encode_tensor import PackedTensor, pack_each
 from ..encoding.fine_tune import FineTune
 from ..encoding.header_weight import check_header_fits, heavy_headers_named

@@ -13,8 +13,7 @@ from lora.small import base_weights, kohya, pairs
 from safetensors.torch import load_file
 
 from dsvd_registry import Registry
-from dsvd_registry.encoding.constant_names import is_constant_name
-from dsvd_registry.encoding.constants import Values, is_constant
+from dsvd_registry.encoding.constants import Values, is_constant, is_constant_name
 
 from .inputs import (
     DTYPES,
