@@ -15,8 +15,7 @@ import numpy as np
 
 from .arithmetic import ieee_arithmetic
 from .components import Components, Elements, balanced, fit_fp32
-from .scratch import scratch
-from .weights import Floats, Weights, blocks, round_block, widen
+from .weights import Floats, Weights, blocks, round_block, scratch, widen
 
 Path = type[np.float32] | type[np.float64]
 

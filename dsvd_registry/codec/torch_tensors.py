@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ..errors import InvalidArgument
-from .scratch import Memory, scratch
+from .weights import Memory, scratch
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,

@@ -1,11 +1,14 @@
 """Weights of F32, F16 and BF16 in numpy, widened to float32 and rounded back.
 
 numpy has no bfloat16 and casts float16 one number at a time. The functions here work on the bits of
-many numbers at once, in blocks that stay in the cache through all steps.
+many numbers at once, in blocks that stay in the cache through all steps, in scratch memory that each
+thread reuses.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,7 +16,37 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from .scratch import Memory, scratch
+HELD_BYTES = 16 << 20  # of one use; larger arrays are not kept
+
+Memory = npt.NDArray[np.uint8]
+
+
+class Scratch(threading.local):
+    """Uninitialised arrays, one for each thread and use, valid until the next one for that use.
+
+    Fresh memory costs a page fault for every 4 KiB; this is reused.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Memory] = {}
+
+    def array(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An uninitialised array; it overwrites the thread's previous array for this use."""
+        kind = np.dtype(dtype)
+        return self.memory(use, math.prod(shape) * kind.itemsize).view(kind).reshape(shape)
+
+    def memory(self, use: str, nbytes: int) -> Memory:
+        """Uninitialised bytes, under the same rule as `array`."""
+        if nbytes > HELD_BYTES:
+            return np.empty(nbytes, np.uint8)
+        memory = self._kept.get(use)
+        if memory is None or memory.nbytes < nbytes:
+            memory = self._kept[use] = np.empty(nbytes, np.uint8)
+        return memory[:nbytes]
+
+
+scratch = Scratch()
+
 
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]

@@ -74,7 +74,7 @@ def _header_object(header: Header) -> dict[str, Any]:
             "sha256": header.source.sha256,
             "size": header.source.size,
         },
-        "tensors": [_tensor_object(tensor) for tensor in header.tensors],
+        "tensors": list(map(_tensor_object, header.tensors)),
         **({} if header.tree is None else {"tree": _tree_object(header.tree)}),
     }
 

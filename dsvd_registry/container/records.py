@@ -107,7 +107,7 @@ class LowRankRecord(DeltaRecord, LowRankFigures):
 
     @property
     def full_rank(self) -> int:
-        return min(self.matrix_shape)
+        return min(self.shape[0] - self.new_rows, math.prod(self.shape[1:]))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from ..checkpoint.tensor_info import BITS, TensorInfo
 from ..codec.exact_product import cast
-from ..codec.scratch import Memory, scratch
-from ..codec.weights import Weights
+from ..codec.weights import Memory, Weights, scratch
 from ..errors import ContainerError, DsvdError
 from .file_plan import Run, RunsOfTensor
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..codec.arithmetic import one_blas_thread
-from ..codec.scratch import Memory
+from ..codec.weights import Memory
 from ..fs import Bytes
 from ..threads import in_order, threads
 from .file_plan import FilePlan, Run, RunsOfTensor

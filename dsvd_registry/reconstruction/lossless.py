@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..codec.components import Components
-from ..codec.scratch import Memory
+from ..codec.weights import Memory
 from ..container.reader import Container
 from ..container.records import Result
 from ..errors import ContainerError

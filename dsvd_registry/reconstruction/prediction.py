@@ -9,8 +9,7 @@ import numpy as np
 
 from ..codec.components import Components
 from ..codec.exact_product import DeltaProduct
-from ..codec.scratch import Memory, scratch
-from ..codec.weights import Weights
+from ..codec.weights import Memory, Weights, scratch
 from ..container.records import BasedRecord, LowRankRecord
 from ..errors import ContainerError
 from ..residual.ordered import Bits

@@ -19,8 +19,7 @@ from ..checkpoint import TensorInfo
 from ..checkpoint.tensor_info import BITS, tensor_bytes
 from ..codec.components import Components, Elements
 from ..codec.exact_product import DeltaProduct, add_elements, cast, row_tiles
-from ..codec.scratch import Memory, scratch
-from ..codec.weights import Weights
+from ..codec.weights import Memory, Weights, scratch
 from ..container.delta_decoder import check_served, decoded_delta
 from ..container.reader import Container
 from ..container.records import (

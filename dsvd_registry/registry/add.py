@@ -15,16 +15,17 @@ from ..hashing import Source
 from ..lora import is_lora
 from ..progress import Progress
 from ..store import names
-from .add_request import AddRequest
+from .add_request import AddOptions, AddRequest, add_request, labelled
+from .best_base import best_base
 from .chosen_weights import weights_of, with_weights
 from .fingerprint import source_of, unchanging
-from .labels import labelled
+from .known_models import named_files
 from .model_names import USUAL_NAMES, ascii_name
 from .originals import check_is_file, keep_original
+from .report import Summary, summary_of
 from .repository import Repository
 from .residuals import attach_residual, residual_of
 from .result_listing import remember_files
-from .summary import Summary, summary_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,24 @@ class Addition:
     @property
     def ref(self) -> str:
         return self.version.ref
+
+
+def add_one(
+    path: Path,
+    name: str | None,
+    options: AddOptions,
+    repository: Repository,
+    progress: Progress,
+) -> Addition:
+    """Store a checkpoint as the next version of a model; see `Registry.add`."""
+    if name is not None and options.get("name_from") is not None:
+        raise InvalidArgument("both a name and name_from are given", "Give one of them.")
+    request = add_request(options, repository)
+    catalog, base = repository.catalog, request.base
+    if base is None:
+        base = catalog.base(best_base(path, catalog.bases(), repository, request.weights).sure())
+    model = name or named_files([path], request.names, repository)[0].model
+    return add_version(path, model, base, request, repository, progress)
 
 
 def add_version(
@@ -196,39 +215,24 @@ def _stored(
     twin = repository.catalog.find_version(source.sha256, base.digest, settings)
     if twin is not None and repository.objects.is_whole(twin.container):
         return _Stored(twin.container, twin.size, dict(twin.summary))
-    container, size = _encode(checkpoint, source, base, fidelity, device, repository, progress)
-    return _Stored(container, size, summary_of(container, base, repository))
-
-
-def name_of(path: Path) -> str:
-    """The default name of a model, made from the name of the path. Raises `StorageError`."""
-    return ascii_name(USUAL_NAMES.raw_name(path))
-
-
-def _encode(
-    checkpoint: Checkpoint,
-    source: Source,
-    base: BaseRecord,
-    fidelity: Request | LoraRequest,
-    device: str,
-    repository: Repository,
-    progress: Progress,
-) -> tuple[str, int]:
-    """The SHA-256 and the size in bytes of a new container."""
     # Only an encoding needs torch: a recognised version does not wait for its import.
     from ..encoding.fine_tune import FineTune
     from ..encoding.store_fine_tune import store_fine_tune
     from ..encoding.store_lora import store_lora
 
+    objects = repository.objects
     with repository.open_base(base) as weights:
         if isinstance(fidelity, LoraRequest):
-            stored = store_lora(
-                checkpoint, source, weights, fidelity, device, repository.objects, progress
-            )
+            stored = store_lora(checkpoint, source, weights, fidelity, device, objects, progress)
         else:
             fine_tune = FineTune.of(checkpoint, source, weights)
-            stored = store_fine_tune(fine_tune, fidelity, device, repository.objects, progress)
-    return stored.sha256, stored.size
+            stored = store_fine_tune(fine_tune, fidelity, device, objects, progress)
+    return _Stored(stored.sha256, stored.size, summary_of(stored.sha256, base, repository))
+
+
+def name_of(path: Path) -> str:
+    """The default name of a model, made from the name of the path. Raises `StorageError`."""
+    return ascii_name(USUAL_NAMES.raw_name(path))
 
 
 def check_model(name: str, repository: Repository) -> None:

@@ -1,4 +1,4 @@
-"""The options of `Registry.add` and `Registry.add_many`, and the checked request made from them."""
+"""The options of an addition, and the checked request made from them; the labels of a version."""
 
 from __future__ import annotations
 
@@ -6,11 +6,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
-from ..catalog import BaseRecord
+from ..catalog import BaseRecord, VersionRecord
 from ..encoding.request import Request, request_of
-from .labels import checked_labels
+from ..errors import Conflict, InvalidArgument
+from ..store import names
+from ..store.event_fields import MAX_TEXT
 from .model_names import NameRule, name_rule
 from .repository import Repository
+
+
+def checked_labels(tags: Iterable[str], note: str) -> tuple[str, ...]:
+    """The tags without repeats. Raises `InvalidArgument`, `Conflict` if two differ in case alone."""
+    if len(note) > MAX_TEXT:
+        raise InvalidArgument(f"the note has {len(note)} characters, more than {MAX_TEXT}")
+    found = {names.check_name("tag", tag): names.folded(tag) for tag in tags}
+    if len(set(found.values())) < len(found):
+        raise Conflict("two of the tags differ in case alone", "Give one of them.")
+    return tuple(found)
+
+
+def labelled(
+    version: VersionRecord, note: str, tags: Iterable[str], repository: Repository
+) -> VersionRecord:
+    """Set the labels of a version; an empty note keeps the present one. Gives the changed record."""
+    if note and note != version.note:
+        version = repository.catalog.set_note(version.model, version.number, note)
+    for tag in tags:
+        version = repository.catalog.add_tag(version.model, version.number, tag)
+    return version
 
 
 class AddOptions(TypedDict, total=False):

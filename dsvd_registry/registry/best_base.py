@@ -19,7 +19,7 @@ from ..errors import BaseMismatch, NotFound, RegistryError, UnsureBase
 from ..layouts import describe
 from ..lora import is_lora
 from .base_candidates import Candidate, ComparedBase, compared_bases, contents, has_delta
-from .report import WRONG_BASE_CHANGE
+from .input_warnings import WRONG_BASE_CHANGE
 from .repository import Repository
 from .weight_sample import can_be_sampled, relative_change, spread
 

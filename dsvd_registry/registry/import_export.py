@@ -24,11 +24,12 @@ from ..signing import statement_of
 from ..store import event_fields
 from . import exported_residual
 from .add import Addition, check_model
+from .add_request import checked_labels, labelled
 from .fingerprint import unchanging
-from .labels import checked_labels, labelled
 from .object_copies import copy_in, copy_out
 from .originals import export_original, keep_original, original_path, read_original_file
-from .output_path import check_kind, check_output
+from .output import check_kind, check_output
+from .report import Summary, summary_of_open
 from .repository import Repository
 from .residuals import attach_residual
 from .signing import (
@@ -38,7 +39,6 @@ from .signing import (
     signature_path,
     signatures_of,
 )
-from .summary import Summary, summary_of_open
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,42 @@
-"""Warnings about the source of a version: mostly raw bytes, or names with the words of wrappers."""
+"""Warnings about the source of a version: a wrong base, raw tensors, names with words of wrappers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from ..container.records import RAW_REASONS, BasedRecord, Header, RawRecord
+from ..container.records import (
+    RAW_REASONS,
+    BasedRecord,
+    Header,
+    RawRecord,
+)
+from ..container.totals import (
+    total_change,
+)
 from ..encoding.lora_request import SOURCE_FORMAT as LORA
 from ..layouts import wrappers_in
 
+WRONG_BASE_CHANGE = 0.5  # relative change from which on the base is probably a wrong one
 MOSTLY = 0.5  # share of the bytes from which on little is saved
 
 
 def input_warnings(header: Header) -> Iterator[str]:
     """Warnings for the user who adds the source."""
-    if header.source.format != LORA:  # the tensors of a LoRA's result are the base's own
+    is_lora = header.source.format == LORA
+    change = total_change(header.tensors)
+    # The change of a LoRA tells its strength only: it is large with the right base, too.
+    if change >= WRONG_BASE_CHANGE and not is_lora:
+        yield (
+            f"the delta is {change:.0%} as large as the weights: "
+            "this is probably not the base that the checkpoint was fine-tuned from"
+        )
+    reasons = Counter(tensor.reason for tensor in header.tensors if isinstance(tensor, RawRecord))
+    for reason in ("non_finite", "range"):
+        if reasons[reason]:
+            noun = "tensor is" if reasons[reason] == 1 else "tensors are"
+            yield f"{reasons[reason]} {noun} stored raw: {RAW_REASONS[reason]}"
+    if not is_lora:  # the tensors of a LoRA's result are the base's own
         yield from _mostly_raw(header)
     yield from _wrapped(header)
 

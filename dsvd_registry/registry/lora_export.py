@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..catalog import VersionRecord
 from ..export.export_lora import export_lora
 from ..progress import Meter, Progress
-from .output_path import check_kind, check_output
+from .output import check_kind, check_output
 from .repository import Repository
 
 if TYPE_CHECKING:

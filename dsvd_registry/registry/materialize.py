@@ -13,8 +13,7 @@ from ..errors import InvalidArgument
 from ..progress import Progress
 from ..reconstruction.result_plan import ResultRequest
 from ..reconstruction.write_result import Materialized, write_result
-from .output_layout import open_target
-from .output_path import check_folder, check_kind, check_output
+from .output import check_folder, check_kind, check_output, open_target
 from .repository import Repository
 from .residuals import at_tau, open_lossless, residual_errors
 

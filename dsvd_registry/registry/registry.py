@@ -370,7 +370,7 @@ class Registry(Closing):
             >>> registry.add("ft.safetensors", base="sd15", name="subject-7", tau=0.5).created
             False
         """
-        from .add_one import add_one
+        from .add import add_one
 
         return add_one(Path(path), name, options, self.repository, progress)
 
@@ -769,7 +769,7 @@ class Registry(Closing):
             ...
             dsvd_registry.errors.Conflict: ...
         """
-        from .output_path import check_output
+        from .output import check_output
 
         check_output(Path(output), self.repository)
 

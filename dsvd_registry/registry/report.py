@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -29,11 +29,8 @@ from ..container.totals import (
     total_error,
     uncapped_parameters,
 )
-from ..encoding.lora_request import SOURCE_FORMAT as LORA
 from .input_warnings import input_warnings
 from .repository import Repository
-
-WRONG_BASE_CHANGE = 0.5  # relative change from which on the base is probably a wrong one
 
 CAST = CastRecord.kind
 CONSTANT = "constant"  # the row of raw tensors that are constants
@@ -171,7 +168,7 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         fidelity=header.encoding.fidelity,
         error=total_error(header.tensors),
         change=total_change(header.tensors),
-        warnings=tuple(_warnings(header)),
+        warnings=tuple(input_warnings(header)),
     )
 
 
@@ -239,18 +236,23 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
     )
 
 
-def _warnings(header: Header) -> Iterable[str]:
-    tensors = header.tensors
-    change = total_change(tensors)
-    # The change of a LoRA tells its strength only: it is large with the right base, too.
-    if change >= WRONG_BASE_CHANGE and header.source.format != LORA:
-        yield (
-            f"the delta is {change:.0%} as large as the weights: "
-            "this is probably not the base that the checkpoint was fine-tuned from"
-        )
-    reasons = Counter(tensor.reason for tensor in tensors if isinstance(tensor, RawRecord))
-    for reason in ("non_finite", "range"):
-        if reasons[reason]:
-            noun = "tensor is" if reasons[reason] == 1 else "tensors are"
-            yield f"{reasons[reason]} {noun} stored raw: {RAW_REASONS[reason]}"
-    yield from input_warnings(header)
+Summary = dict[str, int | float | str]
+
+
+def summary_of(sha256: str, base: BaseRecord, repository: Repository) -> Summary:
+    """The summary of the stored container with this SHA-256."""
+    with Container(repository.objects.path(sha256)) as container:
+        return summary_of_open(container, base, repository)
+
+
+def summary_of_open(container: Container, base: BaseRecord, repository: Repository) -> Summary:
+    """The summary of an open container, stored or not."""
+    account = report(container, (tensor.name for tensor in repository.manifest(base).tensors))
+    summary: Summary = {row.kind: row.tensors for row in account.kinds}
+    return summary | {
+        "tau": account.tau,
+        "tensors": account.total,
+        "parameters": account.parameters,
+        "error": account.error,
+        "change": account.change if account.change < float("inf") else -1.0,
+    }

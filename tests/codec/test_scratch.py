@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dsvd_registry.codec.scratch import HELD_BYTES, Scratch
 from dsvd_registry.codec.torch_tensors import as_tensor, is_finite
+from dsvd_registry.codec.weights import HELD_BYTES, Scratch
 
 from .integers import DTYPES
 

@@ -20,7 +20,7 @@ from trained_pair import one_thread
 from dsvd_registry import Registry
 from dsvd_registry.checkpoint.checkpoint import TensorInfo
 from dsvd_registry.checkpoint.layout import canonical_layout
-from dsvd_registry.codec.scratch import Memory
+from dsvd_registry.codec.weights import Memory
 from dsvd_registry.errors import InvalidArgument, ResultMismatch, StorageError
 from dsvd_registry.fs import new_file, new_folder
 from dsvd_registry.reconstruction.file_assembly import whole_file

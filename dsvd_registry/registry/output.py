@@ -1,14 +1,20 @@
-"""Checks of an output path: its ending fits the result, and it replaces nothing that is needed."""
+"""The output of a materialisation: its path, checked before the work, and its layout."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..catalog import BaseRecord
+from ..container.reader import Container
 from ..errors import Conflict, InvalidArgument
+from ..layouts import describe
+from ..reconstruction.base_weights import BaseWeights
+from ..reconstruction.target_layout import LayoutName, Target, file_like, folder_like, original_file
 from .repository import Repository
 
 Kind = Literal["a safetensors file", "a .dsvd file", "a folder"]
@@ -115,3 +121,48 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except (OSError, ValueError):  # one of them does not exist
         return one == Path(os.path.realpath(other))
+
+
+@contextlib.contextmanager
+def open_target(
+    layout: LayoutName | None,
+    container: Container,
+    base: BaseWeights,
+    pattern: BaseRecord | None,
+    repository: Repository,
+) -> Iterator[Target | None]:
+    """The target files of a version in `layout`; None for the files that were added.
+
+    A folder gets the files and configurations of `pattern`, or else of the base. A single file gets
+    the tensor names of the base if that is a file in the original layout. Raises `InvalidArgument` if
+    no base has configurations, `BaseMismatch`, `CheckpointError`.
+    """
+    is_folder = container.header.tree is not None
+    if layout == "diffusers" and pattern is not None:
+        with repository.open_base_checkpoint(pattern, repository.manifest(pattern)) as checkpoint:
+            if checkpoint.tree is None:
+                raise InvalidArgument(
+                    f"the base {pattern.name!r} is a single file, without configurations",
+                    "Name a base that was added as a folder of diffusers.",
+                )
+            yield folder_like(checkpoint)
+        return
+    if layout is None or (layout == "diffusers" and is_folder):
+        yield None
+        return
+    if layout == "diffusers":
+        if base.checkpoint.tree is None:
+            raise InvalidArgument(
+                f"a folder of diffusers has configurations, and the base {base.name!r} has none",
+                "Add a folder of the family with `dsvd base add NAME FOLDER`, and name it with --like.",
+            )
+        yield folder_like(base.checkpoint)
+        return
+    records = container.header.tensors
+    own = {record.name: record for record in records}
+    if not is_folder and describe(own).layout != "diffusers":
+        yield None
+    elif describe(base.checkpoint.tensors).layout == "ldm" and base.checkpoint.tree is None:
+        yield file_like(base.checkpoint.tensors)
+    else:
+        yield original_file(own)
