@@ -9,9 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import CheckpointError
 
 DELTA_DTYPES = ("F32", "F16", "BF16")
@@ -63,16 +60,6 @@ def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     if rest:
         raise CheckpointError(f"{dtype} of shape {list(shape)} is not a whole number of bytes")
     return size
-
-
-Numbers = npt.NDArray[np.float32]
-
-
-def numbers(data: memoryview, dtype: str) -> Numbers:
-    """Convert little-endian elements of one of `DELTA_DTYPES` to float32, which is exact for all."""
-    if dtype == "BF16":  # the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
-    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)
 
 
 WEIGHTS_DOMAIN = b"dsvd weights v1\n"

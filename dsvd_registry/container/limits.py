@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
 from ..canonical import MAX_WEIGHT as MAX_WEIGHT
 from ..codec.components import MAX_EXPONENT as MAX_EXPONENT
 from ..codec.components import MAX_MAGNITUDE as MAX_MAGNITUDE
@@ -38,8 +35,3 @@ MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: exact in every
 
 # Names that `requires` may hold.
 FEATURES = frozenset({"cast", "fidelity", "loose_header", "packed", "tree"})
-
-
-def shape_fits(shape: Iterable[int]) -> bool:
-    """Whether a tensor of this shape is within the limits, not counting dimensions of 0."""
-    return math.prod(size for size in shape if size) * 16 <= MAX_SIZE

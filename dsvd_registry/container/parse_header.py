@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, TypeVar, assert_never, get_args
 
 from .. import canonical
+from ..canonical import MAX_WEIGHT as MAX_WEIGHT
+from ..codec.components import MAX_EXPONENT as MAX_EXPONENT
+from ..codec.components import MAX_MAGNITUDE as MAX_MAGNITUDE
+from ..codec.components import MIN_EXPONENT as MIN_EXPONENT
 from ..errors import ContainerError, UnsupportedFeature
 from ..layouts.view import VIEW_KINDS
 from . import limits
@@ -119,12 +124,17 @@ class Fields:
             raise ContainerError(f"{self._where} has an unknown field {name!r}")
 
 
+def shape_fits(shape: Iterable[int]) -> bool:
+    """Whether a tensor of this shape is within the limits, not counting dimensions of 0."""
+    return math.prod(size for size in shape if size) * 16 <= limits.MAX_SIZE
+
+
 def parse_shape(fields: Fields, where: str) -> tuple[int, ...]:
     """Read the field `shape`. Raises `ContainerError`."""
     shape = fields.array("shape", limits.MAX_DIMENSIONS)
     if not all(type(size) is int and 0 <= size <= limits.MAX_SIZE for size in shape):
         raise ContainerError(f"{where}: shape has an entry that is not a size")
-    if not limits.shape_fits(shape):
+    if not shape_fits(shape):
         raise ContainerError(f"{where}: the shape has too many elements")
     return tuple(shape)
 

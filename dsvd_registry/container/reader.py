@@ -15,9 +15,8 @@ import numpy.typing as npt
 from ..closing import Closing
 from ..errors import ContainerError
 from .features import check_budget
-from .frames import CACHED_BYTES, ContainerFile, Frames
+from .frames import CACHED_BYTES, CONTAINER, ContainerFile, Frames, read_header
 from .parse_header import parse_header
-from .prologue import CONTAINER, read_header
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
 from .rows import FrameRows, Int32, Int64, Rows
 from .structure import check_size, check_structure, component_rows, element_rows, layout_of
@@ -56,6 +55,7 @@ class Container(Closing):
         try:
             self.size = self._file.size
             self.header = self._read_header()
+            self._layout = layout_of(self.header)
             self._frames = Frames(self._file, self.header, cached_bytes)
             self._places: dict[tuple[FrameContent, int], list[_Place]] = defaultdict(list)
             self._groups: dict[int, list[Rows]] = {}
@@ -191,7 +191,7 @@ class Container(Closing):
 
     def _find_parts(self, contents: tuple[FrameContent, ...]) -> None:
         """Record the position of each part; for components, the tables must have been read."""
-        layout = layout_of(self.header)
+        layout = self._layout
         for index, frame in enumerate(self.header.frames):
             if frame.content not in contents:
                 continue
@@ -263,7 +263,7 @@ class Container(Closing):
         if rows is None:
             if len(self._rows) >= FRAMES_PLACED:
                 self._rows.clear()
-            rows = layout_of(self.header).frame(self._groups[place.frame])
+            rows = self._layout.frame(self._groups[place.frame])
             self._rows[place.frame] = rows
         try:
             return rows.read(content, place.start + group, out)

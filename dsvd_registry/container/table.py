@@ -86,6 +86,12 @@ class ComponentTable:
         """
         return rank_at(self.singular_values, tau, nuclear_norm)
 
+    def ranks_at(self, taus: Sequence[float], nuclear_norm: float) -> list[int]:
+        """The result of `rank_at` for each tau."""
+        sums = np.cumsum(self.singular_values.astype(np.float64))
+        ranks: list[int] = (np.searchsorted(sums, np.array(taus) * nuclear_norm) + 1).tolist()
+        return ranks
+
 
 def rank_at(singular_values: npt.NDArray[np.float32], tau: float, nuclear_norm: float) -> int:
     """The result of `ComponentTable.rank_at` for these falling values."""

@@ -16,8 +16,8 @@ from ..hashing import xxh3
 from . import limits
 from .compression import BYTES, NUMBERS, TEXT, compress, compress_blocks
 from .features import check_budget
+from .frames import CONTAINER, packed_header
 from .header import header_json
-from .prologue import CONTAINER, packed_header
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
 from .rows import Run, blocks
 from .structure import check_size, check_structure

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
+import numpy.typing as npt
 
-from ..checkpoint.tensor_info import BITS, Numbers, numbers
+from ..checkpoint.tensor_info import BITS
 
 # Patterns of the last part of a name.
 _CONSTANT_NAMES = (
@@ -142,3 +143,13 @@ def _is_unlike_weights(base: Values, source: Values) -> bool:
     if norm:
         return bool(change > UNLIKE_WEIGHTS * norm)
     return bool(change > FROM_ZERO * math.sqrt(max(1, source.count)))
+
+
+Numbers = npt.NDArray[np.float32]
+
+
+def numbers(data: memoryview, dtype: str) -> Numbers:
+    """Convert little-endian elements of one of `DELTA_DTYPES` to float32, which is exact for all."""
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
+    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)

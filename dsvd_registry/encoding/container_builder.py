@@ -20,6 +20,7 @@ from ..checkpoint.weight_files import TENSORS
 from ..codec.tensor_order import in_order
 from ..container import limits
 from ..container.features import stored_files
+from ..container.parse_header import shape_fits
 from ..container.reader import Container
 from ..container.records import (
     Encoding,
@@ -188,7 +189,7 @@ def check_storable(checkpoint: Checkpoint) -> None:
     if max(len(checkpoint.tensors), len(checkpoint.left_out)) > limits.MAX_TENSORS:
         raise CheckpointError(f"{checkpoint.path} has more than {limits.MAX_TENSORS} tensors")
     for info in checkpoint.tensors.values():
-        if not limits.shape_fits(info.shape):
+        if not shape_fits(info.shape):
             raise CheckpointError(
                 f"{checkpoint.path}: tensor {info.name!r} has a shape over the limits"
             )

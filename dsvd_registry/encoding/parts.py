@@ -115,12 +115,13 @@ def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
 
 def _low_rank_parts(encoded: LowRank) -> Iterator[PackedPart]:
     table = component_table(encoded)
-    yield PackedPart("tables", table.rank, Run.alone(pack_table(table)))
+    yield PackedPart("tables", len(encoded.singular_values), Run.alone(pack_table(table)))
     a, b = encoded.components.a, encoded.components.b
     step = max(1, MAX_PART_BYTES // (4 * (a.shape[1] + b.shape[1])))
-    bounds = [min(table.rank_at(tau, encoded.nuclear_norm), table.rank) for tau in TAU_BANDS]
+    rank = len(a)
+    bounds = [min(bound, rank) for bound in table.ranks_at(TAU_BANDS, encoded.nuclear_norm)]
     first = 0
-    for band, bound in enumerate((*bounds, table.rank)):
+    for band, bound in enumerate((*bounds, rank)):
         while first < bound:
             end = min(first + step, bound)
             runs = tuple(_component_runs(a[first:end], b[first:end], table.rows(first, end)))

@@ -8,9 +8,18 @@ Only names, dtypes and shapes are used. Importing this imports neither torch nor
 `map_names` does when it is called, and only for two sub-models in different layouts.
 """
 
-from .delta_dtypes import NoDelta, can_be_same, goes_with_quantised, lacks_delta
 from .families import Description, check_same_family, describe
-from .name_map import Correspondence, NameMap, Unmatched, map_names, map_with_variants
+from .name_map import (
+    Correspondence,
+    NameMap,
+    NoDelta,
+    Unmatched,
+    can_be_same,
+    goes_with_quantised,
+    lacks_delta,
+    map_names,
+    map_with_variants,
+)
 from .view import View, ViewedTensors
 from .wrappers import wrappers_in
 

@@ -9,11 +9,13 @@ always has the names of the files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..checkpoint import TensorInfo
+from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..errors import BaseMismatch
 from .converted_tensors import ConvertedTensor, original_of
 from .families import check_same_family
@@ -21,6 +23,37 @@ from .model_parts import Part, split
 from .sub_model_pairs import ldm_unet_names, partners, with_ema
 from .view import ViewedTensors, fits
 from .wrappers import Unwrapped, unwrappings
+
+NoDelta = Literal["dtype", "base_dtype"]
+"""The reason in a container: the tensor's own dtype has no deltas, or its base's has none."""
+
+# Tensors that accompany quantised weights: scales of ComfyUI and transformers, and bitsandbytes'.
+_COMPANION = re.compile(
+    r"(^|\.)(scale_weight|scale_input|weight_scale|input_scale|scaled_fp8"
+    r"|weight\.(nested_)?(absmax|quant_map)|weight\.quant_state\..*)$"
+)
+
+
+def goes_with_quantised(name: str) -> bool:
+    """Return whether a tensor accompanies quantised weights; the unquantised base has none."""
+    return _COMPANION.search(name) is not None
+
+
+def lacks_delta(dtype: str, base_dtypes: Iterable[str]) -> NoDelta | None:
+    """The reason why a tensor has no delta to base tensors of these dtypes; None if it has one.
+
+    Two tensors may correspond by name and shape although their numbers cannot be subtracted: weights
+    quantised to 8 or 4 bits have the base's names, but no delta to it.
+    """
+    if dtype not in DELTA_DTYPES:
+        return "dtype"
+    return None if set(base_dtypes) <= set(DELTA_DTYPES) else "base_dtype"
+
+
+def can_be_same(dtype: str, base_dtypes: Iterable[str]) -> bool:
+    """Return whether tensors of these dtypes can be compared byte by byte."""
+    return set(base_dtypes) == {dtype}
+
 
 Tensors = Mapping[str, TensorInfo]
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import xxhash
 
 from ..checkpoint.checkpoint import Copier, Memory
-from ..checkpoint.dtypes import tensor_bytes
-from ..codec.scratch import scratch
+from ..checkpoint.tensor_info import tensor_bytes
+from ..codec.weights import scratch
 from ..container.records import BaseTensor
 from ..errors import DsvdError
 from .base_weights import BaseWeights

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..checkpoint.tensor_info import TensorInfo
-from ..codec.scratch import Memory
+from ..codec.weights import Memory
 from ..errors import ResultMismatch
 from .result_layout import ResultFile
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from ..codec.arithmetic import one_blas_thread
-from ..codec.scratch import Memory
+from ..codec.weights import Memory
 from .file_plan import FilePlan, PlannedRun, RunsOfTensor
 from .shared_cache import SharedCache
 

@@ -25,7 +25,7 @@ from ..reconstruction.target_layout import LayoutName
 from ..residual.reader import Residual
 from ..threads import cores
 from .cache import bytes_from
-from .output_layout import open_target
+from .output import open_target
 from .repository import Repository
 from .residuals import at_tau, open_lossless
 from .shared_open import SharedOpen

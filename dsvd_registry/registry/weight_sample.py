@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..checkpoint import Checkpoint
-from ..checkpoint.tensor_info import BITS, Numbers, numbers
+from ..checkpoint.tensor_info import BITS
 from ..container.records import BaseTensor
-from ..encoding.constants import Values, are_integers, is_sequence
+from ..encoding.constants import Numbers, Values, are_integers, is_sequence, numbers
 from ..layouts import ViewedTensors, lacks_delta
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseReader

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..container.compression import NUMBERS, TEXT, compress, compress_blocks
-from ..container.prologue import RESIDUAL, packed_header
+from ..container.frames import RESIDUAL, packed_header
 from ..container.records import Result
 from ..container.rows import PACKED, Int32, Rows, Run, blocks
 from ..container.table import ComponentTable, pack_table

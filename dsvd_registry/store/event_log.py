@@ -28,7 +28,7 @@ class EventLog:
     """The events of one registry, numbered from 1 without a gap."""
 
     def __init__(self, folder: RegistryFolder) -> None:
-        self._folder = folder
+        self._events, self._tmp = folder.events, folder.tmp
 
     def append(self, event: Event) -> None:
         """Write the event durably; it takes effect with that.
@@ -39,7 +39,7 @@ class EventLog:
         shard = self._shard(event.sequence)
         if event.sequence in shard:
             raise RegistryError(
-                f"event {event.sequence} is in {self._folder.events} already: "
+                f"event {event.sequence} is in {self._events} already: "
                 "another program writes there without the catalog",
                 "Run `dsvd catalog rebuild`.",
             )
@@ -47,8 +47,8 @@ class EventLog:
         fs.make_folder(target.parent)
         if not shard:
             self._sync_shard_names()  # the maker of the folder may have crashed before its own sync
-        fs.make_folder(self._folder.tmp)
-        with fs.new_file(self._folder.tmp, len(data)) as file:
+        fs.make_folder(self._tmp)
+        with fs.new_file(self._tmp, len(data)) as file:
             file.write(data)
             file.publish(target, read_only=True)
 
@@ -79,7 +79,7 @@ class EventLog:
     def sync(self, first: int, last: int) -> None:
         """Make the names of events durable, in case their writer crashed before it did so."""
         for shard in range(first // SHARD, last // SHARD + 1):
-            folder = self._folder.events / f"{shard:06}"
+            folder = self._events / f"{shard:06}"
             with fs.storage_errors(folder):
                 fs.sync_folder(folder)
         self._sync_shard_names()
@@ -98,11 +98,11 @@ class EventLog:
             return path.is_file() and not path.is_symlink()
 
     def _path(self, sequence: int, sha256: str) -> Path:
-        return self._folder.events / f"{sequence // SHARD:06}" / f"{sequence:09}-{sha256}.json"
+        return self._events / f"{sequence // SHARD:06}" / f"{sequence:09}-{sha256}.json"
 
     def _shard(self, sequence: int) -> dict[int, str]:
         """The SHA-256 of each event in the shard where `sequence` belongs."""
-        folder = self._folder.events / f"{sequence // SHARD:06}"
+        folder = self._events / f"{sequence // SHARD:06}"
         found: dict[int, str] = {}
         with fs.storage_errors(folder):
             if folder.is_symlink():
@@ -129,16 +129,16 @@ class EventLog:
         return found
 
     def _sync_shard_names(self) -> None:
-        with fs.storage_errors(self._folder.events):
-            fs.sync_folder(self._folder.events)
+        with fs.storage_errors(self._events):
+            fs.sync_folder(self._events)
 
     def _has_shard_above(self, number: int) -> bool:
-        if not self._folder.events.exists():
+        if not self._events.exists():
             return False
-        with fs.storage_errors(self._folder.events):
+        with fs.storage_errors(self._events):
             return any(
                 _SHARD_NAME.fullmatch(path.name) and int(path.name) > number
-                for path in self._folder.events.iterdir()
+                for path in self._events.iterdir()
             )
 
     def _read(self, sequence: int, sha256: str) -> Event:
@@ -156,4 +156,4 @@ class EventLog:
         return event
 
     def _missing(self, sequence: int) -> RegistryError:
-        return RegistryError(f"event {sequence} is missing from {self._folder.events}", _RESTORE)
+        return RegistryError(f"event {sequence} is missing from {self._events}", _RESTORE)

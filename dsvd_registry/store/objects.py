@@ -85,6 +85,7 @@ class ObjectStore:
 
     def __init__(self, folder: RegistryFolder) -> None:
         self._folder = folder
+        self._objects, self._tmp = folder.objects, folder.tmp
 
     @property
     def folder(self) -> RegistryFolder:
@@ -94,8 +95,8 @@ class ObjectStore:
     @contextlib.contextmanager
     def new_object(self) -> Iterator[ObjectWriter]:
         """A writer of an object; without `commit` nothing is stored. Raises `StorageError`."""
-        fs.make_folder(self._folder.tmp)
-        with fs.new_file(self._folder.tmp) as file:
+        fs.make_folder(self._tmp)
+        with fs.new_file(self._tmp) as file:
             yield ObjectWriter(self, file)
 
     def put(self, data: Bytes) -> StoredObject:
@@ -151,10 +152,10 @@ class ObjectStore:
 
     def all(self) -> Iterator[ListedObject]:
         """Every object by digest, without those that disappear meanwhile. Raises `StorageError`."""
-        if not self._folder.objects.exists():  # a backup may omit empty folders
+        if not self._objects.exists():  # a backup may omit empty folders
             return
-        with fs.storage_errors(self._folder.objects):
-            for shard in _entries(self._folder.objects):
+        with fs.storage_errors(self._objects):
+            for shard in _entries(self._objects):
                 if not _SHARD.fullmatch(shard.name) or not shard.is_dir(follow_symlinks=False):
                     continue
                 for place in _entries(shard):
@@ -176,8 +177,8 @@ class ObjectStore:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
         """A read-write file on the store's filesystem, removed on leaving. Raises `StorageError`."""
-        fs.make_folder(self._folder.tmp)
-        with fs.scratch_file(self._folder.tmp) as file:
+        fs.make_folder(self._tmp)
+        with fs.scratch_file(self._tmp) as file:
             yield file
 
     @contextlib.contextmanager
@@ -186,13 +187,13 @@ class ObjectStore:
 
         Raises `StorageError`.
         """
-        fs.make_folder(self._folder.tmp)
-        with fs.new_file(self._folder.tmp) as file:
+        fs.make_folder(self._tmp)
+        with fs.new_file(self._tmp) as file:
             yield file
 
     def leftovers(self) -> list[Path]:
         """The temporary files of writers, at work or crashed; only their age distinguishes them."""
-        return fs.temporary_files(self._folder.tmp)
+        return fs.temporary_files(self._tmp)
 
     def place(self, sha256: str) -> Path:
         """The path of an object, existing or not.
@@ -203,7 +204,7 @@ class ObjectStore:
             raise InvalidArgument(
                 f"{sha256!r} is not a SHA-256 of 64 lower-case hexadecimal digits"
             )
-        shard = self._folder.objects / sha256[:2]
+        shard = self._objects / sha256[:2]
         with fs.storage_errors(shard):
             if shard.is_symlink():
                 raise RegistryError(
@@ -240,8 +241,8 @@ class ObjectStore:
 
     def _sync_shard_names(self) -> None:
         """Make the names of the shards durable: another writer may have made one a moment ago."""
-        with fs.storage_errors(self._folder.objects):
-            fs.sync_folder(self._folder.objects)
+        with fs.storage_errors(self._objects):
+            fs.sync_folder(self._objects)
 
 
 def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

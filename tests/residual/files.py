@@ -13,7 +13,7 @@ import numpy as np
 
 from dsvd_registry import canonical
 from dsvd_registry.container.compression import decompress
-from dsvd_registry.container.prologue import RESIDUAL, packed_header
+from dsvd_registry.container.frames import RESIDUAL, packed_header
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.residual.ordered import FORMATS, Bits

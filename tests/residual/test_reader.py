@@ -17,7 +17,7 @@ import pytest
 
 from dsvd_registry import canonical
 from dsvd_registry.container import limits
-from dsvd_registry.container.prologue import RESIDUAL, packed_header
+from dsvd_registry.container.frames import RESIDUAL, packed_header
 from dsvd_registry.errors import ContainerError, StorageError, UnsupportedFeature
 from dsvd_registry.hashing import xxh3
 from dsvd_registry.residual.header import header_json, parse_header

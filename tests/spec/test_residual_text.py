@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dsvd_registry.container import limits
-from dsvd_registry.container.prologue import RESIDUAL
+from dsvd_registry.container.frames import RESIDUAL
 from dsvd_registry.residual.digits import BASES, per_byte
 from dsvd_registry.residual.ordered import FORMATS, differences, exponents
 from dsvd_registry.residual.records import (
