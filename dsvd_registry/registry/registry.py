@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..reconstruction.lazy_tensors import LazyTensors
     from ..reconstruction.target_layout import LayoutName
     from ..reconstruction.write_result import Materialized
-    from ..signing import PublicKey
     from .add import Addition
     from .add_many import AddedMany, Planned
     from .add_request import AddOptions
@@ -181,13 +180,14 @@ class Registry(Closing):
         """
         from .repair import repair
         from .repair_sources import checked_sources
+        from .signing import public_key_at
 
         return repair(
             _found_folder(path),
             _catalog_url(catalog),
             checked_sources(sources),
             deep=deep,
-            signer=_public_key(signer),
+            signer=public_key_at(signer),
             progress=progress,
         )
 
@@ -447,9 +447,8 @@ class Registry(Closing):
         from .add import name_of
         from .import_export import import_container
 
-        path = Path(path)
-        model = name_of(path) if name is None else name
-        return import_container(path, model, note, tags, self.repository, progress)
+        model = name_of(Path(path)) if name is None else name
+        return import_container(Path(path), model, note, tags, self.repository, progress)
 
     # Finding and comparing versions
 
@@ -507,8 +506,7 @@ class Registry(Closing):
         from .report import report_of_version
 
         version = self.version(ref)
-        base = self.repository.base_of(version)
-        return report_of_version(version, base, self.repository)
+        return report_of_version(version, self.repository.base_of(version), self.repository)
 
     def diff(self, left: str, right: str, *, progress: Progress = silent) -> Difference:
         """Compare the deltas of two versions, from their factors.
@@ -1060,10 +1058,11 @@ class Registry(Closing):
             >>> registry.verify(deep=True).is_well
             True
         """
+        from .signing import public_key_at
         from .verify import verify
 
         return verify(
-            self.repository, ref, deep=deep, signer=_public_key(signer), progress=progress
+            self.repository, ref, deep=deep, signer=public_key_at(signer), progress=progress
         )
 
     def backup_catalog(self, output: str | Path | None = None, *, replace: bool = False) -> Path:
@@ -1131,11 +1130,3 @@ def _found_folder(path: str | Path | None) -> RegistryFolder:
 def _catalog_url(given: str | None) -> str | None:
     """The URL of the catalog, None for the registry's folder."""
     return given or os.environ.get(CATALOG_VARIABLE) or None
-
-
-def _public_key(path: str | Path | None) -> PublicKey | None:
-    if path is None:
-        return None
-    from ..signing.keys import read_public_key
-
-    return read_public_key(Path(path))

@@ -74,6 +74,15 @@ def attach_signature(
     return Signed(version.ref, signature.key.fingerprint, stored.sha256, created)
 
 
+def public_key_at(path: str | Path | None) -> PublicKey | None:
+    """The public key in a file; None without one. Raises as `read_public_key` does."""
+    if path is None:
+        return None
+    from ..signing.keys import read_public_key
+
+    return read_public_key(Path(path))
+
+
 def signers(records: Iterable[SignatureRecord]) -> list[Signer]:
     """The signers in these records."""
     return [Signer(fingerprint(record.signer), record.added) for record in records]
