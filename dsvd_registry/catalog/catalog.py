@@ -258,6 +258,10 @@ class Catalog(Closing):
         with self._ledger.transaction() as transaction:
             return label_edits.remove_original(transaction, model, number)
 
+    def position(self) -> int:
+        """The number of the last event that is shown; it grows with every change of the catalog."""
+        return self._ledger.position()
+
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""
         with self._database.reading() as connection:

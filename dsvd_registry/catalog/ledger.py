@@ -81,6 +81,12 @@ class Ledger:
             with self.database.writing() as connection:
                 self._catch_up(connection)
 
+    def position(self) -> int:
+        """The number of the last event that the tables show."""
+        with self.database.reading() as connection:
+            number, _ = _position(connection)
+        return number
+
     def shows_the_log(self, connection: Connection) -> bool:
         """True if the log has the last event that the tables show; otherwise they may show more."""
         position, sha256 = _position(connection)

@@ -30,6 +30,8 @@ COMMANDS = {
     "sign": "Sign a version.",
     "materialize": "Write the full checkpoint of a version.",
     "serve": "Serve versions and bases over HTTP, read only.",
+    "mount": "Show the registry as a read-only folder of checkpoints.",
+    "umount": "End a mount, and clear one whose program was killed.",
     "import": "Add a version from a .dsvd file.",
     "export": "Write a version as a LoRA file or a .dsvd file.",
     "alias": "Set and remove aliases of versions.",

@@ -19,7 +19,16 @@ from .entries import (
     temporary_files,
 )
 from .errors import storage_errors
-from .files import Bytes, NewFile, check_place, new_file, read_back, scratch_file, write_file
+from .files import (
+    Bytes,
+    NewFile,
+    check_place,
+    log_file,
+    new_file,
+    read_back,
+    scratch_file,
+    write_file,
+)
 from .folders import NewFolder, new_folder
 
 __all__ = [
@@ -28,6 +37,7 @@ __all__ = [
     "NewFile",
     "NewFolder",
     "check_place",
+    "log_file",
     "make_folder",
     "move",
     "new_file",

@@ -149,6 +149,19 @@ def _close(handle: BinaryIO) -> None:
         handle.close()
 
 
+@contextlib.contextmanager
+def log_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file for what a program has to say as it runs; an earlier one of the name is replaced.
+
+    It is not durable: nothing depends on it. Raises `StorageError`.
+    """
+    with storage_errors(path):
+        entries.unlink(path)
+        handle = disk.create(path)
+    with handle:
+        yield handle
+
+
 def write_file(
     target: Path, data: Bytes, *, replace: bool = False, read_only: bool = False
 ) -> None:
