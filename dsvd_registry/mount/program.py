@@ -81,8 +81,7 @@ def serve(options: MountOptions, live: Callable[[], None]) -> None:
         session = Session(descriptor, tree, contents, log)
         try:
             session.start()
-            live()
-            _run(session, folder, log)
+            _run(session, folder, live, log)
         except BaseException:
             session.close()
             with contextlib.suppress(DsvdError):
@@ -90,9 +89,10 @@ def serve(options: MountOptions, live: Callable[[], None]) -> None:
             raise
 
 
-def _run(session: Session, folder: Path, log: Log) -> None:
+def _run(session: Session, folder: Path, live: Callable[[], None], log: Log) -> None:
     """Answer until the mount is gone. An interrupt takes it away; open files stay until a second."""
     try:
+        live()
         session.run()
     except KeyboardInterrupt:
         try:

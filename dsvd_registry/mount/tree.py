@@ -104,7 +104,7 @@ class Tree:
                 self._log(str(error))
             end = time.monotonic()
             # A big catalog that changes all the time must not keep the mount busy.
-            self._next_check = end + max(CHECK_SECONDS, 4 * (end - start))
+            self._next_check = end + min(max(CHECK_SECONDS, 4 * (end - start)), 1.0)
 
     def node(self, number: int) -> Node | None:
         """The node with this number; None if it is gone."""
@@ -146,7 +146,7 @@ class Tree:
     def _fill(self, folder: Node, entries: dict[str, Node], newest: int) -> None:
         """Give one of the top folders its entries; its time tells user interfaces to look again."""
         assert isinstance(folder, Folder)
-        if dict(folder.entries) != entries:
+        if dict(folder.entries) != entries or folder.time_ns == 0:
             folder.time_ns = max(newest, 0 if folder.time_ns == 0 else time.time_ns())
             folder.entries = entries
         self._root.time_ns = max(self._root.time_ns, folder.time_ns)
