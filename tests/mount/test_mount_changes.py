@@ -30,9 +30,7 @@ def is_same(path: Path, other: Path) -> bool:
 def test_a_version_that_is_added_appears(mounted: Mount, sources: Sources) -> None:
     os.listdir(mounted.checkpoints)
     time_before = mounted.checkpoints.stat().st_mtime_ns
-    done = mounted.dsvd(
-        "add", sources.later_file, "--base", "sd15", "--name", "late", "--lossless"
-    )
+    done = mounted.dsvd("add", sources.later_file, "--base", "sd15", "--name", "late", "--lossless")
     assert done.returncode == 0, done.stderr
     until(lambda: "late.safetensors" in os.listdir(mounted.checkpoints))
     assert is_same(mounted.checkpoints / "late@1.safetensors", sources.later_file)

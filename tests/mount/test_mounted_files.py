@@ -35,7 +35,10 @@ def truth(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_names(shared: Mount) -> None:
     names = sorted(path.name for path in shared.checkpoints.iterdir())
     assert names == [f"{name}.safetensors" for name in ("dog", "dog@1", "exact", "exact@1")]
-    assert sorted(path.name for path in (shared.folder / "diffusers").iterdir()) == ["pipe", "pipe@1"]
+    assert sorted(path.name for path in (shared.folder / "diffusers").iterdir()) == [
+        "pipe",
+        "pipe@1",
+    ]
 
 
 def test_bytes_of_a_lossy_version_are_those_of_materialize(shared: Mount, truth: Path) -> None:
@@ -45,7 +48,9 @@ def test_bytes_of_a_lossy_version_are_those_of_materialize(shared: Mount, truth:
 def test_bytes_of_a_lossless_version_are_those_that_were_added(
     shared: Mount, sources: Sources
 ) -> None:
-    assert filecmp.cmp(shared.checkpoints / "exact@1.safetensors", sources.tuned_file, shallow=False)
+    assert filecmp.cmp(
+        shared.checkpoints / "exact@1.safetensors", sources.tuned_file, shallow=False
+    )
 
 
 def test_a_folder_of_diffusers_is_the_one_that_was_added(shared: Mount, sources: Sources) -> None:
