@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ from ..registry import Registry
 
 if TYPE_CHECKING:
     from ..reconstruction.cast import FloatDtype
+    from ..registry.result_pool import ResultEntry
 
 
 class Reader(Protocol):
@@ -64,23 +65,25 @@ class Contents:
         self._listed: dict[tuple[str, ...], tuple[Content, ...]] = {}
 
     def results_of(
-        self, versions: Iterable[VersionRecord]
+        self, versions: Sequence[VersionRecord]
     ) -> Iterator[tuple[VersionRecord, tuple[Content, ...]]]:
         """The files of the full checkpoint of each version.
 
         A version that cannot be listed, because it is damaged or does not have the tau, is left out,
         and the log says so.
         """
-        listed: dict[tuple[str, ...], tuple[Content, ...]] = {}
-        for version in versions:
-            made_from = _made_from(version)
-            try:
-                listed[made_from] = self._listed.get(made_from) or self._list(version)
-            except DsvdError as error:
-                self._log(f"{version.ref} is left out: {error}")
+        keys = {version.ref: _made_from(version) for version in versions}
+        new = [version for version in versions if keys[version.ref] not in self._listed]
+        found = self._registry.result_listings(new, tau=self._tau, dtype=self._dtype)
+        for version in new:
+            if version.ref in found:
+                self._listed[keys[version.ref]] = _contents(version, found[version.ref])
             else:
-                yield version, listed[made_from]
-        self._listed = listed
+                self._log(f"{version.ref} is left out: {self._reason(version)}")
+        self._listed = {key: self._listed[key] for key in keys.values() if key in self._listed}
+        for version in versions:
+            if keys[version.ref] in self._listed:
+                yield version, self._listed[keys[version.ref]]
 
     def open(self, content: Content) -> Reader:
         """Open a file. Raises `Changed`, and `DsvdError` for damage."""
@@ -97,12 +100,21 @@ class Contents:
             raise Changed(f"{content.ref} gives other bytes than before")
         return result
 
-    def _list(self, version: VersionRecord) -> tuple[Content, ...]:
-        files = self._registry.result_files(version.ref, tau=self._tau, dtype=self._dtype)
-        whole = version.source.format != "diffusers" and len(files) == 1
-        made_from = _made_from(version)
-        return tuple(Content(made_from, file.path, file.size, file.sha256, whole) for file in files)
+    def _reason(self, version: VersionRecord) -> str:
+        """The reason why a version has no listing."""
+        try:
+            self._registry.result_files(version.ref, tau=self._tau, dtype=self._dtype)
+        except DsvdError as error:
+            return str(error)
+        return "it could not be read a moment ago"
+
+
+def _contents(version: VersionRecord, files: tuple[ResultEntry, ...]) -> tuple[Content, ...]:
+    whole = version.source.format != "diffusers" and len(files) == 1
+    made_from = _made_from(version)
+    return tuple(Content(made_from, file.path, file.size, file.sha256, whole) for file in files)
 
 
 def _made_from(version: VersionRecord) -> tuple[str, ...]:
+    """The ref of a version, and the digests of what its files are made from."""
     return version.ref, *sorted(version.objects)

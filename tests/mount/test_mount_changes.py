@@ -28,11 +28,10 @@ def is_same(path: Path, other: Path) -> bool:
 
 
 def test_a_version_that_is_added_appears(mounted: Mount, sources: Sources) -> None:
-    os.listdir(mounted.checkpoints)
     time_before = mounted.checkpoints.stat().st_mtime_ns
     done = mounted.dsvd("add", sources.later_file, "--base", "sd15", "--name", "late", "--lossless")
     assert done.returncode == 0, done.stderr
-    until(lambda: "late.safetensors" in os.listdir(mounted.checkpoints))
+    until(lambda: (mounted.checkpoints / "late.safetensors") in mounted.checkpoints.iterdir())
     assert is_same(mounted.checkpoints / "late@1.safetensors", sources.later_file)
     # ComfyUI reads a folder again only if its time has changed.
     until(lambda: mounted.checkpoints.stat().st_mtime_ns > time_before)
@@ -105,5 +104,5 @@ def test_a_folder_goes_with_its_version(mounted: Mount) -> None:
     assert (place / "pipe" / "unet").is_dir()
     with Registry.open(mounted.registry) as registry:
         registry.remove_version("pipe@1")
-    until(lambda: os.listdir(place) == [])
+    until(lambda: list(place.iterdir()) == [])
     until(lambda: not (place / "pipe" / "unet").exists())

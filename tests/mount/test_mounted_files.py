@@ -150,14 +150,13 @@ def test_du_counts_each_version_once(shared: Mount, sources: Sources, truth: Pat
 
 def test_a_walk_finds_what_a_user_interface_looks_for(shared: Mount, sources: Sources) -> None:
     """Models are listed by `os.walk`, ending and size in A1111 and ComfyUI."""
-    found = {
-        os.path.relpath(os.path.join(folder, name), shared.folder): os.path.getsize(
-            os.path.join(folder, name)
-        )
+    paths = [
+        Path(folder, name)
         for folder, _, names in os.walk(shared.folder, followlinks=True)
         for name in names
         if name.endswith(".safetensors")
-    }
+    ]
+    found = {str(path.relative_to(shared.folder)): path.stat().st_size for path in paths}
     assert found["checkpoints/exact.safetensors"] == sources.tuned_file.stat().st_size
     for path in sources.tuned.rglob("*.safetensors"):
         place = f"diffusers/pipe/{path.relative_to(sources.tuned)}"

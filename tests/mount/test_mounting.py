@@ -1,4 +1,4 @@
-"""Mounts made and ended: in the background and the foreground, twice, killed, and where they cannot be."""
+"""Mounts made, ended and killed, in the background and the foreground; where none can be made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_what_a_killed_program_leaves_is_cleared(mounted: Mount) -> None:
     while mounted.servers():
         pass
     with pytest.raises(OSError, match="not connected"):
-        os.listdir(mounted.folder)
+        list(mounted.folder.iterdir())
     error = error_of(mounted.dsvd("mount", mounted.folder, "--json"))
     assert "whose program was killed" in error["message"]
     assert f"dsvd umount {mounted.folder}" in error["hint"]
