@@ -98,8 +98,8 @@ def _run(session: Session, folder: Path, live: Callable[[], None], log: Log) -> 
         try:
             mount_points.remove_mount(folder)
         except Conflict:
-            log("files are open: they stay readable until they are closed, or a second interrupt")
             mount_points.remove_mount(folder, lazy=True)
+            log("files are open: they stay readable until they are closed, or a second interrupt")
         session.run()
 
 
@@ -148,7 +148,9 @@ def start(options: MountOptions) -> Path:
         process.wait()
         raise getattr(errors, said["error"])(said["message"], said["hint"])
     if not said:
+        process.wait()
         raise StorageError(f"the mount ended before it could be used; {path} says why")
+    process.returncode = 0  # it outlives this program, which `subprocess` would warn of
     return path
 
 
