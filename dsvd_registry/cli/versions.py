@@ -19,7 +19,7 @@ def print_versions(versions: Sequence[VersionRecord]) -> None:
         text("version"),
         text("aliases", optional=True),
         text("base"),
-        text("asked"),
+        text("fidelity"),
         figure("size"),
         figure("source"),
         figure("error"),

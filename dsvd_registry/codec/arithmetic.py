@@ -113,7 +113,7 @@ def subnormals_kept() -> Iterator[None]:
 
 
 def flushes() -> bool:
-    """Whether the calling thread flushes subnormal numbers to zero."""
+    """True if the calling thread flushes subnormal numbers to zero."""
     return not (_PROBE * _ONE).all()
 
 

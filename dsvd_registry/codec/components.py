@@ -69,7 +69,7 @@ class Elements:
         return Elements(self.values[first:end], self.exponent)
 
     def fit_fp32(self) -> bool:
-        """Whether float32 holds every element exactly, as an integer of up to 24 bits."""
+        """True if float32 holds every element exactly, as an integer of up to 24 bits."""
         values = self.values
         return not values.size or max(int(values.max()), -int(values.min())) < EXACT_FP32
 
@@ -78,7 +78,7 @@ GridDelta = Components | Elements
 
 
 def fit_fp32(components: Components) -> bool:
-    """Whether the product of the factors is proved to be exact in fp32.
+    """True if the product of the factors is proved to be exact in fp32.
 
     Where it is, fp32 and fp64 give the same bits.
     """

@@ -198,7 +198,7 @@ def distortion_for(strengths: torch.Tensor, shape: tuple[int, ...], noise: float
 
 
 def dense_may_win(pair: Pair, wanted: float, size: int, size_of: SizeOf) -> bool:
-    """Whether a dense delta of error `wanted` could take less than `size` bytes, by a sample."""
+    """True if a dense delta of error `wanted` could take less than `size` bytes, by a sample."""
     elements = pair.delta.numel()
     if elements <= 4 * SAMPLE_ELEMENTS:
         return True

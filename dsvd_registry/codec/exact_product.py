@@ -138,7 +138,7 @@ def fastest_exact_path(components: Components) -> Path:
 
 @functools.cache
 def multiplies_exactly() -> bool:
-    """Whether numpy's fp32 products are exact on this machine, tested once with known integers."""
+    """True if numpy's fp32 products are exact on this machine, tested once with known integers."""
     a, b = known_factors()
     with ieee_arithmetic():
         result = np.matmul(a.astype(np.float32), b.astype(np.float32))

@@ -149,7 +149,7 @@ def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None)
 
 @functools.cache
 def multiplies_exactly(device: torch.device) -> bool:
-    """Whether fp32 products are exact on `device`, tested once with known integers."""
+    """True if fp32 products are exact on `device`, tested once with known integers."""
     a, b = map(torch.from_numpy, known_factors())
     with ieee_arithmetic(device):
         result = _multiply(a.to(device, torch.float32), b.to(device, torch.float32))

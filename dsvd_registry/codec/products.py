@@ -85,7 +85,7 @@ def _by_onednn(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 @functools.cache
 def _onednn_is_exact() -> bool:
-    """Whether oneDNN is available and uses all bits of a float32, which the environment can change."""
+    """True if oneDNN is available and uses all bits of a float32, which the environment can change."""
     is_available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not (is_available and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False

@@ -188,7 +188,7 @@ def _off_orthonormal(vectors: torch.Tensor) -> float:
 
 
 def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float, doubt: float) -> bool:
-    """Whether eigenvalues with an error of at most `doubt` determine the tau rank.
+    """True if eigenvalues with an error of at most `doubt` determine the tau rank.
 
     A singular value near zero has an error of up to the root of `doubt`. The energies of the least
     and of the largest possible singular values must give the same rank, or agree to

@@ -56,7 +56,7 @@ def matrix_shape(tensor: torch.Tensor) -> tuple[int, int]:
 
 
 def is_same(base: torch.Tensor, source: torch.Tensor) -> bool:
-    """Whether the source's bits are those of the base, cast, on every machine.
+    """True if the source's bits are those of the base, cast, on every machine.
 
     Machines differ in the bits of a cast NaN, so a cast of a NaN is never the same.
     """

@@ -101,7 +101,7 @@ def round_to(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def is_finite(values: torch.Tensor) -> bool:
-    """Whether no element is NaN or infinite."""
+    """True if no element is NaN or infinite."""
     # The sum is the fastest test, but it can be infinite for large finite numbers, too.
     return math.isfinite(float(values.sum())) or all(map(math.isfinite, _ends(values)))
 
@@ -113,7 +113,7 @@ def _ends(values: torch.Tensor) -> tuple[float, float]:
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two tensors of one dtype and shape have the same bytes, also of NaNs and zeros."""
+    """True if two tensors of one dtype and shape have the same bytes, also of NaNs and zeros."""
     if left.numel() == 0:
         return True
     as_bytes = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]

@@ -98,13 +98,13 @@ class Weights:
         return wide
 
     def is_finite(self) -> bool:
-        """Whether no number is NaN or infinite."""
+        """True if no number is NaN or infinite."""
         positive, negative = self._highest()
         infinity, minus_infinity = _INFINITIES[self.dtype]
         return positive < infinity and negative < minus_infinity
 
     def has_nan(self) -> bool:
-        """Whether a number is NaN."""
+        """True if a number is NaN."""
         positive, negative = self._highest()
         infinity, minus_infinity = _INFINITIES[self.dtype]
         return positive > infinity or negative > minus_infinity

@@ -19,7 +19,7 @@ import xxhash
 from ..canonical import weight
 from ..closing import Closing
 from ..errors import ContainerError, UnsupportedFeature
-from ..fs import storage_errors
+from ..fs import storage_error, storage_errors
 from ..hashing import xxh3
 from . import limits
 from .compression import TEXT, compress, decompress
@@ -49,9 +49,12 @@ class ContainerFile(Closing):
 
     def read(self, offset: int, size: int) -> bytes:
         """Read up to `size` bytes, fewer only at the end of the file."""
-        with self._reading, storage_errors(self.path):
-            self._file.seek(offset)
-            return self._file.read(size)
+        try:
+            with self._reading:
+                self._file.seek(offset)
+                return self._file.read(size)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
 
     def read_frame(self, offset: int, size: int, checksum: str) -> bytes | None:
         """The stored bytes of a frame; None if they are too few or do not match the checksum."""

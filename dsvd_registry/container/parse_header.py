@@ -66,7 +66,7 @@ class Fields:
         return self._left.pop(name)
 
     def has(self, name: str) -> bool:
-        """Whether an optional field is present and was not taken yet."""
+        """True if an optional field is present and was not taken yet."""
         return name in self._left
 
     def integer(self, name: str, least: int, most: int) -> int:
@@ -125,7 +125,7 @@ class Fields:
 
 
 def shape_fits(shape: Iterable[int]) -> bool:
-    """Whether a tensor of this shape is within the limits, not counting dimensions of 0."""
+    """True if a tensor of this shape is within the limits, not counting dimensions of 0."""
     return math.prod(size for size in shape if size) * 16 <= limits.MAX_SIZE
 
 

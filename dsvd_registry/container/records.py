@@ -272,25 +272,25 @@ class Header:
 
     @property
     def has_casts(self) -> bool:
-        """Whether a tensor is another one, rounded."""
+        """True if a tensor is another one, rounded."""
         return any(isinstance(tensor, CastRecord) for tensor in self.tensors)
 
     def may_differ(self, tensor: TensorRecord) -> bool:
-        """Whether the result of one of `tensors` may differ from its source."""
+        """True if the result of one of `tensors` may differ from its source."""
         known = self.tensors[tensor.of] if isinstance(tensor, CastRecord) else tensor
         return isinstance(known, DeltaRecord)
 
     @property
     def is_lossy(self) -> bool:
-        """Whether the result may differ from the source."""
+        """True if the result may differ from the source."""
         return any(isinstance(tensor, DeltaRecord) for tensor in self.tensors)
 
     @property
     def keeps_source(self) -> bool:
-        """Whether the source is a single file and the result equals it to the byte."""
+        """True if the source is a single file and the result equals it to the byte."""
         return self.keeps_files and not self.is_lossy and self.tree is None
 
     @property
     def keeps_files(self) -> bool:
-        """Whether a file of the source comes back to the byte if all of its tensors do."""
+        """True if a file of the source comes back to the byte if all of its tensors do."""
         return any(frame.content == "source_header" for frame in self.frames)

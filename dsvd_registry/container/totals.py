@@ -49,7 +49,7 @@ def uncapped_parameters(tensor: TensorRecord) -> int:
 
 
 def is_capped(tensor: TensorRecord) -> bool:
-    """Whether the stored rank is below the tau rank, because the rest is rounding noise."""
+    """True if the stored rank is below the tau rank, because the rest is rounding noise."""
     return isinstance(tensor, LowRankRecord) and tensor.rank < tensor.tau_rank
 
 

@@ -75,7 +75,7 @@ def _halve(plans: PlanSeries, size: int, measured: dict[int, int]) -> tuple[int,
 
 
 def _fits(plans: PlanSeries, place: int, size: int, measured: dict[int, int]) -> bool | None:
-    """Whether a plan fits; None if the measurements so far do not decide it."""
+    """True if a plan fits; None if the measurements so far do not decide it."""
     if place in measured:
         return measured[place] <= size
     least, largest = _bounds(plans, place, measured)

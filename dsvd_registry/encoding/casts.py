@@ -68,7 +68,7 @@ def _groups(checkpoint: Checkpoint) -> Iterator[list[TensorInfo]]:
 
 
 def _is_cast(checkpoint: Checkpoint, other: TensorInfo, info: TensorInfo) -> bool:
-    """Whether a tensor is `other` rounded, with room for what a changed `other` may be."""
+    """True if a tensor is `other` rounded, with room for what a changed `other` may be."""
     if other.shape != info.shape:
         return False
     pair = other, info

@@ -43,7 +43,7 @@ _CONSTANT_GROUPS = ("per_channel_statistics",)
 
 
 def is_constant_name(name: str) -> bool:
-    """Whether a tensor of this name is a constant, in any model and any folder."""
+    """True if a tensor of this name is a constant, in any model and any folder."""
     parts = re.split(r"[./]", name.lower())
     last = parts[-1]
     return any(fnmatchcase(last, pattern) for pattern in _CONSTANT_NAMES) or any(
@@ -81,7 +81,7 @@ class Values:
 
 
 def is_constant(names: Iterable[str], base: Values, source: Values) -> bool:
-    """Whether a tensor is a constant: by any of its `names`, or by its values on either side.
+    """True if a tensor is a constant: by any of its `names`, or by its values on either side.
 
     Both sides have one shape. The answer does not matter for a tensor without changes.
     """
@@ -94,7 +94,7 @@ def is_constant(names: Iterable[str], base: Values, source: Values) -> bool:
 
 
 def is_constant_in_base(names: Iterable[str], base: Values) -> bool:
-    """Whether a tensor is a constant, judged by its names and its values in the base alone."""
+    """True if a tensor is a constant, judged by its names and its values in the base alone."""
     return (
         any(map(is_constant_name, names))
         or is_sequence(base)
@@ -103,7 +103,7 @@ def is_constant_in_base(names: Iterable[str], base: Values) -> bool:
 
 
 def is_sequence(values: Values) -> bool:
-    """Whether the elements never fall, or never rise, and change at `STEPS` places or more."""
+    """True if the elements never fall, or never rise, and change at `STEPS` places or more."""
     ups = downs = 0
     last = np.empty(0, np.float32)
     for block in values.blocks():
@@ -119,7 +119,7 @@ def is_sequence(values: Values) -> bool:
 
 
 def are_integers(values: Values, *, beyond_units: bool = False) -> bool:
-    """Whether all elements are integers and not all equal, in a range where the dtype has fractions.
+    """True if all elements are integers and not all equal, in a range where the dtype has fractions.
 
     `beyond_units`: require also that some are not 0, 1 or -1, as untrained weights often are.
     """

@@ -115,7 +115,7 @@ def _raw(info: TensorInfo, reason: RawReason) -> RawRecord:
 
 
 def _is_changed(fine_tune: FineTune, info: TensorInfo) -> bool:
-    """Whether a tensor certainly differs from its base; False for other dtypes and views."""
+    """True if a tensor certainly differs from its base; False for other dtypes and views."""
     counterpart: Counterpart | None = fine_tune.counterparts.found.get(info.name)
     if counterpart is None or counterpart.new_rows or counterpart.base.view.kind != "reshape":
         return False

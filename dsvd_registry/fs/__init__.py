@@ -18,7 +18,7 @@ from .entries import (
     sync_folder,
     temporary_files,
 )
-from .errors import storage_errors
+from .errors import storage_error, storage_errors
 from .files import (
     Bytes,
     NewFile,
@@ -48,6 +48,7 @@ __all__ = [
     "rename",
     "renew_time",
     "scratch_file",
+    "storage_error",
     "storage_errors",
     "sync_folder",
     "temporary_files",

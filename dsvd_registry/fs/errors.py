@@ -25,11 +25,15 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn an `OSError` raised inside into a `StorageError` (or `Conflict`) that names `path`."""
     try:
         yield
-    except FileExistsError as error:
-        raise Conflict(
-            f"{path} exists already", "Give another path, or use --force to replace it."
-        ) from error
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0, _OTHER_HINT)
-        reason = error.strerror or str(error)
-        raise StorageError(f"{path}: {reason}", hint) from error
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: Path) -> StorageError | Conflict:
+    """The error that names `path`, for an `OSError` in what is called for each chunk of a file."""
+    if isinstance(error, FileExistsError):
+        return Conflict(
+            f"{path} exists already", "Give another path, or use --force to replace it."
+        )
+    hint = _HINTS.get(error.errno or 0, _OTHER_HINT)
+    return StorageError(f"{path}: {error.strerror or error}", hint)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ..errors import InvalidArgument, StorageError
 from . import disk, entries
-from .errors import storage_errors
+from .errors import storage_error, storage_errors
 
 Bytes = bytes | bytearray | memoryview
 
@@ -29,8 +29,10 @@ class NewFile:
 
     def write(self, data: Bytes) -> None:
         """Append `data`. Raises `StorageError`."""
-        with storage_errors(self.path.parent):
+        try:
             self._handle.write(data)
+        except OSError as error:
+            raise storage_error(error, self.path.parent) from error
 
     def write_at(self, position: int, data: Bytes) -> None:
         """Write `data` at `position`, in any order; several threads may call it at once.

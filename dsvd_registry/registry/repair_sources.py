@@ -110,7 +110,7 @@ def _may_be_one(size: int, sizes: set[int | None]) -> bool:
 def _manifest(base: BaseRecord, repository: Repository) -> Iterator[Proposal]:
     with contextlib.suppress(DsvdError), repository.open_base_checkpoint(base) as checkpoint:
         manifest = fingerprint_checkpoint(checkpoint, silent)
-        yield Proposal(manifest.to_bytes(), f"made anew from the base {base.name}")
+        yield Proposal(manifest.to_bytes(), f"rebuilt from the base {base.name}")
 
 
 def _listings(place: Path, repository: Repository) -> Iterator[Proposal]:
@@ -122,7 +122,7 @@ def _listings(place: Path, repository: Repository) -> Iterator[Proposal]:
                     with open_checkpoint(Path(folder), keep_extras=keep_extras) as checkpoint:
                         if checkpoint.tree is not None:
                             listed = listed_files(checkpoint.tree, repository.catalog, silent)
-                            yield Proposal(listing_bytes(listed), f"made anew from {folder}")
+                            yield Proposal(listing_bytes(listed), f"rebuilt from {folder}")
 
 
 def _signatures(place: Path) -> Iterator[Proposal]:

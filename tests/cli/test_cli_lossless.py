@@ -111,7 +111,7 @@ def test_show_and_ls(dsvd: Dsvd, lossless: Path) -> None:
     }
     header, *rows = dsvd("ls").out.splitlines()
     (row,) = (row for row in rows if row.startswith("cat@1"))
-    at = header.index("asked")
+    at = header.index("fidelity")
     assert row[at:].startswith("lossless")
     assert " 0 " in row or " 0% " in row or "0.000" in row
     whole = dsvd("show", "cat", "--json").document

@@ -99,7 +99,7 @@ def test_ls_filters(dsvd: Dsvd, filled: Path) -> None:
 def test_ls_is_one_line_a_version(dsvd: Dsvd, filled: Path) -> None:
     dsvd("note", "subject-42@2", "a first line " + "x" * 300 + "\nand a second")
     heading, *lines = dsvd("ls").out.splitlines()
-    titles = ("version", "aliases", "base", "asked", "size", "source", "error", "added", "note")
+    titles = ("version", "aliases", "base", "fidelity", "size", "source", "error", "added", "note")
     assert heading.split() == list(titles)
     assert [line.split()[0] for line in lines] == ["subject-42@1", "subject-42@2"]
     assert lines[1].endswith("x" * 300 + " ...")
