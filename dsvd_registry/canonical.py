@@ -13,9 +13,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .errors import InvalidArgument, RegistryError
+
 MAX_WEIGHT = 1 << 24
+MAX_SMALL = 16 << 20  # bytes of an event, a manifest, a setting
 WEIGHT_OF_A_VALUE = 64
 COMPARED = 1 << 16  # bytes of a text that are compared at a time
+
+_RESTORE = "Restore it from a copy of the registry."
 
 
 class NotCanonical(ValueError):
@@ -79,3 +84,29 @@ def _text(value: Any) -> str:
 def _check_weight(data: bytes) -> None:
     if weight(data) > MAX_WEIGHT:
         raise NotCanonical(f"too much JSON: it weighs {weight(data)}, more than {MAX_WEIGHT}")
+
+
+def encode_small(value: object) -> bytes:
+    """The canonical JSON of a small object. Raises `InvalidArgument` for a value without one."""
+    try:
+        data = encode(value)
+    except NotCanonical as error:
+        raise InvalidArgument(f"a value is {error}") from error
+    if len(data) > MAX_SMALL:
+        raise InvalidArgument(
+            f"a value takes {len(data)} bytes of JSON, over the limit of {MAX_SMALL}"
+        )
+    return data
+
+
+def decode_small(data: bytes, where: str) -> object:
+    """The small object of canonical bytes; `where` names them in errors. Raises `RegistryError`."""
+    if len(data) > MAX_SMALL:
+        raise RegistryError(
+            f"{where} has {len(data)} bytes, over the limit of {MAX_SMALL}", _RESTORE
+        )
+    try:
+        value: object = decode(data)
+    except NotCanonical as error:
+        raise RegistryError(f"{where} is {error}", _RESTORE) from error
+    return value

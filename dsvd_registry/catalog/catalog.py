@@ -10,16 +10,7 @@ from pathlib import Path
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, RegistryFolder
-from . import (
-    check_rows,
-    edits,
-    fingerprints,
-    label_edits,
-    lookup,
-    queries,
-    result_listings,
-    snapshot,
-)
+from . import caches, check_rows, edits, label_edits, lookup, queries, snapshot
 from .connect import connect
 from .errors import database_errors
 from .ledger import Ledger
@@ -359,19 +350,19 @@ class Catalog(Closing):
     def cached_fingerprint(self, state: FileState) -> CachedFingerprint | None:
         """The cached fingerprint of a file in this state; None if it is not known."""
         with self._database.reading() as connection:
-            return fingerprints.recall(connection, state)
+            return caches.recall_fingerprint(connection, state)
 
     def remember_fingerprint(self, state: FileState, fingerprint: CachedFingerprint) -> None:
         """Cache the fingerprint of a file; `state` must have been taken before the file was read."""
         with self._database.writing() as connection:
-            fingerprints.remember(connection, state, fingerprint)
+            caches.remember_fingerprint(connection, state, fingerprint)
 
     def cached_listings(self, keys: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """The cached listings of the files that objects give, by the object and the form as text."""
         with self._database.reading() as connection:
-            return result_listings.recall(connection, keys)
+            return caches.recall_listings(connection, keys)
 
     def remember_listings(self, listings: Mapping[tuple[str, str], str]) -> None:
         """Cache such listings, which are facts of the objects and never change."""
         with self._database.writing() as connection:
-            result_listings.remember(connection, listings)
+            caches.remember_listings(connection, listings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
+from .. import canonical
 from ..errors import RegistryError
 from ..store import (
     AliasRemoved,
@@ -25,7 +26,6 @@ from ..store import (
     TagRemoved,
     VersionAdded,
     VersionRemoved,
-    event_json,
 )
 from ..store.names import folded
 from .database import Connection
@@ -121,7 +121,7 @@ def _version_added(event: VersionAdded, connection: Connection) -> None:
         "source_sha256": event.source_sha256,
         "source_size": event.source_size,
         "settings": event.settings,
-        "summary": event_json.dump(event.summary).decode(),
+        "summary": canonical.encode_small(event.summary).decode(),
         "note": event.note,
         "added": event.time,
         "removed": None,

@@ -41,7 +41,7 @@ def _routine(name: str) -> Callable[..., None]:
     routine = ctypes.CFUNCTYPE(None)(pointer_of(capsule, name_of(capsule)))
 
     def call(*arguments: bytes | int | float | npt.NDArray[np.generic]) -> None:
-        referenced = [_by_reference(argument) for argument in arguments]
+        referenced = list(map(_by_reference, arguments))
         info = ctypes.c_int(0)
         routine(*(reference for reference, _ in referenced), ctypes.byref(info))
         if info.value:

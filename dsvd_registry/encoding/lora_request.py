@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import canonical
 from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, InvalidArgument
 from ..fs import storage_errors
 from ..hashing import sha256
 from ..lora import Configuration, keeps_alphas_apart
 from ..lora.alpha import CONFIG_FILE, MAX_CONFIG_BYTES
-from ..store import event_json
 from .request import DEFAULT_GRID_NOISE, LosslessRequest, Request, TauRequest
 
 LORA_TAU = 1.0  # the default: a LoRA is small already
@@ -59,7 +59,7 @@ class LoraRequest:
             values["skip_unsupported"] = True
         if self.configuration_sha256 is not None:
             values["adapter_config"] = self.configuration_sha256
-        return event_json.dump(values).decode()
+        return canonical.encode_small(values).decode()
 
 
 def _configuration(checkpoint: Checkpoint) -> tuple[Configuration, str | None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .. import canonical
 from ..errors import InvalidArgument
-from ..store import event_json
 
 DEFAULT_TAU = 0.5
 DEFAULT_TAUS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)  # of a curve, for the choice of a tau
@@ -29,7 +29,7 @@ class TauRequest:
 
     def settings(self) -> str:
         """Canonical JSON of the request; equal requests have equal settings."""
-        return event_json.dump(
+        return canonical.encode_small(
             {"grid_noise": self.grid_noise, "keep_noise": self.keep_noise, "tau": self.tau}
         ).decode()
 
@@ -45,7 +45,7 @@ class ErrorRequest:
 
     def settings(self) -> str:
         """Canonical JSON of the request; equal requests have equal settings."""
-        return event_json.dump({"max_error": self.max_error}).decode()
+        return canonical.encode_small({"max_error": self.max_error}).decode()
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BudgetRequest:
 
     def settings(self) -> str:
         """Canonical JSON of the request; equal requests have equal settings."""
-        return event_json.dump({"budget": self.budget}).decode()
+        return canonical.encode_small({"budget": self.budget}).decode()
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LosslessRequest:
 
     def settings(self) -> str:
         """Canonical JSON of the request; equal requests have equal settings."""
-        return event_json.dump({"lossless": True}).decode()
+        return canonical.encode_small({"lossless": True}).decode()
 
 
 Request = TauRequest | ErrorRequest | BudgetRequest | LosslessRequest

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from .. import canonical
 from ..checkpoint import Checkpoint
 from ..checkpoint.checkpoint import Copier, check_name, check_shape, shown
 from ..checkpoint.tensor_info import Fingerprint, tensor_bytes, weights_digest
@@ -17,7 +18,6 @@ from ..closing import Closing
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError, ContainerError, RegistryError
 from ..hashing import sha256
-from ..store import event_json
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: `tensors`, each with `name`, `dtype`, `shape` and `sha256`."""
-        return event_json.dump(
+        return canonical.encode_small(
             {
                 "tensors": [
                     {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "sha256": t.sha256}
@@ -45,7 +45,7 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
         """Parse a manifest; `where` names it in messages. Raises `RegistryError` for anything else."""
-        value = event_json.parse(data, where)
+        value = canonical.decode_small(data, where)
         try:
             manifest = cls(tuple(map(_fingerprint, _field(value, {"tensors"}, list))))
         except CheckpointError as error:

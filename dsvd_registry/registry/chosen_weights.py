@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .. import canonical
 from ..checkpoint import Checkpoint
 from ..checkpoint.layout import canonical_layout
 from ..progress import Meter, Progress
-from ..store import ObjectStore, StoredObject, event_json
+from ..store import ObjectStore, StoredObject
 
 KEY = "weights"
 
@@ -20,7 +21,7 @@ def with_weights(settings: str, weights: str | None) -> str:
     """The settings (canonical JSON) with the chosen entry; unchanged if none was chosen."""
     if weights is None:
         return settings
-    return event_json.dump({**_parsed(settings), KEY: weights}).decode()
+    return canonical.encode_small({**_parsed(settings), KEY: weights}).decode()
 
 
 def weights_of(settings: str) -> str | None:
@@ -59,4 +60,6 @@ def _parsed(settings: str) -> dict[str, Any]:
 
 
 def _dumped(parsed: dict[str, Any]) -> str:
-    return event_json.dump({key: value for key, value in parsed.items() if key != KEY}).decode()
+    return canonical.encode_small(
+        {key: value for key, value in parsed.items() if key != KEY}
+    ).decode()

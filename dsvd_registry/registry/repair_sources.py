@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import canonical
 from ..catalog import BaseRecord
 from ..checkpoint import open_checkpoint
 from ..checkpoint.folder import is_checkpoint_folder
@@ -20,7 +21,6 @@ from ..fs import storage_errors
 from ..hashing import sha256_file
 from ..progress import Meter, Progress, silent
 from ..signing.signature import MAX_BYTES, decode_several
-from ..store import event_json
 from .fingerprint import fingerprint_checkpoint, listed_files
 from .references import LISTING, SIGNATURE, ReferencedObject
 from .repository import Repository
@@ -104,7 +104,7 @@ def _sized(places: tuple[Path, ...]) -> Iterator[tuple[Path, int]]:
 
 
 def _may_be_one(size: int, sizes: set[int | None]) -> bool:
-    return size in sizes or (None in sizes and size <= event_json.LIMIT)
+    return size in sizes or (None in sizes and size <= canonical.MAX_SMALL)
 
 
 def _manifest(base: BaseRecord, repository: Repository) -> Iterator[Proposal]:

@@ -12,9 +12,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import fs, hashing
+from .. import canonical, fs, hashing
 from ..errors import Conflict, RegistryError, StorageError
-from . import event_json
 from .event_log import NAME
 from .objects import ObjectStore
 from .registry_folder import RegistryFolder
@@ -49,7 +48,7 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return hashing.sha256(file.read(event_json.LIMIT + 1)) == sha256
+            return hashing.sha256(file.read(canonical.MAX_SMALL + 1)) == sha256
     except OSError:  # an unreadable file is replaced just as a damaged one
         return False
 

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated
 
+from .. import canonical
 from ..errors import InvalidArgument, RegistryError
-from . import event_json, names
+from . import names
 
 MAX_SEQUENCE = 999_999_999
 MAX_NUMBER = 999_999_999
@@ -98,7 +99,7 @@ def _settings(value: object) -> bool:
     if not isinstance(value, str) or not _text(value):
         return False
     try:
-        event_json.parse(value.encode(), "settings")
+        canonical.decode_small(value.encode(), "settings")
     except RegistryError:
         return False
     return True

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import fs, hashing
+from .. import canonical, fs, hashing
 from ..errors import RegistryError
-from . import event_json, events
+from . import events
 from .events import Event
 from .registry_folder import RegistryFolder
 
@@ -147,7 +147,7 @@ class EventLog:
             if path.is_symlink() or not path.is_file():
                 raise RegistryError(f"{path} is not a plain file", _RESTORE)
             with path.open("rb") as file:
-                data = file.read(event_json.LIMIT + 1)
+                data = file.read(canonical.MAX_SMALL + 1)
         if hashing.sha256(data) != sha256:
             raise RegistryError(f"{path} is damaged: its bytes do not have that SHA-256", _RESTORE)
         event = events.decode(data, str(path))

@@ -10,8 +10,8 @@ import functools
 import typing
 from dataclasses import dataclass
 
+from .. import canonical
 from ..errors import InvalidArgument, RegistryError
-from . import event_json
 from .event_fields import (
     Alias,
     BaseFormat,
@@ -221,7 +221,7 @@ _WORDS = {kind: word for word, kind in KINDS.items()}
 def encode(event: Event) -> bytes:
     """The canonical JSON of an event."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    return event_json.dump({"event": _WORDS[type(event)], **fields})
+    return canonical.encode_small({"event": _WORDS[type(event)], **fields})
 
 
 def decode(data: bytes, where: str) -> Event:
@@ -230,7 +230,7 @@ def decode(data: bytes, where: str) -> Event:
     Raises `RegistryError` for bytes that `encode` does not write. For an unknown kind or field, the
     message says that a newer version of the program made the event.
     """
-    value = event_json.parse(data, where)
+    value = canonical.decode_small(data, where)
     if not isinstance(value, dict):
         raise RegistryError(f"{where} is not an event")
     word = value.pop("event", None)

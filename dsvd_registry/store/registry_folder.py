@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import fs
+from .. import canonical, fs
 from ..errors import Conflict, NotFound, RegistryError
-from . import event_json
 
 FORMAT = "dsvd-registry"
 VERSION = 1
@@ -75,7 +74,7 @@ def create(root: Path) -> RegistryFolder:
                 )
     for name in _SUBFOLDERS:
         fs.make_folder(folder.root / name)
-    data = event_json.dump({"format": FORMAT, "version": VERSION})
+    data = canonical.encode_small({"format": FORMAT, "version": VERSION})
     fs.write_file(folder.description, data)
     return folder
 
@@ -94,8 +93,8 @@ def open(root: Path) -> RegistryFolder:
         _check_no_link(place)
     path = folder.description
     with fs.storage_errors(path), path.open("rb") as file:
-        data = file.read(event_json.LIMIT + 1)
-    value = event_json.parse(data, str(path))
+        data = file.read(canonical.MAX_SMALL + 1)
+    value = canonical.decode_small(data, str(path))
     version = value.get("version") if isinstance(value, dict) else None
     if not isinstance(value, dict) or value.get("format") != FORMAT or type(version) is not int:
         raise RegistryError(f"{path} does not describe a registry", "Restore it from a copy.")

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from safetensors.torch import save_file
 
-from dsvd_registry import Registry
+from dsvd_registry import Registry, canonical
 from dsvd_registry.catalog import rebuild, replay
 from dsvd_registry.catalog.errors import BUSY_SECONDS
 from dsvd_registry.checkpoint import folder_listing
@@ -30,15 +30,7 @@ from dsvd_registry.errors import RegistryError
 from dsvd_registry.hashing import sha256
 from dsvd_registry.reconstruction.base_weights import Manifest
 from dsvd_registry.signing import signature, statement
-from dsvd_registry.store import (
-    EventLog,
-    event_fields,
-    event_json,
-    event_log,
-    events,
-    names,
-    registry_folder,
-)
+from dsvd_registry.store import EventLog, event_fields, event_log, events, names, registry_folder
 
 from .readers import SPEC
 from .recording import install_hook, recording
@@ -114,12 +106,12 @@ def test_limits() -> None:
     assert names.check_name("model", long) == long
     assert get_args(event_fields.Word)[1].accepts("a" * told.pop("a word"))
     assert not get_args(event_fields.Name)[1].accepts(long + "a") and told.pop("a name")
-    assert signature.MAX_BYTES == event_json.LIMIT
+    assert signature.MAX_BYTES == canonical.MAX_SMALL
     assert told == {
         "events; sequence": event_fields.MAX_SEQUENCE,
         "versions of a model; number": event_fields.MAX_NUMBER,
         "events in one folder": event_log.SHARD,
-        "`registry.json`, an event, a manifest, a signature": event_json.LIMIT,
+        "`registry.json`, an event, a manifest, a signature": canonical.MAX_SMALL,
         "a text": event_fields.MAX_TEXT,
         "fields of a summary": event_fields.MAX_SUMMARY,
         "files of a folder that is a base": folder_listing.MAX_FILES,

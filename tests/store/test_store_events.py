@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsvd_registry import hashing
+from dsvd_registry import canonical, hashing
 from dsvd_registry.errors import InvalidArgument, RegistryError
 from dsvd_registry.store import (
     AliasRemoved,
@@ -28,7 +28,6 @@ from dsvd_registry.store import (
     TagRemoved,
     VersionAdded,
     VersionRemoved,
-    event_json,
     events,
 )
 
@@ -154,7 +153,7 @@ def test_bad_fields_are_refused(field: str, value: object) -> None:
         dataclasses.replace(version_added(), **{field: value})
     fields = {**dataclasses.asdict(version_added()), "event": "version-added", field: value}
     try:
-        data = event_json.dump(fields)
+        data = canonical.encode_small(fields)
     except InvalidArgument:
         return
     with pytest.raises(RegistryError):
@@ -171,8 +170,8 @@ def test_bad_base_fields() -> None:
 
 def test_what_a_newer_version_wrote() -> None:
     for data in (
-        event_json.dump({"event": "version-frozen", "sequence": 1, "time": TIME}),
-        event_json.dump(
+        canonical.encode_small({"event": "version-frozen", "sequence": 1, "time": TIME}),
+        canonical.encode_small(
             {"event": "base-removed", "name": "x", "sequence": 1, "time": TIME, "why": "?"}
         ),
     ):
@@ -191,7 +190,9 @@ def test_what_is_no_event(data: bytes) -> None:
 
 def test_a_missing_field() -> None:
     with pytest.raises(RegistryError, match="lacks the field 'name'"):
-        events.decode(event_json.dump({"event": "base-removed", "sequence": 1, "time": TIME}), "it")
+        events.decode(
+            canonical.encode_small({"event": "base-removed", "sequence": 1, "time": TIME}), "it"
+        )
 
 
 @pytest.fixture
