@@ -139,8 +139,8 @@ def operations() -> tuple[Operation, ...]:
             from_contents(_diff),
             {200: _paged(schema_of(Difference)), **asked},
             (
-                dataclasses.replace(_REF, name="left", place="query"),
-                dataclasses.replace(_REF, name="right", place="query"),
+                dataclasses.replace(_REF, name="left", place="query", is_required=True),
+                dataclasses.replace(_REF, name="right", place="query", is_required=True),
                 _LIMIT,
                 _AFTER_INDEX,
             ),
@@ -163,7 +163,7 @@ def operations() -> tuple[Operation, ...]:
             "Versions and bases by a SHA-256 of their source, container, residual or file.",
             from_contents(_find),
             {200: fields(sha256=SHA256, versions=array(_VERSION), bases=array(_BASE)), **asked},
-            (Parameter("sha256", "64 hexadecimal digits.", SHA256),),
+            (Parameter("sha256", "64 hexadecimal digits.", SHA256, is_required=True),),
         ),
         Operation(
             "/v1/materialize/{ref}",
@@ -263,7 +263,7 @@ def _usage(serving: Serving, _request: Request) -> object:
 
 
 def _find(serving: Serving, request: Request) -> object:
-    sha256 = request.query_params.get("sha256", "").lower()
+    sha256 = request.query_params.get("sha256", "")
     if not _SHA256.fullmatch(sha256):
         raise InvalidArgument("sha256 is not 64 hexadecimal digits")
     versions = serving.registry.repository.catalog.find_digest(sha256)

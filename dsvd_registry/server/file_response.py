@@ -53,10 +53,12 @@ class FileResponse:
         self._headers = {
             "Accept-Ranges": "bytes",
             "Cache-Control": "private, no-cache",
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.path.rpartition('/')[2])}",
-            "Content-Type": "application/octet-stream",
             "ETag": f'"{file.tag}"',
             **headers,
+        }
+        self._body_headers = {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.path.rpartition('/')[2])}",
+            "Content-Type": "application/octet-stream",
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +105,7 @@ class FileResponse:
         )
 
     async def _start(self, plan: _Plan, send: Send) -> None:
-        headers = {**self._headers, **plan.headers}
+        headers = {**self._headers, **(self._body_headers if plan.parts else {}), **plan.headers}
         coded = [
             (name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()
         ]

@@ -115,14 +115,14 @@ def _operations(organisation: str, id: str) -> tuple[Operation, ...]:
             api,
             "A repository at its main revision.",
             from_contents(info),
-            {200: _REPOSITORY, **error},
+            {200: _REPOSITORY, 400: "error", **error},
             (_NAME, _BLOBS),
         ),
         Operation(
             f"{api}/revision/{{revision}}",
             "A repository at a revision.",
             from_contents(info),
-            {200: _REPOSITORY, **error},
+            {200: _REPOSITORY, 400: "error", **error},
             (_NAME, _REVISION, _BLOBS),
         ),
         Operation(
@@ -238,7 +238,16 @@ def _shown(entry: dict[str, Any], expand: bool) -> dict[str, Any]:
 
 
 def _flag(request: Request, name: str) -> bool:
-    return request.query_params.get(name, "").lower() in ("true", "1")
+    return _truth(request.query_params.get(name, "false"), name)
+
+
+def _truth(text: object, name: str) -> bool:
+    """A yes or no, as text in any of the ways that clients write it. Raises `InvalidArgument`."""
+    if isinstance(text, bool):
+        return text
+    if text not in _FLAG["enum"]:
+        raise InvalidArgument(f"{name} is neither true nor false")
+    return text in ("true", "True", "1")
 
 
 class BodyTooLarge(Exception):
@@ -273,9 +282,9 @@ def _asked_paths(body: bytes, content_type: str) -> tuple[list[str], bool]:
         else:
             pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
             paths = [value for name, value in pairs if name == "paths"]
-            expand = dict(pairs).get("expand", "").lower() == "true"
+            expand = dict(pairs).get("expand", "false")
     except (ValueError, RecursionError):
         raise InvalidArgument("the body is neither a form nor JSON") from None
     if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
         raise InvalidArgument("the body names no paths", "Give a list of texts as `paths`.")
-    return paths, expand is True
+    return paths, _truth(expand, "expand")

@@ -67,7 +67,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.place,
-        "required": parameter.place == "path",
+        "required": parameter.is_required or parameter.place == "path",
         "description": parameter.description,
         "schema": dict(parameter.schema),
     }

@@ -48,6 +48,7 @@ class Parameter:
     schema: Schema
     place: str = "query"
     takes_slashes: bool = False
+    is_required: bool = False
 
 
 @dataclass(frozen=True)
