@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem
 
-from .errors import NotFound
+from .errors import InvalidArgument, NotFound
 from .registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -154,8 +154,11 @@ def _folder(name: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _not_found(path: str) -> Iterator[None]:
-    """Raise `FileNotFoundError`, which callers of fsspec expect, for what does not exist."""
+    """Raise `FileNotFoundError`, which callers of fsspec expect, for what does not exist.
+
+    A name that breaks a rule is one that does not exist.
+    """
     try:
         yield
-    except NotFound as error:
+    except (InvalidArgument, NotFound) as error:
         raise FileNotFoundError(errno.ENOENT, str(error), path) from error

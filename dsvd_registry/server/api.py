@@ -19,10 +19,11 @@ from ..reconstruction.target_layout import LayoutName
 from ..registry.diff import Difference
 from ..registry.documents import version_document
 from ..registry.report import Report
+from ..registry.result_pool import ResultForm
 from ..registry.usage import Usage
 from ..store.names import folded
 from . import schemas
-from .checkpoints import Form, ServedFile, not_a_file
+from .checkpoints import ServedFile
 from .file_response import FileResponse, FileSource
 from .hub_names import BASES, MODELS, commit_of, hub_name
 from .operations import (
@@ -280,10 +281,7 @@ async def _materialize(serving: Serving, request: Request) -> Response:
 
     def look_up() -> tuple[VersionRecord, ServedFile]:
         version = _asked_version(serving, request.path_params["ref"])
-        file = serving.checkpoints.file(version, path, form)
-        if file is None:
-            raise not_a_file(version, path)
-        return version, file
+        return version, serving.checkpoints.file(version, path, form)
 
     version, file = await serving.work.begin(look_up)
     source = FileSource(
@@ -306,14 +304,14 @@ def _asked_version(serving: Serving, ref: str) -> VersionRecord:
     return found
 
 
-def _asked_form(request: Request) -> Form:
+def _asked_form(request: Request) -> ResultForm:
     asked = request.query_params
     dtype, layout = asked.get("dtype"), asked.get("layout")
     if dtype is not None and dtype not in typing.get_args(FloatDtype):
         raise InvalidArgument("dtype is not fp32, fp16 or bf16")
     if layout is not None and layout not in typing.get_args(LayoutName):
         raise InvalidArgument("layout is not diffusers or single-file")
-    return Form(_asked_tau(asked.get("tau")), dtype, layout)  # type: ignore[arg-type]
+    return ResultForm(_asked_tau(asked.get("tau")), dtype, layout)  # type: ignore[arg-type]
 
 
 def _asked_tau(text: str | None) -> float | None:

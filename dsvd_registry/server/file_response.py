@@ -17,8 +17,9 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from ..errors import DsvdError
+from ..registry.result_pool import ResultForm
 from .byte_ranges import NotSatisfiable, byte_ranges
-from .checkpoints import Checkpoint, Checkpoints, Form, ReadableFile, ServedFile
+from .checkpoints import Checkpoint, Checkpoints, ReadableFile, ServedFile
 from .metrics import Metrics
 from .work import Work
 
@@ -37,7 +38,7 @@ class FileSource:
     metrics: Metrics
     checkpoint: Checkpoint
     name: str
-    form: Form
+    form: ResultForm
 
 
 class FileResponse:

@@ -12,7 +12,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, NotFound
 from .checkpoints import AS_ADDED, ServedFile
 from .file_response import FileResponse, FileSource
 from .hub_documents import refs_document, repository_document, tree_entries
@@ -187,13 +187,14 @@ async def _resolve(
 ) -> FileResponse:
     path = request.path_params["path"]
 
-    def look_up() -> tuple[Revision, ServedFile | None]:
+    def look_up() -> tuple[Revision, ServedFile]:
         revision = find()
-        return revision, serving.checkpoints.file(revision.checkpoint, path)
+        try:
+            return revision, serving.checkpoints.file(revision.checkpoint, path)
+        except NotFound as error:
+            raise EntryNotFound(str(error), error.hint) from None
 
     revision, file = await serving.work.begin(look_up)
-    if file is None:
-        raise EntryNotFound("the revision has no such file", "Its tree lists its files.")
     source = FileSource(
         serving.checkpoints,
         serving.work,
