@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -60,6 +60,7 @@ def make_app(serving: Serving) -> ASGIApp:
             Busy: _busy,
             BodyTooLarge: _body_refused,
             BodyTooSlow: _body_refused,
+            ClientDisconnect: _unheard,
         },
     )
     application.router.redirect_slashes = False
@@ -109,6 +110,11 @@ async def _body_refused(_request: Request, error: Exception) -> Response:
     if isinstance(error, BodyTooSlow):
         status, message = (408, "the body did not come")
     return _error(status, error, message, "", {"Connection": "close"})
+
+
+async def _unheard(_request: Request, _error: Exception) -> Response:
+    """The answer to a client that left before its body was here. Nobody gets it."""
+    return Response(status_code=400)
 
 
 def _error(

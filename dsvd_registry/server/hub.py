@@ -22,7 +22,7 @@ from .schemas import COMMIT, COUNT, FLAG, SHA256, TEXT, TIME, array, fields
 
 TREE_PAGE = 1000
 LARGEST_BODY = 1 << 20
-BODY_SECONDS = 20.0
+BODY_SECONDS = 10.0
 
 _NAME = Parameter("name", "The name of a model or base.", TEXT, "path")
 _REVISION = Parameter("revision", "main, an alias, a number or a commit.", TEXT, "path")

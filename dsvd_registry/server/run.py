@@ -43,6 +43,18 @@ class Connection(H11Protocol):
         elif self._request_timer is None:
             self._wait_for_request()
 
+    def send_400_response(self, msg: str) -> None:
+        # A body may break the protocol while its request is answered. uvicorn would answer twice,
+        # which fails with a traceback.
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self._abort()
+                return
+        super().send_400_response(msg)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)

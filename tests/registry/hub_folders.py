@@ -23,7 +23,7 @@ UNET, SHARD_SIZE = "diffusion_pytorch_model", "40KB"
 
 def make_pair(place: Path) -> tuple[Path, Path]:
     """A base, and a fine-tune of its U-Net with changes of low rank."""
-    pipeline = randomised(_pipeline())
+    pipeline = randomised(smallest_pipeline())
     pipeline.save_pretrained(place / "base")
     make = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def make_pair(place: Path) -> tuple[Path, Path]:
     return place / "base", place / "tuned"
 
 
-def _pipeline() -> DiffusionPipeline:
+def smallest_pipeline() -> DiffusionPipeline:
     """A pipeline of the classes of Stable Diffusion, with the fewest possible tensors."""
     return StableDiffusionPipeline(
         vae=AutoencoderKL(block_out_channels=[4], norm_num_groups=4),

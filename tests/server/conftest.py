@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from layouts.pipelines import PIPELINES, models, randomised, single_file
+from layouts.pipelines import models, randomised
 from layouts.training import trained
-from safetensors.torch import save_file
+from registry.hub_folders import UNET, smallest_pipeline
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
@@ -46,7 +46,7 @@ class Shelf:
 
 def make_shelf(place: Path) -> Shelf:
     with one_thread():
-        pipeline = PIPELINES["sd1"]()
+        pipeline = smallest_pipeline()
         with torch.no_grad():
             for model in models(randomised(pipeline)).values():
                 for parameter in model.parameters():
@@ -57,18 +57,13 @@ def make_shelf(place: Path) -> Shelf:
             place / "registry",
             place / "base",
             place / "tuned",
-            place / "base.safetensors",
-            place / "tuned.safetensors",
+            place / f"base/unet/{UNET}.safetensors",
+            place / f"tuned/unet/{UNET}.safetensors",
             place / "made",
         )
         shelf.made.mkdir()
-        for found, folder, file in (
-            (pipeline, shelf.base, shelf.base_file),
-            (tuned, shelf.tuned, shelf.tuned_file),
-        ):
-            found.save_pretrained(folder)
-            states = {name: model.state_dict() for name, model in models(found).items()}
-            save_file({n: t.clone() for n, t in single_file("sd1", states).items()}, file)
+        pipeline.save_pretrained(shelf.base)
+        tuned.save_pretrained(shelf.tuned)
         with Registry.init(shelf.registry) as registry:
             registry.add_base("pipeline", shelf.base)
             registry.add(shelf.tuned, base="pipeline", name="exact", lossless=True)

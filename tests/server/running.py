@@ -117,4 +117,5 @@ def serving(registry: Path, where: Path, *options: str, **more: str) -> Iterator
             assert process.wait(SECONDS) == 0
         finally:
             process.kill()
-    assert "Traceback" not in log.read_text()
+    logged = log.read_text()
+    assert "Traceback" not in logged, logged
