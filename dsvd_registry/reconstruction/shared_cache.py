@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -74,9 +75,9 @@ class SharedCache(Generic[Key, Value]):
         """Drop values; those that are being made are waited for, and those to be made are not."""
         with self._lock:
             unneeded = {key: made for key, made in self._futures.items() if is_unneeded(key)}
+        running = [made for made in unneeded.values() if not made.cancel()]
+        concurrent.futures.wait(running)
         for key, made in unneeded.items():
-            if not made.cancel():
-                made.exception()  # waits
             self._drop(key, made)
 
     def _keep(self, key: Key, made: Future[Value], value: Value) -> None:

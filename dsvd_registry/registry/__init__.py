@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .group_spectra import GroupSpectrum as GroupSpectrum
     from .import_export import Exported as Exported
     from .model_names import NamedFile as NamedFile
+    from .open_result import OpenResult as OpenResult
     from .registry import Registry as Registry
     from .repair import Lost as Lost
     from .repair import Repaired as Repaired
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .report import TensorRow as TensorRow
     from .repository import Repository as Repository
     from .residuals import Thinned as Thinned
+    from .result_pool import ResultEntry as ResultEntry
     from .signing import Signed as Signed
     from .signing import Signer as Signer
     from .usage import BaseUsage as BaseUsage
@@ -89,6 +91,7 @@ _HOMES = {
     "Materialized": "..reconstruction.write_result",
     "ModelUsage": ".usage",
     "NamedFile": ".model_names",
+    "OpenResult": ".open_result",
     "Planned": ".add_many",
     "Point": ".curve_points",
     "Progress": "..progress",
@@ -99,6 +102,7 @@ _HOMES = {
     "Report": ".report",
     "Repository": ".repository",
     "Restored": ".repair",
+    "ResultEntry": ".result_pool",
     "Signed": ".signing",
     "Signer": ".signing",
     "StoppedMany": ".add_many",

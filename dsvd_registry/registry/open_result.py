@@ -15,6 +15,8 @@ from .repository import Repository
 from .residuals import at_tau, residual_errors
 from .result_pool import ResultEntry, ResultForm, ResultPool
 
+SHOWN = 8  # paths in the message that names files
+
 
 class OpenResult(io.RawIOBase):
     """A file of a full checkpoint, read-only and seekable.
@@ -119,14 +121,20 @@ def _entry(
 ) -> ResultEntry:
     if path is None and len(entries) > 1:
         raise InvalidArgument(
-            f"{version.ref} is a folder of {len(entries)} files", "Name one of its files."
+            f"{version.ref} is a folder of {len(entries)} files, and none of them was named",
+            f"Name one: {_named(entries)}.",
         )
     for entry in entries:
         if path in (None, entry.path):
             return entry
-    raise NotFound(
-        f"{version.ref} has no file {path!r}", "`dsvd cat --list` names the files it has."
-    )
+    raise NotFound(f"{version.ref} has no file {path!r}", f"It has {_named(entries)}.")
+
+
+def _named(entries: tuple[ResultEntry, ...]) -> str:
+    """The paths of some files, as text for a message."""
+    shown = ", ".join(entry.path for entry in entries[:SHOWN])
+    others = len(entries) - SHOWN
+    return f"{shown} and {others} others" if others > 0 else shown
 
 
 @contextlib.contextmanager
