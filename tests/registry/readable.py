@@ -51,6 +51,7 @@ def in_small_pieces(limit: int) -> Iterator[None]:
         patch.setattr(checked_bytes, "_sums", SharedCache(1 << 20, lambda sums: sums.nbytes))
         patch.setattr(range_reader, "FOLLOWING", 20_000)
         patch.setattr(range_reader, "REORDERED", 5000)
+        patch.setattr(result_pool, "FRAME_BYTES", 0)
         patch.setattr(result_pool, "run_cache", lambda: RunCache(limit))
         yield
 
