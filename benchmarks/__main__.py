@@ -32,6 +32,7 @@ FIGURES = (
     "add",
     "size",
     "materialize",
+    "results",
     "verify",
     "memory",
     "lossless",

@@ -61,6 +61,38 @@ def materialize(clock: Clock, registry: str, ref: str, output: str, size: int = 
     return {"sha256": made.sha256}
 
 
+def read_result(clock: Clock, registry: str, ref: str, step: int) -> Answer:
+    """Read a result from first to last, `step` bytes at a time; opening it is part of the time."""
+    from dsvd_registry import Registry
+
+    memory, digest = bytearray(step), hashlib.sha256()
+    with Registry.open(registry) as opened:
+        with clock.running(), opened.open_result(ref) as result:
+            while result.readinto(memory):
+                pass
+        with opened.open_result(ref) as result:  # read again for the proof, after the clock
+            while size := result.readinto(memory):
+                digest.update(memoryview(memory)[:size])
+    return {"sha256": digest.hexdigest()}
+
+
+def first_tensor(clock: Clock, registry: str, ref: str, shape: list[int]) -> Answer:
+    """Read the first tensor of a shape, of a result whose header was read."""
+    from dsvd_registry import Registry
+
+    with Registry.open(registry) as opened, opened.open_result(ref) as result:
+        start = 8 + int.from_bytes(result.read_at(0, 8), "little")
+        header = json.loads(result.read_at(8, start - 8))
+        header.pop("__metadata__", None)
+        places = [entry["data_offsets"] for entry in header.values() if entry["shape"] == shape]
+        if not places:
+            return {"size": 0}
+        begin, end = places[0]
+        with clock.running():
+            data = result.read_at(start + begin, end - begin)
+    return {"size": len(data)}
+
+
 def verify(clock: Clock, registry: str, ref: str) -> Answer:
     from dsvd_registry import Registry
 
@@ -162,6 +194,8 @@ TASKS: dict[str, Callable[..., Answer]] = {
     for task in (
         add,
         materialize,
+        read_result,
+        first_tensor,
         verify,
         residual,
         zstd,

@@ -883,10 +883,15 @@ class Registry(Closing):
             layout: As in `materialize`.
 
         Returns:
-            A read-only binary file that can be sought. Close it, or use it as a context manager.
+            A read-only binary file that can be sought. Close it, or use it as a context manager. All
+            that a process has open share a cache of 256 MiB, or DSVD_RESULT_CACHE bytes.
 
         Raises:
             NotFound: The full checkpoint has no such file.
+            InvalidArgument: There are several files and none was named, or the form is not possible.
+            BaseMismatch: The base is gone or damaged.
+            ContainerError: The container is damaged.
+            TauNotServed: The container does not store that tau.
 
         Example:
             >>> with registry.open_result("subject-42") as file:

@@ -28,11 +28,9 @@ def test_all_and_a_part(dsvd: Dsvd, filled: Path) -> None:
 
 
 def test_another_form(dsvd: Dsvd, filled: Path) -> None:
-    dsvd(
-        *["materialize", "subject-42", "-o", "half.safetensors", "--dtype", "fp16", "--tau", "0.3"]
-    )
-    found = cat("subject-42", "--dtype", "fp16", "--tau", "0.3")
-    assert found == Path("half.safetensors").read_bytes()
+    form = ("--dtype", "fp16", "--tau", "0.3")
+    dsvd("materialize", "subject-42", "-o", "half.safetensors", *form)
+    assert cat("subject-42", *form) == Path("half.safetensors").read_bytes()
 
 
 def test_the_files_as_json(dsvd: Dsvd, filled: Path) -> None:
