@@ -26,9 +26,11 @@ FILES = 2.2  # files of the checkpoint's size that are there at the same time
 
 
 def measure(bench: Bench, subject: Subject) -> list[Row]:
-    with bench.memory_folder(int(FILES * subject.size)) as (folder, where):
-        with bench.stored(subject, where=folder, link=False, tau=TAU) as stored:
-            return [*_read(bench, subject, stored, folder, where), *_tensor(bench, subject, stored)]
+    with (
+        bench.memory_folder(int(FILES * subject.size)) as (folder, where),
+        bench.stored(subject, where=folder, link=False, tau=TAU) as stored,
+    ):
+        return [*_read(bench, subject, stored, folder, where), *_tensor(bench, subject, stored)]
 
 
 def _read(bench: Bench, subject: Subject, stored: Stored, folder: Path, where: str) -> list[Row]:
