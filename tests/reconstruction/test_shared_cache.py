@@ -13,7 +13,7 @@ import torch
 from registry.conftest import write_safetensors
 
 from dsvd_registry import Registry
-from dsvd_registry.codec.arithmetic import Memory
+from dsvd_registry.codec.weights import Memory
 from dsvd_registry.reconstruction import range_reader
 from dsvd_registry.reconstruction.file_plan import Run
 from dsvd_registry.reconstruction.range_reader import RunCache
