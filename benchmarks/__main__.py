@@ -39,6 +39,7 @@ FIGURES = (
     "noise",
     "startup",
     "catalog",
+    "served",
 )
 GIVEN = "pair"  # the key of the subject that --pair names
 
