@@ -142,6 +142,13 @@ def text(least: int = 1, most: int = 4096) -> Rule:
     return Rule(rule, lambda v: isinstance(v, str) and least <= len(v.encode()) <= most)
 
 
+def signed_real() -> Rule:
+    def fits(value: Any) -> bool:
+        return type(value) is float and math.isfinite(value) and repr(value) != "-0.0"
+
+    return Rule("a finite real, not -0.0", fits)
+
+
 def digits(count: int) -> Rule:
     pattern = re.compile(f"[0-9a-f]{{{count}}}")
     rule = f"{count} lower-case hexadecimal digits"
@@ -184,7 +191,7 @@ def check_kind(value: Any, rules: Mapping[str, Json], what: str) -> None:
 
 RESULT = "model.safetensors"
 CONTENTS = ("tables", "elements", "bytes", "source_header", "files", "components")
-FEATURES = ("cast", "fidelity", "loose_header", "packed", "tree")
+FEATURES = ("cast", "fidelity", "loose_header", "merge", "packed", "tree")
 FRAME = {
     "content": one_of(CONTENTS),
     "parts": [[integer(0), 2, 2], 0, 2**20],
@@ -193,6 +200,13 @@ FRAME = {
     "xxh3": digits(16),
 }
 FIDELITY = {"error": real(), "max_error?": real(TINY, BELOW_1), "budget?": integer(1)}
+MERGED = {"container": digits(64), "name": text(), "weight": signed_real()}
+LAYERS = {"pattern": text(), "weight": signed_real(), "container?": digits(64)}
+MERGE = {
+    "versions": [MERGED, 1, 2**12],
+    "layers": [LAYERS, 0, 2**12],
+    "take_from?": digits(64),
+}
 HEADER = {
     "base": {"digest": digits(64), "name": text()},
     "encoding": {"tau": real(TINY, 1.0), "grid_noise": real(), "fidelity?": FIDELITY},
@@ -204,6 +218,7 @@ HEADER = {
     "source": {"format": text(1, 64), "sha256": digits(64), "size": integer(0)},
     "tensors": [ANYTHING, 0, 2**17],
     "tree?": [ANYTHING, 1, 2**14],
+    "merge?": MERGE,
 }
 
 
@@ -220,6 +235,7 @@ def read_header(data: bytes) -> Json:
     names = [record["name"] for record in header["tensors"]]  # Python sorts them as their UTF-8
     need(names == sorted({*names}), "the names of tensors must ascend, none twice")
     check_casts(header)
+    check_merge(header)
     check_tree(header)
     check_frames(header)
     return dict(header)
@@ -820,6 +836,22 @@ def check_fidelity(header: Json, size: int) -> None:
     low = (record for record in header["tensors"] if record["kind"] == "low_rank")
     kept = all(record["tau_rank"] <= record["rank"] for record in low)
     need(kept, "tau_rank must be at most rank beside fidelity")
+
+
+# Feature: merge
+
+
+def check_merge(header: Json) -> None:
+    named = "merge" in header["requires"]
+    need(named == ("merge" in header), "requires must hold merge exactly if the header has a merge")
+    if not named:
+        return
+    merge = header["merge"]
+    containers = [version["container"] for version in merge["versions"]]
+    need(len({*containers}) == len(containers), "no container may stand twice in versions")
+    others = [one["container"] for one in merge["layers"] if "container" in one]
+    others += [merge["take_from"]] if "take_from" in merge else []
+    need({*others} <= {*containers}, "merge may name only containers of its versions")
 
 
 # Feature: packed

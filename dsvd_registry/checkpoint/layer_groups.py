@@ -1,8 +1,8 @@
 """The part of a diffusion model that a tensor belongs to, by its name.
 
 The names are those of diffusers' folders and modules, and of the original (LDM) single files. The
-Delta-SVD paper (arXiv 2508.16863) reports ranks by these groups. They are for people to read:
-nothing is decided by them.
+Delta-SVD paper (arXiv 2508.16863) reports ranks by these groups. They are for people to read,
+and to name the layers whose weights a merge changes; nothing else is decided by them.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import click
 
 from ..encoding.lora_request import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
+from ..registry.merge import SOURCE_FORMAT as MERGE
 from ..registry.report import CAST, CONSTANT
 from . import number_format
 from .printable_text import color, printable
@@ -21,9 +22,10 @@ def print_account(report: Report) -> None:
     """Print the whole report except the rows of single tensors."""
     for warning in report.warnings:
         click.echo(click.style(f"warning: {printable(warning)}", fg="yellow"), color=color())
+    before = _bytes_of_tensors(report) if _is_merge(report) else report.source_bytes
     print_line(
-        f"{number_format.size(report.stored_bytes)} for {number_format.size(report.source_bytes)}"
-        f" ({number_format.ratio(report.stored_bytes, report.source_bytes)}){_requested(report)}"
+        f"{number_format.size(report.stored_bytes)} for {number_format.size(before)}"
+        f" ({number_format.ratio(report.stored_bytes, before)}){_requested(report)}"
     )
     if _is_lora(report):
         print_line(_lora(report))
@@ -54,6 +56,14 @@ def print_account(report: Report) -> None:
 
 def _is_lora(report: Report) -> bool:
     return report.source_format == SOURCE_FORMAT
+
+
+def _is_merge(report: Report) -> bool:
+    return report.source_format == MERGE
+
+
+def _bytes_of_tensors(report: Report) -> int:
+    return sum(row.source_bytes for row in report.kinds)
 
 
 def _lora(report: Report) -> str:
@@ -94,9 +104,10 @@ def kind_name(kind: str) -> str:
 
 
 def _print_kinds(report: Report) -> None:
-    before = sum(row.source_bytes for row in report.kinds)
-    # The tensors are those of the base; the LoRA file itself has none of them.
-    rest_before = "" if _is_lora(report) else number_format.size(report.source_bytes - before)
+    before = _bytes_of_tensors(report)
+    # A LoRA file itself has none of the tensors of its result; nor has the recipe of a merge.
+    has_none = _is_lora(report) or _is_merge(report)
+    rest_before = "" if has_none else number_format.size(report.source_bytes - before)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
     # Most versions have no casts and no changed constants, and need no row for them.
@@ -109,7 +120,7 @@ def _print_kinds(report: Report) -> None:
         number_format.count(report.total),
         number_format.count(report.parameters),
         number_format.count(sum(row.stored_parameters for row in report.kinds)),
-        number_format.size(before if _is_lora(report) else report.source_bytes),
+        number_format.size(before if has_none else report.source_bytes),
         number_format.size(report.stored_bytes),
     )
     outside = (

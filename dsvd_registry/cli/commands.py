@@ -21,6 +21,8 @@ COMMANDS = {
     "init": "Make a registry.",
     "base": "Add, list, show and remove bases.",
     "add": "Store fine-tuned checkpoints as deltas against their base.",
+    "merge": "Store a weighted sum of versions of one base.",
+    "subtract": "Store version A without the change of version B.",
     "curve": "Show the size and the error of several taus; store nothing.",
     "ls": "List versions.",
     "show": "Show a version and the account of its tensors.",

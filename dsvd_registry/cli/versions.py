@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..catalog.records import VersionRecord
 from . import number_format
@@ -34,7 +35,7 @@ def print_versions(versions: Sequence[VersionRecord]) -> None:
 def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
     """Print everything that the catalog knows of a version."""
     source = version.source
-    is_file = source.format != "diffusers"
+    is_file = source.format not in ("diffusers", "merge")
     print_fields(
         (
             ("version", version.ref),
@@ -44,6 +45,7 @@ def print_version(version: VersionRecord, signers: Sequence[str]) -> None:
                 "source",
                 f"{source.format}, {number_format.size(source.size)}, SHA-256 {source.sha256}",
             ),
+            ("merged from", merged_from(version)),
             ("AutoV2", short_form(source.sha256) if is_file else ""),
             ("container", f"{number_format.size(version.size)}, SHA-256 {version.container}"),
             ("lossless", _lossless(version)),
@@ -59,6 +61,24 @@ def print_lossless(version: VersionRecord) -> None:
     """Print the size of a lossless version; nothing for a lossy one."""
     if version.is_lossless:
         print_line(f"lossless: {_lossless(version)}; the figures below are those of its container")
+
+
+def merged_from(version: VersionRecord) -> str:
+    """The versions and weights of a merge: "0.6 x subject-42@1, 0.4 x style@2"; empty for others."""
+    recipe = settings(version).get("merge")
+    if recipe is None:
+        return ""
+    terms = [f"{one['weight']:g} x {one['name']}" for one in recipe["versions"]]
+    rules = [
+        f"{rule['weight']:g} x in {rule['pattern']}{_of_version(rule, recipe)}"
+        for rule in recipe["layers"]
+    ]
+    return "; ".join(filter(None, (", ".join(terms), ", ".join(rules))))
+
+
+def _of_version(rule: dict[str, Any], recipe: dict[str, Any]) -> str:
+    names = {one["container"]: one["name"] for one in recipe["versions"]}
+    return f" of {names[rule['container']]}" if "container" in rule else ""
 
 
 def short_form(sha256: str) -> str:

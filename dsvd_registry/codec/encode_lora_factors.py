@@ -6,8 +6,10 @@ The full (m, n) product is computed once, a tile at a time, to measure the error
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .arithmetic import one_blas_thread
@@ -20,6 +22,7 @@ from .integer_grid import OutsideGrid, component_grid, component_strengths
 from .product_spectrum import FactorSpectrum, factor_spectrum, product_distance
 from .spectrum import energy, tau_rank
 from .tensor_pair import matrix_shape, square_sum
+from .torch_tensors import round_to
 
 PRODUCT_ERROR = 5e-6  # of the delta's norm: no finer grid is asked for, even at tau 1
 
@@ -39,39 +42,70 @@ def encode_factors(
 
     Raises `OutsideGrid` for numbers that are not finite, or too large or small for the grid.
     """
-    if not (torch.isfinite(up).all() and torch.isfinite(down).all()):
-        raise OutsideGrid
     with ieee_arithmetic(CPU), one_blas_thread:
-        svd = factor_spectrum(up, down)
-        values = svd.singular_values
-        if not bool(values[0] > 0):
-            return Same()
-        shape = matrix_shape(base)
-        rank = tau_rank(values, request.tau, shape)
-        norm = float(torch.linalg.vector_norm(values))
-        stored = values[:rank].to(torch.float32).numpy()
-        if not (np.isfinite(stored).all() and (stored > 0).all()):
-            raise OutsideGrid
-        components = _on_grid(svd, rank, shape, request)
-        base_norm, off = _measure(base.reshape(shape), up, down, components)
-        if not math.isfinite(off):
-            raise OutsideGrid
-        return LowRank(
-            components=components,
-            singular_values=stored,
-            tau_rank=rank,
-            noise_rank=tau_rank(values, 1.0, shape),
-            energy=energy(values, rank),
-            nuclear_norm=float(values.sum()),
-            base_norm=base_norm,
-            norm=norm,
-            error=off / norm,
+        svd = finite_spectrum(up, down)
+        return encode_spectrum(
+            svd, request, lambda found: measure(base, up, down, found, base.dtype, torch.float64)
         )
 
 
-def _on_grid(
-    svd: FactorSpectrum, rank: int, shape: tuple[int, int], request: EncodeRequest
-) -> Components:
+Measured = tuple[float, float]
+"""Frobenius norms of the base, and of the result minus its source."""
+
+
+def finite_spectrum(up: torch.Tensor, down: torch.Tensor) -> FactorSpectrum:
+    """The spectrum of `up` times `down`. Raises `OutsideGrid` for numbers that are not finite."""
+    if not (torch.isfinite(up).all() and torch.isfinite(down).all()):
+        raise OutsideGrid
+    return factor_spectrum(up, down)
+
+
+def encode_spectrum(
+    svd: FactorSpectrum, request: EncodeRequest, measured: Callable[[Components], Measured]
+) -> LowRank | Same:
+    """Encode the product whose spectrum is `svd`. Raises `OutsideGrid`."""
+    values = svd.singular_values
+    if not bool(values[0] > 0):
+        return Same()
+    rank = tau_rank(values, request.tau, svd.shape)
+    _stored_values(svd, rank)
+    components = _on_grid(svd, rank, request)
+    return low_rank_of(svd, components, measured(components))
+
+
+def low_rank_of(svd: FactorSpectrum, components: Components, measured: Measured) -> LowRank:
+    """The record of these components of a product, all of which count for its tau.
+
+    Raises `OutsideGrid` where a figure is outside the range of a record.
+    """
+    values, rank = svd.singular_values, len(components.exponents)
+    stored = _stored_values(svd, rank)
+    base_norm, off = measured
+    if not math.isfinite(off):
+        raise OutsideGrid
+    norm = float(torch.linalg.vector_norm(values))
+    return LowRank(
+        components=components,
+        singular_values=stored,
+        tau_rank=rank,
+        noise_rank=tau_rank(values, 1.0, svd.shape),
+        energy=energy(values, rank),
+        nuclear_norm=float(values.sum()),
+        base_norm=base_norm,
+        norm=norm,
+        error=off / norm,
+    )
+
+
+def _stored_values(svd: FactorSpectrum, rank: int) -> npt.NDArray[np.float32]:
+    """The first singular values as a record has them. Raises `OutsideGrid` if it cannot."""
+    stored: npt.NDArray[np.float32] = svd.singular_values[:rank].to(torch.float32).numpy()
+    if not (np.isfinite(stored).all() and (stored > 0).all()):
+        raise OutsideGrid
+    return stored
+
+
+def _on_grid(svd: FactorSpectrum, rank: int, request: EncodeRequest) -> Components:
     """Components whose grid noise is within the request, or within `PRODUCT_ERROR` if that is more.
 
     Raises `OutsideGrid`.
@@ -81,7 +115,7 @@ def _on_grid(
     norm = float(torch.linalg.vector_norm(svd.singular_values))
     relative = math.sqrt((1 + request.grid_noise) ** 2 - 1)
     noise = max(relative * truncation, PRODUCT_ERROR * norm)
-    distortion = distortion_for(component_strengths(a, b), shape, noise**2)
+    distortion = distortion_for(component_strengths(a, b), svd.shape, noise**2)
     while True:
         components = component_grid(a, b, distortion)
         added = product_distance(a, b, components)
@@ -92,19 +126,25 @@ def _on_grid(
         distortion *= min(0.99, (noise / added) ** 2)
 
 
-def _measure(
-    base: torch.Tensor, up: torch.Tensor, down: torch.Tensor, components: Components
-) -> tuple[float, float]:
-    """Frobenius norms of the base, and of the result minus the exact sum.
+def measure(
+    base: torch.Tensor,
+    up: torch.Tensor,
+    down: torch.Tensor,
+    components: Components,
+    dtype: torch.dtype,
+    source: torch.dtype,
+) -> Measured:
+    """Compare the result, rounded to `dtype`, with the exact sum, rounded to the dtype `source`.
 
-    The second is not finite where the result is not.
+    The second norm is not finite where the result is not.
     """
     product = DeltaProduct(components)
+    base = base.reshape(matrix_shape(base))
     base_square = off = 0.0
     for first, end in row_tiles(*base.shape):
         rows = base[first:end]
         exact = rows.to(torch.float64).addmm_(up[first:end], down)
-        result = add_tile(rows, product.tile(first, end), base.dtype)
+        result = add_tile(rows, product.tile(first, end), dtype)
         base_square += square_sum(rows.to(torch.float32))
-        off += square_sum(exact.sub_(result))
+        off += square_sum(round_to(exact, source).to(torch.float64).sub_(result))
     return math.sqrt(base_square), math.sqrt(off)

@@ -42,12 +42,14 @@ class EncodeRequest:
     `tau`: in (0, 1]. `grid_noise`: the error that the grid may add, as a share of the Frobenius
     error that truncation leaves. `keep_noise`: store the tau rank, even where it is above the noise
     rank. `device`: where torch computes spectra; their last bits may differ between devices.
+    `least_noise`: the grid noise, as a share of the delta's norm, that is allowed in any case.
     """
 
     tau: float
     grid_noise: float
     keep_noise: bool = False
     device: str = "cpu"
+    least_noise: float = LEAST_GRID_NOISE
 
 
 SizeOf = Callable[[Encoded], int]
@@ -85,12 +87,14 @@ def encode_delta(
 ) -> Encoded:
     """Encode a delta. `svd`: its spectrum, computed for `request.tau`; None for a vector."""
     candidates: list[Encoded] = []
-    wanted = (DENSE_ERROR if request.tau < 1 else LEAST_GRID_NOISE) * pair.norm
+    wanted = (DENSE_ERROR if request.tau < 1 else request.least_noise) * pair.norm
     if svd is not None:
         with contextlib.suppress(OutsideGrid):
             low_rank, off = _low_rank(pair, svd, request)
             candidates.append(low_rank)
-            wanted = max(off, LEAST_GRID_NOISE * pair.norm)  # components may have no error at all
+            wanted = max(
+                off, request.least_noise * pair.norm
+            )  # components may have no error at all
     with contextlib.suppress(OutsideGrid):
         if not candidates or dense_may_win(pair, wanted, size_of(candidates[0]), size_of):
             candidates.append(dense(pair, wanted))
@@ -165,7 +169,7 @@ def _on_grid(
     strengths = component_strengths(a, b)
     truncation = float(torch.linalg.vector_norm(svd.singular_values[rank:]))
     relative = math.sqrt((1 + request.grid_noise) ** 2 - 1)
-    noise = max(relative * truncation, LEAST_GRID_NOISE * pair.norm)
+    noise = max(relative * truncation, request.least_noise * pair.norm)
     allowed = math.hypot(truncation, noise)
     distortion = distortion_for(strengths, tuple(pair.delta.shape), noise**2)
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -13,7 +14,7 @@ from .encode_tau import SizeOf, dense, dense_may_win, low_rank, smallest
 from .encoded import Dense, Encoded, LowRank, Raw, Same
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
 from .integer_grid import OutsideGrid, component_grid
-from .spectrum import Spectrum, spectrum
+from .spectrum import spectrum
 from .tensor_pair import Distance, Pair, distance, is_same, mean_square_ulp, pair
 from .water_level import Survey, Target, kept_at_level
 
@@ -28,18 +29,30 @@ def survey(base: torch.Tensor, source: torch.Tensor, device: str) -> Survey | No
         if is_same(base, source):
             return None
         sides = pair(base, source)
-        if sides is None or sides.norm == 0:
-            return None
-        values = torch.empty(0, dtype=torch.float64)
-        if source.ndim >= 2:
-            values = spectrum(sides.delta.to(device), FOR_ENERGY).singular_values
-        return Survey(
-            shape=(sides.delta.shape[0], sides.delta.shape[1]),
-            singular_values=values,
-            norm=sides.norm,
-            spacing=math.sqrt(mean_square_ulp(source)),
-            raw_bits=8.0 * source.numel() * source.itemsize,
-        )
+        return None if sides is None else survey_pair(sides, source.ndim, device)
+
+
+def survey_pair(sides: Pair, ndim: int, device: str) -> Survey | None:
+    """Measure a delta of a tensor of `ndim` dimensions; None if it is zero."""
+    if sides.norm == 0:
+        return None
+    values = torch.empty(0, dtype=torch.float64)
+    if ndim >= 2:
+        values = spectrum(sides.delta.to(device), FOR_ENERGY).singular_values
+    return survey_of((sides.delta.shape[0], sides.delta.shape[1]), values, sides.norm, sides.source)
+
+
+def survey_of(
+    shape: tuple[int, int], singular_values: torch.Tensor, norm: float, source: torch.Tensor
+) -> Survey:
+    """The survey of a delta; `source` is a tensor of the result's dtype, and about its numbers."""
+    return Survey(
+        shape=shape,
+        singular_values=singular_values,
+        norm=norm,
+        spacing=math.sqrt(mean_square_ulp(source)),
+        raw_bits=8.0 * source.numel() * source.itemsize,
+    )
 
 
 def encode_at(
@@ -59,10 +72,11 @@ def encode_at(
             return Raw("non_finite")
         if sides.norm == 0:
             return Raw("signed_zero")
-        return _encode_at(sides, target, device, size_of)
+        return encode_pair_at(sides, target, device, size_of)
 
 
-def _encode_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> Encoded:
+def encode_pair_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> Encoded:
+    """Encode a delta that is not zero; see `encode_at`."""
     if target.kind == "raw":
         return Raw("smaller")
     candidates: list[Encoded] = []
@@ -91,25 +105,40 @@ def _dense_within(pair: Pair, within: float) -> Dense:
 def _low_rank_at(pair: Pair, target: Target, device: str) -> LowRank:
     matrix = pair.delta.to(device)
     svd = spectrum(matrix, FOR_ENERGY)
-    components, reached = _within(pair, matrix, svd, target)
+    components, reached = components_within(
+        svd.singular_values,
+        (pair.delta.shape[0], pair.delta.shape[1]),
+        lambda rank, distortion: component_grid(*svd.factors(matrix, rank), distortion),
+        lambda components: distance(pair, DeltaProduct(components)),
+        target,
+        NEARER * pair.norm,
+    )
     return low_rank(pair, svd, components, len(components.exponents), reached)
 
 
-def _within(
-    pair: Pair, matrix: torch.Tensor, svd: Spectrum, target: Target
+def components_within(
+    singular_values: torch.Tensor,
+    shape: tuple[int, int],
+    on_grid: Callable[[int, float], Components],
+    distance_of: Callable[[Components], Distance],
+    target: Target,
+    nearer: float,
 ) -> tuple[Components, Distance]:
-    """Components at the highest water level whose error is small enough. Raises `OutsideGrid`."""
-    shape = pair.delta.shape[0], pair.delta.shape[1]
+    """Components at the highest water level whose error is small enough. Raises `OutsideGrid`.
+
+    `on_grid`: the components of a rank at a distortion. `nearer`: the result has to be nearer to its
+    source than this.
+    """
     distortion = target.distortion
     while True:
-        rank = kept_at_level(svd.singular_values, shape, distortion).rank
-        components = component_grid(*svd.factors(matrix, rank), distortion)
-        reached = distance(pair, DeltaProduct(components))
+        rank = kept_at_level(singular_values, shape, distortion).rank
+        components = on_grid(rank, distortion)
+        reached = distance_of(components)
         is_near = reached.delta <= TOLERANCE * target.allowed
-        if is_near and reached.result < NEARER * pair.norm:
+        if is_near and reached.result < nearer:
             return components, reached
         if (components.exponents == MIN_EXPONENT).all() or not math.isfinite(reached.result):
             raise OutsideGrid
         # The error falls more slowly than the level, because components are added as well.
-        wanted = 0.5 if is_near else (target.allowed / reached.delta) ** 2
-        distortion *= min(0.98, wanted)
+        lower = 0.5 if is_near else (target.allowed / reached.delta) ** 2
+        distortion *= min(0.98, lower)

@@ -28,6 +28,11 @@ class FactorSpectrum:
     left: torch.Tensor
     right: torch.Tensor
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape (m, n) of the product."""
+        return self.left.shape[1], self.right.shape[1]
+
     def balanced(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The balanced factors (U_t sqrt(S_t))^T (t, m) and sqrt(S_t) V_t^T (t, n) for t = `rank`."""
         roots = self.singular_values[:rank, None].sqrt()

@@ -1,4 +1,4 @@
-"""Rules across fields of the features `fidelity` and `tree` (spec, sections of these names)."""
+"""Rules across fields of the features `fidelity`, `merge` and `tree` (spec, sections of these names)."""
 
 from __future__ import annotations
 
@@ -39,6 +39,18 @@ def check_budget(header: Header, size: int) -> None:
     fidelity = header.encoding.fidelity
     if fidelity is not None and fidelity.budget is not None and size > fidelity.budget:
         raise ContainerError(f"{size} bytes are over the budget of {fidelity.budget} bytes")
+
+
+def check_merge(header: Header) -> None:
+    """Check the rules of the feature. Raises `ContainerError` for the first that `header` breaks."""
+    if header.merge is None:
+        return
+    containers = [version.container for version in header.merge.versions]
+    if len(set(containers)) < len(containers):
+        raise ContainerError("merge: a container stands twice in versions")
+    named = {header.merge.take_from, *(rule.container for rule in header.merge.layers)} - {None}
+    if not named <= set(containers):
+        raise ContainerError("merge names a container that is none of its versions")
 
 
 def check_tree(header: Header) -> None:

@@ -17,6 +17,7 @@ from .records import (
     Fidelity,
     Header,
     LowRankRecord,
+    MergeRecipe,
     RawRecord,
     Result,
     SameRecord,
@@ -51,6 +52,22 @@ def _canonical(value: Any) -> bytes:
         raise HeaderTooHeavy(f"the header would be {error}") from error
 
 
+def recipe_object(recipe: MergeRecipe) -> dict[str, Any]:
+    """The JSON of a merge's recipe, without the optional fields that do not apply."""
+    value: dict[str, Any] = {
+        "layers": [
+            {"pattern": rule.pattern, "weight": rule.weight}
+            | ({} if rule.container is None else {"container": rule.container})
+            for rule in recipe.layers
+        ],
+        "versions": [
+            {"container": one.container, "name": one.name, "weight": one.weight}
+            for one in recipe.versions
+        ],
+    }
+    return value if recipe.take_from is None else {**value, "take_from": recipe.take_from}
+
+
 def _header_object(header: Header) -> dict[str, Any]:
     return {
         "base": {"digest": header.base_digest, "name": header.base_name},
@@ -76,6 +93,7 @@ def _header_object(header: Header) -> dict[str, Any]:
         },
         "tensors": list(map(_tensor_object, header.tensors)),
         **({} if header.tree is None else {"tree": _tree_object(header.tree)}),
+        **({} if header.merge is None else {"merge": recipe_object(header.merge)}),
     }
 
 

@@ -31,7 +31,8 @@ MAX_BASE_TENSORS_PER_RECORD = 64
 MAX_DIMENSIONS = 32
 MAX_NAME_BYTES = 4096
 MAX_FILES = 1 << 14
+MAX_MERGED = 1 << 12  # versions of a merge, and as many rules for layers
 MAX_SIZE = (1 << 53) - 1  # of any count, dimension or byte size: exact in every JSON reader
 
 # Names that `requires` may hold.
-FEATURES = frozenset({"cast", "fidelity", "loose_header", "packed", "tree"})
+FEATURES = frozenset({"cast", "fidelity", "loose_header", "merge", "packed", "tree"})

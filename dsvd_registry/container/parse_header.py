@@ -26,7 +26,10 @@ from .records import (
     FrameContent,
     Header,
     KeptFile,
+    LayerRule,
     LowRankRecord,
+    MergedVersion,
+    MergeRecipe,
     Omission,
     Part,
     RawRecord,
@@ -197,6 +200,54 @@ def _file(value: Any, where: str) -> TreeFile:
     return file
 
 
+def _merge(fields: Fields, *, is_named: bool) -> MergeRecipe | None:
+    """Read the field `merge` of a header; None if it is absent. Raises `ContainerError`.
+
+    `is_named`: whether `requires` names the feature. `check_merge` checks the rules across fields.
+    """
+    if is_named != fields.has("merge"):
+        raise ContainerError("whether there is a field 'merge' is not as `requires` says")
+    if not is_named:
+        return None
+    merge = Fields(fields.take("merge"), "merge")
+    recipe = MergeRecipe(
+        tuple(map(_merged_version, merge.array("versions", limits.MAX_MERGED, least=1))),
+        tuple(map(_layer_rule, merge.array("layers", limits.MAX_MERGED))),
+        merge.hexadecimal("take_from", 64) if merge.has("take_from") else None,
+    )
+    merge.end()
+    return recipe
+
+
+def _merged_version(value: Any) -> MergedVersion:
+    fields = Fields(value, "merge.versions")
+    name, container = (
+        fields.text("name", limits.MAX_NAME_BYTES),
+        fields.hexadecimal("container", 64),
+    )
+    version = MergedVersion(name, container, _weight(fields))
+    fields.end()
+    return version
+
+
+def _layer_rule(value: Any) -> LayerRule:
+    fields = Fields(value, "merge.layers")
+    container = fields.hexadecimal("container", 64) if fields.has("container") else None
+    rule = LayerRule(fields.text("pattern", limits.MAX_NAME_BYTES), _weight(fields), container)
+    fields.end()
+    return rule
+
+
+def _weight(fields: Fields) -> float:
+    """A real of either sign; 0 is written in one way only."""
+    value = fields.take("weight")
+    if type(value) is not float or not math.isfinite(value):
+        raise ContainerError("merge: a weight is not a finite real number")
+    if value == 0 and math.copysign(1.0, value) < 0:
+        raise ContainerError("merge: a weight is -0.0")
+    return value
+
+
 def parse_header(data: bytes, payload_offset: int) -> Header:
     """Parse the header from canonical JSON; the first frame starts at `payload_offset` in the file.
 
@@ -239,6 +290,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
         packed="packed" in requires,
         loose_header="loose_header" in requires,
         tree=parse_tree(fields, is_named="tree" in requires),
+        merge=_merge(fields, is_named="merge" in requires),
     )
     for part in (fields, base, source):
         part.end()

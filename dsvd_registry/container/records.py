@@ -237,12 +237,47 @@ TreeFile = TensorFile | KeptFile
 
 
 @dataclass(frozen=True)
+class MergedVersion:
+    """A version that takes part in a merge: its name there, its container's SHA-256, its weight."""
+
+    name: str
+    container: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """A factor for the weights of the tensors that a shell pattern matches.
+
+    `pattern`: of a tensor's name or of its layer group. `container`: that of the only version that
+    the rule is for; None for all.
+    """
+
+    pattern: str
+    weight: float
+    container: str | None = None
+
+
+@dataclass(frozen=True)
+class MergeRecipe:
+    """The versions that a container was merged from, the first of which decides names and dtypes.
+
+    `take_from`: the container whose tensors were taken where versions have no sum and differ.
+    """
+
+    versions: tuple[MergedVersion, ...]
+    layers: tuple[LayerRule, ...] = ()
+    take_from: str | None = None
+
+
+@dataclass(frozen=True)
 class Header:
     """The whole header. `tensors` are sorted by the UTF-8 bytes of their names.
 
     `packed`: whether rows of integers have the layout of that feature. `tree`: the files of a
     result that is a folder, sorted by the UTF-8 bytes of their paths; None for a single file.
     `loose_header`: whether a source header begins with white space, or has null as its metadata.
+    `merge`: the recipe of a merge of other versions; None for any other source.
     """
 
     base_digest: str
@@ -257,6 +292,7 @@ class Header:
     packed: bool = False
     tree: tuple[TreeFile, ...] | None = None
     loose_header: bool = False
+    merge: MergeRecipe | None = None
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -265,6 +301,7 @@ class Header:
             "cast": self.has_casts,
             "fidelity": self.encoding.fidelity is not None,
             "loose_header": self.loose_header,
+            "merge": self.merge is not None,
             "packed": self.packed,
             "tree": self.tree is not None,
         }

@@ -10,7 +10,7 @@ from typing import assert_never
 from ..checkpoint.tensor_info import BITS, DELTA_DTYPES, tensor_bytes
 from ..errors import CheckpointError, ContainerError
 from . import limits
-from .features import check_fidelity, check_tree, stored_files
+from .features import check_fidelity, check_merge, check_tree, stored_files
 from .records import (
     FRAME_ORDER,
     RESULT_PATH,
@@ -41,6 +41,7 @@ def check_structure(header: Header) -> None:
     _check_frames(header)
     _check_result(header)
     check_fidelity(header)
+    check_merge(header)
 
 
 def check_size(header: Header, size: int) -> None:

@@ -26,9 +26,11 @@ from ..container.records import (
     Encoding,
     Header,
     KeptFile,
+    MergeRecipe,
     Omission,
     Part,
     Result,
+    Source,
     TensorFile,
     TensorRecord,
     TreeFile,
@@ -90,9 +92,9 @@ Finish = Callable[[Mapping[str, PackedTensor]], tuple[Encoding, Mapping[str, Ten
 
 @dataclass(frozen=True)
 class Draft:
-    """A container that is complete except for the digest of its result."""
+    """A container of `base` that is complete except for the digest of its result."""
 
-    fine_tune: FineTune
+    base: BaseWeights
     header: Header
     payload: PayloadWriter
 
@@ -124,7 +126,9 @@ def encoded(
                 meter.advance(packed.record.nbytes)
         encoding, records = finish(packed_tensors)
         yield Draft(
-            fine_tune, closed(payload, fine_tune, encoding, [records[n] for n in names]), payload
+            fine_tune.base,
+            closed(payload, fine_tune, encoding, [records[n] for n in names]),
+            payload,
         )
 
 
@@ -147,20 +151,42 @@ def closed(
     tree = tree_of(checkpoint, fine_tune.base)
     if tree is not None and checkpoint.tree is not None:
         add_files(payload, tree, checkpoint.tree)
+    left_out = tuple(Omission.of(entry) for entry in checkpoint.left_out)
+    contents = Contents(encoding, fine_tune.source, left_out, tuple(tensors), tree)
+    return closed_header(payload, fine_tune.base, contents, headers)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The fields of a header that describe what is in a payload; see `Header`."""
+
+    encoding: Encoding
+    source: Source
+    left_out: tuple[Omission, ...]
+    tensors: tuple[TensorRecord, ...]
+    tree: tuple[TreeFile, ...] | None
+    merge: MergeRecipe | None = None
+
+
+def closed_header(
+    payload: PayloadWriter, base: BaseWeights, contents: Contents, headers: Sequence[bytes]
+) -> Header:
+    """Close a payload that has everything, `headers` of the source too, and make its header."""
     frames, payload_sha256 = payload.finish()
     header = Header(
-        base_digest=fine_tune.base.digest,
-        base_name=fine_tune.base.name,
-        encoding=encoding,
-        source=fine_tune.source,
-        left_out=tuple(Omission.of(entry) for entry in checkpoint.left_out),
-        tensors=tuple(tensors),
+        base_digest=base.digest,
+        base_name=base.name,
+        encoding=contents.encoding,
+        source=contents.source,
+        left_out=contents.left_out,
+        tensors=contents.tensors,
         frames=frames,
         payload_sha256=payload_sha256,
         results=(),
         packed=True,
-        tree=tree,
+        tree=contents.tree,
         loose_header=any(map(is_loose, headers)),
+        merge=contents.merge,
     )
     return replace(header, results=undigested(header, headers))
 
@@ -172,9 +198,7 @@ def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObjec
         file.flush()
         with Container(file.path) as container:
             tau = draft.header.encoding.tau
-            digests = Reconstruction(container, draft.fine_tune.base, tau).digests(
-                progress, "checking"
-            )
+            digests = Reconstruction(container, draft.base, tau).digests(progress, "checking")
     results = tuple(
         Result(result.path, digest.sha256, digest.size)
         for result, digest in zip(draft.header.results, digests, strict=True)

@@ -143,7 +143,7 @@ def _encode(
                 sides.base, sides.source, lambda candidate: stored_size(candidate, data)
             )
     else:
-        encoded = (Same() if _same_bytes(_viewed(counterpart, base), data) else Raw("dtype"),)
+        encoded = (Same() if _same_bytes(viewed_bytes(counterpart, base), data) else Raw("dtype"),)
     for tensor in counterpart.base.tensors:
         base.release(tensor)
     return encoded
@@ -164,7 +164,7 @@ def _sides(
     info: TensorInfo, data: memoryview, counterpart: Counterpart, base: BaseWeights
 ) -> Sides:
     dtype, shape = counterpart.base.tensors[0].dtype, counterpart.shape
-    viewed = _viewed(counterpart, base)
+    viewed = viewed_bytes(counterpart, base)
     names = (info.name, *(tensor.name for tensor in counterpart.base.tensors))
     return Sides(
         tensor_over(viewed, dtype, shape),
@@ -173,7 +173,7 @@ def _sides(
     )
 
 
-def _viewed(counterpart: Counterpart, base: BaseWeights) -> memoryview:
+def viewed_bytes(counterpart: Counterpart, base: BaseWeights) -> memoryview:
     """The bytes of the counterpart; they stay in the base's file if its view only reshapes them."""
     first = counterpart.base.tensors[0]
     if counterpart.base.view.kind == "reshape":

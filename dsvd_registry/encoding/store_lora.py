@@ -7,17 +7,15 @@ does not change are `same`; the result has the base's names, dtypes and shapes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoint import Checkpoint, LeftOut
 from ..checkpoint.layout import canonical_layout
-from ..checkpoint.safetensors_file import is_loose, parse_header
+from ..checkpoint.safetensors_file import parse_header
 from ..codec.encode_tau import EncodeRequest
 from ..codec.tensor_order import in_order
 from ..container.records import (
     Encoding,
-    Header,
     Omission,
     SameRecord,
     Source,
@@ -31,17 +29,17 @@ from ..progress import Meter, Progress
 from ..reconstruction.base_weights import BaseWeights
 from ..store import ObjectStore, StoredObject
 from .container_builder import (
+    Contents,
     Draft,
     add_parts,
     add_source_headers,
     check_storable,
+    closed_header,
     source_headers,
     store,
     tree_of,
-    undigested,
 )
 from .encode_tensor import PackedTensor
-from .fine_tune import Counterparts, FineTune
 from .header_weight import heavy_headers_named
 from .lora_merge import pack_merged
 from .lora_request import LoraRequest
@@ -91,27 +89,19 @@ def _store(
         # If the base is a folder, the result is one, too.
         headers = source_headers(base.checkpoint) if base.checkpoint.tree is not None else []
         add_source_headers(payload, headers)
-        frames, payload_sha256 = payload.finish()
-        header = Header(
-            base_digest=base.digest,
-            base_name=base.name,
-            encoding=Encoding(request.tau, request.grid_noise),
-            source=source,
-            left_out=(
-                *(Omission.of(LeftOut(layer.tensor, layer.reason)) for layer in refused),
-                *map(Omission.of, checkpoint.left_out),
-            ),
-            tensors=tuple(records[name] for name in sorted(records, key=str.encode)),
-            frames=frames,
-            payload_sha256=payload_sha256,
-            results=(),
-            packed=True,
-            tree=tree_of(base.checkpoint, base),
-            loose_header=any(map(is_loose, headers)),
+        left_out = (
+            *(Omission.of(LeftOut(layer.tensor, layer.reason)) for layer in refused),
+            *map(Omission.of, checkpoint.left_out),
         )
-        header = replace(header, results=undigested(header, headers))
-        fine_tune = FineTune(checkpoint, source, base, Counterparts({}, {}), {})
-        return store(Draft(fine_tune, header, payload), objects, progress)
+        contents = Contents(
+            Encoding(request.tau, request.grid_noise),
+            source,
+            left_out,
+            tuple(records[name] for name in sorted(records, key=str.encode)),
+            tree_of(base.checkpoint, base),
+        )
+        header = closed_header(payload, base, contents, headers)
+        return store(Draft(base, header, payload), objects, progress)
 
 
 def _encode(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from ..checkpoint import TensorInfo
@@ -36,15 +37,31 @@ def store_by_error(
 ) -> StoredObject:
     """Store with the fewest bytes that the error allows, by lowering the level until it is met."""
     surveys = _surveyed(fine_tune, device, progress)
+
+    def draft_at(levels: Levels) -> AbstractContextManager[Draft]:
+        return encoded(fine_tune, levels.codec_of, levels.finish, objects, progress)
+
+    return store_within(request.max_error, surveys, device, draft_at, objects, progress)
+
+
+def store_within(
+    max_error: float,
+    surveys: Mapping[str, Survey],
+    device: str,
+    draft_at: Callable[[Levels], AbstractContextManager[Draft]],
+    objects: ObjectStore,
+    progress: Progress,
+) -> StoredObject:
+    """Store the first draft whose error is small enough; `draft_at` makes one at given levels."""
     care = CAREFUL
-    aim = (1 - care) * request.max_error
+    aim = (1 - care) * max_error
     while True:
         plan = Plan(list(surveys.values()))
         targets = dict(zip(surveys, plan.within_error(aim * plan.norm), strict=True))
-        levels = _Levels(targets, device, Fidelity(0.0, max_error=request.max_error))
-        with encoded(fine_tune, levels.codec_of, levels.finish, objects, progress) as draft:
+        levels = Levels(targets, device, Fidelity(0.0, max_error=max_error))
+        with draft_at(levels) as draft:
             error = levels.error(draft)
-            if error <= request.max_error:
+            if error <= max_error:
                 return store(draft, objects, progress)
             outside = _outside(draft)
         if outside & surveys.keys():  # the plan expected deltas of tensors that cannot have any
@@ -52,7 +69,7 @@ def store_by_error(
             continue
         # The margin doubles each time: where steps are coarse, many aims lead to the same error.
         care = min(2 * care, 0.5)
-        aim *= (1 - care) * request.max_error / error
+        aim *= (1 - care) * max_error / error
 
 
 def store_by_budget(
@@ -123,7 +140,7 @@ class _Drafts:
     def measure(self, place: int) -> int:
         """Carry out plan number `place` and return its bytes. Raises `_OutsideGridError`."""
         targets = dict(zip(self._names, self._plan.targets(place), strict=True))
-        levels = _Levels(targets, self._device, Fidelity(0.0, budget=self._request.budget))
+        levels = Levels(targets, self._device, Fidelity(0.0, budget=self._request.budget))
         with contextlib.ExitStack() as opened:
             draft = opened.enter_context(
                 encoded(
@@ -182,14 +199,18 @@ def _surveyed(fine_tune: FineTune, device: str, progress: Progress) -> dict[str,
     return surveys
 
 
-class _Levels:
+class Levels:
     """The targets of all tensors, and the header's fields that follow from the results."""
 
     def __init__(self, targets: dict[str, Target], device: str, fidelity: Fidelity) -> None:
         self._targets, self._device, self._fidelity = targets, device, fidelity
 
+    def target(self, name: str) -> Target:
+        """The target of a tensor; raw for one that the plan does not have."""
+        return self._targets.get(name, Target("raw", 1.0, 0.0, 0.0))
+
     def codec_of(self, info: TensorInfo) -> Codec:
-        target = self._targets.get(info.name, Target("raw", 1.0, 0.0, 0.0))
+        target = self.target(info.name)
         return lambda base, source, size_of: encode_at(base, source, target, self._device, size_of)
 
     def finish(

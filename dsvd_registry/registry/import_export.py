@@ -26,6 +26,7 @@ from . import exported_residual
 from .add import Addition, check_model
 from .add_request import checked_labels, labelled
 from .fingerprint import unchanging
+from .merge import with_recipe
 from .object_copies import copy_in, copy_out
 from .originals import export_original, keep_original, original_path, read_original_file
 from .output import check_kind, check_output
@@ -142,7 +143,7 @@ def import_container(
         size=size,
         base=base.digest,
         source=header.source,
-        settings=_request_of(header).settings(),
+        settings=_settings_of(header),
         summary=summary,
         note=note,
         confirm=lambda: repository.objects.path(sha256),
@@ -190,10 +191,16 @@ def _check_recordable(container: Container, summary: Summary) -> None:
     for kind, value in (
         (event_fields.Word, container.header.source.format),
         (event_fields.Summary, summary),
+        (event_fields.Settings, _settings_of(container.header)),
     ):
         _, check = get_args(kind)
         if not check.accepts(value):
             raise ContainerError(f"{container.path}: {value!r} is not {check.expected}")
+
+
+def _settings_of(header: Header) -> str:
+    """The settings of the version, with the recipe of a merge."""
+    return with_recipe(_request_of(header).settings(), header.merge)
 
 
 def _request_of(header: Header) -> Request:

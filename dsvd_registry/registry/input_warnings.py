@@ -25,8 +25,8 @@ def input_warnings(header: Header) -> Iterator[str]:
     """Warnings for the user who adds the source."""
     is_lora = header.source.format == LORA
     change = total_change(header.tensors)
-    # The change of a LoRA tells its strength only: it is large with the right base, too.
-    if change >= WRONG_BASE_CHANGE and not is_lora:
+    # The change of a LoRA or a merge tells its strength only: it is large with the right base, too.
+    if change >= WRONG_BASE_CHANGE and not is_lora and header.merge is None:
         yield (
             f"the delta is {change:.0%} as large as the weights: "
             "this is probably not the base that the checkpoint was fine-tuned from"

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .findings import Verified
     from .gc import Collected
     from .import_export import Exported
+    from .merge import MergeOptions
     from .open_result import OpenResult
     from .repair import Repaired
     from .report import Report
@@ -409,6 +410,75 @@ class Registry(Closing):
         request = add_request(options, self.repository)
         planned = planned or tell_nobody
         return add_many(map(Path, paths), request, self.repository, progress, planned)
+
+    def merge(
+        self,
+        versions: Iterable[tuple[str, float]],
+        *,
+        name: str,
+        progress: Progress = silent,
+        **options: Unpack[MergeOptions],
+    ) -> Addition:
+        """Store a weighted sum of versions of one base as the next version of a model.
+
+        The result is the base plus the sum of each version's delta times its weight, made from the
+        deltas alone. The first version decides the layout, the names, the dtypes and the shapes.
+        A merge of the same versions by the same weights is recognised, and nothing is computed.
+
+        Args:
+            versions: Refs and weights. Weights of any sign are allowed, and need not sum to 1.
+            name: The model's name.
+            progress: Called as the work goes on.
+            **options: See `MergeOptions`: the fidelity, factors for layers, a note, tags.
+
+        Returns:
+            The version, and whether it is new.
+
+        Raises:
+            BaseMismatch: The versions are of different bases.
+            InvalidArgument: An option is out of range, a tensor cannot be added up and differs, or
+                the versions are in different layouts.
+            Conflict: A model's name differs from this one in case alone.
+
+        Example:
+            >>> both = [("subject-42@1", 0.6), ("subject-42@2", 0.4)]
+            >>> registry.merge(both, name="between").ref
+            'between@1'
+        """
+        from .merge import merge_versions
+
+        return merge_versions(list(versions), name, options, self.repository, progress)
+
+    def subtract(
+        self,
+        left: str,
+        right: str,
+        *,
+        name: str,
+        progress: Progress = silent,
+        **options: Unpack[MergeOptions],
+    ) -> Addition:
+        """Store a version without the change of another one: the base + left's delta - right's.
+
+        This is `merge` with the weights 1 and -1, and raises as that does. `take_from` is `left` by
+        default.
+
+        Args:
+            left: The ref of the version to start from.
+            right: The ref of the version whose change is taken away.
+            name: The model's name.
+            progress: Called as the work goes on.
+            **options: See `MergeOptions`.
+
+        Returns:
+            The version, and whether it is new.
+
+        Example:
+            >>> registry.subtract("subject-42@2", "subject-42@1", name="newer").ref
+            'newer@1'
+        """
+        options["take_from"] = options.get("take_from") or left
+        return self.merge([(left, 1.0), (right, -1.0)], name=name, progress=progress, **options)
 
     def import_container(
         self,

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from spec.invalid_casts import INVALID
+from spec.invalid_merges import INVALID
 
 TESTS = Path(__file__).parents[1]
 

@@ -1,4 +1,4 @@
-"""Adds or materialises in a process of its own, and prints the peak of its anonymous memory."""
+"""Adds, materialises or merges in a process of its own, and prints its peak of anonymous memory."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ if __name__ == "__main__":
         with peak:
             if verb == "add":
                 registry.add(file, base="base", name="subject")
+            elif verb == "merge":  # all versions, into a model that is called like `file`
+                refs = [version.ref for version in registry.versions()]
+                registry.merge([(ref, 1 / len(refs)) for ref in refs], name=Path(file).name)
             else:
                 registry.materialize("subject", Path(file))
     sys.stdout.write(str(peak.over))

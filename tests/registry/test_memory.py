@@ -65,3 +65,27 @@ def test_peak_memory(kind: str, tmp_path: Path) -> None:
     registry.add_base("base", base, link=True)
     assert peak("add", registry, tuned) < AIM.reach
     assert peak("materialize", registry, tmp_path / "made.safetensors") < AIM.reach
+
+
+@pytest.mark.parametrize("rank", [8, 80])
+def test_a_merge_of_20_subjects(rank: int, tmp_path: Path) -> None:
+    """As factors (20 ranks of 8), and where these would be more numbers than the layer (of 80)."""
+    assert AIM.reach is not None
+    generator = torch.Generator().manual_seed(0)
+    base = {"layer.weight": 0.02 * torch.randn(2560, 1280, generator=generator)}
+    save_file(base, tmp_path / "base.safetensors")
+    registry = Registry.init(tmp_path / "registry")
+    registry.add_base("base", tmp_path / "base.safetensors", link=True)
+    for subject in range(20):
+        tuned = {}
+        for name, weights in base.items():
+            left = torch.randn(len(weights), rank, generator=generator)
+            right = torch.randn(rank, weights[0].numel(), generator=generator)
+            tuned[name] = weights + 1e-4 * (left @ right).reshape(weights.shape)
+        save_file(tuned, tmp_path / "tuned.safetensors")
+        registry.add(tmp_path / "tuned.safetensors", base="base", name=f"s{subject}", tau=1.0)
+    registry.close()
+    assert peak("merge", registry, tmp_path / "all") < AIM.reach
+    with Registry.open(registry.folder) as merged:
+        (row,) = merged.report("all").tensors
+        assert (row.kind, row.rank) == (("low_rank", 20 * rank) if rank == 8 else ("dense", None))

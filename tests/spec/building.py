@@ -27,6 +27,7 @@ from dsvd_registry.container.records import (
     Header,
     KeptFile,
     LowRankRecord,
+    MergeRecipe,
     Omission,
     Part,
     RawReason,
@@ -102,6 +103,7 @@ class Recipe:
         self.source_format = source_format
         self.source_header: bytes | None = None
         self.fidelity: Fidelity | None = None
+        self.merge: MergeRecipe | None = None
         self.packed = False  # as the feature of this name has it
         self.loose_header = False  # so, too
         self.left_out: tuple[Omission, ...] = ()
@@ -308,6 +310,7 @@ class Recipe:
             packed=self.packed,
             tree=tree,
             loose_header=self.loose_header,
+            merge=self.merge,
         )
         data = self._data_at(json.loads(header_json(header)), self.tau)
         assert data is not None

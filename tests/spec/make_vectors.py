@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .building import Built, base_files
-from .invalid_casts import INVALID
+from .invalid_merges import INVALID
 from .readers import SPEC
 from .sealing import text_of, with_budget, with_frames, with_zstd, zstd
 from .valid_vectors import VALID

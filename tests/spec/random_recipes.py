@@ -10,7 +10,15 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from dsvd_registry.checkpoint.tensor_info import BITS
-from dsvd_registry.container.records import RAW_REASONS, BaseTensor, Fidelity, View
+from dsvd_registry.container.records import (
+    RAW_REASONS,
+    BaseTensor,
+    Fidelity,
+    LayerRule,
+    MergedVersion,
+    MergeRecipe,
+    View,
+)
 
 from . import exact
 from .building import Built, Recipe, Runs
@@ -35,6 +43,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     recipe = Recipe(draw(st.floats(0.05, 1.0)), draw(st.sampled_from(["safetensors", "pickle"])))
     recipe.fidelity = draw(st.none() | _fidelity())
     recipe.packed = draw(st.booleans())
+    recipe.merge = draw(st.none() | _merge())
     names = draw(
         st.lists(NAMES.filter(lambda name: name != "__metadata__"), max_size=4, unique=True)
     )
@@ -52,6 +61,18 @@ def recipes(draw: st.DrawFn) -> Recipe:
             names = [record["name"] for record in recipe.build().header["tensors"]]
             recipe.source_header = _source_header(draw, recipe, names)
     return recipe
+
+
+@st.composite
+def _merge(draw: st.DrawFn) -> MergeRecipe:
+    weights = st.floats(allow_nan=False, allow_infinity=False).map(lambda weight: weight + 0.0)
+    digests = draw(st.lists(st.sampled_from("0123456789abcdef"), min_size=1, unique=True))
+    containers = st.sampled_from([digit * 64 for digit in digests])
+    names = NAMES.filter(bool)
+    versions = [MergedVersion(draw(names), digit * 64, draw(weights)) for digit in digests]
+    rules = st.builds(LayerRule, names, weights, st.none() | containers)
+    layers = draw(st.lists(rules, max_size=2))
+    return MergeRecipe(tuple(versions), tuple(layers), draw(st.none() | containers))
 
 
 @st.composite

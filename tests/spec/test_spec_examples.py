@@ -29,7 +29,7 @@ from dsvd_registry.errors import CheckpointError
 from dsvd_registry.hashing import sha256, xxh3
 
 from .readers import SPEC, decoder
-from .valid_vectors import small, tree_small
+from .valid_vectors import merge_of_one, small, tree_small
 
 TEXT = (SPEC / "dsvd-container-v1.md").read_text()
 
@@ -96,6 +96,7 @@ def test_limits() -> None:
         "base tensors of a record": limits.MAX_BASE_TENSORS_PER_RECORD,
         "dimensions": limits.MAX_DIMENSIONS,
         "a name, a reason of `left_out`": limits.MAX_NAME_BYTES,
+        "entries of `versions` and of `layers` of a merge": limits.MAX_MERGED,
         "any count, dimension or size": limits.MAX_SIZE,
         "product of a tensor's dimensions that are not 0, times 16": limits.MAX_SIZE,
         "integer of the grid": limits.MAX_MAGNITUDE,
@@ -242,7 +243,10 @@ def test_words() -> None:
     assert reasons is not None and set(words(reasons[1])) == set(RAW_REASONS)
     assert f"`{RESULT_PATH}`" in section("Header")
     fields = {words(row[0])[0] for row in rows("Header")}
-    assert fields == set(tree_small().build().header) == {*small().build().header, "tree"}
+    own = set(small().build().header)
+    assert set(tree_small().build().header) == {*own, "tree"}
+    assert set(merge_of_one().build().header) == {*own, "merge"}
+    assert fields == {*own, "tree", "merge"}
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,20 @@ from __future__ import annotations
 import json
 import math
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from itertools import product
 
 from dsvd_registry.checkpoint.tensor_info import BITS
-from dsvd_registry.container.records import RAW_REASONS, Fidelity, Omission, View
+from dsvd_registry.container.records import (
+    RAW_REASONS,
+    Fidelity,
+    LayerRule,
+    MergedVersion,
+    MergeRecipe,
+    Omission,
+    View,
+)
 
 from .building import Recipe, file_header
 from .exact import Component, encoded
@@ -1013,4 +1022,27 @@ def cast_packed_fidelity() -> Recipe:
     recipe.packed = True
     recipe.cast("low.F32", "F32", "low")
     recipe.cast("dense.F16", "F16", "dense")
+    return recipe
+
+
+@vector(0.5)
+def merge_packed_fidelity() -> Recipe:
+    """Features `merge`, `fidelity` and `packed`: weights of either sign, rules for layers."""
+    recipe = fidelity_max_error()
+    recipe.packed = True
+    recipe.source_format = "merge"
+    recipe.merge = MergeRecipe(
+        (MergedVersion("subject@2", "a" * 64, 0.6), MergedVersion("\u00e9", "0" * 64, -1.25)),
+        (LayerRule("unet.up_*", 0.0), LayerRule("text encoder", -0.5, "0" * 64)),
+        "a" * 64,
+    )
+    return recipe
+
+
+@vector(0.25)
+def merge_of_one() -> Recipe:
+    """Feature `merge`: the least that there can be, and the largest weight."""
+    recipe = small()
+    recipe.source_format = "merge"
+    recipe.merge = MergeRecipe((MergedVersion("a", "f" * 64, sys.float_info.max),))
     return recipe

@@ -1,0 +1,374 @@
+"""Storing of a merge of versions as a container, from their containers alone.
+
+records of all versions -> one sum for each tensor -> codec -> records and parts -> container. The
+result has the tensors, the layout and the files of the first version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import assert_never
+
+from ..checkpoint import LeftOut, TensorInfo
+from ..checkpoint.layer_groups import layer_group
+from ..checkpoint.layout import canonical_layout, kept_layout
+from ..codec.components import Components, Elements
+from ..codec.encode_sum import DeltaSum, encode_alone
+from ..codec.encode_tau import EncodeRequest, SizeOf
+from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same, delta_figures, low_rank_figures
+from ..codec.integer_grid import OutsideGrid
+from ..codec.tensor_order import in_order
+from ..codec.torch_tensors import tensor_over, tensor_to_bytes
+from ..codec.water_level import Survey
+from ..container.delta_decoder import decoded_delta
+from ..container.features import stored_files
+from ..container.records import (
+    CastRecord,
+    DenseRecord,
+    Encoding,
+    Header,
+    LowRankRecord,
+    MergeRecipe,
+    Omission,
+    Part,
+    RawRecord,
+    SameRecord,
+    Source,
+    TensorFile,
+    TensorRecord,
+)
+from ..container.rows import Run
+from ..container.writer import PayloadWriter
+from ..errors import HeaderTooHeavy, InvalidArgument
+from ..fs import Bytes, storage_errors
+from ..progress import Meter, Progress
+from ..reconstruction.base_weights import BaseWeights
+from ..store import ObjectStore, StoredObject
+from .container_builder import (
+    Contents,
+    Draft,
+    Finish,
+    add_parts,
+    add_source_headers,
+    closed_header,
+    store,
+)
+from .encode_tensor import PackedTensor, kept_exactly, viewed_bytes
+from .merge_tensor import (
+    SUMMABLE_RAW,
+    MergeSource,
+    Summed,
+    TensorMerge,
+    Term,
+    check_layouts,
+    sum_of,
+)
+from .parts import PackedPart, bytes_parts, delta_parts, record_of, stored_size
+from .request import ErrorRequest, TauRequest
+from .water_filling import Levels, store_within
+
+EncodeSum = Callable[[str, DeltaSum, SizeOf], Encoded]
+"""Encodes the sum of the tensor of this name."""
+
+
+@dataclass(frozen=True)
+class OpenMerge:
+    """A merge whose versions and whose base are open.
+
+    `sources`: the versions of the recipe, in its order. `source`: the digest of the recipe.
+    """
+
+    recipe: MergeRecipe
+    sources: Sequence[MergeSource]
+    source: Source
+    base: BaseWeights
+
+    @property
+    def header(self) -> Header:
+        """The header of the first version."""
+        return self.sources[0].container.header
+
+    def weights(self, name: str) -> tuple[float, ...]:
+        """The weight of a tensor in each version. The last rule that matches it counts."""
+        found = []
+        for version in self.recipe.versions:
+            rules = [
+                rule.weight
+                for rule in self.recipe.layers
+                if rule.container in (None, version.container) and matches(rule.pattern, name)
+            ]
+            found.append(version.weight * (rules[-1] if rules else 1.0))
+        return tuple(found)
+
+    def tensors(self) -> TensorMerge:
+        """What each tensor is made of."""
+        taken = [
+            source
+            for source, version in zip(self.sources, self.recipe.versions, strict=True)
+            if version.container == self.recipe.take_from
+        ]
+        weights = {record.name: self.weights(record.name) for record in self.header.tensors}
+        return TensorMerge(self.sources, weights, taken[0] if taken else None, self.base)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a shell pattern matches a tensor's name, or the name of its layer group."""
+    return fnmatchcase(name, pattern) or fnmatchcase(layer_group(name), pattern)
+
+
+def store_merge(
+    merge: OpenMerge, request: TauRequest | ErrorRequest, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    """Encode the sum into a new object.
+
+    Raises `InvalidArgument` for tensors that have no sum and differ, for results that are not
+    finite, and for a rule that matches no tensor; `BaseMismatch`, `ContainerError`, `StorageError`.
+    """
+    check_layouts(merge.sources)
+    for rule in merge.recipe.layers:
+        if not any(matches(rule.pattern, record.name) for record in merge.header.tensors):
+            raise InvalidArgument(
+                f"no tensor and no layer group is called {rule.pattern!r}",
+                f"`dsvd show {merge.sources[0].name} --json` lists the tensors of the first version.",
+            )
+    try:
+        if isinstance(request, ErrorRequest):
+            return _store_within(merge, request, objects, progress)
+        return _store_at_tau(merge, request, objects, progress)
+    except HeaderTooHeavy as error:
+        raise InvalidArgument(
+            f"the merge changes more tensors than the header of a container holds: {error}",
+            "Merge fewer versions, or versions that change the same tensors.",
+        ) from error
+
+
+def _store_at_tau(
+    merge: OpenMerge, request: TauRequest, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    at_tau = EncodeRequest(request.tau, request.grid_noise)
+
+    def encode(_: str, total: DeltaSum, size_of: SizeOf) -> Encoded:
+        return total.encode(at_tau, size_of)
+
+    def finish(tensors: Mapping[str, PackedTensor]) -> tuple[Encoding, Mapping[str, TensorRecord]]:
+        records = {name: packed.record for name, packed in tensors.items()}
+        return Encoding(request.tau, request.grid_noise), records
+
+    with _merged(merge, encode, finish, objects, progress, is_whole=request.tau == 1) as draft:
+        return store(draft, objects, progress)
+
+
+def _store_within(
+    merge: OpenMerge, request: ErrorRequest, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    def draft_at(levels: Levels) -> contextlib.AbstractContextManager[Draft]:
+        def encode(name: str, total: DeltaSum, size_of: SizeOf) -> Encoded:
+            return total.encode_at(levels.target(name), size_of)
+
+        return _merged(merge, encode, levels.finish, objects, progress, is_whole=False)
+
+    surveys = _surveyed(merge, progress)
+    return store_within(request.max_error, surveys, "cpu", draft_at, objects, progress)
+
+
+def _surveyed(merge: OpenMerge, progress: Progress) -> dict[str, Survey]:
+    """The surveys by name of all tensors whose sum is stored as a delta."""
+    tensors = merge.tensors()
+
+    def surveyed(record: TensorRecord) -> tuple[TensorRecord, Survey | None]:
+        plan = tensors.plan(record.name)
+        if isinstance(plan, Term) or not plan.terms or plan.is_constant:
+            return record, None
+        try:
+            found = sum_of(plan, merge.base).survey()
+        except OutsideGrid:
+            raise _not_finite(record) from None
+        _release(plan, merge.base)
+        return record, found
+
+    surveys = {}
+    meter = Meter(progress, "surveying", sum(t.nbytes for t in merge.header.tensors))
+    with in_order(surveyed, _data_order(merge.header, merge.sources[0]), _room) as results:
+        for record, survey in results:
+            if survey is not None:
+                surveys[record.name] = survey
+            meter.advance(record.nbytes)
+    return surveys
+
+
+@contextlib.contextmanager
+def _merged(
+    merge: OpenMerge,
+    encode: EncodeSum,
+    finish: Finish,
+    objects: ObjectStore,
+    progress: Progress,
+    *,
+    is_whole: bool,
+) -> Iterator[Draft]:
+    """Merge every tensor into a scratch file, which is deleted on leaving.
+
+    `is_whole`: nothing of a sum is to be lost, so that a single delta of weight 1 stays as it is.
+    """
+    header, first, tensors = merge.header, merge.sources[0], merge.tensors()
+    packed_tensors: dict[str, PackedTensor] = {}
+
+    def pack(record: TensorRecord) -> PackedTensor:
+        plan = tensors.plan(record.name)
+        if isinstance(plan, Term):
+            return _taken(plan, first)
+        return _packed(plan, merge.base, encode, is_whole=is_whole)
+
+    with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
+        payload = PayloadWriter(scratch)
+        meter = Meter(progress, "merging", sum(t.nbytes for t in header.tensors))
+        with in_order(pack, _data_order(header, first), _room) as results:
+            for packed in results:
+                name = packed.record.name
+                add_parts(payload, first.places[name], packed)
+                packed_tensors[name] = PackedTensor(packed.record, (), packed.singular_values)
+                meter.advance(packed.record.nbytes)
+        encoding, records = finish(packed_tensors)
+        headers = list(first.container.source_headers()) if header.tree is not None else []
+        add_source_headers(payload, headers)
+        for number, _ in stored_files(header.tree or ()):
+            for chunk in first.container.stored_file(number):
+                payload.add("files", Part(number, len(chunk)), Run.alone(bytes(chunk)))
+        contents = Contents(
+            encoding=encoding,
+            source=merge.source,
+            left_out=tuple(_left_out(merge.sources)),
+            tensors=tuple(records[t.name] for t in header.tensors),
+            tree=header.tree,
+            merge=merge.recipe,
+        )
+        yield Draft(merge.base, closed_header(payload, merge.base, contents, headers), payload)
+
+
+def _packed(
+    summed: Summed, base: BaseWeights, encode: EncodeSum, *, is_whole: bool
+) -> PackedTensor:
+    """Encode the sum of one tensor. Raises `InvalidArgument` if it is not finite."""
+    data: Bytes = b""
+    encoded: Encoded | None = None if summed.terms else Same()
+    if is_whole and encoded is None:
+        encoded, data = _alone(summed, base)
+    if encoded is None:
+        total = sum_of(summed, base)
+        try:
+            if summed.is_constant:
+                encoded = kept_exactly(total.base, total.source)
+            else:
+                encoded = encode(
+                    summed.info.name, total, lambda one: stored_size(one, _data(total))
+                )
+            data = _data(total) if isinstance(encoded, Raw) else b""
+        except OutsideGrid:
+            raise _not_finite(summed.info) from None
+    parts = list(bytes_parts(data))
+    if isinstance(encoded, LowRank | Dense):
+        parts += delta_parts(encoded)
+    if summed.new_rows is not None:
+        parts += bytes_parts(summed.new_rows.source.container.raw(summed.new_rows.index))
+    _release(summed, base)
+    return PackedTensor(
+        record_of(summed.info, encoded, summed.counterpart),
+        tuple(parts),
+        encoded.singular_values if isinstance(encoded, LowRank) else None,
+    )
+
+
+def _alone(summed: Summed, base: BaseWeights) -> tuple[Encoded | None, Bytes]:
+    """The only term as it is stored, and its bytes if it is raw; None where a sum has to be made."""
+    if len(summed.terms) > 1:
+        return None, b""
+    (term,) = summed.terms
+    record, container = term.record, term.source.container
+    if term.weight != 1 or record.dtype != summed.info.dtype:
+        return None, b""
+    if isinstance(record, RawRecord):
+        reason = next(reason for reason in SUMMABLE_RAW if reason == record.reason)
+        return Raw(reason), container.raw(term.index)
+    delta = decoded_delta(container, term.index)
+    assert delta is not None
+    is_low_rank = isinstance(record, LowRankRecord)
+    values = container.table(term.index).singular_values if is_low_rank else None
+    first = summed.counterpart.base.tensors[0]
+    before = tensor_over(
+        viewed_bytes(summed.counterpart, base), first.dtype, summed.counterpart.shape
+    )
+    return encode_alone(delta, values, before), b""
+
+
+def _taken(term: Term, first: MergeSource) -> PackedTensor:
+    """The record and the parts of one version's tensor, as they are."""
+    record, container = term.record, term.source.container
+    values = None
+    parts: list[PackedPart] = []
+    match record:
+        case CastRecord():
+            other = container.header.tensors[record.of].name
+            return PackedTensor(replace(record, of=first.places[other]), (), None)
+        case LowRankRecord() | DenseRecord():
+            delta = decoded_delta(container, term.index)
+            if isinstance(record, LowRankRecord):
+                assert isinstance(delta, Components)
+                values = container.table(term.index).singular_values
+                figures = low_rank_figures(record)
+                parts += delta_parts(LowRank(components=delta, singular_values=values, **figures))
+            else:
+                assert isinstance(delta, Elements)
+                dense = Dense(values=delta.values, exponent=delta.exponent, **delta_figures(record))
+                parts += delta_parts(dense)
+        case SameRecord() | RawRecord():
+            pass
+        case _:
+            assert_never(record)
+    parts += bytes_parts(container.raw(term.index))
+    return PackedTensor(record, tuple(parts), values)
+
+
+def _data(total: DeltaSum) -> memoryview:
+    """The bytes of the exact sum, rounded once. Raises `OutsideGrid` if they are not finite."""
+    return tensor_to_bytes(total.source)
+
+
+def _left_out(sources: Sequence[MergeSource]) -> Iterator[Omission]:
+    """What the versions changed in tensors that the first one lacks."""
+    for source in sources[1:]:
+        for record in source.container.header.tensors:
+            if record.name not in sources[0].places and not isinstance(record, SameRecord):
+                yield Omission.of(LeftOut(record.name, f"only in {source.name}"))
+
+
+def _data_order(header: Header, first: MergeSource) -> Iterator[TensorRecord]:
+    """The tensors in the order of the result's data, so that materialising reads every frame once."""
+    if header.tree is None:
+        for name in canonical_layout(header.tensors, {}).order:
+            yield header.tensors[first.places[name]]
+        return
+    files = [file for file in header.tree if isinstance(file, TensorFile)]
+    for file, source_header in zip(files, first.container.source_headers(), strict=True):
+        for name in kept_layout(source_header).order:
+            yield header.tensors[first.places[file.prefix + name]]
+
+
+def _room(record: TensorRecord) -> int:
+    """The elements that count as in work: a sum in float64 takes twice the memory of a delta."""
+    return 2 * record.elements
+
+
+def _release(summed: Summed, base: BaseWeights) -> None:
+    for tensor in summed.counterpart.base.tensors:
+        base.release(tensor)
+
+
+def _not_finite(tensor: TensorInfo) -> InvalidArgument:
+    return InvalidArgument(
+        f"the merge of tensor {tensor.name!r} is not finite in {tensor.dtype}",
+        "Give smaller weights, or put a version of a wider dtype first.",
+    )
