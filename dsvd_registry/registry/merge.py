@@ -51,7 +51,7 @@ class LayerWeight:
 
 
 class MergeOptions(TypedDict, total=False):
-    """The options that `Registry.merge` and `Registry.subtract` share.
+    """The options of `Registry.merge`.
 
     At most one of `tau` and `max_error` is given.
     """

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .. import store
-from ..catalog import BaseRecord, Catalog, Rebuilt, VersionRecord, check_database, rebuild
+from ..catalog import BaseRecord, Rebuilt, VersionRecord, check_database, rebuild
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..progress import Progress, silent
-from ..store import ObjectStore, RegistryFolder
+from ..store import RegistryFolder
 from .gc import DEFAULT_GRACE_DAYS
-from .repository import Repository
+from .repository import Repository, catalog_url, found_folder, opened
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from .result_pool import ResultEntry, ResultPool
     from .signing import Signed, Signer
     from .usage import Usage
-
-CATALOG_VARIABLE = "DSVD_CATALOG"
 
 
 def _no_passphrase() -> str:
@@ -100,9 +98,9 @@ class Registry(Closing):
         """
         explicit = None if path is None else Path(path)
         place = store.registry_folder.place_to_create(explicit, os.environ, Path.cwd())
-        url = _catalog_url(catalog)
+        url = catalog_url(catalog)
         check_database(RegistryFolder(place).catalog, url)
-        return cls(_repository(store.registry_folder.create(place), url))
+        return cls(opened(store.registry_folder.create(place), url))
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, catalog: str | None = None) -> Self:
@@ -125,7 +123,7 @@ class Registry(Closing):
             ...     [base.name for base in registry.bases()]
             ['sd15']
         """
-        return cls(_repository(_found_folder(path), _catalog_url(catalog)))
+        return cls(opened(found_folder(path), catalog_url(catalog)))
 
     @staticmethod
     def rebuild_catalog(path: str | Path | None = None, *, catalog: str | None = None) -> Rebuilt:
@@ -145,7 +143,7 @@ class Registry(Closing):
             >>> Registry.rebuild_catalog().events > 0
             True
         """
-        return rebuild(_found_folder(path), _catalog_url(catalog))
+        return rebuild(found_folder(path), catalog_url(catalog))
 
     @staticmethod
     def repair(
@@ -184,8 +182,8 @@ class Registry(Closing):
         from .signing import public_key_at
 
         return repair(
-            _found_folder(path),
-            _catalog_url(catalog),
+            found_folder(path),
+            catalog_url(catalog),
             checked_sources(sources),
             deep=deep,
             signer=public_key_at(signer),
@@ -448,37 +446,6 @@ class Registry(Closing):
         from .merge import merge_versions
 
         return merge_versions(list(versions), name, options, self.repository, progress)
-
-    def subtract(
-        self,
-        left: str,
-        right: str,
-        *,
-        name: str,
-        progress: Progress = silent,
-        **options: Unpack[MergeOptions],
-    ) -> Addition:
-        """Store a version without the change of another one: the base + left's delta - right's.
-
-        This is `merge` with the weights 1 and -1, and raises as that does. `take_from` is `left` by
-        default.
-
-        Args:
-            left: The ref of the version to start from.
-            right: The ref of the version whose change is taken away.
-            name: The model's name.
-            progress: Called as the work goes on.
-            **options: See `MergeOptions`.
-
-        Returns:
-            The version, and whether it is new.
-
-        Example:
-            >>> registry.subtract("subject-42@2", "subject-42@1", name="newer").ref
-            'newer@1'
-        """
-        options["take_from"] = options.get("take_from") or left
-        return self.merge([(left, 1.0), (right, -1.0)], name=name, progress=progress, **options)
 
     def import_container(
         self,
@@ -1191,17 +1158,3 @@ class Registry(Closing):
         from .gc import collect_garbage
 
         return collect_garbage(self.repository, grace_days=grace_days, dry_run=dry_run)
-
-
-def _repository(folder: RegistryFolder, url: str | None) -> Repository:
-    return Repository(folder, Catalog.open(folder, url), ObjectStore(folder))
-
-
-def _found_folder(path: str | Path | None) -> RegistryFolder:
-    explicit = None if path is None else Path(path)
-    return store.registry_folder.open(store.registry_folder.find(explicit, os.environ, Path.cwd()))
-
-
-def _catalog_url(given: str | None) -> str | None:
-    """The URL of the catalog, None for the registry's folder."""
-    return given or os.environ.get(CATALOG_VARIABLE) or None

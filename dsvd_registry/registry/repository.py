@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import store
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..errors import BaseMismatch, CheckpointError, DsvdError, NotFound, RegistryError
 from ..fs import storage_errors
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # numpy, which listing versions need not wait for
     from ..checkpoint.tree import ListedFile
     from ..container.reader import Container
     from ..reconstruction.base_weights import BaseWeights, Manifest
+
+CATALOG_VARIABLE = "DSVD_CATALOG"
 
 
 @dataclass(frozen=True)
@@ -159,3 +162,19 @@ def _linked(base: BaseRecord, link: Path) -> Path:
             "Put the file back, or add the base again with `dsvd base add`.",
         )
     return link
+
+
+def opened(folder: RegistryFolder, url: str | None) -> Repository:
+    """The repository of a registry's folder, whose catalog is at `url`; None for one in the folder."""
+    return Repository(folder, Catalog.open(folder, url), ObjectStore(folder))
+
+
+def found_folder(path: str | Path | None) -> RegistryFolder:
+    """The folder of the registry at `path`, or found from the environment and the current folder."""
+    explicit = None if path is None else Path(path)
+    return store.registry_folder.open(store.registry_folder.find(explicit, os.environ, Path.cwd()))
+
+
+def catalog_url(given: str | None) -> str | None:
+    """The URL of the catalog, None for the registry's folder."""
+    return given or os.environ.get(CATALOG_VARIABLE) or None

@@ -129,7 +129,7 @@ def test_sums_of_sums(studio: Studio) -> None:
 
 def test_what_is_subtracted_comes_back(studio: Studio) -> None:
     registry = studio.registry
-    less = registry.subtract("dog6", "cat", name="less")
+    less = registry.merge([("dog6", 1.0), ("cat", -1.0)], name="less")
     check_merge(registry, less.ref, [("dog6", 1.0), ("cat", -1.0)], studio.base, studio.folder)
     back = registry.merge([("less", 1.0), ("cat", 1.0)], name="back")
     own = result(registry, "dog6", studio.folder)
