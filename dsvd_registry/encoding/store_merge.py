@@ -7,35 +7,27 @@ result has the tensors, the layout and the files of the first version.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import assert_never
 
-from ..checkpoint import LeftOut, TensorInfo
+from ..checkpoint import LeftOut
 from ..checkpoint.layer_groups import layer_group
 from ..checkpoint.layout import canonical_layout, kept_layout
-from ..codec.components import Components, Elements
-from ..codec.encode_sum import DeltaSum, encode_alone
+from ..codec.encode_sum import DeltaSum
 from ..codec.encode_tau import EncodeRequest, SizeOf
-from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same, delta_figures, low_rank_figures
+from ..codec.encoded import Encoded
 from ..codec.integer_grid import OutsideGrid
 from ..codec.tensor_order import in_order
-from ..codec.torch_tensors import tensor_over, tensor_to_bytes
 from ..codec.water_level import Survey
-from ..container.delta_decoder import decoded_delta
 from ..container.features import stored_files
 from ..container.records import (
-    CastRecord,
-    DenseRecord,
     Encoding,
     Header,
-    LowRankRecord,
     MergeRecipe,
     Omission,
     Part,
-    RawRecord,
     SameRecord,
     Source,
     TensorFile,
@@ -44,7 +36,7 @@ from ..container.records import (
 from ..container.rows import Run
 from ..container.writer import PayloadWriter
 from ..errors import HeaderTooHeavy, InvalidArgument
-from ..fs import Bytes, storage_errors
+from ..fs import storage_errors
 from ..progress import Meter, Progress
 from ..reconstruction.base_weights import BaseWeights
 from ..store import ObjectStore, StoredObject
@@ -57,22 +49,17 @@ from .container_builder import (
     closed_header,
     store,
 )
-from .encode_tensor import PackedTensor, kept_exactly, viewed_bytes
+from .encode_tensor import PackedTensor
 from .merge_tensor import (
-    SUMMABLE_RAW,
     MergeSource,
-    Summed,
     TensorMerge,
     Term,
     check_layouts,
     sum_of,
 )
-from .parts import PackedPart, bytes_parts, delta_parts, record_of, stored_size
+from .pack_merge import EncodeSum, not_finite, pack_sum, pack_taken, release_base
 from .request import ErrorRequest, TauRequest
 from .water_filling import Levels, store_within
-
-EncodeSum = Callable[[str, DeltaSum, SizeOf], Encoded]
-"""Encodes the sum of the tensor of this name."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +173,8 @@ def _surveyed(merge: OpenMerge, progress: Progress) -> dict[str, Survey]:
         try:
             found = sum_of(plan, merge.base).survey()
         except OutsideGrid:
-            raise _not_finite(record) from None
-        _release(plan, merge.base)
+            raise not_finite(record) from None
+        release_base(plan, merge.base)
         return record, found
 
     surveys = {}
@@ -220,8 +207,8 @@ def _merged(
     def pack(record: TensorRecord) -> PackedTensor:
         plan = tensors.plan(record.name)
         if isinstance(plan, Term):
-            return _taken(plan, first)
-        return _packed(plan, merge.base, encode, is_whole=is_whole)
+            return pack_taken(plan, first)
+        return pack_sum(plan, merge.base, encode, is_whole=is_whole)
 
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         payload = PayloadWriter(scratch)
@@ -249,94 +236,6 @@ def _merged(
         yield Draft(merge.base, closed_header(payload, merge.base, contents, headers), payload)
 
 
-def _packed(
-    summed: Summed, base: BaseWeights, encode: EncodeSum, *, is_whole: bool
-) -> PackedTensor:
-    """Encode the sum of one tensor. Raises `InvalidArgument` if it is not finite."""
-    data: Bytes = b""
-    encoded: Encoded | None = None if summed.terms else Same()
-    if is_whole and encoded is None:
-        encoded, data = _alone(summed, base)
-    if encoded is None:
-        total = sum_of(summed, base)
-        try:
-            if summed.is_constant:
-                encoded = kept_exactly(total.base, total.source)
-            else:
-                encoded = encode(
-                    summed.info.name, total, lambda one: stored_size(one, _data(total))
-                )
-            data = _data(total) if isinstance(encoded, Raw) else b""
-        except OutsideGrid:
-            raise _not_finite(summed.info) from None
-    parts = list(bytes_parts(data))
-    if isinstance(encoded, LowRank | Dense):
-        parts += delta_parts(encoded)
-    if summed.new_rows is not None:
-        parts += bytes_parts(summed.new_rows.source.container.raw(summed.new_rows.index))
-    _release(summed, base)
-    return PackedTensor(
-        record_of(summed.info, encoded, summed.counterpart),
-        tuple(parts),
-        encoded.singular_values if isinstance(encoded, LowRank) else None,
-    )
-
-
-def _alone(summed: Summed, base: BaseWeights) -> tuple[Encoded | None, Bytes]:
-    """The only term as it is stored, and its bytes if it is raw; None where a sum has to be made."""
-    if len(summed.terms) > 1:
-        return None, b""
-    (term,) = summed.terms
-    record, container = term.record, term.source.container
-    if term.weight != 1 or record.dtype != summed.info.dtype:
-        return None, b""
-    if isinstance(record, RawRecord):
-        reason = next(reason for reason in SUMMABLE_RAW if reason == record.reason)
-        return Raw(reason), container.raw(term.index)
-    delta = decoded_delta(container, term.index)
-    assert delta is not None
-    is_low_rank = isinstance(record, LowRankRecord)
-    values = container.table(term.index).singular_values if is_low_rank else None
-    first = summed.counterpart.base.tensors[0]
-    before = tensor_over(
-        viewed_bytes(summed.counterpart, base), first.dtype, summed.counterpart.shape
-    )
-    return encode_alone(delta, values, before), b""
-
-
-def _taken(term: Term, first: MergeSource) -> PackedTensor:
-    """The record and the parts of one version's tensor, as they are."""
-    record, container = term.record, term.source.container
-    values = None
-    parts: list[PackedPart] = []
-    match record:
-        case CastRecord():
-            other = container.header.tensors[record.of].name
-            return PackedTensor(replace(record, of=first.places[other]), (), None)
-        case LowRankRecord() | DenseRecord():
-            delta = decoded_delta(container, term.index)
-            if isinstance(record, LowRankRecord):
-                assert isinstance(delta, Components)
-                values = container.table(term.index).singular_values
-                figures = low_rank_figures(record)
-                parts += delta_parts(LowRank(components=delta, singular_values=values, **figures))
-            else:
-                assert isinstance(delta, Elements)
-                dense = Dense(values=delta.values, exponent=delta.exponent, **delta_figures(record))
-                parts += delta_parts(dense)
-        case SameRecord() | RawRecord():
-            pass
-        case _:
-            assert_never(record)
-    parts += bytes_parts(container.raw(term.index))
-    return PackedTensor(record, tuple(parts), values)
-
-
-def _data(total: DeltaSum) -> memoryview:
-    """The bytes of the exact sum, rounded once. Raises `OutsideGrid` if they are not finite."""
-    return tensor_to_bytes(total.source)
-
-
 def _left_out(sources: Sequence[MergeSource]) -> Iterator[Omission]:
     """What the versions changed in tensors that the first one lacks."""
     for source in sources[1:]:
@@ -360,15 +259,3 @@ def _data_order(header: Header, first: MergeSource) -> Iterator[TensorRecord]:
 def _room(record: TensorRecord) -> int:
     """The elements that count as in work: a sum in float64 takes twice the memory of a delta."""
     return 2 * record.elements
-
-
-def _release(summed: Summed, base: BaseWeights) -> None:
-    for tensor in summed.counterpart.base.tensors:
-        base.release(tensor)
-
-
-def _not_finite(tensor: TensorInfo) -> InvalidArgument:
-    return InvalidArgument(
-        f"the merge of tensor {tensor.name!r} is not finite in {tensor.dtype}",
-        "Give smaller weights, or put a version of a wider dtype first.",
-    )

@@ -24,7 +24,6 @@ from ..encoding.request import (
 from ..errors import BaseMismatch, InvalidArgument
 from ..hashing import Source, sha256
 from ..progress import Progress
-from ..store import event_json
 from ..store.event_fields import MAX_TEXT
 from .add import Addition, check_model
 from .add_request import checked_labels, labelled
@@ -122,7 +121,7 @@ def with_recipe(settings: str, recipe: MergeRecipe | None) -> str:
     """The settings (canonical JSON) with the recipe of a merge; unchanged without one."""
     if recipe is None:
         return settings
-    return event_json.dump({**json.loads(settings), KEY: recipe_object(recipe)}).decode()
+    return canonical.encode_small({**json.loads(settings), KEY: recipe_object(recipe)}).decode()
 
 
 def _request(tau: float | None, max_error: float | None) -> TauRequest | ErrorRequest:
