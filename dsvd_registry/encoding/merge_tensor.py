@@ -8,14 +8,17 @@ sum: integers, tensors that the base lacks, other shapes, numbers that are not f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import assert_never
 
 import torch
 
-from ..checkpoint import TensorInfo
+from ..checkpoint import LeftOut, TensorInfo
+from ..checkpoint.layer_groups import layer_group
+from ..checkpoint.layout import canonical_layout, kept_layout
 from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..codec.components import Components, Elements
 from ..codec.encode_sum import DeltaSum, FactorSum, MatrixSum, float_factors
@@ -29,9 +32,14 @@ from ..container.records import (
     BasedRecord,
     CastRecord,
     DenseRecord,
+    Header,
     LowRankRecord,
+    MergeRecipe,
+    Omission,
     RawRecord,
     SameRecord,
+    Source,
+    TensorFile,
     TensorRecord,
 )
 from ..errors import InvalidArgument
@@ -307,3 +315,68 @@ def check_layouts(sources: Sequence[MergeSource]) -> None:
                 place = first.places[min(filter(None, own))]
                 whose = Term(1.0, first, place, first.container.header.tensors[place])
                 raise _other_layout(record.name, whose, Term(1.0, source, index, record))
+
+
+@dataclass(frozen=True)
+class OpenMerge:
+    """A merge whose versions and whose base are open.
+
+    `sources`: the versions of the recipe, in its order. `source`: the digest of the recipe.
+    """
+
+    recipe: MergeRecipe
+    sources: Sequence[MergeSource]
+    source: Source
+    base: BaseWeights
+
+    @property
+    def header(self) -> Header:
+        """The header of the first version."""
+        return self.sources[0].container.header
+
+    def weights(self, name: str) -> tuple[float, ...]:
+        """The weight of a tensor in each version. The last rule that matches it counts."""
+        found = []
+        for version in self.recipe.versions:
+            rules = [
+                rule.weight
+                for rule in self.recipe.layers
+                if rule.container in (None, version.container) and matches(rule.pattern, name)
+            ]
+            found.append(version.weight * (rules[-1] if rules else 1.0))
+        return tuple(found)
+
+    def tensors(self) -> TensorMerge:
+        """What each tensor is made of."""
+        taken = [
+            source
+            for source, version in zip(self.sources, self.recipe.versions, strict=True)
+            if version.container == self.recipe.take_from
+        ]
+        weights = {record.name: self.weights(record.name) for record in self.header.tensors}
+        return TensorMerge(self.sources, weights, taken[0] if taken else None, self.base)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a shell pattern matches a tensor's name, or the name of its layer group."""
+    return fnmatchcase(name, pattern) or fnmatchcase(layer_group(name), pattern)
+
+
+def left_out(sources: Sequence[MergeSource]) -> Iterator[Omission]:
+    """What the versions changed in tensors that the first one lacks."""
+    for source in sources[1:]:
+        for record in source.container.header.tensors:
+            if record.name not in sources[0].places and not isinstance(record, SameRecord):
+                yield Omission.of(LeftOut(record.name, f"only in {source.name}"))
+
+
+def data_order(header: Header, first: MergeSource) -> Iterator[TensorRecord]:
+    """The tensors in the order of the result's data, so that materialising reads every frame once."""
+    if header.tree is None:
+        for name in canonical_layout(header.tensors, {}).order:
+            yield header.tensors[first.places[name]]
+        return
+    files = [file for file in header.tree if isinstance(file, TensorFile)]
+    for file, source_header in zip(files, first.container.source_headers(), strict=True):
+        for name in kept_layout(source_header).order:
+            yield header.tensors[first.places[file.prefix + name]]

@@ -7,14 +7,9 @@ result has the tensors, the layout and the files of the first version.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..checkpoint import LeftOut
-from ..checkpoint.layer_groups import layer_group
-from ..checkpoint.layout import canonical_layout, kept_layout
 from ..codec.encode_sum import DeltaSum
 from ..codec.encode_tau import EncodeRequest, SizeOf
 from ..codec.encoded import Encoded
@@ -24,13 +19,7 @@ from ..codec.water_level import Survey
 from ..container.features import stored_files
 from ..container.records import (
     Encoding,
-    Header,
-    MergeRecipe,
-    Omission,
     Part,
-    SameRecord,
-    Source,
-    TensorFile,
     TensorRecord,
 )
 from ..container.rows import Run
@@ -38,7 +27,6 @@ from ..container.writer import PayloadWriter
 from ..errors import HeaderTooHeavy, InvalidArgument
 from ..fs import storage_errors
 from ..progress import Meter, Progress
-from ..reconstruction.base_weights import BaseWeights
 from ..store import ObjectStore, StoredObject
 from .container_builder import (
     Contents,
@@ -51,60 +39,17 @@ from .container_builder import (
 )
 from .encode_tensor import PackedTensor
 from .merge_tensor import (
-    MergeSource,
-    TensorMerge,
+    OpenMerge,
     Term,
     check_layouts,
+    data_order,
+    left_out,
+    matches,
     sum_of,
 )
 from .pack_merge import EncodeSum, not_finite, pack_sum, pack_taken, release_base
 from .request import ErrorRequest, TauRequest
 from .water_filling import Levels, store_within
-
-
-@dataclass(frozen=True)
-class OpenMerge:
-    """A merge whose versions and whose base are open.
-
-    `sources`: the versions of the recipe, in its order. `source`: the digest of the recipe.
-    """
-
-    recipe: MergeRecipe
-    sources: Sequence[MergeSource]
-    source: Source
-    base: BaseWeights
-
-    @property
-    def header(self) -> Header:
-        """The header of the first version."""
-        return self.sources[0].container.header
-
-    def weights(self, name: str) -> tuple[float, ...]:
-        """The weight of a tensor in each version. The last rule that matches it counts."""
-        found = []
-        for version in self.recipe.versions:
-            rules = [
-                rule.weight
-                for rule in self.recipe.layers
-                if rule.container in (None, version.container) and matches(rule.pattern, name)
-            ]
-            found.append(version.weight * (rules[-1] if rules else 1.0))
-        return tuple(found)
-
-    def tensors(self) -> TensorMerge:
-        """What each tensor is made of."""
-        taken = [
-            source
-            for source, version in zip(self.sources, self.recipe.versions, strict=True)
-            if version.container == self.recipe.take_from
-        ]
-        weights = {record.name: self.weights(record.name) for record in self.header.tensors}
-        return TensorMerge(self.sources, weights, taken[0] if taken else None, self.base)
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a shell pattern matches a tensor's name, or the name of its layer group."""
-    return fnmatchcase(name, pattern) or fnmatchcase(layer_group(name), pattern)
 
 
 def store_merge(
@@ -179,7 +124,7 @@ def _surveyed(merge: OpenMerge, progress: Progress) -> dict[str, Survey]:
 
     surveys = {}
     meter = Meter(progress, "surveying", sum(t.nbytes for t in merge.header.tensors))
-    with in_order(surveyed, _data_order(merge.header, merge.sources[0]), _room) as results:
+    with in_order(surveyed, data_order(merge.header, merge.sources[0]), _room) as results:
         for record, survey in results:
             if survey is not None:
                 surveys[record.name] = survey
@@ -213,7 +158,7 @@ def _merged(
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         payload = PayloadWriter(scratch)
         meter = Meter(progress, "merging", sum(t.nbytes for t in header.tensors))
-        with in_order(pack, _data_order(header, first), _room) as results:
+        with in_order(pack, data_order(header, first), _room) as results:
             for packed in results:
                 name = packed.record.name
                 add_parts(payload, first.places[name], packed)
@@ -228,32 +173,12 @@ def _merged(
         contents = Contents(
             encoding=encoding,
             source=merge.source,
-            left_out=tuple(_left_out(merge.sources)),
+            left_out=tuple(left_out(merge.sources)),
             tensors=tuple(records[t.name] for t in header.tensors),
             tree=header.tree,
             merge=merge.recipe,
         )
         yield Draft(merge.base, closed_header(payload, merge.base, contents, headers), payload)
-
-
-def _left_out(sources: Sequence[MergeSource]) -> Iterator[Omission]:
-    """What the versions changed in tensors that the first one lacks."""
-    for source in sources[1:]:
-        for record in source.container.header.tensors:
-            if record.name not in sources[0].places and not isinstance(record, SameRecord):
-                yield Omission.of(LeftOut(record.name, f"only in {source.name}"))
-
-
-def _data_order(header: Header, first: MergeSource) -> Iterator[TensorRecord]:
-    """The tensors in the order of the result's data, so that materialising reads every frame once."""
-    if header.tree is None:
-        for name in canonical_layout(header.tensors, {}).order:
-            yield header.tensors[first.places[name]]
-        return
-    files = [file for file in header.tree if isinstance(file, TensorFile)]
-    for file, source_header in zip(files, first.container.source_headers(), strict=True):
-        for name in kept_layout(source_header).order:
-            yield header.tensors[first.places[file.prefix + name]]
 
 
 def _room(record: TensorRecord) -> int:

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from .gc import Collected as Collected
     from .group_spectra import GroupSpectrum as GroupSpectrum
     from .import_export import Exported as Exported
-    from .merge import LayerWeight as LayerWeight
-    from .merge import MergeOptions as MergeOptions
+    from .merge_options import LayerWeight as LayerWeight
+    from .merge_options import MergeOptions as MergeOptions
     from .model_names import NamedFile as NamedFile
     from .open_result import OpenResult as OpenResult
     from .registry import Registry as Registry
@@ -86,13 +86,13 @@ _HOMES = {
     "GroupRow": ".report",
     "GroupSpectrum": ".group_spectra",
     "KindRow": ".report",
-    "LayerWeight": ".merge",
+    "LayerWeight": ".merge_options",
     "LayoutName": "..reconstruction.target_layout",
     "LazyTensors": "..reconstruction.lazy_tensors",
     "LeftOut": "..checkpoint",
     "Lost": ".repair",
     "Materialized": "..reconstruction.write_result",
-    "MergeOptions": ".merge",
+    "MergeOptions": ".merge_options",
     "ModelUsage": ".usage",
     "NamedFile": ".model_names",
     "OpenResult": ".open_result",

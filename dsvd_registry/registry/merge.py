@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypedDict
+from collections.abc import Sequence
+from dataclasses import replace
 
 from .. import canonical
 from ..catalog import BaseRecord, VersionRecord
@@ -27,6 +26,7 @@ from ..progress import Progress
 from ..store.event_fields import MAX_TEXT
 from .add import Addition, check_model
 from .add_request import checked_labels, labelled
+from .merge_options import MergeOptions
 from .report import summary_of
 from .repository import Repository
 
@@ -34,39 +34,6 @@ MERGE_TAU = 1.0  # the default: nothing of the sum is left out
 SOURCE_FORMAT = "merge"
 KEY = "merge"  # of the recipe in a version's settings
 ALL_CACHED_BYTES = 8 * CACHED_BYTES  # of decompressed frames, for all versions together
-
-
-@dataclass(frozen=True)
-class LayerWeight:
-    """A factor for the weights of some layers in a merge.
-
-    `pattern`: a shell pattern of tensor names (`unet.up_blocks.*`) or of layer groups (`up`,
-    `text encoder`). `ref`: the only version that it is for; None for all.
-    """
-
-    pattern: str
-    weight: float
-    ref: str | None = None
-
-
-class MergeOptions(TypedDict, total=False):
-    """The options of `Registry.merge`.
-
-    At most one of `tau` and `max_error` is given.
-    """
-
-    tau: float | None
-    """The energy in (0, 1] that each layer of the sum keeps; default 1: the whole sum."""
-    max_error: float | None
-    """Largest relative Frobenius error in (0, 1) to the exact sum, reached in the fewest bytes."""
-    layers: Iterable[LayerWeight]
-    """Factors for the weights of some layers. Of several that match a tensor the last one counts."""
-    take_from: str | None
-    """The version whose tensors are taken where versions differ in what cannot be added up."""
-    note: str
-    """A note on the version, at most 65,536 characters."""
-    tags: Iterable[str]
-    """Tags of the version."""
 
 
 def merge_versions(
@@ -225,8 +192,8 @@ def _stored(
     """The SHA-256 and the size in bytes of a new container."""
     # Only an encoding needs torch: a recognised merge does not wait for its import.
     from ..container.reader import Container
-    from ..encoding.merge_tensor import MergeSource
-    from ..encoding.store_merge import OpenMerge, store_merge
+    from ..encoding.merge_tensor import MergeSource, OpenMerge
+    from ..encoding.store_merge import store_merge
 
     cached = min(CACHED_BYTES, ALL_CACHED_BYTES // len(recipe.versions))
     with contextlib.ExitStack() as opened:

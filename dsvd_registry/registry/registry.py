@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .findings import Verified
     from .gc import Collected
     from .import_export import Exported
-    from .merge import MergeOptions
+    from .merge_options import MergeOptions
     from .open_result import OpenResult
     from .repair import Repaired
     from .report import Report

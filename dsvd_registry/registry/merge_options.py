@@ -1,0 +1,40 @@
+"""The options of `Registry.merge`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypedDict
+
+
+@dataclass(frozen=True)
+class LayerWeight:
+    """A factor for the weights of some layers in a merge.
+
+    `pattern`: a shell pattern of tensor names (`unet.up_blocks.*`) or of layer groups (`up`,
+    `text encoder`). `ref`: the only version that it is for; None for all.
+    """
+
+    pattern: str
+    weight: float
+    ref: str | None = None
+
+
+class MergeOptions(TypedDict, total=False):
+    """The options of `Registry.merge`.
+
+    At most one of `tau` and `max_error` is given.
+    """
+
+    tau: float | None
+    """The energy in (0, 1] that each layer of the sum keeps; default 1: the whole sum."""
+    max_error: float | None
+    """Largest relative Frobenius error in (0, 1) to the exact sum, reached in the fewest bytes."""
+    layers: Iterable[LayerWeight]
+    """Factors for the weights of some layers. Of several that match a tensor the last one counts."""
+    take_from: str | None
+    """The version whose tensors are taken where versions differ in what cannot be added up."""
+    note: str
+    """A note on the version, at most 65,536 characters."""
+    tags: Iterable[str]
+    """Tags of the version."""
