@@ -40,7 +40,7 @@ def mount(
 
     DIR is an empty folder. It then has every version as an ordinary file, of which only the bytes
     that are read are made: checkpoints/NAME.safetensors, NAME@3.safetensors, NAME@ALIAS.safetensors,
-    and folders in diffusers/. `dsvd umount DIR` ends it. Needs Linux and FUSE 3.
+    folders in diffusers/, and LoRA files in loras/. `dsvd umount DIR` ends it. Needs Linux and FUSE 3.
     """
     from .. import mount as mounts
     from ..encoding.request import checked_tau

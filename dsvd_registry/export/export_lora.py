@@ -29,6 +29,7 @@ from .peft import Peft
 from .version_deltas import Base, Deltas
 
 _TORCH_DTYPES: dict[Dtype, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+FILE_METADATA = {"format": "pt"}
 _NAMES = {torch.float16: "F16", torch.float32: "F32"}
 
 
@@ -42,6 +43,7 @@ def export_lora(
     dtype: Dtype,
     replace: bool,
     advance: Callable[[int], None],
+    size: int | None = None,
 ) -> ExportedLora:
     """Write the delta of `container` to `output` as a LoRA file of `format`.
 
@@ -58,6 +60,7 @@ def export_lora(
         dtype: the dtype of the file's tensors.
         replace: overwrite `output` if it exists.
         advance: called with the bytes of each of the version's tensors when it is done.
+        size: the size that the file must have (see `planned_size`); None for that of its content.
 
     Raises:
         InvalidArgument: for a family that has no such format, and if the file would be empty.
@@ -72,13 +75,13 @@ def export_lora(
     layers = find_layers(tensors)
     check_place(output, replace=replace)
     ranks = tuple(planned_ranks(header, layers, rank_limit))
-    lora = _format(format, layers, ranks)
+    lora = lora_format(format, layers, ranks)
     with ieee_arithmetic(CPU):
         deltas = Deltas(container, base)
         collected = collect(header, deltas, layers, lora, rank_limit, kind, advance)
         enlarged = enlarging(collected, kind) if lora.keeps_alphas else 0
         if enlarged:
-            lora = _format(format, layers, ranks, enlarged)
+            lora = lora_format(format, layers, ranks, enlarged)
             collected = collect(header, deltas, layers, lora, rank_limit, kind, lambda _: None)
     if not collected.pairs and not collected.whole:
         raise InvalidArgument(
@@ -86,9 +89,10 @@ def export_lora(
             "`dsvd show REF --tensors` lists the changes; `dsvd materialize` writes all of them.",
         )
     check_not_lost(collected)
-    metadata = lora.metadata(collected.pairs) | {"format": "pt", "dsvd.base": header.base_digest}
-    sha256, size = _write(_tensors(lora, collected), metadata, output, replace)
-    return _account(collected, output, format, layers.family, dtype, size, sha256)
+    metadata = lora.metadata(collected.pairs) | FILE_METADATA
+    metadata |= {"dsvd.base": header.base_digest}
+    sha256, written = _write(_tensors(lora, collected), metadata, output, replace, size)
+    return _account(collected, output, format, layers.family, dtype, written, sha256)
 
 
 def _check_arguments(format: Format, rank_limit: int | None, dtype: Dtype) -> None:
@@ -100,7 +104,7 @@ def _check_arguments(format: Format, rank_limit: int | None, dtype: Dtype) -> No
         raise InvalidArgument(f"rank limit {rank_limit} is not above 0", "Give 1 or more.")
 
 
-def _format(
+def lora_format(
     format: Format, layers: Layers, ranks: tuple[int, ...], enlarged: int = 0
 ) -> LoraFormat:
     """Make the format. Raises `InvalidArgument` for one that has no names for the family."""
@@ -129,14 +133,19 @@ def _tensors(lora: LoraFormat, collected: Collected) -> Tensors:
 
 
 def _write(
-    tensors: Tensors, metadata: dict[str, str], output: Path, replace: bool
+    tensors: Tensors, metadata: dict[str, str], output: Path, replace: bool, planned: int | None
 ) -> tuple[str, int]:
-    """Write a canonical safetensors file, and return its SHA-256 and size."""
+    """Write a canonical safetensors file, and return its SHA-256 and size.
+
+    A file of a planned size gets spaces behind its JSON.
+    """
     infos = (TensorInfo(name, _NAMES[t.dtype], tuple(t.shape)) for name, t in tensors.items())
     layout = canonical_layout(infos, metadata)
-    digest = hashlib.sha256(layout.prefix)
-    with new_file(output.parent, layout.size) as file:
-        file.write(layout.prefix)
+    prefix = layout.prefix if planned is None else _lengthened(layout.prefix, planned - layout.size)
+    total = layout.size + len(prefix) - len(layout.prefix)
+    digest = hashlib.sha256(prefix)
+    with new_file(output.parent, total) as file:
+        file.write(prefix)
         for name, size in zip(layout.order, layout.sizes, strict=True):
             data = tensor_to_bytes(tensors[name])
             if len(data) != size:
@@ -144,7 +153,14 @@ def _write(
             digest.update(data)
             file.write(data)
         file.publish(output, replace=replace)
-    return digest.hexdigest(), layout.size
+    return digest.hexdigest(), total
+
+
+def _lengthened(prefix: bytes, spaces: int) -> bytes:
+    if spaces < 0:
+        raise ResultMismatch(f"the file has {-spaces} bytes more than were planned")
+    length = int.from_bytes(prefix[:8], "little") + spaces
+    return length.to_bytes(8, "little") + prefix[8:] + b" " * spaces
 
 
 def _account(

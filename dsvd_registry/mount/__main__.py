@@ -4,4 +4,5 @@ import sys
 
 from .program import main
 
-sys.exit(main())
+if __name__ == "__main__":  # not in the processes that make LoRA files
+    sys.exit(main())

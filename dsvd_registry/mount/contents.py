@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..catalog import VersionRecord
 from ..errors import DsvdError, NotFound
 from ..registry import Registry
+from .loras import LoraFile, Loras
 
 if TYPE_CHECKING:
     from ..reconstruction.cast import FloatDtype
@@ -32,7 +33,8 @@ class Content:
     """A file of a version, whose bytes never change.
 
     `made_from`: the ref of the version and the digests of its objects. `path`: in the full checkpoint.
-    `is_whole`: it is the only file of a full checkpoint that is no folder.
+    `sha256`: None where none is recorded. `is_whole`: it is the only file of a full checkpoint that is
+    no folder. `lora`: the version as a LoRA file, of which `path` is only the ending.
     """
 
     made_from: tuple[str, ...]
@@ -40,6 +42,10 @@ class Content:
     size: int
     sha256: str | None
     is_whole: bool
+    lora: LoraFile | None = None
+
+    def __str__(self) -> str:
+        return f"{self.ref} as a LoRA" if self.lora is not None else f"{self.ref} {self.path}"
 
     @property
     def ref(self) -> str:
@@ -59,8 +65,10 @@ class Contents:
         registry: Registry,
         tau: float | None,
         dtype: FloatDtype | None,
+        loras: Loras,
         log: Callable[[str], None],
     ) -> None:
+        self._loras = loras
         self._registry, self._tau, self._dtype, self._log = registry, tau, dtype, log
         self._listed: dict[tuple[str, ...], tuple[Content, ...]] = {}
 
@@ -85,12 +93,24 @@ class Contents:
             if keys[version.ref] in self._listed:
                 yield version, self._listed[keys[version.ref]]
 
+    def loras_of(self, versions: Sequence[VersionRecord]) -> dict[str, Content]:
+        """The LoRA file of each version that has one, by ref."""
+        made_from = {version.ref: _made_from(version) for version in versions}
+        return {
+            ref: Content(made_from[ref], file.ending, file.size, file.original, True, file)
+            for ref, file in self._loras.of_versions(versions, self._log).items()
+        }
+
     def open(self, content: Content) -> Reader:
         """Open a file. Raises `Changed`, and `DsvdError` for damage."""
         try:
             version = self._registry.version(content.ref)
         except NotFound as error:
             raise Changed(str(error)) from error
+        if content.lora is not None:
+            if _made_from(version) != content.made_from:
+                raise Changed(f"{content.ref} gives other bytes than before")
+            return self._loras.open(version, content.lora)
         result = self._registry.open_result(
             content.ref, content.path, tau=self._tau, dtype=self._dtype
         )

@@ -19,8 +19,10 @@ from .. import errors, fs
 from ..errors import Conflict, DsvdError, NotFound, StorageError
 from ..hashing import sha256
 from ..registry import Registry
+from ..registry.cache import find_cache
 from . import mount_points
 from .contents import Contents
+from .loras import Loras
 from .session import Session
 from .tree import Tree
 
@@ -75,7 +77,8 @@ def serve(options: MountOptions, live: Callable[[], None]) -> None:
     folder, log = mount_points.check_place(Path(options.folder)), Log()
     mount_points.check_fuse()
     with Registry.open(options.registry, catalog=options.catalog) as registry:
-        contents = Contents(registry, options.tau, options.dtype, log)
+        loras = Loras(registry, options.catalog, find_cache(None, None, os.environ))
+        contents = Contents(registry, options.tau, options.dtype, loras, log)
         tree = Tree(registry, contents, options.pattern, (os.getuid(), os.getgid()), log)
         descriptor = mount_points.make_mount(folder, options.registry)
         session = Session(descriptor, tree, contents, log)

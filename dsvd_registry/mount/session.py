@@ -158,17 +158,20 @@ class Session:
 
     def _name_of(self, request: Request) -> str:
         node = self._tree.node(request.node)
-        return f"{node.content.ref} {node.content.path}" if isinstance(node, File) else "a folder"
+        return str(node.content) if isinstance(node, File) else "a folder"
 
     def _lookup(self, request: Request) -> bytes:
         self._tree.refresh()
         folder = self._node(request)
-        node = folder.entries.get(messages.name_in(request.body)) if _is_folder(folder) else None
+        if not _is_folder(folder):
+            raise Refused(errno.ENOTDIR)
+        node = self._tree.entries(folder).get(messages.name_in(request.body))
         if node is None:
             raise Refused(errno.ENOENT)
         return messages.entry(self._tree.attributes(node), NAME_SECONDS)
 
     def _attributes(self, request: Request) -> bytes:
+        self._tree.refresh()
         return messages.attributes_answer(self._tree.attributes(self._node(request)), NAME_SECONDS)
 
     def _open(self, request: Request) -> bytes:
@@ -191,7 +194,7 @@ class Session:
         if not _is_folder(folder):
             raise Refused(errno.ENOTDIR)
         entries: list[tuple[bytes, Node]] = [(b".", folder), (b"..", folder.parent or folder)]
-        entries += [(name.encode(), node) for name, node in folder.entries.items()]
+        entries += [(name.encode(), node) for name, node in self._tree.entries(folder).items()]
         return messages.open_answer(self._keep(_OpenFolder(folder, tuple(entries))))
 
     def _list(self, request: Request) -> bytes:

@@ -3,6 +3,7 @@
     checkpoints/NAME.safetensors        the newest version
     checkpoints/NAME@3.safetensors      version 3, and so NAME@ALIAS.safetensors
     diffusers/NAME/...                  versions that are folders, and so NAME@3, NAME@ALIAS
+    loras/NAME.safetensors              versions as LoRA files, and so NAME@3, NAME@ALIAS
 
 All names of a version are names of one file, as hard links are. The file's number belongs to the
 content, so that what the kernel has of it in its memory is right for good: when a newer version
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .contents import Content, Contents
 
 FILE_MODE, FOLDER_MODE = stat.S_IFREG | 0o444, stat.S_IFDIR | 0o555
-TOP_FOLDERS = ("checkpoints", "diffusers")
+TOP_FOLDERS = ("checkpoints", "diffusers", "loras")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHECK_SECONDS = 0.1
 """The catalog is asked for changes at most this often."""
@@ -82,6 +83,9 @@ class Tree:
         self._by_key: weakref.WeakValueDictionary[Hashable, Node] = weakref.WeakValueDictionary()
         self._root = self._folder("", None)
         self._root.entries = {name: self._folder(name, self._root) for name in TOP_FOLDERS}
+        self._loras = self._folder("loras", self._root)
+        self._new_for_loras: list[VersionRecord] | None = None
+        self._building_loras = threading.Lock()
         self._lock = threading.Lock()
         self._position = -1
         self._next_check = 0.0
@@ -106,6 +110,15 @@ class Tree:
             # A big catalog that changes all the time must not keep the mount busy.
             self._next_check = end + min(max(CHECK_SECONDS, 4 * (end - start)), 1.0)
 
+    def entries(self, folder: Folder) -> Mapping[str, Node]:
+        """What is in a folder. The LoRA files are looked for only when somebody looks for them."""
+        if folder is self._loras and self._new_for_loras is not None:
+            with self._building_loras:
+                versions, self._new_for_loras = self._new_for_loras, None
+                if versions is not None:
+                    self._build_loras(versions)
+        return folder.entries
+
     def node(self, number: int) -> Node | None:
         """The node with this number; None if it is gone."""
         return self._by_number.get(number)
@@ -125,8 +138,8 @@ class Tree:
         return sum(files.values()), len(files)
 
     def _build(self, versions: list[VersionRecord]) -> None:
-        before = [node for node in _below(self._root) if isinstance(node, File)]
-        links = dict.fromkeys(before, 0)
+        files_before = (node for node in _below(self._root) if isinstance(node, File))
+        links = dict.fromkeys((file for file in files_before if file.content.lora is None), 0)
         named: dict[str, dict[str, Node]] = {name: {} for name in TOP_FOLDERS}
         for version, contents in self._contents.results_of(versions):
             files = [self._file(version, content) for content in contents]
@@ -140,19 +153,32 @@ class Tree:
         for file, count in links.items():
             file.links = count
         newest = max((_time_ns(version) for version in versions), default=0)
-        for name, entries in named.items():
-            self._fill(self._root.entries[name], entries, newest)
+        for name, folder in self._root.entries.items():
+            assert isinstance(folder, Folder)
+            # Its time tells user interfaces to look again. A LoRA file comes and goes with others.
+            if folder.time_ns == 0:
+                folder.time_ns = newest
+            elif folder is self._loras or dict(folder.entries) != named[name]:
+                folder.time_ns = max(newest, time.time_ns())
+            if folder is not self._loras:
+                folder.entries = named[name]
+            self._root.time_ns = max(self._root.time_ns, folder.time_ns)
+        self._new_for_loras = versions
 
-    def _fill(self, folder: Node, entries: dict[str, Node], newest: int) -> None:
-        """Give one of the top folders its entries; its time tells user interfaces to look again."""
-        assert isinstance(folder, Folder)
-        if dict(folder.entries) != entries or folder.time_ns == 0:
-            folder.time_ns = max(newest, 0 if folder.time_ns == 0 else time.time_ns())
-            folder.entries = entries
-        self._root.time_ns = max(self._root.time_ns, folder.time_ns)
+    def _build_loras(self, versions: list[VersionRecord]) -> None:
+        contents = self._contents.loras_of(versions)  # may take long: nobody else waits for it
+        with self._lock:
+            entries: dict[str, Node] = {}
+            for version in versions:
+                if version.ref in contents:
+                    file = self._file(version, contents[version.ref])
+                    names = list(_names(version))
+                    file.links = len(names)
+                    entries |= {f"{name}{file.content.path}": file for name in names}
+            self._loras.entries = entries
 
     def _file(self, version: VersionRecord, content: Content) -> File:
-        key = (content.made_from, content.path)
+        key = (content.made_from, content.path, content.lora)
         file = self._by_key.get(key)
         if not isinstance(file, File):
             file = File(next(self._numbers), content, content.size, _time_ns(version))
