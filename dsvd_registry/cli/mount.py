@@ -57,7 +57,9 @@ def mount(
             print_document({"folder": folder, "registry": root, "log": log})
             return
         print_line(f"mounted {root} at {folder}")
-        print_line(f"end it with `dsvd umount {folder}`" + (f"; log: {log}" if log else ""))
+        print_line(f"end it with `dsvd umount {folder}`")
+        if log is not None:
+            print_line(f"log: {log}")
 
     if foreground:
         mounts.serve(options, lambda: tell(None))

@@ -48,6 +48,7 @@ class Loras:
     def __init__(self, registry: Registry, catalog: str | None, cache: Cache) -> None:
         self._registry, self._catalog, self._cache = registry, catalog, cache
         self._making = threading.Lock()
+        self._endings: dict[str, str] = {}
 
     def of_versions(
         self, versions: Sequence[VersionRecord], log: Callable[[str], None]
@@ -68,13 +69,26 @@ class Loras:
         files: dict[str, LoraFile] = {}
         for version in versions:
             if version.original is not None:
-                ending = ".safetensors" if version.source.format == "safetensors" else ".pt"
-                files[version.ref] = LoraFile(ending, version.source.size, version.source.sha256)
+                sha256, size = version.source.sha256, version.source.size
+                try:
+                    files[version.ref] = LoraFile(self._ending(sha256), size, sha256)
+                except DsvdError as error:
+                    log(f"{version.ref} is left out of loras: {error}")
             else:
                 size = json.loads(known.get((version.container, FORM), "null"))
                 if isinstance(size, int):
                     files[version.ref] = LoraFile(".safetensors", size, None)
         return files
+
+    def _ending(self, sha256: str) -> str:
+        """The ending that loaders know the kind of an original by."""
+        if sha256 not in self._endings:
+            path = self._registry.repository.objects.path(sha256)
+            with fs.storage_errors(path), path.open("rb") as file:
+                # A safetensors file is a length and then JSON, a file of torch an archive or a pickle.
+                is_safetensors = file.read(9)[8:] == b"{"
+            self._endings[sha256] = ".safetensors" if is_safetensors else ".pt"
+        return self._endings[sha256]
 
     def open(self, version: VersionRecord, file: LoraFile) -> CheckedFile:
         """Open a LoRA file; an export is made if the cache lacks it. Raises `DsvdError`."""
