@@ -33,6 +33,7 @@ FIGURES = (
     "size",
     "materialize",
     "results",
+    "mount",
     "verify",
     "memory",
     "lossless",

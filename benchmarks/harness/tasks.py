@@ -155,6 +155,26 @@ def load_and_save(clock: Clock, file: str, output: str, size: int) -> Answer:
     return {"sha256": digest}
 
 
+def read_file(clock: Clock, file: str) -> Answer:
+    """Read a file from first to last; it is hashed afterwards, from the kernel's memory."""
+    buffer = bytearray(1 << 20)
+    with Path(file).open("rb", buffering=0) as stream, clock.running():
+        while stream.readinto(buffer):
+            pass
+    return {"sha256": _digest(file)}
+
+
+def read_tensor(clock: Clock, file: str, shape: list[int]) -> Answer:
+    """Open a safetensors file and read its first tensor of a shape."""
+    import torch  # noqa: F401 - which `safe_open` would import within the measured time
+    from safetensors import safe_open
+
+    with clock.running(), safe_open(file, framework="pt") as opened:
+        name = next(n for n in opened.keys() if opened.get_slice(n).get_shape() == shape)  # noqa: SIM118
+        total = float(opened.get_tensor(name).double().sum())
+    return {"sum": total}
+
+
 def algorithm_1(
     clock: Clock, base: str, tuned: str, tau: float, output: str, values: str
 ) -> Answer:
@@ -201,6 +221,8 @@ TASKS: dict[str, Callable[..., Answer]] = {
         zstd,
         sha256,
         load_and_save,
+        read_file,
+        read_tensor,
         algorithm_1,
         fixed_rank,
         train_demo,

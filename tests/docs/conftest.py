@@ -60,7 +60,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def desk(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of one's own with copies of these files, and a home without a registry."""
-    for variable in ("DSVD_REGISTRY", "DSVD_CATALOG", "DSVD_CACHE", "XDG_DATA_HOME"):
+    for variable in (
+        "DSVD_REGISTRY",
+        "DSVD_CATALOG",
+        "DSVD_CACHE",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+    ):
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -68,6 +74,9 @@ def desk(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.chdir(folder)
     with one_thread():
         yield folder
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if str(tmp_path) in line:  # left by an example that failed
+            subprocess.run(("fusermount3", "-uz", line.split(" ")[4]), check=True)
 
 
 class Pictures(list[Any]):
