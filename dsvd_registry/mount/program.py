@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,14 +55,16 @@ class Log:
 
     def __init__(self) -> None:
         self._written: dict[str, None] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, text: str) -> None:
         """Write a line."""
-        if text in self._written:
-            return
-        self._written[text] = None
-        if len(self._written) > _REMEMBERED:
-            del self._written[next(iter(self._written))]
+        with self._lock:
+            if text in self._written:
+                return
+            self._written[text] = None
+            if len(self._written) > _REMEMBERED:
+                del self._written[next(iter(self._written))]
         with contextlib.suppress(OSError):
             line = " ".join(text.splitlines()) if "Traceback" not in text else text
             sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
