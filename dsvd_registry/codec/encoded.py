@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -39,14 +40,18 @@ class LowRankFigures(DeltaFigures):
     nuclear_norm: float
 
 
+_OF_DELTA = tuple(field.name for field in fields(DeltaFigures))
+_OF_LOW_RANK = tuple(field.name for field in fields(LowRankFigures))
+
+
 def delta_figures(delta: DeltaFigures) -> dict[str, Any]:
     """The figures of any delta by name, as arguments for another value."""
-    return {field.name: getattr(delta, field.name) for field in fields(DeltaFigures)}
+    return dict(zip(_OF_DELTA, attrgetter(*_OF_DELTA)(delta), strict=True))
 
 
 def low_rank_figures(delta: LowRankFigures) -> dict[str, Any]:
     """The figures of a delta of components by name, as arguments for another value."""
-    return {field.name: getattr(delta, field.name) for field in fields(LowRankFigures)}
+    return dict(zip(_OF_LOW_RANK, attrgetter(*_OF_LOW_RANK)(delta), strict=True))
 
 
 Reason = Literal["dtype", "non_finite", "signed_zero", "constant", "smaller", "range"]

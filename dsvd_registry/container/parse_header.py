@@ -294,7 +294,7 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
     )
     for part in (fields, base, source):
         part.end()
-    if header.has_casts != ("cast" in requires):
+    if ("cast" in header.requires) != ("cast" in requires):
         raise ContainerError("whether a record is a cast is not as `requires` says")
     return header
 

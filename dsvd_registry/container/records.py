@@ -298,7 +298,7 @@ class Header:
     def requires(self) -> tuple[str, ...]:
         """The names of the features that a reader must know, ascending."""
         used = {
-            "cast": self.has_casts,
+            "cast": CastRecord in map(type, self.tensors),
             "fidelity": self.encoding.fidelity is not None,
             "loose_header": self.loose_header,
             "merge": self.merge is not None,
@@ -306,11 +306,6 @@ class Header:
             "tree": self.tree is not None,
         }
         return tuple(name for name, is_used in used.items() if is_used)
-
-    @property
-    def has_casts(self) -> bool:
-        """True if a tensor is another one, rounded."""
-        return any(isinstance(tensor, CastRecord) for tensor in self.tensors)
 
     def may_differ(self, tensor: TensorRecord) -> bool:
         """True if the result of one of `tensors` may differ from its source."""

@@ -191,7 +191,14 @@ def closed_header(
     return replace(header, results=undigested(header, headers))
 
 
-def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObject:
+@dataclass(frozen=True)
+class StoredContainer(StoredObject):
+    """A container that is an object of the store, with its header."""
+
+    header: Header
+
+
+def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredContainer:
     """Read the container back from disk, compute the digests of its results, and make it an object."""
     with objects.draft() as file:
         write_container(draft.header, draft.payload.chunks(), file)
@@ -203,9 +210,11 @@ def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredObjec
         Result(result.path, digest.sha256, digest.size)
         for result, digest in zip(draft.header.results, digests, strict=True)
     )
+    header = replace(draft.header, results=results)
     with objects.new_object() as writer:
-        write_container(replace(draft.header, results=results), draft.payload.chunks(), writer)
-        return writer.commit()
+        write_container(header, draft.payload.chunks(), writer)
+        stored = writer.commit()
+    return StoredContainer(stored.sha256, stored.size, header)
 
 
 def check_storable(checkpoint: Checkpoint) -> None:

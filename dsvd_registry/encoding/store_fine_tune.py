@@ -10,8 +10,8 @@ from ..codec.encode_lossless import encode_for_lossless
 from ..codec.encode_tau import EncodeRequest, encode
 from ..container.records import Encoding, TensorRecord
 from ..progress import Progress
-from ..store import ObjectStore, StoredObject
-from .container_builder import check_storable, encoded, store
+from ..store import ObjectStore
+from .container_builder import StoredContainer, check_storable, encoded, store
 from .encode_tensor import Codec, PackedTensor, stored_tau, with_tau_rank
 from .fine_tune import FineTune
 from .header_weight import check_header_fits, heavy_headers_named
@@ -21,7 +21,7 @@ from .water_filling import store_by_budget, store_by_error
 
 def store_fine_tune(
     fine_tune: FineTune, request: Request, device: str, objects: ObjectStore, progress: Progress
-) -> StoredObject:
+) -> StoredContainer:
     """Encode a fine-tune into a new object.
 
     Raises `BaseMismatch` for a damaged base, `InvalidArgument` for a budget that cannot be met,
@@ -45,7 +45,7 @@ def store_fine_tune(
 
 def _store_by_tau(
     fine_tune: FineTune, request: TauRequest, device: str, objects: ObjectStore, progress: Progress
-) -> StoredObject:
+) -> StoredContainer:
     encode_request = EncodeRequest(request.tau, request.grid_noise, request.keep_noise, device)
 
     def codec_of(_: TensorInfo) -> Codec:
@@ -61,7 +61,7 @@ def _store_by_tau(
 
 def _store_for_lossless(
     fine_tune: FineTune, device: str, objects: ObjectStore, progress: Progress
-) -> StoredObject:
+) -> StoredContainer:
     def codec_of(_: TensorInfo) -> Codec:
         return lambda base, source, size_of: encode_for_lossless(base, source, device, size_of)
 

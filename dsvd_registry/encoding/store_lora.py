@@ -27,10 +27,11 @@ from ..fs import storage_errors
 from ..lora import Merge, check_whole, place_changes, read_adapter
 from ..progress import Meter, Progress
 from ..reconstruction.base_weights import BaseWeights
-from ..store import ObjectStore, StoredObject
+from ..store import ObjectStore
 from .container_builder import (
     Contents,
     Draft,
+    StoredContainer,
     add_parts,
     add_source_headers,
     check_storable,
@@ -53,7 +54,7 @@ def store_lora(
     device: str,
     objects: ObjectStore,
     progress: Progress,
-) -> StoredObject:
+) -> StoredContainer:
     """Encode the merged base into a new object.
 
     Raises `BaseMismatch` for a LoRA of another family and for a damaged base. Raises
@@ -73,7 +74,7 @@ def _store(
     device: str,
     objects: ObjectStore,
     progress: Progress,
-) -> StoredObject:
+) -> StoredContainer:
     adapter = read_adapter(checkpoint, request.configuration)
     infos = base.tensors
     metadata = parse_header(checkpoint.header)[0] if checkpoint.header else None

@@ -16,9 +16,9 @@ from ..container.totals import total_error
 from ..container.writer import container_size
 from ..errors import InvalidArgument
 from ..progress import Meter, Progress
-from ..store import ObjectStore, StoredObject
+from ..store import ObjectStore
 from .budget_search import PlanSeries, finest_that_fits
-from .container_builder import Draft, data_order, encoded, store
+from .container_builder import Draft, StoredContainer, data_order, encoded, store
 from .encode_tensor import Codec, PackedTensor, sides_of, stored_tau, with_tau_rank
 from .fine_tune import FineTune
 from .request import BudgetRequest, ErrorRequest
@@ -34,7 +34,7 @@ def store_by_error(
     device: str,
     objects: ObjectStore,
     progress: Progress,
-) -> StoredObject:
+) -> StoredContainer:
     """Store with the fewest bytes that the error allows, by lowering the level until it is met."""
     surveys = _surveyed(fine_tune, device, progress)
 
@@ -78,7 +78,7 @@ def store_by_budget(
     device: str,
     objects: ObjectStore,
     progress: Progress,
-) -> StoredObject:
+) -> StoredContainer:
     """Store with the least error that fits into the budget.
 
     Raises `InvalidArgument`, which names the smallest budget that fits.

@@ -11,6 +11,8 @@ from ..checkpoint.tree import ListedFile
 from ..container.reader import Container
 from ..container.records import KeptFile
 from ..errors import BaseMismatch, ContainerError
+from ..fs import storage_errors
+from ..hashing import sha256_file
 from .base_weights import BaseReader
 from .checked_bytes import Mismatch, checked_copier
 from .file_plan import STORED_RUN, FilePlan, Run
@@ -35,23 +37,44 @@ def kept_plan(file: KeptFile, container: Container, base: BaseReader) -> FilePla
     """The plan of one of the container's `kept_files`; a file of the base is open from here on.
 
     Reading it raises `BaseMismatch` for changed bytes of the base, `ContainerError` for stored ones.
+    Raises `BaseMismatch` for a file of the base that has another size by now, and `ContainerError`
+    if the container is wrong about the size.
     """
     if file.of_base:
         place = base.kept_file(file.sha256)
         assert place is not None  # by `check_base_has`
+        _check_size(file, place, container)
         return _recorded(
             file,
             MappedFile(place).copy if file.size else _nothing,
-            lambda _: BaseMismatch(
-                f"the base's file {file.path} was changed: its SHA-256 is not {file.sha256}",
-                "Restore that file, or add the base again with `dsvd base add`.",
-            ),
+            lambda _: _changed(file),
         )
     number = (container.header.tree or ()).index(file)
     return _recorded(
         file,
         lambda first, memory: container.file_range(number, first, memory),
         lambda _: ContainerError(f"{container.path}: file {file.path!r} is not the recorded one"),
+    )
+
+
+def _check_size(file: KeptFile, place: Path, container: Container) -> None:
+    """Compare the size of a file of the base with the recorded one, before it is believed."""
+    with storage_errors(place):
+        size = place.stat().st_size
+    if size == file.size:
+        return
+    if sha256_file(place) != file.sha256:
+        raise _changed(file)
+    raise ContainerError(
+        f"{container.path}: the base's file {file.path!r} has {size} bytes, "
+        f"where {file.size} are recorded"
+    )
+
+
+def _changed(file: KeptFile) -> BaseMismatch:
+    return BaseMismatch(
+        f"the base's file {file.path} was changed: its SHA-256 is not {file.sha256}",
+        "Restore that file, or add the base again with `dsvd base add`.",
     )
 
 

@@ -67,7 +67,7 @@ def result_files(
     """The files of the result at `tau`, without a check against `header.results`."""
     _check_loose(header, source_headers)
     # Computed once for all files, because it hashes the whole header.
-    metadata = functools.cache(lambda: own_metadata(header, tau))
+    metadata = functools.cache(functools.partial(own_metadata, header, tau))
     if header.tree is not None:
         return _files_of_tree(header, source_headers, metadata)
     if not source_headers:

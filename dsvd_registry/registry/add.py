@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..catalog import BaseRecord, VersionRecord
 from ..checkpoint import Checkpoint, open_checkpoint
-from ..container.records import Omission
+from ..container.records import Header, Omission
 from ..encoding.lora_request import SOURCE_FORMAT, LoraRequest
 from ..encoding.request import LosslessRequest, Request
 from ..errors import Conflict, InvalidArgument
@@ -91,6 +91,7 @@ def add_version(
         fidelity = _fidelity(checkpoint, request)
         settings = with_weights(fidelity.settings(), request.weights)
         source = _source(checkpoint, fidelity, repository, progress)
+        header = None
         known = _known(source.sha256, base, fidelity, request.weights, model, repository)
         if known is not None and repository.objects.is_whole(known.container):
             version, created = known, False
@@ -99,6 +100,7 @@ def add_version(
                 checkpoint, source, base, fidelity, settings, request.device, repository, progress
             )
             check_unchanged()
+            header = stored.header
             if known is not None and known.container == stored.sha256:  # its lost object is back
                 version, created = known, False
             else:
@@ -115,18 +117,22 @@ def add_version(
             version = attach_residual(version, residual, repository)
         left_out = tuple(Omission.of(entry) for entry in checkpoint.left_out)
     if created or upgraded:
-        remember_files(version, repository)
+        remember_files(version, header, repository)
     version = labelled(version, request.note, request.tags, repository)
     return Addition(version, created, upgraded, left_out)
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A container in the store: its SHA-256, its size in bytes, and the figures that `ls` shows."""
+    """A container in the store: its SHA-256, its size in bytes, and the figures that `ls` shows.
+
+    `header`: None for a container of another model, which is not opened.
+    """
 
     sha256: str
     size: int
     summary: Summary
+    header: Header | None
 
 
 def _fidelity(checkpoint: Checkpoint, request: AddRequest) -> Request | LoraRequest:
@@ -214,7 +220,7 @@ def _stored(
     """A new container, or the equal one of another model."""
     twin = repository.catalog.find_version(source.sha256, base.digest, settings)
     if twin is not None and repository.objects.is_whole(twin.container):
-        return _Stored(twin.container, twin.size, dict(twin.summary))
+        return _Stored(twin.container, twin.size, dict(twin.summary), None)
     # Only an encoding needs torch: a recognised version does not wait for its import.
     from ..encoding.fine_tune import FineTune
     from ..encoding.store_fine_tune import store_fine_tune
@@ -227,7 +233,7 @@ def _stored(
         else:
             fine_tune = FineTune.of(checkpoint, source, weights)
             stored = store_fine_tune(fine_tune, fidelity, device, objects, progress)
-    return _Stored(stored.sha256, stored.size, summary_of(stored.sha256, base, repository))
+    return _Stored(stored.sha256, stored.size, summary_of(stored.header), stored.header)
 
 
 def name_of(path: Path) -> str:

@@ -30,7 +30,7 @@ from .merge import with_recipe
 from .object_copies import copy_in, copy_out
 from .originals import export_original, keep_original, original_path, read_original_file
 from .output import check_kind, check_output
-from .report import Summary, summary_of_open
+from .report import Summary, summary_of
 from .repository import Repository
 from .residuals import attach_residual
 from .signing import (
@@ -129,7 +129,7 @@ def import_container(
         )
         is_stored = known is not None and repository.objects.is_whole(sha256)
         if not is_stored:
-            summary = summary_of_open(container, base, repository)
+            summary = summary_of(container.header)
             _check_recordable(container, summary)
             _check_result(container, base, repository, progress)
             copy_in(file, sha256, repository.objects, Meter(progress, "copying", size))

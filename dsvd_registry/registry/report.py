@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ from .repository import Repository
 
 CAST = CastRecord.kind
 CONSTANT = "constant"  # the row of raw tensors that are constants
+_KINDS = (*RECORD_KINDS, CONSTANT)
 
 
 def kind_of(tensor: TensorRecord) -> str:
@@ -150,7 +152,7 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         by_group[layer_group(tensor.name)].append((tensor, share))
     taken = {base.name for t in header.tensors if isinstance(t, BasedRecord) for base in t.base}
     return Report(
-        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in (*RECORD_KINDS, CONSTANT)),
+        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in _KINDS),
         groups=tuple(_group_row(group, by_group[group]) for group in GROUPS if group in by_group),
         tensors=tuple(_tensor_row(tensor, share) for tensor, share in rows),
         not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
@@ -239,20 +241,15 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
 Summary = dict[str, int | float | str]
 
 
-def summary_of(sha256: str, base: BaseRecord, repository: Repository) -> Summary:
-    """The summary of the stored container with this SHA-256."""
-    with Container(repository.objects.path(sha256)) as container:
-        return summary_of_open(container, base, repository)
-
-
-def summary_of_open(container: Container, base: BaseRecord, repository: Repository) -> Summary:
-    """The summary of an open container, stored or not."""
-    account = report(container, (tensor.name for tensor in repository.manifest(base).tensors))
-    summary: Summary = {row.kind: row.tensors for row in account.kinds}
+def summary_of(header: Header) -> Summary:
+    """The figures of a container that `ls` shows, as an event has them."""
+    counts = Counter(map(kind_of, header.tensors))
+    change = total_change(header.tensors)
+    summary: Summary = {kind: counts[kind] for kind in _KINDS}
     return summary | {
-        "tau": account.tau,
-        "tensors": account.total,
-        "parameters": account.parameters,
-        "error": account.error,
-        "change": account.change if account.change < float("inf") else -1.0,
+        "tau": header.encoding.tau,
+        "tensors": len(header.tensors),
+        "parameters": sum(tensor.elements for tensor in header.tensors),
+        "error": total_error(header.tensors),
+        "change": change if change < math.inf else -1.0,
     }

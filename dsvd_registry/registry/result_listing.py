@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from .. import canonical
 from ..catalog import VersionRecord
+from ..container.records import Header, KeptFile
 from ..errors import DsvdError
-from ..reconstruction.kept_files import kept_files
 from .repository import Repository
 from .residuals import at_tau, open_residual
 from .result_pool import ResultEntry, ResultForm, ResultPool
@@ -54,28 +54,38 @@ def result_listings(
     return listings
 
 
-def remember_files(version: VersionRecord, repository: Repository) -> None:
-    """Cache the files of a version that was just added, so that listing it later opens nothing."""
-    found = _recorded(version, repository)
-    repository.catalog.remember_listings({_key(version, ResultForm()): _text(found)})
+def remember_files(version: VersionRecord, header: Header | None, repository: Repository) -> None:
+    """Cache the files of a version that was just added, so that listing it later opens nothing.
+
+    `header`: that of its container; None if that is an earlier one, whose files were cached then.
+    """
+    if header is not None or version.residual is not None:
+        found = _recorded(version, header, repository)
+        repository.catalog.remember_listings({_key(version, ResultForm()): _text(found)})
 
 
 def _listed(
     version: VersionRecord, repository: Repository, pool: ResultPool, form: ResultForm
 ) -> Entries:
     if form == ResultForm():
-        return _recorded(version, repository)
+        return _recorded(version, None, repository)
     with pool.use(version, form) as opened:
         return opened.entries
 
 
-def _recorded(version: VersionRecord, repository: Repository) -> Entries:
-    """The files that the objects of a version record; its base need not be there."""
-    with repository.open_container(version) as container:
-        results, kept = container.header.results, kept_files(container)
+def _recorded(version: VersionRecord, header: Header | None, repository: Repository) -> Entries:
+    """The files that the objects of a version record; its base need not be there.
+
+    The container is opened if its `header` is not given.
+    """
+    if header is None:
+        with repository.open_container(version) as container:
+            header = container.header
+    results = header.results
     if version.residual is not None:
         with open_residual(version, version.residual, repository) as residual:
             results = residual.header.results
+    kept = [file for file in header.tree or () if isinstance(file, KeptFile)]
     files = [ResultEntry(one.path, one.size, one.sha256) for one in results]
     files += [ResultEntry(one.path, one.size, one.sha256) for one in kept]
     return tuple(sorted(files, key=lambda one: one.path))
