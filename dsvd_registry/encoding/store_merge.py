@@ -27,11 +27,12 @@ from ..container.writer import PayloadWriter
 from ..errors import HeaderTooHeavy, InvalidArgument
 from ..fs import storage_errors
 from ..progress import Meter, Progress
-from ..store import ObjectStore, StoredObject
+from ..store import ObjectStore
 from .container_builder import (
     Contents,
     Draft,
     Finish,
+    StoredContainer,
     add_parts,
     add_source_headers,
     closed_header,
@@ -54,7 +55,7 @@ from .water_filling import Levels, store_within
 
 def store_merge(
     merge: OpenMerge, request: TauRequest | ErrorRequest, objects: ObjectStore, progress: Progress
-) -> StoredObject:
+) -> StoredContainer:
     """Encode the sum into a new object.
 
     Raises `InvalidArgument` for tensors that have no sum and differ, for results that are not
@@ -80,7 +81,7 @@ def store_merge(
 
 def _store_at_tau(
     merge: OpenMerge, request: TauRequest, objects: ObjectStore, progress: Progress
-) -> StoredObject:
+) -> StoredContainer:
     at_tau = EncodeRequest(request.tau, request.grid_noise)
 
     def encode(_: str, total: DeltaSum, size_of: SizeOf) -> Encoded:
@@ -96,7 +97,7 @@ def _store_at_tau(
 
 def _store_within(
     merge: OpenMerge, request: ErrorRequest, objects: ObjectStore, progress: Progress
-) -> StoredObject:
+) -> StoredContainer:
     def draft_at(levels: Levels) -> contextlib.AbstractContextManager[Draft]:
         def encode(name: str, total: DeltaSum, size_of: SizeOf) -> Encoded:
             return total.encode_at(levels.target(name), size_of)

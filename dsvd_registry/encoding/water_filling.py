@@ -51,7 +51,7 @@ def store_within(
     draft_at: Callable[[Levels], AbstractContextManager[Draft]],
     objects: ObjectStore,
     progress: Progress,
-) -> StoredObject:
+) -> StoredContainer:
     """Store the first draft whose error is small enough; `draft_at` makes one at given levels."""
     care = CAREFUL
     aim = (1 - care) * max_error

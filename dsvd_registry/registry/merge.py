@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .. import canonical
 from ..catalog import BaseRecord, VersionRecord
@@ -29,6 +30,9 @@ from .add_request import checked_labels, labelled
 from .merge_options import MergeOptions
 from .report import summary_of
 from .repository import Repository
+
+if TYPE_CHECKING:  # torch, which a recognised merge does not wait for
+    from ..encoding.container_builder import StoredContainer
 
 MERGE_TAU = 1.0  # the default: nothing of the sum is left out
 SOURCE_FORMAT = "merge"
@@ -67,9 +71,10 @@ def merge_versions(
         return Addition(labelled(known, note, tags, repository), created=False)
     twin = repository.catalog.find_version(source.sha256, base.digest, None)
     if twin is not None and repository.objects.is_whole(twin.container):
-        container, size = twin.container, twin.size
+        container, size, summary = twin.container, twin.size, dict(twin.summary)
     else:
-        container, size = _stored(recipe, source, base, request, repository, progress)
+        stored = _stored(recipe, source, base, request, repository, progress)
+        container, size, summary = stored.sha256, stored.size, summary_of(stored.header)
     version = repository.catalog.add_version(
         model,
         container=container,
@@ -77,7 +82,7 @@ def merge_versions(
         base=base.digest,
         source=source,
         settings=settings,
-        summary=summary_of(container, base, repository),
+        summary=summary,
         note=note,
         confirm=lambda: repository.objects.path(container),
     )
@@ -188,8 +193,7 @@ def _stored(
     request: TauRequest | ErrorRequest,
     repository: Repository,
     progress: Progress,
-) -> tuple[str, int]:
-    """The SHA-256 and the size in bytes of a new container."""
+) -> StoredContainer:
     # Only an encoding needs torch: a recognised merge does not wait for its import.
     from ..container.reader import Container
     from ..encoding.merge_tensor import MergeSource, OpenMerge
@@ -205,5 +209,4 @@ def _stored(
             sources.append(MergeSource(version.name, container))
         weights = opened.enter_context(repository.open_base(base))
         merge = OpenMerge(recipe, sources, source, weights)
-        stored = store_merge(merge, request, repository.objects, progress)
-    return stored.sha256, stored.size
+        return store_merge(merge, request, repository.objects, progress)
