@@ -7,6 +7,7 @@ from .connect import check_database
 from .lookup import Ref
 from .rebuild import rebuild
 from .records import (
+    ArchivedFile,
     BaseRecord,
     CachedFingerprint,
     FileState,
@@ -19,6 +20,7 @@ from .records import (
 )
 
 __all__ = [
+    "ArchivedFile",
     "BaseRecord",
     "CachedFingerprint",
     "Catalog",

@@ -16,6 +16,7 @@ from .errors import database_errors
 from .ledger import Ledger
 from .migrate import upgrade
 from .records import (
+    ArchivedFile,
     BaseRecord,
     CachedFingerprint,
     FileState,
@@ -161,7 +162,10 @@ class Catalog(Closing):
             )
 
     def remove_version(self, model: str, number: int) -> VersionRecord:
-        """Remove a version for good. Raises `NotFound`, `Conflict` if an alias stands for it."""
+        """Remove a version for good.
+
+        Raises `NotFound`, `Conflict` if an alias stands for it or archived files need it.
+        """
         with self._ledger.transaction() as transaction:
             return edits.remove_version(transaction, model, number)
 
@@ -228,7 +232,7 @@ class Catalog(Closing):
     def remove_residual(self, model: str, number: int) -> VersionRecord:
         """Remove the residual of a version, which is lossy from then on.
 
-        Raises `NotFound`, also if it has no residual.
+        Raises `NotFound`, also if it has no residual; `Conflict` if archived files need it.
         """
         with self._ledger.transaction() as transaction:
             return label_edits.remove_residual(transaction, model, number)
@@ -245,13 +249,36 @@ class Catalog(Closing):
             return label_edits.add_original(transaction, model, number)
 
     def remove_original(self, model: str, number: int) -> VersionRecord:
-        """Remove the original of a version. Raises `NotFound`, also if it has none."""
+        """Remove the original of a version.
+
+        Raises `NotFound`, also if it has none; `Conflict` if archived files need it.
+        """
         with self._ledger.transaction() as transaction:
             return label_edits.remove_original(transaction, model, number)
 
     def position(self) -> int:
         """The number of the last event that is shown; it grows with every change of the catalog."""
         return self._ledger.position()
+
+    def archive_file(self, file: ArchivedFile, *, confirm: Callable[[], object] = _nothing) -> None:
+        """Record a file outside that may be deleted from then on; one of the same path is replaced.
+
+        The version that gives it back, and what makes that lossless, cannot be removed any more.
+        `confirm`: as in `add_version`. Raises `NotFound` if there is no such version.
+        """
+        with self._ledger.transaction() as transaction:
+            confirm()
+            edits.archive_file(transaction, file)
+
+    def restore_file(self, path: Path) -> None:
+        """Record that an archived file is outside again. Raises `NotFound`."""
+        with self._ledger.transaction() as transaction:
+            edits.restore_file(transaction, str(path))
+
+    def archived_files(self) -> list[ArchivedFile]:
+        """The files that were archived and not restored since, by path."""
+        with self._database.reading() as connection:
+            return queries.archived_files(connection)
 
     def bases(self) -> list[BaseRecord]:
         """Every base, by name."""

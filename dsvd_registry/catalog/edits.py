@@ -1,4 +1,4 @@
-"""Writes of bases and versions.
+"""Writes of bases, versions and archived files.
 
 Each checks the arguments, then records one event, or none if there is nothing to change. These checks
 give errors that say what to do; `replay` checks every event again.
@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import Conflict, NotFound
-from ..store import BaseAdded, BaseRemoved, VersionAdded, VersionRemoved
+from ..store import (
+    BaseAdded,
+    BaseRemoved,
+    FileArchived,
+    FileRestored,
+    VersionAdded,
+    VersionRemoved,
+)
 from ..store.names import LATEST, check_name, folded
 from . import lookup, queries
+from .database import Connection
 from .ledger import Transaction
 from .lookup import Ref
-from .records import BaseRecord, Source, VersionRecord
+from .records import ArchivedFile, BaseRecord, Source, VersionRecord
 from .suggest import a_few
 
 
@@ -118,6 +126,44 @@ def remove_version(transaction: Transaction, model: str, number: int) -> Version
             f"{found.ref} is what {a_few([f'{model}@{name}' for name in names])} stands for",
             "Move or remove the alias first.",
         )
+    check_not_needed(connection, found)
     transaction.record(VersionRemoved(**transaction.stamp, model=model, number=number))
     this = "models.name = :model AND versions.number = :number"
     return queries.versions(connection, this, model=model, number=number)[0]
+
+
+def check_not_needed(connection: Connection, version: VersionRecord) -> None:
+    """Raise `Conflict` if archived files can be restored from the version alone."""
+    this = ("models.name = :model", "versions.number = :number")
+    files = queries.archived_files(connection, *this, model=version.model, number=version.number)
+    if files:
+        paths = a_few([str(file.path) for file in files])
+        raise Conflict(
+            f"{version.ref} has the only copy of {paths}, which was archived",
+            f"Restore it first with `dsvd restore {version.ref}`.",
+        )
+
+
+def archive_file(transaction: Transaction, file: ArchivedFile) -> None:
+    connection = transaction.connection
+    lookup.version(connection, Ref(file.model, file.number))
+    known = queries.archived_files(connection, "archived_files.path = :path", path=str(file.path))
+    if known != [file]:
+        transaction.record(
+            FileArchived(
+                **transaction.stamp,
+                path=str(file.path),
+                model=file.model,
+                number=file.number,
+                mtime_ns=file.mtime_ns,
+                mode=file.mode,
+                link=None if file.link is None else str(file.link),
+            )
+        )
+
+
+def restore_file(transaction: Transaction, path: str) -> None:
+    connection = transaction.connection
+    if not queries.archived_files(connection, "archived_files.path = :path", path=path):
+        raise NotFound(f"{path} is not archived", "It may have been restored already.")
+    transaction.record(FileRestored(**transaction.stamp, path=path))

@@ -20,6 +20,7 @@ from ..store import (
 )
 from ..store.names import check_alias, check_name, folded
 from . import lookup, queries
+from .edits import check_not_needed
 from .ledger import Transaction
 from .lookup import Ref
 from .records import VersionRecord
@@ -122,6 +123,7 @@ def remove_residual(transaction: Transaction, model: str, number: int) -> Versio
             f"{found.ref} has no residual: it is lossy already",
             "Add its source again with --lossless to make it lossless.",
         )
+    check_not_needed(connection, found)
     transaction.record(ResidualRemoved(**transaction.stamp, model=model, number=number))
     return lookup.version(connection, Ref(model, number))
 
@@ -141,5 +143,6 @@ def remove_original(transaction: Transaction, model: str, number: int) -> Versio
         raise NotFound(
             f"{found.ref} has no original", "Add its source again with --lossless to keep it."
         )
+    check_not_needed(connection, found)
     transaction.record(OriginalRemoved(**transaction.stamp, model=model, number=number))
     return lookup.version(connection, Ref(model, number))

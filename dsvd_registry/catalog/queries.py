@@ -19,7 +19,15 @@ from ..store import StoredObject
 from ..store.names import LATEST
 from .database import Connection
 from .errors import DamagedCatalogError
-from .records import BaseRecord, ModelRecord, ResidualRecord, SignatureRecord, Source, VersionRecord
+from .records import (
+    ArchivedFile,
+    BaseRecord,
+    ModelRecord,
+    ResidualRecord,
+    SignatureRecord,
+    Source,
+    VersionRecord,
+)
 
 LIVE = "versions.removed IS NULL"
 
@@ -129,6 +137,30 @@ def signatures(
     return [
         SignatureRecord(model, number, signer, signature, datetime.fromisoformat(added))
         for model, number, signer, signature, added in rows
+    ]
+
+
+@_readable()
+def archived_files(
+    connection: Connection, *conditions: str, **values: str | int
+) -> list[ArchivedFile]:
+    """The archived files that meet the conditions (on them, versions and models), by path."""
+    rows = connection.execute(
+        f"""
+        SELECT archived_files.path, models.name, versions.number, archived_files.mtime_ns,
+            archived_files.mode, archived_files.link
+        FROM archived_files JOIN versions ON versions.id = archived_files.version_id
+            JOIN models ON models.id = versions.model_id
+        WHERE {_all(conditions)}
+        ORDER BY archived_files.path
+        """,
+        values,
+    )
+    return [
+        ArchivedFile(
+            Path(path), model, number, mtime_ns, mode, None if link is None else Path(link)
+        )
+        for path, model, number, mtime_ns, mode, link in rows
     ]
 
 

@@ -111,6 +111,27 @@ class SignatureRecord:
 
 
 @dataclass(frozen=True)
+class ArchivedFile:
+    """A file outside that was deleted, or replaced by a link, because a version gives it back.
+
+    `mtime_ns`, `mode`: the times and permissions that it gets back. `link`: where the symbolic link
+    leads that is in its place; None without one.
+    """
+
+    path: Path
+    model: str
+    number: int
+    mtime_ns: int
+    mode: int
+    link: Path | None
+
+    @property
+    def ref(self) -> str:
+        """The ref of the version that gives it back."""
+        return f"{self.model}@{self.number}"
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """A model. `versions`: the number of live ones. `latest`: None if all versions were removed."""
 

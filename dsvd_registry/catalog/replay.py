@@ -16,6 +16,8 @@ from ..store import (
     BaseAdded,
     BaseRemoved,
     Event,
+    FileArchived,
+    FileRestored,
     NoteSet,
     OriginalAdded,
     OriginalRemoved,
@@ -31,7 +33,7 @@ from ..store.names import folded
 from .database import Connection
 
 # The tables that events make, in the order in which they can be emptied.
-TABLES = ("signatures", "tags", "aliases", "versions", "models", "bases")
+TABLES = ("archived_files", "signatures", "tags", "aliases", "versions", "models", "bases")
 
 
 def apply(connection: Connection, event: Event) -> None:
@@ -65,6 +67,10 @@ def apply(connection: Connection, event: Event) -> None:
             _original_added(event, connection)
         case OriginalRemoved():
             _original_removed(event, connection)
+        case FileArchived():
+            _file_archived(event, connection)
+        case FileRestored():
+            _file_restored(event, connection)
         case _:
             assert_never(event)
 
@@ -157,6 +163,11 @@ def _version_removed(event: VersionRemoved, connection: Connection) -> None:
     alias = connection.execute("SELECT name FROM aliases WHERE version_id = :version", version)
     if alias.fetchone() is not None:
         raise _misfit(event, f"an alias stands for {event.model}@{event.number}")
+    archived = connection.execute(
+        "SELECT path FROM archived_files WHERE version_id = :version", version
+    ).fetchone()
+    if archived is not None:
+        raise _misfit(event, f"{event.model}@{event.number} has the archived file {archived[0]}")
     connection.execute("UPDATE versions SET removed = :time WHERE id = :version", version)
     connection.execute(
         """
@@ -282,6 +293,28 @@ def _original_removed(event: OriginalRemoved, connection: Connection) -> None:
     )
     if found.rowcount != 1:
         raise _misfit(event, f"{event.model}@{event.number} has no original")
+
+
+def _file_archived(event: FileArchived, connection: Connection) -> None:
+    version = _live(connection, event, event.model, event.number)
+    connection.execute("DELETE FROM archived_files WHERE path = :path", {"path": event.path})
+    file = {
+        "path": event.path,
+        "version_id": version["version"],
+        "mtime_ns": event.mtime_ns,
+        "mode": event.mode,
+        "link": event.link,
+        "added": event.time,
+    }
+    _insert(connection, "archived_files", file)
+
+
+def _file_restored(event: FileRestored, connection: Connection) -> None:
+    found = connection.execute(
+        "DELETE FROM archived_files WHERE path = :path", {"path": event.path}
+    )
+    if found.rowcount != 1:
+        raise _misfit(event, f"{event.path} is not archived")
 
 
 def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:

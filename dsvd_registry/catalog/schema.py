@@ -127,6 +127,20 @@ class SignatureRow(Table):
     added: Mapped[str] = mapped_column(TIME)
 
 
+class ArchivedFileRow(Table):
+    """A file outside that was deleted, or replaced by a link, because a version gives it back."""
+
+    __tablename__ = "archived_files"
+    __table_args__ = (Index(None, "version_id"),)
+
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    mode: Mapped[int]
+    link: Mapped[str | None] = mapped_column(Text)
+    added: Mapped[str] = mapped_column(TIME)
+
+
 class FingerprintRow(Table):
     """A cache that no event records: the digest of a file with this size, time and inode."""
 

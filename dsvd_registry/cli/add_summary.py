@@ -42,11 +42,11 @@ def print_many(found: AddedMany) -> None:
     for warning in _warnings(found):
         click.echo(click.style(f"warning: {warning}", fg="yellow"), color=color())
     _print_refused(found)
-    _print_paths(
+    print_paths(
         "given by two paths, and taken once",
         [f"{repeat.path}: the same file as {repeat.first}" for repeat in found.repeats],
     )
-    _print_paths("not reached", list(map(str, found.not_reached)))
+    print_paths("not reached", list(map(str, found.not_reached)))
     print_line()
     print_line(
         f"{number_format.counted(len(found.files) + len(found.not_reached), 'file')}: "
@@ -133,10 +133,11 @@ def _print_refused(found: AddedMany) -> None:
         lines.append(refusal.message if names_path else f"{path}: {refusal.message}")
         if refusal.hint:
             lines.append(f"  hint: {refusal.hint}")
-    _print_paths("refused", lines, len(refused))
+    print_paths("refused", lines, len(refused))
 
 
-def _print_paths(title: str, lines: Sequence[str], number: int | None = None) -> None:
+def print_paths(title: str, lines: Sequence[str], number: int | None = None) -> None:
+    """Print lines under a title with their number; nothing if there are none."""
     if not lines:
         return
     print_line()

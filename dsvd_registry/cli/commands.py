@@ -23,6 +23,8 @@ COMMANDS = {
     "add": "Store fine-tuned checkpoints as deltas against their base.",
     "merge": "Store a weighted sum of versions of one base.",
     "subtract": "Store version A without the change of version B.",
+    "archive": "Add the checkpoints below a folder, then delete them.",
+    "restore": "Put archived files back where they were.",
     "curve": "Show the size and the error of several taus; store nothing.",
     "ls": "List versions.",
     "show": "Show a version and the account of its tensors.",

@@ -15,6 +15,8 @@ from .entries import (
     remove_temporary,
     rename,
     renew_time,
+    replace_by_link,
+    set_status,
     sync_folder,
     temporary_files,
 )
@@ -47,7 +49,9 @@ __all__ = [
     "remove_temporary",
     "rename",
     "renew_time",
+    "replace_by_link",
     "scratch_file",
+    "set_status",
     "storage_error",
     "storage_errors",
     "sync_folder",

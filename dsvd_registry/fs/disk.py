@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -94,6 +95,21 @@ def make_read_only(path: Path) -> None:
 def make_writable(path: Path) -> None:
     """Give the owner the permission to write a file again."""
     os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | 0o200)  # noqa: PTH101, PTH116
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Give a file these permissions; on Windows, its read-only attribute alone."""
+    os.chmod(path, mode)  # noqa: PTH101
+
+
+def set_mtime(path: Path, mtime_ns: int) -> None:
+    """Give a file this modification time, in nanoseconds; it counts as read now."""
+    os.utime(path, ns=(time.time_ns(), mtime_ns))
+
+
+def symlink(path: Path, leads_to: Path) -> None:
+    """Create a symbolic link; an existing name is refused."""
+    os.symlink(leads_to, path)  # noqa: PTH211
 
 
 def renew_time(path: Path) -> None:

@@ -127,6 +127,26 @@ def remove_file(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def replace_by_link(path: Path, leads_to: Path) -> None:
+    """Put a symbolic link in the place of a file, in one step, durably. Raises `StorageError`."""
+    temporary = temporary_name(path.parent)
+    try:
+        with storage_errors(path):
+            disk.symlink(temporary, leads_to)
+            replace(temporary, path)
+            sync_folder(path.parent)
+    except BaseException:
+        discard(temporary)
+        raise
+
+
+def set_status(path: Path, mode: int, mtime_ns: int) -> None:
+    """Give a file permissions and a modification time. Raises `StorageError`."""
+    with storage_errors(path):
+        disk.set_mode(path, mode)
+        disk.set_mtime(path, mtime_ns)
+
+
 def remove_temporary(path: Path) -> None:
     """Remove a temporary file, or a temporary folder with everything in it. Raises `StorageError`."""
     if path.is_dir() and not path.is_symlink():

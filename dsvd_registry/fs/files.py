@@ -57,6 +57,15 @@ class NewFile:
         with storage_errors(self.path.parent):
             self._handle.flush()
 
+    def set_status(self, mode: int, mtime_ns: int) -> None:
+        """Give the file permissions and a modification time; after the last `write`.
+
+        Raises `StorageError`.
+        """
+        with storage_errors(self.path.parent):
+            self._handle.flush()
+        entries.set_status(self.path, mode, mtime_ns)
+
     def publish(self, target: Path, *, replace: bool = False, read_only: bool = False) -> None:
         """Make the bytes durable and give them the name `target`, on the same filesystem.
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..catalog import ArchivedFile as ArchivedFile
     from ..catalog import BaseRecord as BaseRecord
     from ..catalog import Rebuilt as Rebuilt
     from ..catalog import VersionRecord as VersionRecord
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from .add_many import Refusal as Refusal
     from .add_many import StoppedMany as StoppedMany
     from .add_request import AddOptions as AddOptions
+    from .archive import Archived as Archived
+    from .archive import ArchivedOriginal as ArchivedOriginal
+    from .archive import StoppedArchive as StoppedArchive
+    from .archive_plan import ArchiveOptions as ArchiveOptions
+    from .archive_plan import ArchivePlan as ArchivePlan
+    from .archive_plan import PlannedFile as PlannedFile
+    from .archive_plan import Staying as Staying
     from .base_candidates import Candidate as Candidate
     from .best_base import BaseMatch as BaseMatch
     from .curve_points import Curve as Curve
@@ -55,10 +63,12 @@ if TYPE_CHECKING:
     from .report import Report as Report
     from .report import TensorRow as TensorRow
     from .repository import Repository as Repository
-    from .residuals import Thinned as Thinned
+    from .restore import RestoredFile as RestoredFile
+    from .restore import RestoredFiles as RestoredFiles
     from .result_pool import ResultEntry as ResultEntry
     from .signing import Signed as Signed
     from .signing import Signer as Signer
+    from .thin import Thinned as Thinned
     from .usage import BaseUsage as BaseUsage
     from .usage import ModelUsage as ModelUsage
     from .usage import Usage as Usage
@@ -68,6 +78,11 @@ _HOMES = {
     "AddedFile": ".add_many",
     "AddedMany": ".add_many",
     "Addition": ".add",
+    "ArchiveOptions": ".archive_plan",
+    "ArchivePlan": ".archive_plan",
+    "Archived": ".archive",
+    "ArchivedFile": "..catalog",
+    "ArchivedOriginal": ".archive",
     "BaseDifference": ".diff",
     "BaseMatch": ".best_base",
     "BaseRecord": "..catalog",
@@ -97,6 +112,7 @@ _HOMES = {
     "NamedFile": ".model_names",
     "OpenResult": ".open_result",
     "Planned": ".add_many",
+    "PlannedFile": ".archive_plan",
     "Point": ".curve_points",
     "Progress": "..progress",
     "Rebuilt": "..catalog",
@@ -107,13 +123,17 @@ _HOMES = {
     "Repository": ".repository",
     "Restored": ".repair",
     "ResultEntry": ".result_pool",
+    "RestoredFile": ".restore",
+    "RestoredFiles": ".restore",
     "Signed": ".signing",
     "Signer": ".signing",
+    "Staying": ".archive_plan",
+    "StoppedArchive": ".archive",
     "StoppedMany": ".add_many",
     "TensorDifference": ".diff",
     "TensorRank": ".curve_points",
     "TensorRow": ".report",
-    "Thinned": ".residuals",
+    "Thinned": ".thin",
     "Usage": ".usage",
     "Verified": ".findings",
     "VersionRecord": "..catalog",

@@ -99,7 +99,7 @@ def file_or_version(
     A source is a file if it is a `Path`, exists, contains a folder, or ends like a checkpoint. Raises
     `InvalidArgument` if it may be both, or if `base` is missing or not allowed; `NotFound`.
     """
-    if isinstance(source, Path) or _looks_like_a_file(source):
+    if isinstance(source, Path) or looks_like_a_file(source):
         return _with_base(Path(source), base)
     path = Path(source)
     with storage_errors(path):
@@ -122,7 +122,8 @@ def file_or_version(
     return version
 
 
-def _looks_like_a_file(source: str) -> bool:
+def looks_like_a_file(source: str) -> bool:
+    """True for a text that contains a folder, or ends like a checkpoint."""
     return "/" in source or "\\" in source or source.lower().endswith(ENDINGS)
 
 

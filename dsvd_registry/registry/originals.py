@@ -6,16 +6,22 @@ its original. It is exported as a file of its own in the folder of the container
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import fs
 from ..catalog import VersionRecord
 from ..errors import ContainerError, InvalidArgument
 from ..hashing import Source, sha256_file
 from ..progress import Meter, Progress
+from ..store import StoredObject
 from .exported_residual import CONTAINER_SUFFIX
 from .object_copies import copy_in, copy_out
+from .open_result import open_result
 from .repository import Repository
+from .residuals import open_residual
+from .result_pool import ResultForm, ResultPool
 
 SUFFIX = ".dsvdo"
 
@@ -44,14 +50,6 @@ def check_is_file(path: Path) -> None:
             "Give the path of the weights in it, or leave lossless out: the layers are stored in full "
             "by default.",
         )
-
-
-def drop_original(version: VersionRecord, repository: Repository) -> tuple[VersionRecord, int]:
-    """Drop the original of a version; gives the bytes that `gc` can free too. Raises `NotFound`."""
-    catalog, original = repository.catalog, version.original
-    dropped = catalog.remove_original(version.model, version.number)
-    is_needed = any(original == other.original for other in catalog.versions())
-    return dropped, 0 if original is None or is_needed else original.size
 
 
 def original_path(file: Path) -> Path:
@@ -99,3 +97,43 @@ def read_original_file(file: Path, source: Source) -> Path | None:
             "Get the file again from where it came from. Without it the container can be imported too.",
         )
     return path
+
+
+def given_back(version: VersionRecord, repository: Repository) -> StoredObject:
+    """The SHA-256 and the size of the file that a version gives back: its source, if it is lossless.
+
+    Raises `InvalidArgument` for a version of a folder, `ContainerError`, `RegistryError`.
+    """
+    if version.original is not None:
+        return version.original
+    with repository.open_container(version) as container:
+        if container.header.tree is not None:
+            raise InvalidArgument(
+                f"{version.ref} is a folder of several files", "Write it with `dsvd materialize`."
+            )
+        (result,) = container.header.results
+    if version.residual is not None:
+        with open_residual(version, version.residual, repository) as residual:
+            (result,) = residual.header.results
+    return StoredObject(result.sha256, result.size)
+
+
+def open_given_back(version: VersionRecord, repository: Repository, pool: ResultPool) -> BinaryIO:
+    """The file of `given_back`, read-only and seekable. Raises as `open_result`."""
+    if version.original is None:
+        return io.BufferedReader(open_result(version, None, repository, pool, ResultForm()))
+    repository.objects.check(version.original.sha256)
+    path = repository.objects.path(version.original.sha256)
+    with fs.storage_errors(path):
+        return path.open("rb")
+
+
+def open_original(version: VersionRecord, repository: Repository, pool: ResultPool) -> BinaryIO:
+    """The source of a version, byte for byte; see `Registry.open_original`."""
+    if given_back(version, repository).sha256 != version.source.sha256:
+        raise InvalidArgument(
+            f"{version.ref} does not have the bytes of its source, {version.source.sha256}",
+            "`dsvd materialize` writes what it has. --lossless keeps the bytes of safetensors files and "
+            "of LoRAs.",
+        )
+    return open_given_back(version, repository, pool)

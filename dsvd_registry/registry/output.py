@@ -57,14 +57,20 @@ def check_output(output: Path, repository: Repository) -> None:
             "a result cannot be written to standard output",
             "Give the path of a file.",
         )
+    for place in _resolved_paths(output):
+        needed = needed_by_registry(place, repository)
+        if needed is not None:
+            raise Conflict(f"{output} {needed}", "Give another path.")
+
+
+def needed_by_registry(place: Path, repository: Repository) -> str | None:
+    """How the registry needs a file, as the end of a sentence; None if it does not."""
     for protected in _protected_paths(repository):
-        for place in _resolved_paths(output):
-            if _is_same(place, protected.path):
-                raise Conflict(f"{output} is {protected.description}", "Give another path.")
-            if _is_in(place, protected.path):
-                raise Conflict(
-                    f"{output} lies in {protected.description}", "Give a path outside of it."
-                )
+        if _is_same(place, protected.path):
+            return f"is {protected.description}"
+        if _is_in(place, protected.path):
+            return f"lies in {protected.description}"
+    return None
 
 
 def check_folder(output: Path, repository: Repository) -> None:

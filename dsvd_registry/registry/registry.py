@@ -7,11 +7,10 @@ and a method that needs no tensor loads no torch.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from .. import store
 from ..catalog import BaseRecord, Rebuilt, VersionRecord, check_database, rebuild
@@ -21,10 +20,17 @@ from ..progress import Progress, silent
 from ..store import RegistryFolder
 from .gc import DEFAULT_GRACE_DAYS
 from .repository import Repository, catalog_url, found_folder, opened
+from ..catalog import rebuild
+from ..closing import Closing, MadeOnce
+from ..progress import Progress, silent
+from .gc import DEFAULT_GRACE_DAYS
+from .opening import catalog_url, found_folder, made_repository, no_passphrase, opened_repository
+from .repository import Repository
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from ..catalog import ArchivedFile, BaseRecord, Rebuilt, VersionRecord
     from ..checkpoint import LeftOut
     from ..export import Dtype, ExportedLora, Format
     from ..reconstruction.cast import FloatDtype
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from .add import Addition
     from .add_many import AddedMany, Planned
     from .add_request import AddOptions
+    from .archive import Archived
+    from .archive_plan import ArchiveOptions, ArchivePlan
     from .best_base import BaseMatch
     from .curve_points import Curve
     from .diff import BaseDifference, Difference
@@ -44,9 +52,10 @@ if TYPE_CHECKING:
     from .open_result import OpenResult
     from .repair import Repaired
     from .report import Report
-    from .residuals import Thinned
+    from .restore import RestoredFiles
     from .result_pool import ResultEntry, ResultPool
     from .signing import Signed, Signer
+    from .thin import Thinned
     from .usage import Usage
 
 
@@ -74,8 +83,7 @@ class Registry(Closing):
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         """Its folder, catalog and objects, for packages that are built on a registry."""
-        self._pool: ResultPool | None = None
-        self._opening_pool = threading.Lock()
+        self._pool = MadeOnce(self._result_pool)
 
     # Opening
 
@@ -101,6 +109,7 @@ class Registry(Closing):
         url = catalog_url(catalog)
         check_database(RegistryFolder(place).catalog, url)
         return cls(opened(store.registry_folder.create(place), url))
+        return cls(made_repository(path, catalog))
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, catalog: str | None = None) -> Self:
@@ -124,6 +133,7 @@ class Registry(Closing):
             ['sd15']
         """
         return cls(opened(found_folder(path), catalog_url(catalog)))
+        return cls(opened_repository(path, catalog))
 
     @staticmethod
     def rebuild_catalog(path: str | Path | None = None, *, catalog: str | None = None) -> Rebuilt:
@@ -197,9 +207,7 @@ class Registry(Closing):
 
     def close(self) -> None:
         """Close the catalog and the open results. Closing twice is fine."""
-        with self._opening_pool:
-            if self._pool is not None:
-                self._pool.close()
+        self._pool.close()
         self.repository.catalog.close()
 
     # Bases
@@ -674,6 +682,7 @@ class Registry(Closing):
 
         Raises:
             NotFound: The version is lossy already.
+            Conflict: An archived file can be restored from it alone.
 
         Example:
             >>> registry.add("ft2.safetensors", base="sd15", name="kept", lossless=True).ref
@@ -681,7 +690,7 @@ class Registry(Closing):
             >>> registry.thin("kept").version.residual is None
             True
         """
-        from .residuals import thin
+        from .thin import thin
 
         return thin(self.version(ref), self.repository)
 
@@ -689,7 +698,7 @@ class Registry(Closing):
         """Remove a version; its number is not used again.
 
         Raises:
-            Conflict: An alias stands for it.
+            Conflict: An alias stands for it, or an archived file can be restored from it alone.
 
         Example:
             >>> registry.remove_version("subject-42@2").ref
@@ -698,10 +707,108 @@ class Registry(Closing):
         version = self.version(ref)
         return self.repository.catalog.remove_version(version.model, version.number)
 
+    # Archiving files
+
+    def plan_archive(self, folder: str | Path, **options: Unpack[ArchiveOptions]) -> ArchivePlan:
+        """Find the checkpoints and LoRA files below a folder that versions can give back.
+
+        Nothing is changed. They are added losslessly, unless a tau, an error or a budget is given.
+
+        Args:
+            folder: The folder; folders in it are searched too.
+            **options: Those of `ArchiveOptions`: the options of `add`, `progress`, and `link_to`, a
+                mounted registry: links into it will take the places of the files.
+
+        Returns:
+            The files that `archive` will delete, those that stay with the reasons, and an estimate of
+            the room that this frees.
+
+        Raises:
+            InvalidArgument: `folder` is not a folder, `link_to` is not a mounted registry, or an
+                option is not valid.
+
+        Example:
+            >>> plan = registry.plan_archive("models", base="sd15")
+            >>> [file.path.name for file in plan.files]
+            ['subject-7.safetensors']
+        """
+        from .archive_plan import plan_archive
+
+        return plan_archive(Path(folder), options, self.repository)
+
+    def archive(self, plan: ArchivePlan, *, progress: Progress = silent) -> Archived:
+        """Add the files of a plan, and delete each once its version was seen to give it back.
+
+        A file is deleted only if everything that gives it back was verified (`verify`, deep), its
+        SHA-256 was computed again right before, and its path, times and permissions are recorded for
+        `restore`. Any other stays, and the outcome says why.
+
+        Args:
+            plan: What `plan_archive` found.
+            progress: Called as the work goes on.
+
+        Raises:
+            StoppedArchive: The work was interrupted; the same plan may be made and archived again.
+
+        Example:
+            >>> archived = registry.archive(registry.plan_archive("models", base="sd15"))
+            >>> [file.ref for file in archived.files]
+            ['subject-7@1']
+        """
+        from .archive import archive
+
+        return archive(plan, self.repository, progress)
+
+    def archived_files(self) -> list[ArchivedFile]:
+        """List the files that were archived and not restored since.
+
+        Example:
+            >>> archived = registry.archive(registry.plan_archive("models", base="sd15"))
+            >>> [file.path.name for file in registry.archived_files()]
+            ['subject-7.safetensors']
+        """
+        return self.repository.catalog.archived_files()
+
+    def restore(
+        self,
+        where: str | Path,
+        output: str | Path | None = None,
+        *,
+        replace: bool = False,
+        progress: Progress = silent,
+    ) -> RestoredFiles:
+        """Put archived files back, byte for byte, with their times and permissions.
+
+        A file takes the place of nothing, or of the link that `archive` left.
+
+        Args:
+            where: The path of an archived file, of a folder above some, or a ref.
+            output: Another path for the file, if it is one. It may be given for a version of which no
+                file was archived, too.
+            replace: Replace files that are there and differ.
+            progress: Called as the work goes on.
+
+        Returns:
+            The outcome of each file; a refused one does not stop the others.
+
+        Raises:
+            NotFound: Nothing is archived there.
+            InvalidArgument: `output` is given for several files.
+
+        Example:
+            >>> archived = registry.archive(registry.plan_archive("models", base="sd15"))
+            >>> [file.outcome for file in registry.restore("models").files]
+            ['restored']
+        """
+        from .restore import restore
+
+        path, pool = None if output is None else Path(output), self._pool.get()
+        return restore(where, path, self.repository, pool, replace=replace, progress=progress)
+
     # Signatures
 
     def sign(
-        self, ref: str, key: str | Path, *, passphrase: Callable[[], str] = _no_passphrase
+        self, ref: str, key: str | Path, *, passphrase: Callable[[], str] = no_passphrase
     ) -> Signed:
         """Sign a version: the signature covers its container, base, source and results, not its name.
 
@@ -866,7 +973,7 @@ class Registry(Closing):
         from .result_pool import ResultForm
 
         form = ResultForm(tau, dtype, layout)
-        return result_files(self.version(ref), self.repository, self._result_pool(), form)
+        return result_files(self.version(ref), self.repository, self._pool.get(), form)
 
     def result_listings(
         self,
@@ -899,7 +1006,7 @@ class Registry(Closing):
         from .result_pool import ResultForm
 
         form = ResultForm(tau, dtype, layout)
-        return result_listings(versions, self.repository, self._result_pool(), form)
+        return result_listings(versions, self.repository, self._pool.get(), form)
 
     def open_result(
         self,
@@ -939,15 +1046,35 @@ class Registry(Closing):
         from .result_pool import ResultForm
 
         form = ResultForm(tau, dtype, layout)
-        return open_result(self.version(ref), path, self.repository, self._result_pool(), form)
+        return open_result(self.version(ref), path, self.repository, self._pool.get(), form)
 
     def _result_pool(self) -> ResultPool:
         from .result_pool import ResultPool, run_cache
 
-        with self._opening_pool:
-            if self._pool is None:
-                self._pool = ResultPool(self.repository, run_cache())
-            return self._pool
+        return ResultPool(self.repository, run_cache())
+
+    def open_original(self, ref: str) -> BinaryIO:
+        """Open the file that a lossless version was made from: the same bytes, also of a LoRA.
+
+        Args:
+            ref: The version.
+
+        Returns:
+            A read-only binary file that can be sought. Close it, or use it as a context manager.
+
+        Raises:
+            InvalidArgument: The version does not have all bytes of its source, or is a folder.
+
+        Example:
+            >>> registry.add("ft2.safetensors", base="sd15", name="kept", lossless=True).ref
+            'kept@1'
+            >>> with registry.open_original("kept") as file, open("ft2.safetensors", "rb") as source:
+            ...     file.read() == source.read()
+            True
+        """
+        from .originals import open_original
+
+        return open_original(self.version(ref), self.repository, self._pool.get())
 
     def path(
         self,

@@ -1,10 +1,10 @@
-"""The residuals of versions: opened, made for a version that lacks one, and dropped."""
+"""The residuals of versions: opened, and made for a version that lacks one."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..catalog import BaseRecord, ResidualRecord, VersionRecord
@@ -13,20 +13,11 @@ from ..encoding.request import LosslessRequest
 from ..errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
 from ..progress import Progress
 from .chosen_weights import without_weights
-from .originals import drop_original
 from .repository import Repository
 
 if TYPE_CHECKING:
     from ..reconstruction.lossless import Lossless
     from ..residual.reader import Residual
-
-
-@dataclass(frozen=True)
-class Thinned:
-    """A version that was made lossy, and the bytes that `gc` can free for it."""
-
-    version: VersionRecord
-    freed_bytes: int
 
 
 def is_for_lossless(version: VersionRecord) -> bool:
@@ -148,17 +139,6 @@ def attach_residual(
         size=record.size,
         confirm=lambda: repository.objects.path(record.sha256),
     )
-
-
-def thin(version: VersionRecord, repository: Repository) -> Thinned:
-    """Drop what makes a version lossless. Raises `NotFound` for a lossy one."""
-    if version.original is not None:
-        return Thinned(*drop_original(version, repository))
-    thinned = repository.catalog.remove_residual(version.model, version.number)
-    freed = version.residual
-    others = {v.residual.sha256 for v in repository.catalog.versions() if v.residual is not None}
-    is_freed = freed is not None and freed.sha256 not in others
-    return Thinned(thinned, freed.size if freed is not None and is_freed else 0)
 
 
 def _known(version: VersionRecord, repository: Repository) -> ResidualRecord | None:

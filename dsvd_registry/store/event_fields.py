@@ -95,6 +95,10 @@ def _link(value: object) -> bool:
     return PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
 
 
+def _path(value: object) -> bool:
+    return value is not None and _link(value)
+
+
 def _settings(value: object) -> bool:
     if not isinstance(value, str) or not _text(value):
         return False
@@ -130,6 +134,11 @@ BaseFormat = Annotated[
 ]
 Text = Annotated[str, Check(f"Unicode text of at most {MAX_TEXT} characters", _text)]
 Link = Annotated[str | None, Check("an absolute path in Unicode", _link)]
+AbsolutePath = Annotated[str, Check("an absolute path in Unicode", _path)]
+Nanoseconds = Annotated[
+    int, Check("a time in nanoseconds since 1970", _integer(-(2**63), 2**63 - 1))
+]
+Mode = Annotated[int, Check("the permissions of a file", _integer(0, 0o7777))]
 Settings = Annotated[str, Check("canonical JSON", _settings)]
 Summary = Annotated[
     dict[str, int | float | str],

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from .. import canonical
 from ..errors import InvalidArgument, RegistryError
 from .event_fields import (
+    AbsolutePath,
     Alias,
     BaseFormat,
     Check,
     Digest,
     Link,
+    Mode,
     Name,
+    Nanoseconds,
     Number,
     Sequence,
     Settings,
@@ -181,6 +184,29 @@ class OriginalRemoved(_Event):
     number: Number
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileArchived(_Event):
+    """A file outside may be deleted from then on, because a version gives it back.
+
+    `mtime_ns`, `mode`: its modification time and permissions. `link`: where the symbolic link leads
+    that takes its place; None for no link.
+    """
+
+    path: AbsolutePath
+    model: Name
+    number: Number
+    mtime_ns: Nanoseconds
+    mode: Mode
+    link: Link
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRestored(_Event):
+    """An archived file is outside again, at its path or at another."""
+
+    path: AbsolutePath
+
+
 Event = (
     BaseAdded
     | BaseRemoved
@@ -196,6 +222,8 @@ Event = (
     | ResidualRemoved
     | OriginalAdded
     | OriginalRemoved
+    | FileArchived
+    | FileRestored
 )
 """Every kind of event. When a new kind is added here, mypy reports each `match` that lacks it."""
 
@@ -214,6 +242,8 @@ KINDS: dict[str, type[Event]] = {
     "residual-removed": ResidualRemoved,
     "original-added": OriginalAdded,
     "original-removed": OriginalRemoved,
+    "file-archived": FileArchived,
+    "file-restored": FileRestored,
 }
 _WORDS = {kind: word for word, kind in KINDS.items()}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dsvd_registry.catalog import Catalog, Source
+from dsvd_registry.catalog import ArchivedFile, Catalog, Source
 from dsvd_registry.store import RegistryFolder, registry_folder
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,10 @@ def fill(catalog: Catalog) -> None:
     catalog.add_original("b", 1)
     catalog.add_original("a", 2)
     catalog.remove_original("b", 1)
+    for path, link in (("/a", None), ("/b", "/m/b"), ("/a", "/m/a")):
+        leads_to = None if link is None else Path(link)
+        catalog.archive_file(ArchivedFile(Path(path), "a", 2, 5, 0o644, leads_to))
+    catalog.restore_file(Path("/b"))
     catalog.set_note("b", 1, "new note")
 
 

@@ -39,6 +39,7 @@ def test_every_command_of_the_design_is_there() -> None:
             *("tag add", "tag rm", "gc", "du", "catalog rebuild", "catalog backup", "curve"),
             *("merge", "subtract"),
             *("import", "export", "sign", "thin", "serve", "mount", "umount"),
+            *("import", "export", "sign", "thin", "serve", "mount", "umount", "archive", "restore"),
         )
     }
 

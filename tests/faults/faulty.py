@@ -16,7 +16,18 @@ from dsvd_registry.fs import disk
 
 from .recording import CALLS
 
-GROWS = ("create", "write", "flush", "write_at", "sync", "make_folder", "link", "rename", "replace")
+GROWS = (
+    "create",
+    "write",
+    "flush",
+    "write_at",
+    "sync",
+    "make_folder",
+    "link",
+    "rename",
+    "replace",
+    "symlink",
+)
 
 
 class Faults:

@@ -37,13 +37,18 @@ class File:
         return [data, self.synced, data[: len(data) // 2], zeroed]
 
 
+@dataclass(frozen=True)
+class SymbolicLink:
+    leads_to: str
+
+
 @dataclass
 class Folder:
-    names: dict[str, File | Folder] = field(default_factory=dict)
-    durable: dict[str, File | Folder] = field(default_factory=dict)
+    names: dict[str, Node] = field(default_factory=dict)
+    durable: dict[str, Node] = field(default_factory=dict)
 
 
-Node = File | Folder
+Node = File | Folder | SymbolicLink
 
 
 @dataclass(eq=False)
@@ -56,7 +61,7 @@ class Change:
     after: Change | None = None
 
 
-Tree = dict[str, bytes | None]  # path: a file's bytes, or None for a folder
+Tree = dict[str, bytes | SymbolicLink | None]  # by path; None for a folder
 
 
 @dataclass(frozen=True)
@@ -73,22 +78,26 @@ class State:
         for path, data in sorted(self.tree.items()):
             if data is not None and path.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
                 data = b""
-            digest.update(repr((path, data is None, path in self.read_only)).encode())
-            digest.update(hashlib.sha256(data or b"").digest())
+            kind = data if isinstance(data, SymbolicLink) else data is None
+            digest.update(repr((path, kind, path in self.read_only)).encode())
+            digest.update(hashlib.sha256(data if isinstance(data, bytes) else b"").digest())
         return digest.hexdigest()
 
     def write(self, at: Path) -> None:
         """Make a folder this, whatever it is."""
         for path in sorted(at.rglob("*"), reverse=True):
-            if not path.is_dir():
+            if path.is_symlink() or not path.is_dir():
                 path.unlink()
             elif path.relative_to(at).as_posix() not in self.tree:
                 path.rmdir()
         for path, data in sorted(self.tree.items()):
             if data is None:
                 (at / path).mkdir(parents=True, exist_ok=True)
+                continue
+            (at / path).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(data, SymbolicLink):
+                (at / path).symlink_to(data.leads_to)
             else:
-                (at / path).parent.mkdir(parents=True, exist_ok=True)
                 (at / path).write_bytes(data)
                 if path in self.read_only:
                     (at / path).chmod(0o444)
@@ -105,7 +114,9 @@ class Disk:
             if name.startswith(CATALOG):
                 continue
             node: Node = Folder()
-            if path.is_file():
+            if path.is_symlink():
+                node = SymbolicLink(str(path.readlink()))
+            elif path.is_file():
                 data = path.read_bytes()
                 node = File(data, data)
                 node.read_only = not path.stat().st_mode & 0o222
@@ -142,7 +153,11 @@ class Disk:
                 self._take(path, None)
             case "make_read_only" | "make_writable":
                 self._file(path).read_only = operation.kind == "make_read_only"
-            case "renew_time":
+            case "set_mode":
+                self._file(path).read_only = not int(operation.data, 8) & 0o222
+            case "symlink":
+                self._give(path, SymbolicLink(operation.data.decode()))
+            case "renew_time" | "set_mtime":
                 pass
             case _:
                 raise AssertionError(operation.kind)
@@ -179,6 +194,8 @@ class Disk:
                 if isinstance(node, Folder):
                     tree[path] = None
                     walk(node, path + "/")
+                elif isinstance(node, SymbolicLink):
+                    tree[path] = node
                 else:
                     tree[path] = node.states()[data]
                     if node.read_only:

@@ -125,6 +125,18 @@ def recording(at: Path) -> Iterator[Recording]:
 
         return called
 
+    def set_mode(path: Path, mode: int) -> None:
+        note("set_mode", shown(path), data=b"%o" % mode)
+        real["set_mode"](path, mode)
+
+    def set_mtime(path: Path, mtime_ns: int) -> None:
+        note("set_mtime", shown(path))
+        real["set_mtime"](path, mtime_ns)
+
+    def symlink(path: Path, leads_to: Path) -> None:
+        note("symlink", shown(path), data=os.fsencode(leads_to))
+        real["symlink"](path, leads_to)
+
     def remove_tree(path: Path) -> None:
         for folder, _, files in os.walk(path, topdown=False):
             for name in files:
@@ -139,6 +151,9 @@ def recording(at: Path) -> Iterator[Recording]:
         "sync": sync,
         "sync_folder": sync_folder,
         "remove_tree": remove_tree,
+        "set_mode": set_mode,
+        "set_mtime": set_mtime,
+        "symlink": symlink,
     }
     for kind in ("link", "rename", "replace"):
         ours[kind] = of_two(kind)
@@ -165,4 +180,7 @@ CALLS = (
     "make_read_only",
     "make_writable",
     "renew_time",
+    "set_mode",
+    "set_mtime",
+    "symlink",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from safetensors.torch import save_file
 
 from dsvd_registry import Registry
+from dsvd_registry.errors import StorageError
 
 TAU = 0.5
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).private_bytes(
@@ -25,12 +27,16 @@ Step = Callable[[Registry, Path], object]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`before`: what is done first, to an empty registry. `words`: the same command of `dsvd`."""
+    """`before`: what is done first, to an empty registry. `words`: the same command of `dsvd`.
+
+    `originals`: paths of files that are always there, or can be restored.
+    """
 
     name: str
     before: tuple[Step, ...]
     do: Step
     words: tuple[str, ...]
+    originals: tuple[str, ...] = ()
 
 
 def weights(seed: int, size: float) -> Weights:
@@ -88,6 +94,35 @@ def lora(r: Registry, at: Path) -> None:
 
 def lossless_lora(r: Registry, at: Path) -> None:
     r.add(at / "lora.safetensors", base="sd15", name="one", lossless=True)
+
+
+def mine(r: Registry, at: Path) -> None:
+    """A folder to archive, and beside the whole the mounted file that a link can lead to."""
+    (at / "mine").mkdir()
+    shutil.copy(at / "tuned.safetensors", at / "mine/one.safetensors")
+    mounted = at.parent / "mount/checkpoints"
+    mounted.mkdir(parents=True, exist_ok=True)
+    shutil.copy(at / "tuned.safetensors", mounted / "one@1.safetensors")
+
+
+def my_lora(r: Registry, at: Path) -> None:
+    (at / "mine").mkdir()
+    shutil.copy(at / "lora.safetensors", at / "mine/one.safetensors")
+
+
+def archived(r: Registry, at: Path, link_to: Path | None = None) -> None:
+    for file in r.archive(r.plan_archive(at / "mine", link_to=link_to, base="sd15")).staying:
+        if file.exit_code:
+            assert file.exit_code == StorageError.exit_code, file
+            raise StorageError(file.reason, file.hint)
+
+
+def linked(r: Registry, at: Path) -> None:
+    archived(r, at, at.parent / "mount")
+
+
+def restored(r: Registry, at: Path) -> None:
+    r.restore("one@1", at / "X", replace=True)
 
 
 def other_version(r: Registry, at: Path) -> None:
@@ -206,6 +241,18 @@ _ALL = [
         ("export", "one", "-o", "X", "--format=dsvd"),
     ),
     Scenario(
+        "archive", (base, mine), archived, ("archive", "mine", "--base=sd15", "--yes"),
+        ("mine/one.safetensors",),
+    ),
+    Scenario(
+        "archive --link-to", (base, mine), linked,
+        ("archive", "mine", "--base=sd15", "--link-to=../mount", "--yes"), ("mine/one.safetensors",),
+    ),
+    Scenario(
+        "restore", (base, my_lora, archived), restored,
+        ("restore", "one@1", "-o", "X", "--force"), ("X",),
+    ),
+    Scenario(
         "thin", (base, lossless), lambda r, _: r.thin("one@1"), ("thin", "one@1", "--yes"),
     ),
     Scenario("rm", (base, version, other_version), removed, ("rm", "one@1", "--yes")),
@@ -289,6 +336,9 @@ STATES = {
     "import of a lossless LoRA": 80,
     "thin of a LoRA": 12,
     "export of a lossless LoRA": 13,
+    "archive": 200,
+    "archive --link-to": 200,
+    "restore": 15,
     "thin": 12,
     "rm": 12,
     "gc": 8,
@@ -309,8 +359,12 @@ STATES = {
     "catalog rebuild": 5,
     REBUILD: 8,
 }
-FILES_COME_IN = tuple(name for name in SCENARIOS if name.split()[0] in ("base", "add", "import"))
-FILES_GO_OUT = tuple(name for name in SCENARIOS if name.split()[0] in ("materialize", "export"))
+FILES_COME_IN = tuple(
+    name for name in SCENARIOS if name.split()[0] in ("base", "add", "import", "archive")
+)
+FILES_GO_OUT = tuple(
+    name for name in SCENARIOS if name.split()[0] in ("materialize", "export", "restore")
+)
 NAMES_CHANGE = tuple(name for name in SCENARIOS if name not in FILES_COME_IN + FILES_GO_OUT)
 
 

@@ -25,6 +25,9 @@ KINDS = (
     "remove_tree",
     "make_read_only",
     "renew_time",
+    "set_mode",
+    "set_mtime",
+    "symlink",
 )
 
 

@@ -11,7 +11,7 @@ from dsvd_registry.catalog.errors import DamagedCatalogError
 from dsvd_registry.errors import NotFound
 from dsvd_registry.fs import TEMPORARY_PREFIX
 
-from .lost_power import Tree
+from .lost_power import SymbolicLink, Tree
 from .scenarios import Scenario, run
 
 _EVENT = re.compile(r"registry/events/\d{6}/(\d{9})-[0-9a-f]{64}\.json")
@@ -21,10 +21,13 @@ Shown = tuple[object, ...]
 
 
 def tree_of(at: Path) -> Tree:
-    return {
-        path.relative_to(at).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in sorted(at.rglob("*"))
-    }
+    return {path.relative_to(at).as_posix(): _content(path) for path in sorted(at.rglob("*"))}
+
+
+def _content(path: Path) -> bytes | SymbolicLink | None:
+    if path.is_symlink():
+        return SymbolicLink(str(path.readlink()))
+    return path.read_bytes() if path.is_file() else None
 
 
 def events_in(tree: Tree) -> int:
@@ -43,7 +46,8 @@ def outside(tree: Tree) -> dict[str, Tree]:
     found: dict[str, Tree] = {}
     for path, data in tree.items():
         top = path.split("/")[0]
-        if top != "registry" and not top.startswith(TEMPORARY_PREFIX):
+        is_temporary = path.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
+        if top != "registry" and not top.startswith(TEMPORARY_PREFIX) and not is_temporary:
             found.setdefault(top, {})[path[len(top) :]] = data
     return found
 
@@ -55,6 +59,8 @@ class Whole:
         self._scenario = scenario
         self._before, self._after = outside(tree_of(before)), outside(tree_of(after))
         self.first, self.last = events_in(tree_of(before)), events_in(tree_of(after))
+        was, becomes = tree_of(before), tree_of(after)
+        self._originals = {name: was.get(name) or becomes[name] for name in scenario.originals}
         self._history: dict[int, Shown] = {}
         self._objects: dict[int, frozenset[str]] = {}
         for number in range(self.first, self.last + 1):
@@ -80,6 +86,11 @@ class Whole:
             )
             assert registry.verify().findings == ()
             registry.collect_garbage(grace_days=-1)
+            for name, data in self._originals.items():
+                there = tree.get(name)
+                if not isinstance(there, bytes):
+                    there = restorable(registry, Path(name).name)
+                assert isinstance(data, bytes) and there == data, name
         left = tree_of(at / "registry")
         assert _objects(left) == self._objects[happened]
         assert not [path for path in left if path.startswith("tmp/")]
@@ -111,6 +122,13 @@ class Whole:
                 assert found in ((becomes,) if returned else (was, becomes)), name
         for name, found in there.items():
             assert found == self._before[_former(name)], name
+
+
+def restorable(registry: Registry, name: str) -> bytes:
+    """The bytes that an archived file of this name, or that is to be restored to X, comes back with."""
+    (ref,) = {f.ref for f in registry.archived_files() if name in (f.path.name, "X")}
+    with registry.open_original(ref) as file:
+        return file.read()
 
 
 def opened(root: Path) -> Registry:

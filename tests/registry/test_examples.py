@@ -41,6 +41,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "key.pem").write_bytes(pem)
     (folder / "backup").mkdir()
+    (folder / "models").mkdir()
+    files["models/subject-7"] = {"unet.weight": base["unet.weight"] + change.T}
+    save_file(files["models/subject-7"], folder / "models/subject-7.safetensors")
     with Registry.init(folder / ".dsvd") as opened:
         opened.add_base("sd15", folder / "sd15.safetensors")
         for name in ("ft", "ft2"):
@@ -97,6 +100,7 @@ def test_what_a_method_gives_is_exported() -> None:
     """Every type of our own in a public signature can be imported from `dsvd_registry.registry`."""
     known = {*registry.__all__, "Self", "Path", "Callable", "Iterable", "Sequence", "datetime"}
     known |= {"str", "bool", "int", "float", "None", "list", "tuple", "Unpack", "Literal"}
+    known |= {"BinaryIO"}
     unknown = set()
     for member in PUBLIC.values():
         function = member.fget if isinstance(member, property) else member

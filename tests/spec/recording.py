@@ -61,6 +61,8 @@ class Recorder:
             self.step(f"unlink {self.shown(arguments[0])}")
         elif event in ("os.mkdir", "os.chmod", "os.utime"):
             self.step(f"{event[3:]} {self.shown(arguments[0])}")
+        elif event == "os.symlink":
+            self.step(f"symlink {self.shown(arguments[1])}")
         elif event in ("os.link", "os.rename"):
             self.step(f"{event[3:]} {self.shown(arguments[0])} {self.shown(arguments[1])}")
 
@@ -71,6 +73,7 @@ class Recorder:
         text = re.sub(r"\.dsvd-tmp-[0-9a-f]{16}", "T", text)
         text = re.sub(r"objects/[0-9a-f]{2}", "objects/ab", text)
         text = re.sub(r"[0-9a-f]{64}$", "A", text)
+        text = re.sub(r"^mine/mine\.safetensors$", "mine/X", text)
         text = re.sub(r"X\.(sig|dsvdr|dsvdo)$", "X", text)
         return re.sub(r"\d{9}-[0-9a-f]{64}\.json", "E", text)
 

@@ -50,6 +50,9 @@ RULES = {
     "format": event_fields.BaseFormat,
     "text": event_fields.Text,
     "link": event_fields.Link,
+    "path": event_fields.AbsolutePath,
+    "nanoseconds": event_fields.Nanoseconds,
+    "mode": event_fields.Mode,
     "settings": event_fields.Settings,
     "summary": event_fields.Summary,
 }
@@ -296,6 +299,9 @@ COMMANDS: dict[str, Do] = {
     "`dsvd import` of a lossless LoRA": lambda r, at: r.import_container(
         at / "lora.dsvd", name="lora-again"
     ),
+    "`dsvd archive` of a fine-tune": lambda r, at: archive(r, at),
+    "`dsvd restore -o X` of it": lambda r, at: r.restore("mine", at / "X"),
+    "`dsvd archive --link-to` of it": lambda r, at: archive(r, at, link_to=at / "mount"),
     "`dsvd alias set`": lambda r, _: r.set_alias("prod", "one@1"),
     "`dsvd materialize -o X`": lambda r, at: r.materialize("one", at / "X"),
     "`dsvd verify`": lambda r, _: r.verify(deep=True),
@@ -310,6 +316,10 @@ COMMANDS: dict[str, Do] = {
     ),
     "`dsvd catalog rebuild`": lambda _, at: Registry.rebuild_catalog(at / "registry"),
 }
+
+
+def archive(registry: Registry, at: Path, **options: Any) -> None:
+    registry.archive(registry.plan_archive(at / "mine", base="sd15", **options))
 
 
 def prepare(command: str, registry: Registry, at: Path) -> None:
@@ -327,6 +337,12 @@ def prepare(command: str, registry: Registry, at: Path) -> None:
         registry.export_container("lora", at / "lora.dsvd")
         registry.remove_version("lora@1")
         registry.collect_garbage(grace_days=-1)
+    if command.startswith("`dsvd archive"):
+        mounted = at / "mount/checkpoints"
+        for folder in (at / "mine", mounted):
+            folder.mkdir(parents=True, exist_ok=True)
+        for path in (at / "mine/mine.safetensors", mounted / "mine@1.safetensors"):
+            shutil.copy(at / "third.safetensors", path)
     if command == "`dsvd rm`":
         registry.export_container("one", at / "kept.dsvd")
     if command.startswith("`dsvd gc`"):  # removed by now, it shared the container of the other
@@ -348,7 +364,7 @@ def test_steps(tmp_path: Path) -> None:
     torch.manual_seed(1)
     base = {"w": torch.randn(24, 16), "b": torch.randn(24), "up.weight": torch.randn(24, 16)}
     save_file(base, tmp_path / "base.safetensors")
-    for name in ("tuned", "other"):
+    for name in ("tuned", "other", "third"):
         tuned = {name: w + 0.01 * torch.randn(w.shape) for name, w in base.items()}
         save_file(tuned, tmp_path / f"{name}.safetensors")
     factors = {"up.lora_A.weight": torch.randn(2, 16), "up.lora_B.weight": torch.randn(24, 2)}

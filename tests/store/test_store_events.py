@@ -17,6 +17,8 @@ from dsvd_registry.store import (
     BaseRemoved,
     Event,
     EventLog,
+    FileArchived,
+    FileRestored,
     NoteSet,
     OriginalAdded,
     OriginalRemoved,
@@ -85,6 +87,10 @@ EVERY = [
     ResidualRemoved(sequence=1, time=TIME, model="m", number=1),
     OriginalAdded(sequence=1, time=TIME, model="m", number=1),
     OriginalRemoved(sequence=1, time=TIME, model="m", number=1),
+    FileArchived(
+        sequence=1, time=TIME, model="m", number=1, path="/a/é", mtime_ns=-5, mode=0o600, link=None
+    ),
+    FileRestored(sequence=1, time=TIME, path="C:\\a"),
     SignatureAdded(sequence=1, time=TIME, model="m", number=1, signer=A, signature=B),
 ]
 
