@@ -1,44 +1,32 @@
-"""Opening of a registry: which folder and which catalog a caller means."""
+"""The opening of a registry, new or not, as its constructors do it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..catalog import Catalog, check_database
+from ..catalog import check_database
 from ..errors import InvalidArgument
-from ..store import ObjectStore, RegistryFolder, registry_folder
-from .repository import Repository
+from ..store import RegistryFolder, registry_folder
+from .repository import Repository, catalog_url, found_folder, opened
 
-CATALOG_VARIABLE = "DSVD_CATALOG"
-
-
-def found_folder(path: str | Path | None) -> RegistryFolder:
-    """The folder of an existing registry. Raises `NotFound`, `RegistryError`, `StorageError`."""
-    explicit = None if path is None else Path(path)
-    return registry_folder.open(registry_folder.find(explicit, os.environ, Path.cwd()))
+if TYPE_CHECKING:  # numpy, which listing versions need not wait for
+    from .result_pool import ResultPool
 
 
 def made_repository(path: str | Path | None, catalog: str | None) -> Repository:
     """A new registry, opened; see `Registry.init`."""
     explicit = None if path is None else Path(path)
     place = registry_folder.place_to_create(explicit, os.environ, Path.cwd())
-    check_database(RegistryFolder(place).catalog, catalog_url(catalog))
-    return _opened(registry_folder.create(place), catalog)
+    url = catalog_url(catalog)
+    check_database(RegistryFolder(place).catalog, url)
+    return opened(registry_folder.create(place), url)
 
 
 def opened_repository(path: str | Path | None, catalog: str | None) -> Repository:
     """An existing registry, opened; see `Registry.open`."""
-    return _opened(found_folder(path), catalog)
-
-
-def catalog_url(given: str | None) -> str | None:
-    """The URL of the catalog, None for the registry's folder."""
-    return given or os.environ.get(CATALOG_VARIABLE) or None
-
-
-def _opened(folder: RegistryFolder, catalog: str | None) -> Repository:
-    return Repository(folder, Catalog.open(folder, catalog_url(catalog)), ObjectStore(folder))
+    return opened(found_folder(path), catalog_url(catalog))
 
 
 def no_passphrase() -> str:
@@ -46,3 +34,10 @@ def no_passphrase() -> str:
     raise InvalidArgument(
         "the key is encrypted, and no passphrase was given", "Pass a function as `passphrase`."
     )
+
+
+def result_pool(repository: Repository) -> ResultPool:
+    """The open results of a registry, with the cache that all registries of the process share."""
+    from .result_pool import ResultPool, run_cache
+
+    return ResultPool(repository, run_cache())

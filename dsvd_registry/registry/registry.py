@@ -12,25 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from .. import store
-from ..catalog import BaseRecord, Rebuilt, VersionRecord, check_database, rebuild
-from ..closing import Closing
-from ..errors import InvalidArgument
-from ..progress import Progress, silent
-from ..store import RegistryFolder
-from .gc import DEFAULT_GRACE_DAYS
-from .repository import Repository, catalog_url, found_folder, opened
 from ..catalog import rebuild
 from ..closing import Closing, MadeOnce
 from ..progress import Progress, silent
 from .gc import DEFAULT_GRACE_DAYS
-from .opening import catalog_url, found_folder, made_repository, no_passphrase, opened_repository
-from .repository import Repository
+from .opening import made_repository, no_passphrase, opened_repository, result_pool
+from .repository import Repository, catalog_url, found_folder
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from ..catalog import ArchivedFile, BaseRecord, Rebuilt, VersionRecord
+    from ..catalog import BaseRecord, Rebuilt, VersionRecord
     from ..checkpoint import LeftOut
     from ..export import Dtype, ExportedLora, Format
     from ..reconstruction.cast import FloatDtype
@@ -53,16 +45,10 @@ if TYPE_CHECKING:
     from .repair import Repaired
     from .report import Report
     from .restore import RestoredFiles
-    from .result_pool import ResultEntry, ResultPool
+    from .result_pool import ResultEntry
     from .signing import Signed, Signer
     from .thin import Thinned
     from .usage import Usage
-
-
-def _no_passphrase() -> str:
-    raise InvalidArgument(
-        "the key is encrypted, and no passphrase was given", "Pass a function as `passphrase`."
-    )
 
 
 class Registry(Closing):
@@ -83,7 +69,7 @@ class Registry(Closing):
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         """Its folder, catalog and objects, for packages that are built on a registry."""
-        self._pool = MadeOnce(self._result_pool)
+        self._pool = MadeOnce(lambda: result_pool(repository))
 
     # Opening
 
@@ -104,11 +90,6 @@ class Registry(Closing):
             ...     registry.folder.name
             'studio'
         """
-        explicit = None if path is None else Path(path)
-        place = store.registry_folder.place_to_create(explicit, os.environ, Path.cwd())
-        url = catalog_url(catalog)
-        check_database(RegistryFolder(place).catalog, url)
-        return cls(opened(store.registry_folder.create(place), url))
         return cls(made_repository(path, catalog))
 
     @classmethod
@@ -132,7 +113,6 @@ class Registry(Closing):
             ...     [base.name for base in registry.bases()]
             ['sd15']
         """
-        return cls(opened(found_folder(path), catalog_url(catalog)))
         return cls(opened_repository(path, catalog))
 
     @staticmethod
@@ -707,8 +687,6 @@ class Registry(Closing):
         version = self.version(ref)
         return self.repository.catalog.remove_version(version.model, version.number)
 
-    # Archiving files
-
     def plan_archive(self, folder: str | Path, **options: Unpack[ArchiveOptions]) -> ArchivePlan:
         """Find the checkpoints and LoRA files below a folder that versions can give back.
 
@@ -732,7 +710,7 @@ class Registry(Closing):
             >>> [file.path.name for file in plan.files]
             ['subject-7.safetensors']
         """
-        from .archive_plan import plan_archive
+        from .archive_search import plan_archive
 
         return plan_archive(Path(folder), options, self.repository)
 
@@ -758,16 +736,6 @@ class Registry(Closing):
         from .archive import archive
 
         return archive(plan, self.repository, progress)
-
-    def archived_files(self) -> list[ArchivedFile]:
-        """List the files that were archived and not restored since.
-
-        Example:
-            >>> archived = registry.archive(registry.plan_archive("models", base="sd15"))
-            >>> [file.path.name for file in registry.archived_files()]
-            ['subject-7.safetensors']
-        """
-        return self.repository.catalog.archived_files()
 
     def restore(
         self,
@@ -802,8 +770,7 @@ class Registry(Closing):
         """
         from .restore import restore
 
-        path, pool = None if output is None else Path(output), self._pool.get()
-        return restore(where, path, self.repository, pool, replace=replace, progress=progress)
+        return restore(where, output, self.repository, self._pool.get(), replace, progress)
 
     # Signatures
 
@@ -1047,11 +1014,6 @@ class Registry(Closing):
 
         form = ResultForm(tau, dtype, layout)
         return open_result(self.version(ref), path, self.repository, self._pool.get(), form)
-
-    def _result_pool(self) -> ResultPool:
-        from .result_pool import ResultPool, run_cache
-
-        return ResultPool(self.repository, run_cache())
 
     def open_original(self, ref: str) -> BinaryIO:
         """Open the file that a lossless version was made from: the same bytes, also of a LoRA.

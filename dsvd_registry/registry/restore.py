@@ -60,10 +60,9 @@ class RestoredFiles:
 
 def restore(
     where: str | Path,
-    output: Path | None,
+    output: str | Path | None,
     repository: Repository,
     pool: ResultPool,
-    *,
     replace: bool,
     progress: Progress,
 ) -> RestoredFiles:
@@ -72,14 +71,12 @@ def restore(
     work = _Work(repository, pool, replace, progress)
     files = _archived_files(where, repository)
     if output is not None:
-        check_output(output, repository)
+        check_output(Path(output), repository)
         place = Path(os.path.abspath(output))  # noqa: PTH100 - follows no link
         return RestoredFiles((work.to_another_path(where, files, place),))
     if not files:
-        raise NotFound(
-            f"no file of {where} is archived",
-            "Give the path of a file or folder that was archived; -o PATH writes what a version gives.",
-        )
+        hint = "Give the path of an archived file or folder; -o PATH writes what a version gives."
+        raise NotFound(f"no file of {where} is archived", hint)
     outcomes = []
     for number, file in enumerate(files):
         progress(FILES, number, len(files))
@@ -109,13 +106,9 @@ def _archived_files(where: str, repository: Repository) -> list[ArchivedFile]:
 
 
 def _refused(file: ArchivedFile, error: DsvdError) -> RestoredFile:
+    code = error.exit_code
     return RestoredFile(
-        file.path,
-        file.ref,
-        "refused",
-        error=str(error),
-        hint=error.hint,
-        exit_code=error.exit_code,
+        file.path, file.ref, "refused", error=str(error), hint=error.hint, exit_code=code
     )
 
 

@@ -126,7 +126,9 @@ class Whole:
 
 def restorable(registry: Registry, name: str) -> bytes:
     """The bytes that an archived file of this name, or that is to be restored to X, comes back with."""
-    (ref,) = {f.ref for f in registry.archived_files() if name in (f.path.name, "X")}
+    (ref,) = {
+        f.ref for f in registry.repository.catalog.archived_files() if name in (f.path.name, "X")
+    }
     with registry.open_original(ref) as file:
         return file.read()
 

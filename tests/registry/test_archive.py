@@ -93,7 +93,7 @@ def test_a_folder_comes_back_as_it_was(registry: Registry, models: Path) -> None
     restored = registry.restore(models)
     assert {file.outcome for file in restored.files} == {"restored"} and len(restored.files) == 4
     assert tree(models) == before
-    assert registry.archived_files() == [] and registry.verify(deep=True).is_well
+    assert registry.repository.catalog.archived_files() == [] and registry.verify(deep=True).is_well
 
 
 def test_the_catalog_may_be_lost_meanwhile(registry: Registry, models: Path) -> None:
@@ -122,7 +122,7 @@ def test_one_ref_and_one_path(registry: Registry, models: Path) -> None:
         registry.restore("dog")
     with pytest.raises(NotFound):
         registry.restore(models / "loras/dog.safetensors")
-    assert len(registry.archived_files()) == 2
+    assert len(registry.repository.catalog.archived_files()) == 2
 
 
 def test_to_another_path(registry: Registry, models: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_to_another_path(registry: Registry, models: Path, tmp_path: Path) -> No
         registry.restore(models, tmp_path / "out")
     registry.restore("dog", tmp_path / "out")
     assert status_of(tmp_path / "out") == before["loras/dog.safetensors"]
-    assert len(registry.archived_files()) == 3
+    assert len(registry.repository.catalog.archived_files()) == 3
     registry.restore("dog", tmp_path / "again")  # not archived any more, and still lossless
     assert (tmp_path / "again").read_bytes() == before["loras/dog.safetensors"][0]
     with pytest.raises(Conflict):
@@ -224,7 +224,7 @@ def test_damage_that_verify_finds(
     archived = registry.archive(registry.plan_archive(models))
     assert archived.files == () and len(archived.staying) == 4
     assert archived.exit_code in (1, 6, 8)
-    assert tree(models) == before and registry.archived_files() == []
+    assert tree(models) == before and registry.repository.catalog.archived_files() == []
 
 
 @pytest.mark.parametrize("when", ["before the check", "after the check", "after the record"])
@@ -267,7 +267,7 @@ def test_a_file_that_changes_meanwhile(
     archived = registry.archive(type(plan)(**{**vars(plan), "files": tuple(only)}))
     assert [file.path for file in archived.staying] == [path] and archived.exit_code == 9
     assert path.read_bytes().startswith(bytes(changed))
-    assert registry.archived_files() == []
+    assert registry.repository.catalog.archived_files() == []
 
 
 def test_a_base_that_is_gone(registry: Registry, models: Path) -> None:
@@ -299,7 +299,7 @@ def test_another_file_is_never_replaced(registry: Registry, models: Path) -> Non
         "dog.safetensors": "refused", "cat.pt": "refused",
     }  # fmt: skip
     assert mine.read_bytes() == b"mine" and (models / "loras/dog.safetensors").is_symlink()
-    assert len(registry.archived_files()) == 3
+    assert len(registry.repository.catalog.archived_files()) == 3
     forced = registry.restore(models, replace=True)
     assert forced.exit_code == 4  # of the folder
     (models / "loras/old/cat.pt").rmdir()
@@ -357,7 +357,7 @@ def test_damage_is_met_before_a_file_is_written(registry: Registry, models: Path
         place.write_bytes(data)
     restored = registry.restore(models)
     assert {file.outcome for file in restored.files} == {"refused"} and restored.exit_code
-    assert tree(models) == before and len(registry.archived_files()) == 4
+    assert tree(models) == before and len(registry.repository.catalog.archived_files()) == 4
 
 
 # Links
