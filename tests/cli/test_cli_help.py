@@ -38,7 +38,8 @@ def test_every_command_of_the_design_is_there() -> None:
             *("base add", "base ls", "base show", "base rm", "alias set", "alias rm"),
             *("tag add", "tag rm", "gc", "du", "catalog rebuild", "catalog backup", "curve"),
             *("merge", "subtract"),
-            *("import", "export", "sign", "thin", "serve", "mount", "umount", "archive", "restore"),
+            *("import", "export", "sign", "thin", "serve", "mount", "umount", "cat"),
+            *("archive", "restore"),
         )
     }
 
