@@ -62,7 +62,7 @@ def cat(
     size: int | None,
     as_json: bool,
 ) -> None:
-    """Write the bytes of a full checkpoint, or a part of them, to standard output.
+    """Write the bytes of a full checkpoint to standard output.
 
     Only the bytes that are asked for are made, and each is checked. With --json the files of the full
     checkpoint are listed instead: path, size and, if one is recorded, SHA-256.

@@ -33,7 +33,7 @@ COMMANDS = {
     "verify": "Look for damage.",
     "sign": "Sign a version.",
     "materialize": "Write the full checkpoint of a version.",
-    "cat": "Write the bytes of a full checkpoint, or a part of them, to standard output.",
+    "cat": "Write the bytes of a full checkpoint to standard output.",
     "serve": "Serve versions and bases over HTTP, read only.",
     "mount": "Show the registry as a read-only folder of checkpoints.",
     "umount": "End a mount, and clear one whose program was killed.",
