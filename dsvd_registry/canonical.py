@@ -45,7 +45,8 @@ def weight(data: bytes) -> int:
 def encode(value: Any) -> bytes:
     """The canonical bytes of `value`. Raises `NotCanonical` for what JSON cannot express."""
     data = _text(value).encode()
-    _check_weight(data)
+    if weight(data) > MAX_WEIGHT:
+        raise _too_heavy(data)
     return data
 
 
@@ -57,8 +58,8 @@ def decode(data: bytes, *, weighed: bool = False) -> Any:
 
     `weighed`: the caller has checked the weight already.
     """
-    if not weighed:
-        _check_weight(data)
+    if not weighed and weight(data) > MAX_WEIGHT:
+        raise _too_heavy(data)
     try:
         value = json.loads(data.decode("ascii"))
     except (ValueError, RecursionError) as error:
@@ -81,9 +82,8 @@ def _text(value: Any) -> str:
     return text
 
 
-def _check_weight(data: bytes) -> None:
-    if weight(data) > MAX_WEIGHT:
-        raise NotCanonical(f"too much JSON: it weighs {weight(data)}, more than {MAX_WEIGHT}")
+def _too_heavy(data: bytes) -> NotCanonical:
+    return NotCanonical(f"too much JSON: it weighs {weight(data)}, more than {MAX_WEIGHT}")
 
 
 def encode_small(value: object) -> bytes:

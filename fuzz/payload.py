@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dsvd_registry.container.compression import BYTES, compress
-from dsvd_registry.container.frames import ContainerFile, Frames
+from dsvd_registry.container.frames import BYTES, ContainerFile, Frames, compress
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import Header
 from dsvd_registry.container.writer import write_container

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsvd_registry.container.compression import BYTES, compress, decompress
-from dsvd_registry.container.frames import RESIDUAL, packed_header
+from dsvd_registry.container.frames import BYTES, RESIDUAL, compress, decompress, packed_header
 from dsvd_registry.hashing import xxh3
 from dsvd_registry.residual.header import header_json, parse_header
 from dsvd_registry.residual.ordered import FORMATS, Bits, FloatFormat

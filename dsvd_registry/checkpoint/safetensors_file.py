@@ -91,7 +91,7 @@ def parse_header(
     document = _load_json(header)
     metadata = _metadata(document.pop(METADATA_KEY)) if METADATA_KEY in document else None
     check_count(len(document))
-    entries = {name: _entry(name, value) for name, value in document.items()}
+    entries = dict(zip(document, map(_entry, document, document.values()), strict=True))
     _check_cover(entries.values(), data_size)
     return metadata, entries
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import click
 
+from ..container.totals import CONSTANT
 from ..encoding.lora_request import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
 from ..registry.merge import SOURCE_FORMAT as MERGE
-from ..registry.report import CAST, CONSTANT
+from ..registry.report import CAST
 from . import number_format
 from .printable_text import color, printable
 from .tables import figure, print_line, print_table, text

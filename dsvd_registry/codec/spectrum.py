@@ -8,6 +8,7 @@ precision.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -156,7 +157,7 @@ def _eigen(square: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Vect
         try:
             reduced = tridiagonalize(square.numpy().copy())
             values = torch.from_numpy(reduced.eigenvalues()[::-1].copy())
-            return values, lambda count: _staged_vectors(reduced, square, count, dtype)
+            return values, functools.partial(_staged_vectors, reduced, square, dtype)
         except NotConverged:
             pass
     eigenvalues, eigenvectors = torch.linalg.eigh(square, UPLO="U")
@@ -164,7 +165,7 @@ def _eigen(square: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Vect
 
 
 def _staged_vectors(
-    reduced: Tridiagonal, square: torch.Tensor, count: int, dtype: torch.dtype
+    reduced: Tridiagonal, square: torch.Tensor, dtype: torch.dtype, count: int
 ) -> torch.Tensor:
     """The first eigenvectors, in single precision if `dtype` is single and they are accurate enough."""
     for working, bound in ORTHONORMAL.items():

@@ -1,7 +1,8 @@
-"""Reading of an open container or residual: its prologue with the header, then its frames.
+"""Zstd frames, compressed and strictly decompressed, and the files of frames (spec, "Compression").
 
-Checksums are compared, contents decompressed and cached. Both kinds of file differ in the magic of the
-prologue (spec, section "Prologue").
+Containers and residuals are such files: a prologue with the header, then frames. As they are read,
+checksums are compared, contents decompressed and cached. They differ in the magic of the prologue
+(spec, section "Prologue").
 """
 
 from __future__ import annotations
@@ -11,19 +12,73 @@ import os
 import struct
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
+import zstandard
 
 from ..canonical import weight
 from ..closing import Closing
 from ..errors import ContainerError, UnsupportedFeature
-from ..fs import storage_error, storage_errors
+from ..fs import Bytes, storage_error, storage_errors
 from ..hashing import xxh3
 from . import limits
-from .compression import TEXT, compress, decompress
+from .limits import MAX_WINDOW
 from .records import Frame, Header
+
+# Integers of the grid hardly repeat. Their frequencies compress well; only long matches, such as runs
+# of zeros, are worth finding.
+NUMBERS = zstandard.ZstdCompressionParameters.from_level(
+    1, strategy=zstandard.STRATEGY_FAST, hash_log=6, min_match=7, write_content_size=1
+)
+BYTES = zstandard.ZstdCompressionParameters.from_level(1, write_content_size=1)
+TEXT = zstandard.ZstdCompressionParameters.from_level(19, write_content_size=1)
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def compress(data: Bytes, parameters: zstandard.ZstdCompressionParameters) -> bytes:
+    """Compress `data` to a single zstd frame with its content size, without dictionary or checksum."""
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+
+def compress_blocks(
+    blocks: Sequence[bytes], parameters: zstandard.ZstdCompressionParameters
+) -> bytes:
+    """Compress `blocks` to a single zstd frame in which each of them begins a new zstd block."""
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    frame = compressor.compressobj(size=sum(map(len, blocks)))
+    written = []
+    for block in blocks:
+        written += [frame.compress(block), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
+    return b"".join([*written, frame.flush()])
+
+
+def decompress(data: Bytes, size: int, where: str) -> bytes:
+    """Decompress exactly one frame of exactly `size` bytes. Raises `ContainerError`, naming `where`.
+
+    The size that the frame declares is compared before anything is decompressed. The memory taken
+    is therefore `size`, which the caller has bounded.
+    """
+    if bytes(data[:4]) != ZSTD_MAGIC:
+        raise ContainerError(f"{where} is not a zstd frame")
+    try:
+        parameters = zstandard.get_frame_parameters(data)
+        if parameters.content_size != size:
+            raise ContainerError(f"{where} does not hold the {size} bytes that it should")
+        if parameters.window_size > MAX_WINDOW:
+            raise ContainerError(f"{where} asks for a zstd window of over {MAX_WINDOW} bytes")
+        if parameters.dict_id:
+            raise ContainerError(f"{where} needs a zstd dictionary")
+        decompressor = zstandard.ZstdDecompressor()
+        content = decompressor.decompress(data, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ContainerError(f"{where}: {error}") from error
+    if len(content) != size:
+        raise ContainerError(f"{where} does not hold the {size} bytes that it should")
+    return content
+
 
 CACHED_BYTES = 64 << 20  # of decompressed frames, kept while tensors are read in order
 CACHED_OF_A_BYTE = 16  # the limit for small files: bytes kept for each byte of the file

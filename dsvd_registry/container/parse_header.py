@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, assert_never, get_args
 
 from .. import canonical
@@ -272,19 +273,18 @@ def parse_header(data: bytes, payload_offset: int) -> Header:
             size=source.integer("size", 0, limits.MAX_SIZE),
         ),
         left_out=tuple(
-            _omission(entry, f"left_out[{i}]")
-            for i, entry in enumerate(fields.array("left_out", limits.MAX_TENSORS))
+            map(_omission, fields.array("left_out", limits.MAX_TENSORS), _entries("left_out"))
         ),
         tensors=tuple(
-            _tensor(entry, f"tensors[{i}]")
-            for i, entry in enumerate(fields.array("tensors", limits.MAX_TENSORS))
+            map(_tensor, fields.array("tensors", limits.MAX_TENSORS), _entries("tensors"))
         ),
         frames=_frames(fields.array("frames", limits.MAX_FRAMES), payload_offset),
         payload_sha256=fields.hexadecimal("payload_sha256", 64),
         results=tuple(
-            parse_result(entry, f"results[{i}]")
-            for i, entry in enumerate(
-                fields.array("results", limits.MAX_FILES if "tree" in requires else 1, least=1)
+            map(
+                parse_result,
+                fields.array("results", limits.MAX_FILES if "tree" in requires else 1, least=1),
+                _entries("results"),
             )
         ),
         packed="packed" in requires,
@@ -363,10 +363,15 @@ def _tensor(value: Any, where: str) -> TensorRecord:
     return tensor
 
 
+def _entries(array: str) -> Iterator[str]:
+    """The places of the entries of an array, for errors: `array[0]`, `array[1]` and so on."""
+    return (f"{array}[{i}]" for i in itertools.count())
+
+
 def _based(fields: Fields, where: str) -> tuple[tuple[BaseTensor, ...], View, int]:
     """Read the base tensors, the view and the number of new rows of a record with a base."""
     entries = fields.array("base", limits.MAX_BASE_TENSORS_PER_RECORD, least=1)
-    base = tuple(_base_tensor(entry, f"{where}.base[{i}]") for i, entry in enumerate(entries))
+    base = tuple(map(_base_tensor, entries, _entries(f"{where}.base")))
     view = _view(fields.take("view"), f"{where}.view")
     return base, view, fields.optional_integer("new_rows", 1, limits.MAX_SIZE)
 

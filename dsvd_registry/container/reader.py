@@ -14,12 +14,18 @@ import numpy.typing as npt
 
 from ..closing import Closing
 from ..errors import ContainerError
-from .features import check_budget
 from .frames import CACHED_BYTES, CONTAINER, ContainerFile, Frames, read_header
 from .parse_header import parse_header
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
 from .rows import FrameRows, Int32, Int64, Rows
-from .structure import check_size, check_structure, component_rows, element_rows, layout_of
+from .structure import (
+    check_budget,
+    check_size,
+    check_structure,
+    component_rows,
+    element_rows,
+    layout_of,
+)
 from .table import TABLE_ENTRY_SIZE, ComponentTable, unpack_table
 
 FRAMES_PLACED = 64  # frames whose row positions are remembered

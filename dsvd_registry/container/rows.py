@@ -134,7 +134,7 @@ class Layout(Protocol):
     def size(self, rows: Rows) -> int:
         """The bytes that a group takes."""
 
-    def pack(self, values: Int32, rows: Rows) -> Iterator[Run]:
+    def pack(self, values: Int32, rows: Rows) -> list[Run]:
         """Encode `values` (rows, length) as runs; no magnitude exceeds the maximum of its row."""
 
     def frame(self, groups: Sequence[Rows]) -> FrameRows:
@@ -166,14 +166,14 @@ class Planes:
     def size(self, rows: Rows) -> int:
         return rows.length * int(widths(rows.maxima).sum())
 
-    def pack(self, values: Int32, rows: Rows) -> Iterator[Run]:
+    def pack(self, values: Int32, rows: Rows) -> list[Run]:
         row_widths = widths(rows.maxima)
         coded = zigzag(values)
         planes = (
             (coded[row_widths > plane] >> (8 * plane)).astype(np.uint8).tobytes()
             for plane in range(int(row_widths.max()))
         )
-        yield Run((0, 0), b"".join(planes))
+        return [Run((0, 0), b"".join(planes))]
 
     def frame(self, groups: Sequence[Rows]) -> FrameRows:
         return _PlanesFrame(self, groups)
@@ -220,10 +220,9 @@ class Packed:
     def size(self, rows: Rows) -> int:
         return sum(run.size for run in _runs(rows))
 
-    def pack(self, values: Int32, rows: Rows) -> Iterator[Run]:
+    def pack(self, values: Int32, rows: Rows) -> list[Run]:
         coded = zigzag(values)
-        for run in _runs(rows):
-            yield Run(run.key, _packed(coded[run.rows], run).tobytes())
+        return [Run(run.key, _packed(coded[run.rows], run).tobytes()) for run in _runs(rows)]
 
     def frame(self, groups: Sequence[Rows]) -> FrameRows:
         return _PackedFrame(groups)

@@ -1,21 +1,37 @@
-"""Sums over the records of a container."""
+"""Sums over the records of a container, and its summary."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import assert_never
 
 from .records import (
+    RECORD_KINDS,
     BasedRecord,
     CastRecord,
     DeltaRecord,
     DenseRecord,
+    Header,
     LowRankRecord,
     RawRecord,
     SameRecord,
     TensorRecord,
 )
+
+CONSTANT = "constant"  # the row of raw tensors that are constants
+ACCOUNT_KINDS = (*RECORD_KINDS, CONSTANT)
+"""The rows of an account, in order."""
+
+Summary = dict[str, int | float | str]
+
+
+def kind_of(tensor: TensorRecord) -> str:
+    """The row of the account that counts a tensor."""
+    if isinstance(tensor, RawRecord) and tensor.reason == "constant":
+        return CONSTANT
+    return tensor.kind
 
 
 def total_error(tensors: Iterable[TensorRecord]) -> float:
@@ -70,3 +86,17 @@ def _parameters(tensor: TensorRecord, rank: int) -> int:
 def _new_elements(tensor: BasedRecord) -> int:
     """The number of elements in new rows."""
     return tensor.elements - math.prod(tensor.common_shape)
+
+
+def summary_of(header: Header) -> Summary:
+    """The figures of a container that `ls` shows, as an event has them."""
+    counts = Counter(map(kind_of, header.tensors))
+    change = total_change(header.tensors)
+    summary: Summary = {kind: counts[kind] for kind in ACCOUNT_KINDS}
+    return summary | {
+        "tau": header.encoding.tau,
+        "tensors": len(header.tensors),
+        "parameters": sum(tensor.elements for tensor in header.tensors),
+        "error": total_error(header.tensors),
+        "change": change if change < math.inf else -1.0,
+    }

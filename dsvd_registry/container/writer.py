@@ -14,13 +14,11 @@ from ..errors import StorageError
 from ..fs import Bytes
 from ..hashing import xxh3
 from . import limits
-from .compression import BYTES, NUMBERS, TEXT, compress, compress_blocks
-from .features import check_budget
-from .frames import CONTAINER, packed_header
+from .frames import BYTES, CONTAINER, NUMBERS, TEXT, compress, compress_blocks, packed_header
 from .header import header_json
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
 from .rows import Run, blocks
-from .structure import check_size, check_structure
+from .structure import check_budget, check_size, check_structure
 
 # A frame is closed at this size: the more rows it has, the better similar rows compress.
 FRAME_TARGET = 4 << 20

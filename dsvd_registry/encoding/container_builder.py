@@ -19,7 +19,6 @@ from ..checkpoint.tree import Tree
 from ..checkpoint.weight_files import TENSORS
 from ..codec.tensor_order import in_order
 from ..container import limits
-from ..container.features import stored_files
 from ..container.parse_header import shape_fits
 from ..container.reader import Container
 from ..container.records import (
@@ -36,6 +35,7 @@ from ..container.records import (
     TreeFile,
 )
 from ..container.rows import Run
+from ..container.structure import stored_files
 from ..container.writer import PayloadWriter, write_container
 from ..errors import CheckpointError
 from ..fs import storage_errors
@@ -171,7 +171,10 @@ class Contents:
 def closed_header(
     payload: PayloadWriter, base: BaseWeights, contents: Contents, headers: Sequence[bytes]
 ) -> Header:
-    """Close a payload that has everything, `headers` of the source too, and make its header."""
+    """Close a payload that has everything, `headers` of the source too, and make its header.
+
+    It has a placeholder for the digest of every result that is not known yet.
+    """
     frames, payload_sha256 = payload.finish()
     header = Header(
         base_digest=base.digest,
@@ -188,7 +191,9 @@ def closed_header(
         loose_header=any(map(is_loose, headers)),
         merge=contents.merge,
     )
-    return replace(header, results=undigested(header, headers))
+    digest = contents.source.sha256 if header.keeps_source else NOT_YET
+    files = result_files(header, headers, contents.encoding.tau)
+    return replace(header, results=tuple(Result(file.path, digest, file.size) for file in files))
 
 
 @dataclass(frozen=True)
@@ -237,10 +242,3 @@ def data_order(checkpoint: Checkpoint) -> Iterator[str]:
         yield from kept_layout(checkpoint.header).order
     else:
         yield from canonical_layout(checkpoint.tensors.values(), {}).order
-
-
-def undigested(header: Header, headers: Sequence[bytes]) -> tuple[Result, ...]:
-    """The results of a header, with a placeholder for every digest that is not known yet."""
-    digest = header.source.sha256 if header.keeps_source else NOT_YET
-    files = result_files(header, headers, header.encoding.tau)
-    return tuple(Result(file.path, digest, file.size) for file in files)

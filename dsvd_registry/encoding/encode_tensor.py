@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -109,19 +109,18 @@ def _common_bytes(info: TensorInfo, counterpart: Counterpart, data: memoryview) 
     return len(data) // info.shape[0] * counterpart.shape[0]
 
 
-def _parts(encoded: Encoded, data: memoryview, common: int) -> Iterator[PackedPart]:
+def _parts(encoded: Encoded, data: memoryview, common: int) -> list[PackedPart]:
     """All bytes of a raw tensor; otherwise the delta, followed by the bytes of new rows.
 
     `common`: the number of bytes before the new rows.
     """
     match encoded:
         case Raw():
-            yield from bytes_parts(data)
+            return bytes_parts(data)
         case LowRank() | Dense():
-            yield from delta_parts(encoded)
-            yield from bytes_parts(data[common:])
+            return delta_parts(encoded) + bytes_parts(data[common:])
         case Same():
-            yield from bytes_parts(data[common:])
+            return bytes_parts(data[common:])
         case _:
             assert_never(encoded)
 

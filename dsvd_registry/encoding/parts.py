@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..checkpoint import TensorInfo
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same, delta_figures, low_rank_figures
-from ..container.compression import BYTES, compress
+from ..container.frames import BYTES, compress
 from ..container.records import (
     DenseRecord,
     FrameContent,
@@ -98,24 +97,26 @@ def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
     return RawRecord(info.name, info.dtype, info.shape, reason)
 
 
-def delta_parts(encoded: LowRank | Dense) -> Iterator[PackedPart]:
+def delta_parts(encoded: LowRank | Dense) -> list[PackedPart]:
     """The parts of a delta; the components of a low-rank one are split at the ranks of `TAU_BANDS`."""
     match encoded:
         case LowRank():
-            yield from _low_rank_parts(encoded)
+            return _low_rank_parts(encoded)
         case Dense():
-            maximum = _maximum(encoded)
-            step = MAX_PART_BYTES // 4
-            for first in range(0, len(encoded.values), step):
-                run = encoded.values[first : first + step]
-                yield PackedPart("elements", len(run), tuple(_element_runs(run, maximum)))
+            return _dense_parts(encoded)
         case _:
             assert_never(encoded)
 
 
-def _low_rank_parts(encoded: LowRank) -> Iterator[PackedPart]:
+def _dense_parts(encoded: Dense) -> list[PackedPart]:
+    maximum, step = _maximum(encoded), MAX_PART_BYTES // 4
+    runs = [encoded.values[i : i + step] for i in range(0, len(encoded.values), step)]
+    return [PackedPart("elements", len(run), _element_runs(run, maximum)) for run in runs]
+
+
+def _low_rank_parts(encoded: LowRank) -> list[PackedPart]:
     table = component_table(encoded)
-    yield PackedPart("tables", len(encoded.singular_values), Run.alone(pack_table(table)))
+    parts = [PackedPart("tables", len(encoded.singular_values), Run.alone(pack_table(table)))]
     a, b = encoded.components.a, encoded.components.b
     step = max(1, MAX_PART_BYTES // (4 * (a.shape[1] + b.shape[1])))
     rank = len(a)
@@ -124,27 +125,29 @@ def _low_rank_parts(encoded: LowRank) -> Iterator[PackedPart]:
     for band, bound in enumerate((*bounds, rank)):
         while first < bound:
             end = min(first + step, bound)
-            runs = tuple(_component_runs(a[first:end], b[first:end], table.rows(first, end)))
-            yield PackedPart("components", end - first, runs, band)
+            runs = _component_runs(a[first:end], b[first:end], table.rows(first, end))
+            parts.append(PackedPart("components", end - first, runs, band))
             first = end
+    return parts
 
 
-def bytes_parts(data: Bytes) -> Iterator[PackedPart]:
+def bytes_parts(data: Bytes) -> list[PackedPart]:
     """The parts of bytes that are stored as they are."""
-    view = memoryview(data)
-    for first in range(0, len(view), MAX_PART_BYTES):
-        run = bytes(view[first : first + MAX_PART_BYTES])
-        yield PackedPart("bytes", len(run), Run.alone(run))
+    view, step = memoryview(data), MAX_PART_BYTES
+    runs = [bytes(view[first : first + step]) for first in range(0, len(view), step)]
+    return [PackedPart("bytes", len(run), Run.alone(run)) for run in runs]
 
 
-def _component_runs(a: Int32, b: Int32, table: ComponentTable) -> Iterator[Run]:
+def _component_runs(a: Int32, b: Int32, table: ComponentTable) -> tuple[Run, ...]:
     """The runs of components a (k, m) and b (k, n), whose table is `table`."""
-    yield from PACKED.pack(a, Rows(a.shape[1], table.max_a))
-    yield from PACKED.pack(b, Rows(b.shape[1], table.max_b))
+    return (
+        *PACKED.pack(a, Rows(a.shape[1], table.max_a)),
+        *PACKED.pack(b, Rows(b.shape[1], table.max_b)),
+    )
 
 
-def _element_runs(values: Int32, maximum: int) -> Iterator[Run]:
-    yield from PACKED.pack(values[None], Rows.one(len(values), maximum))
+def _element_runs(values: Int32, maximum: int) -> tuple[Run, ...]:
+    return tuple(PACKED.pack(values[None], Rows.one(len(values), maximum)))
 
 
 def _entropy(run: Run) -> int:

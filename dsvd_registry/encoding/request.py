@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from .. import canonical
 from ..errors import InvalidArgument
 
+WEIGHTS_KEY = "weights"  # of the chosen entry of a torch file, in settings
 DEFAULT_TAU = 0.5
 DEFAULT_TAUS = (0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)  # of a curve, for the choice of a tau
 DEFAULT_GRID_NOISE = 0.015
@@ -151,3 +154,33 @@ def _budget(budget: int) -> BudgetRequest:
     if budget < 1:
         raise InvalidArgument(f"a budget of {budget} bytes is too small", "Give at least 1 byte.")
     return BudgetRequest(budget)
+
+
+def with_weights(settings: str, weights: str | None) -> str:
+    """The settings (canonical JSON) with the entry of a torch file that was chosen; unchanged without.
+
+    A file such as {"model": ..., "ema": ...} has one digest, and each of its entries may be a version.
+    """
+    if weights is None:
+        return settings
+    return canonical.encode_small({**_parsed(settings), WEIGHTS_KEY: weights}).decode()
+
+
+def weights_of(settings: str) -> str | None:
+    """The chosen entry, or None."""
+    found = _parsed(settings).get(WEIGHTS_KEY)
+    return found if isinstance(found, str) else None
+
+
+def without_weights(settings: str) -> str:
+    """The settings without the chosen entry."""
+    parsed = _parsed(settings)
+    if WEIGHTS_KEY not in parsed:
+        return settings
+    del parsed[WEIGHTS_KEY]
+    return canonical.encode_small(parsed).decode()
+
+
+def _parsed(settings: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(settings)
+    return parsed

@@ -16,13 +16,13 @@ from ..codec.encoded import Encoded
 from ..codec.integer_grid import OutsideGrid
 from ..codec.tensor_order import in_order
 from ..codec.water_level import Survey
-from ..container.features import stored_files
 from ..container.records import (
     Encoding,
     Part,
     TensorRecord,
 )
 from ..container.rows import Run
+from ..container.structure import stored_files
 from ..container.writer import PayloadWriter
 from ..errors import HeaderTooHeavy, InvalidArgument
 from ..fs import storage_errors

@@ -8,8 +8,9 @@ from pathlib import Path
 from ..catalog import BaseRecord, VersionRecord
 from ..checkpoint import Checkpoint, open_checkpoint
 from ..container.records import Header, Omission
+from ..container.totals import Summary, summary_of
 from ..encoding.lora_request import SOURCE_FORMAT, LoraRequest
-from ..encoding.request import LosslessRequest, Request
+from ..encoding.request import LosslessRequest, Request, weights_of, with_weights
 from ..errors import Conflict, InvalidArgument
 from ..hashing import Source
 from ..lora import is_lora
@@ -17,12 +18,10 @@ from ..progress import Progress
 from ..store import names
 from .add_request import AddOptions, AddRequest, add_request, labelled
 from .best_base import best_base
-from .chosen_weights import weights_of, with_weights
 from .fingerprint import source_of, unchanging
 from .known_models import named_files
 from .model_names import USUAL_NAMES, ascii_name
 from .originals import check_is_file, keep_original
-from .report import Summary, summary_of
 from .repository import Repository
 from .residuals import attach_residual, residual_of
 from .result_listing import remember_files

@@ -8,11 +8,11 @@ from pathlib import Path
 from ..catalog import BaseRecord
 from ..checkpoint import Checkpoint, open_checkpoint
 from ..checkpoint.folder_listing import listing_bytes
+from ..checkpoint.layout import canonical_layout
 from ..checkpoint.tree import ListedFile
 from ..errors import Conflict, InvalidArgument
 from ..progress import Meter, Progress
-from ..store import names
-from .chosen_weights import put_as_safetensors
+from ..store import ObjectStore, StoredObject, names
 from .fingerprint import check_manifest_fits, fingerprint_checkpoint, source_of, unchanging
 from .repository import Repository
 
@@ -52,7 +52,7 @@ def add_base(
         manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, repository)
         if weights is not None:
-            chosen = put_as_safetensors(checkpoint, repository.objects, progress)
+            chosen = _put_as_safetensors(checkpoint, repository.objects, progress)
             files, format = _BaseFiles(chosen.sha256, chosen.size, (chosen.sha256,)), "safetensors"
         else:
             files = _base_files(checkpoint, link, repository, progress)
@@ -120,3 +120,21 @@ def _check_free(name: str, digest: str, repository: Repository) -> None:
             raise Conflict(
                 f"these weights are the base {base.name} already", f"Use --base {base.name}."
             )
+
+
+def _put_as_safetensors(
+    checkpoint: Checkpoint, objects: ObjectStore, progress: Progress
+) -> StoredObject:
+    """Store the tensors of an open checkpoint as a safetensors file.
+
+    Raises `CheckpointError`, `StorageError`.
+    """
+    layout = canonical_layout(checkpoint.tensors.values(), {})
+    meter = Meter(progress, "copying", layout.size)
+    with objects.new_object() as writer:
+        writer.write(layout.prefix)
+        for name in layout.order:
+            writer.write(checkpoint.read(name))
+            checkpoint.release(name)
+            meter.advance(checkpoint.tensors[name].nbytes)
+        return writer.commit()

@@ -16,10 +16,11 @@ from ..codec.weights import Weights
 from ..container.delta_decoder import decoded_delta
 from ..container.reader import Container
 from ..container.records import BasedRecord, CastRecord, Header, LowRankRecord, TensorRecord
+from ..container.totals import kind_of
 from ..progress import Meter, Progress
 from ..reconstruction.lossless import LosslessReconstruction
 from ..reconstruction.reconstruction import Reconstruction
-from .report import kind_of, stored_shares
+from .report import stored_shares
 from .repository import Repository
 from .residuals import open_lossless
 

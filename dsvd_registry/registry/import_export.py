@@ -15,6 +15,7 @@ from typing import get_args
 from ..catalog import BaseRecord, VersionRecord
 from ..container.reader import Container
 from ..container.records import Header, LowRankRecord
+from ..container.totals import Summary, summary_of
 from ..encoding.lora_request import SOURCE_FORMAT
 from ..encoding.request import BudgetRequest, ErrorRequest, Request, TauRequest
 from ..errors import BaseMismatch, ContainerError
@@ -30,7 +31,6 @@ from .merge import with_recipe
 from .object_copies import copy_in, copy_out
 from .originals import export_original, keep_original, original_path, read_original_file
 from .output import check_kind, check_output
-from .report import Summary, summary_of
 from .repository import Repository
 from .residuals import attach_residual
 from .signing import (

@@ -14,6 +14,7 @@ from ..catalog import BaseRecord, VersionRecord
 from ..container.frames import CACHED_BYTES
 from ..container.header import recipe_object
 from ..container.records import LayerRule, MergedVersion, MergeRecipe
+from ..container.totals import summary_of
 from ..encoding.request import (
     DEFAULT_GRID_NOISE,
     ErrorRequest,
@@ -28,7 +29,6 @@ from ..store.event_fields import MAX_TEXT
 from .add import Addition, check_model
 from .add_request import checked_labels, labelled
 from .merge_options import MergeOptions
-from .report import summary_of
 from .repository import Repository
 
 if TYPE_CHECKING:  # torch, which a recognised merge does not wait for

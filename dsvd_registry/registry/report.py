@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,6 @@ from ..checkpoint.layer_groups import GROUPS, layer_group
 from ..container.reader import Container
 from ..container.records import (
     RAW_REASONS,
-    RECORD_KINDS,
     BasedRecord,
     CastRecord,
     DeltaRecord,
@@ -24,7 +22,9 @@ from ..container.records import (
     TensorRecord,
 )
 from ..container.totals import (
+    ACCOUNT_KINDS,
     is_capped,
+    kind_of,
     stored_parameters,
     total_change,
     total_error,
@@ -34,15 +34,6 @@ from .input_warnings import input_warnings
 from .repository import Repository
 
 CAST = CastRecord.kind
-CONSTANT = "constant"  # the row of raw tensors that are constants
-_KINDS = (*RECORD_KINDS, CONSTANT)
-
-
-def kind_of(tensor: TensorRecord) -> str:
-    """The row of the account that counts a tensor."""
-    if isinstance(tensor, RawRecord) and tensor.reason == "constant":
-        return CONSTANT
-    return tensor.kind
 
 
 @dataclass(frozen=True)
@@ -152,7 +143,7 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         by_group[layer_group(tensor.name)].append((tensor, share))
     taken = {base.name for t in header.tensors if isinstance(t, BasedRecord) for base in t.base}
     return Report(
-        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in _KINDS),
+        kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in ACCOUNT_KINDS),
         groups=tuple(_group_row(group, by_group[group]) for group in GROUPS if group in by_group),
         tensors=tuple(_tensor_row(tensor, share) for tensor, share in rows),
         not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
@@ -236,20 +227,3 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
         change=total_change([delta]) if delta else None,
         reason=RAW_REASONS[tensor.reason] if isinstance(tensor, RawRecord) else None,
     )
-
-
-Summary = dict[str, int | float | str]
-
-
-def summary_of(header: Header) -> Summary:
-    """The figures of a container that `ls` shows, as an event has them."""
-    counts = Counter(map(kind_of, header.tensors))
-    change = total_change(header.tensors)
-    summary: Summary = {kind: counts[kind] for kind in _KINDS}
-    return summary | {
-        "tau": header.encoding.tau,
-        "tensors": len(header.tensors),
-        "parameters": sum(tensor.elements for tensor in header.tensors),
-        "error": total_error(header.tensors),
-        "change": change if change < math.inf else -1.0,
-    }

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from ..catalog import BaseRecord, ResidualRecord, VersionRecord
 from ..checkpoint import Checkpoint
-from ..encoding.request import LosslessRequest
+from ..encoding.request import LosslessRequest, without_weights
 from ..errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
 from ..progress import Progress
-from .chosen_weights import without_weights
 from .repository import Repository
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from ..catalog import VersionRecord
 from ..container.records import Header, KeptFile
 from ..errors import DsvdError
 from .repository import Repository
-from .residuals import at_tau, open_residual
+from .residuals import open_residual
 from .result_pool import ResultEntry, ResultForm, ResultPool
 
 Entries = tuple[ResultEntry, ...]
+AS_STORED = ResultForm()
 
 
 def result_files(
@@ -61,13 +62,13 @@ def remember_files(version: VersionRecord, header: Header | None, repository: Re
     """
     if header is not None or version.residual is not None:
         found = _recorded(version, header, repository)
-        repository.catalog.remember_listings({_key(version, ResultForm()): _text(found)})
+        repository.catalog.remember_listings({_key(version, AS_STORED): _text(found)})
 
 
 def _listed(
     version: VersionRecord, repository: Repository, pool: ResultPool, form: ResultForm
 ) -> Entries:
-    if form == ResultForm():
+    if form == AS_STORED:
         return _recorded(version, None, repository)
     with pool.use(version, form) as opened:
         return opened.entries
@@ -93,7 +94,7 @@ def _recorded(version: VersionRecord, header: Header | None, repository: Reposit
 
 def _key(version: VersionRecord, form: ResultForm) -> tuple[str, str]:
     """The object that decides what the files are, and the form as text."""
-    residual = at_tau(version, form.tau).residual
+    residual = version.residual if form.tau is None else None  # at a tau the container alone counts
     asked: dict[str, object] = {"tau": form.tau, "dtype": form.dtype, "layout": form.layout}
     if form.layout is not None:
         asked["base"] = version.base  # whose names or folder the files get

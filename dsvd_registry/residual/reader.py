@@ -9,8 +9,7 @@ import numpy as np
 
 from ..closing import Closing
 from ..container import limits
-from ..container.compression import decompress
-from ..container.frames import RESIDUAL, ContainerFile, read_header
+from ..container.frames import RESIDUAL, ContainerFile, decompress, read_header
 from ..container.rows import PACKED, Int32, Int64, Rows
 from ..container.table import ComponentTable, unpack_table
 from ..errors import ContainerError

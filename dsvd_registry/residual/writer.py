@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..container.compression import NUMBERS, TEXT, compress, compress_blocks
-from ..container.frames import RESIDUAL, packed_header
+from ..container.frames import NUMBERS, RESIDUAL, TEXT, compress, compress_blocks, packed_header
 from ..container.records import Result
 from ..container.rows import PACKED, Int32, Rows, Run, blocks
 from ..container.table import ComponentTable, pack_table

@@ -205,20 +205,22 @@ class ObjectStore:
                 f"{sha256!r} is not a SHA-256 of 64 lower-case hexadecimal digits"
             )
         shard = self._objects / sha256[:2]
-        with fs.storage_errors(shard):
-            if shard.is_symlink():
-                raise RegistryError(
-                    f"{shard} is a symbolic link", "Remove it: objects are not links."
-                )
+        try:
+            is_link = shard.is_symlink()
+        except OSError as error:
+            raise fs.storage_error(error, shard) from error
+        if is_link:
+            raise RegistryError(f"{shard} is a symbolic link", "Remove it: objects are not links.")
         return shard / sha256
 
     def _status(self, place: Path) -> int | None:
         """The size of the plain file at `place` in bytes; None if it does not exist."""
-        with fs.storage_errors(place):
-            try:
-                status = place.lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        try:
+            status = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise fs.storage_error(error, place) from error
         if not stat.S_ISREG(status.st_mode):
             raise RegistryError(
                 f"{place} is not a plain file", "Remove it, then restore the object."

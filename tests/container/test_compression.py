@@ -11,13 +11,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from dsvd_registry.container.compression import (
-    NUMBERS,
-    TEXT,
-    compress,
-    compress_blocks,
-    decompress,
-)
+from dsvd_registry.container.frames import NUMBERS, TEXT, compress, compress_blocks, decompress
 from dsvd_registry.errors import ContainerError
 
 DATA = b"a delta, and another delta, and so on"

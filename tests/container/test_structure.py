@@ -12,7 +12,6 @@ from spec.building import Built
 from spec.exact import canonical
 from spec.valid_vectors import fidelity_budget, tree_small
 
-from dsvd_registry.container.features import check_budget
 from dsvd_registry.container.parse_header import parse_header
 from dsvd_registry.container.records import (
     BasedRecord,
@@ -29,7 +28,13 @@ from dsvd_registry.container.records import (
     Source,
     View,
 )
-from dsvd_registry.container.structure import check_structure, frame_size, raw_bytes, units
+from dsvd_registry.container.structure import (
+    check_budget,
+    check_structure,
+    frame_size,
+    raw_bytes,
+    units,
+)
 from dsvd_registry.errors import ContainerError
 
 DENSE, LOW, RAW, ROWS = range(4)

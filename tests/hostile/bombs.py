@@ -22,7 +22,7 @@ from spec.sealing import prologue, sealed, text_of, zstd
 from spec.valid_vectors import no_tensor
 
 from dsvd_registry import canonical
-from dsvd_registry.container.compression import ZSTD_MAGIC
+from dsvd_registry.container.frames import ZSTD_MAGIC
 
 from .crafted_pickles import STORAGE, legacy
 from .heavy import safetensors

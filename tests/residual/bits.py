@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import strategies as st
 
-from dsvd_registry.container.compression import decompress
+from dsvd_registry.container.frames import decompress
 from dsvd_registry.residual.ordered import FORMATS, Bits
 from dsvd_registry.residual.run import encode_run
 from dsvd_registry.residual.writer import run_frame

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from dsvd_registry import canonical
-from dsvd_registry.container.compression import decompress
-from dsvd_registry.container.frames import RESIDUAL, packed_header
+from dsvd_registry.container.frames import RESIDUAL, decompress, packed_header
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.residual.ordered import FORMATS, Bits
