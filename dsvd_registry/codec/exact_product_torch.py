@@ -162,18 +162,10 @@ def ieee_arithmetic(device: torch.device) -> Iterator[None]:
 
     The caller's settings are restored on leaving.
     """
-    on_cpu = device.type == "cpu"
-    # One thread on the CPU: torch's own threads may flush subnormal numbers, whatever is set here.
-    with (
-        _on_cpu() if on_cpu else contextlib.nullcontext(),
-        ieee_products,
-        torch.autocast(device.type, enabled=False),
-        torch.no_grad(),
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def _on_cpu() -> Iterator[None]:
-    with one_thread_each, arithmetic.ieee_arithmetic():
-        yield
+    with contextlib.ExitStack() as on_cpu:
+        if device.type == "cpu":
+            # torch's own threads may flush subnormal numbers, whatever is set here.
+            on_cpu.enter_context(one_thread_each)
+            on_cpu.enter_context(arithmetic.ieee_arithmetic())
+        with ieee_products, torch.autocast(device.type, enabled=False), torch.no_grad():
+            yield

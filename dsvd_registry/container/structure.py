@@ -1,4 +1,7 @@
-"""Checks of the rules across fields of a header, without its payload (spec, "Records", "Frames")."""
+"""Checks of the rules across fields of a header, without its payload (spec, "Records", "Frames").
+
+Those of the features `fidelity`, `merge` and `tree` come last (spec, sections of these names).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sub-models of a checkpoint: the tensors of each, and their names inside it.
+"""The sub-models of a checkpoint: the tensors of each, their names inside it, and those of the base.
 
 The name of a sub-model is that of its folder in a diffusers checkpoint: `unet`, `vae`,
 `text_encoder`. Known prefixes are those of the original (LDM, SGM) files, of diffusers folders
