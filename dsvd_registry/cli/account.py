@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import click
 
+from ..container.records import CastRecord
 from ..container.totals import CONSTANT
 from ..encoding.lora_request import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
 from ..registry.merge import SOURCE_FORMAT as MERGE
-from ..registry.report import CAST
 from . import number_format
 from .printable_text import color, printable
 from .tables import figure, print_line, print_table, text
@@ -112,7 +112,9 @@ def _print_kinds(report: Report) -> None:
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
     # Most versions have no casts and no changed constants, and need no row for them.
-    shown = [row for row in report.kinds if row.tensors or row.kind not in (CAST, CONSTANT)]
+    shown = [
+        row for row in report.kinds if row.tensors or row.kind not in (CastRecord.kind, CONSTANT)
+    ]
     rows = [_kind_cells(row) for row in shown]
     # Headers and padding. `rest_before` is negative if tensors share storage in the source.
     rows.append(("rest of the file", "", "", "", rest_before, number_format.size(rest_after)))

@@ -47,7 +47,6 @@ class Scratch(threading.local):
 
 scratch = Scratch()
 
-
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Words = npt.NDArray[Any]

@@ -85,7 +85,7 @@ def join_planes(data: bytes | memoryview, count: int, planes: int) -> UInt32:
 
 LEAST_BLOCK, MOST_BLOCK = 2 << 10, 32 << 10  # bytes of a zstd block, whose limit is 128 KiB
 
-_key = attrgetter("key")
+_key, _size = attrgetter("key"), attrgetter("size")
 
 
 @dataclass(frozen=True)
@@ -218,11 +218,14 @@ class Packed:
     """
 
     def size(self, rows: Rows) -> int:
-        return sum(run.size for run in _runs(rows))
+        return sum(map(_size, _runs(rows)))
 
     def pack(self, values: Int32, rows: Rows) -> list[Run]:
         coded = zigzag(values)
-        return [Run(run.key, _packed(coded[run.rows], run).tobytes()) for run in _runs(rows)]
+        packed = []
+        for run in _runs(rows):
+            packed.append(Run(run.key, _packed(coded[run.rows], run).tobytes()))
+        return packed
 
     def frame(self, groups: Sequence[Rows]) -> FrameRows:
         return _PackedFrame(groups)

@@ -35,8 +35,8 @@ from ..residual.run import ELEMENTS, encode_run
 from ..residual.writer import ResidualWriter, StoredFrame, component_frames, run_frame
 from ..store import ObjectStore, StoredObject
 from ..threads import in_order, threads
-from .header_weight import heavy_headers_named
 from .parts import component_table
+from .store_fine_tune import heavy_headers_named
 
 ELEMENTS_AT_ONCE = (
     1 << 25

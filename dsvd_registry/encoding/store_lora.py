@@ -41,9 +41,9 @@ from .container_builder import (
     tree_of,
 )
 from .encode_tensor import PackedTensor
-from .header_weight import heavy_headers_named
 from .lora_merge import pack_merged
 from .lora_request import LoraRequest
+from .store_fine_tune import heavy_headers_named
 
 
 def store_lora(

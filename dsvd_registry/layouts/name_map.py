@@ -19,7 +19,8 @@ from ..checkpoint.tensor_info import DELTA_DTYPES
 from ..errors import BaseMismatch
 from .converted_tensors import ConvertedTensor, original_of
 from .families import check_same_family
-from .model_parts import Part, ldm_unet_names, partners, split, with_ema
+from .model_parts import Part, split
+from .sub_model_pairs import ldm_unet_names, partners, with_ema
 from .view import ViewedTensors, fits
 from .wrappers import Unwrapped, unwrappings
 

@@ -23,8 +23,8 @@ from ..container.writer import PayloadWriter, container_size
 from ..encoding.container_builder import NOT_YET, add_parts, check_storable, closed, data_order
 from ..encoding.encode_tensor import PackedTensor, pack_each
 from ..encoding.fine_tune import FineTune
-from ..encoding.header_weight import check_header_fits, heavy_headers_named
 from ..encoding.request import DEFAULT_GRID_NOISE
+from ..encoding.store_fine_tune import check_header_fits, heavy_headers_named
 from ..errors import InvalidArgument
 from ..fs import Bytes
 from ..hashing import Source

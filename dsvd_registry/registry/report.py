@@ -12,7 +12,6 @@ from ..container.reader import Container
 from ..container.records import (
     RAW_REASONS,
     BasedRecord,
-    CastRecord,
     DeltaRecord,
     Fidelity,
     Header,
@@ -32,8 +31,6 @@ from ..container.totals import (
 )
 from .input_warnings import input_warnings
 from .repository import Repository
-
-CAST = CastRecord.kind
 
 
 @dataclass(frozen=True)
