@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack
 
 from ..catalog import VersionRecord
@@ -146,6 +147,8 @@ def _errors(
     try:
         with residual_errors(version, residual, repository):
             yield
+    except CancelledError as error:  # its work was dropped, because the files it is made of close
+        raise ValueError("the registry, or the file, was closed while it was read") from error
     except (BaseMismatch, ContainerError, RegistryError):
         pool.expel(version, form)
         raise

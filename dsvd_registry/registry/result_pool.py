@@ -98,9 +98,13 @@ class ResultPool(Closing):
         self._bases: SharedOpen[str, BaseWeights] = SharedOpen(IDLE_BASES)
         self._checked: set[tuple[object, ...]] = set()
         self._threads = ThreadPoolExecutor(cores(), "dsvd-result")
+        self._starting = threading.Lock()
+        self._is_closed = False
 
     def close(self) -> None:
         """Stop all work and close all files; open results cannot be read any more."""
+        with self._starting:  # what was started is known to the cache, and ends before its files close
+            self._is_closed = True
         self._versions.close()
         self._bases.close()
         self._threads.shutdown()
@@ -122,7 +126,13 @@ class ResultPool(Closing):
 
     def reader(self, plan: FilePlan) -> RangeReader:
         """A reader of a file of an open version."""
-        return RangeReader(plan, self._cache, self._threads.submit)
+        return RangeReader(plan, self._cache, self._start)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        with self._starting:
+            if self._is_closed:
+                raise ValueError("the registry is closed")
+            self._threads.submit(work)
 
     @contextlib.contextmanager
     def _open(self, version: VersionRecord, form: ResultForm) -> Iterator[OpenedVersion]:
