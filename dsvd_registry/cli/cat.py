@@ -40,6 +40,11 @@ CHUNK = 4 << 20
     help="A folder of diffusers, or one file in the original layout (A1111, ComfyUI).",
 )
 @click.option(
+    "--like",
+    metavar="BASE",
+    help="The base, a folder, that gives the configurations.  [default: the version's base]",
+)
+@click.option(
     "--offset",
     type=click.IntRange(min=0),
     default=0,
@@ -58,6 +63,7 @@ def cat(
     tau: float | None,
     dtype: FloatDtype | None,
     layout: LayoutName | Literal["as-added"],
+    like: str | None,
     offset: int,
     size: int | None,
     as_json: bool,
@@ -71,7 +77,9 @@ def cat(
     with open_registry() as registry:
         version = registry.version(ref)
         if as_json:
-            files = registry.result_files(version.ref, tau=tau, dtype=dtype, layout=wanted)
+            files = registry.result_files(
+                version.ref, tau=tau, dtype=dtype, layout=wanted, like=like
+            )
             print_document({"ref": version.ref, "files": files})
             return
         if sys.stdout.isatty():
@@ -80,7 +88,9 @@ def cat(
                 f"Write them to a file, or to another program: `dsvd cat {ref} > FILE`.",
             )
         with (
-            registry.open_result(version.ref, path, tau=tau, dtype=dtype, layout=wanted) as file,
+            registry.open_result(
+                version.ref, path, tau=tau, dtype=dtype, layout=wanted, like=like
+            ) as file,
             shown_progress() as progress,
         ):
             file.seek(min(offset, file.size))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..catalog import VersionRecord
-from ..errors import DsvdError, NotFound
+from ..errors import NotFound
 from ..registry import Registry
 from .loras import LoraFile, Loras
 
@@ -84,10 +84,10 @@ class Contents:
         new = [version for version in versions if keys[version.ref] not in self._listed]
         found = self._registry.result_listings(new, tau=self._tau, dtype=self._dtype)
         for version in new:
-            if version.ref in found:
-                self._listed[keys[version.ref]] = _contents(version, found[version.ref])
+            if version.ref in found.files:
+                self._listed[keys[version.ref]] = _contents(version, found.files[version.ref])
             else:
-                self._log(f"{version.ref} is left out: {self._reason(version)}")
+                self._log(f"{version.ref} is left out: {found.failures[version.ref]}")
         self._listed = {key: self._listed[key] for key in keys.values() if key in self._listed}
         for version in versions:
             if keys[version.ref] in self._listed:
@@ -119,14 +119,6 @@ class Contents:
             result.close()
             raise Changed(f"{content.ref} gives other bytes than before")
         return result
-
-    def _reason(self, version: VersionRecord) -> str:
-        """The reason why a version has no listing."""
-        try:
-            self._registry.result_files(version.ref, tau=self._tau, dtype=self._dtype)
-        except DsvdError as error:
-            return str(error)
-        return "it could not be read a moment ago"
 
 
 def _contents(version: VersionRecord, files: tuple[ResultEntry, ...]) -> tuple[Content, ...]:

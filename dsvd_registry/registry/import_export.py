@@ -33,6 +33,7 @@ from .originals import export_original, keep_original, original_path, read_origi
 from .output import check_kind, check_output
 from .repository import Repository
 from .residuals import attach_residual
+from .result_listing import remember_files
 from .signing import (
     attach_signature,
     export_signatures,
@@ -114,6 +115,7 @@ def import_container(
             version = attach_residual(version, residual.record, repository)
         if original is not None:
             version = keep_original(version, original, repository, progress)
+        remember_files(version, header, repository)
         return Addition(labelled(version, note, tags, repository), created=created)
 
     with unchanging(file), Container(file) as container:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..catalog import VersionRecord
 from ..encoding.request import checked_tau
-from ..errors import InvalidArgument
 from ..progress import Progress
 from ..reconstruction.result_plan import ResultRequest
 from ..reconstruction.write_result import Materialized, write_result
-from .output import check_folder, check_kind, check_output, open_target
+from .output import check_folder, check_kind, check_output, open_target, pattern_of
 from .repository import Repository
 from .residuals import at_tau, open_lossless, residual_errors
 
@@ -37,9 +36,7 @@ def materialize(
 ) -> Materialized:
     """Write the full checkpoint of a version; see `Registry.materialize`."""
     tau = None if tau is None else checked_tau(tau)
-    if like is not None and layout != "diffusers":
-        raise InvalidArgument("like is for the layout diffusers alone", "Leave --like out.")
-    pattern = None if like is None else repository.catalog.base(like)
+    pattern = pattern_of(layout, like, repository)
     with (
         repository.open_version(version) as (container, weights),
         open_lossless(at_tau(version, tau), repository) as lossless,

@@ -14,7 +14,7 @@ from ..errors import BaseMismatch, ContainerError, InvalidArgument, NotFound, Re
 from ..reconstruction.range_reader import RangeReader
 from .repository import Repository
 from .residuals import at_tau, residual_errors
-from .result_pool import ResultEntry, ResultForm, ResultPool
+from .result_pool import OpenedVersion, ResultEntry, ResultForm, ResultPool
 
 SHOWN = 8  # paths in the message that names files
 
@@ -113,7 +113,7 @@ def open_result(
         opened = stack.enter_context(pool.use(version, form))
         entry = _entry(version, path, opened.entries)
         reader = pool.reader(opened.plan(entry.path))
-        errors = functools.partial(_errors, version, repository, pool, form)
+        errors = functools.partial(_errors, version, repository, pool, form, opened)
         return OpenResult(entry, reader, errors, stack.pop_all())
 
 
@@ -140,7 +140,11 @@ def _named(entries: tuple[ResultEntry, ...]) -> str:
 
 @contextlib.contextmanager
 def _errors(
-    version: VersionRecord, repository: Repository, pool: ResultPool, form: ResultForm
+    version: VersionRecord,
+    repository: Repository,
+    pool: ResultPool,
+    form: ResultForm,
+    opened: OpenedVersion,
 ) -> Iterator[None]:
     """Name the damaged object in errors, and have the next reader open the version anew."""
     residual = at_tau(version, form.tau).residual
@@ -150,5 +154,5 @@ def _errors(
     except CancelledError as error:  # its work was dropped, because the files it is made of close
         raise ValueError("the registry, or the file, was closed while it was read") from error
     except (BaseMismatch, ContainerError, RegistryError):
-        pool.expel(version, form)
+        pool.expel(opened)
         raise

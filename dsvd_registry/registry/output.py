@@ -129,6 +129,20 @@ def _is_same(one: Path, other: Path) -> bool:
         return one == Path(os.path.realpath(other))
 
 
+def pattern_of(
+    layout: LayoutName | None, like: str | None, repository: Repository
+) -> BaseRecord | None:
+    """The base named `like`, whose folder a result is laid out as; None if none is named.
+
+    Raises `InvalidArgument` for another layout than diffusers, `NotFound` for an unknown base.
+    """
+    if like is None:
+        return None
+    if layout != "diffusers":
+        raise InvalidArgument("like is for the layout diffusers alone", "Leave --like out.")
+    return repository.catalog.base(like)
+
+
 @contextlib.contextmanager
 def open_target(
     layout: LayoutName | None,

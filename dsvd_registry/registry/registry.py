@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .repair import Repaired
     from .report import Report
     from .restore import RestoredFiles
+    from .result_listing import ResultListings
     from .result_pool import ResultEntry
     from .signing import Signed, Signer
     from .thin import Thinned
@@ -920,6 +921,7 @@ class Registry(Closing):
         tau: float | None = None,
         dtype: FloatDtype | None = None,
         layout: LayoutName | None = None,
+        like: str | None = None,
     ) -> tuple[ResultEntry, ...]:
         """List the files of the full checkpoint, with their sizes, before any of their bytes is made.
 
@@ -928,6 +930,7 @@ class Registry(Closing):
             tau: As in `materialize`.
             dtype: As in `materialize`.
             layout: As in `materialize`.
+            like: As in `materialize`.
 
         Returns:
             The files by path; a single file is `model.safetensors`.
@@ -939,7 +942,7 @@ class Registry(Closing):
         from .result_listing import result_files
         from .result_pool import ResultForm
 
-        form = ResultForm(tau, dtype, layout)
+        form = ResultForm(tau, dtype, layout, like)
         return result_files(self.version(ref), self.repository, self._pool.get(), form)
 
     def result_listings(
@@ -949,7 +952,8 @@ class Registry(Closing):
         tau: float | None = None,
         dtype: FloatDtype | None = None,
         layout: LayoutName | None = None,
-    ) -> dict[str, tuple[ResultEntry, ...]]:
+        like: str | None = None,
+    ) -> ResultListings:
         """List the files of many full checkpoints, as `result_files` does for one.
 
         Thousands of versions take one query of the catalog, which remembers the listings.
@@ -959,20 +963,21 @@ class Registry(Closing):
             tau: As in `materialize`.
             dtype: As in `materialize`.
             layout: As in `materialize`.
+            like: As in `materialize`.
 
         Returns:
-            The files by path, by the ref of their version. A version that is damaged, or has no such
-            form, is missing.
+            `files`: those of each version by path, by its ref. `failures`: by ref, the errors of the
+            versions that are damaged or do not have the form.
 
         Example:
             >>> listings = registry.result_listings(registry.versions())
-            >>> [file.path for file in listings["subject-42@2"]]
+            >>> [file.path for file in listings.files["subject-42@2"]]
             ['model.safetensors']
         """
         from .result_listing import result_listings
         from .result_pool import ResultForm
 
-        form = ResultForm(tau, dtype, layout)
+        form = ResultForm(tau, dtype, layout, like)
         return result_listings(versions, self.repository, self._pool.get(), form)
 
     def open_result(
@@ -983,6 +988,7 @@ class Registry(Closing):
         tau: float | None = None,
         dtype: FloatDtype | None = None,
         layout: LayoutName | None = None,
+        like: str | None = None,
     ) -> OpenResult:
         """Open a file of the full checkpoint without writing it: only the bytes read are made.
 
@@ -992,6 +998,7 @@ class Registry(Closing):
             tau: As in `materialize`.
             dtype: As in `materialize`.
             layout: As in `materialize`.
+            like: As in `materialize`.
 
         Returns:
             A read-only binary file that can be sought. Close it, or use it as a context manager. All
@@ -1012,7 +1019,7 @@ class Registry(Closing):
         from .open_result import open_result
         from .result_pool import ResultForm
 
-        form = ResultForm(tau, dtype, layout)
+        form = ResultForm(tau, dtype, layout, like)
         return open_result(self.version(ref), path, self.repository, self._pool.get(), form)
 
     def open_original(self, ref: str) -> BinaryIO:

@@ -5,9 +5,9 @@ They are a fact of the container or the residual, so the catalog caches them by 
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from .. import canonical
 from ..catalog import VersionRecord
@@ -15,17 +15,29 @@ from ..container.records import Header, KeptFile
 from ..errors import DsvdError
 from .repository import Repository
 from .residuals import open_residual
-from .result_pool import ResultEntry, ResultForm, ResultPool
+from .result_pool import ResultEntry, ResultForm, ResultPool, laid_out_by
 
 Entries = tuple[ResultEntry, ...]
 AS_STORED = ResultForm()
+
+
+@dataclass(frozen=True)
+class ResultListings:
+    """The files of many full checkpoints, by the ref of their version.
+
+    `failures`: the errors of the versions that have no listing, because they are damaged or do not
+    have the requested form.
+    """
+
+    files: dict[str, Entries]
+    failures: dict[str, DsvdError]
 
 
 def result_files(
     version: VersionRecord, repository: Repository, pool: ResultPool, form: ResultForm
 ) -> Entries:
     """The files of a version's full checkpoint, by path; see `Registry.result_files`."""
-    key = _key(version, form)
+    key = _key(version, form, repository)
     known = _entries(repository.catalog.cached_listings({key}).get(key))
     if known is not None:
         return known
@@ -36,20 +48,27 @@ def result_files(
 
 def result_listings(
     versions: Iterable[VersionRecord], repository: Repository, pool: ResultPool, form: ResultForm
-) -> dict[str, Entries]:
-    """The files of each version's full checkpoint, by ref; see `Registry.result_listings`."""
-    keys = {version.ref: (version, _key(version, form)) for version in versions}
+) -> ResultListings:
+    """The files of each version's full checkpoint; see `Registry.result_listings`."""
+    listings = ResultListings({}, {})
+    keys: dict[str, tuple[VersionRecord, tuple[str, str]]] = {}
+    for version in versions:
+        try:
+            keys[version.ref] = version, _key(version, form, repository)
+        except DsvdError as error:
+            listings.failures[version.ref] = error
     known = repository.catalog.cached_listings({key for _, key in keys.values()})
-    listings: dict[str, Entries] = {}
     new: dict[tuple[str, str], str] = {}
     for ref, (version, key) in keys.items():
         found = _entries(known.get(key))
         if found is None:
-            with contextlib.suppress(DsvdError):
+            try:
                 found = _listed(version, repository, pool, form)
-                new[key] = _text(found)
-        if found is not None:
-            listings[ref] = found
+            except DsvdError as error:
+                listings.failures[ref] = error
+                continue
+            new[key] = _text(found)
+        listings.files[ref] = found
     if new:
         repository.catalog.remember_listings(new)
     return listings
@@ -58,11 +77,14 @@ def result_listings(
 def remember_files(version: VersionRecord, header: Header | None, repository: Repository) -> None:
     """Cache the files of a version that was just added, so that listing it later opens nothing.
 
-    `header`: that of its container; None if that is an earlier one, whose files were cached then.
+    `header`: that of its container; None if that is an earlier one, whose files were cached then. A
+    listing is a fact of its object, so `gc` leaves it when it removes the object: it takes some hundred
+    bytes, and is true again when the object comes back.
     """
     if header is not None or version.residual is not None:
         found = _recorded(version, header, repository)
-        repository.catalog.remember_listings({_key(version, AS_STORED): _text(found)})
+        key = _key(version, AS_STORED, repository)
+        repository.catalog.remember_listings({key: _text(found)})
 
 
 def _listed(
@@ -92,13 +114,15 @@ def _recorded(version: VersionRecord, header: Header | None, repository: Reposit
     return tuple(sorted(files, key=lambda one: one.path))
 
 
-def _key(version: VersionRecord, form: ResultForm) -> tuple[str, str]:
-    """The object that decides what the files are, and the form as text."""
+def _key(version: VersionRecord, form: ResultForm, repository: Repository) -> tuple[str, str]:
+    """The object that decides what the files are, and the form as text.
+
+    Raises as `laid_out_by`.
+    """
     residual = version.residual if form.tau is None else None  # at a tau the container alone counts
     asked: dict[str, object] = {"tau": form.tau, "dtype": form.dtype, "layout": form.layout}
-    if form.layout is not None:
-        asked["base"] = version.base  # whose names or folder the files get
-    text = canonical.encode({name: value for name, value in asked.items() if value is not None})
+    asked["base"] = laid_out_by(version, form, repository)
+    text = canonical.encode({name: value for name, value in asked.items() if value})
     return version.container if residual is None else residual.sha256, text.decode()
 
 

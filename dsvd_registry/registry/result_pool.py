@@ -25,7 +25,7 @@ from ..reconstruction.target_layout import LayoutName
 from ..residual.reader import Residual
 from ..threads import cores
 from .cache import bytes_from
-from .output import open_target
+from .output import open_target, pattern_of
 from .repository import Repository
 from .residuals import at_tau, open_lossless
 from .shared_open import SharedOpen
@@ -46,12 +46,15 @@ def run_cache() -> RunCache:
 class ResultForm:
     """The form in which a version is read; None stands for the stored tau, own dtypes, own files.
 
+    `like`: the base whose folder the layout diffusers gets its configurations from; None for its own.
+
     Raises `InvalidArgument` for a tau that is none.
     """
 
     tau: float | None = None
     dtype: FloatDtype | None = None
     layout: LayoutName | None = None
+    like: str | None = None
 
     def __post_init__(self) -> None:
         if self.tau is not None:
@@ -68,12 +71,19 @@ class ResultEntry:
 
 
 class OpenedVersion:
-    """An open version in one form: the entries of its files by path, and their plans."""
+    """An open version in one form: the entries of its files by path, and their plans.
+
+    `key`: what it is opened by. `base`: the weights digest of its base.
+    """
 
     def __init__(
-        self, entries: tuple[ResultEntry, ...], opening: dict[str, Callable[[], FilePlan]]
+        self,
+        key: tuple[object, ...],
+        base: str,
+        entries: tuple[ResultEntry, ...],
+        opening: dict[str, Callable[[], FilePlan]],
     ) -> None:
-        self.entries = entries
+        self.key, self.base, self.entries = key, base, entries
         self._opening = opening
         self._lock = threading.Lock()
         self.plans: dict[str, FilePlan] = {}
@@ -103,7 +113,9 @@ class ResultPool(Closing):
 
     def close(self) -> None:
         """Stop all work and close all files; open results cannot be read any more."""
-        with self._starting:  # what was started is known to the cache, and ends before its files close
+        with (
+            self._starting
+        ):  # what was started is known to the cache, and ends before its files close
             self._is_closed = True
         self._versions.close()
         self._bases.close()
@@ -116,13 +128,14 @@ class ResultPool(Closing):
         Raises `InvalidArgument` for a form that it cannot have, `TauNotServed`, `BaseMismatch`,
         `ContainerError`, `RegistryError`.
         """
-        with self._versions.use(_key(version, form), lambda: self._open(version, form)) as opened:
+        key = _key(version, form, self._repository)
+        with self._versions.use(key, lambda: self._open(key, version, form)) as opened:
             yield opened
 
-    def expel(self, version: VersionRecord, form: ResultForm) -> None:
+    def expel(self, opened: OpenedVersion) -> None:
         """Have the next user open the version and its base anew, after damage was found."""
-        self._versions.expel(_key(version, form))
-        self._bases.expel(version.base)
+        self._versions.expel(opened.key)
+        self._bases.expel(opened.base)
 
     def reader(self, plan: FilePlan) -> RangeReader:
         """A reader of a file of an open version."""
@@ -135,14 +148,17 @@ class ResultPool(Closing):
             self._threads.submit(work)
 
     @contextlib.contextmanager
-    def _open(self, version: VersionRecord, form: ResultForm) -> Iterator[OpenedVersion]:
+    def _open(
+        self, key: tuple[object, ...], version: VersionRecord, form: ResultForm
+    ) -> Iterator[OpenedVersion]:
         repository = self._repository
         base = repository.base_of(version)
+        pattern = pattern_of(form.layout, form.like, repository)
         with (
             self._bases.use(base.digest, lambda: repository.open_base(base)) as weights,
             Container(repository.objects.path(version.container), FRAME_BYTES) as container,
             open_lossless(at_tau(version, form.tau), repository) as lossless,
-            open_target(form.layout, container, weights, None, repository) as target,
+            open_target(form.layout, container, weights, pattern, repository) as target,
         ):
             self._check(version.container, container)
             if lossless is not None and version.residual is not None:
@@ -159,7 +175,8 @@ class ResultPool(Closing):
             for kept in result.kept:
                 entries.append(ResultEntry(kept.file.path, kept.file.size, kept.file.sha256))
                 opening[kept.file.path] = kept.open
-            opened = OpenedVersion(tuple(sorted(entries, key=lambda one: one.path)), opening)
+            entries.sort(key=lambda one: one.path)
+            opened = OpenedVersion(key, version.base, tuple(entries), opening)
             try:
                 yield opened
             finally:
@@ -187,6 +204,23 @@ def _itself(plan: FilePlan) -> FilePlan:
     return plan
 
 
-def _key(version: VersionRecord, form: ResultForm) -> tuple[object, ...]:
+def laid_out_by(version: VersionRecord, form: ResultForm, repository: Repository) -> str:
+    """The SHA-256 of the base's file or listing that names and files are taken from.
+
+    Empty for the own files. Raises `InvalidArgument`, `NotFound`, `BaseMismatch`.
+    """
+    pattern = pattern_of(form.layout, form.like, repository)
+    if form.layout is None:
+        return ""
+    return (pattern or repository.base_of(version)).file
+
+
+def _key(version: VersionRecord, form: ResultForm, repository: Repository) -> tuple[object, ...]:
     residual = None if version.residual is None else version.residual.sha256
-    return version.container, residual, version.base, form
+    return (
+        version.container,
+        residual,
+        version.base,
+        form,
+        laid_out_by(version, form, repository),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 from layouts.pipelines import PIPELINES, models, randomised, single_file
-from safetensors.torch import save_file
+from lora import small
+from safetensors.torch import load_file, save_file
 from trained_pair import one_thread, trained_pair
 
 from dsvd_registry import Registry
@@ -23,6 +25,7 @@ from dsvd_registry.reconstruction.shared_cache import SharedCache
 from dsvd_registry.registry import OpenResult, result_pool
 
 from .conftest import TAU, Pair, write_safetensors
+from .hub_folders import UNET, make_pair
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,36 @@ def of_casts(at: Path) -> Iterator[Readable]:
     yield from written(registry, "lossless", at, {"dtype": "bf16"})
 
 
+def of_variants(at: Path) -> Iterator[Readable]:
+    """A U-Net with its half precision beside it, whose tensors are recorded as casts."""
+    base, tuned = make_pair(at / "variants")
+    folder = Path(shutil.copytree(tuned / "unet", at / "halves"))
+    half = {name: t.half() for name, t in load_file(folder / f"{UNET}.safetensors").items()}
+    save_file(half, folder / f"{UNET}.fp16.safetensors", {"format": "pt"})
+    registry = Registry.init(at / "of-variants")
+    registry.add_base("base", base)
+    registry.add(folder, base="base", name="lossy", tau=TAU)
+    registry.add(folder, base="base", name="lossless", lossless=True)
+    yield from written(registry, "lossy", at, {})
+    yield from written(registry, "lossy", at, {"dtype": "bf16"})
+    for path in sorted(folder.iterdir()):
+        yield Readable(registry, "lossless", path.name, path.read_bytes())
+
+
+def of_loras(at: Path) -> Iterator[Readable]:
+    """A LoRA file, merged into its base: exact where it is lossless, and cast."""
+    (at / "lora").mkdir()
+    source = write_safetensors(small.kohya(small.pairs()), at / "lora/style.safetensors")
+    registry = small.registry_of(at / "lora", small.base_weights())
+    registry.add(source, base="sd15", name="lossy")
+    registry.add(source, base="sd15", name="lossless", lossless=True)
+    yield from written(registry, "lossy", at, {})
+    yield from written(registry, "lossless", at, {"dtype": "fp16"})
+
+
 def of_layouts(at: Path) -> Iterator[Readable]:
     """A pipeline as folder and as file, each over the other: views, shards, files without tensors."""
-    write_pipelines(at)
+    write_pipelines(at, "sdxl")
     registry = Registry.init(at / "layouts")
     registry.add_base("folder", at / "base")
     registry.add_base("file", at / "base.safetensors")
@@ -98,13 +128,14 @@ def of_layouts(at: Path) -> Iterator[Readable]:
         ("over-a-file", {"layout": "single-file", "dtype": "fp16"}),
         ("over-a-folder", {}),
         ("over-a-folder", {"layout": "diffusers"}),
+        ("over-a-file", {"layout": "diffusers", "like": "folder"}),
     ):
         yield from written(registry, ref, at, form)
 
 
-def write_pipelines(at: Path) -> None:
+def write_pipelines(at: Path, family: str = "sd1") -> None:
     """A tiny pipeline before and after: `base`, `tuned` in shards, and both in the original layout."""
-    pipeline = PIPELINES["sd1"]()
+    pipeline = PIPELINES[family]()
     numbers = torch.Generator().manual_seed(8)
     with one_thread(), torch.no_grad():
         for model in models(randomised(pipeline)).values():
@@ -121,7 +152,7 @@ def write_pipelines(at: Path) -> None:
             (at / step / "tokenizer/own.json").write_text(json.dumps({step: list(range(300))}))
             (at / step / "tokenizer/empty.txt").touch()
             states = {name: model.state_dict() for name, model in models(pipeline).items()}
-            whole = {n: t.detach().clone() for n, t in single_file("sd1", states).items()}
+            whole = {n: t.detach().clone() for n, t in single_file(family, states).items()}
             save_file(whole, at / f"{step}.safetensors")
 
 

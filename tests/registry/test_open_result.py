@@ -8,16 +8,27 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsvd_registry import Registry
+from dsvd_registry.container.records import BasedRecord
 from dsvd_registry.errors import InvalidArgument, NotFound, TauNotServed
 
 from .conftest import TAU, Pair, sha256
-from .readable import Readable, in_small_pieces, of_casts, of_every_kind, of_layouts
+from .readable import (
+    Readable,
+    in_small_pieces,
+    of_casts,
+    of_every_kind,
+    of_layouts,
+    of_loras,
+    of_variants,
+    write_pipelines,
+)
 
 CACHE = 200_000  # bytes: far fewer than the results have
 
@@ -25,7 +36,8 @@ CACHE = 200_000  # bytes: far fewer than the results have
 @pytest.fixture(scope="module")
 def files(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Readable]]:
     at = tmp_path_factory.mktemp("readable")
-    made = [*of_every_kind(at, pair), *of_casts(at), *of_layouts(at)]
+    made = [*of_every_kind(at, pair), *of_casts(at), *of_variants(at), *of_loras(at)]
+    made += of_layouts(at)
     with in_small_pieces(CACHE):
         yield made
         for registry in {id(file.registry): file.registry for file in made}.values():
@@ -34,8 +46,17 @@ def files(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
 
 def test_there_is_every_kind(files: list[Readable]) -> None:
     """The cases are what the other tests believe them to be."""
-    kinds = {row.kind for row in files[0].registry.report("lossy").tensors}
-    assert kinds >= {"same", "low_rank", "dense", "raw"}
+    kinds, views, longer = set(), set(), 0
+    for file in {(id(file.registry), file.ref): file for file in files}.values():
+        repository = file.registry.repository
+        with repository.open_container(file.registry.version(file.ref)) as container:
+            for record in container.header.tensors:
+                kinds.add(record.kind)
+                if isinstance(record, BasedRecord):
+                    views.add(record.view.kind)
+                    longer += record.common_shape != record.shape
+    assert kinds == {"same", "low_rank", "dense", "raw", "cast"}
+    assert views == {"reshape", "transpose", "slice", "concatenate"} and longer
     paths = {file.path for file in files}
     assert {None, "tokenizer/own.json", "tokenizer/empty.txt"} <= paths
     assert len([path for path in paths if path and "-of-" in path]) > 3
@@ -56,7 +77,7 @@ def test_any_part(files: list[Readable], data: st.DataObject) -> None:
 
 def test_from_first_to_last(files: list[Readable]) -> None:
     """In steps of every size, so that runs are made ahead of the reads."""
-    largest = sorted(files, key=lambda file: -len(file.whole))[:8]
+    largest = sorted(files, key=lambda file: -len(file.whole))[:4]
     for number, file in enumerate({id(file): file for file in (*files[:8], *largest)}.values()):
         with file.open() as result:
             step = (len(file.whole) // 300 + 1, 5000, 1 << 20)[number % 3]
@@ -120,7 +141,7 @@ def test_a_file_of_python(files: list[Readable]) -> None:
 
 
 def test_what_is_not_there(files: list[Readable]) -> None:
-    folder = next(file for file in files if file.path is not None)
+    folder = next(file for file in files if file.ref == "as-it-is")
     with pytest.raises(NotFound, match=r"no file 'unet/none'"):
         folder.registry.open_result(folder.ref, "unet/none")
     with pytest.raises(NotFound, match="no file"):
@@ -132,6 +153,34 @@ def test_what_is_not_there(files: list[Readable]) -> None:
         files[1].registry.open_result("lossy", tau=1.0)
     with pytest.raises(InvalidArgument):
         files[1].registry.open_result("lossy", tau=2.0)
+    with pytest.raises(InvalidArgument, match="like"):
+        folder.registry.open_result(folder.ref, "unet/config.json", like="folder")
+    with pytest.raises(NotFound, match="nobody"):
+        folder.registry.result_files(folder.ref, layout="diffusers", like="nobody")
+
+
+def test_another_folder_of_the_same_name(tmp_path: Path) -> None:
+    """Neither the listing nor an open result is that of the base that had the name before."""
+    write_pipelines(tmp_path)
+    with Registry.init(tmp_path / "registry") as registry:
+        registry.add_base("file", tmp_path / "base.safetensors")
+        registry.add_base("pattern", tmp_path / "base")
+        registry.add(tmp_path / "tuned.safetensors", base="file", name="subject", tau=TAU)
+        form: dict[str, Any] = {"layout": "diffusers", "like": "pattern"}
+        own = "tokenizer/own.json"
+
+        def read() -> bytes:
+            with registry.open_result("subject", own, **form) as result:
+                listed = {e.path: e for e in registry.result_files("subject", **form)}[own]
+                data = result.read()
+            assert (listed.size, listed.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+            return data
+
+        assert read() == (tmp_path / "base" / own).read_bytes()
+        registry.remove_base("pattern")
+        registry.add_base("pattern", tmp_path / "tuned")
+        assert read() == (tmp_path / "tuned" / own).read_bytes()
+        assert read() != (tmp_path / "base" / own).read_bytes()
 
 
 def test_removed_versions_stay_readable(registry: Registry, tmp_path: Path) -> None:
@@ -155,22 +204,37 @@ def test_a_closed_registry_gives_no_bytes(registry: Registry) -> None:
     result.close()
 
 
+def test_an_import_is_listed(registry: Registry, pair: Pair, tmp_path: Path) -> None:
+    """It opens nothing, either."""
+    registry.export_container("subject", tmp_path / "it.dsvd")
+    with Registry.init(tmp_path / "other") as other:
+        other.add_base("sd15", pair.base_file)
+        version = other.import_container(tmp_path / "it.dsvd").version
+        other.repository.objects.path(version.container).rename(tmp_path / "away")
+        (listed,) = other.result_listings([version]).files.values()
+    assert listed == registry.result_files("subject")
+
+
 def test_listings_open_nothing(registry: Registry, pair: Pair, tmp_path: Path) -> None:
     """They come from the catalog: the containers can be away. What it has forgotten is read again."""
-    registry.add(pair.tuned_file, base="sd15", name="other", lossless=True)
+    registry.add(pair.tuned_file, base="sd15", name="other", tau=TAU / 2, lossless=True)
     made = registry.materialize("subject", tmp_path / "out")
     versions = registry.versions()
     away = registry.repository.objects.path(registry.version("subject").container)
     away.rename(tmp_path / "away")
-    listed = registry.result_listings(versions)
+    found = registry.result_listings(versions)
+    listed = found.files
+    assert found.failures == {}
     assert [(e.size, e.sha256) for e in listed["subject@1"]] == [(made.size, made.sha256)]
     source = pair.tuned_file
     (entry,) = listed["other@1"]
     assert (entry.size, entry.sha256) == (source.stat().st_size, sha256(source))
-    lower = registry.result_listings(versions, tau=TAU / 2)
-    assert listed.keys() == {"subject@1", "other@1"} and lower.keys() == {"other@1"}
+    lower = registry.result_listings(versions, tau=TAU / 4)
+    assert listed.keys() == {"subject@1", "other@1"} and lower.files.keys() == {"other@1"}
+    assert away.name in str(lower.failures["subject@1"])
     with registry.repository.catalog._database.writing() as connection:
         connection.execute("DELETE FROM result_listings")
-    assert registry.result_listings(versions).keys() == {"other@1"}
+    without = registry.result_listings(versions)
+    assert without.files.keys() == {"other@1"} and without.failures.keys() == {"subject@1"}
     (tmp_path / "away").rename(away)
-    assert registry.result_listings(versions) == listed
+    assert registry.result_listings(versions).files == listed
