@@ -45,6 +45,11 @@ from .tables import figure, print_line, print_table, text
     help="Leave links to the files of this mounted registry (`dsvd mount`) in their places.",
 )
 @click.option(
+    "--loras",
+    is_flag=True,
+    help="Archive LoRA files too, though they take more room in the registry than outside.",
+)
+@click.option(
     "--name-from",
     metavar="WHERE",
     help="Make the names of models from: parent, stem, or a pattern such as {parent}-{stem}.",
@@ -71,9 +76,10 @@ def archive(
 ) -> None:
     """Add the checkpoints below a folder, then delete them.
 
-    Every checkpoint and LoRA file in FOLDER, and in folders below it, becomes a version, by default a
-    lossless one. A file is deleted when everything that gives it back was verified and the file itself
-    was read once more; any other stays, and is listed with the reason. `dsvd restore` puts files back.
+    Every checkpoint in FOLDER, and in folders below it, becomes a version, by default a lossless one.
+    A file is deleted when everything that gives it back was verified and the file itself was read once
+    more; any other stays, and is listed with the reason. LoRA files stay without --loras, unless the
+    registry has their bytes already. `dsvd restore` puts files back.
 
     First the command says what it will delete and how much room that frees, and asks. After an
     interrupt the same command goes on.

@@ -20,7 +20,7 @@ from .entries import (
     sync_folder,
     temporary_files,
 )
-from .errors import storage_error, storage_errors
+from .errors import is_of_the_file, storage_error, storage_errors
 from .files import (
     Bytes,
     NewFile,
@@ -39,6 +39,7 @@ __all__ = [
     "NewFile",
     "NewFolder",
     "check_place",
+    "is_of_the_file",
     "log_file",
     "make_folder",
     "move",

@@ -18,6 +18,11 @@ _HINTS = {
     errno.ENOENT: "Check that the path is right.",
 }
 _OTHER_HINT = "Check the disk and its messages."
+# A file that is gone, or that its disk or filesystem does not give back. Not every system knows each.
+_OF_THE_FILE = {
+    getattr(errno, name, errno.EIO)
+    for name in ("EIO", "ENODATA", "EUCLEAN", "EBADMSG", "ENOENT", "ENOTDIR", "ESTALE")
+}
 
 
 @contextlib.contextmanager
@@ -37,3 +42,13 @@ def storage_error(error: OSError, path: Path) -> StorageError | Conflict:
         )
     hint = _HINTS.get(error.errno or 0, _OTHER_HINT)
     return StorageError(f"{path}: {error.strerror or error}", hint)
+
+
+def is_of_the_file(error: StorageError | OSError) -> bool:
+    """True if a reading failed because of the file: it is damaged, cut or gone.
+
+    False if the machine refused, as one without room, memory or permission does: nothing is then known
+    of the file.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return cause is None or (isinstance(cause, OSError) and cause.errno in _OF_THE_FILE)

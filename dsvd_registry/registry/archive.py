@@ -8,6 +8,7 @@ Stopped anywhere, the file is there or can be restored, and the same call goes o
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
@@ -29,6 +30,12 @@ from .archive_plan import ArchivePlan, PlannedFile, Staying
 from .originals import given_back
 from .repository import Repository
 from .verify import verify_objects
+
+LORA_ENDINGS = (".safetensors", ".pt")
+"""Those that a mount shows LoRA files with."""
+SHOWN_SECONDS = 5.0
+"""A mount shows a new version within about a second."""
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def _archived(
     base = repository.catalog.base(planned.base)
     version = add_version(planned.path, planned.model, base, request, repository, progress).version
     given = _checked(version, planned, repository, progress)
-    link = None if plan.link_to is None else _link(version, planned, given, plan.link_to)
+    link = None if plan.link_to is None else _link(version, planned, given, plan.link_to, progress)
     status = _seen_again(planned.path, version, progress)
     file = ArchivedFile(
         planned.path,
@@ -151,20 +158,42 @@ def _checked(
     return given
 
 
-def _link(version: VersionRecord, planned: PlannedFile, given: StoredObject, mount: Path) -> Path:
-    """The path of the mounted file. Raises `InvalidArgument` if the mount does not show it."""
-    folder = "loras" if planned.is_lora else "checkpoints"
-    path = mount / folder / f"{version.ref}.safetensors"
+def _link(
+    version: VersionRecord,
+    planned: PlannedFile,
+    given: StoredObject,
+    mount: Path,
+    progress: Progress,
+) -> Path:
+    """The path of the mounted file, which was read: it has the bytes that the version gives back.
+
+    Raises `InvalidArgument` if the mount does not show it soon, as one of another registry or with
+    another tau does not. Raises `StorageError`.
+    """
+    names = [mount / "checkpoints" / f"{version.ref}.safetensors"]
+    if planned.is_lora:
+        names = [mount / "loras" / f"{version.ref}{ending}" for ending in LORA_ENDINGS]
+    deadline = time.monotonic() + SHOWN_SECONDS
+    while True:
+        for name in names:
+            meter = Meter(progress, "reading the mounted file", given.size)
+            if _size(name) == given.size and sha256_file(name, meter.advance) == given.sha256:
+                return name
+        if time.monotonic() > deadline:
+            raise InvalidArgument(
+                f"{planned.path} stays: the mount does not show {names[0]} with the bytes that "
+                f"{version.ref} gives back",
+                "Mount this registry there, without --tau and --dtype, or leave --link-to out.",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _size(path: Path) -> int | None:
+    """The size of a file in bytes; None if there is none."""
     try:
-        is_there = path.stat().st_size == given.size
+        return path.stat().st_size
     except OSError:
-        is_there = False
-    if not is_there:
-        raise InvalidArgument(
-            f"{planned.path} stays: the mount does not show {path} with {given.size} bytes",
-            "Mount this registry there, or leave --link-to out.",
-        )
-    return path
+        return None
 
 
 def _seen_again(path: Path, version: VersionRecord, progress: Progress) -> os.stat_result:

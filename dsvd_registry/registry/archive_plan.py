@@ -18,6 +18,8 @@ class ArchiveOptions(AddOptions, total=False):
 
     link_to: str | Path | None
     """A mounted registry: links into it will take the places of the files."""
+    loras: bool
+    """Archive LoRA files too, which take more room in the registry than outside."""
     progress: Progress
     """Called as the work goes on."""
 

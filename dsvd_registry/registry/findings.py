@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import DsvdError, StorageError
+from ..fs import is_of_the_file
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -26,3 +29,14 @@ class Verified:
     @property
     def is_well(self) -> bool:
         return not self.findings
+
+
+def problem_of(error: DsvdError) -> str:
+    """The problem that an error tells of.
+
+    Raises the error again if it is a refusal by the machine, such as a full disk or too many open files:
+    that is no damage.
+    """
+    if isinstance(error, StorageError) and not is_of_the_file(error):
+        raise error
+    return str(error)

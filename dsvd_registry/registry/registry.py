@@ -689,14 +689,16 @@ class Registry(Closing):
         return self.repository.catalog.remove_version(version.model, version.number)
 
     def plan_archive(self, folder: str | Path, **options: Unpack[ArchiveOptions]) -> ArchivePlan:
-        """Find the checkpoints and LoRA files below a folder that versions can give back.
+        """Find the checkpoints below a folder that versions can give back.
 
-        Nothing is changed. They are added losslessly, unless a tau, an error or a budget is given.
+        Nothing is changed. They are added losslessly, unless a tau, an error or a budget is given. LoRA
+        files stay, which take more room in a registry than outside, unless `loras` is given or the
+        registry has their bytes already.
 
         Args:
             folder: The folder; folders in it are searched too.
-            **options: Those of `ArchiveOptions`: the options of `add`, `progress`, and `link_to`, a
-                mounted registry: links into it will take the places of the files.
+            **options: Those of `ArchiveOptions`: the options of `add`, `progress`, `loras`, and
+                `link_to`, a mounted registry: links into it will take the places of the files.
 
         Returns:
             The files that `archive` will delete, those that stay with the reasons, and an estimate of
@@ -1191,6 +1193,7 @@ class Registry(Closing):
         Raises:
             InvalidArgument: `signer` is not such a key.
             MissingExtra: `signer` is given, and `cryptography` is not installed.
+            StorageError: The machine refuses, by too many open files for instance. That is no finding.
 
         Example:
             >>> registry.verify(deep=True).is_well

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import store
 from ..catalog import BaseRecord, Catalog, VersionRecord
-from ..errors import BaseMismatch, CheckpointError, DsvdError, NotFound, RegistryError
+from ..errors import BaseMismatch, CheckpointError, DsvdError, NotFound, RegistryError, StorageError
 from ..fs import storage_errors
 from ..store import ObjectStore, RegistryFolder
 
@@ -86,14 +86,16 @@ class Repository:
     def open_base(self, base: BaseRecord) -> BaseWeights:
         """Open the weights of a base; the caller closes them.
 
-        Each tensor is compared with its SHA-256 when it is read. Raises `BaseMismatch` if the file of
-        the base cannot be read.
+        Each tensor is compared with its SHA-256 when it is read. Raises `BaseMismatch` if the base is
+        gone or damaged.
         """
         from ..reconstruction.base_weights import BaseWeights
 
         manifest = self.manifest(base)
         try:
             checkpoint = self.open_base_checkpoint(base, manifest)
+        except StorageError:
+            raise
         except DsvdError as error:
             raise BaseMismatch(
                 f"the base {base.name!r} cannot be read: {error}",

@@ -15,7 +15,7 @@ from ..errors import DsvdError, RegistryError
 from ..fs import storage_errors
 from ..signing import PublicKey, Signature, fingerprint, statement_of
 from ..signing.signature import MAX_BYTES, decode, decode_several, encode_several
-from .findings import Finding
+from .findings import Finding, problem_of
 from .repository import Repository
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def signature_findings(
                 _check(version, record, repository)
                 valid.add(record.signer)
             except DsvdError as error:
-                yield Finding((version.ref,), f"{_named(record)}: {error}")
+                yield Finding((version.ref,), f"{_named(record)}: {problem_of(error)}")
         if signer is not None and signer.sha256 not in valid:
             problem = f"there is no valid signature by {signer.fingerprint}"
             yield Finding((version.ref,), problem)

@@ -17,7 +17,7 @@ from ..signing import PublicKey
 from ..store import StoredObject
 from ..store.damage import damaged_events
 from ..threads import threads
-from .findings import Finding, Verified
+from .findings import Finding, Verified, problem_of
 from .fingerprint import fingerprint_checkpoint
 from .repository import Repository
 from .residuals import open_lossless
@@ -43,7 +43,7 @@ def verify(
     """Look for damage in the version `ref` and its base, or in the whole registry if `ref` is None.
 
     `deep`: also make the result of each version in memory, and compare its SHA-256. `signer`: also
-    report versions without a valid signature by this key.
+    report versions without a valid signature by this key. Raises `StorageError` if the machine refuses.
     """
     catalog = repository.catalog
     log_findings = verify_log(repository) if ref is None else ()
@@ -62,14 +62,18 @@ def verify(
 
 
 def verify_log(repository: Repository) -> tuple[Finding, ...]:
-    """Read every event, and compare the rows of the catalog with those that the events make."""
+    """Read every event, and compare the rows of the catalog with those that the events make.
+
+    Raises `StorageError` if the machine refuses.
+    """
     try:
         repository.catalog.check_log()
     except DamagedCatalogError as error:
         return (Finding(CATALOG, f"{error}; nothing else was checked"),)
     except DsvdError as error:
+        problem = problem_of(error)
         damaged = damaged_events(repository.home).values()
-        problems = [f"{path} {DAMAGED_EVENT}" for path in damaged] or [f"{error}. {error.hint}"]
+        problems = [f"{path} {DAMAGED_EVENT}" for path in damaged] or [f"{problem}. {error.hint}"]
         return tuple(Finding(("event log",), problem) for problem in problems)
     return ()
 
@@ -84,7 +88,7 @@ def verify_objects(
 ) -> Verified:
     """Check the objects of `versions` and the files of `bases`, in several threads.
 
-    `deep`: also make the result of each version in memory.
+    `deep`: also make the result of each version in memory. Raises `StorageError` if the machine refuses.
     """
     containers: dict[str, list[VersionRecord]] = defaultdict(list)
     for version in versions:
@@ -146,12 +150,15 @@ def _findings(subjects: Iterable[str], problems: list[str]) -> list[Finding]:
 
 
 def _problems(look: Callable[P, Iterable[str]], *where: P.args, **how: P.kwargs) -> list[str]:
-    """The problems that `look` finds; an error that it raises is the last of them."""
+    """The problems that `look` finds; an error that it raises is the last of them.
+
+    Raises `StorageError` if the machine refuses.
+    """
     found: list[str] = []
     try:
         found.extend(look(*where, **how))
     except DsvdError as error:
-        found.append(str(error))
+        found.append(problem_of(error))
     return found
 
 

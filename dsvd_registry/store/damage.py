@@ -49,7 +49,9 @@ def _is_whole(path: Path, sha256: str) -> bool:
     try:
         with path.open("rb") as file:
             return hashing.sha256(file.read(canonical.MAX_SMALL + 1)) == sha256
-    except OSError:  # an unreadable file is replaced just as a damaged one
+    except OSError as error:  # an unreadable file is replaced just as a damaged one
+        if not fs.is_of_the_file(error):
+            raise
         return False
 
 
@@ -68,18 +70,26 @@ class Examined:
 
 
 def examine(objects: ObjectStore, sha256: str) -> Examined:
-    """Read an object whole, and describe its damage. Damage raises no error here."""
+    """Read an object whole, and describe its damage, which raises no error here.
+
+    Raises `StorageError` if the machine refuses.
+    """
     damaged, in_the_way = None, False
     try:
         place = objects.place(sha256)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with (
+            fs.storage_errors(place),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+        ):
             status = place.lstat()
             damaged = _identity(status)
             in_the_way = not stat.S_ISREG(status.st_mode)
         objects.check(sha256)
     except RegistryError as error:
         return Examined(sha256, str(error), damaged, in_the_way)
-    except (StorageError, OSError) as error:
+    except StorageError as error:
+        if not fs.is_of_the_file(error):
+            raise
         return Examined(sha256, f"object {sha256} cannot be read: {error}")
     return Examined(sha256)
 

@@ -8,6 +8,7 @@ the comparison of sizes taken out of `hashing` and of `put_file`: a base was the
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dsvd_registry import Registry
-from dsvd_registry.errors import DsvdError
+from dsvd_registry.errors import DsvdError, StorageError
 
 from .scenarios import TAU, base, signed, version, write_sources
 from .unreadable import unreadable
@@ -123,3 +124,41 @@ def test_verify_goes_on(template: Path, what: str, code: int | None) -> None:
             (finding, *_) = registry.verify().findings
         assert finding.problem
         assert registry.verify(deep=True).is_well
+
+
+@pytest.mark.parametrize("what", ["base", "manifest", "container", "event"])
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EACCES], ids=os.strerror)
+def test_a_refusal_is_no_finding(template: Path, what: str, code: int) -> None:
+    """Nothing is known of a file that the machine does not let us read."""
+    with Registry.open(template / "registry") as registry:
+        path = FILES[what](registry, template)
+        with unreadable(path, code), pytest.raises(StorageError, match=os.strerror(code)) as raised:
+            registry.verify(deep=True)
+        assert raised.value.exit_code == 9 and raised.value.hint
+        assert registry.verify(deep=True).is_well
+    with unreadable(path, code), pytest.raises(StorageError):
+        Registry.repair(template / "registry")
+    assert path.exists() and not (template / "registry/quarantine").exists()
+
+
+def test_too_many_open_files_are_no_damage(template: Path) -> None:
+    """Really too many: at each number of files that may be open, a refusal or the truth."""
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    refused = 0
+    with Registry.open(template / "registry") as registry:
+        assert registry.verify(deep=True).is_well  # whatever it imports is there from now on
+        with Path(os.devnull).open("rb") as next_one:
+            lowest = next_one.fileno()
+        for more in range(20):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, limits[1]))
+            try:
+                found = registry.verify(deep=True)
+            except StorageError as error:
+                refused += 1
+                assert os.strerror(errno.EMFILE) in str(error) or "unable to open" in str(error)
+            else:
+                assert found.is_well
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert found.is_well and refused > 1
