@@ -1,4 +1,4 @@
-"""Writing of a result as a file or a folder, which gets its name only after it was checked."""
+"""Writing of a result as a file, a folder or a cached file, named only after it was checked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from ..fs import NewFile, check_place, new_file, new_folder, storage_errors
 from ..progress import Meter, Progress, silent
 from .base_weights import BaseWeights
 from .file_assembly import file_bytes
-from .file_plan import FilePlan
-from .reconstruction import ResultDigest
+from .file_plan import FilePlan, plan_of
+from .lossless import Lossless
+from .reconstruction import Reconstruction, ResultDigest
 from .recorded_digest import Recorded, proven_by_digest
 from .result_plan import PlannedResult, ResultRequest, planned, reconstruction_of
 from .version_shapes import Adjusted
@@ -160,3 +161,35 @@ def fill(file: NewFile, plan: FilePlan, meter: Meter) -> ResultDigest:
     if size != plan.size:
         raise ResultMismatch(f"{plan.path} came out with {size} bytes instead of {plan.size}")
     return ResultDigest(digest.hexdigest(), size)
+
+
+def write_cached(
+    container: Container,
+    base: BaseWeights,
+    tau: float | None,
+    lossless: Lossless | None,
+    path: Path,
+    size: int,
+    progress: Progress,
+) -> None:
+    """Write the result at `tau`, of `size` bytes, to `path` as a read-only file.
+
+    `tau`: None for the recorded result. An existing file is replaced: another process may have
+    written the same result in the meantime, and readers keep the file that they opened. Raises as
+    `write_result`; `path` then stays as it was.
+    """
+    with new_file(path.parent, size) as file:
+        if tau is None:
+            with proven_by_digest(container, base, lossless) as recorded:
+                recorded.check([_filled(file, recorded.made, progress)])
+        else:
+            reconstruction = Reconstruction(container, base, tau)
+            container.check_payload()  # no digest of the result is recorded
+            _filled(file, reconstruction, progress)
+        file.publish(path, replace=True, read_only=True)
+
+
+def _filled(file: NewFile, reconstruction: Reconstruction, progress: Progress) -> ResultDigest:
+    (only,) = reconstruction.files
+    meter = Meter(progress, "materializing", only.size)
+    return fill(file, plan_of(reconstruction, only), meter)

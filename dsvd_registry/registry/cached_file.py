@@ -42,7 +42,7 @@ def cached_file(
     renew_time(path)  # mark it as used; the time of another user's file may stay as it is
     if _size(path) != size:
         # Only here: a file that is there needs nothing that makes one.
-        from ..reconstruction.cached_result import write_cached
+        from ..reconstruction.write_result import write_cached
 
         with (
             repository.open_version(version) as (container, weights),

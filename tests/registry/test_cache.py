@@ -11,7 +11,7 @@ import pytest
 from dsvd_registry import Registry
 from dsvd_registry.errors import BaseMismatch, InvalidArgument, NotFound, StorageError
 from dsvd_registry.fs import TEMPORARY_PREFIX
-from dsvd_registry.reconstruction import cached_result
+from dsvd_registry.reconstruction import write_result
 from dsvd_registry.registry.cache import DEFAULT_LIMIT, find_cache
 
 from . import cache_child
@@ -59,7 +59,7 @@ def test_what_is_there_is_not_made_again(
     path = registry.path("subject", cache=cache)
     age(path, 1000)
     before = path.stat()
-    monkeypatch.delattr(cached_result, "write_cached")
+    monkeypatch.delattr(write_result, "write_cached")
     assert registry.path("subject", cache=cache) == path
     after = path.stat()
     assert after.st_ino == before.st_ino
@@ -146,7 +146,7 @@ def test_the_users_cache(
 
 def test_a_file_that_is_there_needs_not_even_what_makes_one(root: Path, cache: Path) -> None:
     code = OPEN + "registry.path('subject', cache=sys.argv[2])"
-    code += "; print('dsvd_registry.reconstruction.cached_result' in sys.modules)"
+    code += "; print('dsvd_registry.reconstruction.write_result' in sys.modules)"
     assert imported(code, root, cache) == {"True"}
     assert imported(code, root, cache) == {"False"}
 
