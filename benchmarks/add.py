@@ -21,7 +21,7 @@ from .yardsticks import fixed_rank
 from .yardsticks.algorithm_1 import Values
 
 if TYPE_CHECKING:
-    from dsvd_registry.registry.report import Report
+    from dsvd_registry.registry.accounts.report import Report
 
 SUBJECTS = ("sd15-fp32", "sd15-fp16", "demo", "pair", "sdxl-fp16")
 AIM = Aim(reach=1 / 8, stretch=1 / 12)

@@ -23,7 +23,7 @@ from .registry.registry import Registry
 if TYPE_CHECKING:
     from .reconstruction.cast import FloatDtype
     from .reconstruction.target_layout import LayoutName
-    from .registry.open_result import OpenResult
+    from .registry.results.open_result import OpenResult
 
 BUFFER = 1 << 20
 

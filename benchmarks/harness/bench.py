@@ -20,7 +20,7 @@ from .machine import available_memory
 from .progress import say
 
 if TYPE_CHECKING:
-    from dsvd_registry.registry.report import Report
+    from dsvd_registry.registry.accounts.report import Report
 
 ALGORITHM_1_TAU = 0.5  # the tau of its timed run; lower taus are cut from its file
 LONG = 20  # seconds: a yardstick that takes longer is run once

@@ -10,7 +10,7 @@ import click
 from ..encoding.request import DEFAULT_GRID_NOISE, DEFAULT_TAU
 from ..errors import InvalidArgument
 from ..registry import AddedMany, StoppedMany
-from ..registry.input_files import is_one_checkpoint
+from ..registry.adding.input_files import is_one_checkpoint
 from .account import print_account, warn
 from .add_summary import many_document, print_many, print_plan, warn_of_many
 from .base_matches import print_match

@@ -16,7 +16,7 @@ from .progress import shown_progress
 from .tables import Column, figure, print_line, print_table, text
 
 if TYPE_CHECKING:
-    from ..registry.diff import BaseDifference, TensorDifference
+    from ..registry.accounts.diff import BaseDifference, TensorDifference
 
 ROWS_SHOWN = 40
 

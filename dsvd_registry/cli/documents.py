@@ -6,9 +6,9 @@ import json
 
 import click
 
-from ..registry.documents import plain as plain
-from ..registry.documents import settings as settings
-from ..registry.documents import version_document as version_document
+from ..registry.accounts.documents import plain as plain
+from ..registry.accounts.documents import settings as settings
+from ..registry.accounts.documents import version_document as version_document
 
 
 def print_document(value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..registry.gc import DEFAULT_GRACE_DAYS
+from ..registry.upkeep.gc import DEFAULT_GRACE_DAYS
 from . import number_format
 from .documents import print_document
 from .options import common_options, open_registry

@@ -13,7 +13,7 @@ from .loras import LoraFile, Loras
 
 if TYPE_CHECKING:
     from ..reconstruction.cast import FloatDtype
-    from ..registry.result_pool import ResultEntry
+    from ..registry.results.result_pool import ResultEntry
 
 
 class Reader(Protocol):

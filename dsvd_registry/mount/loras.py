@@ -21,7 +21,7 @@ from ..catalog import VersionRecord
 from ..errors import DsvdError, RegistryError, StorageError
 from ..hashing import sha256_file
 from ..registry import Registry
-from ..registry.cache import Cache
+from ..registry.results.cache import Cache
 
 if TYPE_CHECKING:
     from ..checkpoint.checkpoint import Memory
@@ -157,7 +157,7 @@ def _planned(
     folder: str, catalog: str | None, refs: tuple[str, ...]
 ) -> tuple[dict[str, int | None], dict[str, str]]:
     """The sizes of exports by ref, None for a version that has none; and what kept a size from us."""
-    from ..registry.lora_export import planned_lora_size
+    from ..registry.results.lora_export import planned_lora_size
 
     sizes: dict[str, int | None] = {}
     reasons: dict[str, str] = {}
@@ -173,7 +173,7 @@ def _planned(
 def _exported(
     folder: str, catalog: str | None, ref: str, size: int, cache: str, limit: int
 ) -> Path:
-    from ..registry.lora_export import cached_lora
+    from ..registry.results.lora_export import cached_lora
 
     with Registry.open(folder, catalog=catalog) as registry:
         version = registry.version(ref)

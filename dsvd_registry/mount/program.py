@@ -20,7 +20,7 @@ from .. import errors, fs
 from ..errors import Conflict, DsvdError, NotFound, StorageError
 from ..hashing import sha256
 from ..registry import Registry
-from ..registry.cache import find_cache
+from ..registry.results.cache import find_cache
 from . import mount_points
 from .contents import Contents
 from .loras import Loras

@@ -22,120 +22,120 @@ if TYPE_CHECKING:
     from ..reconstruction.lazy_tensors import LazyTensors as LazyTensors
     from ..reconstruction.target_layout import LayoutName as LayoutName
     from ..reconstruction.write_result import Materialized as Materialized
-    from .add import Addition as Addition
-    from .add_many import AddedFile as AddedFile
-    from .add_many import AddedMany as AddedMany
-    from .add_many import Planned as Planned
-    from .add_many import Refusal as Refusal
-    from .add_many import StoppedMany as StoppedMany
-    from .add_request import AddOptions as AddOptions
-    from .archive import Archived as Archived
-    from .archive import ArchivedOriginal as ArchivedOriginal
-    from .archive import StoppedArchive as StoppedArchive
-    from .archive_plan import ArchiveOptions as ArchiveOptions
-    from .archive_plan import ArchivePlan as ArchivePlan
-    from .archive_plan import PlannedFile as PlannedFile
-    from .archive_plan import Staying as Staying
-    from .base_candidates import Candidate as Candidate
-    from .best_base import BaseMatch as BaseMatch
-    from .curve_points import Curve as Curve
-    from .curve_points import GroupRank as GroupRank
-    from .curve_points import Point as Point
-    from .curve_points import TensorRank as TensorRank
-    from .diff import BaseDifference as BaseDifference
-    from .diff import Difference as Difference
-    from .diff import TensorDifference as TensorDifference
-    from .findings import Finding as Finding
-    from .findings import Verified as Verified
-    from .gc import Collected as Collected
-    from .group_spectra import GroupSpectrum as GroupSpectrum
-    from .import_export import Exported as Exported
+    from .accounts.curve_points import Curve as Curve
+    from .accounts.curve_points import GroupRank as GroupRank
+    from .accounts.curve_points import Point as Point
+    from .accounts.curve_points import TensorRank as TensorRank
+    from .accounts.diff import BaseDifference as BaseDifference
+    from .accounts.diff import Difference as Difference
+    from .accounts.diff import TensorDifference as TensorDifference
+    from .accounts.group_spectra import GroupSpectrum as GroupSpectrum
+    from .accounts.report import GroupRow as GroupRow
+    from .accounts.report import KindRow as KindRow
+    from .accounts.report import Report as Report
+    from .accounts.report import TensorRow as TensorRow
+    from .adding.add import Addition as Addition
+    from .adding.add_many import AddedFile as AddedFile
+    from .adding.add_many import AddedMany as AddedMany
+    from .adding.add_many import Planned as Planned
+    from .adding.add_many import Refusal as Refusal
+    from .adding.add_many import StoppedMany as StoppedMany
+    from .adding.add_request import AddOptions as AddOptions
+    from .adding.base_candidates import Candidate as Candidate
+    from .adding.best_base import BaseMatch as BaseMatch
+    from .adding.model_names import NamedFile as NamedFile
+    from .archiving.archive import Archived as Archived
+    from .archiving.archive import ArchivedOriginal as ArchivedOriginal
+    from .archiving.archive import StoppedArchive as StoppedArchive
+    from .archiving.archive_plan import ArchiveOptions as ArchiveOptions
+    from .archiving.archive_plan import ArchivePlan as ArchivePlan
+    from .archiving.archive_plan import PlannedFile as PlannedFile
+    from .archiving.archive_plan import Staying as Staying
+    from .archiving.restore import RestoredFile as RestoredFile
+    from .archiving.restore import RestoredFiles as RestoredFiles
+    from .exchange.import_export import Exported as Exported
     from .merge_options import LayerWeight as LayerWeight
     from .merge_options import MergeOptions as MergeOptions
-    from .model_names import NamedFile as NamedFile
-    from .open_result import OpenResult as OpenResult
     from .registry import Registry as Registry
-    from .repair import Lost as Lost
-    from .repair import Repaired as Repaired
-    from .repair import Restored as Restored
-    from .report import GroupRow as GroupRow
-    from .report import KindRow as KindRow
-    from .report import Report as Report
-    from .report import TensorRow as TensorRow
     from .repository import Repository as Repository
-    from .restore import RestoredFile as RestoredFile
-    from .restore import RestoredFiles as RestoredFiles
-    from .result_pool import ResultEntry as ResultEntry
+    from .results.open_result import OpenResult as OpenResult
+    from .results.result_pool import ResultEntry as ResultEntry
     from .signing import Signed as Signed
     from .signing import Signer as Signer
-    from .thin import Thinned as Thinned
-    from .usage import BaseUsage as BaseUsage
-    from .usage import ModelUsage as ModelUsage
-    from .usage import Usage as Usage
+    from .upkeep.findings import Finding as Finding
+    from .upkeep.findings import Verified as Verified
+    from .upkeep.gc import Collected as Collected
+    from .upkeep.repair import Lost as Lost
+    from .upkeep.repair import Repaired as Repaired
+    from .upkeep.repair import Restored as Restored
+    from .upkeep.thin import Thinned as Thinned
+    from .upkeep.usage import BaseUsage as BaseUsage
+    from .upkeep.usage import ModelUsage as ModelUsage
+    from .upkeep.usage import Usage as Usage
 
 _HOMES = {
-    "AddOptions": ".add_request",
-    "AddedFile": ".add_many",
-    "AddedMany": ".add_many",
-    "Addition": ".add",
-    "ArchiveOptions": ".archive_plan",
-    "ArchivePlan": ".archive_plan",
-    "Archived": ".archive",
+    "AddOptions": ".adding.add_request",
+    "AddedFile": ".adding.add_many",
+    "AddedMany": ".adding.add_many",
+    "Addition": ".adding.add",
+    "ArchiveOptions": ".archiving.archive_plan",
+    "ArchivePlan": ".archiving.archive_plan",
+    "Archived": ".archiving.archive",
     "ArchivedFile": "..catalog",
-    "ArchivedOriginal": ".archive",
-    "BaseDifference": ".diff",
-    "BaseMatch": ".best_base",
+    "ArchivedOriginal": ".archiving.archive",
+    "BaseDifference": ".accounts.diff",
+    "BaseMatch": ".adding.best_base",
     "BaseRecord": "..catalog",
-    "BaseUsage": ".usage",
-    "Candidate": ".base_candidates",
+    "BaseUsage": ".upkeep.usage",
+    "Candidate": ".adding.base_candidates",
     "FloatDtype": "..reconstruction.cast",
-    "Collected": ".gc",
-    "Curve": ".curve_points",
-    "Difference": ".diff",
+    "Collected": ".upkeep.gc",
+    "Curve": ".accounts.curve_points",
+    "Difference": ".accounts.diff",
     "Dtype": "..export",
-    "Exported": ".import_export",
+    "Exported": ".exchange.import_export",
     "ExportedLora": "..export",
-    "Finding": ".findings",
+    "Finding": ".upkeep.findings",
     "Format": "..export",
-    "GroupRank": ".curve_points",
-    "GroupRow": ".report",
-    "GroupSpectrum": ".group_spectra",
-    "KindRow": ".report",
+    "GroupRank": ".accounts.curve_points",
+    "GroupRow": ".accounts.report",
+    "GroupSpectrum": ".accounts.group_spectra",
+    "KindRow": ".accounts.report",
     "LayerWeight": ".merge_options",
     "LayoutName": "..reconstruction.target_layout",
     "LazyTensors": "..reconstruction.lazy_tensors",
     "LeftOut": "..checkpoint",
-    "Lost": ".repair",
+    "Lost": ".upkeep.repair",
     "Materialized": "..reconstruction.write_result",
     "MergeOptions": ".merge_options",
-    "ModelUsage": ".usage",
-    "NamedFile": ".model_names",
-    "OpenResult": ".open_result",
-    "Planned": ".add_many",
-    "PlannedFile": ".archive_plan",
-    "Point": ".curve_points",
+    "ModelUsage": ".upkeep.usage",
+    "NamedFile": ".adding.model_names",
+    "OpenResult": ".results.open_result",
+    "Planned": ".adding.add_many",
+    "PlannedFile": ".archiving.archive_plan",
+    "Point": ".accounts.curve_points",
     "Progress": "..progress",
     "Rebuilt": "..catalog",
-    "Refusal": ".add_many",
+    "Refusal": ".adding.add_many",
     "Registry": ".registry",
-    "Repaired": ".repair",
-    "Report": ".report",
+    "Repaired": ".upkeep.repair",
+    "Report": ".accounts.report",
     "Repository": ".repository",
-    "Restored": ".repair",
-    "ResultEntry": ".result_pool",
-    "RestoredFile": ".restore",
-    "RestoredFiles": ".restore",
+    "Restored": ".upkeep.repair",
+    "ResultEntry": ".results.result_pool",
+    "RestoredFile": ".archiving.restore",
+    "RestoredFiles": ".archiving.restore",
     "Signed": ".signing",
     "Signer": ".signing",
-    "Staying": ".archive_plan",
-    "StoppedArchive": ".archive",
-    "StoppedMany": ".add_many",
-    "TensorDifference": ".diff",
-    "TensorRank": ".curve_points",
-    "TensorRow": ".report",
-    "Thinned": ".thin",
-    "Usage": ".usage",
-    "Verified": ".findings",
+    "Staying": ".archiving.archive_plan",
+    "StoppedArchive": ".archiving.archive",
+    "StoppedMany": ".adding.add_many",
+    "TensorDifference": ".accounts.diff",
+    "TensorRank": ".accounts.curve_points",
+    "TensorRow": ".accounts.report",
+    "Thinned": ".upkeep.thin",
+    "Usage": ".upkeep.usage",
+    "Verified": ".upkeep.findings",
     "VersionRecord": "..catalog",
 }
 __all__ = sorted(_HOMES)

@@ -26,8 +26,8 @@ from ..errors import BaseMismatch, InvalidArgument
 from ..hashing import Source, sha256
 from ..progress import Progress
 from ..store.event_fields import MAX_TEXT
-from .add import Addition, check_model
-from .add_request import checked_labels, labelled
+from .adding.add import Addition, check_model
+from .adding.add_request import checked_labels, labelled
 from .merge_options import MergeOptions
 from .repository import Repository
 

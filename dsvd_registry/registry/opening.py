@@ -12,7 +12,7 @@ from ..store import RegistryFolder, registry_folder
 from .repository import Repository, catalog_url, found_folder, opened
 
 if TYPE_CHECKING:  # numpy, which listing versions need not wait for
-    from .result_pool import ResultPool
+    from .results.result_pool import ResultPool
 
 
 def made_repository(path: str | Path | None, catalog: str | None) -> Repository:
@@ -38,6 +38,6 @@ def no_passphrase() -> str:
 
 def result_pool(repository: Repository) -> ResultPool:
     """The open results of a registry, with the cache that all registries of the process share."""
-    from .result_pool import ResultPool, run_cache
+    from .results.result_pool import ResultPool, run_cache
 
     return ResultPool(repository, run_cache())

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from ..catalog import rebuild
 from ..closing import Closing, MadeOnce
 from ..progress import Progress, silent
-from .gc import DEFAULT_GRACE_DAYS
 from .opening import made_repository, no_passphrase, opened_repository, result_pool
 from .repository import Repository, catalog_url, found_folder
+from .upkeep.gc import DEFAULT_GRACE_DAYS
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from ..reconstruction.lazy_tensors import LazyTensors
     from ..reconstruction.target_layout import LayoutName
     from ..reconstruction.write_result import Materialized
-    from .add import Addition
-    from .add_many import AddedMany, Planned
-    from .add_request import AddOptions
-    from .archive import Archived
-    from .archive_plan import ArchiveOptions, ArchivePlan
-    from .best_base import BaseMatch
-    from .curve_points import Curve
-    from .diff import BaseDifference, Difference
-    from .findings import Verified
-    from .gc import Collected
-    from .import_export import Exported
+    from .accounts.curve_points import Curve
+    from .accounts.diff import BaseDifference, Difference
+    from .accounts.report import Report
+    from .adding.add import Addition
+    from .adding.add_many import AddedMany, Planned
+    from .adding.add_request import AddOptions
+    from .adding.best_base import BaseMatch
+    from .archiving.archive import Archived
+    from .archiving.archive_plan import ArchiveOptions, ArchivePlan
+    from .archiving.restore import RestoredFiles
+    from .exchange.import_export import Exported
     from .merge_options import MergeOptions
-    from .open_result import OpenResult
-    from .repair import Repaired
-    from .report import Report
-    from .restore import RestoredFiles
-    from .result_listing import ResultListings
-    from .result_pool import ResultEntry
+    from .results.open_result import OpenResult
+    from .results.result_listing import ResultListings
+    from .results.result_pool import ResultEntry
     from .signing import Signed, Signer
-    from .thin import Thinned
-    from .usage import Usage
+    from .upkeep.findings import Verified
+    from .upkeep.gc import Collected
+    from .upkeep.repair import Repaired
+    from .upkeep.thin import Thinned
+    from .upkeep.usage import Usage
 
 
 class Registry(Closing):
@@ -168,9 +168,9 @@ class Registry(Closing):
             >>> Registry.repair(sources=["backup"]).is_well
             True
         """
-        from .repair import repair
-        from .repair_sources import checked_sources
         from .signing import public_key_at
+        from .upkeep.repair import repair
+        from .upkeep.repair_sources import checked_sources
 
         return repair(
             found_folder(path),
@@ -222,7 +222,7 @@ class Registry(Closing):
             >>> registry.add_base("sd15-copy", "other.safetensors").name
             'sd15-copy'
         """
-        from .add_base import add_base
+        from .adding.add_base import add_base
 
         return add_base(
             Path(path),
@@ -250,7 +250,7 @@ class Registry(Closing):
             >>> registry.left_out("ft.safetensors")
             ()
         """
-        from .input_files import left_out
+        from .adding.input_files import left_out
 
         return left_out(Path(path), keep_extras=keep_extras)
 
@@ -301,7 +301,7 @@ class Registry(Closing):
             >>> match.best.name, match.is_sure
             ('sd15', True)
         """
-        from .best_base import best_base
+        from .adding.best_base import best_base
 
         return best_base(Path(path), self.bases(), self.repository, weights)
 
@@ -358,7 +358,7 @@ class Registry(Closing):
             >>> registry.add("ft.safetensors", base="sd15", name="subject-7", tau=0.5).created
             False
         """
-        from .add import add_one
+        from .adding.add import add_one
 
         return add_one(Path(path), name, options, self.repository, progress)
 
@@ -391,8 +391,8 @@ class Registry(Closing):
             >>> [file.ref for file in done.added]
             ['ft@1', 'ft2@1']
         """
-        from .add_many import add_many, tell_nobody
-        from .add_request import add_request
+        from .adding.add_many import add_many, tell_nobody
+        from .adding.add_request import add_request
 
         request = add_request(options, self.repository)
         planned = planned or tell_nobody
@@ -470,8 +470,8 @@ class Registry(Closing):
             >>> registry.import_container("subject-42.dsvd", name="imported").ref
             'imported@1'
         """
-        from .add import name_of
-        from .import_export import import_container
+        from .adding.add import name_of
+        from .exchange.import_export import import_container
 
         model = name_of(Path(path)) if name is None else name
         return import_container(Path(path), model, note, tags, self.repository, progress)
@@ -529,7 +529,7 @@ class Registry(Closing):
             >>> report.total == sum(row.tensors for row in report.kinds)
             True
         """
-        from .report import report_of_version
+        from .accounts.report import report_of_version
 
         version = self.version(ref)
         return report_of_version(version, self.repository.base_of(version), self.repository)
@@ -549,7 +549,7 @@ class Registry(Closing):
             >>> registry.diff("subject-42@1", "subject-42@1").distance
             0.0
         """
-        from .diff import difference_of_versions
+        from .accounts.diff import difference_of_versions
 
         versions = self.version(left), self.version(right)
         return difference_of_versions(*versions, self.repository, progress)
@@ -565,7 +565,7 @@ class Registry(Closing):
             >>> max(row.change for row in registry.diff_base("subject-42")) > 0
             True
         """
-        from .diff import differences_from_base
+        from .accounts.diff import differences_from_base
 
         return differences_from_base(self.version(ref), self.repository, progress)
 
@@ -601,7 +601,7 @@ class Registry(Closing):
             >>> [point.tau for point in registry.curve("subject-42", taus=[0.2, 0.5]).points]
             [0.2, 0.5]
         """
-        from .curve import curve
+        from .accounts.curve import curve
 
         return curve(source, base, taus, keep_noise, device, self.repository, progress)
 
@@ -671,7 +671,7 @@ class Registry(Closing):
             >>> registry.thin("kept").version.residual is None
             True
         """
-        from .thin import thin
+        from .upkeep.thin import thin
 
         return thin(self.version(ref), self.repository)
 
@@ -713,7 +713,7 @@ class Registry(Closing):
             >>> [file.path.name for file in plan.files]
             ['subject-7.safetensors']
         """
-        from .archive_search import plan_archive
+        from .archiving.archive_search import plan_archive
 
         return plan_archive(Path(folder), options, self.repository)
 
@@ -736,7 +736,7 @@ class Registry(Closing):
             >>> [file.ref for file in archived.files]
             ['subject-7@1']
         """
-        from .archive import archive
+        from .archiving.archive import archive
 
         return archive(plan, self.repository, progress)
 
@@ -771,7 +771,7 @@ class Registry(Closing):
             >>> [file.outcome for file in registry.restore("models").files]
             ['restored']
         """
-        from .restore import restore
+        from .archiving.restore import restore
 
         return restore(where, output, self.repository, self._pool.get(), replace, progress)
 
@@ -854,7 +854,7 @@ class Registry(Closing):
             >>> done.recorded, done.size == os.path.getsize("out.safetensors")
             (True, True)
         """
-        from .materialize import materialize
+        from .results.materialize import materialize
 
         return materialize(
             self.version(ref),
@@ -881,7 +881,7 @@ class Registry(Closing):
             ...
             dsvd_registry.errors.Conflict: ...
         """
-        from .output import check_output
+        from .results.output import check_output
 
         check_output(Path(output), self.repository)
 
@@ -892,7 +892,7 @@ class Registry(Closing):
             >>> str(registry.default_output("subject-42"))
             'subject-42.safetensors'
         """
-        from .materialize import default_output
+        from .results.materialize import default_output
 
         return default_output(self.version(ref), layout, self.repository)
 
@@ -912,7 +912,7 @@ class Registry(Closing):
             ...     tensors["unet.weight"].shape
             torch.Size([16, 16])
         """
-        from .materialize import lazy_tensors
+        from .results.materialize import lazy_tensors
 
         return lazy_tensors(self.version(ref), tau, self.repository)
 
@@ -941,8 +941,8 @@ class Registry(Closing):
             >>> [file.path for file in registry.result_files("subject-42")]
             ['model.safetensors']
         """
-        from .result_listing import result_files
-        from .result_pool import ResultForm
+        from .results.result_listing import result_files
+        from .results.result_pool import ResultForm
 
         form = ResultForm(tau, dtype, layout, like)
         return result_files(self.version(ref), self.repository, self._pool.get(), form)
@@ -976,8 +976,8 @@ class Registry(Closing):
             >>> [file.path for file in listings.files["subject-42@2"]]
             ['model.safetensors']
         """
-        from .result_listing import result_listings
-        from .result_pool import ResultForm
+        from .results.result_listing import result_listings
+        from .results.result_pool import ResultForm
 
         form = ResultForm(tau, dtype, layout, like)
         return result_listings(versions, self.repository, self._pool.get(), form)
@@ -1018,8 +1018,8 @@ class Registry(Closing):
             ...     int.from_bytes(file.read(8), "little") < file.size
             True
         """
-        from .open_result import open_result
-        from .result_pool import ResultForm
+        from .results.open_result import open_result
+        from .results.result_pool import ResultForm
 
         form = ResultForm(tau, dtype, layout, like)
         return open_result(self.version(ref), path, self.repository, self._pool.get(), form)
@@ -1043,7 +1043,7 @@ class Registry(Closing):
             ...     file.read() == source.read()
             True
         """
-        from .originals import open_original
+        from .upkeep.originals import open_original
 
         return open_original(self.version(ref), self.repository, self._pool.get())
 
@@ -1079,8 +1079,8 @@ class Registry(Closing):
             >>> registry.path("subject-42", cache="cache").suffix
             '.safetensors'
         """
-        from .cache import find_cache
-        from .cached_file import cached_file
+        from .results.cache import find_cache
+        from .results.cached_file import cached_file
 
         found = find_cache(cache, limit, os.environ)
         return cached_file(self.version(ref), tau, found, self.repository, progress)
@@ -1123,7 +1123,7 @@ class Registry(Closing):
             ...
             dsvd_registry.errors.InvalidArgument: ...
         """
-        from .lora_export import export_version_as_lora
+        from .results.lora_export import export_version_as_lora
 
         return export_version_as_lora(
             self.version(ref),
@@ -1165,7 +1165,7 @@ class Registry(Closing):
             >>> exported.sha256 == registry.version("subject-42").container
             True
         """
-        from .import_export import export_container
+        from .exchange.import_export import export_container
 
         return export_container(
             self.version(ref), self.repository, Path(output), replace=replace, progress=progress
@@ -1200,7 +1200,7 @@ class Registry(Closing):
             True
         """
         from .signing import public_key_at
-        from .verify import verify
+        from .upkeep.verify import verify
 
         return verify(
             self.repository, ref, deep=deep, signer=public_key_at(signer), progress=progress
@@ -1236,7 +1236,7 @@ class Registry(Closing):
             >>> [model.name for model in registry.usage().models]
             ['subject-42']
         """
-        from .usage import usage
+        from .upkeep.usage import usage
 
         return usage(self.repository)
 
@@ -1254,6 +1254,6 @@ class Registry(Closing):
             >>> registry.collect_garbage().objects
             0
         """
-        from .gc import collect_garbage
+        from .upkeep.gc import collect_garbage
 
         return collect_garbage(self.repository, grace_days=grace_days, dry_run=dry_run)

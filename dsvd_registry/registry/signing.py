@@ -15,8 +15,8 @@ from ..errors import DsvdError, RegistryError
 from ..fs import storage_errors
 from ..signing import PublicKey, Signature, fingerprint, statement_of
 from ..signing.signature import MAX_BYTES, decode, decode_several, encode_several
-from .findings import Finding, problem_of
 from .repository import Repository
+from .upkeep.findings import Finding, problem_of
 
 if TYPE_CHECKING:
     from ..signing.keys import PrivateKey

@@ -16,11 +16,11 @@ from ..catalog import BaseRecord, VersionRecord
 from ..errors import InvalidArgument
 from ..reconstruction.cast import FloatDtype
 from ..reconstruction.target_layout import LayoutName
-from ..registry.diff import Difference
-from ..registry.documents import version_document
-from ..registry.report import Report
-from ..registry.result_pool import ResultForm
-from ..registry.usage import Usage
+from ..registry.accounts.diff import Difference
+from ..registry.accounts.documents import version_document
+from ..registry.accounts.report import Report
+from ..registry.results.result_pool import ResultForm
+from ..registry.upkeep.usage import Usage
 from ..store.names import folded
 from . import schemas
 from .checkpoints import ServedFile

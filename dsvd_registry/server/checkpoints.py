@@ -12,10 +12,10 @@ from .. import canonical
 from ..catalog import BaseRecord, VersionRecord
 from ..closing import Closing
 from ..errors import NotFound
-from ..registry.base_files import BaseFile, base_files, open_base_file
 from ..registry.registry import Registry
-from ..registry.result_pool import ResultForm
-from ..registry.shared_open import SharedOpen
+from ..registry.results.base_files import BaseFile, base_files, open_base_file
+from ..registry.results.result_pool import ResultForm
+from ..registry.results.shared_open import SharedOpen
 
 Checkpoint = VersionRecord | BaseRecord
 AS_ADDED = ResultForm()

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from ..errors import DsvdError
-from ..registry.result_pool import ResultForm
+from ..registry.results.result_pool import ResultForm
 from .byte_ranges import NotSatisfiable, byte_ranges
 from .checkpoints import Checkpoint, Checkpoints, ReadableFile, ServedFile
 from .metrics import Metrics

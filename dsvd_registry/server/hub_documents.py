@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..catalog import VersionRecord
-from ..registry.documents import plain
+from ..registry.accounts.documents import plain
 from .checkpoints import ServedFile
 from .hub_names import Revision
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import InvalidArgument, NotFound
-from ..registry.documents import plain
+from ..registry.accounts.documents import plain
 from ..registry.registry import Registry
 from .checkpoints import Checkpoints
 from .hub_names import HubNames

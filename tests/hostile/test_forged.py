@@ -17,7 +17,7 @@ from dsvd_registry.container.reader import Container
 from dsvd_registry.errors import BaseMismatch, ContainerError, DsvdError
 from dsvd_registry.progress import silent
 from dsvd_registry.reconstruction.base_weights import BaseWeights
-from dsvd_registry.registry.fingerprint import fingerprint_checkpoint
+from dsvd_registry.registry.adding.fingerprint import fingerprint_checkpoint
 
 # Words of XXH3's published secret: those of the first lane in the second and third stripe of 64 bytes.
 # Where the low half of a lane equals its word's, the product that mixes it is 0 whatever the high half

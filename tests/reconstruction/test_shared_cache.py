@@ -19,7 +19,7 @@ from dsvd_registry.reconstruction.file_plan import Run
 from dsvd_registry.reconstruction.range_reader import RunCache
 from dsvd_registry.reconstruction.reconstruction import ResultTensor
 from dsvd_registry.reconstruction.shared_cache import SharedCache
-from dsvd_registry.registry import result_pool
+from dsvd_registry.registry.results import result_pool
 
 
 class Value(bytearray):

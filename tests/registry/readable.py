@@ -22,7 +22,8 @@ from dsvd_registry.codec import exact_product
 from dsvd_registry.reconstruction import checked_bytes, kept_files, range_reader, reconstruction
 from dsvd_registry.reconstruction.range_reader import RunCache
 from dsvd_registry.reconstruction.shared_cache import SharedCache
-from dsvd_registry.registry import OpenResult, result_pool
+from dsvd_registry.registry import OpenResult
+from dsvd_registry.registry.results import result_pool
 
 from .conftest import TAU, Pair, write_safetensors
 from .hub_folders import UNET, make_pair

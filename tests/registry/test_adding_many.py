@@ -21,7 +21,7 @@ from dsvd_registry.errors import (
 )
 from dsvd_registry.progress import FILES
 from dsvd_registry.registry import AddedMany, StoppedMany
-from dsvd_registry.registry.input_files import checkpoints_in, each_once, is_one_checkpoint
+from dsvd_registry.registry.adding.input_files import checkpoints_in, each_once, is_one_checkpoint
 
 from . import many_child
 from .conftest import Child, Weights, files_in, write_pickle, write_safetensors

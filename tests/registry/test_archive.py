@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import Conflict, InvalidArgument, NotFound
-from dsvd_registry.registry import archive as archive_module
+from dsvd_registry.registry.archiving import archive as archive_module
 
 MTIME = 1_600_000_000_123_456_789  # ns
 

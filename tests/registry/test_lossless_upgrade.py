@@ -12,7 +12,7 @@ from trained_pair import one_thread
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import NotFound, RegistryError
-from dsvd_registry.registry.residuals import attach_residual
+from dsvd_registry.registry.upkeep.residuals import attach_residual
 
 from .conftest import files_in, object_path, run_python, sha256, write_safetensors
 from .lossless_registry import TAU, residual_path, weights, write_sources

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument
 from dsvd_registry.registry import AddedMany, NamedFile
-from dsvd_registry.registry.model_names import (
+from dsvd_registry.registry.adding.model_names import (
     GENERIC,
     USUAL_NAMES,
     ascii_name,

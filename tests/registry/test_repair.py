@@ -14,7 +14,7 @@ import pytest
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.hashing import sha256_file
-from dsvd_registry.registry.references import files_of_folders, referenced_objects
+from dsvd_registry.registry.upkeep.references import files_of_folders, referenced_objects
 from dsvd_registry.store import registry_folder
 
 from . import mixed
@@ -375,7 +375,7 @@ def test_an_object_that_cannot_be_read_is_not_moved(
     inode = path.stat().st_ino
     monkeypatch.setattr(objects.hashing, "sha256_file", unreadable)
     with Registry.open(there.root) as registry:
-        from dsvd_registry.registry.repair import repair_objects
+        from dsvd_registry.registry.upkeep.repair import repair_objects
 
         restored, lost = repair_objects(registry.repository, (), lambda *_: None)
         assert restored == [] and path.exists()

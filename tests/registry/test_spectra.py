@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsvd_registry.registry.group_spectra import TensorSpectrum, group_spectra
+from dsvd_registry.registry.accounts.group_spectra import TensorSpectrum, group_spectra
 
 TAUS = (0.5, 0.9)
 

@@ -16,7 +16,7 @@ from dsvd_registry.checkpoint.checkpoint import Copier, Memory
 from dsvd_registry.container.records import BaseTensor
 from dsvd_registry.layouts import View, ViewedTensors
 from dsvd_registry.reconstruction.base_weights import BaseWeights, UnprovenBase
-from dsvd_registry.registry.weight_sample import (
+from dsvd_registry.registry.adding.weight_sample import (
     ELEMENTS,
     RUNS,
     TENSORS,

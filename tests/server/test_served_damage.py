@@ -12,7 +12,7 @@ import pytest
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import BaseMismatch, StorageError
-from dsvd_registry.registry.base_files import base_files, open_base_file
+from dsvd_registry.registry.results.base_files import base_files, open_base_file
 
 from .conftest import Shelf
 from .large import Large, flip, make_large, received, slow_reader

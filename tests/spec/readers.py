@@ -19,7 +19,7 @@ from dsvd_registry.reconstruction.kept_files import kept_files, kept_plan
 from dsvd_registry.reconstruction.reconstruction import Reconstruction
 from dsvd_registry.reconstruction.result_plan import ResultRequest
 from dsvd_registry.reconstruction.write_result import write_result
-from dsvd_registry.registry.fingerprint import fingerprint_checkpoint
+from dsvd_registry.registry.adding.fingerprint import fingerprint_checkpoint
 
 SPEC = Path(__file__).parents[2] / "spec"
 

@@ -1,0 +1,1 @@
+"""Figures of versions: what became of each tensor, differences, sizes beside errors."""

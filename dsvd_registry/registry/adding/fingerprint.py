@@ -1,0 +1,103 @@
+"""Digests that identify a checkpoint: the SHA-256 of its file, of its folder, of its tensors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ...catalog import CachedFingerprint, Catalog, FileState
+from ...checkpoint import Checkpoint
+from ...checkpoint.folder import files_below, is_checkpoint_folder
+from ...checkpoint.folder_listing import listing_digest
+from ...checkpoint.tensor_info import Fingerprint
+from ...checkpoint.tree import ListedFile, Tree
+from ...errors import CheckpointError, InvalidArgument, StorageError
+from ...fs import storage_errors
+from ...hashing import sha256_file
+from ...progress import Meter, Progress, silent
+from ...reconstruction.base_weights import Manifest
+
+
+@contextlib.contextmanager
+def unchanging(path: Path, *, keep_extras: bool = False) -> Iterator[Callable[[], None]]:
+    """Raise `StorageError` on leaving if another program has changed the checkpoint meanwhile.
+
+    The file is watched, or all files of a folder that are added (`keep_extras`: extras too). The
+    context gives a function that makes the same check at once, for use before something is recorded.
+    Raises `CheckpointError` as `open_checkpoint`.
+    """
+    before = _states(path, keep_extras)
+
+    def check() -> None:
+        if _states(path, keep_extras) != before:
+            raise StorageError(
+                f"{path} was changed while it was read", "Run it again when the file is complete."
+            )
+
+    yield check
+    check()
+
+
+def file_sha256(path: Path, catalog: Catalog, progress: Progress = silent) -> str:
+    """The SHA-256 of a file, cached by path, size, time and inode. Raises `StorageError`."""
+    state = FileState.of(path)
+    known = catalog.cached_fingerprint(state)
+    if known is not None:
+        return known.sha256
+    found = sha256_file(path, Meter(progress, "hashing", state.size).advance)
+    catalog.remember_fingerprint(state, CachedFingerprint(found, None))
+    return found
+
+
+def source_of(checkpoint: Checkpoint, catalog: Catalog, progress: Progress) -> tuple[str, int]:
+    """The SHA-256 and size in bytes of a checkpoint: of its file, or of its folder's listing.
+
+    Raises `StorageError`.
+    """
+    if checkpoint.tree is None:
+        return file_sha256(checkpoint.path, catalog, progress), checkpoint.path.stat().st_size
+    listed = listed_files(checkpoint.tree, catalog, progress)
+    return listing_digest(listed), sum(file.size for file in listed)
+
+
+def listed_files(tree: Tree, catalog: Catalog, progress: Progress) -> tuple[ListedFile, ...]:
+    """Every file of a folder with its size and SHA-256. Raises `StorageError`."""
+    listed = list(tree.kept)
+    for file in tree.tensors:
+        place = tree.places[file.path]
+        listed.append(
+            ListedFile(file.path, file_sha256(place, catalog, progress), place.stat().st_size)
+        )
+    return tuple(listed)
+
+
+def _states(path: Path, keep_extras: bool) -> dict[Path, tuple[FileState, int]]:
+    """The state of each file and its ctime, which unlike the modification time no program can set."""
+    places: Iterable[Path] = [path]
+    if is_checkpoint_folder(path):
+        places = files_below(path, keep_extras=keep_extras).places.values()
+    with storage_errors(path):
+        return {place: (FileState.of(place), place.stat().st_ctime_ns) for place in places}
+
+
+def check_manifest_fits(checkpoint: Checkpoint) -> None:
+    """Raise `CheckpointError` for more tensors than a manifest can list, before they are hashed."""
+    unhashed = (
+        Fingerprint(t.name, t.dtype, t.shape, "0" * 64) for t in checkpoint.tensors.values()
+    )
+    try:
+        Manifest(tuple(unhashed)).to_bytes()
+    except InvalidArgument as error:
+        raise CheckpointError(
+            f"{checkpoint.path} has {len(checkpoint.tensors)} tensors, more than the manifest of a"
+            " base can list (about 30,000)",
+            "Merge tensors of the checkpoint, or register parts of it as bases of their own.",
+        ) from error
+
+
+def fingerprint_checkpoint(checkpoint: Checkpoint, progress: Progress) -> Manifest:
+    """The manifest of a checkpoint, made by hashing every tensor. Raises `CheckpointError`."""
+    total = sum(info.nbytes for info in checkpoint.tensors.values())
+    meter = Meter(progress, "hashing tensors", total)
+    return Manifest(tuple(checkpoint.fingerprints(meter.advance)))

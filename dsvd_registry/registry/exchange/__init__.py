@@ -1,0 +1,1 @@
+"""Versions that come from other registries and go to them."""

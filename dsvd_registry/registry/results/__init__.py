@@ -1,0 +1,1 @@
+"""Full checkpoints of versions: written, cached, and read in parts."""

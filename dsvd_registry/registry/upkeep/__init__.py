@@ -1,0 +1,1 @@
+"""The objects of a registry: needed, whole, repaired, removed."""
