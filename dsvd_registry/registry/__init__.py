@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .registry import Registry as Registry
     from .repository import Repository as Repository
     from .results.open_result import OpenResult as OpenResult
+    from .results.result_listing import ResultListings as ResultListings
     from .results.result_pool import ResultEntry as ResultEntry
     from .signing import Signed as Signed
     from .signing import Signer as Signer
@@ -123,6 +124,7 @@ _HOMES = {
     "Repository": ".repository",
     "Restored": ".upkeep.repair",
     "ResultEntry": ".results.result_pool",
+    "ResultListings": ".results.result_listing",
     "RestoredFile": ".archiving.restore",
     "RestoredFiles": ".archiving.restore",
     "Signed": ".signing",
