@@ -45,8 +45,9 @@ from .tables import figure, print_line, print_table, text
     help="Leave links to the files of this mounted registry (`dsvd mount`) in their places.",
 )
 @click.option(
-    "--loras",
-    is_flag=True,
+    "--loras/--no-loras",
+    default=True,
+    show_default=True,
     help="Archive LoRA files too, though they take more room in the registry than outside.",
 )
 @click.option(
@@ -78,8 +79,8 @@ def archive(
 
     Every checkpoint in FOLDER, and in folders below it, becomes a version, by default a lossless one.
     A file is deleted when everything that gives it back was verified and the file itself was read once
-    more; any other stays, and is listed with the reason. LoRA files stay without --loras, unless the
-    registry has their bytes already. `dsvd restore` puts files back.
+    more; any other stays, and is listed with the reason. LoRA files take more room in the registry than
+    outside; with --no-loras they stay. `dsvd restore` puts files back.
 
     First the command says what it will delete and how much room that frees, and asks. After an
     interrupt the same command goes on.

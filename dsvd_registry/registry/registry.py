@@ -692,8 +692,8 @@ class Registry(Closing):
         """Find the checkpoints below a folder that versions can give back.
 
         Nothing is changed. They are added losslessly, unless a tau, an error or a budget is given. LoRA
-        files stay, which take more room in a registry than outside, unless `loras` is given or the
-        registry has their bytes already.
+        files take more room in a registry than outside; with `loras=False` they stay, unless it has
+        their bytes already.
 
         Args:
             folder: The folder; folders in it are searched too.

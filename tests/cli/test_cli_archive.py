@@ -36,11 +36,11 @@ def bytes_in(folder: Path) -> dict[str, bytes]:
 
 def test_a_dry_run_changes_nothing(dsvd: Dsvd, models: Path) -> None:
     before, versions = bytes_in(models), dsvd("ls", "--json").document
-    shown = dsvd("archive", "models", "--loras", "--dry-run", "--base=sd15")
+    shown = dsvd("archive", "models", "--dry-run", "--base=sd15")
     assert (shown.code, shown.err) == (0, "")
     assert re.search(r"^2 files of .* would be archived; by an estimate ", shown.out, re.MULTILINE)
     assert "1 other file below the folder: no checkpoints" in shown.out
-    document = dsvd("archive", "models", "--loras", "--dry-run", "--base=sd15", "--json").document
+    document = dsvd("archive", "models", "--dry-run", "--base=sd15", "--json").document
     assert [file["model"] for file in document["files"]] == ["cat", "dog"]
     assert [file["is_lora"] for file in document["files"]] == [False, True]
     sizes = [(models / f"{name}.safetensors").stat().st_size for name in ("cat", "dog")]
@@ -52,9 +52,9 @@ def test_a_dry_run_changes_nothing(dsvd: Dsvd, models: Path) -> None:
 def test_there_and_back(dsvd: Dsvd, models: Path) -> None:
     before = bytes_in(models)
     times = {path.name: path.stat().st_mtime_ns for path in models.iterdir()}
-    refused = dsvd("archive", "models", "--loras", "--base=sd15")
+    refused = dsvd("archive", "models", "--base=sd15")
     assert refused.code == 2 and "--yes" in refused.err and bytes_in(models) == before
-    done = dsvd("archive", "models", "--loras", "--base=sd15", "--yes")
+    done = dsvd("archive", "models", "--base=sd15", "--yes")
     assert done.code == 0
     assert "2 files of " in done.err and "will be added, checked and deleted" in done.err
     assert re.search(r"^2 files archived, 0 left: .* before, .* after, ", done.out, re.MULTILINE)
@@ -74,7 +74,7 @@ def test_there_and_back(dsvd: Dsvd, models: Path) -> None:
 def test_json(dsvd: Dsvd, models: Path) -> None:
     (models / "broken.ckpt").write_bytes(b"nothing")
     size = sum((models / f"{name}.safetensors").stat().st_size for name in ("cat", "dog"))
-    found = dsvd("archive", "models", "--loras", "--base=sd15", "--yes", "--json").document
+    found = dsvd("archive", "models", "--base=sd15", "--yes", "--json").document
     assert [file["ref"] for file in found["files"]] == ["cat@1", "dog@1"]
     assert found["file_bytes"] == size and found["exit_code"] == 0
     assert found["freed_bytes"] == size - found["stored_bytes"]
@@ -90,7 +90,7 @@ def test_json(dsvd: Dsvd, models: Path) -> None:
 
 def test_a_question_on_a_terminal(dsvd: Dsvd, models: Path, here: Path) -> None:
     before = bytes_in(models)
-    words = ("archive", "models", "--loras", "--base=sd15")
+    words = ("archive", "models", "--base=sd15")
     question = "Archive and delete 2 files"
     code, said = on_terminal(*words, cwd=here, question=question, answer="n\n")
     assert (code, "nothing was archived" in said) == (0, True)
@@ -101,13 +101,11 @@ def test_a_question_on_a_terminal(dsvd: Dsvd, models: Path, here: Path) -> None:
 
 def test_what_is_lost_is_asked_for_by_itself(dsvd: Dsvd, models: Path) -> None:
     before = bytes_in(models)
-    refused = dsvd("archive", "models", "--loras", "--base=sd15", "--tau=0.5", "--yes")
+    refused = dsvd("archive", "models", "--base=sd15", "--tau=0.5", "--yes")
     assert refused.code == 2 and "--lose-originals" in refused.err
     assert "WARNING: 1 file will be kept only LOSSILY" in refused.err
     assert bytes_in(models) == before
-    done = dsvd(
-        "archive", "models", "--loras", "--base=sd15", "--tau=0.5", "--yes", "--lose-originals"
-    )
+    done = dsvd("archive", "models", "--base=sd15", "--tau=0.5", "--yes", "--lose-originals")
     assert done.code == 0
     assert re.search(r"^cat@1 .* lossily ", done.out, re.MULTILINE)
     assert re.search(r"^dog@1 .* every byte ", done.out, re.MULTILINE)
@@ -118,11 +116,11 @@ def test_what_is_lost_is_asked_for_by_itself(dsvd: Dsvd, models: Path) -> None:
 
 def test_links(dsvd: Dsvd, models: Path, here: Path) -> None:
     before = bytes_in(models)
-    refused = dsvd("archive", "models", "--loras", "--base=sd15", "--yes", "--link-to=elsewhere")
+    refused = dsvd("archive", "models", "--base=sd15", "--yes", "--link-to=elsewhere")
     assert refused.code == 2 and "not a mounted registry" in refused.err
     (here / "mnt/checkpoints").mkdir(parents=True)
     shutil.copy(models / "cat.safetensors", here / "mnt/checkpoints/cat@1.safetensors")
-    done = dsvd("archive", "models", "--loras", "--base=sd15", "--yes", "--link-to=mnt")
+    done = dsvd("archive", "models", "--base=sd15", "--yes", "--link-to=mnt")
     assert done.code == 2 and "the mount does not show" in done.out  # the LoRA
     link = models / "cat.safetensors"
     assert os.readlink(link) == str(here / "mnt/checkpoints/cat@1.safetensors")  # noqa: PTH115

@@ -111,9 +111,7 @@ def my_lora(r: Registry, at: Path) -> None:
 
 
 def archived(r: Registry, at: Path, link_to: Path | None = None) -> None:
-    for file in r.archive(
-        r.plan_archive(at / "mine", link_to=link_to, loras=True, base="sd15")
-    ).staying:
+    for file in r.archive(r.plan_archive(at / "mine", link_to=link_to, base="sd15")).staying:
         if file.exit_code:
             assert file.exit_code == StorageError.exit_code, file
             raise StorageError(file.reason, file.hint)

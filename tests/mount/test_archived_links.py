@@ -45,7 +45,7 @@ def status_of(path: Path) -> tuple[int, int]:
 
 
 def archive(mount: Mount, models: Path) -> str:
-    words = ("--base", "sd15", "--loras", "--link-to", mount.folder, "--yes")
+    words = ("--base", "sd15", "--link-to", mount.folder, "--yes")
     done = mount.dsvd("archive", models, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -84,7 +84,7 @@ def test_a_mount_with_a_tau_is_refused(unmounted: Mount, models: Path) -> None:
     """It shows files of the same sizes with other bytes: the fine-tune stays, the LoRA is the same."""
     before = files_below(models)
     unmounted.start("--tau", "0.9")
-    words = ("--base", "sd15", "--loras", "--link-to", unmounted.folder, "--yes")
+    words = ("--base", "sd15", "--link-to", unmounted.folder, "--yes")
     done = unmounted.dsvd("archive", models, *words)
     assert done.returncode == 2
     assert "the mount does not show" in done.stdout and "--tau" in done.stdout

@@ -68,7 +68,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 def test_a_folder_comes_back_as_it_was(registry: Registry, models: Path) -> None:
     before = tree(models)
-    plan = registry.plan_archive(models, loras=True)
+    plan = registry.plan_archive(models)
     assert [file.path.name for file in plan.files] == [
         "subject-1.safetensors", "subject-2.safetensors", "dog.safetensors", "cat.pt",
     ]  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_folder_comes_back_as_it_was(registry: Registry, models: Path) -> None
 
 def test_the_catalog_may_be_lost_meanwhile(registry: Registry, models: Path) -> None:
     before = tree(models)
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     folder = registry.folder
     registry.close()
     for path in folder.glob("catalog.sqlite*"):
@@ -111,7 +111,7 @@ def test_the_catalog_may_be_lost_meanwhile(registry: Registry, models: Path) -> 
 
 def test_one_ref_and_one_path(registry: Registry, models: Path) -> None:
     before = tree(models)
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     (one,) = registry.restore("dog").files
     assert one.path == models / "loras/dog.safetensors"
     (other,) = registry.restore(str(models / "subject-1.safetensors")).files
@@ -127,7 +127,7 @@ def test_one_ref_and_one_path(registry: Registry, models: Path) -> None:
 
 def test_to_another_path(registry: Registry, models: Path, tmp_path: Path) -> None:
     before = tree(models)
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     with pytest.raises(InvalidArgument, match="4 archived files"):
         registry.restore(models, tmp_path / "out")
     registry.restore("dog", tmp_path / "out")
@@ -157,7 +157,7 @@ def test_the_original_of_any_lossless_version(registry: Registry, models: Path) 
 def stays(registry: Registry, folder: Path, **options: object) -> dict[str, str]:
     """The reasons by path; an archive changes none of these files."""
     before = tree(folder)
-    archived = registry.archive(registry.plan_archive(folder, loras=True, **options))
+    archived = registry.archive(registry.plan_archive(folder, **options))
     found = {file.path.relative_to(folder).as_posix(): file.reason for file in archived.staying}
     assert {name: before[name] for name in found if name in before} == {
         name: data for name, data in tree(folder).items() if name in found
@@ -221,7 +221,7 @@ def test_damage_that_verify_finds(
         return added
 
     monkeypatch.setattr(archive_module, "add_version", damaged)
-    archived = registry.archive(registry.plan_archive(models, loras=True))
+    archived = registry.archive(registry.plan_archive(models))
     assert archived.files == () and len(archived.staying) == 4
     assert archived.exit_code in (1, 6, 8)
     assert tree(models) == before and registry.repository.catalog.archived_files() == []
@@ -261,7 +261,7 @@ def test_a_file_that_changes_meanwhile(
         change()
         return really(*arguments, **named)
 
-    plan = registry.plan_archive(models, loras=True)
+    plan = registry.plan_archive(models)
     only = [file for file in plan.files if file.path == path]
     monkeypatch.setattr(archive_module, name, then)
     archived = registry.archive(type(plan)(**{**vars(plan), "files": tuple(only)}))
@@ -273,7 +273,7 @@ def test_a_file_that_changes_meanwhile(
 def test_a_base_that_is_gone(registry: Registry, models: Path) -> None:
     """Nothing is added, and nothing deleted."""
     before = tree(models)
-    plan = registry.plan_archive(models, loras=True)
+    plan = registry.plan_archive(models)
     manifest = registry.base("sd15").file
     place = registry.folder / "objects" / manifest[:2] / manifest
     place.rename(models.parent / "kept")
@@ -288,7 +288,7 @@ def test_a_base_that_is_gone(registry: Registry, models: Path) -> None:
 
 def test_another_file_is_never_replaced(registry: Registry, models: Path) -> None:
     before = tree(models)
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     mine = models / "subject-1.safetensors"
     mine.write_bytes(b"mine")
     (models / "loras/dog.safetensors").symlink_to(models / "elsewhere")
@@ -311,7 +311,7 @@ def test_a_file_that_is_there(registry: Registry, models: Path) -> None:
     """Only its time and permissions are put right."""
     before = tree(models)
     data = before["subject-1.safetensors"][0]
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     (models / "subject-1.safetensors").write_bytes(data)
     inode = (models / "subject-1.safetensors").stat().st_ino
     outcomes = {file.path.name: file.outcome for file in registry.restore(models).files}
@@ -324,14 +324,14 @@ def test_a_file_that_is_there(registry: Registry, models: Path) -> None:
 
 def test_a_folder_that_is_gone_is_made(registry: Registry, models: Path) -> None:
     before = tree(models)
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     shutil.rmtree(models / "loras")
     registry.restore(models)
     assert tree(models) == before
 
 
 def test_what_files_need_cannot_be_removed(registry: Registry, models: Path) -> None:
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     for ref in ("subject-1", "dog"):
         for remove in (registry.thin, registry.remove_version):
             with pytest.raises(Conflict, match="only copy") as caught:
@@ -345,7 +345,7 @@ def test_what_files_need_cannot_be_removed(registry: Registry, models: Path) -> 
 
 
 def test_damage_is_met_before_a_file_is_written(registry: Registry, models: Path) -> None:
-    registry.archive(registry.plan_archive(models, loras=True))
+    registry.archive(registry.plan_archive(models))
     before = tree(models)
     for version in registry.versions():
         part = version.original or version.residual
@@ -377,7 +377,7 @@ def mount(tmp_path: Path, registry: Registry, models: Path) -> Path:
 
 def test_links_take_the_places(registry: Registry, models: Path, mount: Path) -> None:
     before = tree(models)
-    archived = registry.archive(registry.plan_archive(models, link_to=mount, loras=True))
+    archived = registry.archive(registry.plan_archive(models, link_to=mount))
     link = models / "subject-1.safetensors"
     assert link.readlink() == mount / "checkpoints/subject-1@1.safetensors"
     assert link.read_bytes() == before["subject-1.safetensors"][0]
@@ -385,7 +385,7 @@ def test_links_take_the_places(registry: Registry, models: Path, mount: Path) ->
     assert lora.readlink() == mount / "loras/dog@1.safetensors"
     (stayed,) = archived.staying
     assert stayed.path == models / "loras/old/cat.pt" and "does not show" in stayed.reason
-    again = registry.plan_archive(models, link_to=mount, loras=True)
+    again = registry.plan_archive(models, link_to=mount)
     reasons = {file.path.name: file.reason for file in again.staying}
     assert reasons == dict.fromkeys(
         ("subject-1.safetensors", "subject-2.safetensors", "dog.safetensors"), "is archived already"
@@ -398,7 +398,7 @@ def test_restored_elsewhere_the_link_goes(
     registry: Registry, models: Path, mount: Path, tmp_path: Path
 ) -> None:
     before = tree(models)
-    registry.archive(registry.plan_archive(models, link_to=mount, loras=True))
+    registry.archive(registry.plan_archive(models, link_to=mount))
     registry.restore("dog", tmp_path / "dog.safetensors")
     assert status_of(tmp_path / "dog.safetensors") == before["loras/dog.safetensors"]
     assert not os.path.lexists(models / "loras/dog.safetensors")
@@ -412,7 +412,7 @@ def test_a_mount_with_other_bytes(registry: Registry, models: Path, mount: Path)
     data[-1] ^= 1
     shown.chmod(0o644)
     shown.write_bytes(data)
-    archived = registry.archive(registry.plan_archive(models, link_to=mount))
+    archived = registry.archive(registry.plan_archive(models, link_to=mount, loras=False))
     (stayed,) = (file for file in archived.staying if file.exit_code)
     assert stayed.path == models / "subject-1.safetensors" and stayed.exit_code == 2
     assert "does not show" in stayed.reason and "--tau" in stayed.hint
@@ -430,18 +430,18 @@ def test_what_is_no_mount(registry: Registry, models: Path, tmp_path: Path) -> N
 # The room
 
 
-def test_a_lora_stays_unless_it_is_asked_for(registry: Registry, models: Path) -> None:
+def test_a_lora_stays_if_that_is_asked_for(registry: Registry, models: Path) -> None:
     before = tree(models)
     loras = {models / "loras/dog.safetensors", models / "loras/old/cat.pt"}
-    archived = registry.archive(registry.plan_archive(models))
+    archived = registry.archive(registry.plan_archive(models, loras=False))
     assert {file.path for file in archived.staying} == loras and archived.exit_code == 0
     for file in archived.staying:
-        assert "more room than it frees" in file.reason and "--loras" in file.hint
+        assert "more room than it frees" in file.reason and "--no-loras" in file.hint
     assert all(tree(models)[name] == before[name] for name in before if "loras/" in name)
     # One that the registry gives back already frees all its room.
     registry.add(models / "loras/dog.safetensors", base="sd15", name="dog", lossless=True)
     registry.add(models / "loras/old/cat.pt", base="sd15", name="cat")
-    plan = registry.plan_archive(models)
+    plan = registry.plan_archive(models, loras=False)
     (dog,) = plan.files
     assert dog.path == models / "loras/dog.safetensors"
     assert (dog.stored_bytes, plan.freed_bytes) == (0, dog.size)
@@ -454,7 +454,7 @@ def test_a_lora_stays_unless_it_is_asked_for(registry: Registry, models: Path) -
 def test_the_estimate_of_a_lora_is_a_bound(registry: Registry, models: Path) -> None:
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         save_file(kohya(pairs(dtype)), models / f"loras/{str(dtype)[6:]}.safetensors")
-    plan = registry.plan_archive(models / "loras", loras=True)
+    plan = registry.plan_archive(models / "loras")
     assert len(plan.files) == 5
     archived = registry.archive(plan)
     took = {version.source.size: version.stored_size for version in registry.versions()}
@@ -471,7 +471,7 @@ def test_the_estimate_of_a_lora_is_a_bound(registry: Registry, models: Path) -> 
 def test_lossily(registry: Registry, models: Path) -> None:
     """LoRAs are kept to the byte all the same."""
     before = tree(models)
-    plan = registry.plan_archive(models, tau=0.5, loras=True)
+    plan = registry.plan_archive(models, tau=0.5)
     assert plan.lossy_files == (models / "subject-1.safetensors", models / "subject-2.safetensors")
     assert plan.freed_bytes is None
     registry.archive(plan)
@@ -501,13 +501,13 @@ def test_a_file_of_an_interrupted_run_is_finished(
 
     monkeypatch.setattr(archive_module, "_delete", interrupted)
     with pytest.raises(archive_module.StoppedArchive) as caught:
-        registry.archive(registry.plan_archive(models, loras=True))
+        registry.archive(registry.plan_archive(models))
     found = caught.value.found
     assert [file.path.name for file in found.files] == ["subject-1.safetensors"]
     assert [path.name for path in found.not_reached] == [
         "subject-2.safetensors", "dog.safetensors", "cat.pt",
     ]  # fmt: skip
     monkeypatch.undo()
-    assert len(registry.archive(registry.plan_archive(models, loras=True)).files) == 3
+    assert len(registry.archive(registry.plan_archive(models)).files) == 3
     registry.restore(models)
     assert tree(models) == before

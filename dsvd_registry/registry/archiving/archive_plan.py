@@ -19,7 +19,7 @@ class ArchiveOptions(AddOptions, total=False):
     link_to: str | Path | None
     """A mounted registry: links into it will take the places of the files."""
     loras: bool
-    """Archive LoRA files too, which take more room in the registry than outside."""
+    """Archive LoRA files too, which take more room in the registry than outside; by default True."""
     progress: Progress
     """Called as the work goes on."""
 

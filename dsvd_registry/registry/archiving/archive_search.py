@@ -48,7 +48,7 @@ def plan_archive(folder: Path, options: ArchiveOptions, repository: Repository) 
     mount = None if link_to is None else _mounted(Path(link_to))
     if request.base is None:
         check_has_base(repository.catalog.bases())
-    search = _Search(request, repository, with_loras=options.get("loras", False))
+    search = _Search(request, repository, with_loras=options.get("loras", True))
     paths = list(search.paths(folder))
     for number, path in enumerate(paths):
         progress(FILES, number, len(paths))
@@ -172,7 +172,7 @@ class _Search:
         if is_a_lora and kept_for is None and not self._with_loras:
             raise _Stays(
                 "is a LoRA, which would take more room than it frees",
-                "--loras archives LoRA files too.",
+                "Leave --no-loras out to archive LoRA files too.",
             )
         base = self._base(path)
         stored: float | None
