@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from dsvd_registry import Registry, __version__
+from dsvd_registry import Registry, __version__, mount
 from dsvd_registry.catalog import VersionRecord
 from dsvd_registry.catalog.ledger import Stamp
 from dsvd_registry.catalog.migrate import HEAD
 from dsvd_registry.hashing import sha256
+from dsvd_registry.mount import MountOptions
 from dsvd_registry.store import AliasSet, Event, EventLog, TagAdded, VersionAdded, registry_folder
 
 from .startup import DSVD, in_turns
@@ -27,6 +28,7 @@ ROUNDS = 20  # versions of each model
 STARTED = datetime(2025, 1, 1, tzinfo=UTC)
 INTERVAL = timedelta(minutes=45)  # between two events: a year for all of them
 AIM = 0.4  # seconds
+LISTED, AIM_LISTED = "ls -l of all, mounted", 2.0
 READS = {
     "ls": "ls",
     "ls PATTERN": "ls subject-12*",
@@ -53,7 +55,14 @@ def measure() -> list[dict[str, object]]:
             f"dsvd {name}": [DSVD, "--registry", str(root), *words.split()]
             for name, words in (READS | OTHERS).items()
         }
-        return in_turns(commands, {f"dsvd {name}": AIM for name in READS})
+        aims = {f"dsvd {name}": AIM for name in READS} | {LISTED: AIM_LISTED}
+        place = Path(made) / "mounted"
+        place.mkdir()
+        mount.start(MountOptions(str(root), None, str(place), None, None, None))
+        try:
+            return in_turns({**commands, LISTED: ["ls", "-l", str(place / "checkpoints")]}, aims)
+        finally:
+            mount.unmount(place)
 
 
 def large_registry() -> Path:

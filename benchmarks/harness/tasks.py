@@ -164,6 +164,14 @@ def read_file(clock: Clock, file: str) -> Answer:
     return {"sha256": _digest(file)}
 
 
+def read_header(clock: Clock, file: str) -> Answer:
+    """Read the header of a safetensors file."""
+    with clock.running(), Path(file).open("rb", buffering=0) as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        found = len(opened.read(size))
+    return {"size": found}
+
+
 def read_tensor(clock: Clock, file: str, shape: list[int]) -> Answer:
     """Open a safetensors file and read its first tensor of a shape."""
     import torch  # noqa: F401 - which `safe_open` would import within the measured time
@@ -172,6 +180,16 @@ def read_tensor(clock: Clock, file: str, shape: list[int]) -> Answer:
     with clock.running(), safe_open(file, framework="pt") as opened:
         name = next(n for n in opened.keys() if opened.get_slice(n).get_shape() == shape)  # noqa: SIM118
         total = float(opened.get_tensor(name).double().sum())
+    return {"sum": total}
+
+
+def load_unet(clock: Clock, folder: str) -> Answer:
+    """Load a U-Net from a folder of diffusers, and read every weight once."""
+    from diffusers import UNet2DConditionModel
+
+    with clock.running():
+        model = UNet2DConditionModel.from_pretrained(folder)
+        total = sum(float(parameter.sum()) for parameter in model.parameters())
     return {"sum": total}
 
 
@@ -216,6 +234,8 @@ TASKS: dict[str, Callable[..., Answer]] = {
         materialize,
         read_result,
         first_tensor,
+        load_unet,
+        read_header,
         verify,
         residual,
         zstd,
