@@ -9,7 +9,7 @@ import click
 
 from ..errors import InvalidArgument
 from .documents import print_document
-from .options import common_options, open_registry
+from .options import common_options, form_options, open_registry
 from .progress import shown_progress
 
 if TYPE_CHECKING:
@@ -22,28 +22,7 @@ CHUNK = 4 << 20
 @click.command()
 @click.argument("ref")
 @click.option("--file", "path", metavar="PATH", help="The file, if the version is a folder.")
-@click.option(
-    "--tau",
-    type=float,
-    help="A tau up to the stored one; a lossless version then gives the lossy result.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["fp32", "fp16", "bf16"]),
-    help="Cast the exact result.  [default: the dtypes of the fine-tune]",
-)
-@click.option(
-    "--layout",
-    type=click.Choice(["as-added", "diffusers", "single-file"]),
-    default="as-added",
-    show_default=True,
-    help="A folder of diffusers, or one file in the original layout (A1111, ComfyUI).",
-)
-@click.option(
-    "--like",
-    metavar="BASE",
-    help="The base, a folder, that gives the configurations.  [default: the version's base]",
-)
+@form_options
 @click.option(
     "--offset",
     type=click.IntRange(min=0),

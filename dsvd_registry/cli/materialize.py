@@ -9,7 +9,7 @@ import click
 
 from . import number_format
 from .documents import print_document
-from .options import common_options, open_registry
+from .options import common_options, form_options, open_registry
 from .progress import shown_progress
 from .tables import print_line
 
@@ -30,28 +30,7 @@ SHOWN = 8  # tensors in the list of those that are left out
     type=click.Path(path_type=Path),
     help="The path to write to.  [default: NAME.safetensors, or the folder NAME, in this folder]",
 )
-@click.option(
-    "--tau",
-    type=float,
-    help="A tau up to the stored one; a lossless version then gives the lossy result.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["fp32", "fp16", "bf16"]),
-    help="Cast the exact result.  [default: the dtypes of the fine-tune]",
-)
-@click.option(
-    "--layout",
-    type=click.Choice(["as-added", "diffusers", "single-file"]),
-    default="as-added",
-    show_default=True,
-    help="A folder of diffusers, or one file in the original layout (A1111, ComfyUI).",
-)
-@click.option(
-    "--like",
-    metavar="BASE",
-    help="The base, a folder, that gives the configurations.  [default: the version's base]",
-)
+@form_options
 @click.option("--force", is_flag=True, help="Replace the file or folder if it exists.")
 @common_options
 def materialize(

@@ -1,4 +1,4 @@
-"""Options that several commands share: --json, --registry, --catalog, and points in time."""
+"""Options that several commands share: the registry, --json, the form of a result, points in time."""
 
 from __future__ import annotations
 
@@ -34,6 +34,36 @@ def common_options(command: Command) -> Command:
         help="The registry's folder.",
     )(command)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def form_options(command: Command) -> Command:
+    """Add --tau, --dtype, --layout and --like, which say in what form a full checkpoint is given."""
+    for option in (
+        click.option(
+            "--like",
+            metavar="BASE",
+            help="The base, a folder, that gives the configurations.  [default: the version's base]",
+        ),
+        click.option(
+            "--layout",
+            type=click.Choice(["as-added", "diffusers", "single-file"]),
+            default="as-added",
+            show_default=True,
+            help="A folder of diffusers, or one file in the original layout (A1111, ComfyUI).",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(["fp32", "fp16", "bf16"]),
+            help="Cast the exact result.  [default: the dtypes of the fine-tune]",
+        ),
+        click.option(
+            "--tau",
+            type=float,
+            help="A tau up to the stored one; a lossless version then gives the lossy result.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Path | str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from layouts.original import State
-from layouts.pipelines import PIPELINES, folder, models, randomised, single_file
-from safetensors.torch import load_file, save_file
+from layouts.pipelines import folder
+from safetensors.torch import load_file
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument
 
 from .conftest import TAU, Pair, bits, files_in, object_path, sha256, write_safetensors
+from .readable import write_pipelines
 
 TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -141,23 +141,7 @@ def test_differences_to_the_base_are_the_sources(registry: Registry, pair: Pair)
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline of diffusers before and after: folders, shards and files in the original layout."""
     at = tmp_path_factory.mktemp("folders")
-    pipeline = PIPELINES["sd1"]()
-    numbers = torch.Generator().manual_seed(8)
-    with one_thread(), torch.no_grad():
-        for model in models(randomised(pipeline)).values():
-            for parameter in model.parameters():
-                parameter.mul_(0.05)
-        for step in ("base", "tuned"):
-            if step == "tuned":  # few of them: each takes its time
-                changed = [p for m in models(pipeline).values() for p in m.parameters()][::15]
-                for parameter in changed:
-                    parameter.add_(1e-3 * torch.randn(parameter.shape, generator=numbers))
-            pipeline.save_pretrained(at / step, max_shard_size="40KB" if step == "tuned" else "1GB")
-            (at / step / "tokenizer").mkdir()
-            (at / step / "tokenizer/vocab.json").write_text(json.dumps({step: 1}))
-            states = {name: model.state_dict() for name, model in models(pipeline).items()}
-            whole = {n: t.detach().clone() for n, t in single_file("sd1", states).items()}
-            save_file(whole, at / f"{step}.safetensors")
+    write_pipelines(at)
     return at
 
 
