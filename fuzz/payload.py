@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dsvd_registry.container.frames import BYTES, ContainerFile, Frames, compress
+from dsvd_registry.container.frames import BYTES, CACHED_BYTES, ContainerFile, Frames, compress
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import Header
 from dsvd_registry.container.writer import write_container
@@ -30,7 +30,7 @@ def _opened() -> list[tuple[Header, list[bytes]]]:
     for path in sorted(VALID.glob("*.dsvd")):
         with Container(path) as opened, ContainerFile(path) as file:
             header = opened.header
-            frames = Frames(file, header)
+            frames = Frames(file, header, CACHED_BYTES)
             if header.frames and path.stem in NAMES:
                 found.append((header, [frames.content(i) for i in range(len(header.frames))]))
     return found
