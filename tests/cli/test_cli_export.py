@@ -199,6 +199,7 @@ def test_a_container_goes_out(dsvd: Dsvd, filled: Path, here: Path) -> None:
             "size": len(data),
             "signatures": None,
             "residual": None,
+            "original": None,
         },
     }
 

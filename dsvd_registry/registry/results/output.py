@@ -66,7 +66,7 @@ def check_output(output: Path, repository: Repository) -> None:
     for place in _resolved_paths(output):
         needed = needed_by_registry(place, repository)
         if needed is not None:
-            raise Conflict(f"{output} {needed}", "Give another path.")
+            raise Conflict(f"{output} {needed}", "Give a path outside of it.")
 
 
 def needed_by_registry(place: Path, repository: Repository) -> str | None:
@@ -87,7 +87,7 @@ def check_folder(output: Path, repository: Repository) -> None:
             for place in _resolved_paths(output)
         ):
             raise Conflict(
-                f"{output} is a folder that holds {protected.description}", "Give another path."
+                f"{output} is a folder that holds {protected.description}", "Give a path outside of it."
             )
 
 
