@@ -87,7 +87,8 @@ def check_folder(output: Path, repository: Repository) -> None:
             for place in _resolved_paths(output)
         ):
             raise Conflict(
-                f"{output} is a folder that holds {protected.description}", "Give a path outside of it."
+                f"{output} is a folder that holds {protected.description}",
+                "Give a path outside of it.",
             )
 
 
