@@ -271,7 +271,7 @@ def _add(term: Term, before: torch.Tensor, total: torch.Tensor) -> None:
 
 
 def _against(record: BasedRecord) -> object:
-    """What two records have in common if their deltas can be added up."""
+    """The common ground of two records whose deltas can be added up."""
     shape = record.common_shape
     return [tensor.sha256 for tensor in record.base], record.view, shape[:1], math.prod(shape)
 
@@ -347,7 +347,7 @@ class OpenMerge:
         return tuple(found)
 
     def tensors(self) -> TensorMerge:
-        """What each tensor is made of."""
+        """The sources of each tensor."""
         taken = [
             source
             for source, version in zip(self.sources, self.recipe.versions, strict=True)
@@ -358,12 +358,12 @@ class OpenMerge:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a shell pattern matches a tensor's name, or the name of its layer group."""
+    """True if a shell pattern matches a tensor's name, or the name of its layer group."""
     return fnmatchcase(name, pattern) or fnmatchcase(layer_group(name), pattern)
 
 
 def left_out(sources: Sequence[MergeSource]) -> Iterator[Omission]:
-    """What the versions changed in tensors that the first one lacks."""
+    """The changes of the versions in tensors that the first one lacks."""
     for source in sources[1:]:
         for record in source.container.header.tensors:
             if record.name not in sources[0].places and not isinstance(record, SameRecord):

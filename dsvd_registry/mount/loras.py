@@ -30,7 +30,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 FORM = '{"lora":"fp16"}'
-"""What the catalog remembers sizes of exports by; canonical JSON, as for other forms of a result."""
+"""The key of cached sizes of exports in the catalog; canonical JSON, as for other forms of a result."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .messages import UNANSWERED, Opcode, Request
 from .tree import File, Folder, Node, Tree
 
 NAME_SECONDS = 1
-"""How long the kernel may believe in a name, or in a count of names, without asking again."""
+"""Seconds for which the kernel may use a name, or a count of names, without asking again."""
 
 THREADS = 24
 BACKGROUND = 16

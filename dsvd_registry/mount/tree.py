@@ -111,7 +111,7 @@ class Tree:
             self._next_check = end + min(max(CHECK_SECONDS, 4 * (end - start)), 1.0)
 
     def entries(self, folder: Folder) -> Mapping[str, Node]:
-        """What is in a folder. The LoRA files are looked for only when somebody looks for them."""
+        """The entries of a folder. LoRA files are looked for only when somebody asks for them."""
         if folder is self._loras and self._new_for_loras is not None:
             with self._building_loras:
                 versions, self._new_for_loras = self._new_for_loras, None

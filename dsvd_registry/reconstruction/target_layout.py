@@ -42,7 +42,7 @@ class Target:
 
     @property
     def is_folder(self) -> bool:
-        """Whether the target is a folder, not a single file."""
+        """True if the target is a folder, not a single file."""
         return self.places is not None
 
     def tensors(self) -> Iterator[tuple[str, TensorInfo]]:

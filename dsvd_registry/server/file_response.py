@@ -31,7 +31,7 @@ _LOG = logging.getLogger("dsvd_registry.server")
 
 @dataclass(frozen=True)
 class FileSource:
-    """What a file is made from, and with whom it shares the work."""
+    """The origin of a file's bytes, and the line of work that it shares."""
 
     checkpoints: Checkpoints
     work: Work

@@ -26,7 +26,7 @@ LARGEST_PAGE, PAGE = 200, 50
 
 @dataclass(frozen=True)
 class Serving:
-    """What every operation works with."""
+    """The objects that every operation works with."""
 
     settings: Settings
     registry: Registry

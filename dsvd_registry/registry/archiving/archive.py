@@ -223,7 +223,7 @@ def _changed(path: Path) -> StorageError:
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is replaced or written to; the last no program can set back."""
+    """The figures that change when a file is replaced or written; no program can set back the last."""
     return (
         status.st_dev,
         status.st_ino,

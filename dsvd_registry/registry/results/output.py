@@ -70,7 +70,7 @@ def check_output(output: Path, repository: Repository) -> None:
 
 
 def needed_by_registry(place: Path, repository: Repository) -> str | None:
-    """How the registry needs a file, as the end of a sentence; None if it does not."""
+    """The registry's need of a file, as the end of a sentence; None if it has none."""
     for protected in _protected_paths(repository):
         if _is_same(place, protected.path):
             return f"is {protected.description}"
