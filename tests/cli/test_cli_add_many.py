@@ -218,7 +218,12 @@ def test_a_terminal_gets_bars(here: Path, files: Path) -> None:
 
 @contextmanager
 def stopped(number: int, many: Path, here: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """`dsvd add` of a folder, which gets the signal `number` once some of it is there."""
+    """`dsvd add` of a folder, which gets the signal `number` once some of it is there.
+
+    Events are counted, which takes no time: it must not be at the end before it gets the signal.
+    """
+    events = here / ".dsvd" / "events"
+    before = len(list(events.rglob("*.json")))
     with subprocess.Popen(
         (*PROGRAM, "add", str(many), "--base", "sd15", *words),
         cwd=here,
@@ -229,9 +234,8 @@ def stopped(number: int, many: Path, here: Path, *words: str) -> Iterator[subpro
         start_new_session=True,
     ) as process:
         end = time.monotonic() + PATIENCE
-        with Registry.open(here / ".dsvd") as registry:
-            while len(registry.versions("ft-*")) < 3 and time.monotonic() < end:
-                time.sleep(0.01)
+        while len(list(events.rglob("*.json"))) < before + 3 and time.monotonic() < end:
+            time.sleep(0.01)
         os.kill(process.pid, number)
         yield process
 

@@ -83,7 +83,7 @@ def test_a_merge_of_20_subjects(rank: int, tmp_path: Path) -> None:
             right = torch.randn(rank, weights[0].numel(), generator=generator)
             tuned[name] = weights + 1e-4 * (left @ right).reshape(weights.shape)
         save_file(tuned, tmp_path / "tuned.safetensors")
-        registry.add(tmp_path / "tuned.safetensors", base="base", name=f"s{subject}", tau=1.0)
+        registry.add(tmp_path / "tuned.safetensors", base="base", name=f"s{subject}", tau=0.999)
     registry.close()
     assert peak("merge", registry, tmp_path / "all") < AIM.reach
     with Registry.open(registry.folder) as merged:
