@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import click
 
+from .. import number_format
 from ..container.records import CastRecord
 from ..container.totals import CONSTANT
 from ..encoding.lora_request import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
 from ..registry.merge import SOURCE_FORMAT as MERGE
-from . import number_format
 from .printable_text import color, printable
 from .tables import figure, print_line, print_table, text
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from .. import number_format
 from ..registry import AddedFile, AddedMany, NamedFile
-from . import number_format
 from .base_matches import how_sure
 from .documents import plain
 from .printable_text import color, printable

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from .. import number_format
 from ..errors import InvalidArgument
 from ..registry import Archived, ArchivePlan, Staying, StoppedArchive
-from . import number_format
 from .add_summary import print_paths
 from .confirm import is_confirmed
 from .documents import plain, print_document

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from .. import number_format
 from ..catalog.records import BaseRecord
-from . import number_format
 from .commands import CommandGroup
 from .documents import plain, print_document
 from .options import common_options, open_registry

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from .. import number_format
 from ..registry import BaseMatch
-from . import number_format
 from .tables import print_line
 
 

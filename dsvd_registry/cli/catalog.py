@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from .. import number_format
 from ..registry import Registry
-from . import number_format
 from .commands import CommandGroup
 from .documents import print_document
 from .options import catalog_url, common_options, open_registry, registry_path

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from .. import number_format
 from ..encoding.request import DEFAULT_TAUS
 from ..registry import Curve, Point
-from . import number_format
 from .documents import plain, print_document
 from .options import common_options, open_registry
 from .progress import shown_progress

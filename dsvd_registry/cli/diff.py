@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .. import number_format
 from ..errors import InvalidArgument
-from . import number_format
 from .account import kind_name
 from .documents import plain, print_document
 from .options import common_options, open_registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import number_format
+from .. import number_format
 from .documents import print_document
 from .options import common_options, open_registry
 from .tables import figure, print_line, print_table, text

@@ -8,9 +8,9 @@ from typing import cast, get_args
 
 import click
 
+from .. import number_format
 from ..errors import InvalidArgument
 from ..export import DTYPES, FORMATS, Dtype, ExportedLora, Format, LeftOut
-from . import number_format
 from .documents import print_document
 from .options import common_options, open_registry
 from .progress import shown_progress

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from .. import number_format
 from ..registry.upkeep.gc import DEFAULT_GRACE_DAYS
-from . import number_format
 from .documents import print_document
 from .options import common_options, open_registry
 from .tables import print_line

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from . import number_format
+from .. import number_format
 from .documents import print_document
 from .options import common_options, form_options, open_registry
 from .progress import shown_progress

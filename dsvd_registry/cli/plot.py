@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import number_format
 from ..errors import InvalidArgument, MissingExtra
 from ..fs import check_place, new_file, write_file
 from ..registry import Curve, GroupSpectrum
-from . import number_format
 
 try:
     from matplotlib.axes import Axes

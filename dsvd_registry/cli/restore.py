@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from .. import number_format
 from ..registry import RestoredFile
-from . import number_format
 from .documents import plain, print_document
 from .options import common_options, open_registry
 from .printable_text import printable

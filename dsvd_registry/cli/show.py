@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from .. import number_format
 from ..registry import TensorRow
-from . import number_format
 from .account import kind_name, print_account
 from .documents import print_document, version_document
 from .options import common_options, open_registry

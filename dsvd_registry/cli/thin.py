@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import number_format
+from .. import number_format
 from .confirm import is_confirmed
 from .documents import print_document, version_document
 from .options import common_options, open_registry

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from .. import number_format
 from ..errors import DamageFound, InvalidArgument
 from ..registry import Registry, Repaired, Verified
-from . import number_format
 from .documents import plain, print_document
 from .options import catalog_url, common_options, open_registry, registry_path
 from .printable_text import color

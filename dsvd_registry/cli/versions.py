@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .. import number_format
 from ..catalog.records import VersionRecord
-from . import number_format
 from .documents import settings
 from .tables import figure, print_fields, print_line, print_table, text
 

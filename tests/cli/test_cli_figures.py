@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dsvd_registry.cli import number_format
+from dsvd_registry import number_format
 from dsvd_registry.cli.documents import plain
 from dsvd_registry.cli.printable_text import printable
 
