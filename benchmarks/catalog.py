@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from dsvd_registry import Registry, __version__, mount
 from dsvd_registry.catalog import VersionRecord
-from dsvd_registry.catalog.ledger import Stamp
 from dsvd_registry.catalog.migrate import HEAD
 from dsvd_registry.hashing import sha256
 from dsvd_registry.mount import MountOptions
-from dsvd_registry.store import AliasSet, Event, EventLog, TagAdded, VersionAdded, registry_folder
+from dsvd_registry.store import AliasSet, Change, EventLog, TagAdded, VersionAdded, registry_folder
+from dsvd_registry.store.registry_folder import VERSION
 
 from .startup import DSVD, in_turns
 from .subjects.cache import default_folder
@@ -68,7 +68,7 @@ def measure() -> list[dict[str, object]]:
 def large_registry() -> Path:
     """The registry to measure, which is made once, in about a minute, and kept in the cache folder."""
     cache = default_folder()
-    place = cache / f"catalog-{__version__}-{HEAD}-{MODELS * ROUNDS}"
+    place = cache / f"catalog-{__version__}-{HEAD}-log-{VERSION}-{MODELS * ROUNDS}"
     if not place.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:
@@ -87,24 +87,18 @@ def _make(place: Path) -> None:
         registry.add_base("base", place / "base.safetensors")
         added = registry.add(place / "ft.safetensors", base="base", name="first").version
     log = EventLog(registry_folder.open(place / "registry"))
-    for event in _events(added, first=sum(1 for _ in log.after(0)) + 1):
-        log.append(event)
+    *_, (last, _) = log.after()
+    for changes in _additions(added):
+        time = STARTED + last.sequence * INTERVAL
+        last = log.append(last, time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), changes)
     Registry.open(place / "registry").close()  # the catalog catches up with the log
 
 
-def _events(like: VersionRecord, first: int) -> Iterator[Event]:
+def _additions(like: VersionRecord) -> Iterator[list[Change]]:
     """Versions like `like` with a source of their own, some with a tag, a note or an alias."""
-    count = itertools.count(first)
-
-    def stamp() -> Stamp:
-        sequence = next(count)
-        time = STARTED + sequence * INTERVAL
-        return Stamp(sequence=sequence, time=time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-
     for number, index in itertools.product(range(1, ROUNDS + 1), range(MODELS)):
         model = f"subject-{index}"
-        yield VersionAdded(
-            **stamp(),
+        version = VersionAdded(
             model=model,
             number=number,
             container=like.container,
@@ -117,7 +111,8 @@ def _events(like: VersionRecord, first: int) -> Iterator[Event]:
             summary={**like.summary, "error": 0.1 + number / 100 + index / 10_000},
             note=f"light set {index % 7}" if number % 10 == 0 else "",
         )
+        yield [version]
         if index % 10 == 0:
-            yield TagAdded(**stamp(), model=model, number=number, tag="published")
+            yield [TagAdded(model=model, number=number, tag="published")]
         if number == ROUNDS // 2:
-            yield AliasSet(**stamp(), model=model, alias="prod", number=number)
+            yield [AliasSet(model=model, alias="prod", number=number)]

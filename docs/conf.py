@@ -44,7 +44,7 @@ repository_pages = {
     "benchmarks": "benchmarks/RESULTS.md",
     "formats/container": "spec/dsvd-container-v1.md",
     "formats/residual": "spec/dsvd-residual-v1.md",
-    "formats/store": "spec/dsvd-store-v1.md",
+    "formats/store": "spec/dsvd-store-v2.md",
 }
 
 smartquotes = False  # options begin with two hyphens

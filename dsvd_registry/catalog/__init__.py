@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .catalog import Catalog
 from .connect import check_database
+from .ledger import shown_position
 from .lookup import Ref
 from .rebuild import rebuild
 from .records import (
@@ -34,4 +35,5 @@ __all__ = [
     "VersionRecord",
     "check_database",
     "rebuild",
+    "shown_position",
 ]

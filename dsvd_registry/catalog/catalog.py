@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..closing import Closing
 from ..errors import InvalidArgument
-from ..store import EventLog, RegistryFolder
+from ..store import EventLog, Position, RegistryFolder
 from . import caches, check_rows, edits, label_edits, lookup, queries, snapshot
 from .connect import connect
 from .errors import database_errors
@@ -258,6 +258,10 @@ class Catalog(Closing):
 
     def position(self) -> int:
         """The number of the last event that is shown; it grows with every change of the catalog."""
+        return self._ledger.position().sequence
+
+    def last_event(self) -> Position:
+        """The last event that is shown, with its SHA-256."""
         return self._ledger.position()
 
     def archive_file(self, file: ArchivedFile, *, confirm: Callable[[], object] = _nothing) -> None:

@@ -13,7 +13,9 @@ from .ledger import Ledger
 
 
 def check_rows(ledger: Ledger) -> int:
-    """Replay the whole log in memory and compare the tables; returns the number of events read.
+    """Follow the chain of the whole log, replay it in memory and compare the tables.
+
+    Returns the number of events read.
 
     Raises `RegistryError` if the log is damaged or lacks an event that the tables show,
     `DamagedCatalogError` if the database is damaged or has other rows than the events make.
@@ -23,8 +25,8 @@ def check_rows(ledger: Ledger) -> int:
         database.check(connection)
         ledger.check_shown(connection)
         (shown,) = connection.execute("SELECT position FROM log_position").fetchone()
-        for event in ledger.log.after(0):
-            if event.sequence <= shown:  # other processes may write events meanwhile
+        for position, event in ledger.log.after():
+            if position.sequence <= shown:  # other processes may write events meanwhile
                 replay.apply(scratch, event)
             events += 1
         unlike = [

@@ -1,7 +1,7 @@
 """Writes of bases, versions and archived files.
 
-Each checks the arguments, then records one event, or none if there is nothing to change. These checks
-give errors that say what to do; `replay` checks every event again.
+Each checks the arguments, then records one change, or none if there is nothing to change. These checks
+give errors that say what to do; `replay` checks every change again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ def add_base(
         raise Conflict(f"these weights are the base {known} already", f"Use --base {known}.")
     transaction.record(
         BaseAdded(
-            **transaction.stamp,
             name=name,
             digest=digest,
             manifest=manifest,
@@ -74,7 +73,7 @@ def remove_base(transaction: Transaction, name: str) -> BaseRecord:
     if needed_by:
         refs = a_few([version.ref for version in needed_by])
         raise Conflict(f"the base {found.name} is needed by {refs}", "Remove these first.")
-    transaction.record(BaseRemoved(**transaction.stamp, name=found.name))
+    transaction.record(BaseRemoved(name=found.name))
     return found
 
 
@@ -99,8 +98,7 @@ def add_version(
         )
     if not queries.bases(connection, "digest = :digest", digest=base):
         raise NotFound(f"there is no base with the digest {base}", "Add it with `dsvd base add`.")
-    event = VersionAdded(
-        **transaction.stamp,
+    change = VersionAdded(
         model=model,
         number=1 if twin is None else twin.last_number + 1,
         container=container,
@@ -113,8 +111,8 @@ def add_version(
         summary=dict(summary),
         note=note,
     )
-    transaction.record(event)
-    return lookup.version(connection, Ref(model, event.number))
+    transaction.record(change)
+    return lookup.version(connection, Ref(model, change.number))
 
 
 def remove_version(transaction: Transaction, model: str, number: int) -> VersionRecord:
@@ -127,7 +125,7 @@ def remove_version(transaction: Transaction, model: str, number: int) -> Version
             "Move or remove the alias first.",
         )
     check_not_needed(connection, found)
-    transaction.record(VersionRemoved(**transaction.stamp, model=model, number=number))
+    transaction.record(VersionRemoved(model=model, number=number))
     this = "models.name = :model AND versions.number = :number"
     return queries.versions(connection, this, model=model, number=number)[0]
 
@@ -151,7 +149,6 @@ def archive_file(transaction: Transaction, file: ArchivedFile) -> None:
     if known != [file]:
         transaction.record(
             FileArchived(
-                **transaction.stamp,
                 path=str(file.path),
                 model=file.model,
                 number=file.number,
@@ -166,4 +163,4 @@ def restore_file(transaction: Transaction, path: str) -> None:
     connection = transaction.connection
     if not queries.archived_files(connection, "archived_files.path = :path", path=path):
         raise NotFound(f"{path} is not archived", "It may have been restored already.")
-    transaction.record(FileRestored(**transaction.stamp, path=path))
+    transaction.record(FileRestored(path=path))

@@ -1,6 +1,6 @@
 """Writes of the changeable parts of a version: its labels, signatures, residual and original.
 
-They work as those of `edits`: if there is nothing to change, no event is recorded.
+They work as those of `edits`: if there is nothing to change, no change is recorded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def set_alias(transaction: Transaction, model: str, alias: str, number: int) -> 
             f"the alias {alias} differs from {twin[0]} in case alone", f"Write {twin[0]}."
         )
     if alias not in found.aliases:
-        transaction.record(AliasSet(**transaction.stamp, model=model, alias=alias, number=number))
+        transaction.record(AliasSet(model=model, alias=alias, number=number))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -49,7 +49,7 @@ def remove_alias(transaction: Transaction, model: str, alias: str) -> VersionRec
     connection = transaction.connection
     check_alias(alias)
     number = lookup.alias(connection, lookup.model(connection, model), alias)
-    transaction.record(AliasRemoved(**transaction.stamp, model=model, alias=alias))
+    transaction.record(AliasRemoved(model=model, alias=alias))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -61,7 +61,7 @@ def add_tag(transaction: Transaction, model: str, number: int, tag: str) -> Vers
     if twin not in (None, tag):
         raise Conflict(f"the tag {tag} differs from {twin} in case alone", f"Write {twin}.")
     if twin is None:
-        transaction.record(TagAdded(**transaction.stamp, model=model, number=number, tag=tag))
+        transaction.record(TagAdded(model=model, number=number, tag=tag))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -71,7 +71,7 @@ def remove_tag(transaction: Transaction, model: str, number: int, tag: str) -> V
     if tag not in found.tags:
         otherwise = f"It has {a_few(found.tags)}." if found.tags else "It has no tags."
         raise NotFound(f"{found.ref} has no tag {tag!r}", near(tag, found.tags, otherwise))
-    transaction.record(TagRemoved(**transaction.stamp, model=model, number=number, tag=tag))
+    transaction.record(TagRemoved(model=model, number=number, tag=tag))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -79,7 +79,7 @@ def set_note(transaction: Transaction, model: str, number: int, text: str) -> Ve
     connection = transaction.connection
     found = lookup.version(connection, Ref(model, number))
     if found.note != text:
-        transaction.record(NoteSet(**transaction.stamp, model=model, number=number, text=text))
+        transaction.record(NoteSet(model=model, number=number, text=text))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -94,9 +94,7 @@ def add_signature(
     if known and known[0].signature == signature:
         return False
     transaction.record(
-        SignatureAdded(
-            **transaction.stamp, model=model, number=number, signer=signer, signature=signature
-        )
+        SignatureAdded(model=model, number=number, signer=signer, signature=signature)
     )
     return True
 
@@ -107,11 +105,7 @@ def set_residual(
     connection = transaction.connection
     found = lookup.version(connection, Ref(model, number))
     if found.residual is None or found.residual.sha256 != residual:
-        transaction.record(
-            ResidualAdded(
-                **transaction.stamp, model=model, number=number, residual=residual, size=size
-            )
-        )
+        transaction.record(ResidualAdded(model=model, number=number, residual=residual, size=size))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -124,7 +118,7 @@ def remove_residual(transaction: Transaction, model: str, number: int) -> Versio
             "Add its source again with --lossless to make it lossless.",
         )
     check_not_needed(connection, found)
-    transaction.record(ResidualRemoved(**transaction.stamp, model=model, number=number))
+    transaction.record(ResidualRemoved(model=model, number=number))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -132,7 +126,7 @@ def add_original(transaction: Transaction, model: str, number: int) -> VersionRe
     connection = transaction.connection
     found = lookup.version(connection, Ref(model, number))
     if found.original is None:
-        transaction.record(OriginalAdded(**transaction.stamp, model=model, number=number))
+        transaction.record(OriginalAdded(model=model, number=number))
     return lookup.version(connection, Ref(model, number))
 
 
@@ -144,5 +138,5 @@ def remove_original(transaction: Transaction, model: str, number: int) -> Versio
             f"{found.ref} has no original", "Add its source again with --lossless to keep it."
         )
     check_not_needed(connection, found)
-    transaction.record(OriginalRemoved(**transaction.stamp, model=model, number=number))
+    transaction.record(OriginalRemoved(model=model, number=number))
     return lookup.version(connection, Ref(model, number))

@@ -2,49 +2,46 @@
 
 The log is the truth, and the tables are a view of it. A transaction takes the write lock and applies
 events that the tables lack: those of a process that crashed before its commit, or those after the time
-of a restored backup. Then it changes the rows, makes its own event durable, and commits. If it is
-killed before the event is durable, nothing has changed; if after, the next transaction applies it.
+of a restored backup. Then it changes the rows, makes one event of all its changes durable, and commits.
+If it is killed before the event is durable, nothing has changed; if after, the next transaction applies
+it.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypedDict
+from dataclasses import dataclass, field
 
-from ..errors import RegistryError, StorageError
-from ..store import Event, EventLog
+from ..errors import DsvdError, RegistryError, StorageError
+from ..store import START, Change, EventLog, Position, RegistryFolder
 from ..store.event_fields import MAX_SEQUENCE, utc_now
 from . import replay
+from .connect import connect
 from .database import Connection, Database
 from .errors import REBUILD, DamagedCatalogError
 
 
-class Stamp(TypedDict):
-    """The number and time of the transaction's event, which are fields of every event."""
-
-    sequence: int
-    time: str
-
-
 @dataclass(frozen=True)
 class Transaction:
-    """An open transaction with the write lock, in which the tables show every event of the log."""
+    """An open transaction with the write lock, in which the tables show every event of the log.
+
+    `sequence`, `time`: those of the event that it makes of its changes, if it has any.
+    """
 
     connection: Connection
-    log: EventLog
-    stamp: Stamp
+    sequence: int
+    time: str
+    changes: list[Change] = field(default_factory=list)
 
-    def record(self, event: Event) -> None:
-        """Write `event`, which has the stamp, and is the only one of its transaction.
+    def record(self, change: Change) -> None:
+        """Change the rows, and make `change` part of the event.
 
-        Raises `RegistryError` for an event that does not fit, `StorageError`.
+        Raises `RegistryError` for a change that does not fit.
         """
-        # Rows come first, because an event that the database refuses must not enter the log.
-        replay.apply(self.connection, event)
-        self.log.append(event)
-        _set_position(self.connection, event.sequence, self.log.digest(event.sequence))
+        # Rows come first, because a change that the database refuses must not enter the log.
+        replay.apply_change(self.connection, change, self.sequence, self.time)
+        self.changes.append(change)
 
 
 @dataclass(frozen=True)
@@ -57,17 +54,22 @@ class Ledger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A transaction after catching up, committed on leaving without an error.
+        """A transaction after catching up; on leaving without an error its event is written, and it is
+        committed.
 
         Raises `RegistryError` if log and tables do not belong together, `StorageError` for a read-only
         registry, and as `database_errors`.
         """
         self.check_may_write()
         with self.database.writing() as connection:
-            position = self._catch_up(connection)
-            if position >= MAX_SEQUENCE:
-                raise RegistryError(f"the event log is full: it has {position} events")
-            yield Transaction(connection, self.log, Stamp(sequence=position + 1, time=utc_now()))
+            last = self._catch_up(connection)
+            if last.sequence >= MAX_SEQUENCE:
+                raise RegistryError(f"the event log is full: it has {last.sequence} events")
+            transaction = Transaction(connection, last.sequence + 1, utc_now())
+            yield transaction
+            if transaction.changes:
+                written = self.log.append(last, transaction.time, transaction.changes)
+                _set_position(connection, written)
 
     def catch_up(self) -> None:
         """Apply events that the tables do not show; fast and without a lock if there are none.
@@ -76,21 +78,20 @@ class Ledger:
         """
         with self.database.reading() as connection:
             self.check_shown(connection)
-            position, _ = _position(connection)
-        if self.log.pending(position):
+            position = _position(connection)
+        if self.log.pending(position.sequence):
             with self.database.writing() as connection:
                 self._catch_up(connection)
 
-    def position(self) -> int:
-        """The number of the last event that the tables show."""
+    def position(self) -> Position:
+        """The last event that the tables show."""
         with self.database.reading() as connection:
-            number, _ = _position(connection)
-        return number
+            return _position(connection)
 
     def shows_the_log(self, connection: Connection) -> bool:
         """True if the log has the last event that the tables show; otherwise they may show more."""
-        position, sha256 = _position(connection)
-        return position == 0 or self.log.has(position, sha256)
+        position = _position(connection)
+        return position == START or self.log.has(position)
 
     def check_may_write(self) -> None:
         """Raise `StorageError` for a read-only registry."""
@@ -104,44 +105,55 @@ class Ledger:
     def check_shown(self, connection: Connection) -> None:
         """Raise `RegistryError` unless `shows_the_log`."""
         if not self.shows_the_log(connection):
-            position, _ = _position(connection)
             raise RegistryError(
                 f"{self.database.where} does not show this event log: they differ at event "
-                f"{position}",
+                f"{_position(connection).sequence}",
                 "If the folder `events` was restored from an older copy, restore a newer one, or "
                 "run `dsvd catalog rebuild` to go on from what it has.",
             )
 
     def replay_all(self, connection: Connection) -> int:
         """Apply the whole log to empty tables; returns the number of events."""
-        _set_position(connection, 0, "")
-        return self._catch_up(connection)
+        _set_position(connection, START)
+        return self._catch_up(connection).sequence
 
-    def _catch_up(self, connection: Connection) -> int:
+    def _catch_up(self, connection: Connection) -> Position:
         # This update takes the write lock on databases other than SQLite, which has it already.
         connection.execute("UPDATE log_position SET position = position")
-        position, _ = _position(connection)
         self.check_shown(connection)
-        last = position
-        for event in self.log.after(position):
+        shown = last = _position(connection)
+        for position, event in self.log.after(shown):
             replay.apply(connection, event)
-            last = event.sequence
-        if last > position:
+            last = position
+        if last != shown:
             if self.may_write:
-                self.log.sync(position + 1, last)
-            _set_position(connection, last, self.log.digest(last))
+                self.log.sync(shown.sequence + 1, last.sequence)
+            _set_position(connection, last)
         return last
 
 
-def _position(connection: Connection) -> tuple[int, str]:
+def shown_position(folder: RegistryFolder, url: str | None = None) -> Position:
+    """The last event that a registry's catalog shows; `START` if there is none, or it cannot be read."""
+    if url is None and not folder.catalog.exists():
+        return START
+    database = connect(folder.catalog, url)
+    try:
+        with database.reading() as connection:
+            return _position(connection)
+    except DsvdError:
+        return START
+    finally:
+        database.close()
+
+
+def _position(connection: Connection) -> Position:
     row = connection.execute("SELECT position, sha256 FROM log_position").fetchone()
     if row is None:
         raise DamagedCatalogError("the catalog does not say which events it shows", REBUILD)
-    return row[0], row[1]
+    return Position(*row)
 
 
-def _set_position(connection: Connection, position: int, sha256: str | None) -> None:
+def _set_position(connection: Connection, position: Position) -> None:
     connection.execute(
-        "UPDATE log_position SET position = :position, sha256 = :sha256",
-        {"position": position, "sha256": sha256},
+        "UPDATE log_position SET position = :sequence, sha256 = :sha256", position._asdict()
     )

@@ -1,6 +1,7 @@
-"""The application of one event to the tables. No other code writes them, in use or in a rebuild.
+"""The application of changes to the tables. No other code writes them, in use or in a rebuild.
 
-An event that does not fit the events before it is refused.
+A change that does not fit those before it is refused. The ids of rows count up in the order of the
+changes, so that a rebuilt catalog is equal to the lost one, row by row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..store import (
     AliasSet,
     BaseAdded,
     BaseRemoved,
+    Change,
     Event,
     FileArchived,
     FileRestored,
@@ -37,63 +39,82 @@ TABLES = ("archived_files", "signatures", "tags", "aliases", "versions", "models
 
 
 def apply(connection: Connection, event: Event) -> None:
-    """Change the rows as `event` says. Raises `RegistryError` for one that does not fit."""
-    match event:
+    """Make all changes of an event. Raises `RegistryError` for one that does not fit."""
+    for change in event.changes:
+        apply_change(connection, change, event.sequence, event.time)
+
+
+def apply_change(connection: Connection, change: Change, sequence: int, time: str) -> None:
+    """Change the rows as `change` says, which event `sequence` makes at `time`.
+
+    Raises `RegistryError` for a change that does not fit.
+    """
+    try:
+        _apply(connection, change, time)
+    except _MisfitError as error:
+        raise RegistryError(
+            f"event {sequence} does not fit those before it: {error}",
+            "Restore the folder `events` from a copy of the registry.",
+        ) from error
+
+
+def _apply(connection: Connection, change: Change, time: str) -> None:
+    match change:
         case BaseAdded():
-            _base_added(event, connection)
+            _base_added(change, time, connection)
         case BaseRemoved():
-            _base_removed(event, connection)
+            _base_removed(change, connection)
         case VersionAdded():
-            _version_added(event, connection)
+            _version_added(change, time, connection)
         case VersionRemoved():
-            _version_removed(event, connection)
+            _version_removed(change, time, connection)
         case AliasSet():
-            _alias_set(event, connection)
+            _alias_set(change, connection)
         case AliasRemoved():
-            _alias_removed(event, connection)
+            _alias_removed(change, connection)
         case TagAdded():
-            _tag_added(event, connection)
+            _tag_added(change, connection)
         case TagRemoved():
-            _tag_removed(event, connection)
+            _tag_removed(change, connection)
         case NoteSet():
-            _note_set(event, connection)
+            _note_set(change, connection)
         case SignatureAdded():
-            _signature_added(event, connection)
+            _signature_added(change, time, connection)
         case ResidualAdded():
-            _residual_added(event, connection)
+            _residual_added(change, connection)
         case ResidualRemoved():
-            _residual_removed(event, connection)
+            _residual_removed(change, connection)
         case OriginalAdded():
-            _original_added(event, connection)
+            _original_added(change, connection)
         case OriginalRemoved():
-            _original_removed(event, connection)
+            _original_removed(change, connection)
         case FileArchived():
-            _file_archived(event, connection)
+            _file_archived(change, time, connection)
         case FileRestored():
-            _file_restored(event, connection)
+            _file_restored(change, connection)
         case _:
-            assert_never(event)
+            assert_never(change)
 
 
-def _base_added(event: BaseAdded, connection: Connection) -> None:
+def _base_added(change: BaseAdded, time: str, connection: Connection) -> None:
     base = {
-        "id": event.sequence,
-        "name": event.name,
-        "folded": folded(event.name),
-        "digest": event.digest,
-        "manifest": event.manifest,
-        "file": event.file,
-        "size": event.size,
-        "format": event.format,
-        "link": event.link,
-        "added": event.time,
+        "id": _next_id(connection, "bases"),
+        "name": change.name,
+        "folded": folded(change.name),
+        "digest": change.digest,
+        "manifest": change.manifest,
+        "file": change.file,
+        "size": change.size,
+        "format": change.format,
+        "link": change.link,
+        "added": time,
     }
     known = connection.execute(
         "SELECT name, digest FROM bases WHERE folded = :folded OR digest = :digest", base
     ).fetchall()
     if not known:
         _insert(connection, "bases", base)
-    elif [tuple(one) for one in known] == [(event.name, event.digest)]:
+    elif [tuple(one) for one in known] == [(change.name, change.digest)]:
         connection.execute(
             """
             UPDATE bases
@@ -103,33 +124,33 @@ def _base_added(event: BaseAdded, connection: Connection) -> None:
             base,
         )
     else:
-        raise _misfit(event, f"the base {event.name} conflicts with {known[0][0]}")
+        raise _MisfitError(f"the base {change.name} conflicts with {known[0][0]}")
 
 
-def _base_removed(event: BaseRemoved, connection: Connection) -> None:
-    found = connection.execute("DELETE FROM bases WHERE name = :name", {"name": event.name})
+def _base_removed(change: BaseRemoved, connection: Connection) -> None:
+    found = connection.execute("DELETE FROM bases WHERE name = :name", {"name": change.name})
     if found.rowcount != 1:
-        raise _misfit(event, f"there is no base {event.name}")
+        raise _MisfitError(f"there is no base {change.name}")
 
 
-def _version_added(event: VersionAdded, connection: Connection) -> None:
-    base = connection.execute("SELECT id FROM bases WHERE digest = :base", {"base": event.base})
+def _version_added(change: VersionAdded, time: str, connection: Connection) -> None:
+    base = connection.execute("SELECT id FROM bases WHERE digest = :base", {"base": change.base})
     if base.fetchone() is None:
-        raise _misfit(event, f"{event.model}@{event.number} needs the unknown base {event.base}")
+        raise _MisfitError(f"{change.model}@{change.number} needs the unknown base {change.base}")
     version = {
-        "id": event.sequence,
-        "model_id": _counted_model(event, connection),
-        "number": event.number,
-        "container": event.container,
-        "size": event.size,
-        "base": event.base,
-        "source_format": event.source_format,
-        "source_sha256": event.source_sha256,
-        "source_size": event.source_size,
-        "settings": event.settings,
-        "summary": canonical.encode_small(event.summary).decode(),
-        "note": event.note,
-        "added": event.time,
+        "id": _next_id(connection, "versions"),
+        "model_id": _counted_model(change, connection),
+        "number": change.number,
+        "container": change.container,
+        "size": change.size,
+        "base": change.base,
+        "source_format": change.source_format,
+        "source_sha256": change.source_sha256,
+        "source_size": change.source_size,
+        "settings": change.settings,
+        "summary": canonical.encode_small(change.summary).decode(),
+        "note": change.note,
+        "added": time,
         "removed": None,
         "residual": None,
         "residual_size": None,
@@ -138,16 +159,16 @@ def _version_added(event: VersionAdded, connection: Connection) -> None:
     _insert(connection, "versions", version)
 
 
-def _counted_model(event: VersionAdded, connection: Connection) -> int:
-    """The id of the model, new or not, that now has the version of `event` as its latest."""
-    model = {"name": event.model, "folded": folded(event.model)}
-    numbers = {"last_number": event.number, "latest": event.number}
+def _counted_model(change: VersionAdded, connection: Connection) -> int:
+    """The id of the model, new or not, that now has the version of `change` as its latest."""
+    model = {"name": change.model, "folded": folded(change.model)}
+    numbers = {"last_number": change.number, "latest": change.number}
     known = connection.execute(
         "SELECT id, name, last_number FROM models WHERE folded = :folded", model
     ).fetchone()
-    id, name, last = known or (event.sequence, event.model, 0)
-    if event.number != last + 1 or name != event.model:
-        raise _misfit(event, f"{event.model}@{event.number} comes after {last} versions")
+    id, name, last = known or (_next_id(connection, "models"), change.model, 0)
+    if change.number != last + 1 or name != change.model:
+        raise _MisfitError(f"{change.model}@{change.number} comes after {last} versions")
     if known is None:
         _insert(connection, "models", {"id": id, **model, **numbers})
     else:
@@ -158,16 +179,16 @@ def _counted_model(event: VersionAdded, connection: Connection) -> int:
     return int(id)
 
 
-def _version_removed(event: VersionRemoved, connection: Connection) -> None:
-    version = {**_live(connection, event, event.model, event.number), "time": event.time}
+def _version_removed(change: VersionRemoved, time: str, connection: Connection) -> None:
+    version = {**_live(connection, change.model, change.number), "time": time}
     alias = connection.execute("SELECT name FROM aliases WHERE version_id = :version", version)
     if alias.fetchone() is not None:
-        raise _misfit(event, f"an alias stands for {event.model}@{event.number}")
+        raise _MisfitError(f"an alias stands for {change.model}@{change.number}")
     archived = connection.execute(
         "SELECT path FROM archived_files WHERE version_id = :version", version
     ).fetchone()
     if archived is not None:
-        raise _misfit(event, f"{event.model}@{event.number} has the archived file {archived[0]}")
+        raise _MisfitError(f"{change.model}@{change.number} has the archived file {archived[0]}")
     connection.execute("UPDATE versions SET removed = :time WHERE id = :version", version)
     connection.execute(
         """
@@ -180,12 +201,12 @@ def _version_removed(event: VersionRemoved, connection: Connection) -> None:
     )
 
 
-def _alias_set(event: AliasSet, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
+def _alias_set(change: AliasSet, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
     alias = {
         "model_id": version["model"],
-        "folded": folded(event.alias),
-        "name": event.alias,
+        "folded": folded(change.alias),
+        "name": change.alias,
         "version_id": version["version"],
     }
     moved = connection.execute(
@@ -199,53 +220,53 @@ def _alias_set(event: AliasSet, connection: Connection) -> None:
         _insert(connection, "aliases", alias)
 
 
-def _alias_removed(event: AliasRemoved, connection: Connection) -> None:
+def _alias_removed(change: AliasRemoved, connection: Connection) -> None:
     found = connection.execute(
         """
         DELETE FROM aliases
         WHERE model_id = (SELECT id FROM models WHERE name = :model) AND name = :alias
         """,
-        {"model": event.model, "alias": event.alias},
+        {"model": change.model, "alias": change.alias},
     )
     if found.rowcount != 1:
-        raise _misfit(event, f"there is no alias {event.model}@{event.alias}")
+        raise _MisfitError(f"there is no alias {change.model}@{change.alias}")
 
 
-def _tag_added(event: TagAdded, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
-    tag = {"version_id": version["version"], "folded": folded(event.tag), "name": event.tag}
+def _tag_added(change: TagAdded, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
+    tag = {"version_id": version["version"], "folded": folded(change.tag), "name": change.tag}
     known = connection.execute(
         "SELECT name FROM tags WHERE version_id = :version_id AND folded = :folded", tag
     )
     if known.fetchone() is not None:
-        raise _misfit(event, f"{event.model}@{event.number} has the tag {event.tag}")
+        raise _MisfitError(f"{change.model}@{change.number} has the tag {change.tag}")
     _insert(connection, "tags", tag)
 
 
-def _tag_removed(event: TagRemoved, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
+def _tag_removed(change: TagRemoved, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
     found = connection.execute(
         "DELETE FROM tags WHERE version_id = :version AND name = :name",
-        {**version, "name": event.tag},
+        {**version, "name": change.tag},
     )
     if found.rowcount != 1:
-        raise _misfit(event, f"{event.model}@{event.number} has no tag {event.tag}")
+        raise _MisfitError(f"{change.model}@{change.number} has no tag {change.tag}")
 
 
-def _note_set(event: NoteSet, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
+def _note_set(change: NoteSet, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
     connection.execute(
-        "UPDATE versions SET note = :note WHERE id = :version", {**version, "note": event.text}
+        "UPDATE versions SET note = :note WHERE id = :version", {**version, "note": change.text}
     )
 
 
-def _signature_added(event: SignatureAdded, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
+def _signature_added(change: SignatureAdded, time: str, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
     signature = {
         "version_id": version["version"],
-        "signer": event.signer,
-        "signature": event.signature,
-        "added": event.time,
+        "signer": change.signer,
+        "signature": change.signature,
+        "added": time,
     }
     replaced = connection.execute(
         """
@@ -258,16 +279,16 @@ def _signature_added(event: SignatureAdded, connection: Connection) -> None:
         _insert(connection, "signatures", signature)
 
 
-def _residual_added(event: ResidualAdded, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
+def _residual_added(change: ResidualAdded, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
     connection.execute(
         "UPDATE versions SET residual = :residual, residual_size = :size WHERE id = :version",
-        {**version, "residual": event.residual, "size": event.size},
+        {**version, "residual": change.residual, "size": change.size},
     )
 
 
-def _residual_removed(event: ResidualRemoved, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
+def _residual_removed(change: ResidualRemoved, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
     found = connection.execute(
         """
         UPDATE versions SET residual = NULL, residual_size = NULL
@@ -276,45 +297,50 @@ def _residual_removed(event: ResidualRemoved, connection: Connection) -> None:
         version,
     )
     if found.rowcount != 1:
-        raise _misfit(event, f"{event.model}@{event.number} has no residual")
+        raise _MisfitError(f"{change.model}@{change.number} has no residual")
 
 
-def _original_added(event: OriginalAdded, connection: Connection) -> None:
+def _original_added(change: OriginalAdded, connection: Connection) -> None:
     connection.execute(
         "UPDATE versions SET original = source_sha256 WHERE id = :version",
-        _live(connection, event, event.model, event.number),
+        _live(connection, change.model, change.number),
     )
 
 
-def _original_removed(event: OriginalRemoved, connection: Connection) -> None:
+def _original_removed(change: OriginalRemoved, connection: Connection) -> None:
     found = connection.execute(
         "UPDATE versions SET original = NULL WHERE id = :version AND original IS NOT NULL",
-        _live(connection, event, event.model, event.number),
+        _live(connection, change.model, change.number),
     )
     if found.rowcount != 1:
-        raise _misfit(event, f"{event.model}@{event.number} has no original")
+        raise _MisfitError(f"{change.model}@{change.number} has no original")
 
 
-def _file_archived(event: FileArchived, connection: Connection) -> None:
-    version = _live(connection, event, event.model, event.number)
-    connection.execute("DELETE FROM archived_files WHERE path = :path", {"path": event.path})
+def _file_archived(change: FileArchived, time: str, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
+    connection.execute("DELETE FROM archived_files WHERE path = :path", {"path": change.path})
     file = {
-        "path": event.path,
+        "path": change.path,
         "version_id": version["version"],
-        "mtime_ns": event.mtime_ns,
-        "mode": event.mode,
-        "link": event.link,
-        "added": event.time,
+        "mtime_ns": change.mtime_ns,
+        "mode": change.mode,
+        "link": change.link,
+        "added": time,
     }
     _insert(connection, "archived_files", file)
 
 
-def _file_restored(event: FileRestored, connection: Connection) -> None:
+def _file_restored(change: FileRestored, connection: Connection) -> None:
     found = connection.execute(
-        "DELETE FROM archived_files WHERE path = :path", {"path": event.path}
+        "DELETE FROM archived_files WHERE path = :path", {"path": change.path}
     )
     if found.rowcount != 1:
-        raise _misfit(event, f"{event.path} is not archived")
+        raise _MisfitError(f"{change.path} is not archived")
+
+
+def _next_id(connection: Connection, table: str) -> int:
+    (highest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()
+    return (highest or 0) + 1
 
 
 def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:
@@ -323,7 +349,7 @@ def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> No
     connection.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", row)
 
 
-def _live(connection: Connection, event: Event, model: str, number: int) -> dict[str, object]:
+def _live(connection: Connection, model: str, number: int) -> dict[str, object]:
     """The ids of a version that is not removed, and of its model, as `version` and `model`."""
     row = connection.execute(
         """
@@ -333,12 +359,9 @@ def _live(connection: Connection, event: Event, model: str, number: int) -> dict
         {"model": model, "number": number},
     ).fetchone()
     if row is None:
-        raise _misfit(event, f"there is no version {model}@{number}")
+        raise _MisfitError(f"there is no version {model}@{number}")
     return {"version": row[0], "model": row[1]}
 
 
-def _misfit(event: Event, why: str) -> RegistryError:
-    return RegistryError(
-        f"event {event.sequence} does not fit those before it: {why}",
-        "Restore the folder `events` from a copy of the registry.",
-    )
+class _MisfitError(Exception):
+    """A change that does not fit those before it; the message says why."""

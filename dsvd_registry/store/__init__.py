@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .event_log import EventLog
+from .event_log import START, EventLog, Position
 from .events import (
     AliasRemoved,
     AliasSet,
     BaseAdded,
     BaseRemoved,
+    Change,
     Event,
     FileArchived,
     FileRestored,
@@ -26,10 +27,12 @@ from .objects import ListedObject, ObjectStore, ObjectWriter, StoredObject
 from .registry_folder import RegistryFolder
 
 __all__ = [
+    "START",
     "AliasRemoved",
     "AliasSet",
     "BaseAdded",
     "BaseRemoved",
+    "Change",
     "Event",
     "EventLog",
     "FileArchived",
@@ -40,6 +43,7 @@ __all__ = [
     "ObjectWriter",
     "OriginalAdded",
     "OriginalRemoved",
+    "Position",
     "RegistryFolder",
     "ResidualAdded",
     "ResidualRemoved",

@@ -14,45 +14,76 @@ from pathlib import Path
 
 from .. import canonical, fs, hashing
 from ..errors import Conflict, RegistryError, StorageError
-from .event_log import NAME
+from . import events
+from .event_log import NAME, EventLog, Position
+from .events import Event
 from .objects import ObjectStore
 from .registry_folder import RegistryFolder
 
 
-def damaged_events(folder: RegistryFolder) -> dict[str, Path]:
-    """The files of damaged events, by the SHA-256 in the name. Raises `StorageError`.
+@dataclass(frozen=True)
+class DamagedEvent:
+    """An event whose file is damaged or missing.
 
-    A missing event is not among them, because nothing records its SHA-256.
+    `sha256`: that of its right bytes, which the event after it has, or the catalog; None if that is
+    damaged too.
     """
-    found = {}
+
+    sequence: int
+    path: Path
+    sha256: str | None
+
+
+def damaged_events(folder: RegistryFolder, shown: Position) -> list[DamagedEvent]:
+    """The damaged and missing events, in order. Raises `StorageError`.
+
+    `shown`: the last event that the catalog shows. The chain is followed from its end: each event that
+    is whole tells the SHA-256 of the one before it.
+    """
+    log, found = EventLog(folder), []
     with fs.storage_errors(folder.events):
-        for path in sorted(folder.events.glob("*/*")):
-            match = NAME.fullmatch(path.name)
-            if match is not None and not path.parent.is_symlink() and not _is_whole(path, match[2]):
-                found[match[2]] = path
-    return found
+        names = (NAME.fullmatch(path.name) for path in folder.events.glob("*/*"))
+        numbers = {int(name[1]) for name in names if name is not None}
+    expected = None
+    for sequence in range(max([shown.sequence, *numbers]), 0, -1):
+        path = log.path(sequence)
+        if sequence == shown.sequence and expected is None:
+            expected = shown.sha256
+        event = _whole_event(path, sequence, expected)
+        if event is None:
+            found.append(DamagedEvent(sequence, path, expected))
+        expected = None if event is None else event.previous
+    return found[::-1]
 
 
-def restore_event(folder: RegistryFolder, path: Path, sha256: str, data: fs.Bytes) -> None:
+def restore_event(folder: RegistryFolder, damaged: DamagedEvent, data: fs.Bytes) -> None:
     """Replace a damaged event by `data`. Raises `RegistryError` if `data` has another SHA-256."""
-    if hashing.sha256(data) != sha256:
-        raise RegistryError(f"that is not the event {path.name}")
+    if hashing.sha256(data) != damaged.sha256:
+        raise RegistryError(f"that is not the event {damaged.path.name}")
     fs.make_folder(folder.tmp)
+    fs.make_folder(damaged.path.parent)
     with fs.new_file(folder.tmp, memoryview(data).nbytes) as file:
         file.write(data)
-        file.publish(path, replace=True, read_only=True)
+        file.publish(damaged.path, replace=True, read_only=True)
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
-    if path.is_symlink() or not path.is_file():
-        return False
+def _whole_event(path: Path, sequence: int, sha256: str | None) -> Event | None:
+    if path.parent.is_symlink() or path.is_symlink() or not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
-            return hashing.sha256(file.read(canonical.MAX_SMALL + 1)) == sha256
+            data = file.read(canonical.MAX_SMALL + 1)
     except OSError as error:  # an unreadable file is replaced just as a damaged one
         if not fs.is_of_the_file(error):
             raise
-        return False
+        return None
+    if sha256 is not None and hashing.sha256(data) != sha256:
+        return None
+    try:
+        event = events.decode(data, str(path))
+    except RegistryError:
+        return None
+    return event if event.sequence == sequence else None
 
 
 @dataclass(frozen=True)

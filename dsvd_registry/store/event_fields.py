@@ -1,7 +1,7 @@
-"""The types of the fields of events, each with its rule.
+"""The types of the fields of events and changes, each with its rule.
 
 A type is a Python type annotated with a `Check`; `events` reads the annotations, so that the same rule
-applies when an event is made and when it is read back.
+applies when one is made and when it is read back.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from . import names
 
 MAX_SEQUENCE = 999_999_999
 MAX_NUMBER = 999_999_999
+MAX_CHANGES = 1_000
 MAX_TEXT = 65_536
 MAX_SUMMARY = 64
 
 BASE_FORMATS = ("safetensors", "pickle", "diffusers")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_WRITE_ID = re.compile(r"[0-9a-f]{32}")
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -109,6 +111,10 @@ def _settings(value: object) -> bool:
     return True
 
 
+def _previous(value: object) -> bool:
+    return value is None or _matches(_DIGEST)(value)
+
+
 def _summary(value: object) -> bool:
     if not isinstance(value, dict) or len(value) > MAX_SUMMARY:
         return False
@@ -126,6 +132,8 @@ Number = Annotated[int, Check("a version's number", _integer(1, MAX_NUMBER))]
 Size = Annotated[int, Check("a size in bytes", _integer(0, 2**63 - 1))]
 Time = Annotated[str, Check("a UTC time with microseconds and Z", _time)]
 Digest = Annotated[str, Check("64 lower-case hexadecimal digits", _matches(_DIGEST))]
+Previous = Annotated[str | None, Check("64 lower-case hexadecimal digits, or none", _previous)]
+WriteId = Annotated[str, Check("32 lower-case hexadecimal digits", _matches(_WRITE_ID))]
 Name = Annotated[str, Check("a valid name", _name)]
 Alias = Annotated[str, Check("a valid alias", _alias)]
 Word = Annotated[str, Check("a short lower-case word", _matches(_WORD))]

@@ -1,6 +1,8 @@
-"""The events of a registry: small immutable records, from which alone the catalog is made.
+"""The events of a registry, and the changes that they are made of; the catalog is made from these alone.
 
-An event is always valid: its construction checks every field by the rule in the field's annotation.
+An event is one commit: a list of changes, its number, and the SHA-256 of the event before it, so that
+the log is a chain. Both are always valid: their construction checks every field by the rule in the
+field's annotation.
 """
 
 from __future__ import annotations
@@ -9,10 +11,13 @@ import dataclasses
 import functools
 import typing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from .. import canonical
 from ..errors import InvalidArgument, RegistryError
+from ..hashing import xxh3
 from .event_fields import (
+    MAX_CHANGES,
     AbsolutePath,
     Alias,
     BaseFormat,
@@ -23,6 +28,7 @@ from .event_fields import (
     Name,
     Nanoseconds,
     Number,
+    Previous,
     Sequence,
     Settings,
     Size,
@@ -30,18 +36,17 @@ from .event_fields import (
     Text,
     Time,
     Word,
+    WriteId,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Event:
-    """The fields of every event: its number and time. Raises `InvalidArgument` for a bad field."""
-
-    sequence: Sequence
-    time: Time
+class _Checked:
+    """A value whose fields are checked when it is made. Raises `InvalidArgument` for a bad field."""
 
     def __post_init__(self) -> None:
-        for name, check in _checks()[type(self)].items():
+        kind: type = type(self)
+        for name, check in _checks(kind).items():
             value = getattr(self, name)
             if not check.accepts(value):
                 shown = repr(value)[:80]
@@ -49,7 +54,12 @@ class _Event:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseAdded(_Event):
+class _Change(_Checked):
+    """A change of the names and versions; each kind has fields of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseAdded(_Change):
     """A base was added under a name; if the name existed, the base has another file from now on."""
 
     name: Name
@@ -62,14 +72,14 @@ class BaseAdded(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseRemoved(_Event):
+class BaseRemoved(_Change):
     """A base was removed, which no live version needs."""
 
     name: Name
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionAdded(_Event):
+class VersionAdded(_Change):
     """A model got its next version. `base` is the weights digest of the base."""
 
     model: Name
@@ -86,7 +96,7 @@ class VersionAdded(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionRemoved(_Event):
+class VersionRemoved(_Change):
     """A version was removed for good; its number is not used again."""
 
     model: Name
@@ -94,7 +104,7 @@ class VersionRemoved(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AliasSet(_Event):
+class AliasSet(_Change):
     """An alias was made or moved."""
 
     model: Name
@@ -103,7 +113,7 @@ class AliasSet(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AliasRemoved(_Event):
+class AliasRemoved(_Change):
     """An alias was removed."""
 
     model: Name
@@ -111,7 +121,7 @@ class AliasRemoved(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagAdded(_Event):
+class TagAdded(_Change):
     """A version got a tag."""
 
     model: Name
@@ -120,7 +130,7 @@ class TagAdded(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagRemoved(_Event):
+class TagRemoved(_Change):
     """A version lost a tag."""
 
     model: Name
@@ -129,7 +139,7 @@ class TagRemoved(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoteSet(_Event):
+class NoteSet(_Change):
     """A version's note was replaced."""
 
     model: Name
@@ -138,7 +148,7 @@ class NoteSet(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignatureAdded(_Event):
+class SignatureAdded(_Change):
     """A version got a signature, an object, which replaces an earlier one by the same key.
 
     `signer` is the SHA-256 of the public key as OpenSSH writes it.
@@ -151,7 +161,7 @@ class SignatureAdded(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualAdded(_Event):
+class ResidualAdded(_Change):
     """A version got a residual, an object of `size` bytes, and is lossless from then on."""
 
     model: Name
@@ -161,7 +171,7 @@ class ResidualAdded(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualRemoved(_Event):
+class ResidualRemoved(_Change):
     """A version lost its residual, and is lossy from then on."""
 
     model: Name
@@ -169,7 +179,7 @@ class ResidualRemoved(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OriginalAdded(_Event):
+class OriginalAdded(_Change):
     """A version got its original: from then on the object of its source's SHA-256 belongs to it."""
 
     model: Name
@@ -177,7 +187,7 @@ class OriginalAdded(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OriginalRemoved(_Event):
+class OriginalRemoved(_Change):
     """A version lost its original."""
 
     model: Name
@@ -185,7 +195,7 @@ class OriginalRemoved(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileArchived(_Event):
+class FileArchived(_Change):
     """A file outside may be deleted from then on, because a version gives it back.
 
     `mtime_ns`, `mode`: its modification time and permissions. `link`: where the symbolic link leads
@@ -201,13 +211,13 @@ class FileArchived(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileRestored(_Event):
+class FileRestored(_Change):
     """An archived file is outside again, at its path or at another."""
 
     path: AbsolutePath
 
 
-Event = (
+Change = (
     BaseAdded
     | BaseRemoved
     | VersionAdded
@@ -225,9 +235,9 @@ Event = (
     | FileArchived
     | FileRestored
 )
-"""Every kind of event. When a new kind is added here, mypy reports each `match` that lacks it."""
+"""Every kind of change. When a new kind is added here, mypy reports each `match` that lacks it."""
 
-KINDS: dict[str, type[Event]] = {
+KINDS: dict[str, type[Change]] = {
     "base-added": BaseAdded,
     "base-removed": BaseRemoved,
     "version-added": VersionAdded,
@@ -248,10 +258,54 @@ KINDS: dict[str, type[Event]] = {
 _WORDS = {kind: word for word, kind in KINDS.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Event(_Checked):
+    """A commit: all of its changes happened, in their order, or none.
+
+    `previous`: the SHA-256 of the event before; None for the first. `write_id`: drawn by the writer, so
+    that it knows its own event again where it was not told that the write succeeded.
+    """
+
+    sequence: Sequence
+    time: Time
+    previous: Previous
+    write_id: WriteId
+    changes: tuple[Change, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.previous is None) != (self.sequence == 1):
+            raise InvalidArgument("previous: the first event has none, and every other has one")
+        if not 1 <= len(self.changes) <= MAX_CHANGES:
+            raise InvalidArgument(f"changes: {len(self.changes)} are not 1 to {MAX_CHANGES}")
+
+
 def encode(event: Event) -> bytes:
-    """The canonical JSON of an event."""
+    """The canonical JSON of an event, with the checksum of the rest as its last field.
+
+    Raises `InvalidArgument` if that is over the limit of its size.
+    """
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    return canonical.encode_small({"event": _WORDS[type(event)], **fields})
+    body = canonical.encode_small({**fields, "changes": list(map(_fields, event.changes))})
+    return body[:-1] + _CHECKSUM % xxh3(body).encode()
+
+
+def _fields(change: Change) -> dict[str, object]:
+    fields = {field.name: getattr(change, field.name) for field in dataclasses.fields(change)}
+    return {"kind": _WORDS[type(change)], **fields}
+
+
+_CHECKSUM = b',"xxh3":"%s"}'
+_CHECKSUM_SIZE = len(_CHECKSUM % bytes(16))
+
+
+def is_whole(data: bytes) -> bool:
+    """True if the bytes of an event have their checksum, which finds damage and names nothing."""
+    return data[-_CHECKSUM_SIZE:] == _CHECKSUM % xxh3(_body(data)).encode()
+
+
+def _body(data: bytes) -> bytes:
+    return data[:-_CHECKSUM_SIZE] + b"}"
 
 
 def decode(data: bytes, where: str) -> Event:
@@ -260,20 +314,36 @@ def decode(data: bytes, where: str) -> Event:
     Raises `RegistryError` for bytes that `encode` does not write. For an unknown kind or field, the
     message says that a newer version of the program made the event.
     """
-    value = canonical.decode_small(data, where)
+    if not is_whole(data):
+        raise RegistryError(f"{where} is damaged: its bytes do not have their checksum", _RESTORE)
+    value = canonical.decode_small(_body(data), where)
+    if not isinstance(value, dict) or not isinstance(value.get("changes"), list):
+        raise RegistryError(f"{where} is not an event", _RESTORE)
+    changes = tuple(_change(change, where) for change in value.pop("changes"))
+    return _made(Event, {**value, "changes": changes}, where, "an event")
+
+
+def _change(value: object, where: str) -> Change:
     if not isinstance(value, dict):
-        raise RegistryError(f"{where} is not an event")
-    word = value.pop("event", None)
+        raise RegistryError(f"{where} is not an event", _RESTORE)
+    word = value.pop("kind", None)
     kind = KINDS.get(word) if isinstance(word, str) else None
     if kind is None:
-        raise _from_the_future(where, f"an event of kind {word!r}")
+        raise _from_the_future(where, f"a change of kind {word!r}")
+    return _made(kind, value, where, str(word))
+
+
+_Made = TypeVar("_Made", bound=_Checked)
+
+
+def _made(kind: type[_Made], fields: dict[str, object], where: str, what: str) -> _Made:
     known = {field.name for field in dataclasses.fields(kind)}
-    if unknown := sorted(value.keys() - known):
-        raise _from_the_future(where, f"the field {unknown[0]!r} in {word}")
-    if missing := sorted(known - value.keys()):
+    if unknown := sorted(fields.keys() - known):
+        raise _from_the_future(where, f"the field {unknown[0]!r} in {what}")
+    if missing := sorted(known - fields.keys()):
         raise RegistryError(f"{where} lacks the field {missing[0]!r}", _RESTORE)
     try:
-        return kind(**value)
+        return kind(**fields)
     except InvalidArgument as error:
         raise RegistryError(f"{where} is damaged: {error}", _RESTORE) from error
 
@@ -289,10 +359,8 @@ def _from_the_future(where: str, what: str) -> RegistryError:
 
 
 @functools.cache  # made on first use, because reading the catalog makes no event
-def _checks() -> dict[type, dict[str, Check]]:
-    """The checks of each kind's fields."""
-    hints = {kind: typing.get_type_hints(kind, include_extras=True) for kind in KINDS.values()}
-    return {
-        kind: {name: hint.__metadata__[0] for name, hint in fields.items()}
-        for kind, fields in hints.items()
-    }
+def _checks(kind: type) -> dict[str, Check]:
+    """The checks of the fields of a kind of change, or of an event."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    checked = {name: hint for name, hint in hints.items() if name != "changes"}
+    return {name: hint.__metadata__[0] for name, hint in checked.items()}

@@ -11,7 +11,7 @@ from .. import canonical, fs
 from ..errors import Conflict, NotFound, RegistryError
 
 FORMAT = "dsvd-registry"
-VERSION = 1
+VERSION = 2
 LOCAL_NAME = ".dsvd"
 ENVIRONMENT_VARIABLE = "DSVD_REGISTRY"
 
@@ -103,6 +103,12 @@ def open(root: Path) -> RegistryFolder:
             f"{folder.root} was made by a newer version of dsvd-registry (registry format "
             f"{version}; this program knows up to {VERSION})",
             "Install a newer dsvd-registry.",
+        )
+    if version < VERSION:
+        raise RegistryError(
+            f"{folder.root} was made by a version of dsvd-registry before its first release (registry "
+            f"format {version}; this program reads {VERSION})",
+            "Add the checkpoints to a new registry.",
         )
     if value != {"format": FORMAT, "version": VERSION}:
         raise RegistryError(f"{path} does not describe a registry", "Restore it from a copy.")

@@ -25,9 +25,10 @@ Add = Callable[..., Any]
 def check_against_log(registry: RegistryFolder, catalog: Catalog) -> dict[str, str]:
     """The catalog's refs and containers; they must be what the log holds and a rebuild gives."""
     logged = {
-        f"{event.model}@{event.number}": event.container
-        for event in EventLog(registry).after(0)
-        if isinstance(event, VersionAdded)
+        f"{change.model}@{change.number}": change.container
+        for _, event in EventLog(registry).after()
+        for change in event.changes
+        if isinstance(change, VersionAdded)
     }
     listed = {version.ref: version.container for version in catalog.versions()}
     assert listed == logged

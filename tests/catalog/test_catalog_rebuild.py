@@ -15,6 +15,7 @@ from dsvd_registry.store import EventLog, NoteSet, RegistryFolder
 
 from .conftest import dump, fill
 
+TIME = "2026-01-02T03:04:05.000006Z"
 Add = Callable[..., Any]
 
 
@@ -137,13 +138,13 @@ def test_a_log_shorter_than_the_catalog(filled: Catalog, registry: RegistryFolde
     assert ("new note",) in notes
     assert filled.version("b").note == "note d"
     filled.set_note("a", 1, "x")
-    assert len(list(EventLog(registry).after(0))) == COUNTS.events
+    assert len(list(EventLog(registry).after())) == COUNTS.events
 
 
 def test_opening_sees_a_log_shorter_than_the_catalog(
     filled: Catalog, registry: RegistryFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One look for one file shows it, in any log. Seen to fail without `check_shown` there."""
+    """One look at one file shows it, in any log. Seen to fail without `check_shown` there."""
     last = sorted(registry.events.glob("*/*"))[-1]
     data = last.read_bytes()
     before = dump(registry)
@@ -155,25 +156,24 @@ def test_opening_sees_a_log_shorter_than_the_catalog(
     with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
         filled.referenced_objects()
     # Another event in its place, or a link, is not the one that the catalog shows.
-    other = last.with_name(f"{COUNTS.events:09}-{'0' * 64}.json")
-    other.write_bytes(data)
+    *_, (position, _) = EventLog(registry).after()
+    EventLog(registry).append(position, TIME, [NoteSet(model="a", number=1, text="other")])
     with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
         Catalog.open(registry)
-    other.rename(registry.root / "elsewhere")
+    last.rename(registry.root / "elsewhere")
     last.symlink_to(registry.root / "elsewhere")
     with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
         Catalog.open(registry)
     last.unlink()
     last.write_bytes(data)
-    monkeypatch.setattr(EventLog, "_read", None)  # no event is read for it
+    monkeypatch.setattr(EventLog, "_read", None)  # no other event is read for it
     Catalog.open(registry).close()
     assert dump(registry) == before
 
 
 def test_an_event_that_does_not_fit(filled: Catalog, registry: RegistryFolder) -> None:
-    time = "2026-01-02T03:04:05.000006Z"
     EventLog(registry).append(
-        NoteSet(sequence=COUNTS.events + 1, time=time, model="zebra", number=1, text="")
+        filled.last_event(), TIME, [NoteSet(model="zebra", number=1, text="")]
     )
     with pytest.raises(RegistryError, match=f"event {COUNTS.events + 1} does not fit"):
         filled.set_note("a", 1, "x")
@@ -191,5 +191,5 @@ def test_rows_that_the_database_refuses_leave_no_event(
         connection.commit()
     with pytest.raises(RegistryError):
         filled.add_tag("a", 1, "x")
-    assert len(list(EventLog(registry).after(0))) == COUNTS.events
+    assert len(list(EventLog(registry).after())) == COUNTS.events
     assert add("a").number == 4

@@ -25,7 +25,7 @@ OTHER: dict[str, Any] = {
 
 
 def events(registry: RegistryFolder) -> int:
-    return len(list(EventLog(registry).after(0)))
+    return len(list(EventLog(registry).after()))
 
 
 def test_bases(catalog: Catalog, registry: RegistryFolder) -> None:

@@ -14,7 +14,7 @@ from dsvd_registry.fs import TEMPORARY_PREFIX
 from .lost_power import SymbolicLink, Tree
 from .scenarios import Scenario, run
 
-_EVENT = re.compile(r"registry/events/\d{6}/(\d{9})-[0-9a-f]{64}\.json")
+_EVENT = re.compile(r"registry/events/\d{6}/(\d{9})\.json")
 _FORMER = re.compile(r"(.*)\.former-[0-9a-f]{16}")
 
 Shown = tuple[object, ...]

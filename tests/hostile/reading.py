@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from dsvd_registry.signing.signature import decode
 from dsvd_registry.store import EventLog
 from dsvd_registry.store.registry_folder import RegistryFolder
 from fuzz import residual
+from fuzz.event import with_checksum
 
 Read = Callable[[bytes, Path], None]
 
@@ -72,14 +72,14 @@ def read_signature(data: bytes, folder: Path) -> None:
 
 
 def read_log(data: bytes, folder: Path) -> None:
-    """As event 1 of a log, under its right digest: who writes there can name a file as well."""
+    """As event 1 of a log, with its right checksum: who writes there can compute one as well."""
     root = folder / "log"
     shutil.rmtree(root, ignore_errors=True)
     log = RegistryFolder(root)
     shard = log.events / "000000"
     shard.mkdir(parents=True)
-    (shard / f"{1:09}-{hashlib.sha256(data).hexdigest()}.json").write_bytes(data)
-    list(EventLog(log).after(0))
+    (shard / "000000001.json").write_bytes(with_checksum(data))
+    list(EventLog(log).after())
 
 
 READERS: dict[str, Read] = {

@@ -25,9 +25,7 @@ from dsvd_registry.checkpoint.folder_listing import listing_bytes
 from dsvd_registry.checkpoint.tensor_info import Fingerprint
 from dsvd_registry.checkpoint.tree import ListedFile
 from dsvd_registry.reconstruction.base_weights import Manifest
-from dsvd_registry.store import AliasSet, NoteSet, events
-
-TIME = "2026-01-02T03:04:05.000006Z"
+from fuzz import event
 
 # What a field becomes: borders of every count, other types, names that lead elsewhere.
 HOSTILE: list[Any] = [
@@ -73,9 +71,7 @@ def listings() -> list[bytes]:
 
 @functools.cache
 def logged_events() -> list[bytes]:
-    kept = AliasSet(sequence=1, time=TIME, model="m", alias="prod", number=3)
-    note = NoteSet(sequence=1, time=TIME, model="m", number=1, text="x")
-    return [events.encode(kept), events.encode(note)]
+    return list(event.seeds())
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""A manifest is what spec/dsvd-store-v1.md says, and nothing beside it."""
+"""A manifest is what spec/dsvd-store-v2.md says, and nothing beside it."""
 
 from __future__ import annotations
 

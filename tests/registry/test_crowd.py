@@ -76,9 +76,10 @@ def test_a_crowd(tmp_path: Path) -> None:
         assert set(removed) <= set(added)
         # No number was given twice, and none left out.
         logged = [
-            f"{event.model}@{event.number}"
-            for event in EventLog(RegistryFolder(root)).after(0)
-            if isinstance(event, VersionAdded)
+            f"{change.model}@{change.number}"
+            for _, event in EventLog(RegistryFolder(root)).after()
+            for change in event.changes
+            if isinstance(change, VersionAdded)
         ]
         assert sorted(logged) == sorted(added)
         for model in {ref.partition("@")[0] for ref in added}:

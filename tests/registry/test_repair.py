@@ -329,11 +329,22 @@ def test_damaged_events_are_named_and_taken_from_a_copy(there: Mixed, template: 
     assert all(path.stat().st_mode & 0o222 == 0 for path in hit)
 
 
-def test_an_event_that_is_gone(there: Mixed, template: Mixed) -> None:
-    """Nothing says which bytes it had: no file is taken for it."""
-    events(there)[4].unlink()
+def test_events_that_are_gone(there: Mixed, template: Mixed) -> None:
+    """The event after it, or the catalog, says which bytes each had: they are taken from a copy.
+
+    Without a copy the first that is missing is named, and none is made up.
+    """
+    good = files_in(there.root / "events")
+    for number in (5, 6, 12):
+        (there.root / f"events/000000/{number:09}.json").unlink()
+    with pytest.raises(RegistryError, match="differ at event 12"):
+        Registry.repair(there.root)
     done = Registry.repair(there.root, sources=[template.root / "events"])
-    (finding,) = done.verified.findings
+    assert done.is_well
+    assert [one.what for one in done.restored] == ["event 5", "event 6", "event 12"]
+    assert files_in(there.root / "events") == good
+    events(there)[4].unlink()
+    (finding,) = Registry.repair(there.root).verified.findings
     assert "event 5 is missing" in finding.problem and "Restore" in finding.problem
     assert len(events(there)) == 11
 

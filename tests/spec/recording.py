@@ -75,7 +75,7 @@ class Recorder:
         text = re.sub(r"[0-9a-f]{64}$", "A", text)
         text = re.sub(r"^mine/mine\.safetensors$", "mine/X", text)
         text = re.sub(r"X\.(sig|dsvdr|dsvdo)$", "X", text)
-        return re.sub(r"\d{9}-[0-9a-f]{64}\.json", "E", text)
+        return re.sub(r"\d{9}\.json", "E", text)
 
     def fsync(self, descriptor: int) -> None:
         status = os.fstat(descriptor)

@@ -7,6 +7,7 @@ it. A copy of the folder taken before an operation is what a program killed ther
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
+import xxhash
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from safetensors.torch import save_file
@@ -30,19 +32,29 @@ from dsvd_registry.errors import RegistryError
 from dsvd_registry.hashing import sha256
 from dsvd_registry.reconstruction.base_weights import Manifest
 from dsvd_registry.signing import signature, statement
-from dsvd_registry.store import EventLog, event_fields, event_log, events, names, registry_folder
+from dsvd_registry.store import (
+    Event,
+    EventLog,
+    event_fields,
+    event_log,
+    events,
+    names,
+    registry_folder,
+)
 
 from .readers import SPEC
 from .recording import install_hook, recording
 from .test_spec_examples import number, words
 
 ROOT = SPEC.parent
-TEXT = (SPEC / "dsvd-store-v1.md").read_text()
+TEXT = (SPEC / "dsvd-store-v2.md").read_text()
 RULES = {
     "sequence": event_fields.Sequence,
     "number": event_fields.Number,
     "size": event_fields.Size,
     "time": event_fields.Time,
+    "previous": event_fields.Previous,
+    "write id": event_fields.WriteId,
     "digest": event_fields.Digest,
     "name": event_fields.Name,
     "alias": event_fields.Alias,
@@ -81,10 +93,12 @@ def test_kinds_and_fields() -> None:
     told: dict[str, dict[str, Any]] = {}
     for kind, field, rule, _ in rows("Kinds"):
         told.setdefault(kind.strip("`"), {})[field.strip("`")] = RULES[rule]
-    common = {name: RULES[rule] for name, rule in re.findall(r"`(\w+)`\s+\(rule:\s+(\w+)\)", TEXT)}
-    assert {kind: common | of_kind for kind, of_kind in told.items()} == {
+    assert told == {
         word: get_type_hints(kind, include_extras=True) for word, kind in events.KINDS.items()
     }
+    of_event = {row[0].strip("`"): RULES.get(row[1]) for row in rows("Events")}
+    hints = get_type_hints(Event, include_extras=True) | {"changes": None, "xxh3": None}
+    assert of_event == hints
 
 
 def test_rules() -> None:
@@ -114,6 +128,7 @@ def test_limits() -> None:
         "events; sequence": event_fields.MAX_SEQUENCE,
         "versions of a model; number": event_fields.MAX_NUMBER,
         "events in one folder": event_log.SHARD,
+        "changes of an event": event_fields.MAX_CHANGES,
         "`registry.json`, an event, a manifest, a signature": canonical.MAX_SMALL,
         "a text": event_fields.MAX_TEXT,
         "fields of a summary": event_fields.MAX_SUMMARY,
@@ -127,10 +142,11 @@ def test_registry_json(tmp_path: Path) -> None:
     example = block("Layout")
     registry_folder.create(tmp_path / "made")
     assert (tmp_path / "made/registry.json").read_text() == example
-    other = example.replace('"version":1', '"version":2')
-    (tmp_path / "made/registry.json").write_text(other)
-    with pytest.raises(RegistryError, match="registry format 2"):
-        registry_folder.open(tmp_path / "made")
+    for version in (1, 3):
+        other = example.replace('"version":2', f'"version":{version}')
+        (tmp_path / "made/registry.json").write_text(other)
+        with pytest.raises(RegistryError, match=f"registry format {version}"):
+            registry_folder.open(tmp_path / "made")
 
 
 def test_manifest() -> None:
@@ -151,22 +167,33 @@ def test_signature() -> None:
     told = re.search(r"A statement has the fields (.*?)\. A signature", text)
     assert told is not None and said.keys() <= set(words(told[1]))
     (event,) = [one for one in block("Example").splitlines() if "signature-added" in one]
-    assert json.loads(event)["signer"] == found.key.sha256
-    assert json.loads(event)["signature"] == sha256(data)
+    (change,) = json.loads(event)["changes"]
+    assert change["signer"] == found.key.sha256
+    assert change["signature"] == sha256(data)
     assert f"1 to {signature.MAX_SIGNATURES}," in text
 
 
 def test_example_of_events(tmp_path: Path) -> None:
-    """The log is read as it stands, and a catalog is made of it."""
+    """The log is read as it stands, and a catalog is made of it.
+
+    Its chain and its checksums are computed here from the lines alone, as the text says.
+    """
     lines = block("Example").splitlines()
     place = registry_folder.create(tmp_path / "registry")
-    for name, line in zip(lines[::2], lines[1::2], strict=True):
-        assert sha256(line.encode()) in name
+    previous = None
+    for n, (name, line) in enumerate(zip(lines[::2], lines[1::2], strict=True), 1):
+        assert name == f"events/{n // 1000:06}/{n:09}.json"
+        value = json.loads(line)
+        assert value["previous"] == previous
+        assert value["xxh3"] == xxhash.xxh3_64_hexdigest(line[:-27].encode() + b"}")
+        previous = hashlib.sha256(line.encode()).hexdigest()
         path = place.root / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(line.encode())
-    found = list(EventLog(place).after(0))
-    assert {type(event) for event in found} == set(events.KINDS.values())
+    found = [event for _, event in EventLog(place).after()]
+    changes = [change for event in found for change in event.changes]
+    assert {type(change) for change in changes} == set(events.KINDS.values())
+    assert len(changes) > len(found)
     assert [events.encode(event).decode() for event in found] == lines[1::2]
     made = rebuild(place)
     assert (made.events, made.bases, made.models, made.versions, made.aliases) == (
@@ -214,8 +241,8 @@ def test_marks() -> None:
 def test_links() -> None:
     for name in ("README.md", "CONTRIBUTING.md"):
         text = (ROOT / name).read_text()
-        assert "(spec/dsvd-store-v1.md)" in text and "(SECURITY.md)" in text
-    for page in (ROOT / "SECURITY.md", SPEC / "dsvd-store-v1.md"):
+        assert "(spec/dsvd-store-v2.md)" in text and "(SECURITY.md)" in text
+    for page in (ROOT / "SECURITY.md", SPEC / "dsvd-store-v2.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).is_file(), target
 
@@ -437,8 +464,10 @@ def test_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_fields_are_all_written() -> None:
-    """Every kind has all of its fields, always."""
+    """Every event and every change has all of its fields, always."""
     for line in block("Example").splitlines()[1::2]:
         value = json.loads(line)
-        kind = events.KINDS[value.pop("event")]
-        assert value.keys() == {field.name for field in dataclasses.fields(kind)}
+        assert value.keys() == {row[0].strip("`") for row in rows("Events")}
+        for change in value["changes"]:
+            kind = events.KINDS[change.pop("kind")]
+            assert change.keys() == {field.name for field in dataclasses.fields(kind)}

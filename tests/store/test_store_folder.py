@@ -11,7 +11,7 @@ from dsvd_registry.store import registry_folder
 def test_create_then_open(tmp_path: Path) -> None:
     made = registry_folder.create(tmp_path / "a" / "registry")
     assert registry_folder.open(tmp_path / "a" / "registry") == made
-    assert made.description.read_bytes() == b'{"format":"dsvd-registry","version":1}'
+    assert made.description.read_bytes() == b'{"format":"dsvd-registry","version":2}'
     assert all(place.is_dir() for place in (made.objects, made.events, made.tmp))
 
 
@@ -31,7 +31,7 @@ def test_create_goes_on_where_a_killed_one_stopped(tmp_path: Path) -> None:
 
 def test_open_of_a_newer_registry(tmp_path: Path) -> None:
     made = registry_folder.create(tmp_path / "r")
-    made.description.write_bytes(b'{"extra":[],"format":"dsvd-registry","version":2}')
+    made.description.write_bytes(b'{"extra":[],"format":"dsvd-registry","version":3}')
     with pytest.raises(RegistryError, match="newer version") as caught:
         registry_folder.open(made.root)
     assert "newer" in caught.value.hint
@@ -45,10 +45,10 @@ def test_open_of_a_newer_registry(tmp_path: Path) -> None:
         b"{",
         b'{"format":"dsvd-registry","version":0}',
         b'{"format":"dsvd-registry","version":true}',
-        b'{"format":"dsvd-registry","version":1}\n',
-        b'{"format":"dsvd-registry","format":"dsvd-registry","version":1}',
-        b'{"format":"other","version":1}',
-        b'{"a":1,"format":"dsvd-registry","version":1}',
+        b'{"format":"dsvd-registry","version":2}\n',
+        b'{"format":"dsvd-registry","format":"dsvd-registry","version":2}',
+        b'{"format":"other","version":2}',
+        b'{"a":1,"format":"dsvd-registry","version":2}',
         b"[" * 100_000,
     ],
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ...catalog import Catalog, Rebuilt, rebuild
+from ...catalog import Catalog, Rebuilt, rebuild, shown_position
 from ...catalog.errors import DamagedCatalogError
 from ...errors import RegistryError
 from ...fs import storage_errors
@@ -90,7 +90,7 @@ def repair(
 
     Raises `RegistryError` if neither the catalog nor the event log can be read.
     """
-    restored = restore_events(folder, sources, progress)
+    restored = restore_events(folder, url, sources, progress)
     rebuilt = repair_catalog(folder, url)
     with Catalog.open(folder, url) as catalog:
         repository = Repository(folder, catalog, ObjectStore(folder))
@@ -106,21 +106,23 @@ def repair(
 
 
 def restore_events(
-    folder: RegistryFolder, sources: tuple[Path, ...], progress: Progress
+    folder: RegistryFolder, url: str | None, sources: tuple[Path, ...], progress: Progress
 ) -> list[Restored]:
-    """Replace damaged events by good copies from `sources`. Raises `StorageError`."""
-    damaged = damaged_events(folder)
-    wanted = [
-        ReferencedObject(digest, f"event {int(path.name[:9])}", None)
-        for digest, path in damaged.items()
-    ]
-    restored = []
-    for event, path in matching(sources, wanted, progress):
-        with storage_errors(path):
-            data = path.read_bytes()
-        restore_event(folder, damaged[event.sha256], event.sha256, data)
-        restored.append(Restored(event.sha256, event.kind, str(path), ()))
-    return restored
+    """Replace damaged and missing events by good copies from `sources`. Raises `StorageError`."""
+    shown = shown_position(folder, url)
+    restored: list[Restored] = []
+    while True:
+        damaged = {one.sha256: one for one in damaged_events(folder, shown) if one.sha256}
+        kinds = {digest: f"event {one.sequence}" for digest, one in damaged.items()}
+        wanted = [ReferencedObject(digest, kind, None) for digest, kind in kinds.items()]
+        found = list(matching(sources, wanted, progress)) if wanted else []
+        for event, path in found:
+            with storage_errors(path):
+                data = path.read_bytes()
+            restore_event(folder, damaged[event.sha256], data)
+            restored.append(Restored(event.sha256, event.kind, str(path), ()))
+        if not found:  # a restored event names the one before it, which may be damaged too
+            return sorted(restored, key=lambda one: int(one.what.split()[1]))
 
 
 def repair_catalog(folder: RegistryFolder, url: str | None = None) -> Rebuilt | None:
@@ -154,7 +156,7 @@ def _catalog_damage(folder: RegistryFolder, url: str | None) -> DamagedCatalogEr
 def _check_readable(folder: RegistryFolder, catalog: DamagedCatalogError) -> None:
     """Raise `RegistryError` if the catalog cannot be rebuilt from the log, before that is tried."""
     try:
-        for _ in EventLog(folder).after(0):
+        for _ in EventLog(folder).after():
             pass
     except RegistryError as error:
         raise RegistryError(

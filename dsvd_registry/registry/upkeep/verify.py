@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -27,7 +28,7 @@ P = ParamSpec("P")
 
 CATALOG = ("catalog",)
 DAMAGED_EVENT = (
-    "is damaged: its bytes do not have that SHA-256. The catalog still shows what happened: keep it, "
+    "is damaged: its bytes are not those of the event. The catalog still shows what happened: keep it, "
     "and do not rebuild it, until that file is put back from a copy of the registry"
 )
 
@@ -72,8 +73,9 @@ def verify_log(repository: Repository) -> tuple[Finding, ...]:
         return (Finding(CATALOG, f"{error}; nothing else was checked"),)
     except DsvdError as error:
         problem = problem_of(error)
-        damaged = damaged_events(repository.home).values()
-        problems = [f"{path} {DAMAGED_EVENT}" for path in damaged] or [f"{problem}. {error.hint}"]
+        damaged = damaged_events(repository.home, repository.catalog.last_event())
+        there = (one.path for one in damaged if os.path.lexists(one.path))
+        problems = [f"{path} {DAMAGED_EVENT}" for path in there] or [f"{problem}. {error.hint}"]
         return tuple(Finding(("event log",), problem) for problem in problems)
     return ()
 
