@@ -3,8 +3,8 @@ module, because its import takes longer than most commands.
 
 All tables except the two caches are a view of the event log, made by `replay` alone.
 
-Row ids are the sequence numbers of the events that made the rows, so that a rebuilt catalog is equal
-to the lost one, row by row.
+Row ids count up in the order of the changes that made the rows, so that a rebuilt catalog is equal to
+the lost one, row by row.
 """
 
 from __future__ import annotations
