@@ -9,6 +9,7 @@ from .lookup import Ref
 from .rebuild import rebuild
 from .records import (
     ArchivedFile,
+    AttachmentRecord,
     BaseRecord,
     CachedFingerprint,
     FileState,
@@ -22,6 +23,7 @@ from .records import (
 
 __all__ = [
     "ArchivedFile",
+    "AttachmentRecord",
     "BaseRecord",
     "CachedFingerprint",
     "Catalog",

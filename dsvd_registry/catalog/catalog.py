@@ -10,13 +10,14 @@ from pathlib import Path
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, Position, RegistryFolder
-from . import caches, check_rows, edits, label_edits, lookup, queries, snapshot
+from . import caches, check_rows, edits, label_edits, lookup, metadata_edits, queries, snapshot
 from .connect import connect
 from .errors import database_errors
 from .ledger import Ledger
 from .migrate import upgrade
 from .records import (
     ArchivedFile,
+    AttachmentRecord,
     BaseRecord,
     CachedFingerprint,
     FileState,
@@ -194,6 +195,56 @@ class Catalog(Closing):
         with self._ledger.transaction() as transaction:
             return label_edits.set_note(transaction, model, number, text)
 
+    def set_metadata(
+        self, model: str, number: int, entries: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Set keys of a version's metadata, and return all of it, sorted by key.
+
+        Raises `NotFound`, `InvalidArgument` for a bad key or value, or beyond the limits.
+        """
+        with self._ledger.transaction() as transaction:
+            return metadata_edits.set_metadata(transaction, model, number, entries)
+
+    def remove_metadata(self, model: str, number: int, key: str) -> Mapping[str, str]:
+        """Remove a key of a version's metadata, and return what is left. Raises `NotFound`."""
+        with self._ledger.transaction() as transaction:
+            return metadata_edits.remove_metadata(transaction, model, number, key)
+
+    def add_attachment(
+        self,
+        model: str,
+        number: int,
+        *,
+        name: str,
+        role: str,
+        media_type: str,
+        attachment: str,
+        size: int,
+        confirm: Callable[[], object] = _nothing,
+    ) -> AttachmentRecord:
+        """Record an attachment, an object, for a version.
+
+        `confirm`: as in `add_version`. Raises `NotFound`, `Conflict` if the version has another one
+        of this name in any case, `InvalidArgument` beyond the limits.
+        """
+        with self._ledger.transaction() as transaction:
+            confirm()
+            return metadata_edits.add_attachment(
+                transaction,
+                model,
+                number,
+                name=name,
+                role=role,
+                media_type=media_type,
+                attachment=attachment,
+                size=size,
+            )
+
+    def remove_attachment(self, model: str, number: int, name: str) -> AttachmentRecord:
+        """Remove an attachment of a version, and return its record. Raises `NotFound`."""
+        with self._ledger.transaction() as transaction:
+            return metadata_edits.remove_attachment(transaction, model, number, name)
+
     def add_signature(
         self,
         model: str,
@@ -330,6 +381,32 @@ class Catalog(Closing):
             found = lookup.version(connection, lookup.parse_ref(ref))
             this = "models.name = :model AND versions.number = :number"
             return queries.signatures(connection, this, model=found.model, number=found.number)
+
+    def metadata(self, ref: str) -> Mapping[str, str]:
+        """The metadata of the live version that a ref means, sorted by key. Raises as `version`."""
+        with self._database.reading() as connection:
+            found = lookup.version(connection, lookup.parse_ref(ref))
+            this = ("models.name = :model", "versions.number = :number")
+            entries = queries.metadata(connection, *this, model=found.model, number=found.number)
+            return entries.get((found.model, found.number), {})
+
+    def metadata_of_all(self, key: str) -> Mapping[str, str]:
+        """The value of one key for each live version that has it, by the version's ref."""
+        with self._database.reading() as connection:
+            found = queries.metadata(connection, queries.LIVE, "metadata.name = :key", key=key)
+            return {f"{model}@{number}": entries[key] for (model, number), entries in found.items()}
+
+    def attachments(self, ref: str | None = None) -> list[AttachmentRecord]:
+        """The attachments of the live version that a ref means, or of all live versions, oldest first.
+
+        Raises as `version`.
+        """
+        with self._database.reading() as connection:
+            if ref is None:
+                return queries.attachments(connection, queries.LIVE)
+            found = lookup.version(connection, lookup.parse_ref(ref))
+            this = ("models.name = :model", "versions.number = :number")
+            return queries.attachments(connection, *this, model=found.model, number=found.number)
 
     def version(self, ref: str) -> VersionRecord:
         """The live version that a ref means. Raises `InvalidArgument`, `NotFound`."""

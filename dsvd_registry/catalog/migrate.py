@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 
 
 def migrations_folder() -> Path:

@@ -21,6 +21,7 @@ from .database import Connection
 from .errors import DamagedCatalogError
 from .records import (
     ArchivedFile,
+    AttachmentRecord,
     BaseRecord,
     ModelRecord,
     ResidualRecord,
@@ -141,6 +142,58 @@ def signatures(
 
 
 @_readable()
+def metadata(
+    connection: Connection, *conditions: str, **values: str | int
+) -> dict[tuple[str, int], dict[str, str]]:
+    """The metadata entries that meet the conditions, by model and number; the keys are sorted."""
+    rows = connection.execute(
+        f"""
+        SELECT models.name, versions.number, metadata.name, metadata.value
+        FROM metadata JOIN versions ON versions.id = metadata.version_id
+            JOIN models ON models.id = versions.model_id
+        WHERE {_all(conditions)}
+        """,
+        values,
+    )
+    found: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    # Sorted here, because databases differ in how they order texts.
+    for model, number, key, value in sorted(map(tuple, rows)):
+        found[model, number][key] = value
+    return dict(found)
+
+
+@_readable()
+def attachments(
+    connection: Connection, *conditions: str, **values: str | int
+) -> list[AttachmentRecord]:
+    """The attachments of the versions that meet the conditions, by version, oldest first."""
+    rows = connection.execute(
+        f"""
+        SELECT models.name, versions.number, attachments.name, attachments.role,
+            attachments.media_type, attachments.object, attachments.size, attachments.added
+        FROM attachments JOIN versions ON versions.id = attachments.version_id
+            JOIN models ON models.id = versions.model_id
+        WHERE {_all(conditions)}
+        ORDER BY versions.id, attachments.id
+        """,
+        values,
+    )
+    return [
+        AttachmentRecord(
+            model=model,
+            number=number,
+            name=name,
+            role=role,
+            media_type=media_type,
+            sha256=sha256,
+            size=size,
+            added=datetime.fromisoformat(added),
+        )
+        for model, number, name, role, media_type, sha256, size, added in rows
+    ]
+
+
+@_readable()
 def archived_files(
     connection: Connection, *conditions: str, **values: str | int
 ) -> list[ArchivedFile]:
@@ -181,6 +234,8 @@ def referenced_objects(connection: Connection) -> set[str]:
         UNION SELECT file FROM bases WHERE link IS NULL
         UNION SELECT signatures.signature
         FROM signatures JOIN versions ON versions.id = signatures.version_id WHERE {LIVE}
+        UNION SELECT attachments.object
+        FROM attachments JOIN versions ON versions.id = attachments.version_id WHERE {LIVE}
         """
     )
     return {sha256 for (sha256,) in rows}

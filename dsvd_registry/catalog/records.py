@@ -111,6 +111,29 @@ class SignatureRecord:
 
 
 @dataclass(frozen=True)
+class AttachmentRecord:
+    """An attachment of a version: a picture or a text that tells people of it.
+
+    `role`: "preview", "sample", "note", or "sidecar" for a file that a tool wrote beside the
+    checkpoint. `media_type`: the type that its bytes were found to have. `sha256`: its object.
+    """
+
+    model: str
+    number: int
+    name: str
+    role: str
+    media_type: str
+    sha256: str
+    size: int
+    added: datetime
+
+    @property
+    def is_picture(self) -> bool:
+        """True for a picture, false for a text."""
+        return self.media_type.startswith("image/")
+
+
+@dataclass(frozen=True)
 class ArchivedFile:
     """A file outside that was deleted, or replaced by a link, because a version gives it back.
 

@@ -14,12 +14,16 @@ from ..errors import RegistryError
 from ..store import (
     AliasRemoved,
     AliasSet,
+    AttachmentAdded,
+    AttachmentRemoved,
     BaseAdded,
     BaseRemoved,
     Change,
     Event,
     FileArchived,
     FileRestored,
+    MetadataRemoved,
+    MetadataSet,
     NoteSet,
     OriginalAdded,
     OriginalRemoved,
@@ -35,7 +39,17 @@ from ..store.names import folded
 from .database import Connection
 
 # The tables that events make, in the order in which they can be emptied.
-TABLES = ("archived_files", "signatures", "tags", "aliases", "versions", "models", "bases")
+TABLES = (
+    "archived_files",
+    "attachments",
+    "metadata",
+    "signatures",
+    "tags",
+    "aliases",
+    "versions",
+    "models",
+    "bases",
+)
 
 
 def apply(connection: Connection, event: Event) -> None:
@@ -78,6 +92,14 @@ def _apply(connection: Connection, change: Change, time: str) -> None:
             _tag_removed(change, connection)
         case NoteSet():
             _note_set(change, connection)
+        case MetadataSet():
+            _metadata_set(change, connection)
+        case MetadataRemoved():
+            _metadata_removed(change, connection)
+        case AttachmentAdded():
+            _attachment_added(change, time, connection)
+        case AttachmentRemoved():
+            _attachment_removed(change, connection)
         case SignatureAdded():
             _signature_added(change, time, connection)
         case ResidualAdded():
@@ -258,6 +280,59 @@ def _note_set(change: NoteSet, connection: Connection) -> None:
     connection.execute(
         "UPDATE versions SET note = :note WHERE id = :version", {**version, "note": change.text}
     )
+
+
+def _metadata_set(change: MetadataSet, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
+    for key, value in change.entries.items():
+        entry = {"version_id": version["version"], "name": key, "value": value}
+        changed = connection.execute(
+            "UPDATE metadata SET value = :value WHERE version_id = :version_id AND name = :name",
+            entry,
+        )
+        if changed.rowcount == 0:
+            _insert(connection, "metadata", entry)
+
+
+def _metadata_removed(change: MetadataRemoved, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
+    found = connection.execute(
+        "DELETE FROM metadata WHERE version_id = :version AND name = :name",
+        {**version, "name": change.key},
+    )
+    if found.rowcount != 1:
+        raise _MisfitError(f"{change.model}@{change.number} has no metadata {change.key}")
+
+
+def _attachment_added(change: AttachmentAdded, time: str, connection: Connection) -> None:
+    attachment = {
+        "version_id": _live(connection, change.model, change.number)["version"],
+        "folded": folded(change.name),
+        "id": _next_id(connection, "attachments"),
+        "name": change.name,
+        "role": change.role,
+        "media_type": change.media_type,
+        "object": change.attachment,
+        "size": change.size,
+        "added": time,
+    }
+    known = connection.execute(
+        "SELECT name FROM attachments WHERE version_id = :version_id AND folded = :folded",
+        attachment,
+    )
+    if known.fetchone() is not None:
+        raise _MisfitError(f"{change.model}@{change.number} has the attachment {change.name}")
+    _insert(connection, "attachments", attachment)
+
+
+def _attachment_removed(change: AttachmentRemoved, connection: Connection) -> None:
+    version = _live(connection, change.model, change.number)
+    found = connection.execute(
+        "DELETE FROM attachments WHERE version_id = :version AND name = :name",
+        {**version, "name": change.name},
+    )
+    if found.rowcount != 1:
+        raise _MisfitError(f"{change.model}@{change.number} has no attachment {change.name}")
 
 
 def _signature_added(change: SignatureAdded, time: str, connection: Connection) -> None:

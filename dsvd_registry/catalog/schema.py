@@ -116,6 +116,34 @@ class TagRow(Table):
     name: Mapped[str] = mapped_column(NAME)
 
 
+class MetadataRow(Table):
+    """An entry of a version's metadata: a key, in `name`, and its value."""
+
+    __tablename__ = "metadata"
+    __table_args__ = (Index(None, "name"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class AttachmentRow(Table):
+    """An attachment of a version, an object; `id` is the event that added it."""
+
+    __tablename__ = "attachments"
+    __table_args__ = (Index(None, "object"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    folded: Mapped[str] = mapped_column(NAME, primary_key=True)
+    id: Mapped[int]
+    name: Mapped[str] = mapped_column(NAME)
+    role: Mapped[str] = mapped_column(WORD)
+    media_type: Mapped[str] = mapped_column(WORD)
+    object: Mapped[str] = mapped_column(DIGEST)
+    size: Mapped[int] = mapped_column(BigInteger)
+    added: Mapped[str] = mapped_column(TIME)
+
+
 class SignatureRow(Table):
     """A signature of a version, an object; `signer` is the SHA-256 of a public key."""
 

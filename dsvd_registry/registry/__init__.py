@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..catalog import ArchivedFile as ArchivedFile
+    from ..catalog import AttachmentRecord as AttachmentRecord
     from ..catalog import BaseRecord as BaseRecord
     from ..catalog import Rebuilt as Rebuilt
     from ..catalog import VersionRecord as VersionRecord
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .archiving.archive_plan import Staying as Staying
     from .archiving.restore import RestoredFile as RestoredFile
     from .archiving.restore import RestoredFiles as RestoredFiles
+    from .describing.attachments import AttachmentRole as AttachmentRole
     from .exchange.import_export import Exported as Exported
     from .merge_options import LayerWeight as LayerWeight
     from .merge_options import MergeOptions as MergeOptions
@@ -84,6 +86,8 @@ _HOMES = {
     "Archived": ".archiving.archive",
     "ArchivedFile": "..catalog",
     "ArchivedOriginal": ".archiving.archive",
+    "AttachmentRole": ".describing.attachments",
+    "AttachmentRecord": "..catalog",
     "BaseDifference": ".accounts.diff",
     "BaseMatch": ".adding.best_base",
     "BaseRecord": "..catalog",

@@ -7,7 +7,7 @@ and a method that needs no tensor loads no torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -22,7 +22,7 @@ from .upkeep.gc import DEFAULT_GRACE_DAYS
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from ..catalog import BaseRecord, Rebuilt, VersionRecord
+    from ..catalog import AttachmentRecord, BaseRecord, Rebuilt, VersionRecord
     from ..checkpoint import LeftOut
     from ..export import Dtype, ExportedLora, Format
     from ..reconstruction.cast import FloatDtype
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .archiving.archive import Archived
     from .archiving.archive_plan import ArchiveOptions, ArchivePlan
     from .archiving.restore import RestoredFiles
+    from .describing.attachments import AttachmentRole
     from .exchange.import_export import Exported
     from .merge_options import MergeOptions
     from .results.open_result import OpenResult
@@ -655,6 +656,135 @@ class Registry(Closing):
         """
         version = self.version(ref)
         return self.repository.catalog.set_note(version.model, version.number, text)
+
+    # Metadata and attachments
+
+    def metadata(self, ref: str) -> Mapping[str, str]:
+        """The metadata of a version: keys and values, sorted by key.
+
+        Example:
+            >>> dict(registry.metadata("subject-42"))
+            {}
+        """
+        from types import MappingProxyType
+
+        return MappingProxyType(dict(self.repository.catalog.metadata(ref)))
+
+    def set_metadata(self, ref: str, entries: Mapping[str, str]) -> Mapping[str, str]:
+        """Set keys of a version's metadata, and return all of it; other keys stay.
+
+        Args:
+            ref: The version.
+            entries: Keys (letters, digits and `. _ : / -`, at most 128) with their values, texts
+                without NUL.
+
+        Raises:
+            InvalidArgument: A key or value breaks its rule, or there would be more than 1,024 keys or
+                196,608 characters of keys and values.
+
+        Example:
+            >>> dict(registry.set_metadata("subject-42", {"trigger": "sks dog"}))
+            {'trigger': 'sks dog'}
+        """
+        from types import MappingProxyType
+
+        version = self.version(ref)
+        catalog = self.repository.catalog
+        return MappingProxyType(
+            dict(catalog.set_metadata(version.model, version.number, dict(entries)))
+        )
+
+    def remove_metadata(self, ref: str, key: str) -> Mapping[str, str]:
+        """Remove a key of a version's metadata, and return what is left.
+
+        Raises:
+            NotFound: The version does not have that key.
+
+        Example:
+            >>> registry.set_metadata("subject-42", {"licence": "CC0"})["licence"]
+            'CC0'
+            >>> dict(registry.remove_metadata("subject-42", "licence"))
+            {}
+        """
+        from types import MappingProxyType
+
+        version = self.version(ref)
+        catalog = self.repository.catalog
+        return MappingProxyType(dict(catalog.remove_metadata(version.model, version.number, key)))
+
+    def attachments(self, ref: str) -> tuple[AttachmentRecord, ...]:
+        """The attachments of a version, oldest first: pictures and texts that tell people of it.
+
+        Example:
+            >>> registry.attachments("subject-42")
+            ()
+        """
+        return tuple(self.repository.catalog.attachments(ref))
+
+    def attach(
+        self, ref: str, path: str | Path, *, role: AttachmentRole | None = None
+    ) -> AttachmentRecord:
+        """Attach a picture or a text to a version, under the name of its file.
+
+        A picture is decoded once, to see that it is one. The same file again changes nothing.
+
+        Args:
+            ref: The version.
+            path: A PNG, JPEG or WebP picture of at most 32 MiB and 67,108,864 pixels, or a text in
+                UTF-8 of at most 4 MiB.
+            role: "preview", "sample" or "note"; "sidecar" for a file that a tool reads beside the
+                checkpoint. Default: the preview for the first picture, a sample for every other, a
+                note for a text.
+
+        Raises:
+            InvalidArgument: The file is neither, is too large, or does not fit the role; or the
+                version would have more than 64 attachments or 256 MiB of them.
+            Conflict: The version has another attachment of that name.
+
+        Example:
+            >>> registry.attach("subject-42", "notes.txt").role
+            'note'
+        """
+        from .describing.attachments import attach
+
+        return attach(self.version(ref), Path(path), role, self.repository)
+
+    def detach(self, ref: str, name: str) -> AttachmentRecord:
+        """Remove an attachment of a version; `collect_garbage` removes its bytes later.
+
+        Raises:
+            NotFound: The version has no attachment of that name.
+
+        Example:
+            >>> registry.attach("subject-42", "notes.txt").name
+            'notes.txt'
+            >>> registry.detach("subject-42", "notes.txt").size
+            21
+        """
+        version = self.version(ref)
+        return self.repository.catalog.remove_attachment(version.model, version.number, name)
+
+    def open_attachment(self, ref: str, name: str) -> BinaryIO:
+        """Open the bytes of an attachment, after they were compared with their SHA-256.
+
+        Args:
+            ref: The version.
+            name: The name of the attachment.
+
+        Raises:
+            NotFound: The version has no attachment of that name.
+
+        Example:
+            >>> registry.attach("subject-42", "notes.txt").name
+            'notes.txt'
+            >>> with registry.open_attachment("subject-42", "notes.txt") as file:
+            ...     file.read()
+            b'5 photographs of Rex\\n'
+        """
+        from .describing.attachments import attachment_named, open_attachment
+
+        record = attachment_named(self.version(ref), name, self.repository)
+        return open_attachment(record, self.repository)
 
     def thin(self, ref: str) -> Thinned:
         """Drop the residual of a version, or the original of a LoRA; its container stays.

@@ -23,12 +23,17 @@ MAX_NUMBER = 999_999_999
 MAX_CHANGES = 1_000
 MAX_TEXT = 65_536
 MAX_SUMMARY = 64
+MAX_ENTRIES = 196_608  # characters in one event, which can then be encoded whatever they are
+MAX_KEY = 128
 
 BASE_FORMATS = ("safetensors", "pickle", "diffusers")
+ATTACHMENT_ROLES = ("preview", "sample", "note", "sidecar")
+MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "text/plain", "application/json")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WRITE_ID = re.compile(r"[0-9a-f]{32}")
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/-]{{0,{MAX_KEY - 1}}}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -64,8 +69,8 @@ def _time(value: object) -> bool:
     return True
 
 
-def _text(value: object) -> bool:
-    if not isinstance(value, str) or len(value) > MAX_TEXT or "\0" in value:
+def _text(value: object, longest: int = MAX_TEXT) -> bool:
+    if not isinstance(value, str) or len(value) > longest or "\0" in value:
         return False
     try:
         value.encode()
@@ -121,6 +126,14 @@ def _summary(value: object) -> bool:
     return all(_matches(_WORD)(key) and _scalar(item) for key, item in value.items())
 
 
+def _entries(value: object) -> bool:
+    if not isinstance(value, dict) or not value:
+        return False
+    if not all(_matches(_KEY)(key) and _text(text, MAX_ENTRIES) for key, text in value.items()):
+        return False
+    return sum(len(key) + len(text) for key, text in value.items()) <= MAX_ENTRIES
+
+
 def _scalar(value: object) -> bool:
     if type(value) is float:
         return math.isfinite(value)
@@ -151,4 +164,21 @@ Settings = Annotated[str, Check("canonical JSON", _settings)]
 Summary = Annotated[
     dict[str, int | float | str],
     Check("a small table of numbers and texts with short lower-case keys", _summary),
+]
+Key = Annotated[
+    str,
+    Check(
+        f"a key of 1 to {MAX_KEY} letters, digits and . _ : / - that starts with a letter or a digit",
+        _matches(_KEY),
+    ),
+]
+Entries = Annotated[
+    dict[str, str],
+    Check(f"keys with texts, {MAX_ENTRIES} characters in all, none of them NUL", _entries),
+]
+AttachmentRole = Annotated[
+    str, Check("one of " + ", ".join(ATTACHMENT_ROLES), lambda value: value in ATTACHMENT_ROLES)
+]
+MediaType = Annotated[
+    str, Check("one of " + ", ".join(MEDIA_TYPES), lambda value: value in MEDIA_TYPES)
 ]

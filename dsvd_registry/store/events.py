@@ -20,10 +20,14 @@ from .event_fields import (
     MAX_CHANGES,
     AbsolutePath,
     Alias,
+    AttachmentRole,
     BaseFormat,
     Check,
     Digest,
+    Entries,
+    Key,
     Link,
+    MediaType,
     Mode,
     Name,
     Nanoseconds,
@@ -148,6 +152,46 @@ class NoteSet(_Change):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetadataSet(_Change):
+    """A version got metadata: each key in `entries` has its value from then on."""
+
+    model: Name
+    number: Number
+    entries: Entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetadataRemoved(_Change):
+    """A version lost a key of its metadata."""
+
+    model: Name
+    number: Number
+    key: Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachmentAdded(_Change):
+    """A version got an attachment: a picture or a text, an object of `size` bytes."""
+
+    model: Name
+    number: Number
+    name: Name
+    role: AttachmentRole
+    media_type: MediaType
+    attachment: Digest
+    size: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachmentRemoved(_Change):
+    """A version lost an attachment."""
+
+    model: Name
+    number: Number
+    name: Name
+
+
+@dataclass(frozen=True, kw_only=True)
 class SignatureAdded(_Change):
     """A version got a signature, an object, which replaces an earlier one by the same key.
 
@@ -227,6 +271,10 @@ Change = (
     | TagAdded
     | TagRemoved
     | NoteSet
+    | MetadataSet
+    | MetadataRemoved
+    | AttachmentAdded
+    | AttachmentRemoved
     | SignatureAdded
     | ResidualAdded
     | ResidualRemoved
@@ -247,6 +295,10 @@ KINDS: dict[str, type[Change]] = {
     "tag-added": TagAdded,
     "tag-removed": TagRemoved,
     "note-set": NoteSet,
+    "metadata-set": MetadataSet,
+    "metadata-removed": MetadataRemoved,
+    "attachment-added": AttachmentAdded,
+    "attachment-removed": AttachmentRemoved,
     "signature-added": SignatureAdded,
     "residual-added": ResidualAdded,
     "residual-removed": ResidualRemoved,

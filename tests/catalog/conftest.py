@@ -89,6 +89,20 @@ def fill(catalog: Catalog) -> None:
     for tag in ("x", "Y"):
         catalog.add_tag("b", 1, tag)
     catalog.remove_tag("b", 1, "x")
+    catalog.set_metadata("b", 1, {"trigger": "sks", "licence": "CC0"})
+    catalog.set_metadata("b", 1, {"trigger": "sks dog"})
+    catalog.remove_metadata("b", 1, "licence")
+    for name in ("b.preview.png", "grid.png"):
+        catalog.add_attachment(
+            "b",
+            1,
+            name=name,
+            role="preview",
+            media_type="image/png",
+            attachment="b" * 64,
+            size=9,
+        )
+    catalog.remove_attachment("b", 1, "grid.png")
     for signer, signature in (("6", "7"), ("8", "9"), ("6", "a")):
         catalog.add_signature("b", 1, signer=signer * 64, signature=signature * 64)
     catalog.set_residual("b", 1, residual="5" * 64, size=7)

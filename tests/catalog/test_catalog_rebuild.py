@@ -26,7 +26,7 @@ def filled(catalog: Catalog) -> Catalog:
     return catalog
 
 
-COUNTS = Rebuilt(events=32, bases=1, models=2, versions=3, aliases=1, set_aside=None)
+COUNTS = Rebuilt(events=38, bases=1, models=2, versions=3, aliases=1, set_aside=None)
 
 
 def test_rebuilt_is_equal_row_by_row(

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pictures import picture
 from safetensors.torch import save_file
 
 from dsvd_registry import Registry
@@ -74,6 +75,7 @@ def write_sources(at: Path) -> None:
         save_file(made, at / name / "diffusion_pytorch_model.safetensors")
         (at / name / "config.json").write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
     (at / "key").write_bytes(KEY)
+    (at / "preview.png").write_bytes(picture())
 
 
 def base(r: Registry, at: Path) -> None:
@@ -157,6 +159,11 @@ def labelled(r: Registry, at: Path) -> None:
     r.set_alias("prod", "one@1")
     r.add_tag("one@1", "dog")
     r.set_note("one@1", "good")
+
+
+def described(r: Registry, at: Path) -> None:
+    r.set_metadata("one@1", {"trigger": "sks dog"})
+    r.attach("one@1", at / "preview.png")
 
 
 def leftover(r: Registry, at: Path) -> None:
@@ -279,6 +286,23 @@ _ALL = [
         "note", (base, version, labelled), lambda r, _: r.set_note("one@1", "better"),
         ("note", "one@1", "better"),
     ),
+    Scenario(
+        "meta set", (base, version, labelled),
+        lambda r, _: r.set_metadata("one@1", {"trigger": "sks dog", "licence": "CC0"}),
+        ("meta", "set", "one@1", "trigger=sks dog", "licence=CC0"),
+    ),
+    Scenario(
+        "meta rm", (base, version, described), lambda r, _: r.remove_metadata("one@1", "trigger"),
+        ("meta", "rm", "one@1", "trigger"),
+    ),
+    Scenario(
+        "attach", (base, version), lambda r, at: r.attach("one@1", at / "preview.png"),
+        ("attach", "one@1", "preview.png"),
+    ),
+    Scenario(
+        "detach", (base, version, described), lambda r, _: r.detach("one@1", "preview.png"),
+        ("detach", "one@1", "preview.png"),
+    ),
     Scenario("sign", (base, version), signed, ("sign", "one@1", "--key=key")),
     Scenario("materialize", (base, version), materialized, ("materialize", "one", "-o", "X")),
     Scenario(
@@ -347,6 +371,10 @@ STATES = {
     "tag": 12,
     "tag rm": 12,
     "note": 12,
+    "meta set": 12,
+    "meta rm": 12,
+    "attach": 26,
+    "detach": 12,
     "sign": 26,
     "materialize": 9,
     "materialize --force": 9,

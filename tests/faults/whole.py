@@ -38,7 +38,9 @@ def shown(registry: Registry) -> Shown:
     """All that the registry knows, times and numbers included."""
     versions = registry.versions()
     signers = tuple(tuple(registry.signers(version.ref)) for version in versions)
-    return (*versions, *registry.bases(), *signers)
+    metadata = tuple(tuple(registry.metadata(version.ref).items()) for version in versions)
+    attachments = tuple(registry.attachments(version.ref) for version in versions)
+    return (*versions, *registry.bases(), *signers, *metadata, *attachments)
 
 
 def outside(tree: Tree) -> dict[str, Tree]:
@@ -99,7 +101,7 @@ class Whole:
                 run(self._scenario, at)
             except NotFound:  # removed already
                 words = self._scenario.name.split()
-                assert happened == self.last and {"rm", "thin"} & set(words)
+                assert happened == self.last and {"rm", "thin", "detach"} & set(words)
             with Registry.open(at / "registry") as registry:
                 assert _without_times(shown(registry)) == _without_times(self._history[self.last])
                 assert registry.verify(deep=True).findings == ()

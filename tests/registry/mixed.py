@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pictures import picture
 from safetensors.torch import save_file
 
 from dsvd_registry import Registry
@@ -66,6 +67,7 @@ class Mixed:
             "signature": signature.signature,
             "residual": other.residual.sha256,
             "listing": tree.file,
+            "attachment": registry.attachments("subject@1")[0].sha256,
         }
         if kind in digest:
             return object_path(self.root, digest[kind])
@@ -76,11 +78,12 @@ class Mixed:
 
 KINDS = (
     *("container", "base", "manifest", "manifest of a folder", "manifest of a link"),
-    *("signature", "listing", "file of a base", "residual"),
+    *("signature", "listing", "file of a base", "residual", "attachment"),
 )
 HITS = {
     "container": {"subject@1"},
     "signature": {"subject@1"},
+    "attachment": {"subject@1"},
     "residual": {"other@1"},
     "base": {"base file", "subject@1", "subject@2", "other@1"},
     "manifest": {"base file", "subject@1", "subject@2", "other@1"},
@@ -123,6 +126,8 @@ def make(place: Path) -> Mixed:
         registry.add(place / "tree-tuned.safetensors", base="tree", name="tree", tau=0.5)
         registry.set_alias("prod", "subject@1")
         registry.add_tag("other@1", "good")
+        (place / "preview.png").write_bytes(picture())
+        registry.attach("subject@1", place / "preview.png")
         registry.sign("subject@1", place / "key")
         registry.export_container("subject@1", place / "exported.dsvd")
         registry.export_container("other@1", place / "other.dsvd")

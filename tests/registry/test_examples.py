@@ -40,6 +40,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "key.pem").write_bytes(pem)
+    (folder / "notes.txt").write_text("5 photographs of Rex\n")
     (folder / "backup").mkdir()
     (folder / "models").mkdir()
     files["models/subject-7"] = {"unet.weight": base["unet.weight"] + change.T}
@@ -100,7 +101,7 @@ def test_what_a_method_gives_is_exported() -> None:
     """Every type of our own in a public signature can be imported from `dsvd_registry.registry`."""
     known = {*registry.__all__, "Self", "Path", "Callable", "Iterable", "Sequence", "datetime"}
     known |= {"str", "bool", "int", "float", "None", "list", "tuple", "Unpack", "Literal"}
-    known |= {"BinaryIO", "dict"}
+    known |= {"BinaryIO", "dict", "Mapping"}
     unknown = set()
     for member in PUBLIC.values():
         function = member.fget if isinstance(member, property) else member

@@ -32,6 +32,7 @@ GOOD = {
     "container": "exported.dsvd",
     "base": "file.safetensors",
     "signature": "exported.dsvd.sig",
+    "attachment": "preview.png",
     "listing": "tree",
     "file of a base": "tree",
     "residual": "other.dsvdr",
@@ -346,7 +347,7 @@ def test_events_that_are_gone(there: Mixed, template: Mixed) -> None:
     events(there)[4].unlink()
     (finding,) = Registry.repair(there.root).verified.findings
     assert "event 5 is missing" in finding.problem and "Restore" in finding.problem
-    assert len(events(there)) == 11
+    assert len(events(there)) == 12
 
 
 def test_log_and_catalog_damaged_together(there: Mixed, template: Mixed) -> None:

@@ -25,12 +25,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from safetensors.torch import save_file
 
 from dsvd_registry import Registry, canonical
-from dsvd_registry.catalog import rebuild, replay
+from dsvd_registry.catalog import metadata_edits, rebuild, replay
 from dsvd_registry.catalog.errors import BUSY_SECONDS
 from dsvd_registry.checkpoint import folder_listing
 from dsvd_registry.errors import RegistryError
 from dsvd_registry.hashing import sha256
 from dsvd_registry.reconstruction.base_weights import Manifest
+from dsvd_registry.registry.describing import attached_bytes
 from dsvd_registry.signing import signature, statement
 from dsvd_registry.store import (
     Event,
@@ -67,6 +68,10 @@ RULES = {
     "mode": event_fields.Mode,
     "settings": event_fields.Settings,
     "summary": event_fields.Summary,
+    "key": event_fields.Key,
+    "entries": event_fields.Entries,
+    "role": event_fields.AttachmentRole,
+    "media type": event_fields.MediaType,
 }
 
 
@@ -113,6 +118,8 @@ def test_rules() -> None:
         )
         assert not any(check.accepts(json.loads(one)) for one in words(refused)), rule
     assert tuple(map(json.loads, words(told["format"][0]))) == event_fields.BASE_FORMATS
+    assert tuple(map(json.loads, words(told["role"][0]))) == event_fields.ATTACHMENT_ROLES
+    assert tuple(map(json.loads, words(told["media type"][0]))) == event_fields.MEDIA_TYPES
     for device in names._WINDOWS_DEVICES:
         assert re.fullmatch(r"con|prn|aux|nul|(com|lpt)\d", device)
 
@@ -132,6 +139,13 @@ def test_limits() -> None:
         "`registry.json`, an event, a manifest, a signature": canonical.MAX_SMALL,
         "a text": event_fields.MAX_TEXT,
         "fields of a summary": event_fields.MAX_SUMMARY,
+        "keys of a version's metadata": metadata_edits.MAX_KEYS,
+        "characters of a version's metadata": event_fields.MAX_ENTRIES,
+        "attachments of a version": metadata_edits.MAX_ATTACHMENTS,
+        "bytes of a version's attachments": metadata_edits.MAX_ATTACHED_BYTES,
+        "an attached picture": attached_bytes.MAX_PICTURE,
+        "pixels of an attached picture": attached_bytes.MAX_PIXELS,
+        "an attached text": attached_bytes.MAX_TEXT,
         "files of a folder that is a base": folder_listing.MAX_FILES,
         "a path in a listing": folder_listing.MAX_PATH_BYTES,
         "waiting for the write lock": BUSY_SECONDS,

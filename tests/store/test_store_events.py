@@ -22,6 +22,8 @@ from dsvd_registry.store import (
     START,
     AliasRemoved,
     AliasSet,
+    AttachmentAdded,
+    AttachmentRemoved,
     BaseAdded,
     BaseRemoved,
     Change,
@@ -29,6 +31,8 @@ from dsvd_registry.store import (
     EventLog,
     FileArchived,
     FileRestored,
+    MetadataRemoved,
+    MetadataSet,
     NoteSet,
     OriginalAdded,
     OriginalRemoved,
@@ -41,6 +45,7 @@ from dsvd_registry.store import (
     TagRemoved,
     VersionAdded,
     VersionRemoved,
+    event_fields,
     events,
 )
 from dsvd_registry.store.damage import damaged_events, restore_event
@@ -96,6 +101,18 @@ EVERY = [
     TagAdded(model="m", number=1, tag="anime"),
     TagRemoved(model="m", number=1, tag="anime"),
     note("text"),
+    MetadataSet(model="m", number=1, entries={"trigger": "sks \u202e"}),
+    MetadataRemoved(model="m", number=1, key="trigger"),
+    AttachmentAdded(
+        model="m",
+        number=1,
+        name="m.preview.png",
+        role="preview",
+        media_type="image/png",
+        attachment=C,
+        size=5,
+    ),
+    AttachmentRemoved(model="m", number=1, name="m.preview.png"),
     ResidualAdded(model="m", number=1, residual=C, size=5),
     ResidualRemoved(model="m", number=1),
     OriginalAdded(model="m", number=1),
@@ -236,6 +253,16 @@ def test_bad_base_fields() -> None:
             dataclasses.replace(base_added(), **change)
     for link in (None, "C:\\models\\sd15.ckpt"):
         assert dataclasses.replace(base_added(), link=link).link == link
+
+
+def test_the_largest_entries_can_be_encoded() -> None:
+    """A comma weighs most in a JSON text, a character beyond the first plane is longest."""
+    for sign in (",", "\U0001f415"):
+        text = sign * (event_fields.MAX_ENTRIES - 1)
+        change = MetadataSet(model="m", number=1, entries={"a": text})
+        assert events.decode(events.encode(event(change)), "it") == event(change)
+        with pytest.raises(InvalidArgument):
+            dataclasses.replace(change, entries={"a": text + sign})
 
 
 def test_what_a_newer_version_wrote() -> None:

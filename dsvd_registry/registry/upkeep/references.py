@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ...catalog import BaseRecord, SignatureRecord, VersionRecord
+from ...catalog import AttachmentRecord, BaseRecord, SignatureRecord, VersionRecord
 from ...errors import DsvdError
 from ..repository import Repository
 
@@ -41,17 +41,23 @@ def referenced_objects(repository: Repository) -> dict[str, ReferencedObject]:
     signatures: dict[str, list[SignatureRecord]] = defaultdict(list)
     for record in repository.catalog.signatures():
         signatures[f"{record.model}@{record.number}"].append(record)
+    attachments: dict[str, list[AttachmentRecord]] = defaultdict(list)
+    for attachment in repository.catalog.attachments():
+        attachments[f"{attachment.model}@{attachment.number}"].append(attachment)
     found: dict[str, ReferencedObject] = {}
     for base in repository.catalog.bases():
         subjects = (f"base {base.name}", *(v.ref for v in versions if v.base == base.digest))
         _merge(found, objects_of_base(base, repository), subjects)
     for version in versions:
-        _merge(found, objects_of_version(version, signatures[version.ref]), (version.ref,))
+        objects = objects_of_version(version, signatures[version.ref], attachments[version.ref])
+        _merge(found, objects, (version.ref,))
     return found
 
 
 def objects_of_version(
-    version: VersionRecord, signatures: Iterable[SignatureRecord]
+    version: VersionRecord,
+    signatures: Iterable[SignatureRecord],
+    attachments: Iterable[AttachmentRecord],
 ) -> Iterator[ReferencedObject]:
     """The objects that a version is made of, without those of its base."""
     yield ReferencedObject(version.container, "container", version.size)
@@ -61,6 +67,8 @@ def objects_of_version(
         yield ReferencedObject(version.original.sha256, "original", version.original.size)
     for record in signatures:
         yield ReferencedObject(record.signature, SIGNATURE, None)
+    for attachment in attachments:
+        yield ReferencedObject(attachment.sha256, "attachment", attachment.size)
 
 
 def objects_of_base(base: BaseRecord, repository: Repository) -> Iterator[ReferencedObject]:

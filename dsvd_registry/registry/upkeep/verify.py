@@ -19,6 +19,7 @@ from ...store import StoredObject
 from ...store.damage import damaged_events
 from ...threads import threads
 from ..adding.fingerprint import fingerprint_checkpoint
+from ..describing.attachments import attachment_findings
 from ..repository import Repository
 from ..signing import signature_findings
 from .findings import Finding, Verified, problem_of
@@ -57,9 +58,11 @@ def verify(
         versions = [catalog.version(ref)]
         bases = [base for base in catalog.bases() if base.digest == versions[0].base]
     verified = verify_objects(versions, bases, repository, deep=deep, progress=progress)
-    records = catalog.signatures(None if ref is None else versions[0].ref)
-    signatures = tuple(signature_findings(versions, records, signer, repository))
-    return replace(verified, findings=(*log_findings, *verified.findings, *signatures))
+    one = None if ref is None else versions[0].ref
+    signatures = signature_findings(versions, catalog.signatures(one), signer, repository)
+    attachments = attachment_findings(catalog.attachments(one), repository)
+    findings = (*log_findings, *verified.findings, *signatures, *attachments)
+    return replace(verified, findings=findings)
 
 
 def verify_log(repository: Repository) -> tuple[Finding, ...]:

@@ -1,0 +1,52 @@
+"""The command `dsvd attachments`, and how attachments are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from .. import number_format
+from ..catalog.records import AttachmentRecord
+from .documents import plain, print_document
+from .options import common_options, open_registry
+from .tables import figure, print_line, print_table, text
+
+
+@click.command()
+@click.argument("ref")
+@common_options
+def attachments(ref: str, as_json: bool) -> None:
+    """List the attachments of a version."""
+    with open_registry() as registry:
+        found = registry.attachments(ref)
+        named = registry.version(ref).ref
+    if as_json:
+        print_document({"ref": named, "attachments": list(map(attachment_document, found))})
+    elif found:
+        print_attachments(found)
+    else:
+        print_line(f"{named} has no attachments")
+
+
+def print_attachments(records: Sequence[AttachmentRecord]) -> None:
+    """Print a table with one line per attachment."""
+    columns = (text("name"), text("role"), text("type"), figure("size"), text("added"))
+    print_table(columns, map(_cells, records))
+
+
+def attachment_document(record: AttachmentRecord) -> dict[str, Any]:
+    """An attachment as JSON."""
+    found: dict[str, Any] = plain(record)
+    return found
+
+
+def _cells(record: AttachmentRecord) -> tuple[str, ...]:
+    return (
+        record.name,
+        record.role,
+        record.media_type,
+        number_format.size(record.size),
+        number_format.moment(record.added),
+    )

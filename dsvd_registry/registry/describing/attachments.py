@@ -1,0 +1,124 @@
+"""The attachments of a version: made, opened, removed, and looked through for damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from ...catalog import AttachmentRecord, VersionRecord
+from ...errors import DsvdError, InvalidArgument, NotFound
+from ...fs import storage_errors
+from ...hashing import sha256
+from ..adding.model_names import ascii_name
+from ..repository import Repository
+from ..upkeep.findings import Finding, problem_of
+from .attached_bytes import AttachedBytes, read_attached
+
+AttachmentRole = Literal["preview", "sample", "note", "sidecar"]
+PREVIEW: AttachmentRole = "preview"
+
+
+def attach(
+    version: VersionRecord,
+    file: Path,
+    role: AttachmentRole | None,
+    repository: Repository,
+) -> AttachmentRecord:
+    """Attach a file under its own name, in ASCII; see `Registry.attach`."""
+    found, name = read_attached(file), ascii_name(file.name)
+    if role is None:
+        role = _usual_role(version, found, name, repository)
+    return attach_bytes(version, found, name, role, repository)
+
+
+def attach_bytes(
+    version: VersionRecord,
+    found: AttachedBytes,
+    name: str,
+    role: AttachmentRole,
+    repository: Repository,
+) -> AttachmentRecord:
+    """Store checked bytes as an object, and record them as an attachment.
+
+    Raises `InvalidArgument` for a picture as a note or a text as a picture, and as
+    `Catalog.add_attachment`.
+    """
+    if found.is_picture != (role in ("preview", "sample")):
+        what = "picture" if found.is_picture else "text"
+        raise InvalidArgument(
+            f"{name} is a {what}, and cannot be a {role}",
+            "Previews and samples are pictures, notes are texts.",
+        )
+    stored = repository.objects.put(found.data)
+    return repository.catalog.add_attachment(
+        version.model,
+        version.number,
+        name=name,
+        role=role,
+        media_type=found.media_type,
+        attachment=stored.sha256,
+        size=stored.size,
+        confirm=lambda: repository.objects.path(stored.sha256),
+    )
+
+
+def preview_of(attachments: Iterable[AttachmentRecord]) -> AttachmentRecord | None:
+    """The preview among the attachments of one version, the newest of several; None without one."""
+    previews = [one for one in attachments if one.role == PREVIEW]
+    return previews[-1] if previews else None
+
+
+def attachment_named(version: VersionRecord, name: str, repository: Repository) -> AttachmentRecord:
+    """The attachment of that name. Raises `NotFound`."""
+    attached = repository.catalog.attachments(version.ref)
+    for one in attached:
+        if one.name == name:
+            return one
+    names = ", ".join(one.name for one in attached)
+    raise NotFound(
+        f"{version.ref} has no attachment {name!r}",
+        f"It has {names}." if names else "It has none.",
+    )
+
+
+def open_attachment(record: AttachmentRecord, repository: Repository) -> BinaryIO:
+    """The bytes of an attachment, which are compared with their SHA-256 first.
+
+    Raises `RegistryError` if they are damaged or missing, `StorageError`.
+    """
+    repository.objects.check(record.sha256)
+    path = repository.objects.path(record.sha256)
+    with storage_errors(path):
+        return path.open("rb")
+
+
+def attachment_findings(
+    records: Iterable[AttachmentRecord], repository: Repository
+) -> Iterator[Finding]:
+    """The problems of attachments: objects that are damaged or missing."""
+    for record in records:
+        try:
+            repository.objects.check(record.sha256)
+        except DsvdError as error:
+            subject = f"{record.model}@{record.number}"
+            yield Finding((subject,), f"the attachment {record.name}: {problem_of(error)}")
+
+
+def role_of(word: str) -> AttachmentRole:
+    """The role that an event names, which its rule has checked."""
+    return cast(AttachmentRole, word)
+
+
+def _usual_role(
+    version: VersionRecord, found: AttachedBytes, name: str, repository: Repository
+) -> AttachmentRole:
+    """The role that it has already, else a note for a text, the preview for the first picture."""
+    attached = repository.catalog.attachments(version.ref)
+    digest = sha256(found.data)
+    for one in attached:
+        if (one.name, one.sha256) == (name, digest):
+            return role_of(one.role)
+    if not found.is_picture:
+        return "note"
+    return "sample" if preview_of(attached) is not None else PREVIEW
