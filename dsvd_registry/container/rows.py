@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -231,13 +231,12 @@ class Packed:
         return _PackedFrame(groups)
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     """The rows of one magnitude class in a group: their digits, or one of their byte planes."""
 
     plane: int
     magnitude: int  # the class
-    rows: Int64  # indices into the group
+    rows: list[int]  # indices into the group
     width: int  # bytes of a row
 
     @property
@@ -250,20 +249,25 @@ class _Run:
 
 
 def _runs(rows: Rows) -> Iterator[_Run]:
-    """The runs of a group, in the order of their keys."""
-    classes, places = np.unique(_class(rows.maxima), return_inverse=True)
-    class_widths = widths(classes)
-    for plane in range(int(class_widths.max())):
-        for number in np.flatnonzero(class_widths > plane).tolist():
-            magnitude = int(classes[number])
-            width = -(-rows.length // DIGITS.get(magnitude, 1))
-            yield _Run(plane, magnitude, np.flatnonzero(places == number), width)
+    """The runs of a group, in the order of their keys.
+
+    A group has few rows and a frame many groups: plain integers are faster here than arrays.
+    """
+    by_class: dict[int, list[int]] = {}
+    for row, maximum in enumerate(rows.maxima.tolist()):
+        by_class.setdefault(_class(maximum), []).append(row)
+    classes = sorted(by_class)
+    for plane in range(width(classes[-1])):
+        for magnitude in classes:
+            if width(magnitude) > plane:
+                row_width = -(-rows.length // DIGITS.get(magnitude, 1))
+                yield _Run(plane, magnitude, by_class[magnitude], row_width)
 
 
-def _class(maxima: Int64) -> Int64:
-    """The magnitude class of each maximum: its four leading bits, which determine its width."""
-    low = np.maximum(0, np.frexp(maxima.astype(np.float64))[1].astype(np.int64) - 4)
-    return maxima >> low << low
+def _class(maximum: int) -> int:
+    """The magnitude class of a maximum: its four leading bits, which determine its width."""
+    low = max(0, maximum.bit_length() - 4)
+    return maximum >> low << low
 
 
 def _packed(coded: UInt32, run: _Run) -> Bytes2D:
