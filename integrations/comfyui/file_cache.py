@@ -31,7 +31,9 @@ class FileCache:
 
     def path_for(self, *parts: str) -> Path:
         """The path of the file that these texts describe."""
-        return self.folder / f"{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}.safetensors"
+        return (
+            self.folder / f"{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}.safetensors"
+        )
 
     def has(self, path: Path) -> bool:
         """Whether the file is there; it counts as used now."""

@@ -14,6 +14,7 @@ from .source import SERVER, Advance, Picture, SubjectError, Version
 
 if TYPE_CHECKING:
     from dsvd_registry import Registry
+    from dsvd_registry.progress import Progress
 
 MOUNT = "DSVD_MOUNT"
 
@@ -34,6 +35,7 @@ class LocalRegistry:
             return Version(found.ref, found.container)
 
     def checkpoint(self, ref: str, tau: float | None, advance: Advance) -> Path:
+        progress = _progress(advance)
         with _registry() as registry:
             version = registry.version(ref)
             mounted = _mounted(version.ref, ".safetensors")
@@ -41,8 +43,9 @@ class LocalRegistry:
                 return mounted
             files = registry.result_files(version.ref, tau=tau)
             if len(files) == 1:
+                folder, limit = self.cache.folder, self.cache.limit
                 return registry.path(
-                    version.ref, tau=tau, cache=self.cache.folder, limit=self.cache.limit
+                    version.ref, tau=tau, cache=folder, limit=limit, progress=progress
                 )
             output = self.cache.path_for("single-file", version.container, str(tau))
             if not self.cache.has(output):
@@ -50,7 +53,12 @@ class LocalRegistry:
                 size = sum(file.size for file in files)
                 self.cache.make_room(output, size)
                 registry.materialize(
-                    version.ref, output, tau=tau, layout="single-file", replace=True
+                    version.ref,
+                    output,
+                    tau=tau,
+                    layout="single-file",
+                    replace=True,
+                    progress=progress,
                 )
             return output
 
@@ -61,7 +69,12 @@ class LocalRegistry:
             if not self.cache.has(output):
                 self.cache.folder.mkdir(parents=True, exist_ok=True)
                 registry.export_lora(
-                    version.ref, output, format="comfyui", dtype="fp32", replace=True
+                    version.ref,
+                    output,
+                    format="comfyui",
+                    dtype="fp32",
+                    replace=True,
+                    progress=_progress(advance),
                 )
                 self.cache.make_room(output, output.stat().st_size)
             return output
@@ -86,6 +99,10 @@ def _registry() -> Iterator[Registry]:
             yield registry
     except DsvdError as error:
         raise SubjectError(f"{error}. {error.hint}".strip()) from error
+
+
+def _progress(advance: Advance) -> Progress:
+    return lambda _stage, done, total: advance(done, total)
 
 
 def _mounted(ref: str, ending: str) -> Path | None:

@@ -33,7 +33,7 @@ class LoadCheckpoint:
         return {"required": {**_subject(), "tau": _number(0.0, 0.0, 1.0, 0.01, "tau")}}
 
     @classmethod
-    def VALIDATE_INPUTS(cls, subject: str) -> bool:  # noqa: ARG003, N802
+    def VALIDATE_INPUTS(cls, subject: str) -> bool:  # noqa: N802
         """Take any name: the node itself says best what is wrong with one."""
         return True
 
@@ -59,7 +59,7 @@ class ApplySubject:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, subject: str) -> bool:  # noqa: ARG003, N802
+    def VALIDATE_INPUTS(cls, subject: str) -> bool:  # noqa: N802
         return True
 
     @classmethod
@@ -87,7 +87,11 @@ class ApplySubjects:
 
     @classmethod
     def VALIDATE_INPUTS(  # noqa: N802
-        cls, subject_1: str, subject_2: str, subject_3: str, subject_4: str  # noqa: ARG003
+        cls,
+        subject_1: str,
+        subject_2: str,
+        subject_3: str,
+        subject_4: str,
     ) -> bool:
         return True
 

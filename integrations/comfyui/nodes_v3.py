@@ -33,13 +33,15 @@ class LoadCheckpoint(io.ComfyNode):
             description=TIPS["DsvdLoadCheckpoint"],
             inputs=[
                 *_subject(),
-                io.Float.Input("tau", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=TIPS["tau"]),
+                io.Float.Input(
+                    "tau", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=TIPS["tau"]
+                ),
             ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )
 
     @classmethod
-    def validate_inputs(cls, subject: str) -> bool:  # noqa: ARG003
+    def validate_inputs(cls, subject: str) -> bool:
         """Take any name: the node itself says best what is wrong with one."""
         return True
 
@@ -70,7 +72,7 @@ class ApplySubject(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, subject: str) -> bool:  # noqa: ARG003
+    def validate_inputs(cls, subject: str) -> bool:
         return True
 
     @classmethod
@@ -88,7 +90,8 @@ class ApplySubjects(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         rows = [
-            [*_subject(f"_{row}", (NONE,)), _strength(f"weight_{row}")] for row in range(1, ROWS + 1)
+            [*_subject(f"_{row}", (NONE,)), _strength(f"weight_{row}")]
+            for row in range(1, ROWS + 1)
         ]
         return io.Schema(
             node_id="DsvdApplySubjects",
@@ -105,7 +108,11 @@ class ApplySubjects(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, subject_1: str, subject_2: str, subject_3: str, subject_4: str  # noqa: ARG003
+        cls,
+        subject_1: str,
+        subject_2: str,
+        subject_3: str,
+        subject_4: str,
     ) -> bool:
         return True
 

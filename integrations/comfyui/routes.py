@@ -24,8 +24,6 @@ def add_routes() -> None:
         if picture is None or picture.media_type not in PICTURE_TYPES:
             return web.Response(status=404)
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=60"}
-        return web.Response(
-            body=picture.content, content_type=picture.media_type, headers=headers
-        )
+        return web.Response(body=picture.content, content_type=picture.media_type, headers=headers)
 
     PromptServer.instance.routes.get("/dsvd/preview")(preview)

@@ -45,7 +45,9 @@ class Server:
         found: list[str] = []
         after: str | None = ""
         while after is not None:
-            page = self._document("/api/v1/models", limit="200", **({"after": after} if after else {}))
+            page = self._document(
+                "/api/v1/models", limit="200", **({"after": after} if after else {})
+            )
             found += [str(model["name"]) for model in page["models"]]
             after = page["next"]
         return sorted(found)
@@ -86,7 +88,9 @@ class Server:
         with self._answer(path, query) as answer:
             text = answer.read(LARGEST_DOCUMENT + 1)
         if len(text) > LARGEST_DOCUMENT:
-            raise SubjectError(f"{self._url}{path} answered with more than {LARGEST_DOCUMENT} bytes.")
+            raise SubjectError(
+                f"{self._url}{path} answered with more than {LARGEST_DOCUMENT} bytes."
+            )
         return json.loads(text)
 
     def _download(
@@ -127,7 +131,9 @@ class Server:
                 f"the server at {self._url} cannot be read: {error}. Is `dsvd serve` running?"
             ) from error
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise SubjectError(f"{url} gave an answer that is not a registry's: {error!r}") from error
+            raise SubjectError(
+                f"{url} gave an answer that is not a registry's: {error!r}"
+            ) from error
 
 
 def _refusal(error: urllib.error.HTTPError, url: str) -> str:

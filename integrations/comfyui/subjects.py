@@ -53,11 +53,12 @@ def apply_subject(
 ) -> tuple[Any, Any | None]:
     """Patch a loaded base with a subject: the weights change when ComfyUI next uses them.
 
-    The patches are those of a LoRA, in fp32: at strength 1 the sum has the bits of the full
-    checkpoint wherever a layer's product fits 24 bits.
+    The patches are ComfyUI's own, of a LoRA in fp32. Its factors are integers times powers of two, so
+    that at strength 1 the sum has the bits of the full checkpoint wherever a layer's product fits the
+    24 bits of fp32.
 
     Raises:
-        SubjectError: Nothing of the subject fits the model.
+        SubjectError: Most of the subject does not fit the model.
     """
     if subject == NONE or strength == 0:
         return model, clip
@@ -70,17 +71,17 @@ def apply_subject(
     else:
         keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, keys)
         state = state | clip.cond_stage_model.state_dict()
-    wanted = {_module(key) for key in delta}
     found = comfy.lora.load_lora(delta, keys, log_missing=False)
     patches = {key: patch for key, patch in found.items() if _fits(patch, key, state)}
-    lost = len(wanted - keys.keys()) + len(found) - len(patches)
-    if not patches:
-        raise SubjectError(f"{ref} does not fit this model: load the base that it was made from.")
+    unknown = {_module(key) for key in delta} - keys.keys()
+    lost, total = len(unknown) + len(found) - len(patches), len(unknown) + len(found)
+    if 2 * lost > total or not patches:
+        raise SubjectError(
+            f"{ref} does not fit this model: {lost} of the {total} tensors that it changes are"
+            " missing or have other shapes. Load the base that it was made from."
+        )
     if lost:
-        logging.warning(
-            "dsvd: %d of the %d changed layers of %s do not fit this model, and are left out",
-            lost, len(wanted), ref,
-        )  # fmt: skip
+        logging.warning("dsvd: %s: left out %d of %d tensors, which do not fit", ref, lost, total)
     model = model.clone()
     model.add_patches(patches, strength)
     if clip is not None:

@@ -10,9 +10,9 @@ DISPLAY = {
 }
 
 TIPS = {
-    "DsvdLoadCheckpoint": "Load the full checkpoint of a subject, exactly as the registry gives it back.",
+    "DsvdLoadCheckpoint": "Load the full checkpoint of a subject: the exact file of the registry.",
     "DsvdApplySubject": "Add a subject to the loaded base that it was made from.",
-    "DsvdApplySubjects": "Add up to four subjects to the loaded base that they were made from, by weight.",
+    "DsvdApplySubjects": "Add up to four subjects, by weight, to the base that they were made from.",
     "subject": "A model of the registry. Press R to read the list again.",
     "version": "latest, a number or an alias.",
     "tau": "A lower tau than the stored one keeps less of the change. 0: as stored.",
