@@ -16,7 +16,7 @@ from ..errors import InvalidArgument
 from .errors import exit_codes
 
 # Command -> the first line of its help. The module and the object in it have the name of the command,
-# with an underscore after a keyword of Python.
+# with an underscore for a hyphen, and after a keyword of Python.
 COMMANDS = {
     "init": "Make a registry.",
     "base": "Add, list, show and remove bases.",
@@ -37,6 +37,7 @@ COMMANDS = {
     "serve": "Serve versions and bases over HTTP, read only.",
     "mount": "Show the registry as a read-only folder of checkpoints.",
     "umount": "End a mount, and clear one whose program was killed.",
+    "webui-hashes": "Tell A1111 or Forge the SHA-256 of mounted checkpoints.",
     "import": "Add a version from a .dsvd file.",
     "export": "Write a version as a LoRA file or a .dsvd file.",
     "alias": "Set and remove aliases of versions.",
@@ -88,7 +89,7 @@ class LazyGroup(CommandGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         command = getattr(importlib.import_module(f".{name}", __package__), name)
         assert isinstance(command, click.Command)
         return command

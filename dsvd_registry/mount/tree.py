@@ -143,7 +143,7 @@ class Tree:
         named: dict[str, dict[str, Node]] = {name: {} for name in TOP_FOLDERS}
         for version, contents in self._contents.results_of(versions):
             files = [self._file(version, content) for content in contents]
-            for name in _names(version):
+            for name in names_of(version):
                 for file in files:
                     links[file] = links.get(file, 0) + 1
                 if files[0].content.is_whole:
@@ -152,7 +152,7 @@ class Tree:
                     named["diffusers"][name] = self._version_folder(name, version, files)
         for file, count in links.items():
             file.links = count
-        newest = max((_time_ns(version) for version in versions), default=0)
+        newest = max((time_ns_of(version) for version in versions), default=0)
         for name, folder in self._root.entries.items():
             assert isinstance(folder, Folder)
             # Its time tells user interfaces to look again. A LoRA file comes and goes with others.
@@ -172,7 +172,7 @@ class Tree:
             for version in versions:
                 if version.ref in contents:
                     file = self._file(version, contents[version.ref])
-                    names = list(_names(version))
+                    names = list(names_of(version))
                     file.links = len(names)
                     entries |= {f"{name}{file.content.path}": file for name in names}
             self._loras.entries = entries
@@ -181,7 +181,7 @@ class Tree:
         key = (content.made_from, content.path, content.lora)
         file = self._by_key.get(key)
         if not isinstance(file, File):
-            file = File(next(self._numbers), content, content.size, _time_ns(version))
+            file = File(next(self._numbers), content, content.size, time_ns_of(version))
             self._by_key[key] = self._by_number[file.number] = file
         return file
 
@@ -210,11 +210,11 @@ class Tree:
                     entries[parent][own] = folders[place]
             entries[where][last] = file
         for place, folder in folders.items():
-            folder.time_ns, folder.entries = _time_ns(version), entries[place]
+            folder.time_ns, folder.entries = time_ns_of(version), entries[place]
         return folders[""]
 
 
-def _names(version: VersionRecord) -> Iterator[str]:
+def names_of(version: VersionRecord) -> Iterator[str]:
     """The names of a version in the folders: that of its model is the newest version's."""
     yield f"{version.model}@{version.number}"
     for alias in version.aliases:
@@ -237,6 +237,7 @@ def _below(folder: Folder) -> Iterator[Node]:
             yield from _below(node)
 
 
-def _time_ns(version: VersionRecord) -> int:
+def time_ns_of(version: VersionRecord) -> int:
+    """The modification time of a version's files: when it was added."""
     since = version.added - _EPOCH
     return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
