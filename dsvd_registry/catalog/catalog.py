@@ -21,7 +21,9 @@ from .records import (
     BaseRecord,
     CachedFingerprint,
     FileState,
+    FoundDigest,
     ModelRecord,
+    RecordedDigests,
     SignatureRecord,
     Source,
     VersionRecord,
@@ -138,9 +140,13 @@ class Catalog(Closing):
         settings: str,
         summary: Mapping[str, int | float | str],
         note: str = "",
+        digests: RecordedDigests | None = None,
         confirm: Callable[[], object] = _nothing,
     ) -> VersionRecord:
         """Add the next version of a model, new or not; `container` must be in the store already.
+
+        `digests`: of the files of its source and of its result; no more than 1,024 files of each
+        are recorded.
 
         `confirm` is called while no other process can write. It raises an error if an object is gone,
         which garbage collection may have removed a moment ago.
@@ -160,6 +166,7 @@ class Catalog(Closing):
                 settings=settings,
                 summary=summary,
                 note=note,
+                digests=digests or {},
             )
 
     def remove_version(self, model: str, number: int) -> VersionRecord:
@@ -270,15 +277,19 @@ class Catalog(Closing):
         *,
         residual: str,
         size: int,
+        digests: RecordedDigests | None = None,
         confirm: Callable[[], object] = _nothing,
     ) -> VersionRecord:
         """Record a residual, an object, for a version, which is lossless from then on.
 
+        `digests`: of the files that come back ("restored"), where these are not the source.
         `confirm`: as in `add_version`. Raises `NotFound`.
         """
         with self._ledger.transaction() as transaction:
             confirm()
-            return label_edits.set_residual(transaction, model, number, residual, size)
+            return label_edits.set_residual(
+                transaction, model, number, residual, size, digests or {}
+            )
 
     def remove_residual(self, model: str, number: int) -> VersionRecord:
         """Remove the residual of a version, which is lossy from then on.
@@ -430,10 +441,18 @@ class Catalog(Closing):
         with self._database.reading() as connection:
             return lookup.same_source(connection, source_sha256, base, settings, model)
 
-    def find_digest(self, sha256: str) -> list[VersionRecord]:
-        """The live versions whose source, container or residual has this SHA-256, newest last."""
+    def find_digest(self, start: str) -> list[FoundDigest]:
+        """The live versions with a digest that begins with these digits (lower case), newest last.
+
+        The digests are those of their sources and results, and the SHA-256 of container and residual.
+        """
         with self._database.reading() as connection:
-            return lookup.with_digest(connection, sha256)
+            return lookup.with_digest(connection, start)
+
+    def result_digests(self, container: str) -> Mapping[str, Mapping[str, str]]:
+        """The recorded digests of the files that a container gives, by path and kind."""
+        with self._database.reading() as connection:
+            return queries.result_digests(connection, container)
 
     def referenced_objects(self) -> set[str]:
         """The digests of the objects that live versions and bases need, which gc must keep."""

@@ -17,12 +17,13 @@ from ..store import (
     VersionAdded,
     VersionRemoved,
 )
+from ..store.event_fields import MAX_DIGESTED
 from ..store.names import LATEST, check_name, folded
 from . import lookup, queries
 from .database import Connection
 from .ledger import Transaction
 from .lookup import Ref
-from .records import ArchivedFile, BaseRecord, Source, VersionRecord
+from .records import ArchivedFile, BaseRecord, RecordedDigests, Source, VersionRecord
 from .suggest import a_few
 
 
@@ -88,6 +89,7 @@ def add_version(
     settings: str,
     summary: Mapping[str, int | float | str],
     note: str,
+    digests: RecordedDigests,
 ) -> VersionRecord:
     connection = transaction.connection
     twin = lookup.twin(connection, model)
@@ -110,9 +112,19 @@ def add_version(
         settings=settings,
         summary=dict(summary),
         note=note,
+        digests=few_digests(digests),
     )
     transaction.record(change)
     return lookup.version(connection, Ref(model, change.number))
+
+
+def few_digests(digests: RecordedDigests) -> dict[str, dict[str, dict[str, str]]]:
+    """The digests as an event has them: of the first files of each part, and of no empty part."""
+    return {
+        part: {path: dict(files[path]) for path in sorted(files)[:MAX_DIGESTED]}
+        for part, files in digests.items()
+        if files
+    }
 
 
 def remove_version(transaction: Transaction, model: str, number: int) -> VersionRecord:

@@ -20,10 +20,10 @@ from ..store import (
 )
 from ..store.names import check_alias, check_name, folded
 from . import lookup, queries
-from .edits import check_not_needed
+from .edits import check_not_needed, few_digests
 from .ledger import Transaction
 from .lookup import Ref
-from .records import VersionRecord
+from .records import RecordedDigests, VersionRecord
 from .suggest import a_few, near
 
 
@@ -100,12 +100,25 @@ def add_signature(
 
 
 def set_residual(
-    transaction: Transaction, model: str, number: int, residual: str, size: int
+    transaction: Transaction,
+    model: str,
+    number: int,
+    residual: str,
+    size: int,
+    digests: RecordedDigests,
 ) -> VersionRecord:
     connection = transaction.connection
     found = lookup.version(connection, Ref(model, number))
     if found.residual is None or found.residual.sha256 != residual:
-        transaction.record(ResidualAdded(model=model, number=number, residual=residual, size=size))
+        transaction.record(
+            ResidualAdded(
+                model=model,
+                number=number,
+                residual=residual,
+                size=size,
+                digests=few_digests(digests),
+            )
+        )
     return lookup.version(connection, Ref(model, number))
 
 

@@ -12,7 +12,7 @@ from ..store.event_fields import MAX_NUMBER
 from ..store.names import LATEST, check_alias, check_name, folded
 from . import queries
 from .database import Connection
-from .records import BaseRecord, VersionRecord
+from .records import BaseRecord, FoundDigest, VersionRecord
 from .suggest import a_few, near, ranges
 
 _FORMS = "Write it as name, name@3, name@alias or name@latest."
@@ -204,7 +204,9 @@ def same_source(
     return found[-1] if found else None
 
 
-def with_digest(connection: Connection, sha256: str) -> list[VersionRecord]:
-    """The live versions of whose source, container or residual this is the SHA-256."""
-    any_of_them = ":sha256 IN (versions.source_sha256, versions.container, versions.residual)"
-    return queries.versions(connection, queries.LIVE, any_of_them, sha256=sha256)
+def with_digest(connection: Connection, start: str) -> list[FoundDigest]:
+    """The live versions with a digest that begins with these digits, newest last."""
+    found = queries.digests_from(connection, start)
+    ids = {id for id, *_ in found}
+    versions = queries.versions_by_id(connection, ids)
+    return [FoundDigest(versions[id], *digest) for id, *digest in sorted(found)]

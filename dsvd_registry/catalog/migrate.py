@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from alembic.config import Config
 
-HEAD = "0007"
+HEAD = "0008"
 
 
 def migrations_folder() -> Path:

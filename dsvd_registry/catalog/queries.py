@@ -217,6 +217,56 @@ def archived_files(
     ]
 
 
+def digests_from(connection: Connection, start: str) -> list[tuple[int, str, str, str, str]]:
+    """The digests of live versions that begin with `start`: id, part, path, kind, digest."""
+    # "g" comes after every digit, so this is a range of each index.
+    values = {"low": start, "high": start + "g"}
+    found = set()
+    for part, column in (
+        ("source", "source_sha256"),
+        ("container", "container"),
+        ("residual", "residual"),
+    ):
+        found |= {
+            (id, part, "", "sha256", digest)
+            for id, digest in connection.execute(
+                f"SELECT id, {column} FROM versions"
+                f" WHERE {column} >= :low AND {column} < :high AND {LIVE}",
+                values,
+            )
+        }
+    rows = connection.execute(
+        f"""
+        SELECT digests.version_id, digests.part, digests.path, digests.kind, digests.digest
+        FROM digests JOIN versions ON versions.id = digests.version_id
+        WHERE digests.digest >= :low AND digests.digest < :high AND {LIVE}
+        """,
+        values,
+    )
+    return list(found | {tuple(row) for row in rows})
+
+
+def versions_by_id(connection: Connection, ids: set[int]) -> dict[int, VersionRecord]:
+    """The versions of these ids."""
+    these = f"versions.id IN ({', '.join(map(str, sorted(ids)))})"
+    return dict(zip(sorted(ids), versions(connection, these), strict=True)) if ids else {}
+
+
+def result_digests(connection: Connection, container: str) -> dict[str, dict[str, str]]:
+    """The digests of the files of the result of a container, by path and kind."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for path, kind, digest in connection.execute(
+        """
+        SELECT digests.path, digests.kind, digests.digest
+        FROM digests JOIN versions ON versions.id = digests.version_id
+        WHERE versions.container = :container AND digests.part = 'result'
+        """,
+        {"container": container},
+    ):
+        found[path][kind] = digest
+    return found
+
+
 def version_numbers(connection: Connection, model_id: int) -> list[int]:
     """The numbers of a model's live versions, ascending."""
     statement = f"SELECT number FROM versions WHERE model_id = :model AND {LIVE} ORDER BY number"

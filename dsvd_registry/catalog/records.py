@@ -96,6 +96,25 @@ class VersionRecord:
         return f"{self.model}@{self.number}"
 
 
+RecordedDigests = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Digests by part ("source", "result", "restored"), path ("" for the only file) and kind."""
+
+
+@dataclass(frozen=True)
+class FoundDigest:
+    """A version that a digest, or the start of one, belongs to.
+
+    `part`: "source", "result", "restored", "container" or "residual". `path`: the file in it, "" for
+    the only one or for the listing of a folder. `kind`: as in `DIGEST_DIGITS`. `digest`: all its digits.
+    """
+
+    version: VersionRecord
+    part: str
+    path: str
+    kind: str
+    digest: str
+
+
 @dataclass(frozen=True)
 class SignatureRecord:
     """A recorded signature of a version, valid or not.

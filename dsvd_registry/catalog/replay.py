@@ -37,9 +37,11 @@ from ..store import (
 )
 from ..store.names import folded
 from .database import Connection
+from .records import RecordedDigests
 
 # The tables that events make, in the order in which they can be emptied.
 TABLES = (
+    "digests",
     "archived_files",
     "attachments",
     "metadata",
@@ -179,6 +181,15 @@ def _version_added(change: VersionAdded, time: str, connection: Connection) -> N
         "original": None,
     }
     _insert(connection, "versions", version)
+    _insert_digests(connection, version["id"], change.digests)
+
+
+def _insert_digests(connection: Connection, version: object, digests: RecordedDigests) -> None:
+    for part, files in digests.items():
+        for path, kinds in files.items():
+            for kind, digest in kinds.items():
+                row = {"part": part, "path": path, "kind": kind, "digest": digest}
+                _insert(connection, "digests", {"version_id": version, **row})
 
 
 def _counted_model(change: VersionAdded, connection: Connection) -> int:
@@ -360,6 +371,8 @@ def _residual_added(change: ResidualAdded, connection: Connection) -> None:
         "UPDATE versions SET residual = :residual, residual_size = :size WHERE id = :version",
         {**version, "residual": change.residual, "size": change.size},
     )
+    _forget_restored(connection, version)
+    _insert_digests(connection, version["version"], change.digests)
 
 
 def _residual_removed(change: ResidualRemoved, connection: Connection) -> None:
@@ -373,6 +386,13 @@ def _residual_removed(change: ResidualRemoved, connection: Connection) -> None:
     )
     if found.rowcount != 1:
         raise _MisfitError(f"{change.model}@{change.number} has no residual")
+    _forget_restored(connection, version)
+
+
+def _forget_restored(connection: Connection, version: dict[str, object]) -> None:
+    connection.execute(
+        "DELETE FROM digests WHERE version_id = :version AND part = 'restored'", version
+    )
 
 
 def _original_added(change: OriginalAdded, connection: Connection) -> None:

@@ -169,6 +169,19 @@ class ArchivedFileRow(Table):
     added: Mapped[str] = mapped_column(TIME)
 
 
+class DigestRow(Table):
+    """A digest of a version's source or result: of one of its files, or of the only one (path "")."""
+
+    __tablename__ = "digests"
+    __table_args__ = (Index(None, "digest"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    part: Mapped[str] = mapped_column(WORD, primary_key=True)
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str] = mapped_column(WORD, primary_key=True)
+    digest: Mapped[str] = mapped_column(DIGEST)
+
+
 class FingerprintRow(Table):
     """A cache that no event records: the digest of a file with this size, time and inode."""
 

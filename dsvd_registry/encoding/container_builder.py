@@ -42,6 +42,7 @@ from ..fs import storage_errors
 from ..progress import Meter, Progress
 from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.reconstruction import Reconstruction
+from ..reconstruction.recorded_digest import kinds_by_path
 from ..reconstruction.result_layout import result_files
 from ..store import ObjectStore, StoredObject
 from .encode_tensor import Codec, PackedTensor, pack_tensor
@@ -198,9 +199,13 @@ def closed_header(
 
 @dataclass(frozen=True)
 class StoredContainer(StoredObject):
-    """A container that is an object of the store, with its header."""
+    """A container that is an object of the store, with its header.
+
+    `result_digests`: every digest of each file that it gives, by path ("" for the only file) and kind.
+    """
 
     header: Header
+    result_digests: Mapping[str, Mapping[str, str]]
 
 
 def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredContainer:
@@ -210,7 +215,7 @@ def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredConta
         file.flush()
         with Container(file.path) as container:
             tau = draft.header.encoding.tau
-            digests = Reconstruction(container, draft.base, tau).digests(progress, "checking")
+            digests = Reconstruction(container, draft.base, tau).full_digests(progress, "checking")
     results = tuple(
         Result(result.path, digest.sha256, digest.size)
         for result, digest in zip(draft.header.results, digests, strict=True)
@@ -219,7 +224,7 @@ def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredConta
     with objects.new_object() as writer:
         write_container(header, draft.payload.chunks(), writer)
         stored = writer.commit()
-    return StoredContainer(stored.sha256, stored.size, header)
+    return StoredContainer(stored.sha256, stored.size, header, kinds_by_path(header, digests))
 
 
 def check_storable(checkpoint: Checkpoint) -> None:

@@ -36,6 +36,7 @@ from ..container.records import (
 from ..container.structure import raw_bytes
 from ..errors import ContainerError
 from ..fs import Bytes
+from ..hashing import all_digests
 from ..progress import Meter, Progress, silent
 from .base_view import ViewedBase
 from .base_weights import BaseReader
@@ -54,6 +55,13 @@ class ResultDigest:
 
     sha256: str
     size: int
+
+
+@dataclass(frozen=True)
+class FullDigest(ResultDigest):
+    """`kinds`: every digest of a result file that people know files by; see `all_digests`."""
+
+    kinds: Mapping[str, str]
 
 
 class Reconstruction:
@@ -118,19 +126,42 @@ class Reconstruction:
         self, progress: Progress = silent, stage: str = "checking"
     ) -> tuple[ResultDigest, ...]:
         """Compute the digests of `files` without writing them; `kept_files` are checked, too."""
+        found = []
+        for file, chunks in self._checked_files(progress, stage):
+            digest = hashlib.sha256()
+            for chunk in chunks:
+                digest.update(chunk)
+            found.append(ResultDigest(digest.hexdigest(), file.size))
+        return tuple(found)
+
+    def full_digests(
+        self, progress: Progress = silent, stage: str = "checking"
+    ) -> tuple[FullDigest, ...]:
+        """As `digests`, with every digest that people know files by, from the same pass."""
+        found = []
+        for file, chunks in self._checked_files(progress, stage):
+            kinds = all_digests(chunks)
+            found.append(FullDigest(kinds["sha256"], file.size, kinds))
+        return tuple(found)
+
+    def _checked_files(
+        self, progress: Progress, stage: str
+    ) -> Iterator[tuple[ResultFile, Iterator[Bytes]]]:
+        """Yield each of `files` and its bytes, after a check of `kept_files`."""
         for kept in self.kept_files:
             for _ in file_bytes(self.kept_plan(kept), nowhere):
                 pass
         meter = Meter(progress, stage, sum(file.size for file in self.files))
-        found = []
+
+        def metered(chunks: Iterator[Bytes]) -> Iterator[Bytes]:
+            for chunk in chunks:
+                size = memoryview(chunk).nbytes
+                yield chunk
+                meter.advance(size)
+
         for file in self.files:
-            digest = hashlib.sha256()
             with contextlib.closing(self.chunks(file)) as chunks:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    meter.advance(len(chunk))
-            found.append(ResultDigest(digest.hexdigest(), file.size))
-        return tuple(found)
+                yield file, metered(chunks)
 
     def tensor_bytes(self, name: str) -> memoryview:
         """A tensor's little-endian C-order bytes. Raises `KeyError` for an unknown name."""

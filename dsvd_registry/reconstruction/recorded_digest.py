@@ -7,15 +7,15 @@ base's tensors hashed as well, to find the damaged one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..container.reader import Container
-from ..container.records import BasedRecord, Result
+from ..container.records import BasedRecord, Header, Result
 from ..errors import ContainerError, ResultMismatch
 from .base_weights import BaseReader, BaseWeights
 from .lossless import Lossless, LosslessReconstruction
-from .reconstruction import Reconstruction, ResultDigest
+from .reconstruction import FullDigest, Reconstruction, ResultDigest
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,14 @@ class Recorded:
                     f"the result {expected.path} has the SHA-256 {actual.sha256}, where "
                     f"{expected.sha256} is recorded"
                 )
+
+
+def kinds_by_path(header: Header, digests: Sequence[FullDigest]) -> dict[str, Mapping[str, str]]:
+    """The digests of the result's files, by path: "" for the file of a result that is no folder."""
+    if header.tree is None:
+        (only,) = digests
+        return {"": only.kinds}
+    return {file.path: digest.kinds for file, digest in zip(header.results, digests, strict=True)}
 
 
 @contextlib.contextmanager

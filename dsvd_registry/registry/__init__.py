@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from .archiving.restore import RestoredFiles as RestoredFiles
     from .describing.attachments import AttachmentRole as AttachmentRole
     from .exchange.import_export import Exported as Exported
+    from .find import Found as Found
+    from .find import Match as Match
+    from .find import Sought as Sought
     from .merge_options import LayerWeight as LayerWeight
     from .merge_options import MergeOptions as MergeOptions
     from .registry import Registry as Registry
@@ -102,6 +105,7 @@ _HOMES = {
     "ExportedLora": "..export",
     "Finding": ".upkeep.findings",
     "Format": "..export",
+    "Found": ".find",
     "GroupRank": ".accounts.curve_points",
     "GroupRow": ".accounts.report",
     "GroupSpectrum": ".accounts.group_spectra",
@@ -111,6 +115,7 @@ _HOMES = {
     "LazyTensors": "..reconstruction.lazy_tensors",
     "LeftOut": "..checkpoint",
     "Lost": ".upkeep.repair",
+    "Match": ".find",
     "Materialized": "..reconstruction.write_result",
     "MergeOptions": ".merge_options",
     "ModelUsage": ".upkeep.usage",
@@ -133,6 +138,7 @@ _HOMES = {
     "RestoredFiles": ".archiving.restore",
     "Signed": ".signing",
     "Signer": ".signing",
+    "Sought": ".find",
     "Staying": ".archiving.archive_plan",
     "StoppedArchive": ".archiving.archive",
     "StoppedMany": ".adding.add_many",

@@ -72,9 +72,11 @@ def merge_versions(
     twin = repository.catalog.find_version(source.sha256, base.digest, None)
     if twin is not None and repository.objects.is_whole(twin.container):
         container, size, summary = twin.container, twin.size, dict(twin.summary)
+        digests = repository.catalog.result_digests(container)
     else:
         stored = _stored(recipe, source, base, request, repository, progress)
         container, size, summary = stored.sha256, stored.size, summary_of(stored.header)
+        digests = stored.result_digests
     version = repository.catalog.add_version(
         model,
         container=container,
@@ -84,6 +86,7 @@ def merge_versions(
         settings=settings,
         summary=summary,
         note=note,
+        digests={"result": digests},
         confirm=lambda: repository.objects.path(container),
     )
     return Addition(labelled(version, note, tags, repository), created=True)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .archiving.restore import RestoredFiles
     from .describing.attachments import AttachmentRole
     from .exchange.import_export import Exported
+    from .find import Found
     from .merge_options import MergeOptions
     from .results.open_result import OpenResult
     from .results.result_listing import ResultListings
@@ -509,6 +510,32 @@ class Registry(Closing):
             ['subject-42@1', 'subject-42@2']
         """
         return self.repository.catalog.versions(pattern, base=base, tag=tag, since=since)
+
+    def find(self, what: str | Path, *, progress: Progress = silent) -> Found:
+        """Find what a digest, a file, or a picture belongs to.
+
+        A digest is a SHA-256, AutoV1, AutoV2, AutoV3, BLAKE3 or CRC32, or its first digits. A picture
+        names the models that it was made with, if A1111, Forge or ComfyUI saved it: by digests where it
+        has them, otherwise by the names of files.
+
+        Args:
+            what: 8 to 64 hexadecimal digits, or the path of a checkpoint, a LoRA file or a picture.
+            progress: Called as a file is hashed.
+
+        Returns:
+            The versions and bases, and by what they were found; none if nothing is known.
+
+        Raises:
+            InvalidArgument: It is neither a digest nor a file, or a picture that names no model.
+
+        Example:
+            >>> digest = registry.version("subject-42@1").source.sha256
+            >>> registry.find(digest[:10]).matches[0].name
+            'subject-42@1'
+        """
+        from .find import find
+
+        return find(what, self.repository, progress)
 
     def history(self, model: str) -> list[VersionRecord]:
         """List every version that a model ever had, removed ones too, newest last.

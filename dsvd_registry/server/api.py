@@ -19,6 +19,7 @@ from ..reconstruction.target_layout import LayoutName
 from ..registry.accounts.diff import Difference
 from ..registry.accounts.documents import version_document
 from ..registry.accounts.report import Report
+from ..registry.find import with_digest
 from ..registry.results.result_pool import ResultForm
 from ..registry.upkeep.usage import Usage
 from ..store.names import folded
@@ -41,7 +42,6 @@ from .schemas import COUNT, FLAG, SHA256, TEXT, TIME, array, fields, page, schem
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 LARGEST_INDEX = 1 << 24
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _NAME = Parameter("name", "The name of a model.", TEXT, "path")
 _REF = Parameter("ref", "A ref: name, name@3 or name@alias.", TEXT, "path")
@@ -75,6 +75,9 @@ _BASE = fields(
     linked=FLAG,
     added=TIME,
 )
+_DIGEST_START: dict[str, Any] = {"type": "string", "pattern": "^[0-9a-fA-F]{8,64}$"}
+_NAME_OR_NULL = {"type": ["string", "null"]}
+_MATCH = fields(version=_NAME_OR_NULL, base=_NAME_OR_NULL, by=TEXT, of=TEXT, path=TEXT)
 _FILE = fields(path=TEXT, size=COUNT, sha256={"type": ["string", "null"]})
 _VERSION = {
     "type": "object",
@@ -161,10 +164,25 @@ def operations() -> tuple[Operation, ...]:
         ),
         Operation(
             "/api/v1/find",
-            "Versions and bases by a SHA-256 of their source, container, residual or file.",
+            "Versions and bases by a digest: SHA-256, AutoV1, AutoV2, AutoV3, BLAKE3 or CRC32.",
             from_contents(_find),
-            {200: fields(sha256=SHA256, versions=array(_VERSION), bases=array(_BASE)), **asked},
-            (Parameter("sha256", "64 hexadecimal digits.", SHA256, is_required=True),),
+            {
+                200: fields(
+                    digest=_DIGEST_START,
+                    matches=array(_MATCH),
+                    versions=array(_VERSION),
+                    bases=array(_BASE),
+                ),
+                **asked,
+            },
+            (
+                Parameter(
+                    "digest",
+                    "The digest, or its first digits: 8 to 64.",
+                    _DIGEST_START,
+                    is_required=True,
+                ),
+            ),
         ),
         Operation(
             "/v1/materialize/{ref}",
@@ -264,15 +282,26 @@ def _usage(serving: Serving, _request: Request) -> object:
 
 
 def _find(serving: Serving, request: Request) -> object:
-    sha256 = request.query_params.get("sha256", "")
-    if not _SHA256.fullmatch(sha256):
-        raise InvalidArgument("sha256 is not 64 hexadecimal digits")
-    versions = serving.registry.repository.catalog.find_digest(sha256)
-    bases = [base for base in serving.registry.bases() if sha256 in (base.file, base.digest)]
+    digest = request.query_params.get("digest", "").lower()
+    if not re.fullmatch(_DIGEST_START["pattern"], digest):
+        raise InvalidArgument("digest is not 8 to 64 hexadecimal digits")
+    matches = with_digest(digest, serving.registry.repository)[:LARGEST_PAGE]
+    versions = {match.name: match.version for match in matches if match.version is not None}
+    bases = {match.name: match.base for match in matches if match.base is not None}
     return {
-        "sha256": sha256,
-        "versions": [_version_document(version) for version in versions[:LARGEST_PAGE]],
-        "bases": [_base_document(base) for base in bases],
+        "digest": digest,
+        "matches": [
+            {
+                "version": None if match.version is None else match.name,
+                "base": None if match.base is None else match.name,
+                "by": match.by,
+                "of": match.of,
+                "path": match.path,
+            }
+            for match in matches
+        ],
+        "versions": [_version_document(version) for version in versions.values()],
+        "bases": [_base_document(base) for base in bases.values()],
     }
 
 

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from .. import canonical
 from ..errors import InvalidArgument, RegistryError
+from ..hashing import DIGEST_DIGITS
 from . import names
 
 MAX_SEQUENCE = 999_999_999
@@ -25,10 +26,14 @@ MAX_TEXT = 65_536
 MAX_SUMMARY = 64
 MAX_ENTRIES = 196_608  # characters in one event, which can then be encoded whatever they are
 MAX_KEY = 128
+MAX_DIGESTED = 1024  # files of a source, or of a result, whose digests are recorded
+MAX_PATH = 4096
 
 BASE_FORMATS = ("safetensors", "pickle", "diffusers")
 ATTACHMENT_ROLES = ("preview", "sample", "note", "sidecar")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "text/plain", "application/json")
+
+DIGESTED_PARTS = ("restored", "result", "source")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WRITE_ID = re.compile(r"[0-9a-f]{32}")
@@ -134,6 +139,27 @@ def _entries(value: object) -> bool:
     return sum(len(key) + len(text) for key, text in value.items()) <= MAX_ENTRIES
 
 
+def _digests(value: object) -> bool:
+    if not isinstance(value, dict) or not value.keys() <= set(DIGESTED_PARTS):
+        return False
+    return all(
+        isinstance(files, dict)
+        and 1 <= len(files) <= MAX_DIGESTED
+        and all(_text(path, MAX_PATH) for path in files)
+        and all(map(_kinds_of_digests, files.values()))
+        for files in value.values()
+    )
+
+
+def _kinds_of_digests(value: object) -> bool:
+    if not isinstance(value, dict) or not value or not value.keys() <= DIGEST_DIGITS.keys():
+        return False
+    return all(
+        isinstance(digest, str) and re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS[kind]}}}", digest)
+        for kind, digest in value.items()
+    )
+
+
 def _scalar(value: object) -> bool:
     if type(value) is float:
         return math.isfinite(value)
@@ -161,6 +187,10 @@ Nanoseconds = Annotated[
 ]
 Mode = Annotated[int, Check("the permissions of a file", _integer(0, 0o7777))]
 Settings = Annotated[str, Check("canonical JSON", _settings)]
+Digests = Annotated[
+    dict[str, dict[str, dict[str, str]]],
+    Check("digests of the files of a source, or of what is made", _digests),
+]
 Summary = Annotated[
     dict[str, int | float | str],
     Check("a small table of numbers and texts with short lower-case keys", _summary),

@@ -24,6 +24,7 @@ from .event_fields import (
     BaseFormat,
     Check,
     Digest,
+    Digests,
     Entries,
     Key,
     Link,
@@ -84,7 +85,10 @@ class BaseRemoved(_Change):
 
 @dataclass(frozen=True, kw_only=True)
 class VersionAdded(_Change):
-    """A model got its next version. `base` is the weights digest of the base."""
+    """A model got its next version. `base` is the weights digest of the base.
+
+    `digests`: those of the files of "source" and "result", by path ("" for the only file) and kind.
+    """
 
     model: Name
     number: Number
@@ -97,6 +101,7 @@ class VersionAdded(_Change):
     settings: Settings
     summary: Summary
     note: Text = ""
+    digests: Digests = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,12 +211,16 @@ class SignatureAdded(_Change):
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualAdded(_Change):
-    """A version got a residual, an object of `size` bytes, and is lossless from then on."""
+    """A version got a residual, an object of `size` bytes, and is lossless from then on.
+
+    `digests`: those of the files that come back ("restored"), where these are not the source.
+    """
 
     model: Name
     number: Number
     residual: Digest
     size: Size
+    digests: Digests = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,13 @@ def add_to(catalog: Catalog, model: str, digit: str = "c", **changes: Any) -> An
     return catalog.add_version(model, **{**fields, **changes})
 
 
+def digests_of(digit: str) -> dict[str, dict[str, dict[str, str]]]:
+    return {
+        "source": {"": {"sha256": digit * 64, "crc32": digit * 8}},
+        "result": {"unet/a.safetensors": {"autov3": "ab" + digit * 62}, "b": {"sha256": "9" * 64}},
+    }
+
+
 def fill(catalog: Catalog) -> None:
     """Let every kind of event happen in a catalog that has the base `sd15`."""
     catalog.add_base(
@@ -80,7 +87,7 @@ def fill(catalog: Catalog) -> None:
     )
     catalog.remove_base("sd14")
     for model, digit in (("a", "c"), ("b", "d"), ("a", "e"), ("a", "f"), ("gone", "0")):
-        add_to(catalog, model, digit, note=f"note {digit}")
+        add_to(catalog, model, digit, note=f"note {digit}", digests=digests_of(digit))
     catalog.remove_version("a", 3)
     catalog.remove_version("gone", 1)
     for alias, number in (("prod", 1), ("beta", 1), ("prod", 2)):
@@ -105,8 +112,9 @@ def fill(catalog: Catalog) -> None:
     catalog.remove_attachment("b", 1, "grid.png")
     for signer, signature in (("6", "7"), ("8", "9"), ("6", "a")):
         catalog.add_signature("b", 1, signer=signer * 64, signature=signature * 64)
-    catalog.set_residual("b", 1, residual="5" * 64, size=7)
-    catalog.set_residual("a", 2, residual="6" * 64, size=8)
+    restored = {"restored": {"": {"sha256": "7" * 64}}}
+    catalog.set_residual("b", 1, residual="5" * 64, size=7, digests=restored)
+    catalog.set_residual("a", 2, residual="6" * 64, size=8, digests=restored)
     catalog.remove_residual("b", 1)
     catalog.add_original("b", 1)
     catalog.add_original("a", 2)

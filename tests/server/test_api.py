@@ -124,7 +124,7 @@ def test_find(server: RunningServer, shelf: Shelf) -> None:
     assert single.residual is not None
 
     def found(digest: str) -> tuple[list[str], list[str]]:
-        answer = document(server, f"/api/v1/find?sha256={digest}")
+        answer = document(server, f"/api/v1/find?digest={digest}")
         return [v["ref"] for v in answer["versions"]], [b["name"] for b in answer["bases"]]
 
     assert found(sha256) == (["single@1", "odd--name.git@1"], [])
@@ -132,8 +132,14 @@ def test_find(server: RunningServer, shelf: Shelf) -> None:
     assert found(single.residual.sha256) == (["single@1"], [])
     assert found(base.digest) == found(base.file) == ([], ["pipeline"])
     assert found("0" * 64) == ([], [])
-    for bad in ("", "0" * 63, sha256.upper(), "%25"):
-        document(server, f"/api/v1/find?sha256={bad}", 400)
+    assert found(sha256.upper()) == found(sha256[:10]) == found(sha256)
+    body = shelf.tuned_file.read_bytes()
+    data = body[8 + int.from_bytes(body[:8], "little") :]
+    answer = document(server, f"/api/v1/find?digest={hashlib.sha256(data).hexdigest()[:12]}")
+    assert {m["by"] for m in answer["matches"]} == {"AutoV3"}
+    assert "single@1" in [m["version"] for m in answer["matches"]]
+    for bad in ("", "0" * 7, "0" * 65, sha256 + "%0a", "%25", "0000000g"):
+        document(server, f"/api/v1/find?digest={bad}", 400)
 
 
 @pytest.mark.parametrize(

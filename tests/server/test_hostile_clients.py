@@ -81,7 +81,7 @@ def test_a_path_is_looked_up_and_never_joined(server: RunningServer, outside: st
         "/dsvd/exact/resolve/main/x%0d%0aX-Evil:%20yes",
         "/dsvd/exact%0d%0aX-Evil:%20yes/resolve/main/x",
         "/v1/materialize/exact%0aX-Evil:yes",
-        "/api/v1/find?sha256=%0d%0aX-Evil:%20yes",
+        "/api/v1/find?digest=%0d%0aX-Evil:%20yes",
         "/api/models/dsvd/exact/tree/main?limit=1&x=%0d%0aX-Evil:%20yes",
         "/api/models/dsvd/exact/tree/main?limit=1&cursor=%0d%0aX-Evil:%20yes",
     ],

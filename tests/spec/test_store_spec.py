@@ -72,6 +72,7 @@ RULES = {
     "entries": event_fields.Entries,
     "role": event_fields.AttachmentRole,
     "media type": event_fields.MediaType,
+    "digests": event_fields.Digests,
 }
 
 
@@ -146,6 +147,8 @@ def test_limits() -> None:
         "an attached picture": attached_bytes.MAX_PICTURE,
         "pixels of an attached picture": attached_bytes.MAX_PIXELS,
         "an attached text": attached_bytes.MAX_TEXT,
+        "files whose digests an event has, of each part": event_fields.MAX_DIGESTED,
+        "a path among digests": event_fields.MAX_PATH,
         "files of a folder that is a base": folder_listing.MAX_FILES,
         "a path in a listing": folder_listing.MAX_PATH_BYTES,
         "waiting for the write lock": BUSY_SECONDS,

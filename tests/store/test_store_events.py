@@ -80,6 +80,7 @@ def version_added() -> VersionAdded:
         settings='{"tau":0.5}',
         summary={"tensors": 5, "tau": 0.5, "layout": "ldm"},
         note="first\ntry é",
+        digests={"source": {"": {"sha256": C, "crc32": "00c0ffee"}}},
     )
 
 
@@ -113,7 +114,7 @@ EVERY = [
         size=5,
     ),
     AttachmentRemoved(model="m", number=1, name="m.preview.png"),
-    ResidualAdded(model="m", number=1, residual=C, size=5),
+    ResidualAdded(model="m", number=1, residual=C, size=5, digests={}),
     ResidualRemoved(model="m", number=1),
     OriginalAdded(model="m", number=1),
     OriginalRemoved(model="m", number=1),
@@ -141,12 +142,14 @@ def test_every_kind_is_tried() -> None:
 def test_the_bytes_are_pinned() -> None:
     """Changing this breaks every registry that exists."""
     body = (
-        b'{"changes":[{"base":"%s","container":"%s","kind":"version-added","model":"subject-42",'
+        b'{"changes":[{"base":"%s","container":"%s",'
+        b'"digests":{"source":{"":{"crc32":"00c0ffee","sha256":"%s"}}},"kind":"version-added",'
+        b'"model":"subject-42",'
         b'"note":"first\\ntry \\u00e9","number":1,"settings":"{\\"tau\\":0.5}",'
         b'"size":10,"source_format":"safetensors","source_sha256":"%s","source_size":100,'
         b'"summary":{"layout":"ldm","tau":0.5,"tensors":5}}],"previous":"%s","sequence":2,'
         b'"time":"%s","write_id":"%s"'
-    ) % (A.encode(), B.encode(), C.encode(), A.encode(), TIME.encode(), b"0f" * 16)
+    ) % (A.encode(), B.encode(), C.encode(), C.encode(), A.encode(), TIME.encode(), b"0f" * 16)
     checksum = xxhash.xxh3_64_hexdigest(body + b"}").encode()
     assert events.encode(event(version_added())) == body + b',"xxh3":"%s"}' % checksum
 

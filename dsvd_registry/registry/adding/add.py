@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...catalog import BaseRecord, VersionRecord
+from ...catalog import BaseRecord, RecordedDigests, VersionRecord
 from ...checkpoint import Checkpoint, open_checkpoint
 from ...container.records import Header, Omission
 from ...container.totals import Summary, summary_of
@@ -22,7 +23,7 @@ from ..upkeep.originals import check_is_file, keep_original
 from ..upkeep.residuals import attach_residual, residual_of
 from .add_request import AddOptions, AddRequest, add_request, labelled
 from .best_base import best_base
-from .fingerprint import source_of, unchanging
+from .fingerprint import source_digests, source_of, unchanging
 from .known_models import named_files
 from .model_names import USUAL_NAMES, ascii_name
 
@@ -103,8 +104,12 @@ def add_version(
             if known is not None and known.container == stored.sha256:  # its lost object is back
                 version, created = known, False
             else:
+                digests = {
+                    "source": source_digests(checkpoint, repository.catalog, progress),
+                    "result": stored.result_digests,
+                }
                 version = _new_version(
-                    model, source, base, settings, stored, request.note, repository
+                    model, source, base, settings, stored, digests, request.note, repository
                 )
                 created = True
         upgraded = request.lossless and not created and not version.is_lossless
@@ -125,12 +130,14 @@ def add_version(
 class _Stored:
     """A container in the store: its SHA-256, its size in bytes, and the figures that `ls` shows.
 
-    `header`: None for a container of another model, which is not opened.
+    `result_digests`: those of the files that it gives. `header`: None for a container of another
+    model, which is not opened.
     """
 
     sha256: str
     size: int
     summary: Summary
+    result_digests: Mapping[str, Mapping[str, str]]
     header: Header | None
 
 
@@ -165,6 +172,7 @@ def _new_version(
     base: BaseRecord,
     settings: str,
     stored: _Stored,
+    digests: RecordedDigests,
     note: str,
     repository: Repository,
 ) -> VersionRecord:
@@ -177,6 +185,7 @@ def _new_version(
         settings=settings,
         summary=stored.summary,
         note=note,
+        digests=digests,
         confirm=lambda: repository.objects.path(stored.sha256),
     )
 
@@ -219,7 +228,8 @@ def _stored(
     """A new container, or the equal one of another model."""
     twin = repository.catalog.find_version(source.sha256, base.digest, settings)
     if twin is not None and repository.objects.is_whole(twin.container):
-        return _Stored(twin.container, twin.size, dict(twin.summary), None)
+        known = repository.catalog.result_digests(twin.container)
+        return _Stored(twin.container, twin.size, dict(twin.summary), known, None)
     # Only an encoding needs torch: a recognised version does not wait for its import.
     from ...encoding.fine_tune import FineTune
     from ...encoding.store_fine_tune import store_fine_tune
@@ -232,7 +242,8 @@ def _stored(
         else:
             fine_tune = FineTune.of(checkpoint, source, weights)
             stored = store_fine_tune(fine_tune, fidelity, device, objects, progress)
-    return _Stored(stored.sha256, stored.size, summary_of(stored.header), stored.header)
+    summary, digests = summary_of(stored.header), stored.result_digests
+    return _Stored(stored.sha256, stored.size, summary, digests, stored.header)
 
 
 def name_of(path: Path) -> str:

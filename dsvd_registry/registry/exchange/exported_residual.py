@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,10 +52,15 @@ def export_residual(
 
 @dataclass(frozen=True)
 class ResidualFile:
-    """A residual file to import, which was checked to give its source."""
+    """A residual file to import, which was checked to give its source.
+
+    `source_digests`: those of the source's files, by path and kind; none of a source of which the
+    tensors come back and not the bytes.
+    """
 
     path: Path
     record: ResidualRecord
+    source_digests: Mapping[str, Mapping[str, str]]
 
     def store(self, repository: Repository, progress: Progress) -> None:
         """Store the residual unless the store has it.
@@ -89,17 +95,20 @@ def read_residual_file(
         if not path.exists():
             return None
     from ...reconstruction.lossless import Lossless
-    from ...reconstruction.recorded_digest import proven_by_digest
+    from ...reconstruction.recorded_digest import kinds_by_path, proven_by_digest
 
     try:
         with unchanging(path), Residual(path) as residual, repository.open_base(base) as weights:
             record = ResidualRecord(sha256_file(path), residual.size)
             with proven_by_digest(container, weights, Lossless(residual, sha256)) as recorded:
-                recorded.check(recorded.made.digests(progress, "checking the residual"))
+                digests = recorded.made.full_digests(progress, "checking the residual")
+                recorded.check(digests)
     except UnsupportedFeature:
         raise
     except ContainerError as error:
         raise ContainerError(str(error), HINT) from error
     except ResultMismatch as error:
         raise ResultMismatch(f"{path}: {error}", HINT) from error
-    return ResidualFile(path, record)
+    header = container.header
+    kinds = kinds_by_path(header, digests) if header.keeps_files else {}
+    return ResidualFile(path, record, kinds)

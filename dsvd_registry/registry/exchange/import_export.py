@@ -7,7 +7,7 @@ an error here. Signatures, the residual and the original are separate files in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -20,6 +20,7 @@ from ...encoding.lora_request import SOURCE_FORMAT
 from ...encoding.request import BudgetRequest, ErrorRequest, Request, TauRequest
 from ...errors import BaseMismatch, ContainerError
 from ...fs import check_place
+from ...hashing import all_digests_of_file
 from ...progress import Meter, Progress
 from ...signing import statement_of
 from ...store import event_fields
@@ -133,12 +134,17 @@ def import_container(
         if not is_stored:
             summary = summary_of(container.header)
             _check_recordable(container, summary)
-            _check_result(container, base, repository, progress)
+            result_digests = _checked_result(container, base, repository, progress)
             copy_in(file, sha256, repository.objects, Meter(progress, "copying", size))
         if residual is not None:
             residual.store(repository, progress)
     if known is not None:
         return completed(known, created=False)
+    if is_stored:
+        result_digests = repository.catalog.result_digests(sha256)
+    source_digests = residual.source_digests if residual is not None else {}
+    if original is not None:
+        source_digests = {"": all_digests_of_file(original)}
     version = repository.catalog.add_version(
         model,
         container=sha256,
@@ -148,6 +154,7 @@ def import_container(
         settings=_settings_of(header),
         summary=summary,
         note=note,
+        digests={"source": source_digests, "result": result_digests},
         confirm=lambda: repository.objects.path(sha256),
     )
     return completed(version, created=True)
@@ -173,16 +180,19 @@ def _base_of(container: Container, repository: Repository) -> BaseRecord:
     )
 
 
-def _check_result(
+def _checked_result(
     container: Container, base: BaseRecord, repository: Repository, progress: Progress
-) -> None:
-    from ...reconstruction.recorded_digest import proven_by_digest
+) -> Mapping[str, Mapping[str, str]]:
+    """The digests of the result's files, by path and kind, after a comparison with the recorded ones."""
+    from ...reconstruction.recorded_digest import kinds_by_path, proven_by_digest
 
     with (
         repository.open_base(base) as weights,
         proven_by_digest(container, weights) as recorded,
     ):
-        recorded.check(recorded.made.digests(progress))
+        digests = recorded.made.full_digests(progress)
+        recorded.check(digests)
+    return kinds_by_path(container.header, digests)
 
 
 def _check_recordable(container: Container, summary: Summary) -> None:

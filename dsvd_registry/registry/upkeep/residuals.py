@@ -131,13 +131,27 @@ def attach_residual(
     version: VersionRecord, record: ResidualRecord, repository: Repository
 ) -> VersionRecord:
     """Record a stored residual for a version, which is lossless from then on."""
+    restored = {} if version.residual == record else _restored(version, record, repository)
     return repository.catalog.set_residual(
         version.model,
         version.number,
         residual=record.sha256,
         size=record.size,
+        digests={"restored": restored},
         confirm=lambda: repository.objects.path(record.sha256),
     )
+
+
+def _restored(
+    version: VersionRecord, record: ResidualRecord, repository: Repository
+) -> dict[str, dict[str, str]]:
+    """The SHA-256 of each file that comes back, by path and kind; nothing if that is the source."""
+    with open_residual(version, record, repository) as residual:
+        results = residual.header.results
+    if version.source.format == "diffusers":
+        return {file.path: {"sha256": file.sha256} for file in results}
+    (file,) = results
+    return {} if file.sha256 == version.source.sha256 else {"": {"sha256": file.sha256}}
 
 
 def _known(version: VersionRecord, repository: Repository) -> ResidualRecord | None:
