@@ -17,8 +17,9 @@ ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft", ".gguf")
 OUR_NODES = "Dsvd"  # the beginning of their types
 NO_SUBJECT = "(none)"
 
-# A1111's own pattern of the last line of its parameters: `Name: value, Name: "a value, quoted"`.
-_PARAMETER = re.compile(r'\s*(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+# The last line of A1111's parameters: `Name: value, Name: "a value, quoted"`. Every repetition is
+# bounded, or ends at a sign that none of it may be, so that no text takes long.
+_PARAMETER = re.compile(r'(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _LORA_IN_PROMPT = re.compile(r"<(?:lora|lyco):([^:<>\n]{1,300})(?::[^<>\n]{0,60})?>")
 _HASHES = re.compile(r"(?:^|[\s,])Hashes:\s*(\{[^{}]*\})")
 _HEX = re.compile(r"(?:0x)?([0-9a-f]{8,64})")
