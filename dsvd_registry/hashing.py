@@ -85,7 +85,7 @@ def all_digests(chunks: Iterable[Bytes]) -> dict[str, str]:
     whole, others = hashlib.sha256(), _OtherDigests()
     with ThreadPoolExecutor(1) as beside:
         for chunk in chunks:
-            with memoryview(chunk).cast("B") as view:
+            with memoryview(chunk) as view:
                 if len(view) <= SMALL_CHUNK:
                     others.update(view)
                     whole.update(view)

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 VALID = HERE.parent / "spec" / "vectors" / "valid"
 TARGETS = (
     *("container", "header", "payload"),
-    *("residual", "event", "listing", "manifest", "signature"),
+    *("residual", "event", "listing", "manifest", "signature", "picture"),
     *("safetensors", "torch_zip", "torch_legacy", "pickle_machine", "lora"),
 )
 

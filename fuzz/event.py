@@ -23,6 +23,7 @@ VERSION = VersionAdded(
     settings='{"tau":0.5}',
     summary={"error": 0.5, "low_rank": 1},
     note="",
+    digests={"source": {"": {"crc32": "00112233"}}},
 )
 ALIAS = AliasSet(model="m", alias="prod", number=3)
 NOTE = NoteSet(model="m", number=1, text="x")

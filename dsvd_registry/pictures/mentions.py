@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from ..canonical import MAX_WEIGHT, weight
+
 Role = Literal["checkpoint", "lora"]
 
 MAX_MENTIONS = 200
@@ -76,8 +78,9 @@ def _in_text(text: str) -> Iterator[Mention]:
 
 
 def _parsed(text: str) -> Any:
+    """The value of JSON; None for a text that is none, or would take much memory."""
     try:
-        return json.loads(text)
+        return json.loads(text) if weight(text.encode(errors="replace")) <= MAX_WEIGHT else None
     except (ValueError, RecursionError):
         return None
 

@@ -7,7 +7,7 @@ import pytest
 
 from dsvd_registry.catalog import Catalog
 from dsvd_registry.errors import InvalidArgument
-from dsvd_registry.store import EventLog, RegistryFolder, VersionAdded
+from dsvd_registry.store import START, EventLog, RegistryFolder, VersionAdded
 from dsvd_registry.store.event_fields import MAX_DIGESTED
 
 from .conftest import fill
@@ -55,10 +55,10 @@ def test_an_event_has_digests_of_no_more_files_than_it_may(
 ) -> None:
     many = {f"{number:05}": {"crc32": f"{number:08x}"} for number in range(MAX_DIGESTED + 5)}
     add("a", digests={"source": many, "result": {}})
-    event = list(EventLog(registry).after(0))[-1]
-    assert isinstance(event, VersionAdded)
+    (change,) = [event for _, event in EventLog(registry).after(START)][-1].changes
+    assert isinstance(change, VersionAdded)
     kept = dict(sorted(many.items())[:MAX_DIGESTED])
-    assert event.digests == {"source": kept}
+    assert change.digests == {"source": kept}
     assert len(catalog.find_digest("0000000")) == 16
 
 

@@ -55,6 +55,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "checkpoint/test_pickle_file.py:test_a_deflated_entry_that_is_longer_or_shorter_than_it_says",
         "checkpoint/test_pickle_file.py:test_damage_in_a_deflated_zip",
     ),
+    "pictures: bombs in their texts, EXIF that lies, texts that take long": (
+        "pictures/test_picture_texts.py:test_a_bomb_is_not_inflated",
+        "pictures/test_picture_texts.py:test_broken_exif_is_passed_over",
+        "pictures/test_picture_texts.py:test_changed_bytes_do_no_harm",
+        "pictures/test_mentions.py:test_other_texts_mention_nothing",
+    ),
     "skippable frames": ("header-skippable", "frame-skippable", "frame-then-skippable"),
     "frames with a dictionary": ("header-dictionary", "frame-dictionary"),
     "an exactness bound that lies": (

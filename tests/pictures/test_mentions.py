@@ -154,6 +154,7 @@ def test_pictures_of_comfyui(tmp_path: Path) -> None:
         json.dumps({"1": {"class_type": ["x"], "inputs": {"ckpt_name": ["4", 0], "lora_name": 5}}}),
         json.dumps({"1": {"class_type": "DsvdLoadCheckpoint", "inputs": {"subject": {}}}}),
         json.dumps([PROMPT]),
+        json.dumps({"a": [[]] * 400_000, **PROMPT}),  # some 50 MB of objects
         "Steps: 1, Hashes: {" + '"' * 1000 + "}",
         "Steps: 1, Lora hashes: " + '"' + "\\" * 50_000,
         "Steps: 1, " + "a" * 100_000,
