@@ -28,7 +28,7 @@ def test_a_digest_names_a_version(dsvd: Dsvd, filled: Path, checkpoints: Path) -
         "subject-42@2", "AutoV2", "source",
     )  # fmt: skip
     base = dsvd("find", checkpoints / "base.safetensors")
-    assert base.out.splitlines()[1].split("  ") == ["sd15", "SHA-256 of the base's file"]
+    assert base.out.splitlines()[1].split(None, 1) == ["sd15", "SHA-256 of the base's file"]
 
 
 def test_a_picture_names_what_it_was_made_with(dsvd: Dsvd, filled: Path, here: Path) -> None:
