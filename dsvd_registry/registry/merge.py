@@ -28,7 +28,7 @@ from ..progress import Progress
 from ..store.event_fields import MAX_TEXT
 from .adding.add import Addition, check_model
 from .adding.add_request import checked_labels, labelled
-from .merge_options import MergeOptions
+from .merge_options import MergeOptions, with_recipe
 from .repository import Repository
 
 if TYPE_CHECKING:  # torch, which a recognised merge does not wait for
@@ -36,7 +36,6 @@ if TYPE_CHECKING:  # torch, which a recognised merge does not wait for
 
 MERGE_TAU = 1.0  # the default: nothing of the sum is left out
 SOURCE_FORMAT = "merge"
-KEY = "merge"  # of the recipe in a version's settings
 ALL_CACHED_BYTES = 8 * CACHED_BYTES  # of decompressed frames, for all versions together
 
 
@@ -90,13 +89,6 @@ def merge_versions(
         confirm=lambda: repository.objects.path(container),
     )
     return Addition(labelled(version, note, tags, repository), created=True)
-
-
-def with_recipe(settings: str, recipe: MergeRecipe | None) -> str:
-    """The settings (canonical JSON) with the recipe of a merge; unchanged without one."""
-    if recipe is None:
-        return settings
-    return canonical.encode_small({**json.loads(settings), KEY: recipe_object(recipe)}).decode()
 
 
 def _request(tau: float | None, max_error: float | None) -> TauRequest | ErrorRequest:

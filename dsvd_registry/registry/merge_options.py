@@ -1,10 +1,17 @@
-"""The options of `Registry.merge`."""
+"""The options of `Registry.merge`, and its recipe in the settings of a version."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
+
+from .. import canonical
+from ..container.header import recipe_object
+from ..container.records import MergeRecipe
+
+KEY = "merge"  # of the recipe in a version's settings
 
 
 @dataclass(frozen=True)
@@ -38,3 +45,10 @@ class MergeOptions(TypedDict, total=False):
     """A note on the version, at most 65,536 characters."""
     tags: Iterable[str]
     """Tags of the version."""
+
+
+def with_recipe(settings: str, recipe: MergeRecipe | None) -> str:
+    """The settings (canonical JSON) with the recipe of a merge; unchanged without one."""
+    if recipe is None:
+        return settings
+    return canonical.encode_small({**json.loads(settings), KEY: recipe_object(recipe)}).decode()

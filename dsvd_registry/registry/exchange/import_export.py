@@ -27,7 +27,7 @@ from ...store import event_fields
 from ..adding.add import Addition, check_model
 from ..adding.add_request import checked_labels, labelled
 from ..adding.fingerprint import unchanging
-from ..merge import with_recipe
+from ..merge_options import with_recipe
 from ..repository import Repository
 from ..results.output import check_kind, check_output
 from ..results.result_listing import remember_files
@@ -130,8 +130,7 @@ def import_container(
         residual = exported_residual.read_residual_file(
             file, container, sha256, base, repository, progress
         )
-        is_stored = known is not None and repository.objects.is_whole(sha256)
-        if not is_stored:
+        if known is None or not repository.objects.is_whole(sha256):
             summary = summary_of(container.header)
             _check_recordable(container, summary)
             result_digests = _checked_result(container, base, repository, progress)
@@ -140,8 +139,6 @@ def import_container(
             residual.store(repository, progress)
     if known is not None:
         return completed(known, created=False)
-    if is_stored:
-        result_digests = repository.catalog.result_digests(sha256)
     source_digests = residual.source_digests if residual is not None else {}
     if original is not None:
         source_digests = {"": all_digests_of_file(original)}
