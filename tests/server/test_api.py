@@ -125,9 +125,18 @@ def test_find(server: RunningServer, shelf: Shelf) -> None:
 
     def found(digest: str) -> tuple[list[str], list[str]]:
         answer = document(server, f"/api/v1/find?digest={digest}")
-        return [v["ref"] for v in answer["versions"]], [b["name"] for b in answer["bases"]]
+        assert {m["version"] for m in answer["matches"] if m["version"]} == {
+            v["ref"] for v in answer["versions"]
+        }
+        whole = [m["version"] for m in answer["matches"] if m["version"] and not m["path"]]
+        return list(dict.fromkeys(whole)), [b["name"] for b in answer["bases"]]
 
-    assert found(sha256) == (["single@1", "odd--name.git@1"], [])
+    assert found(sha256) == (["odd--name.git@1", "single@1"], [])
+    # It is also a file of the folder that others were made of.
+    inside = document(server, f"/api/v1/find?digest={sha256}")["matches"]
+    path = str(shelf.tuned_file.relative_to(shelf.tuned))
+    in_folders = {(m["version"], m["of"]) for m in inside if m["path"] == path}
+    assert in_folders >= {("exact@1", "source"), ("subject@1", "source"), ("subject@2", "source")}
     assert found(single.container) == (["single@1"], [])
     assert found(single.residual.sha256) == (["single@1"], [])
     assert found(base.digest) == found(base.file) == ([], ["pipeline"])

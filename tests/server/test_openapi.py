@@ -79,7 +79,7 @@ def real(path: str) -> str:
     }
     for name, value in values.items():
         path = path.replace(f"{{{name}}}", value)
-    return path + "?left=subject@1&right=subject@2&sha256=" + "0" * 64
+    return path + "?left=subject@1&right=subject@2&digest=" + "0" * 64
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
