@@ -86,7 +86,7 @@ def merge_versions(
         summary=summary,
         note=note,
         digests={"result": digests},
-        confirm=lambda: repository.objects.path(container),
+        confirm=lambda: repository.objects.require(container),
     )
     return Addition(labelled(version, note, tags, repository), created=True)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from .. import store
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..errors import BaseMismatch, CheckpointError, DsvdError, NotFound, RegistryError, StorageError
-from ..fs import storage_errors
 from ..store import ObjectStore, RegistryFolder
 
 if TYPE_CHECKING:  # numpy, which listing versions need not wait for
@@ -75,10 +74,8 @@ class Repository:
         """The manifest of a base. Raises `RegistryError` if it belongs to another base."""
         from ..reconstruction.base_weights import Manifest
 
-        path = self._checked(base.manifest)
-        with storage_errors(path):
-            data = path.read_bytes()
-        manifest = Manifest.from_bytes(data, str(path))
+        data = self.objects.read(base.manifest)
+        manifest = Manifest.from_bytes(data, f"object {base.manifest}")
         if manifest.digest != base.digest:
             raise RegistryError(f"the manifest of the base {base.name!r} is of another base")
         return manifest
@@ -144,17 +141,10 @@ class Repository:
         """The listing of a base that is a folder in the store."""
         from ..checkpoint.folder_listing import parse_listing
 
-        path = self._checked(base.file)
         try:
-            with storage_errors(path):
-                return parse_listing(path.read_bytes())
+            return parse_listing(self.objects.read(base.file))
         except CheckpointError as error:
             raise RegistryError(f"the listing of the base {base.name!r}: {error}") from error
-
-    def _checked(self, sha256: str) -> Path:
-        """The path of an object, after its bytes were compared with its SHA-256."""
-        self.objects.check(sha256)
-        return self.objects.path(sha256)
 
 
 def _linked(base: BaseRecord, link: Path) -> Path:

@@ -69,7 +69,7 @@ def attach_signature(
         version.number,
         signer=signature.key.sha256,
         signature=stored.sha256,
-        confirm=lambda: repository.objects.path(stored.sha256),
+        confirm=lambda: repository.objects.require(stored.sha256),
     )
     return Signed(version.ref, signature.key.fingerprint, stored.sha256, created)
 
@@ -166,10 +166,8 @@ def _check(version: VersionRecord, record: SignatureRecord, repository: Reposito
 
 
 def _read(record: SignatureRecord, repository: Repository) -> Signature:
-    repository.objects.check(record.signature)
-    path = repository.objects.path(record.signature)
-    with storage_errors(path), path.open("rb") as file:
-        signature = decode(file.read(MAX_BYTES + 1), f"object {record.signature}")
+    data = repository.objects.read(record.signature)
+    signature = decode(data, f"object {record.signature}")
     if signature.key.sha256 != record.signer:
         raise RegistryError(
             f"object {record.signature} is a signature by {signature.key.fingerprint}",

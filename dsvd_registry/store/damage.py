@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from pathlib import Path
 from .. import canonical, fs, hashing
 from ..errors import Conflict, RegistryError, StorageError
 from . import events
-from .event_log import NAME, EventLog, Position
+from .event_log import EventLog, Position
 from .events import Event
 from .objects import ObjectStore
 from .registry_folder import RegistryFolder
+
+_NAME = re.compile(r"(\d{9})\.json")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def damaged_events(folder: RegistryFolder, shown: Position) -> list[DamagedEvent
     """
     log, found = EventLog(folder), []
     with fs.storage_errors(folder.events):
-        names = (NAME.fullmatch(path.name) for path in folder.events.glob("*/*"))
+        names = (_NAME.fullmatch(path.name) for path in folder.events.glob("*/*"))
         numbers = {int(name[1]) for name in names if name is not None}
     expected = None
     for sequence in range(max([shown.sequence, *numbers]), 0, -1):

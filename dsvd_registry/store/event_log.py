@@ -14,16 +14,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import canonical, fs, hashing
-from ..errors import Conflict, RegistryError, StorageError
+from .. import canonical, hashing
+from ..errors import Conflict, NotFound, RegistryError, StorageError
+from ..fs import is_of_the_file
 from . import events
 from .events import Change, Event
+from .folder_backend import FolderBackend
 from .registry_folder import RegistryFolder
 
 SHARD = 1000
 
-NAME = re.compile(r"(\d{9})\.json")
-_SHARD_NAME = re.compile(r"\d{6}")
+KEY = re.compile(r"events/(\d{6})/(\d{9})\.json")
 _RESTORE = "Restore the folder `events` from a copy of the registry."
 
 
@@ -41,7 +42,7 @@ class EventLog:
     """The events of one registry, numbered from 1 without a gap."""
 
     def __init__(self, folder: RegistryFolder) -> None:
-        self._events, self._tmp = folder.events, folder.tmp
+        self._folder, self._backend = folder, FolderBackend(folder)
 
     def append(self, last: Position, time: str, changes: Sequence[Change]) -> Position:
         """Write the event that comes after `last` durably; its changes take effect with that.
@@ -56,20 +57,13 @@ class EventLog:
             changes=tuple(changes),
         )
         data = events.encode(event)
-        target = self.path(event.sequence)
-        fs.make_folder(target.parent)
-        if event.sequence % SHARD == 0 or event.sequence == 1:
-            self._sync_shard_names()  # the maker of the folder may have crashed before its own sync
-        fs.make_folder(self._tmp)
         try:
-            with fs.new_file(self._tmp, len(data)) as file:
-                file.write(data)
-                file.publish(target, read_only=True)
+            self._backend.create(_key(event.sequence), data)
         except Conflict as error:
             # Some network filesystems report a link that they have made as one that was there.
             if self._data(event.sequence) != data:
                 raise RegistryError(
-                    f"event {event.sequence} is in {self._events} already: "
+                    f"event {event.sequence} is in {self._folder.events} already: "
                     "another program writes there without the catalog",
                     "Run `dsvd catalog rebuild`.",
                 ) from error
@@ -79,33 +73,25 @@ class EventLog:
     def after(self, last: Position = START) -> Iterator[tuple[Position, Event]]:
         """The events after `last` in order, each with its position.
 
-        Raises `RegistryError` for a missing number, a damaged event, or one that another event comes
-        before than the one that it names; `StorageError`.
+        Raises `RegistryError` for a missing number, a damaged event, or one that names another event
+        before it than the one that is there; `StorageError`.
         """
-        while True:
-            shard = self._shard(last.sequence + 1)
-            numbers = sorted(number for number in shard if number > last.sequence)
-            for number in numbers:
-                if number != last.sequence + 1:
-                    raise self._missing(last.sequence + 1)
-                last, event = self._read(last)
-                yield last, event
-            if not numbers or (last.sequence + 1) % SHARD:
-                break
-        if self._has_shard_above((last.sequence + 1) // SHARD):
-            raise self._missing(last.sequence + 1)
+        for number in self._numbers(last.sequence):
+            if number != last.sequence + 1:
+                raise RegistryError(
+                    f"event {last.sequence + 1} is missing from {self._folder.events}", _RESTORE
+                )
+            last, event = self._read(last)
+            yield last, event
 
     def pending(self, sequence: int) -> bool:
         """True if the log has events after `sequence`; needs no lock. Raises as `after`."""
-        return any(number > sequence for number in self._shard(sequence + 1))
+        return next(self._numbers(sequence), None) is not None
 
     def sync(self, first: int, last: int) -> None:
         """Make the names of events durable, in case their writer crashed before it did so."""
-        for shard in range(first // SHARD, last // SHARD + 1):
-            folder = self._events / f"{shard:06}"
-            with fs.storage_errors(folder):
-                fs.sync_folder(folder)
-        self._sync_shard_names()
+        shards = range(first // SHARD, last // SHARD + 1)
+        self._backend.settle(*(f"events/{shard:06}" for shard in shards))
 
     def has(self, position: Position) -> bool:
         """True if the log has this event, and False if it has none or another one in its place.
@@ -113,54 +99,33 @@ class EventLog:
         One that is damaged is no other: `verify` names it, and the catalog still shows it. Raises
         `StorageError` if the machine refuses.
         """
-        path = self.path(position.sequence)
-        with fs.storage_errors(path):
-            if path.parent.is_symlink() or path.is_symlink() or not path.is_file():
-                return False
         try:
             data = self._data(position.sequence)
+        except RegistryError:
+            return False
         except StorageError as error:
-            if not fs.is_of_the_file(error):
+            if not is_of_the_file(error):
                 raise
             return True
         return hashing.sha256(data) == position.sha256 or not events.is_whole(data)
 
     def path(self, sequence: int) -> Path:
         """The path of an event, existing or not."""
-        return self._events / f"{sequence // SHARD:06}" / f"{sequence:09}.json"
+        return self._folder.root / _key(sequence)
 
-    def _shard(self, sequence: int) -> set[int]:
-        """The numbers of the events in the shard where `sequence` belongs."""
-        folder = self._events / f"{sequence // SHARD:06}"
-        found: set[int] = set()
-        with fs.storage_errors(folder):
-            if folder.is_symlink():
-                raise RegistryError(f"{folder} is a symbolic link", _RESTORE)
-            if not folder.exists():
-                return found
-            for name in os.listdir(folder):  # noqa: PTH208 - paths would take twice as long
-                match = NAME.fullmatch(name)
-                if match is not None and int(match[1]) // SHARD == sequence // SHARD:
-                    found.add(int(match[1]))
-                elif name[:1].isdigit():
-                    # Otherwise an event that a sync program renamed would be ignored.
-                    raise RegistryError(
-                        f"{folder / name} does not belong into the event log", _RESTORE
-                    )
-        return found
-
-    def _sync_shard_names(self) -> None:
-        with fs.storage_errors(self._events):
-            fs.sync_folder(self._events)
-
-    def _has_shard_above(self, number: int) -> bool:
-        if not self._events.exists():
-            return False
-        with fs.storage_errors(self._events):
-            return any(
-                _SHARD_NAME.fullmatch(path.name) and int(path.name) > number
-                for path in self._events.iterdir()
-            )
+    def _numbers(self, last: int) -> Iterator[int]:
+        """The numbers of the events after `last`, in order."""
+        for entry in self._backend.list("events/", _key(last)):
+            match = KEY.fullmatch(entry.key)
+            if match is not None and int(match[2]) // SHARD == int(match[1]):
+                yield int(match[2])
+            elif not entry.is_plain:
+                raise RegistryError(f"{self._folder.root / entry.key} is a symbolic link", _RESTORE)
+            elif entry.key.rpartition("/")[2][0].isdigit():
+                # Otherwise an event that a sync program renamed would be ignored.
+                raise RegistryError(
+                    f"{self._folder.root / entry.key} does not belong into the event log", _RESTORE
+                )
 
     def _read(self, last: Position) -> tuple[Position, Event]:
         """The event after `last`, which must name it."""
@@ -178,12 +143,11 @@ class EventLog:
         return Position(sequence, hashing.sha256(data)), event
 
     def _data(self, sequence: int) -> bytes:
-        path = self.path(sequence)
-        with fs.storage_errors(path):
-            if path.is_symlink() or not path.is_file():
-                raise RegistryError(f"{path} is not a plain file", _RESTORE)
-            with path.open("rb") as file:
-                return file.read(canonical.MAX_SMALL + 1)
+        try:
+            return self._backend.read(_key(sequence), 0, canonical.MAX_SMALL + 1)
+        except NotFound as error:
+            raise RegistryError(str(error), _RESTORE) from error
 
-    def _missing(self, sequence: int) -> RegistryError:
-        return RegistryError(f"event {sequence} is missing from {self._events}", _RESTORE)
+
+def _key(sequence: int) -> str:
+    return f"events/{sequence // SHARD:06}/{sequence:09}.json"

@@ -114,18 +114,18 @@ def test_opening_and_writing_read_the_last_event_alone(
 ) -> None:
     listed: set[str] = set()
     read: list[int] = []
-    list_folder, of = os.listdir, EventLog._data
+    scan_folder, of = os.scandir, EventLog._data
 
-    def listdir(folder: Any) -> list[str]:
+    def scandir(folder: Any) -> Any:
         listed.add(Path(folder).name)
-        return list_folder(folder)
+        return scan_folder(folder)
 
     def data(log: EventLog, sequence: int) -> bytes:
         read.append(sequence)
         return of(log, sequence)
 
     sharded.close()
-    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(os, "scandir", scandir)
     monkeypatch.setattr(EventLog, "_data", data)
     with Catalog.open(registry) as again:
         assert len(again.versions()) == 34

@@ -186,7 +186,7 @@ def _new_version(
         summary=stored.summary,
         note=note,
         digests=digests,
-        confirm=lambda: repository.objects.path(stored.sha256),
+        confirm=lambda: repository.objects.require(stored.sha256),
     )
 
 

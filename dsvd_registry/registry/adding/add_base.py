@@ -60,8 +60,7 @@ def add_base(
     stored = repository.objects.put(manifest.to_bytes()).sha256
 
     def confirm() -> None:
-        for sha256 in (stored, *files.objects):
-            repository.objects.path(sha256)
+        repository.objects.require(stored, *files.objects)
 
     return repository.catalog.add_base(
         name,

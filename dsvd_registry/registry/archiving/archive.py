@@ -126,7 +126,7 @@ def _archived(
         link,
     )
     repository.catalog.archive_file(
-        file, confirm=lambda: [repository.objects.path(sha256) for sha256 in version.objects]
+        file, confirm=lambda: repository.objects.require(*version.objects)
     )
     _delete(file, status, repository)
     return ArchivedOriginal(planned.path, version.ref, planned.size, link, planned.is_exact)

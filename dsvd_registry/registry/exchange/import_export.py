@@ -152,7 +152,7 @@ def import_container(
         summary=summary,
         note=note,
         digests={"source": source_digests, "result": result_digests},
-        confirm=lambda: repository.objects.path(sha256),
+        confirm=lambda: repository.objects.require(sha256),
     )
     return completed(version, created=True)
 

@@ -38,7 +38,7 @@ def keep_original(
         meter = Meter(progress, "copying the original", version.source.size)
         copy_in(file, sha256, repository.objects, meter)
     return repository.catalog.add_original(
-        version.model, version.number, confirm=lambda: repository.objects.path(sha256)
+        version.model, version.number, confirm=lambda: repository.objects.require(sha256)
     )
 
 

@@ -138,7 +138,7 @@ def attach_residual(
         residual=record.sha256,
         size=record.size,
         digests={"restored": restored},
-        confirm=lambda: repository.objects.path(record.sha256),
+        confirm=lambda: repository.objects.require(record.sha256),
     )
 
 

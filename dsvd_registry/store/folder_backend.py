@@ -1,0 +1,153 @@
+"""The backend of a registry in a local folder: each key is a read-only file.
+
+No symbolic link is followed: one in the place of a file or of a folder is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import fs
+from ..errors import NotFound, RegistryError
+from ..fs import Bytes
+from .backend import Entry, checked_key
+from .registry_folder import RegistryFolder
+
+
+class FolderBackend:
+    """The files below the folder of a registry."""
+
+    def __init__(self, folder: RegistryFolder) -> None:
+        self._root, self._tmp = folder.root, folder.tmp
+
+    def create(self, key: str, data: Bytes) -> None:
+        target = self.place(key)
+        fs.make_folder(target.parent)
+        with fs.storage_errors(target.parent), os.scandir(target.parent) as entries:
+            is_first = next(entries, None) is None
+        if is_first:  # the maker of the folder may have crashed before it was durable
+            self._sync(target.parent.parent)
+        fs.make_folder(self._tmp)
+        with fs.new_file(self._tmp, memoryview(data).nbytes) as file:
+            file.write(data)
+            file.publish(target, read_only=True)
+
+    @contextlib.contextmanager
+    def new_content(self) -> Iterator[FolderContent]:
+        fs.make_folder(self._tmp)
+        with fs.new_file(self._tmp) as file:
+            yield FolderContent(self, file)
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        place = self.place(key)
+        if self.head(key) is None:
+            raise NotFound(f"{place} does not exist")
+        with fs.storage_errors(place), place.open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if stop is None else max(0, stop - start))
+
+    def head(self, key: str) -> Entry | None:
+        place = self.place(key)
+        try:
+            status = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise fs.storage_error(error, place) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise RegistryError(f"{place} is not a plain file", "Remove it, then restore the file.")
+        return _entry(key, status)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        checked_key(prefix.removesuffix("/") + "/0")
+        with fs.storage_errors(self._root / prefix):
+            yield from self._below(prefix, after)
+
+    def _below(self, prefix: str, after: str) -> Iterator[Entry]:
+        try:
+            with os.scandir(self._root / prefix) as found:
+                entries = [entry for entry in found if not entry.name.startswith(".")]
+        except FileNotFoundError:  # a backup may omit empty folders
+            return
+        keys = {f"{prefix}{e.name}/" if _is_folder(e) else prefix + e.name: e for e in entries}
+        for key in sorted(keys):
+            if key.endswith("/"):
+                if key > after or after.startswith(key):
+                    yield from self._below(key, after)
+            elif key > after or after.startswith(f"{key}/"):  # a link in the place of a folder
+                with contextlib.suppress(FileNotFoundError):
+                    yield _entry(key, keys[key].stat(follow_symlinks=False))
+
+    def delete(self, key: str, unchanged: Entry | None = None) -> bool:
+        found = self.head(key)
+        if found is None or (unchanged is not None and found.state != unchanged.state):
+            return False
+        fs.remove_file(self.place(key))
+        return True
+
+    def touch(self, key: str) -> bool:
+        if self.head(key) is None:
+            return False
+        place = self.place(key)
+        # Another writer may still be about to make the name durable, or may have crashed before.
+        self._sync(place.parent, place.parent.parent)
+        return fs.renew_time(place)
+
+    def settle(self, *prefixes: str) -> None:
+        folders = [self._root / prefix for prefix in prefixes]
+        self._sync(*folders, *dict.fromkeys(folder.parent for folder in folders))
+
+    def place(self, key: str) -> Path:
+        """The path of a key, existing or not."""
+        *folders, name = checked_key(key).split("/")
+        place = self._root
+        for folder in folders:
+            place /= folder
+            try:
+                is_link = place.is_symlink()
+            except OSError as error:
+                raise fs.storage_error(error, place) from error
+            if is_link:
+                raise RegistryError(
+                    f"{place} is a symbolic link", "Put the folder itself there, or remove it."
+                )
+        return place / name
+
+    def _sync(self, *folders: Path) -> None:
+        for folder in folders:
+            with fs.storage_errors(folder):
+                fs.sync_folder(folder)
+
+
+class FolderContent:
+    """A temporary file of a registry, which gets its name by renaming."""
+
+    def __init__(self, backend: FolderBackend, file: fs.NewFile) -> None:
+        self._backend, self._file = backend, file
+
+    def write(self, data: Bytes) -> None:
+        self._file.write(data)
+
+    def readable(self) -> Path:
+        self._file.flush()
+        return self._file.path
+
+    def publish(self, key: str) -> None:
+        target = self._backend.place(key)
+        fs.make_folder(target.parent)
+        self._file.publish(target, replace=True, read_only=True)
+        # The folder, too: another writer may have made it a moment ago.
+        self._backend._sync(target.parent.parent)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _entry(key: str, status: os.stat_result) -> Entry:
+    state = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+    return Entry(key, status.st_size, status.st_mtime, state, stat.S_ISREG(status.st_mode))
