@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from ..closing import Closing
 from ..errors import InvalidArgument
-from ..store import EventLog, Position, RegistryFolder
+from ..store import EventLog, ObjectsCondemned, Position, RegistryFolder
 from . import caches, check_rows, edits, label_edits, lookup, metadata_edits, queries, snapshot
 from .connect import connect
 from .errors import database_errors
@@ -466,6 +466,11 @@ class Catalog(Closing):
         """Block all writers until the end of the `with` block; gives the `referenced_objects`."""
         with self._ledger.transaction() as transaction:
             yield queries.referenced_objects(transaction.connection)
+
+    def condemn_objects(self, objects: Collection[str]) -> None:
+        """Record the objects that garbage collection is about to delete."""
+        with self._ledger.transaction() as transaction:
+            transaction.record(ObjectsCondemned(objects=sorted(objects)))
 
     def check_log(self) -> int:
         """Read the whole event log, and compare each row with it; returns the number of events.

@@ -25,6 +25,7 @@ from ..store import (
     MetadataRemoved,
     MetadataSet,
     NoteSet,
+    ObjectsCondemned,
     OriginalAdded,
     OriginalRemoved,
     ResidualAdded,
@@ -116,6 +117,8 @@ def _apply(connection: Connection, change: Change, time: str) -> None:
             _file_archived(change, time, connection)
         case FileRestored():
             _file_restored(change, connection)
+        case ObjectsCondemned():
+            pass  # no row names an object that nothing needs
         case _:
             assert_never(change)
 

@@ -74,9 +74,9 @@ def _whole_event(path: Path, sequence: int, sha256: str | None) -> Event | None:
     if path.parent.is_symlink() or path.is_symlink() or not path.is_file():
         return None
     try:
-        with path.open("rb") as file:
+        with fs.storage_errors(path), path.open("rb") as file:
             data = file.read(canonical.MAX_SMALL + 1)
-    except OSError as error:  # an unreadable file is replaced just as a damaged one
+    except StorageError as error:  # an unreadable file is replaced just as a damaged one
         if not fs.is_of_the_file(error):
             raise
         return None

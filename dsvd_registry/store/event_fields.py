@@ -22,6 +22,7 @@ from . import names
 MAX_SEQUENCE = 999_999_999
 MAX_NUMBER = 999_999_999
 MAX_CHANGES = 1_000
+MAX_OBJECTS = 10_000
 MAX_TEXT = 65_536
 MAX_SUMMARY = 64
 MAX_ENTRIES = 196_608  # characters in one event, which can then be encoded whatever they are
@@ -125,6 +126,12 @@ def _previous(value: object) -> bool:
     return value is None or _matches(_DIGEST)(value)
 
 
+def _digests(value: object) -> bool:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_OBJECTS:
+        return False
+    return all(map(_matches(_DIGEST), value)) and value == sorted(set(value))
+
+
 def _summary(value: object) -> bool:
     if not isinstance(value, dict) or len(value) > MAX_SUMMARY:
         return False
@@ -172,6 +179,7 @@ Size = Annotated[int, Check("a size in bytes", _integer(0, 2**63 - 1))]
 Time = Annotated[str, Check("a UTC time with microseconds and Z", _time)]
 Digest = Annotated[str, Check("64 lower-case hexadecimal digits", _matches(_DIGEST))]
 Previous = Annotated[str | None, Check("64 lower-case hexadecimal digits, or none", _previous)]
+Digests = Annotated[list[str], Check(f"1 to {MAX_OBJECTS} digests, ascending, each once", _digests)]
 WriteId = Annotated[str, Check("32 lower-case hexadecimal digits", _matches(_WRITE_ID))]
 Name = Annotated[str, Check("a valid name", _name)]
 Alias = Annotated[str, Check("a valid alias", _alias)]

@@ -270,6 +270,13 @@ class FileRestored(_Change):
     path: AbsolutePath
 
 
+@dataclass(frozen=True, kw_only=True)
+class ObjectsCondemned(_Change):
+    """Objects that garbage collection is about to delete, but for those that come to be needed."""
+
+    objects: Digests
+
+
 Change = (
     BaseAdded
     | BaseRemoved
@@ -291,6 +298,7 @@ Change = (
     | OriginalRemoved
     | FileArchived
     | FileRestored
+    | ObjectsCondemned
 )
 """Every kind of change. When a new kind is added here, mypy reports each `match` that lacks it."""
 
@@ -315,6 +323,7 @@ KINDS: dict[str, type[Change]] = {
     "original-removed": OriginalRemoved,
     "file-archived": FileArchived,
     "file-restored": FileRestored,
+    "objects-condemned": ObjectsCondemned,
 }
 _WORDS = {kind: word for word, kind in KINDS.items()}
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import fs
-from ..errors import NotFound, RegistryError
+from ..errors import NotFound, RegistryError, StorageError
 from ..fs import Bytes
 from .backend import Entry, checked_key
 from .registry_folder import RegistryFolder
@@ -43,12 +43,18 @@ class FolderBackend:
             yield FolderContent(self, file)
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        place = self.place(key)
-        if self.head(key) is None:
+        place, found = self.place(key), self.head(key)
+        if found is None:
             raise NotFound(f"{place} does not exist")
+        size = max(0, min(found.size, found.size if stop is None else stop) - start)
         with fs.storage_errors(place), place.open("rb") as file:
             file.seek(start)
-            return file.read(-1 if stop is None else max(0, stop - start))
+            data = file.read(size)
+        if len(data) != size:
+            raise StorageError(
+                f"{place} has become shorter while it is read", "Check the disk and its messages."
+            )
+        return data
 
     def head(self, key: str) -> Entry | None:
         place = self.place(key)

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 from .. import fs, hashing
 from ..errors import InvalidArgument, RegistryError, StorageError
 from ..fs import Bytes
-from .backend import Content
+from .backend import Content, Entry
 from .folder_backend import FolderBackend
 from .registry_folder import RegistryFolder
 
@@ -38,11 +38,15 @@ class StoredObject:
 
 
 class ListedObject(NamedTuple):
-    """An object in the folders of the store; the grace time of gc begins at `mtime` (seconds)."""
+    """An object in the store; the grace time of gc begins at `mtime` (seconds, as `now`).
+
+    `state`: differs after each renewal.
+    """
 
     sha256: str
     size: int
     mtime: float
+    state: str
 
 
 class ObjectWriter:
@@ -159,14 +163,24 @@ class ObjectStore:
         for entry in self._backend.list("objects/"):
             match = _KEY.fullmatch(entry.key)
             if match is not None and match[2].startswith(match[1]) and entry.is_plain:
-                yield ListedObject(match[2], entry.size, entry.mtime)
+                yield ListedObject(match[2], entry.size, entry.mtime, entry.state)
 
-    def remove(self, sha256: str) -> None:
-        """Remove an object; a missing one is fine.
+    def now(self) -> float:
+        """The time by the clock that gives objects theirs, which may not be this machine's.
+
+        Raises `StorageError`.
+        """
+        with self.draft() as file, fs.storage_errors(file.path):
+            return file.path.stat().st_mtime
+
+    def remove(self, sha256: str, unchanged: ListedObject | None = None) -> bool:
+        """Remove an object; gives False if it is missing, or not in the state of `unchanged`.
 
         Raises `StorageError`, and `RegistryError` for a symbolic link.
         """
-        self._backend.delete(_key(sha256))
+        key = _key(sha256)
+        as_listed = None if unchanged is None else Entry(key, *unchanged[1:])
+        return self._backend.delete(key, as_listed)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[BinaryIO]:

@@ -77,7 +77,7 @@ CASES = {
     ("base add", "source"): (9, 9),
     ("import", "exported"): (9, 6),
     ("import", "base"): (9, 9),
-    ("catalog rebuild", "event"): (9, 8),
+    ("catalog rebuild", "event"): (9, 9),
     ("catalog rebuild", "registry.json"): (9, 8),
 }
 

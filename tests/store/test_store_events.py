@@ -34,6 +34,7 @@ from dsvd_registry.store import (
     MetadataRemoved,
     MetadataSet,
     NoteSet,
+    ObjectsCondemned,
     OriginalAdded,
     OriginalRemoved,
     Position,
@@ -120,6 +121,7 @@ EVERY = [
     OriginalRemoved(model="m", number=1),
     FileArchived(model="m", number=1, path="/a/é", mtime_ns=-5, mode=0o600, link=None),
     FileRestored(path="C:\\a"),
+    ObjectsCondemned(objects=[A, B]),
     SignatureAdded(model="m", number=1, signer=A, signature=B),
 ]
 
