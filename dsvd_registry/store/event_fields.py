@@ -126,7 +126,7 @@ def _previous(value: object) -> bool:
     return value is None or _matches(_DIGEST)(value)
 
 
-def _digests(value: object) -> bool:
+def _objects(value: object) -> bool:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_OBJECTS:
         return False
     return all(map(_matches(_DIGEST), value)) and value == sorted(set(value))

@@ -33,6 +33,7 @@ from .event_fields import (
     Name,
     Nanoseconds,
     Number,
+    Objects,
     Previous,
     Sequence,
     Settings,
@@ -274,7 +275,7 @@ class FileRestored(_Change):
 class ObjectsCondemned(_Change):
     """Objects that garbage collection is about to delete, but for those that come to be needed."""
 
-    objects: Digests
+    objects: Objects
 
 
 Change = (

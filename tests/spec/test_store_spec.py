@@ -56,7 +56,7 @@ RULES = {
     "time": event_fields.Time,
     "previous": event_fields.Previous,
     "write id": event_fields.WriteId,
-    "digests": event_fields.Digests,
+    "objects": event_fields.Objects,
     "digest": event_fields.Digest,
     "name": event_fields.Name,
     "alias": event_fields.Alias,
