@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from .integer_grid import OutsideGrid, component_grid, dithered_entropy, entropy
 from .number_spacing import Spacings, spacings
 from .spectrum import Spectrum, noise_rank, spectrum
 from .tensor_pair import Pair, distance
-from .water_level import kept_at_level
+from .water_level import kept_at_levels
 
 COARSEST, FINEST = 2.0**2, 2.0**-40  # water levels tried, in mean squares of the delta's elements
 WORTH_IT = 0.02  # share of the bits that additional components must save
@@ -71,7 +71,7 @@ def components_on_top(result: torch.Tensor, source: torch.Tensor, device: str) -
             return None
         with contextlib.suppress(OutsideGrid):
             encoded, level = _low_rank(sides, source, device)
-            without = residual_bits(sides.norm**2, 1.0, sides, spacings(source))
+            (without,) = residual_bits([sides.norm**2], [1.0], sides, spacings(source))
             return encoded if level.bits < (1 - WORTH_IT) * without else None
         return None
 
@@ -90,46 +90,61 @@ def best_level(svd: Spectrum, pair: Pair, gaps: Spacings) -> Level:
     # The model does not know that components of rounding noise predict nothing.
     most = max(1, noise_rank(values, gaps.mean_square / 12, (rows, columns)))
 
-    def at(distortion: float) -> Level:
-        kept = kept_at_level(values, (rows, columns), distortion)
-        if kept.rank > most:
-            return Level(distortion, kept.rank, math.inf)
-        remains = float(left_out[kept.rank]) + kept.error
+    def at(distortions: Sequence[float]) -> Iterator[Level]:
+        # All at once: for a small tensor the calls cost far more than the arithmetic.
+        levels = kept_at_levels(values, (rows, columns), distortions)
+        remains = [float(left_out[kept.rank]) + kept.error for kept in levels]
         # Components remove the part of the rounding noise that lies in their own directions.
-        rounding = (rows - kept.rank) * (columns - kept.rank) / pair.delta.numel()
-        bits = kept.bits + residual_bits(remains, rounding, pair, gaps)
-        return Level(distortion, kept.rank, bits)
+        roundings = [
+            (rows - kept.rank) * (columns - kept.rank) / pair.delta.numel() for kept in levels
+        ]
+        residuals = residual_bits(remains, roundings, pair, gaps)
+        for distortion, kept, residual in zip(distortions, levels, residuals, strict=True):
+            bits = kept.bits + residual if kept.rank <= most else math.inf
+            yield Level(distortion, kept.rank, bits)
 
-    best, low, high = at(scale), FINEST * scale, COARSEST * scale
+    (best,), low, high = at([scale]), FINEST * scale, COARSEST * scale
     for stride in STRIDES:
-        distortion = high
-        while distortion >= low:
-            best = min(best, at(distortion), key=lambda level: level.bits)
-            distortion /= stride
+        tried = [high]
+        while tried[-1] / stride >= low:
+            tried.append(tried[-1] / stride)
+        best = min(best, *at(tried), key=lambda level: level.bits)
         low, high = best.distortion / stride, best.distortion * stride
     level = best
     while level.distortion < COARSEST * scale:
-        coarser = at(level.distortion * STRIDES[-1])
+        (coarser,) = at([level.distortion * STRIDES[-1]])
         if coarser.bits > (1 + NOT_WORTH_IT) * best.bits:
             break
         level = coarser
     return level
 
 
-def residual_bits(remains: float, rounding: float, pair: Pair, gaps: Spacings) -> float:
-    """Bits expected of a residual whose prediction has a squared error of `remains`.
+def residual_bits(
+    remains: Sequence[float], roundings: Sequence[float], pair: Pair, gaps: Spacings
+) -> list[float]:
+    """Bits expected of a residual, for each squared error of `remains` that its prediction may have.
 
-    `rounding`: the share of the source's rounding noise that the squared error includes.
+    `roundings`: the share of the source's rounding noise that each squared error includes.
 
     Over a base in full precision the source's rounding costs nothing: an otherwise exact prediction
     is rounded in the same way. A base in half precision adds rounding noise of its own.
     """
     elements = pair.delta.numel()
-    square = remains / elements
+    squares = [remaining / elements for remaining in remains]
     if pair.base.dtype != torch.float32:
-        return elements * float(gaps.shares @ entropy(square**0.5 / gaps.sizes + 1e-30))
-    ratios = max(square - rounding * gaps.mean_square / 12, 0.0) ** 0.5 / gaps.sizes
-    return elements * float(gaps.shares @ dithered_entropy(torch.log2(ratios + 1e-30)))
+        bits = entropy(_deviations(squares) / gaps.sizes + 1e-30)
+    else:
+        noise = gaps.mean_square
+        own = [
+            max(s - share * noise / 12, 0.0) for s, share in zip(squares, roundings, strict=True)
+        ]
+        bits = dithered_entropy(torch.log2(_deviations(own) / gaps.sizes + 1e-30))
+    return [elements * float(gaps.shares @ of_spacings) for of_spacings in bits]
+
+
+def _deviations(squares: Sequence[float]) -> torch.Tensor:
+    """The square roots, float64 (n, 1)."""
+    return torch.tensor([[square**0.5] for square in squares], dtype=torch.float64, device="cpu")
 
 
 def _dense(pair: Pair) -> Iterator[Encoded]:

@@ -16,7 +16,7 @@ from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
 from .integer_grid import OutsideGrid, component_grid
 from .spectrum import spectrum
 from .tensor_pair import Distance, Pair, distance, is_same, mean_square_ulp, pair
-from .water_level import Survey, Target, kept_at_level
+from .water_level import Survey, Target, kept_at_levels
 
 TOLERANCE = 1.03  # of the allowed error: another step would cost more bits than this excess saves
 NEARER = 0.999  # of the base's distance: a delta that gets no nearer would be useless
@@ -131,7 +131,7 @@ def components_within(
     """
     distortion = target.distortion
     while True:
-        rank = kept_at_level(singular_values, shape, distortion).rank
+        rank = kept_at_levels(singular_values, shape, [distortion])[0].rank
         components = on_grid(rank, distortion)
         reached = distance_of(components)
         is_near = reached.delta <= TOLERANCE * target.allowed

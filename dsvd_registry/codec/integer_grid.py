@@ -30,6 +30,7 @@ from .components import (
 
 FINEST, PER_OCTAVE = 5.0, 32  # log2 of the largest tabulated ratio; entries per factor of 2
 COARSEST = -5.0  # log2 of the least tabulated ratio: below it all integers are zero
+ENTRIES = round((FINEST - COARSEST) * PER_OCTAVE) + 1
 BITS_PER_NAT = 2 * math.log(2)  # dD/dR of a fine grid: -D * BITS_PER_NAT
 
 
@@ -47,7 +48,7 @@ def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     """The bits and the mean squared error of coefficients of 2^`log_ratio` steps."""
     fine, coarse = log_ratio >= FINEST, log_ratio <= COARSEST
     below, share = _place(log_ratio)
-    bits, error = (torch.lerp(c[below], c[below + 1], share) for c in _table().T[:2])
+    bits, error = _interpolated(0, below, share), _interpolated(1, below, share)
     bits = torch.where(fine, log_ratio + 0.5 * math.log2(2 * math.pi * math.e), bits)
     error = torch.where(coarse, torch.exp2(2 * log_ratio), error)
     return bits, torch.where(fine, 1 / 12, error)
@@ -60,29 +61,29 @@ def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
     spacing of its numbers vanishes.
     """
     fine = torch.square(ratio) + 1 / 12
-    square = torch.where(torch.log2(ratio) <= COARSEST, 0.0, _interpolated(2, ratio))
-    return torch.where(torch.log2(ratio) >= FINEST, fine, square)
+    log_ratio = torch.log2(ratio)
+    square = torch.where(log_ratio <= COARSEST, 0.0, _interpolated(2, *_place(log_ratio)))
+    return torch.where(log_ratio >= FINEST, fine, square)
 
 
-def _interpolated(column: int, ratio: torch.Tensor) -> torch.Tensor:
-    below, share = _place(torch.log2(ratio))
-    values = _table()[:, column]
-    return torch.lerp(values[below], values[below + 1], share)
+def _interpolated(row: int, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    values = _table()[row]
+    return torch.lerp(values[below], values[1:][below], share)
 
 
 def _place(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The table entry below each ratio, and its fractional distance to the next entry."""
-    place = ((log_ratio - COARSEST) * PER_OCTAVE).clamp(0, len(_table()) - 1.001)
+    place = ((log_ratio - COARSEST) * PER_OCTAVE).clamp(0, ENTRIES - 1.001)
     below = place.long()
     return below, place - below
 
 
 @functools.cache
-def _table() -> torch.Tensor:
-    """Entropy, squared error and rounded square at each tabulated ratio, float64 (entries, 3)."""
-    entries = round((FINEST - COARSEST) * PER_OCTAVE) + 1
-    exponents = torch.linspace(COARSEST, FINEST, entries, dtype=torch.float64, device="cpu")
-    return torch.stack([_of_ratio(2.0**exponent) for exponent in exponents.tolist()])
+def _table() -> tuple[torch.Tensor, ...]:
+    """Entropy, squared error and rounded square at each tabulated ratio, float64 (entries,) each."""
+    exponents = torch.linspace(COARSEST, FINEST, ENTRIES, dtype=torch.float64, device="cpu")
+    found = torch.stack([_of_ratio(2.0**exponent) for exponent in exponents.tolist()], dim=1)
+    return tuple(found)
 
 
 def _of_ratio(ratio: float) -> torch.Tensor:

@@ -222,19 +222,24 @@ class Kept:
     bits: float
 
 
-def kept_at_level(singular_values: torch.Tensor, shape: tuple[int, int], distortion: float) -> Kept:
-    """Choose the rank at a water level, at least 1; `singular_values` are float64, falling."""
+def kept_at_levels(
+    singular_values: torch.Tensor, shape: tuple[int, int], distortions: Sequence[float]
+) -> list[Kept]:
+    """Choose the rank at each water level, at least 1; `singular_values` are float64, falling."""
     values = singular_values.clamp_min(1e-300)[None]
-    costs = _component_costs(values, shape, distortion)
-    rank = int(_kept(values, costs, distortion)[0])
-    error, bits = (float(cost[0, :rank].sum()) for cost in costs)
-    return Kept(rank, error, bits)
+    levels = _reals(distortions)[:, None]
+    costs = _component_costs(values, shape, levels)
+    ranks = _kept(values, costs, levels).tolist()
+    return [
+        Kept(rank, *(float(cost[:rank].sum()) for cost in of_level))
+        for rank, *of_level in zip(ranks, *costs, strict=True)
+    ]
 
 
 def _component_costs(
     strengths: torch.Tensor,
     shape: tuple[int | torch.Tensor, int | torch.Tensor],
-    distortion: float,
+    distortion: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     strengths = strengths.clamp_min(1e-150)
     errors, bits = component_costs(strengths, shape, best_exponents(strengths, shape, distortion))
@@ -242,7 +247,9 @@ def _component_costs(
 
 
 def _kept(
-    strengths: torch.Tensor, costs: tuple[torch.Tensor, torch.Tensor], distortion: float
+    strengths: torch.Tensor,
+    costs: tuple[torch.Tensor, torch.Tensor],
+    distortion: float | torch.Tensor,
 ) -> torch.Tensor:
     """The number of first components in each row that are worth their bits, int64, at least 1.
 
