@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt tests/comfyui/requirements.txt
 	touch $@
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -49,6 +49,6 @@ def run(*command: str, cwd: Path, **more: str) -> Outcome:
         encoding="utf-8",
         errors="replace",
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=600,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)

@@ -18,7 +18,7 @@ from dsvd_registry.cli.errors import BROKEN_PIPE, INTERRUPTED
 from .conftest import Dsvd
 from .program import PROGRAM, environment, run
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 600.0  # seconds, which only a program that hangs takes
 
 
 def on_terminal(*words: str, cwd: Path, question: str = "", answer: str = "") -> tuple[int, str]:

@@ -36,7 +36,7 @@ def start(at: Path, words: tuple[str, ...]) -> BaseProcess:
     process = CONTEXT.Process(target=run_dsvd, args=(theirs, at, words))
     process.start()
     theirs.close()
-    assert ours.poll(60)
+    assert ours.poll(600)
     ours.recv()
     ours.close()
     return process

@@ -69,7 +69,7 @@ class Mount:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=120,
+            timeout=600,
         )
 
     def start(self, *words: str) -> None:

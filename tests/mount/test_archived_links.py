@@ -51,7 +51,13 @@ def archive(mount: Mount, models: Path) -> str:
     return done.stdout
 
 
+def restore(mount: Mount, models: Path) -> None:
+    done = mount.dsvd("restore", models)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_there_and_back(mounted: Mount, models: Path) -> None:
+    """First with the mount; then without it, where links lead nowhere and are replaced all the same."""
     before = files_below(models)
     statuses = {name: status_of(models / name) for name in before}
     assert set(before) == {"cat.safetensors", "loras/style.safetensors"}
@@ -62,21 +68,13 @@ def test_there_and_back(mounted: Mount, models: Path) -> None:
     assert files_below(models) == before
     with safe_open(models / "cat.safetensors", "pt") as file:
         assert file.metadata() == {"title": "later"}
-    done = mounted.dsvd("restore", models)
-    assert done.returncode == 0, done.stdout + done.stderr
+    restore(mounted, models)
     assert {name: status_of(models / name) for name in before} == statuses
-    assert mounted.dsvd("umount", mounted.folder).returncode == 0
-    assert files_below(models) == before  # without the mount
-
-
-def test_restored_without_the_mount(mounted: Mount, models: Path) -> None:
-    """The links then lead nowhere, and are replaced all the same."""
-    before = files_below(models)
     archive(mounted, models)
     assert mounted.dsvd("umount", mounted.folder).returncode == 0
     assert not (models / "cat.safetensors").exists()
-    done = mounted.dsvd("restore", models)
-    assert done.returncode == 0, done.stdout + done.stderr
+    restore(mounted, models)
+    assert {name: status_of(models / name) for name in before} == statuses
     assert files_below(models) == before
 
 

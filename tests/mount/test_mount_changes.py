@@ -12,7 +12,7 @@ from dsvd_registry import Registry
 
 from .conftest import Mount, Sources
 
-SECONDS = 30.0  # far more than a name may stay; only a failure takes so long
+SECONDS = 600.0  # far more than a name may stay; only a failure takes so long
 
 
 def until(holds) -> None:

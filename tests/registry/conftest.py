@@ -280,7 +280,7 @@ class Child:
 
     def wait_for_report(self) -> None:
         """Until it has reported something, or has ended."""
-        assert self._reports.poll(60)
+        assert self._reports.poll(600)
 
     def reports(self) -> list[tuple[str | None, Any]]:
         """Everything that it reported until it ended."""
