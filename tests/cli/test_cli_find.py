@@ -5,7 +5,7 @@ import json
 import zlib
 from pathlib import Path
 
-from pictures.drawn import PARAMETERS, png
+from picture_texts.drawn import PARAMETERS, png
 
 from .conftest import Dsvd
 

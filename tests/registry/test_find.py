@@ -14,7 +14,7 @@ import pytest
 import torch
 from blake3 import blake3
 from lora.small import base_weights, kohya, pairs
-from pictures.drawn import PARAMETERS, exif_of_a1111, png, png_of_comfyui, with_exif
+from picture_texts.drawn import PARAMETERS, exif_of_a1111, png, png_of_comfyui, with_exif
 from safetensors.torch import load_file, save_file
 from trained_pair import one_thread
 
