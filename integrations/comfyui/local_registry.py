@@ -79,8 +79,13 @@ class LocalRegistry:
                 self.cache.make_room(output, output.stat().st_size)
             return output
 
-    def preview(self, ref: str) -> Picture | None:
-        return None
+    def preview(self, ref: str) -> Picture:
+        with _registry() as registry:
+            for attachment in registry.attachments(ref):
+                if attachment.role == "preview":
+                    with registry.open_attachment(ref, attachment.name) as file:
+                        return Picture(file.read(), attachment.media_type)
+        raise SubjectError(f"{ref} has no preview.")
 
 
 @contextmanager

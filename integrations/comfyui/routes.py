@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from .source import PICTURE_TYPES, SubjectError, find_source, ref_of
 
@@ -19,10 +18,9 @@ def add_routes() -> None:
         try:
             picture = await asyncio.to_thread(lambda: find_source().preview(ref))
         except SubjectError as error:
-            logging.info("dsvd: no preview of %s: %s", ref, error)
-            picture = None
-        if picture is None or picture.media_type not in PICTURE_TYPES:
-            return web.Response(status=404)
+            raise web.HTTPNotFound(text=str(error)) from error
+        if picture.media_type not in PICTURE_TYPES:
+            raise web.HTTPNotFound(text=f"the preview of {ref} is no picture.")
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=60"}
         return web.Response(body=picture.content, content_type=picture.media_type, headers=headers)
 

@@ -19,7 +19,7 @@ from .source import SERVER, Advance, Picture, SubjectError, Version
 
 SECONDS = 60  # without an answer, or without a byte of one
 LARGEST_DOCUMENT = 64 * 2**20
-LARGEST_PICTURE = 16 * 2**20
+LARGEST_PICTURE = 32 * 2**20
 PIECE = 2**20
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -53,13 +53,13 @@ class Server:
         return sorted(found)
 
     def version(self, ref: str) -> Version:
-        found = self._document(f"/api/v1/versions/{quote(ref)}")
+        found = self._document(f"/api/v1/versions/{quote(ref, safe='@')}")
         return Version(str(found["ref"]), _checked_sha256(found["container"]))
 
     def checkpoint(self, ref: str, tau: float | None, advance: Advance) -> Path:
         version = self.version(ref)
         form = {} if tau is None else {"tau": str(tau)}
-        path = f"/api/v1/versions/{quote(version.ref)}/files"
+        path = f"/api/v1/versions/{quote(version.ref, safe='@')}/files"
         files = self._document(path, **form)["files"]
         if len(files) != 1:
             form["layout"] = "single-file"
@@ -70,7 +70,9 @@ class Server:
         else:  # a form whose digest nobody has recorded
             output = self._cache.path_for("result", version.container, json.dumps(form))
         if not self._cache.has(output):
-            self._download(f"/v1/materialize/{quote(version.ref)}", form, output, sha256, advance)
+            self._download(
+                f"/v1/materialize/{quote(version.ref, safe='@')}", form, output, sha256, advance
+            )
         return output
 
     def adapter(self, ref: str, advance: Advance) -> Path:
@@ -78,11 +80,19 @@ class Server:
         output = self._cache.path_for("comfyui", "fp32", version.container)
         if not self._cache.has(output):
             form = {"format": "comfyui", "dtype": "fp32"}
-            self._download(f"/v1/adapters/{quote(version.ref)}", form, output, None, advance)
+            self._download(
+                f"/v1/adapters/{quote(version.ref, safe='@')}", form, output, None, advance
+            )
         return output
 
-    def preview(self, ref: str) -> Picture | None:
-        return None
+    def preview(self, ref: str) -> Picture:
+        path = f"/api/v1/versions/{quote(ref, safe='@')}/preview"
+        with self._answer(path, {}) as answer:
+            content = answer.read(LARGEST_PICTURE + 1)
+            media_type = answer.headers.get_content_type()
+        if len(content) > LARGEST_PICTURE:
+            raise SubjectError(f"the preview of {ref} has more than {LARGEST_PICTURE} bytes.")
+        return Picture(content, media_type)
 
     def _document(self, path: str, **query: str) -> Any:
         with self._answer(path, query) as answer:

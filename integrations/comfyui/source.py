@@ -54,8 +54,8 @@ class Source(Protocol):
         """A file with the delta, in the names of ComfyUI and in fp32, so that nothing is rounded."""
         ...
 
-    def preview(self, ref: str) -> Picture | None:
-        """The preview picture; None if there is none."""
+    def preview(self, ref: str) -> Picture:
+        """The preview picture. Raises `SubjectError` also if there is none."""
         ...
 
 

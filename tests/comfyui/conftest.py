@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from layouts.original import State, original_unet, prefixed
 from layouts.pipelines import vae, with_text_model
 from layouts.training import trained
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from trained_pair import one_thread
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -28,12 +29,13 @@ class Shelf:
     """A registry, and what went into it.
 
     `subject` is `tuned`, lossless, over a container of tau 0.5; `faint` is the same at 0.2. Their base
-    is `base`. `stranger` has another base, with other widths.
+    is `base`. `picture` is the preview of `subject`. `stranger` has another base, with other widths.
     """
 
     registry: Path
     base: Path
     tuned: Path
+    picture: Path
 
     def truth(self, ref: str, tau: float) -> State:
         """The tensors of what `dsvd materialize --tau` writes."""
@@ -113,4 +115,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
         registry.add(subject, base="sd", name="subject", tau=TAU, lossless=True)
         registry.add(subject, base="sd", name="faint", tau=LOWER_TAU)
         registry.add(pairs["small"][1], base="small", name="stranger")
-        return Shelf(place / "registry", base, subject)
+        picture = place / "subject.png"
+        Image.new("RGB", (8, 8), "teal").save(picture)
+        registry.attach("subject", picture)
+        return Shelf(place / "registry", base, subject, picture)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from layouts.original import State
 from safetensors.torch import load_file
+from server.running import serving
 
 from dsvd_registry import Registry
 
 from .conftest import LOWER_TAU, PACK, TAU, Shelf
 from .running import RunningComfyUI, Workflow, comfyui
+
+TOKEN = "b" * 40
 
 # A pack that has the V1 classes of ours alone, as a ComfyUI without the V3 schema takes them.
 V1_PACK = f"""
@@ -26,23 +33,50 @@ from dsvd_pack.nodes_v1 import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 """
 
 
-@pytest.fixture(params=["v1", "v3"], scope="module")
-def running(
-    request: pytest.FixtureRequest, shelf: Shelf, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningComfyUI]:
-    """ComfyUI with the pack, by its V3 schema or its V1 classes."""
-    folder = tmp_path_factory.mktemp(request.param)
+def prepared(folder: Path, shelf: Shelf) -> Path:
+    """A folder for ComfyUI with the base in it. Returns the place for the pack."""
     checkpoints, pack = folder / "models" / "checkpoints", folder / "custom_nodes" / "dsvd"
     checkpoints.mkdir(parents=True)
     (checkpoints / "sd.safetensors").symlink_to(shelf.base)
     pack.parent.mkdir()
-    if request.param == "v3":
-        pack.symlink_to(PACK)
-    else:
-        pack.mkdir()
-        (pack / "__init__.py").write_text(V1_PACK)
+    return pack
+
+
+@pytest.fixture(scope="module")
+def beside_server(
+    shelf: Shelf, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningComfyUI]:
+    """ComfyUI with the pack as it is, in the V3 schema, which asks a server with a token."""
+    folder, place = tmp_path_factory.mktemp("v3"), tmp_path_factory.mktemp("server")
+    prepared(folder, shelf).symlink_to(PACK)
+    tokens = place / "tokens"
+    tokens.write_text(f"{TOKEN}\n")
+    tokens.chmod(0o600)
+    with (
+        serving(shelf.registry, place, "--token-file", str(tokens)) as server,
+        comfyui(folder, DSVD_SERVER=server.url, DSVD_TOKEN=TOKEN) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def over_registry(
+    shelf: Shelf, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningComfyUI]:
+    """ComfyUI with the V1 classes, over the registry itself."""
+    folder = tmp_path_factory.mktemp("v1")
+    pack = prepared(folder, shelf)
+    pack.mkdir()
+    (pack / "__init__.py").write_text(V1_PACK)
     with comfyui(folder, DSVD_REGISTRY=str(shelf.registry)) as running:
         yield running
+
+
+@pytest.fixture(params=["over_registry", "beside_server"], scope="module")
+def running(request: pytest.FixtureRequest) -> RunningComfyUI:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, RunningComfyUI)
+    return found
 
 
 def saving(**nodes: dict[str, Any]) -> Workflow:
@@ -127,8 +161,8 @@ def check_sum(found: State, shelf: Shelf, **weights: float) -> None:
             assert added.abs().max() > 1e-5  # far above what rounding does
 
 
-def test_a_subject_of_another_base_is_refused(running: RunningComfyUI) -> None:
-    message = running.run(applied("stranger", 1.0))
+def test_a_subject_of_another_base_is_refused(beside_server: RunningComfyUI) -> None:
+    message = beside_server.run(applied("stranger", 1.0))
     assert message is not None
     assert re.fullmatch(
         r"stranger@latest does not fit this model: (\d+) of the \d+ tensors that it changes are missing"
@@ -137,8 +171,10 @@ def test_a_subject_of_another_base_is_refused(running: RunningComfyUI) -> None:
     )
 
 
-def test_an_unknown_subject_is_said_in_the_registry_s_words(running: RunningComfyUI) -> None:
-    message = running.run(applied("nobody", 1.0))
+def test_an_unknown_subject_is_said_in_the_registry_s_words(
+    beside_server: RunningComfyUI,
+) -> None:
+    message = beside_server.run(applied("nobody", 1.0))
     assert message == "there is no model 'nobody'. `dsvd ls` lists them all."
 
 
@@ -157,3 +193,38 @@ def test_the_list_follows_the_registry(shelf: Shelf, running: RunningComfyUI) ->
     finally:
         with Registry.open(shelf.registry) as registry:
             registry.remove_version("newcomer")
+
+
+def test_the_preview_is_what_was_attached(shelf: Shelf, running: RunningComfyUI) -> None:
+    def asked(subject: str) -> tuple[int, str, bytes]:
+        try:
+            with urllib.request.urlopen(f"{running.url}/dsvd/preview?subject={subject}") as answer:
+                return answer.status, answer.headers.get_content_type(), answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers.get_content_type(), error.read()
+
+    assert asked("subject") == (200, "image/png", shelf.picture.read_bytes())
+    for subject in ("stranger", "nobody", "../subject"):
+        assert asked(subject)[0] == 404
+
+
+@pytest.mark.parametrize("name", ["load_checkpoint", "apply_subject", "apply_subjects"])
+def test_both_forms_of_a_workflow_are_one(beside_server: RunningComfyUI, name: str) -> None:
+    """The editor's file, turned into the API's as the editor does by ComfyUI's own definitions."""
+    editor = json.loads((PACK / "example_workflows" / f"{name}.json").read_text())
+    links = {number: [str(node), slot] for number, node, slot, *_ in editor["links"]}
+    found = {}
+    for node in editor["nodes"]:
+        known = beside_server.ask(f"/object_info/{node['type']}")[node["type"]]
+        types = known["input"]["required"] | known["input"].get("optional", {})
+        inputs = {one["name"]: links[one["link"]] for one in node["inputs"]}
+        values = iter(node["widgets_values"])
+        for title in (*known["input_order"]["required"], *known["input_order"].get("optional", ())):
+            if title not in inputs:
+                inputs[title] = next(values)
+                if len(types[title]) > 1 and types[title][1].get("control_after_generate"):
+                    next(values)
+        assert list(values) == []
+        found[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    assert found == json.loads((PACK / "api_workflows" / f"{name}.json").read_text())
