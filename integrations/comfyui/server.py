@@ -21,7 +21,6 @@ SECONDS = 60  # without an answer, or without a byte of one
 LARGEST_DOCUMENT = 64 * 2**20
 LARGEST_PICTURE = 32 * 2**20
 PIECE = 2**20
-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,36 +42,34 @@ class Server:
 
     def names(self) -> list[str]:
         found: list[str] = []
-        after: str | None = ""
-        while after is not None:
-            page = self._document(
-                "/api/v1/models", limit="200", **({"after": after} if after else {})
-            )
-            found += [str(model["name"]) for model in page["models"]]
-            after = page["next"]
-        return sorted(found)
+        query = {"limit": "200"}
+        while True:
+            with self._document("/api/v1/models", query) as page:
+                found += [str(model["name"]) for model in page["models"]]
+                if page["next"] is None:
+                    return sorted(found)
+                query["after"] = str(page["next"])
 
     def version(self, ref: str) -> Version:
-        found = self._document(f"/api/v1/versions/{quote(ref, safe='@')}")
-        return Version(str(found["ref"]), _checked_sha256(found["container"]))
+        with self._document(f"/api/v1/versions/{_quoted(ref)}") as found:
+            return Version(str(found["ref"]), _checked_sha256(found["container"]))
 
     def checkpoint(self, ref: str, tau: float | None, advance: Advance) -> Path:
         version = self.version(ref)
         form = {} if tau is None else {"tau": str(tau)}
-        path = f"/api/v1/versions/{quote(version.ref, safe='@')}/files"
-        files = self._document(path, **form)["files"]
-        if len(files) != 1:
+        path = f"/api/v1/versions/{_quoted(version.ref)}/files"
+        with self._document(path, form) as listed:
+            files = listed["files"]
+            is_folder = len(files) > 1
+            sha256 = None if is_folder else files[0]["sha256"]
+        if is_folder:
             form["layout"] = "single-file"
-            files = self._document(path, **form)["files"]
-        sha256 = files[0]["sha256"]
         if sha256 is not None:
             output = self._cache.folder / f"{_checked_sha256(sha256)}.safetensors"
-        else:  # a form whose digest nobody has recorded
+        else:  # a form whose SHA-256 nobody has recorded
             output = self._cache.path_for("result", version.container, json.dumps(form))
         if not self._cache.has(output):
-            self._download(
-                f"/v1/materialize/{quote(version.ref, safe='@')}", form, output, sha256, advance
-            )
+            self._download(f"/v1/materialize/{_quoted(version.ref)}", form, output, sha256, advance)
         return output
 
     def adapter(self, ref: str, advance: Advance) -> Path:
@@ -80,40 +77,42 @@ class Server:
         output = self._cache.path_for("comfyui", "fp32", version.container)
         if not self._cache.has(output):
             form = {"format": "comfyui", "dtype": "fp32"}
-            self._download(
-                f"/v1/adapters/{quote(version.ref, safe='@')}", form, output, None, advance
-            )
+            self._download(f"/v1/adapters/{_quoted(version.ref)}", form, output, None, advance)
         return output
 
     def preview(self, ref: str) -> Picture:
-        path = f"/api/v1/versions/{quote(ref, safe='@')}/preview"
-        with self._answer(path, {}) as answer:
-            content = answer.read(LARGEST_PICTURE + 1)
+        with self._answer(f"/api/v1/versions/{_quoted(ref)}/preview", {}) as answer:
+            content = self._read(answer, LARGEST_PICTURE + 1)
             media_type = answer.headers.get_content_type()
         if len(content) > LARGEST_PICTURE:
             raise SubjectError(f"the preview of {ref} has more than {LARGEST_PICTURE} bytes.")
         return Picture(content, media_type)
 
-    def _document(self, path: str, **query: str) -> Any:
-        with self._answer(path, query) as answer:
-            text = answer.read(LARGEST_DOCUMENT + 1)
+    @contextmanager
+    def _document(self, path: str, query: dict[str, str] | None = None) -> Iterator[Any]:
+        """A JSON document; what it lacks in the block is a `SubjectError` too."""
+        with self._answer(path, query or {}) as answer:
+            text = self._read(answer, LARGEST_DOCUMENT + 1)
         if len(text) > LARGEST_DOCUMENT:
+            raise SubjectError(f"{self._url}{path} has more than {LARGEST_DOCUMENT} bytes.")
+        try:
+            yield json.loads(text)
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise SubjectError(
-                f"{self._url}{path} answered with more than {LARGEST_DOCUMENT} bytes."
-            )
-        return json.loads(text)
+                f"{self._url}{path} is not what a registry's server says ({error!r}). Is {SERVER} right?"
+            ) from error
 
     def _download(
         self, path: str, form: dict[str, str], output: Path, sha256: str | None, advance: Advance
     ) -> None:
-        """Download a file, and give it its name if it is whole and has its SHA-256."""
+        """Download a file, which gets its name if it is whole and has its SHA-256."""
         with self._answer(path, form) as answer:
             length = answer.headers.get("Content-Length", "")
             if not re.fullmatch("[0-9]{1,15}", length):
                 raise SubjectError(f"{self._url}{path} does not say how long the file is.")
             size, done, digest = int(length), 0, hashlib.sha256()
             with self._cache.new_file(output, size) as file:
-                while piece := answer.read(PIECE):
+                while piece := self._read(answer, PIECE):
                     file.write(piece)
                     digest.update(piece)
                     done += len(piece)
@@ -125,25 +124,31 @@ class Server:
 
     @contextmanager
     def _answer(self, path: str, query: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
-        """The answer to a GET; any failure as `SubjectError`."""
+        """The answer to a GET."""
         url = f"{self._url}{path}" + (f"?{urlencode(query)}" if query else "")
         request = urllib.request.Request(url)
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with self._opener.open(request, timeout=SECONDS) as answer:
-                yield answer
+            answer = self._opener.open(request, timeout=SECONDS)
         except urllib.error.HTTPError as error:
             with error:
                 raise SubjectError(_refusal(error, url)) from error
         except (OSError, http.client.HTTPException) as error:
-            raise SubjectError(
-                f"the server at {self._url} cannot be read: {error}. Is `dsvd serve` running?"
-            ) from error
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise SubjectError(
-                f"{url} gave an answer that is not a registry's: {error!r}"
-            ) from error
+            raise self._unreadable(error) from error
+        with answer:
+            yield answer
+
+    def _read(self, answer: http.client.HTTPResponse, size: int) -> bytes:
+        try:
+            return answer.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> SubjectError:
+        return SubjectError(
+            f"the server at {self._url} cannot be read: {error}. Is `dsvd serve` running?"
+        )
 
 
 def _refusal(error: urllib.error.HTTPError, url: str) -> str:
@@ -155,7 +160,11 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> str:
         return f"{url} answered with the status {error.code}."
 
 
+def _quoted(ref: str) -> str:
+    return quote(ref, safe="@")
+
+
 def _checked_sha256(text: object) -> str:
     if not isinstance(text, str) or not _SHA256.fullmatch(text):
-        raise SubjectError("the server gave a SHA-256 that is none. Is it a server of dsvd?")
+        raise ValueError(f"{text!r} is no SHA-256")
     return text
