@@ -61,11 +61,12 @@ class Server:
         with self._document(path, form) as listed:
             files = listed["files"]
             is_folder = len(files) > 1
-            sha256 = None if is_folder else files[0]["sha256"]
+            given = None if is_folder else files[0]["sha256"]
+            sha256 = None if given is None else _checked_sha256(given)
         if is_folder:
             form["layout"] = "single-file"
         if sha256 is not None:
-            output = self._cache.folder / f"{_checked_sha256(sha256)}.safetensors"
+            output = self._cache.folder / f"{sha256}.safetensors"
         else:  # a form whose SHA-256 nobody has recorded
             output = self._cache.path_for("result", version.container, json.dumps(form))
         if not self._cache.has(output):
