@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import urllib.error
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from layouts.original import State
+from mount.conftest import Mount
 from safetensors.torch import load_file
 from server.running import serving
 
@@ -63,13 +65,21 @@ def beside_server(
 def over_registry(
     shelf: Shelf, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningComfyUI]:
-    """ComfyUI with the V1 classes, over the registry itself."""
+    """ComfyUI with the V1 classes, over the registry itself, which is mounted too."""
     folder = tmp_path_factory.mktemp("v1")
     pack = prepared(folder, shelf)
     pack.mkdir()
     (pack / "__init__.py").write_text(V1_PACK)
-    with comfyui(folder, DSVD_REGISTRY=str(shelf.registry)) as running:
-        yield running
+    for part in ("mnt", "home"):
+        (folder / part).mkdir()
+    mount = Mount(shelf.registry, folder / "mnt", folder / "home")
+    try:
+        mount.start()
+        place = str(mount.folder)
+        with comfyui(folder, DSVD_REGISTRY=str(shelf.registry), DSVD_MOUNT=place) as running:
+            yield running
+    finally:
+        mount.end()
 
 
 @pytest.fixture(params=["over_registry", "beside_server"], scope="module")
@@ -119,6 +129,10 @@ def test_load_checkpoint_gives_the_bits_of_the_source(
     found = found_in(running)
     for name, tensor in load_file(shelf.tuned).items():
         assert torch.equal(found[name], tensor), name
+    # A mounted file is loaded where it is; one from a server is kept under its SHA-256.
+    cached = hashlib.sha256(shelf.tuned.read_bytes()).hexdigest() + ".safetensors"
+    is_mounted = (running.folder / "mnt").exists()
+    assert (running.folder / "models" / "dsvd" / cached).exists() is not is_mounted
     workflow["made"]["inputs"]["tau"] = LOWER_TAU
     assert running.run(workflow) is None
     found = found_in(running)

@@ -1,4 +1,4 @@
-"""Rules by which ComfyUI loads a LoRA file: it is an application, not a package to call.
+"""Rules by which ComfyUI loads a LoRA file, for every family; `tests/comfyui` runs a real one.
 
 They come from its `comfy/lora.py` (`model_lora_keys_unet`, `model_lora_keys_clip`, `load_lora`) and
 `comfy/weight_adapter/lora.py` at commit 17358c8. ComfyUI keeps a U-Net under
