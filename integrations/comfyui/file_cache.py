@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .source import SubjectError
 
 FOLDER, LIMIT = "DSVD_CACHE", "DSVD_CACHE_LIMIT"
 DEFAULT_LIMIT = 50 * 10**9
+ABANDONED = 24 * 3600  # seconds after which an unfinished file is taken for the trace of a crash
+_UNFINISHED = ".dsvd-part"
 _NAME = re.compile(r"[0-9a-f]{64}(-[0-9.e-]+)?\.safetensors")
 
 
@@ -47,7 +50,7 @@ class FileCache:
         """A file to write, which gets its name once it is whole. Other files make room for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.make_room(path, size)
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=_UNFINISHED, delete=False) as file:
             try:
                 yield file  # type: ignore[misc]
                 file.close()
@@ -58,8 +61,15 @@ class FileCache:
                 raise
 
     def make_room(self, path: Path, size: int) -> None:
-        """Remove the least recently used files, never `path`, until `size` more bytes fit."""
+        """Remove the least recently used files, never `path`, until `size` more bytes fit.
+
+        Unfinished files of crashed processes go too.
+        """
         files = []
+        for part in self.folder.glob(f"*{_UNFINISHED}"):
+            with suppress(OSError):
+                if time.time() - part.stat().st_mtime > ABANDONED:
+                    part.unlink()
         for other in self.folder.iterdir():
             if _NAME.fullmatch(other.name) and other != path:
                 with suppress(FileNotFoundError):

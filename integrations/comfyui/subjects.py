@@ -71,7 +71,7 @@ def apply_subject(
     else:
         keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, keys)
         state = state | clip.cond_stage_model.state_dict()
-    found = comfy.lora.load_lora(delta, keys, log_missing=False)
+    found = comfy.lora.load_lora(delta, keys)
     patches = {key: patch for key, patch in found.items() if _fits(patch, key, state)}
     unknown = {_module(key) for key in delta} - keys.keys()
     lost, total = len(unknown) + len(found) - len(patches), len(unknown) + len(found)
@@ -91,7 +91,7 @@ def apply_subject(
 
 
 def _module(key: str) -> str:
-    return next(key.removesuffix(end) for end in _ENDINGS if key.endswith(end))
+    return next((key.removesuffix(end) for end in _ENDINGS if key.endswith(end)), key)
 
 
 def _fits(patch: Any, key: Any, state: dict[str, Any]) -> bool:
@@ -101,9 +101,11 @@ def _fits(patch: Any, key: Any, state: dict[str, Any]) -> bool:
     if key not in state:
         return False
     shape = state[key].shape
-    if isinstance(patch, tuple):
-        return bool(patch[1][0].shape == shape)
-    up, down = patch.weights[:2]
+    # An adapter; in an older ComfyUI, a tuple of its kind and tensors, as all other patches are.
+    kind, tensors = patch if isinstance(patch, tuple) else (patch.name, patch.weights)
+    if kind != "lora":
+        return bool(tensors[0].shape == shape)
+    up, down = tensors[:2]
     return len(up) == shape[0] and math.prod(down.shape[1:]) == math.prod(shape[1:])
 
 
