@@ -177,9 +177,7 @@ def _file(place: str, value: str) -> Iterator[Mention]:
     words = place.lower()
     if "lora" in words:
         yield Mention("lora", _stem(value))
-    elif any(
-        word in words for word in ("ckpt", "checkpoint", "unet", "diffusion_model", "model_name")
-    ):
+    elif any(word in words for word in ("ckpt", "checkpoint", "unet", "diffusion_model")):
         yield Mention("checkpoint", _stem(value))
 
 

@@ -39,7 +39,7 @@ def test_every_command_of_the_design_is_there() -> None:
             *("tag add", "tag rm", "gc", "du", "catalog rebuild", "catalog backup", "curve"),
             *("merge", "subtract"),
             *("import", "export", "sign", "thin", "serve", "mount", "umount", "cat"),
-            *("archive", "restore", "find"),
+            *("archive", "restore", "find", "webui-hashes"),
             *("meta set", "meta get", "meta rm", "attach", "detach", "attachments"),
         )
     }

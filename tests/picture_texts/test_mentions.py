@@ -39,6 +39,7 @@ PROMPT = {
         "inputs": {"lora_name": "people\\my dog.safetensors", "strength_model": 1.0, "model": ["4", 0]},
     },
     "11": {"class_type": "VAELoader", "inputs": {"vae_name": "vae-ft-mse.safetensors"}},
+    "15": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "4x.pth"}},
     "12": {"class_type": "UNETLoader", "inputs": {"unet_name": "other.safetensors"}},
     "13": {
         "class_type": "DsvdApplySubjects",
