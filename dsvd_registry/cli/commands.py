@@ -27,7 +27,7 @@ COMMANDS = {
     "restore": "Put archived files back where they were.",
     "curve": "Show the size and the error of several taus; store nothing.",
     "ls": "List versions.",
-    "find": "Find versions by a digest, a file, or a picture made with them.",
+    "find": "Find versions by a digest, a file or a picture.",
     "show": "Show a version and the account of its tensors.",
     "log": "Show every version that a model ever had.",
     "diff": "Compare two versions, or one with its base.",

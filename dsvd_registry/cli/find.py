@@ -21,7 +21,7 @@ SHOWN = 20  # matches of one digest
 @click.argument("what", metavar="DIGEST|FILE")
 @common_options
 def find(what: str, as_json: bool) -> None:
-    """Find versions by a digest, a file, or a picture made with them.
+    """Find versions by a digest, a file or a picture.
 
     DIGEST: SHA-256, AutoV1, AutoV2, AutoV3, BLAKE3 or CRC32, or the first 8 digits or more. FILE: a
     checkpoint or a LoRA file, or a picture (PNG, JPEG, WEBP) as A1111, Forge and ComfyUI save it.
