@@ -27,15 +27,15 @@ TOO_MUCH = 0.01  # relative error of rounding from which on fp32 is suggested
     "form",
     required=True,
     type=click.Choice([*FORMATS, CONTAINER]),
-    help="kohya (A1111, Forge), peft (diffusers) or comfyui: a LoRA. dsvd: the version itself.",
+    help="kohya (A1111, Forge), peft (diffusers, PEFT) or comfyui: a LoRA. dsvd: the version itself.",
 )
 @click.option(
     "-o",
     "--output",
-    metavar="FILE",
+    metavar="PATH",
     required=True,
     type=click.Path(path_type=Path),
-    help="The file to write.",
+    help="The file to write. For peft, a name without .safetensors is a folder for PEFT.",
 )
 @click.option("--rank-limit", type=int, metavar="R", help="The largest rank of a layer.")
 @click.option(
@@ -43,7 +43,7 @@ TOO_MUCH = 0.01  # relative error of rounding from which on fp32 is suggested
     type=click.Choice(DTYPES),
     help=f"The dtype of the LoRA's numbers.  [default: {get_args(Dtype)[0]}]",
 )
-@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
 @common_options
 def export(
     ref: str,
@@ -54,7 +54,7 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a version as a LoRA file or a .dsvd file.
+    """Write a version as a LoRA or as a .dsvd file.
 
     For a LoRA, the command prints the tensors that the format cannot represent, and the error that
     this causes. A .dsvd file is for `dsvd import` in another registry.
@@ -109,7 +109,11 @@ def _print(ref: str, lora: ExportedLora) -> None:
         f"wrote {lora.path}: {ref} as a LoRA for {lora.format}, {lora.dtype}, "
         f"{number_format.size(lora.size)}"
     )
-    print_line(f"SHA-256 {lora.sha256}")
+    if lora.sha256 is not None:
+        print_line(f"SHA-256 {lora.sha256}")
+    else:
+        for file in lora.files:
+            print_line(f"SHA-256 {file.sha256} {file.path.relative_to(lora.path)}")
     ranks = sorted(lora.ranks)
     words = [f"{number_format.counted(len(ranks), 'module')}"]
     if ranks:

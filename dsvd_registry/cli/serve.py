@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .documents import print_document
-from .options import common_options, open_registry
+from .options import catalog_url, common_options, open_registry
 from .tables import print_line
 
 
@@ -75,4 +75,4 @@ def serve(
                 print_line(f"serving {registry.folder} at {url}")
             sys.stdout.flush()
 
-        serve_registry(registry, settings, listening)
+        serve_registry(registry, settings, listening, catalog_url())

@@ -9,6 +9,26 @@ ComfyUI is no package; its names are tested by the rules of its `comfy/lora.py` 
 Importing this imports no torch; `export_lora` does the work.
 """
 
-from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format, LeftOut, Module
+from .exported import (
+    DTYPES,
+    FORMATS,
+    Dtype,
+    ExportedLora,
+    Format,
+    LeftOut,
+    LoraForm,
+    Module,
+    WrittenFile,
+)
 
-__all__ = ["DTYPES", "FORMATS", "Dtype", "ExportedLora", "Format", "LeftOut", "Module"]
+__all__ = [
+    "DTYPES",
+    "FORMATS",
+    "Dtype",
+    "ExportedLora",
+    "Format",
+    "LeftOut",
+    "LoraForm",
+    "Module",
+    "WrittenFile",
+]

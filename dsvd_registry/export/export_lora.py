@@ -21,7 +21,7 @@ from ..layouts.families import family_name
 from .collect import Collected, collect, planned_ranks
 from .comfyui import ComfyUI
 from .enlarge_pairs import check_not_lost, enlarging
-from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format
+from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format, WrittenFile
 from .formats import LoraFormat, Tensors
 from .kohya import Kohya
 from .layers import MODELS, Layers, find_layers
@@ -118,7 +118,7 @@ def lora_format(
         case "kohya":
             return Kohya(layers.family, unet, ranks, enlarged)
         case "peft":
-            return Peft()
+            return Peft(layers.family)
         case "comfyui":
             return ComfyUI(layers.family, unet, enlarged)
         case _:
@@ -185,6 +185,7 @@ def _account(
         dtype=dtype,
         size=size,
         sha256=sha256,
+        files=(WrittenFile(output, size, sha256),),
         modules=tuple(collected.module_rows()),
         differences=tuple(sorted(collected.whole)),
         left_out=tuple(collected.left_out()),

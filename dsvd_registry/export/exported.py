@@ -13,6 +13,19 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 
 @dataclass(frozen=True)
+class LoraForm:
+    """What is asked of a LoRA of a version.
+
+    `format`: None for the one that most loaders of the family read. `rank_limit`: the largest rank of
+    a module; None for the stored ranks.
+    """
+
+    format: Format | None = None
+    rank_limit: int | None = None
+    dtype: Dtype = "fp16"
+
+
+@dataclass(frozen=True)
 class Module:
     """A low-rank pair in the file.
 
@@ -42,11 +55,21 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class ExportedLora:
-    """A LoRA file that was written.
+class WrittenFile:
+    """A file that was written, its size in bytes and its SHA-256."""
 
-    `size`: in bytes. `sha256`: of the file. `modules`: its low-rank pairs. `differences`: the keys of
-    whole deltas (ComfyUI's `.diff` and `.diff_b`). `left_out`: the changes that are not in the file.
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ExportedLora:
+    """A LoRA that was written, as a file or as a folder for PEFT.
+
+    `size`: in bytes, of all `files`. `sha256`: of the file; None for a folder. `modules`: its low-rank
+    pairs. `differences`: the keys of whole deltas (ComfyUI's `.diff` and `.diff_b`). `left_out`: the
+    changes that are not in the file.
 
     Errors are Frobenius norms over that of the version's whole delta: `error` is that of the file;
     `left_out_error`, `cut_error` and `rounding_error` are its parts from tensors left out, from cut
@@ -58,7 +81,8 @@ class ExportedLora:
     family: str
     dtype: Dtype
     size: int
-    sha256: str
+    sha256: str | None
+    files: tuple[WrittenFile, ...]
     modules: tuple[Module, ...]
     differences: tuple[str, ...]
     left_out: tuple[LeftOut, ...]

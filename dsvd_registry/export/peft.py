@@ -7,23 +7,25 @@ alphas are in `lora_adapter_metadata`, which becomes a `peft.LoraConfig` per mod
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
+from ..layouts.families import Family
 from .formats import LoraFormat, Tensors, commonest
 from .layers import Layer
 from .pairs import Pair
+from .peft_folder import FAMILY_KEY, TEXT_MODEL, configuration
 
 METADATA_KEY = "lora_adapter_metadata"
-# A CLIPTextModel of transformers >= 5.6 has no such part. diffusers removes it from the names of
-# tensors, but not from those of the configuration. Older models have it: PEFT finds a module by the
-# end of its path.
-_TEXT_MODEL = "text_model."
 
 
 class Peft(LoraFormat):
     """The format of PEFT, the same for every family."""
 
     keeps_alphas = False  # they are in the metadata, which only newer loaders read
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self._family = family
 
     def pair_key(self, layer: Layer) -> str | None:
         return f"{layer.model}.{layer.path}"
@@ -35,33 +37,13 @@ class Peft(LoraFormat):
         ranks: dict[str, dict[str, int]] = {}
         for key, pair in pairs.items():
             model, _, path = key.partition(".")
-            ranks.setdefault(model, {})[path.removeprefix(_TEXT_MODEL)] = pair.rank
+            # A CLIPTextModel of transformers >= 5.6 has no such part. diffusers removes it from the
+            # names of tensors, but not from those of the configuration. Older models have it: PEFT
+            # finds a module by the end of its path.
+            ranks.setdefault(model, {})[path.removeprefix(TEXT_MODEL)] = pair.rank
         document = {
             f"{model}.{field}": value
             for model, of_model in sorted(ranks.items())
-            for field, value in _configuration(of_model).items()
+            for field, value in configuration(of_model, commonest(of_model.values())).items()
         }
-        return {METADATA_KEY: json.dumps(document, sort_keys=True)}
-
-
-def _configuration(ranks: Mapping[str, int]) -> dict[str, object]:
-    """The arguments of `peft.LoraConfig` for modules of these ranks, with the rank as each alpha."""
-    usual = commonest(ranks.values())
-    others = {_pattern(path, ranks): r for path, r in sorted(ranks.items()) if r != usual}
-    return {
-        "r": usual,
-        "lora_alpha": usual,
-        "rank_pattern": others,
-        "alpha_pattern": others,
-        "target_modules": sorted(ranks),
-        "lora_dropout": 0.0,
-    }
-
-
-def _pattern(path: str, paths: Iterable[str]) -> str:
-    """A pattern by which PEFT finds this module and no other: it compares the end of paths.
-
-    FLUX has a `proj_out` outside its blocks and one in each. (`^` means the whole path, which does
-    not work for a text encoder.)
-    """
-    return f"^{path}" if any(other.endswith(f".{path}") for other in paths) else path
+        return {METADATA_KEY: json.dumps(document, sort_keys=True), FAMILY_KEY: self._family}

@@ -1253,15 +1253,17 @@ class Registry(Closing):
         replace: bool = False,
         progress: Progress = silent,
     ) -> ExportedLora:
-        """Write the delta of a version as a LoRA file.
+        """Write the delta of a version as a LoRA file, or as folders for PEFT.
 
         Args:
             ref: The version.
-            output: The path to write to.
+            output: The path to write to. For the format "peft" a name that ends with `.safetensors`
+                is a file for diffusers; another one is a folder, with a folder for each sub-model in
+                it: `unet/adapter_config.json` and `unet/adapter_model.safetensors`.
             format: "kohya", "peft" or "comfyui".
             rank_limit: The largest rank of a module; default: the stored ranks.
-            dtype: "fp32", "fp16" or "bf16", of the factors.
-            replace: Replace `output` if it exists.
+            dtype: "fp32" or "fp16", of the factors.
+            replace: Replace `output` if it exists; of folders only one that an export wrote.
             progress: Called as the work goes on.
 
         Returns:

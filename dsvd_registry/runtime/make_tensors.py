@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 import torch
 
+from ..checkpoint import TensorInfo
 from ..codec.components import Components, Elements
 from ..codec.exact_product_torch import DeltaProduct, apply_delta, apply_dense
 from ..codec.torch_tensors import TORCH_DTYPES, as_tensor, is_finite
@@ -37,8 +39,20 @@ class Maker:
 
         Raises `ContainerError` or `BaseMismatch` for damage.
         """
-        result = source.apply(lambda name: self.result(name, like.device), torch.cat)
-        return cast(result.reshape(like.shape), like)
+        return cast(self._loaded(source, like.shape, like.device), like)
+
+    def values(
+        self, source: ViewedTensors[str], like: TensorInfo, device: torch.device
+    ) -> torch.Tensor:
+        """The same values for a tensor of this dtype and shape, on `device`. Raises as `bits`."""
+        loaded = self._loaded(source, like.shape, device)
+        return cast(loaded, torch.empty(0, dtype=TORCH_DTYPES[like.dtype], device=device))
+
+    def _loaded(
+        self, source: ViewedTensors[str], shape: Sequence[int], device: torch.device
+    ) -> torch.Tensor:
+        """The result's values in a pipeline's shape, before they are rounded to its dtype."""
+        return source.apply(lambda name: self.result(name, device), torch.cat).reshape(shape)
 
     def result(self, name: str, device: torch.device) -> torch.Tensor:
         """The result's tensor on `device`, with the same bits on every device."""

@@ -10,7 +10,8 @@ import torch
 from ..checkpoint import TensorInfo
 from ..checkpoint.tensor_info import tensor_bytes
 from ..closing import Closing
-from ..codec.exact_product_torch import ieee_arithmetic
+from ..codec.arithmetic import subnormals_kept
+from ..codec.exact_product_torch import one_thread_each
 from ..codec.torch_tensors import TORCH_DTYPES, as_tensor
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseWeights
@@ -60,6 +61,7 @@ class PipelineBase(Closing):
 
 def cast(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Convert values to the dtype and device of `like`, rounded as a loader rounds them."""
-    # The device of `like` is faster. The caller's flushing of subnormal numbers is switched off.
-    with ieee_arithmetic(like.device):
+    # The device of `like` is faster. The caller's flushing of subnormal numbers is switched off; no
+    # setting of the process is changed, because the pipeline may run in another thread.
+    with one_thread_each, subnormals_kept(), torch.no_grad():
         return values.to(like.device).to(like.dtype)

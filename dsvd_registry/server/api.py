@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..catalog import BaseRecord, VersionRecord
-from ..errors import InvalidArgument
+from ..errors import Conflict, InvalidArgument
+from ..export import DTYPES, FORMATS, Format, LoraForm
 from ..reconstruction.cast import FloatDtype
 from ..reconstruction.target_layout import LayoutName
 from ..registry.accounts.diff import Difference
@@ -24,7 +26,7 @@ from ..registry.results.result_pool import ResultForm
 from ..registry.upkeep.usage import Usage
 from ..store.names import folded
 from . import schemas
-from .checkpoints import ServedFile
+from .checkpoints import ReadableFile, ServedFile
 from .file_response import FileResponse, FileSource
 from .hub_names import BASES, MODELS, commit_of, hub_name
 from .operations import (
@@ -42,6 +44,7 @@ from .schemas import COUNT, FLAG, SHA256, TEXT, TIME, array, fields, page, schem
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 LARGEST_INDEX = 1 << 24
+LARGEST_RANK = 1 << 16
 
 _NAME = Parameter("name", "The name of a model.", TEXT, "path")
 _REF = Parameter("ref", "A ref: name, name@3 or name@alias.", TEXT, "path")
@@ -62,6 +65,15 @@ _FORM = (
     ),
     Parameter("dtype", "Cast the exact result.", {"enum": list(typing.get_args(FloatDtype))}),
     Parameter("layout", "The layout.", {"enum": list(typing.get_args(LayoutName))}),
+)
+
+_LORA = (
+    Parameter(
+        "rank",
+        "The largest rank of a module.",
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_RANK},
+    ),
+    Parameter("dtype", "The dtype of the numbers.", {"enum": list(DTYPES)}),
 )
 
 _MODEL = fields(name=TEXT, hub_id=TEXT, version_count=COUNT, latest=TEXT)
@@ -202,6 +214,25 @@ def operations() -> tuple[Operation, ...]:
                 *_FORM,
             ),
         ),
+        Operation(
+            "/v1/adapters/{ref}",
+            "A version as a LoRA file, whole or in ranges; without a format that of most loaders.",
+            _adapter,
+            file_answers,
+            (_REF, Parameter("format", "The format.", {"enum": list(FORMATS)}), *_LORA),
+        ),
+        Operation(
+            "/v1/adapters/{ref}/{path}",
+            "A file of a version's folders for PEFT, such as unet/adapter_config.json.",
+            _adapter,
+            file_answers,
+            (
+                _REF,
+                Parameter("path", "The path of the file.", TEXT, "path", takes_slashes=True),
+                Parameter("format", "The format.", {"enum": ["peft"]}),
+                *_LORA,
+            ),
+        ),
         Operation("/metrics", "Figures for Prometheus.", _metrics, {200: "text/plain"}),
         Operation("/healthz", "Whether the server answers.", _health, {200: fields(status=TEXT)}),
     )
@@ -314,9 +345,34 @@ async def _materialize(serving: Serving, request: Request) -> Response:
 
     version, file = await serving.work.begin(look_up)
     source = FileSource(
-        serving.checkpoints, serving.work, serving.metrics, version, version.ref, form
+        serving.work,
+        serving.metrics,
+        version.ref,
+        lambda: serving.checkpoints.opened(version, file.path, form),
     )
     return FileResponse(source, file, {})  # type: ignore[return-value]
+
+
+async def _adapter(serving: Serving, request: Request) -> Response:
+    path = request.path_params.get("path")
+    form = _asked_lora(request, None if path is None else "peft")
+
+    def look_up() -> tuple[VersionRecord, ServedFile]:
+        version = _asked_version(serving, request.path_params["ref"])
+        with serving.adapters.opened(version, form, path) as adapter:
+            return version, adapter.served
+
+    version, served = await serving.work.begin(look_up)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[ReadableFile]:
+        with serving.adapters.opened(version, form, path) as adapter:
+            if adapter.served != served:  # it left the cache, and another machine's was made
+                raise Conflict(f"the adapter of {version.ref} was made anew meanwhile")
+            yield adapter.reader
+
+    source = FileSource(serving.work, serving.metrics, f"the adapter of {version.ref}", opened)
+    return FileResponse(source, served, {})  # type: ignore[return-value]
 
 
 async def _metrics(serving: Serving, _request: Request) -> Response:
@@ -341,6 +397,19 @@ def _asked_form(request: Request) -> ResultForm:
     if layout is not None and layout not in typing.get_args(LayoutName):
         raise InvalidArgument("layout is not diffusers or single-file")
     return ResultForm(_asked_tau(asked.get("tau")), dtype, layout)  # type: ignore[arg-type]
+
+
+def _asked_lora(request: Request, only: Format | None) -> LoraForm:
+    """The form of an adapter that the query asks for. `only`: the one format that there is."""
+    asked = request.query_params
+    format, dtype = asked.get("format", only), asked.get("dtype", DTYPES[0])
+    known = FORMATS if only is None else (only,)
+    if format is not None and format not in known:
+        raise InvalidArgument(f"format is not {' or '.join(known)}")
+    if dtype not in DTYPES:
+        raise InvalidArgument(f"dtype is not {' or '.join(DTYPES)}")
+    rank = integer(request, "rank", 0, 1, LARGEST_RANK) or None
+    return LoraForm(format, rank, dtype)
 
 
 def _asked_tau(text: str | None) -> float | None:

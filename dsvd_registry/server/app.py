@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 
 from starlette.applications import Starlette
@@ -14,8 +15,11 @@ from starlette.types import ASGIApp
 
 from ..errors import DsvdError, InvalidArgument, NotFound, TauNotServed
 from ..registry.registry import Registry
+from ..registry.results.cache import find_cache
+from ..registry.results.lora_files import LoraMaker
 from . import api, hub, openapi
 from .access import Gate
+from .adapters import Adapters
 from .checkpoints import Checkpoints
 from .hub import BodyTooLarge, BodyTooSlow
 from .hub_names import EntryNotFound, HubNames, RepositoryNotFound, RevisionNotFound
@@ -33,12 +37,23 @@ _HUB_CODES: dict[type[Exception], str] = {
 }
 
 
-def make_serving(registry: Registry, settings: Settings) -> Serving:
-    """Everything that operations on a registry share."""
+def make_serving(registry: Registry, settings: Settings, catalog: str | None) -> Serving:
+    """Everything that operations on a registry share.
+
+    `catalog`: the URL of its catalog if one was given, for the process that makes adapters.
+    """
     metrics = Metrics()
     work = Work(settings.at_once, settings.wait, metrics)
-    checkpoints = Checkpoints(registry)
-    return Serving(settings, registry, checkpoints, HubNames(registry), work, metrics)
+    maker = LoraMaker(registry.folder, catalog, find_cache(None, None, os.environ))
+    return Serving(
+        settings,
+        registry,
+        Checkpoints(registry),
+        Adapters(maker),
+        HubNames(registry),
+        work,
+        metrics,
+    )
 
 
 def make_app(serving: Serving) -> ASGIApp:

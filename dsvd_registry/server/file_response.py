@@ -7,7 +7,8 @@ import functools
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,9 +18,8 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from ..errors import DsvdError
-from ..registry.results.result_pool import ResultForm
 from .byte_ranges import NotSatisfiable, byte_ranges
-from .checkpoints import Checkpoint, Checkpoints, ReadableFile, ServedFile
+from .checkpoints import ReadableFile, ServedFile
 from .metrics import Metrics
 from .work import Work
 
@@ -31,18 +31,19 @@ _LOG = logging.getLogger("dsvd_registry.server")
 
 @dataclass(frozen=True)
 class FileSource:
-    """The origin of a file's bytes, and the line of work that it shares."""
+    """The origin of a file's bytes, and the line of work that it shares.
 
-    checkpoints: Checkpoints
+    `name`: of what the file belongs to, for the log.
+    """
+
     work: Work
     metrics: Metrics
-    checkpoint: Checkpoint
     name: str
-    form: ResultForm
+    opened: Callable[[], AbstractContextManager[ReadableFile]]
 
 
 class FileResponse:
-    """An ASGI response with a file of a version or base.
+    """An ASGI response with a file of a version, a base or an adapter.
 
     The first bytes are made before the status is sent, so that what fails at once has a status of its
     own. What fails later cannot: the connection is closed before the announced length is reached.
@@ -136,12 +137,8 @@ class FileResponse:
         stack = contextlib.ExitStack()
         has_begun = False
 
-        def begin() -> ReadableFile:
-            opened = source.checkpoints.opened(source.checkpoint, self._file.path, source.form)
-            return stack.enter_context(opened)
-
         def first() -> tuple[ReadableFile, bytes]:
-            file = begin()
+            file = stack.enter_context(source.opened())
             return file, file.read_at(*pieces[0]) if pieces else b""
 
         pieces = [piece for part in plan.parts if isinstance(part, tuple) for piece in _cut(*part)]

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import InvalidArgument, NotFound
-from .checkpoints import AS_ADDED, ServedFile
+from .checkpoints import ServedFile
 from .file_response import FileResponse, FileSource
 from .hub_documents import refs_document, repository_document, tree_entries
 from .hub_names import BASES, MAIN, MODELS, EntryNotFound, Revision
@@ -196,12 +196,10 @@ async def _resolve(
 
     revision, file = await serving.work.begin(look_up)
     source = FileSource(
-        serving.checkpoints,
         serving.work,
         serving.metrics,
-        revision.checkpoint,
         f"{revision.id} at {revision.commit[:12]}",
-        AS_ADDED,
+        lambda: serving.checkpoints.opened(revision.checkpoint, file.path),
     )
     headers = {
         "X-Repo-Commit": revision.commit,

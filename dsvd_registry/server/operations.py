@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from ..errors import InvalidArgument, NotFound
 from ..registry.accounts.documents import plain
 from ..registry.registry import Registry
+from .adapters import Adapters
 from .checkpoints import Checkpoints
 from .hub_names import HubNames
 from .metrics import Metrics
@@ -31,6 +32,7 @@ class Serving:
     settings: Settings
     registry: Registry
     checkpoints: Checkpoints
+    adapters: Adapters
     hub: HubNames
     work: Work
     metrics: Metrics

@@ -71,13 +71,20 @@ class Connection(H11Protocol):
         self.transport.abort()
 
 
-def serve(registry: Registry, settings: Settings, listening: Callable[[str], None]) -> None:
+def serve(
+    registry: Registry,
+    settings: Settings,
+    listening: Callable[[str], None],
+    catalog: str | None = None,
+) -> None:
     """Serve a registry until the process is told to end; `listening` gets the address first.
+
+    `catalog`: the URL of the registry's catalog, if it was opened with one.
 
     Raises `Conflict` if the port is taken, `InvalidArgument` for an address that is not this
     machine's.
     """
-    serving = make_serving(registry, settings)
+    serving = make_serving(registry, settings, catalog)
     config = uvicorn.Config(
         make_app(serving),
         http=Connection,
@@ -100,6 +107,7 @@ def serve(registry: Registry, settings: Settings, listening: Callable[[str], Non
             with contextlib.suppress(KeyboardInterrupt):
                 uvicorn.Server(config).run(sockets=[bound])
         finally:
+            serving.adapters.close()
             serving.checkpoints.close()
 
 

@@ -1,18 +1,18 @@
-"""Files loaded by `peft.PeftModel`: one model's part, and the configuration in the metadata."""
+"""Folders loaded by `peft.PeftModel`, and the configuration in the metadata of a file."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from dsvd_registry.errors import Conflict, InvalidArgument
 from dsvd_registry.export.pairs import Pair
 from dsvd_registry.export.peft import METADATA_KEY, Peft
 
@@ -26,41 +26,72 @@ PREFIXES = {
 }
 
 
-def adapter_folder(file: Path, model: str, module: nn.Module, folder: Path) -> Path:
-    """Write a model's part of a file as a folder that PEFT loads, with `base_model.model.` in front.
-
-    `text_model.` is removed if the `module` has no such part, as diffusers does.
-    """
-    with safe_open(file, "pt") as opened:
-        document: dict[str, Any] = json.loads(opened.metadata()[METADATA_KEY])
-    prefix = f"{model}."
-    fields = {k.removeprefix(prefix): v for k, v in document.items() if k.startswith(prefix)}
-    found = load_file(file).items()
-    tensors = {n.removeprefix(prefix): t for n, t in found if n.startswith(prefix)}
-    if not hasattr(module, "text_model"):
-        tensors = {n.removeprefix("text_model."): t for n, t in tensors.items()}
-    LoraConfig(**fields).save_pretrained(folder)
-    save_file(
-        {f"base_model.model.{name}": tensor for name, tensor in tensors.items()},
-        folder / "adapter_model.safetensors",
-    )
-    return folder
-
-
 # peft 0.21 asks transformers 5.23 for an attribute by its older name.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 @pytest.mark.parametrize("model", PREFIXES)
-def test_a_peft_model(subject_of, model: str, file: Path, tmp_path: Path) -> None:
+def test_a_peft_model(subject_of, model: str, tmp_path: Path) -> None:
     subject = subject_of("sdxl")
-    lora = subject.registry.export_lora("subject", file, format="peft")
+    folder = tmp_path / "adapters"
+    lora = subject.registry.export_lora("subject", folder, format="peft")
     pipeline = subject.pipeline()
     module = getattr(pipeline, model)
-    folder = adapter_folder(file, model, module, tmp_path / "adapter")
-    peft = PeftModel.from_pretrained(module, folder)  # warns of missing keys
+    peft = PeftModel.from_pretrained(module, folder / model)  # warns of missing keys
+    loaded = {name.replace(".default.", ".") for name in peft.state_dict() if ".lora_" in name}
+    assert loaded == load_file(folder / model / "adapter_model.safetensors").keys()
     setattr(pipeline, model, peft.merge_and_unload())
     check(subject, subject.named(pipeline), lora, [PREFIXES[model]])
     left_out = {entry.name for entry in lora.left_out}
     assert "conditioner.embedders.1.model.text_projection" not in left_out
+
+
+def test_the_folders(subject_of, tmp_path: Path) -> None:
+    """They have the tensors of the file for diffusers, and the ranks as vLLM and PEFT read them."""
+    subject, folder = subject_of("flux"), tmp_path / "adapters"
+    file = tmp_path / "lora.safetensors"
+    whole = subject.registry.export_lora("subject", file, format="peft", rank_limit=3)
+    lora = subject.registry.export_lora("subject", folder, format="peft", rank_limit=3)
+    assert lora.error == whole.error > 0
+    assert lora.sha256 is None
+    assert {(f.path, f.size, f.sha256) for f in lora.files} == {
+        (path, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in folder.rglob("*.*")
+    }
+    expected = load_file(file)
+    for model in ("transformer", "text_encoder"):
+        tensors = load_file(folder / model / "adapter_model.safetensors")
+        for name, tensor in tensors.items():
+            local = name.removeprefix("base_model.model.")
+            prefix = "text_encoder.text_model" if model == "text_encoder" else model
+            assert torch.equal(tensor, expected.pop(f"{prefix}.{local}"))
+        document = json.loads((folder / model / "adapter_config.json").read_text())
+        ranks = {
+            name.removeprefix("base_model.model.").removesuffix(".lora_A.weight"): len(tensor)
+            for name, tensor in tensors.items()
+            if name.endswith(".lora_A.weight")
+        }
+        # vLLM multiplies every pair by this, and allots memory for this rank.
+        assert document["lora_alpha"] / document["r"] == 1
+        assert document["r"] == max(ranks.values()) == 3
+        assert document["target_modules"] == sorted(ranks)
+        assert document["peft_type"] == "LORA"
+    assert not expected
+
+
+def test_what_a_folder_replaces(subject_of, tmp_path: Path) -> None:
+    registry, folder = subject_of("sd1").registry, tmp_path / "adapters"
+    registry.export_lora("subject", folder, format="peft", rank_limit=1)
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    with pytest.raises(Conflict):
+        registry.export_lora("subject", folder, format="peft", rank_limit=2)
+    registry.export_lora("subject", folder, format="peft", rank_limit=2, replace=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} != before
+    (folder / "unet" / "notes.txt").write_text("mine")
+    with pytest.raises(InvalidArgument, match="is not a folder that an export for PEFT wrote"):
+        registry.export_lora("subject", folder, format="peft", replace=True)
+    assert (folder / "unet" / "notes.txt").read_text() == "mine"
+    with pytest.raises(InvalidArgument, match="a pickle of torch"):
+        registry.export_lora("subject", tmp_path / "lora.pt", format="peft")
+    assert [path.name for path in tmp_path.iterdir()] == ["adapters"]
 
 
 def test_modules_whose_paths_end_alike_keep_their_ranks() -> None:
@@ -72,7 +103,7 @@ def test_modules_whose_paths_end_alike_keep_their_ranks() -> None:
         f"transformer.{path}": Pair(torch.zeros(5, rank), torch.zeros(rank, 6), rank)
         for path, rank in ranks.items()
     }
-    document = json.loads(Peft().metadata(pairs)[METADATA_KEY])
+    document = json.loads(Peft("flux").metadata(pairs)[METADATA_KEY])
     fields = {name.removeprefix("transformer."): value for name, value in document.items()}
     peft = get_peft_model(model, LoraConfig(**fields))
     for path, rank in ranks.items():

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from trained_pair import one_thread
+
+from dsvd_registry import Registry
 
 from .studio import Studio, studio
 
@@ -42,3 +46,12 @@ def studio_of(tmp_path_factory) -> Callable[[str], Studio]:
 @pytest.fixture
 def sd1(studio_of) -> Studio:
     return studio_of("sd1")
+
+
+@pytest.fixture
+def own(sd1: Studio, tmp_path: Path) -> Iterator[Studio]:
+    """A studio whose registry and base file the test may change."""
+    root = tmp_path / "own"
+    shutil.copytree(sd1.registry.folder, root / "registry")
+    with Registry.open(root / "registry") as registry:
+        yield Studio(sd1.family, sd1.folder, registry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,6 @@ from dsvd_registry.runtime import SubjectSwitcher
 from .conftest import FP16, FP32
 from .studio import Studio, changed, weights_of
 from .test_switching import writes
-
-
-@pytest.fixture
-def own(sd1: Studio, tmp_path: Path):
-    """A studio whose registry and base file the test may change."""
-    root = tmp_path / "own"
-    shutil.copytree(sd1.registry.folder, root / "registry")
-    with Registry.open(root / "registry") as registry:
-        yield Studio(sd1.family, sd1.folder, registry)
 
 
 def add(studio: Studio, name: str, base: str, state: dict[str, torch.Tensor], folder: Path) -> None:

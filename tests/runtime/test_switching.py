@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from layouts.pipelines import models
+from registry.conftest import flip, object_path
+from torch._dynamo.testing import CompileCounterWithBackend
 
+from dsvd_registry import DsvdError
+from dsvd_registry.errors import ContainerError, NotFound
 from dsvd_registry.runtime import SubjectSwitcher
 
 from .conftest import BF16, DEVICES, FP16, FP32, STUDIOS
@@ -177,16 +183,102 @@ def test_a_pipeline_of_inference_mode(sd1: Studio, tmp_path, inside: bool) -> No
     assert changed(base, weights_of(pipeline)) == set()
 
 
-def test_a_compiled_unet(sd1: Studio) -> None:
+def test_a_compiled_unet_is_not_compiled_again(sd1: Studio) -> None:
     pipeline = sd1.pipeline()
     before = outputs_of(pipeline)["unet"]
-    with SubjectSwitcher(pipeline, sd1.registry).subject("one"):
-        subject = outputs_of(pipeline)["unet"]
-    plain, pipeline.unet = pipeline.unet, torch.compile(pipeline.unet, backend="eager")
-    assert pipeline.unet is not plain
-    with SubjectSwitcher(pipeline, sd1.registry).subject("one"):
-        assert same(outputs_of(pipeline)["unet"], subject)
+    switcher = SubjectSwitcher(pipeline, sd1.registry)
+    plain = {}
+    for ref in ("one", "other"):
+        switcher.switch(ref)
+        plain[ref] = outputs_of(pipeline)["unet"]
+    switcher.restore()
+    compiled = CompileCounterWithBackend("aot_eager")
+    eager, pipeline.unet = pipeline.unet, torch.compile(pipeline.unet, backend=compiled)
+    assert pipeline.unet is not eager
+    switcher = SubjectSwitcher(pipeline, sd1.registry)
     assert same(outputs_of(pipeline)["unet"], before)
+    graphs = compiled.frame_count
+    assert graphs > 0
+    for ref in ("one", "other", "one"):
+        switcher.prefetch("other")  # is used by one of them, and dropped by the others
+        switcher.switch(ref)
+        assert same(outputs_of(pipeline)["unet"], plain[ref])
+    switcher.close()
+    assert same(outputs_of(pipeline)["unet"], before)
+    assert compiled.frame_count == graphs
+
+
+def test_the_next_subject_is_made_while_the_pipeline_runs(own: Studio, tmp_path) -> None:
+    """The switch then needs nothing but memory: the versions' containers are gone."""
+    pipeline = own.pipeline()
+    expected = {
+        ref: weights_of(own.materialized(ref, FP32, tmp_path / ref)) for ref in ("one", "other")
+    }
+    with SubjectSwitcher(pipeline, own.registry) as switcher:
+        switcher.switch("other")  # with this its base is open and compared
+        switcher.switch("one")
+        undisturbed, count = outputs_of(pipeline), writes(pipeline)
+        settings = torch.get_num_threads(), torch.get_float32_matmul_precision()
+        switcher.prefetch("other@latest")
+        while not made(switcher):
+            for name, output in outputs_of(pipeline).items():
+                assert same(output, undisturbed[name]), name
+            assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == settings
+        assert writes(pipeline) == count
+        assert switcher.current == "one@1"
+        for ref in ("one", "other"):
+            object_path(own.registry.folder, own.registry.version(ref).container).unlink()
+        switcher.switch("other")
+        assert switcher.current == "other@1"
+        assert changed(weights_of(pipeline), expected["other"]) == set()
+        with pytest.raises(DsvdError):  # it was made for one switch
+            switcher.switch("one")
+
+
+def made(switcher: SubjectSwitcher) -> bool:
+    """Whether the thread has ended."""
+    return switcher._next is not None and switcher._next._made.done()
+
+
+@pytest.mark.parametrize("asked", [("one", None), ("other", 0.3)])
+def test_another_subject_than_the_one_made_ahead(sd1: Studio, tmp_path, asked) -> None:
+    ref, tau = asked
+    expected = weights_of(sd1.materialized(ref, FP16, tmp_path / ref, tau=tau))
+    pipeline = sd1.pipeline()
+    with SubjectSwitcher(pipeline, sd1.registry) as switcher:
+        switcher.prefetch("one", tau=0.3)
+        switcher.prefetch("other")
+        pipeline.to(FP16)
+        switcher.switch(ref, tau=tau)
+        assert changed(weights_of(pipeline), expected) == set()
+        threads = {thread.name for thread in threading.enumerate()}
+        assert not any(name.startswith("dsvd-prefetch") for name in threads)
+
+
+@pytest.mark.parametrize("dtype", [FP32, FP16, BF16], ids=str)
+def test_made_ahead_in_every_dtype(studio_of, tmp_path, dtype) -> None:
+    """Over a base in half precision, for a pipeline in this dtype; subnormal numbers are kept."""
+    studio = studio_of("sd1 in half precision")
+    pipeline = studio.pipeline(dtype)
+    expected = weights_of(studio.materialized("one", dtype, tmp_path / "one"))
+    with SubjectSwitcher(pipeline, studio.registry) as switcher:
+        switcher.prefetch("one")
+        switcher.switch("one")
+        assert changed(weights_of(pipeline), expected) == set()
+
+
+def test_an_error_ahead_is_raised_by_the_switch(own: Studio) -> None:
+    flip(object_path(own.registry.folder, own.registry.version("one").container))
+    pipeline = own.pipeline()
+    with SubjectSwitcher(pipeline, own.registry) as switcher:
+        switcher.switch("other")
+        count = writes(pipeline)
+        for ref, error in (("nobody", NotFound), ("one", ContainerError)):
+            switcher.prefetch(ref)
+            with pytest.raises(error):
+                switcher.switch(ref)
+            assert writes(pipeline) == count  # nothing was written, so nothing is to be restored
+            assert switcher.current == "other@1"
 
 
 def test_a_pipeline_that_is_cast_meanwhile(sd1: Studio) -> None:

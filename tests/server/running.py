@@ -102,7 +102,9 @@ def serving(registry: Path, where: Path, *options: str, **more: str) -> Iterator
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=environment(PYTHONWARNINGS="error", **more),
+            env=environment(
+                **{"PYTHONWARNINGS": "error", "DSVD_CACHE": str(where / "cache"), **more}
+            ),
         ) as process,
     ):
         try:

@@ -38,18 +38,21 @@ OPERATIONS = [
     ("GET", "/api/v1/find"),
     ("GET", "/v1/materialize/{ref}"),
     ("GET", "/v1/materialize/{ref}/{path}"),
+    ("GET", "/v1/adapters/{ref}"),
+    ("GET", "/v1/adapters/{ref}/{path}"),
     ("GET", "/metrics"),
     ("GET", "/healthz"),
 ]
 """Every operation that the server is to have, written down here a second time."""
-UNET = "unet/diffusion_pytorch_model.safetensors"
+UNET, CONFIGURATION = "unet/diffusion_pytorch_model.safetensors", "unet/adapter_config.json"
 REAL = {
     "name": ["exact", "subject", "pipeline", "single"],
     "ref": ["exact", "subject@1", "subject@prod", "single"],
     "left": ["subject@1", "exact"],
     "right": ["subject@2"],
     "revision": ["main", "1", "prod", "latest"],
-    "path": [UNET, "unet", "model_index.json", "model.safetensors"],
+    "path": [UNET, "unet", "model_index.json", "model.safetensors", CONFIGURATION],
+    "rank": [1],
 }
 """Values that mean something in the tests' registry, so that the fuzz finds more than missing things."""
 
@@ -77,6 +80,8 @@ def real(path: str) -> str:
         "revision": "main",
         "path": "unet" if "/tree/" in path else UNET,
     }
+    if path.startswith("/v1/adapters"):
+        values["path"] = CONFIGURATION
     for name, value in values.items():
         path = path.replace(f"{{{name}}}", value)
     return path + "?left=subject@1&right=subject@2&digest=" + "0" * 64

@@ -23,7 +23,7 @@ from ...reconstruction.target_layout import (
 )
 from ..repository import Repository
 
-Kind = Literal["a safetensors file", "a .dsvd file", "a folder"]
+Kind = Literal["a safetensors file", "a .dsvd file", "a folder", "a folder for PEFT"]
 
 _PICKLE = "a pickle of torch"
 _KIND_OF_SUFFIX = {
