@@ -34,6 +34,7 @@ FIGURES = (
     "materialize",
     "results",
     "mount",
+    "switch",
     "verify",
     "memory",
     "lossless",

@@ -193,6 +193,74 @@ def load_unet(clock: Clock, folder: str) -> Answer:
     return {"sum": total}
 
 
+def switch(
+    clock: Clock, registry: str, refs: list[str], config: Answer, base: str, made: str, ahead: bool
+) -> Answer:
+    """Switch a pipeline from the first subject to the second. `ahead`: it was made by `prefetch`.
+
+    `made`: the second's materialised file, with which the weights are compared afterwards.
+    """
+    from dsvd_registry import Registry
+    from dsvd_registry.runtime import SubjectSwitcher
+
+    pipeline = _pipeline(config, base)
+    with Registry.open(registry) as opened, SubjectSwitcher(pipeline, opened) as switcher:
+        switcher.switch(refs[0])
+        if ahead:
+            switcher.prefetch(refs[1])
+            switcher._next.result()  # type: ignore[union-attr]
+        with clock.running():
+            switcher.switch(refs[1])
+        return {"exact": _is_exact(pipeline, made)}
+
+
+def load_and_fuse(clock: Clock, config: Answer, base: str, lora: str) -> Answer:
+    """Load a LoRA into a pipeline of the base, and fuse it."""
+    pipeline = _pipeline(config, base)
+    with clock.running():
+        pipeline.load_lora_weights(lora)
+        pipeline.fuse_lora()
+    return {}
+
+
+def load_weights(clock: Clock, config: Answer, base: str, made: str) -> Answer:
+    """Load a whole file into a pipeline that is in memory."""
+    from safetensors.torch import load_file
+
+    pipeline = _pipeline(config, base)
+    with clock.running():
+        pipeline.unet.load_state_dict(load_file(made))
+    return {"exact": _is_exact(pipeline, made)}
+
+
+def _pipeline(config: Answer, base: str) -> Any:
+    """A pipeline with nothing but a U-Net, of a file's weights in memory of their own."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from safetensors.torch import load_file
+
+    unet = UNet2DConditionModel(**config).eval()
+    unet.load_state_dict(load_file(base))
+    parts = dict.fromkeys(("vae", "text_encoder", "tokenizer", "safety_checker"))
+    return StableDiffusionPipeline(
+        **parts,
+        unet=unet,
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _is_exact(pipeline: Any, made: str) -> bool:
+    """Whether the U-Net's weights are the bits of a file."""
+    from safetensors import safe_open
+
+    with safe_open(made, framework="pt") as file:
+        return all(
+            torch.equal(tensor.view(torch.int32), file.get_tensor(name).view(torch.int32))
+            for name, tensor in pipeline.unet.state_dict().items()
+        )
+
+
 def algorithm_1(
     clock: Clock, base: str, tuned: str, tau: float, output: str, values: str
 ) -> Answer:
@@ -235,6 +303,9 @@ TASKS: dict[str, Callable[..., Answer]] = {
         read_result,
         first_tensor,
         load_unet,
+        switch,
+        load_and_fuse,
+        load_weights,
         read_header,
         verify,
         residual,

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import __main__ as program
-from benchmarks import add, lossless, materialize, memory, noise, size, verify
+from benchmarks import add, lossless, materialize, memory, noise, size, switch, verify
 from benchmarks.harness import results
 from benchmarks.harness.bench import Bench, FullSvd
 from benchmarks.harness.checks import Disagreement, check_error, check_ranks
@@ -28,7 +28,7 @@ from benchmarks.subjects.pair import BadPair, Subject
 from benchmarks.subjects.spectra import TABLE_2, TAUS, group_of, rank_at, singular_values
 from benchmarks.subjects.streamed import StreamedSafetensors
 from benchmarks.subjects.synthetic import DELTA_RMS, make_pair
-from benchmarks.subjects.unets import SD15
+from benchmarks.subjects.unets import SD15, TINY
 from benchmarks.yardsticks import algorithm_1, eight_bit, fixed_rank, zstd
 from benchmarks.yardsticks.lossless import METHODS
 
@@ -69,6 +69,17 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return Bench(scratch, runs=1, in_process=True)
+
+
+def test_a_switch_of_a_tiny_pipeline(bench: Bench, tmp_path: Path) -> None:
+    make_pair(tmp_path, TINY.shapes(), exact=True, dtypes=("fp32",))
+    files = (tmp_path / f"{side}.fp32.safetensors" for side in ("base", "tuned"))
+    records = program.run_figure(switch, bench, Subject("tiny", *files))
+    assert [record["what"] for record in records] == [
+        *2 * ["switch to a subject made ahead"],
+        *2 * ["switch"],
+    ]
+    assert not any(bench.scratch.iterdir())
 
 
 @pytest.mark.parametrize("figure", [add, size, materialize, verify, memory, lossless, noise])
