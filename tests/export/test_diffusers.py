@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from layouts.original import State
 from safetensors.torch import load_file
@@ -122,36 +121,3 @@ def test_a_transformer(subject_of, family: str, file: Path, warnings: list[str])
         with pytest.raises(InvalidArgument, match="is not written in the format") as caught:
             subject.registry.export_lora("subject", file, format=form, replace=True)
         assert "--format peft" in caught.value.hint
-
-
-def test_hotswapped(subject_of, tmp_path: Path) -> None:
-    """The calls of docs/adapters.md: two adapters of other ranks, one after the other."""
-    subject, outputs, files = subject_of("sd1"), {}, {}
-    for name, limit in (("whole", None), ("cut", 2)):
-        files[name] = tmp_path / f"{name}.safetensors"
-        subject.registry.export_lora("subject", files[name], format="peft", rank_limit=limit)
-        unet = subject.pipeline().unet
-        unet.load_lora_adapter(str(files[name]), prefix="unet")
-        outputs[name] = output_of(unet)
-    assert distinct(outputs["whole"], outputs["cut"])
-    unet = subject.pipeline().unet
-    unet.enable_lora_hotswap(target_rank=64)
-    unet.load_lora_adapter(str(files["whole"]), prefix="unet", adapter_name="subject")
-    for name in ("cut", "whole"):
-        unet.load_lora_adapter(
-            str(files[name]), prefix="unet", adapter_name="subject", hotswap=True
-        )
-        assert torch.allclose(output_of(unet), outputs[name], atol=1e-5)
-
-
-def output_of(unet: UNet2DConditionModel) -> torch.Tensor:
-    draw = torch.Generator().manual_seed(3)
-    noise = torch.randn(1, 4, 8, 8, generator=draw)
-    context = torch.randn(1, 7, unet.config.cross_attention_dim, generator=draw)
-    with torch.no_grad():
-        found: torch.Tensor = unet(noise, 10, context).sample
-    return found
-
-
-def distinct(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return not torch.allclose(one, other, atol=1e-3)
