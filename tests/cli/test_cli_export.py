@@ -116,7 +116,7 @@ class TestLora:
         assert tensors[f"{LORA_QUERY}.lora_down.weight"].shape == (2, 32)
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
 
-    @pytest.mark.parametrize("form", ["peft", "dsvd"])
+    @pytest.mark.parametrize("form", ["kohya", "dsvd"])
     def test_force(self, dsvd: Dsvd, here: Path, form: str) -> None:
         (here / "out").write_text("mine")
         words = ("export", "tuned", "--format", form, "-o", "out")
