@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -140,13 +140,14 @@ class Catalog(Closing):
         settings: str,
         summary: Mapping[str, int | float | str],
         note: str = "",
+        tags: Iterable[str] = (),
         digests: RecordedDigests | None = None,
         confirm: Callable[[], object] = _nothing,
     ) -> VersionRecord:
         """Add the next version of a model, new or not; `container` must be in the store already.
 
-        `digests`: of the files of its source and of its result; no more than 1,024 files of each
-        are recorded.
+        `tags`: those that it has from the beginning. `digests`: of the files of its source and of its
+        result; no more than 1,024 files of each are recorded.
 
         `confirm` is called while no other process can write. It raises an error if an object is gone,
         which garbage collection may have removed a moment ago.
@@ -156,7 +157,7 @@ class Catalog(Closing):
         """
         with self._ledger.transaction() as transaction:
             confirm()
-            return edits.add_version(
+            version = edits.add_version(
                 transaction,
                 model,
                 container=container,
@@ -168,6 +169,7 @@ class Catalog(Closing):
                 note=note,
                 digests=digests or {},
             )
+            return label_edits.set_labels(transaction, model, version.number, "", tags)
 
     def remove_version(self, model: str, number: int) -> VersionRecord:
         """Remove a version for good.
@@ -196,6 +198,16 @@ class Catalog(Closing):
         """Remove a tag from a version. Raises `NotFound`."""
         with self._ledger.transaction() as transaction:
             return label_edits.remove_tag(transaction, model, number, tag)
+
+    def set_labels(
+        self, model: str, number: int, *, note: str = "", tags: Iterable[str] = ()
+    ) -> VersionRecord:
+        """Replace a version's note, unless it is empty, and add tags, all or none of it.
+
+        Raises `NotFound`, `Conflict` for a tag that differs in case.
+        """
+        with self._ledger.transaction() as transaction:
+            return label_edits.set_labels(transaction, model, number, note, tags)
 
     def set_note(self, model: str, number: int, text: str) -> VersionRecord:
         """Replace a version's note. Raises `NotFound`."""

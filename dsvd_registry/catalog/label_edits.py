@@ -5,6 +5,8 @@ They work as those of `edits`: if there is nothing to change, no change is recor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..errors import Conflict, NotFound
 from ..store import (
     AliasRemoved,
@@ -81,6 +83,17 @@ def set_note(transaction: Transaction, model: str, number: int, text: str) -> Ve
     if found.note != text:
         transaction.record(NoteSet(model=model, number=number, text=text))
     return lookup.version(connection, Ref(model, number))
+
+
+def set_labels(
+    transaction: Transaction, model: str, number: int, note: str, tags: Iterable[str]
+) -> VersionRecord:
+    """Replace the note, unless it is empty, and add tags: changes of one event."""
+    if note:
+        set_note(transaction, model, number, note)
+    for tag in tags:
+        add_tag(transaction, model, number, tag)
+    return lookup.version(transaction.connection, Ref(model, number))
 
 
 def add_signature(

@@ -85,6 +85,7 @@ def merge_versions(
         settings=settings,
         summary=summary,
         note=note,
+        tags=tags,
         digests={"result": digests},
         confirm=lambda: repository.objects.require(container),
     )

@@ -100,6 +100,28 @@ def test_an_old_object_that_is_used_again_while_garbage_is_collected(
         assert registry.version("other").container == container
 
 
+def test_what_belongs_together_is_one_event(registry: Registry, pair: Pair) -> None:
+    """Read from the files of the log: a version comes with its tags, a note with tags, or not at all."""
+    log = registry.folder / "events"
+    before = len(list(log.rglob("*.json")))
+    options = {"base": "sd15", "name": "labelled", "tau": TAU}
+    registry.add(pair.tuned_file, note="good", tags=["a", "b"], **options)
+    registry.add(pair.tuned_file, note="better", tags=["b", "c", "d"], **options)
+    with pytest.raises(Conflict, match="differs from a in case alone"):
+        registry.add(pair.tuned_file, note="best", tags=["e", "A"], **options)
+    with pytest.raises(Conflict, match="differ in case alone"):
+        registry.add(pair.base_file, tags=["a", "A"], **{**options, "name": "another"})
+    first, second = sorted(log.rglob("*.json"))[before:]
+    kinds = [[c["kind"] for c in json.loads(e.read_bytes())["changes"]] for e in (first, second)]
+    assert kinds == [
+        ["version-added", "tag-added", "tag-added"], ["note-set", "tag-added", "tag-added"],
+    ]  # fmt: skip
+    version = registry.version("labelled")
+    assert (version.number, version.note, version.tags) == (1, "better", ("a", "b", "c", "d"))
+    assert [model.name for model in registry.repository.catalog.models()] == ["labelled", "subject"]
+    assert registry.verify().is_well
+
+
 def test_what_is_removed_was_condemned_in_the_log(registry: Registry, pair: Pair) -> None:
     """Read from the files of the log: the digests are those of the files that are gone."""
     registry.add(pair.tuned_file, base="sd15", name="second", tau=TAU / 2)

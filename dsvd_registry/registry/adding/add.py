@@ -109,7 +109,7 @@ def add_version(
                     "result": stored.result_digests,
                 }
                 version = _new_version(
-                    model, source, base, settings, stored, digests, request.note, repository
+                    model, source, base, settings, stored, digests, request, repository
                 )
                 created = True
         upgraded = request.lossless and not created and not version.is_lossless
@@ -173,7 +173,7 @@ def _new_version(
     settings: str,
     stored: _Stored,
     digests: RecordedDigests,
-    note: str,
+    request: AddRequest,
     repository: Repository,
 ) -> VersionRecord:
     return repository.catalog.add_version(
@@ -184,7 +184,8 @@ def _new_version(
         source=source,
         settings=settings,
         summary=stored.summary,
-        note=note,
+        note=request.note,
+        tags=request.tags,
         digests=digests,
         confirm=lambda: repository.objects.require(stored.sha256),
     )

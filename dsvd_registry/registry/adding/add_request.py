@@ -29,11 +29,10 @@ def labelled(
     version: VersionRecord, note: str, tags: Iterable[str], repository: Repository
 ) -> VersionRecord:
     """Set the labels of a version; an empty note keeps the present one. Gives the changed record."""
-    if note and note != version.note:
-        version = repository.catalog.set_note(version.model, version.number, note)
-    for tag in tags:
-        version = repository.catalog.add_tag(version.model, version.number, tag)
-    return version
+    tags = [tag for tag in tags if tag not in version.tags]
+    if not tags and note in ("", version.note):
+        return version
+    return repository.catalog.set_labels(version.model, version.number, note=note, tags=tags)
 
 
 class AddOptions(TypedDict, total=False):

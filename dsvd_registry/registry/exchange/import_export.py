@@ -151,6 +151,7 @@ def import_container(
         settings=_settings_of(header),
         summary=summary,
         note=note,
+        tags=tags,
         digests={"source": source_digests, "result": result_digests},
         confirm=lambda: repository.objects.require(sha256),
     )
