@@ -18,6 +18,7 @@ from .. import canonical, hashing
 from ..errors import Conflict, NotFound, RegistryError, StorageError
 from ..fs import is_of_the_file
 from . import events
+from .backend import Backend
 from .events import Change, Event
 from .folder_backend import FolderBackend
 from .registry_folder import RegistryFolder
@@ -42,7 +43,8 @@ class EventLog:
     """The events of one registry, numbered from 1 without a gap."""
 
     def __init__(self, folder: RegistryFolder) -> None:
-        self._folder, self._backend = folder, FolderBackend(folder)
+        self._folder = folder
+        self._backend: Backend = FolderBackend(folder)
 
     def append(self, last: Position, time: str, changes: Sequence[Change]) -> Position:
         """Write the event that comes after `last` durably; its changes take effect with that.

@@ -408,7 +408,8 @@ _Made = TypeVar("_Made", bound=_Checked)
 
 
 def _made(kind: type[_Made], fields: dict[str, object], where: str, what: str) -> _Made:
-    known = {field.name for field in dataclasses.fields(kind)}
+    its_type: type = kind
+    known = _names(its_type)
     if unknown := sorted(fields.keys() - known):
         raise _from_the_future(where, f"the field {unknown[0]!r} in {what}")
     if missing := sorted(known - fields.keys()):
@@ -427,6 +428,12 @@ def _from_the_future(where: str, what: str) -> RegistryError:
         f"{where} has {what}, unknown here: it was made by a newer version of dsvd-registry",
         "Install a newer dsvd-registry.",
     )
+
+
+@functools.cache
+def _names(kind: type) -> frozenset[str]:
+    """The names of the fields of a kind of change, or of an event."""
+    return frozenset(field.name for field in dataclasses.fields(kind))
 
 
 @functools.cache  # made on first use, because reading the catalog makes no event

@@ -43,10 +43,12 @@ class FolderBackend:
             yield FolderContent(self, file)
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        place, found = self.place(key), self.head(key)
+        place = self.place(key)
+        found = _status(place)
         if found is None:
             raise NotFound(f"{place} does not exist")
-        size = max(0, min(found.size, found.size if stop is None else stop) - start)
+        end = found.st_size if stop is None else min(found.st_size, stop)
+        size = max(0, end - start)
         with fs.storage_errors(place), place.open("rb") as file:
             file.seek(start)
             data = file.read(size)
@@ -57,16 +59,8 @@ class FolderBackend:
         return data
 
     def head(self, key: str) -> Entry | None:
-        place = self.place(key)
-        try:
-            status = place.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise fs.storage_error(error, place) from error
-        if not stat.S_ISREG(status.st_mode):
-            raise RegistryError(f"{place} is not a plain file", "Remove it, then restore the file.")
-        return _entry(key, status)
+        status = _status(self.place(key))
+        return None if status is None else _entry(key, status)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         checked_key(prefix.removesuffix("/") + "/0")
@@ -109,19 +103,20 @@ class FolderBackend:
 
     def place(self, key: str) -> Path:
         """The path of a key, existing or not."""
-        *folders, name = checked_key(key).split("/")
-        place = self._root
-        for folder in folders:
-            place /= folder
+        root, (*folders, _) = str(self._root), checked_key(key).split("/")
+        for depth in range(len(folders)):  # as texts: a log of many events would wait for paths
+            folder = "/".join((root, *folders[: depth + 1]))
             try:
-                is_link = place.is_symlink()
+                is_link = stat.S_ISLNK(os.lstat(folder).st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                break
             except OSError as error:
-                raise fs.storage_error(error, place) from error
+                raise fs.storage_error(error, Path(folder)) from error
             if is_link:
                 raise RegistryError(
-                    f"{place} is a symbolic link", "Put the folder itself there, or remove it."
+                    f"{folder} is a symbolic link", "Put the folder itself there, or remove it."
                 )
-        return place / name
+        return self._root / key
 
     def _sync(self, *folders: Path) -> None:
         for folder in folders:
@@ -148,6 +143,19 @@ class FolderContent:
         self._file.publish(target, replace=True, read_only=True)
         # The folder, too: another writer may have made it a moment ago.
         self._backend._sync(target.parent.parent)
+
+
+def _status(place: Path) -> os.stat_result | None:
+    """The status of the plain file at `place`; None if it does not exist."""
+    try:
+        status = place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise fs.storage_error(error, place) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise RegistryError(f"{place} is not a plain file", "Remove it, then restore the file.")
+    return status
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -350,7 +350,7 @@ STATES = {
     "base rm": 12,
     "add": 54,
     "add of a folder": 54,
-    "add again with labels": 25,
+    "add again with labels": 12,
     "add to another model": 12,
     "import": 90,
     "add --lossless": 200,
