@@ -23,7 +23,7 @@ _KEY = re.compile(r"[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]{0,254})+")
 class Entry(NamedTuple):
     """What a backend tells of a key without reading its bytes.
 
-    `mtime`: seconds, by the clock of the backend. `state`: differs after each write and each `touch`.
+    `mtime`: seconds, by the clock of the backend. `state`: differs after each write and each `renew`.
     `is_plain`: False for a link that stands in a folder, and is no key.
     """
 
@@ -87,7 +87,7 @@ class Backend(Protocol):
         """Delete a key; gives False if there is none, or it is not in the state of `unchanged`."""
         ...
 
-    def touch(self, key: str) -> bool:
+    def renew(self, key: str) -> bool:
         """Renew the time of a key, and make it durable in any case; gives False if it is gone."""
         ...
 

@@ -89,7 +89,7 @@ class FolderBackend:
         fs.remove_file(self.place(key))
         return True
 
-    def touch(self, key: str) -> bool:
+    def renew(self, key: str) -> bool:
         if self.head(key) is None:
             return False
         place = self.place(key)

@@ -219,7 +219,7 @@ class ObjectStore:
                 return False
         except StorageError:  # an unreadable object is written again
             return False
-        return self._backend.touch(key)
+        return self._backend.renew(key)
 
 
 def _key(sha256: str) -> str:

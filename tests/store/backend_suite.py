@@ -46,7 +46,7 @@ class BackendSuite:
     def test_nothing_is_there(self, backend: Backend) -> None:
         assert keys(backend, "objects/") == keys(backend, "events/") == []
         assert backend.head(FIRST) is None
-        assert not backend.touch(FIRST) and not backend.delete(FIRST)
+        assert not backend.renew(FIRST) and not backend.delete(FIRST)
         with pytest.raises(NotFound):
             backend.read(FIRST)
 
@@ -115,13 +115,13 @@ class BackendSuite:
         assert backend.head(key) is None and keys(backend, "objects/") == []
         assert put(backend, DATA) == key and again().read(key) == DATA
 
-    def test_a_touched_key_is_not_deleted_as_unchanged(
+    def test_a_renewed_key_is_not_deleted_as_unchanged(
         self, backend: Backend, again: Again
     ) -> None:
         key = put(backend, DATA)
         marked = backend.head(key)
         assert marked is not None
-        assert again().touch(key)
+        assert again().renew(key)
         renewed = backend.head(key)
         assert renewed is not None and renewed.state != marked.state
         assert renewed.mtime >= marked.mtime
@@ -148,7 +148,7 @@ class BackendSuite:
     )  # fmt: skip
     def test_names_that_try_to_leave(self, backend: Backend, key: str) -> None:
         calls: list[Callable[[str], object]] = [
-            backend.read, backend.head, backend.delete, backend.touch,
+            backend.read, backend.head, backend.delete, backend.renew,
             lambda key: backend.create(key, b"x"), lambda key: self._publish(backend, key),
             lambda key: list(backend.list(f"{key}/")),
         ]  # fmt: skip

@@ -52,7 +52,7 @@ class TestFolder(BackendSuite):
             (SECOND, "not a plain file"),
             ("events/000001/000000001.json", "symbolic"),
         ):
-            for call in (backend.read, backend.head, backend.delete, backend.touch):
+            for call in (backend.read, backend.head, backend.delete, backend.renew):
                 with pytest.raises(RegistryError, match=said):
                     call(key)
         with pytest.raises(RegistryError, match="symbolic"):
