@@ -47,13 +47,13 @@ def collect_garbage(repository: Repository, *, grace_days: float, dry_run: bool)
     young = len(unneeded) - len(doomed)
     leftovers = _older(objects.leftovers(), oldest)
     if not dry_run:
+        for path in leftovers:  # first: on a full disk they make room for the event
+            fs.remove_temporary(path)
         for condemned in _in_parts(doomed, MAX_OBJECTS):
             repository.catalog.condemn_objects([entry.sha256 for entry in condemned])
         doomed = [
             entry for few in _in_parts(doomed, AT_ONCE) for entry in _removed(few, repository)
         ]
-        for path in leftovers:
-            fs.remove_temporary(path)
     size = sum(entry.size for entry in doomed) + sum(leftovers.values())
     return Collected(len(doomed), len(leftovers), size, young, dry_run)
 
