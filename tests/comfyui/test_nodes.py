@@ -16,11 +16,14 @@ import torch
 from layouts.original import State
 from mount.conftest import Mount
 from safetensors.torch import load_file
+from server.running import serving
 
 from dsvd_registry import Registry
 
 from .conftest import LOWER_TAU, PACK, TAU, Shelf
 from .running import RunningComfyUI, Workflow, comfyui
+
+TOKEN = "b" * 40
 
 # A pack that has the V1 classes of ours alone, as a ComfyUI without the V3 schema takes them.
 V1_PACK = f"""
@@ -42,11 +45,19 @@ def prepared(folder: Path, shelf: Shelf) -> Path:
 
 
 @pytest.fixture(scope="module")
-def in_v3(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningComfyUI]:
-    """ComfyUI with the pack as it is, in the V3 schema."""
-    folder = tmp_path_factory.mktemp("v3")
+def beside_server(
+    shelf: Shelf, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningComfyUI]:
+    """ComfyUI with the pack as it is, in the V3 schema, which asks a server with a token."""
+    folder, place = tmp_path_factory.mktemp("v3"), tmp_path_factory.mktemp("server")
     prepared(folder, shelf).symlink_to(PACK)
-    with comfyui(folder, DSVD_REGISTRY=str(shelf.registry)) as running:
+    tokens = place / "tokens"
+    tokens.write_text(f"{TOKEN}\n")
+    tokens.chmod(0o600)
+    with (
+        serving(shelf.registry, place, "--token-file", str(tokens)) as server,
+        comfyui(folder, DSVD_SERVER=server.url, DSVD_TOKEN=TOKEN) as running,
+    ):
         yield running
 
 
@@ -71,7 +82,7 @@ def over_registry(
         mount.end()
 
 
-@pytest.fixture(params=["over_registry", "in_v3"], scope="module")
+@pytest.fixture(params=["over_registry", "beside_server"], scope="module")
 def running(request: pytest.FixtureRequest) -> RunningComfyUI:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, RunningComfyUI)
@@ -118,7 +129,7 @@ def test_load_checkpoint_gives_the_bits_of_the_source(
     found = found_in(running)
     for name, tensor in load_file(shelf.tuned).items():
         assert torch.equal(found[name], tensor), name
-    # A mounted file is loaded where it is; one that is not, is kept under its SHA-256.
+    # A mounted file is loaded where it is; one from a server is kept under its SHA-256.
     cached = hashlib.sha256(shelf.tuned.read_bytes()).hexdigest() + ".safetensors"
     is_mounted = (running.folder / "mnt").exists()
     assert (running.folder / "models" / "dsvd" / cached).exists() is not is_mounted
@@ -164,8 +175,8 @@ def check_sum(found: State, shelf: Shelf, **weights: float) -> None:
             assert added.abs().max() > 1e-5  # far above what rounding does
 
 
-def test_a_subject_of_another_base_is_refused(in_v3: RunningComfyUI) -> None:
-    message = in_v3.run(applied("stranger", 1.0))
+def test_a_subject_of_another_base_is_refused(beside_server: RunningComfyUI) -> None:
+    message = beside_server.run(applied("stranger", 1.0))
     assert message is not None
     assert re.fullmatch(
         r"stranger@latest does not fit this model: (\d+) of the \d+ tensors that it changes are missing"
@@ -175,9 +186,9 @@ def test_a_subject_of_another_base_is_refused(in_v3: RunningComfyUI) -> None:
 
 
 def test_an_unknown_subject_is_said_in_the_registry_s_words(
-    in_v3: RunningComfyUI,
+    beside_server: RunningComfyUI,
 ) -> None:
-    message = in_v3.run(applied("nobody", 1.0))
+    message = beside_server.run(applied("nobody", 1.0))
     assert message == "there is no model 'nobody'. `dsvd ls` lists them all."
 
 
@@ -198,10 +209,12 @@ def test_the_list_follows_the_registry(shelf: Shelf, running: RunningComfyUI) ->
             registry.remove_version("newcomer")
 
 
-def test_the_preview_is_what_was_attached(shelf: Shelf, running: RunningComfyUI) -> None:
+def test_the_preview_is_what_was_attached(shelf: Shelf, over_registry: RunningComfyUI) -> None:
     def asked(subject: str) -> tuple[int, str, bytes]:
         try:
-            with urllib.request.urlopen(f"{running.url}/dsvd/preview?subject={subject}") as answer:
+            with urllib.request.urlopen(
+                f"{over_registry.url}/dsvd/preview?subject={subject}"
+            ) as answer:
                 return answer.status, answer.headers.get_content_type(), answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -213,13 +226,13 @@ def test_the_preview_is_what_was_attached(shelf: Shelf, running: RunningComfyUI)
 
 
 @pytest.mark.parametrize("name", ["load_checkpoint", "apply_subject", "apply_subjects"])
-def test_both_forms_of_a_workflow_are_one(in_v3: RunningComfyUI, name: str) -> None:
+def test_both_forms_of_a_workflow_are_one(beside_server: RunningComfyUI, name: str) -> None:
     """The editor's file, turned into the API's as the editor does by ComfyUI's own definitions."""
     editor = json.loads((PACK / "example_workflows" / f"{name}.json").read_text())
     links = {number: [str(node), slot] for number, node, slot, *_ in editor["links"]}
     found = {}
     for node in editor["nodes"]:
-        known = in_v3.ask(f"/object_info/{node['type']}")[node["type"]]
+        known = beside_server.ask(f"/object_info/{node['type']}")[node["type"]]
         types = known["input"]["required"] | known["input"].get("optional", {})
         inputs = {one["name"]: links[one["link"]] for one in node["inputs"]}
         values = iter(node["widgets_values"])
