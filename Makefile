@@ -1,5 +1,6 @@
 # `make demo` sets up and runs the main job; `make test` sets up and passes the tests.
 # `make docs` builds the documentation in docs/_build, without a network; a warning is an error.
+# `make screenshots` makes the pictures of the pages in docs/pictures; it needs Chromium.
 # `make fuzz` reads hostile input for FUZZ_SECONDS (300) in all.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 # For the tests of the ComfyUI nodes, apart: nothing else is to find its packages.
 COMFYUI := $(VENV)/comfyui
 
-.PHONY: install test lint docs fuzz demo bench clean
+.PHONY: install test lint docs screenshots fuzz demo bench clean
 
 install: $(INSTALLED)
 
@@ -35,6 +36,9 @@ lint: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
+screenshots: $(INSTALLED)
+	$(BIN)/python -m tests.server.screenshots
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

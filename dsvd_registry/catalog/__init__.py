@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .browse import VersionPage, Wanted
 from .catalog import Catalog
 from .connect import check_database
 from .ledger import shown_position
@@ -38,7 +39,9 @@ __all__ = [
     "ResidualRecord",
     "SignatureRecord",
     "Source",
+    "VersionPage",
     "VersionRecord",
+    "Wanted",
     "check_database",
     "rebuild",
     "shown_position",

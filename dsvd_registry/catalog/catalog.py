@@ -10,7 +10,18 @@ from pathlib import Path
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import EventLog, ObjectsCondemned, Position, RegistryFolder
-from . import caches, check_rows, edits, label_edits, lookup, metadata_edits, queries, snapshot
+from . import (
+    browse,
+    caches,
+    check_rows,
+    edits,
+    label_edits,
+    lookup,
+    metadata_edits,
+    queries,
+    snapshot,
+)
+from .browse import VersionPage, Wanted
 from .connect import connect
 from .errors import database_errors
 from .ledger import Ledger
@@ -392,6 +403,19 @@ class Catalog(Closing):
         """
         with self._database.reading() as connection:
             return lookup.search(connection, pattern, base, tag, since)
+
+    def page(self, wanted: Wanted, offset: int, limit: int) -> VersionPage:
+        """A page of the live versions that are wanted, newest first, at most `limit` from `offset` on.
+
+        Raises `NotFound` for an unknown base.
+        """
+        with self._database.reading() as connection:
+            return browse.page(connection, wanted, offset, limit)
+
+    def tags(self) -> tuple[str, ...]:
+        """The tags of live versions, by name, at most 500."""
+        with self._database.reading() as connection:
+            return browse.tags(connection)
 
     def signatures(self, ref: str | None = None) -> list[SignatureRecord]:
         """The signatures of the live version that a ref means, or of all live versions.

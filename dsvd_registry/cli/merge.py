@@ -8,12 +8,12 @@ import click
 
 from ..errors import InvalidArgument
 from ..registry import Addition, LayerWeight, Report
+from ..registry.accounts.version_text import merged_from
 from .account import print_account, warn
 from .documents import print_document, version_document
 from .options import Command, common_options, open_registry
 from .progress import shown_progress
 from .tables import print_line
-from .versions import merged_from
 
 
 def merge_options(command: Command) -> Command:

@@ -31,6 +31,11 @@ from .tables import print_line
     "--open", "open_to_all", is_flag=True, help="Let other machines read without a token."
 )
 @click.option(
+    "--write",
+    is_flag=True,
+    help="Let those who sign in with a token change notes, tags, aliases, metadata and pictures.",
+)
+@click.option(
     "--at-once",
     type=click.IntRange(1, 256),
     default=4,
@@ -51,20 +56,22 @@ def serve(
     port: int,
     token_file: Path | None,
     open_to_all: bool,
+    write: bool,
     at_once: int,
     wait: float,
     as_json: bool,
 ) -> None:
-    """Serve versions and bases over HTTP, read only.
+    """Serve versions and bases over HTTP: pages for people, files and a JSON API for programs.
 
-    Clients of the Hugging Face hub load from it when HF_ENDPOINT is its address. The JSON API is
-    described at /api/v1/openapi.json. Ctrl-C ends it.
+    A browser shows the pages; all is read only, unless --write is given. Clients of the Hugging
+    Face hub load from it when HF_ENDPOINT is its address. The JSON API is described at
+    /api/v1/openapi.json. Ctrl-C ends it.
     """
     from ..server.run import serve as serve_registry
     from ..server.settings import Settings, Tokens, check_settings
 
     tokens = None if token_file is None else Tokens.from_file(token_file)
-    settings = Settings(host, port, tokens, at_once, wait)
+    settings = Settings(host, port, tokens, at_once, wait, write)
     check_settings(settings, open_to_all=open_to_all)
     with open_registry() as registry:
 

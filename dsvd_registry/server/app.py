@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,19 +13,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ..errors import DsvdError, InvalidArgument, NotFound, TauNotServed
+from ..errors import Conflict, DsvdError, InvalidArgument, NotFound, TauNotServed
 from ..registry.registry import Registry
 from ..registry.results.cache import find_cache
 from ..registry.results.lora_files import LoraMaker
-from . import api, hub, openapi
+from . import api, attachments, hub, openapi
 from .access import Gate
 from .adapters import Adapters
+from .body import BodyTooLarge, BodyTooSlow
 from .checkpoints import Checkpoints
-from .hub import BodyTooLarge, BodyTooSlow
 from .hub_names import EntryNotFound, HubNames, RepositoryNotFound, RevisionNotFound
 from .metrics import Metrics
-from .operations import Operation, Serving
+from .operations import Handler, Operation, Serving
+from .pages import page
+from .pages.routes import page_routes
+from .sessions import Sessions
 from .settings import Settings
+from .verification import Verifications
 from .work import Busy, Work
 
 RETRY_AFTER = "5"  # seconds
@@ -53,12 +57,14 @@ def make_serving(registry: Registry, settings: Settings, catalog: str | None) ->
         HubNames(registry),
         work,
         metrics,
+        Sessions(),
+        Verifications(),
     )
 
 
 def make_app(serving: Serving) -> ASGIApp:
     """The ASGI application of a server."""
-    operations = (*api.operations(), *hub.operations())
+    operations = (*api.operations(), *attachments.operations(), *hub.operations())
     described = openapi.document(operations)
 
     async def description(_request: Request) -> Response:
@@ -67,6 +73,7 @@ def make_app(serving: Serving) -> ASGIApp:
     application = Starlette(
         routes=[
             *_routes(operations, serving),
+            *_page_routes(serving),
             Route(api.OPENAPI_PATH, description, methods=["GET"]),
         ],
         exception_handlers={
@@ -79,7 +86,8 @@ def make_app(serving: Serving) -> ASGIApp:
         },
     )
     application.router.redirect_slashes = False
-    return Gate(application, serving.settings, serving.metrics)
+    application.state.serving = serving
+    return Gate(application, serving)
 
 
 def _routes(operations: Sequence[Operation], serving: Serving) -> list[Route]:
@@ -87,44 +95,62 @@ def _routes(operations: Sequence[Operation], serving: Serving) -> list[Route]:
 
 
 def _route(operation: Operation, serving: Serving) -> Route:
-    async def answer(request: Request) -> Response:
-        request.state.route = operation.path
-        return await operation.handler(serving, request)
-
     path = operation.path
     for parameter in operation.parameters:
         if parameter.takes_slashes:
             path = path.replace(f"{{{parameter.name}}}", f"{{{parameter.name}:path}}")
+    answer = _answering(operation.handler, operation.path, serving)
     return Route(path, answer, methods=[operation.method])
 
 
-async def _failed(_request: Request, error: Exception) -> Response:
+def _page_routes(serving: Serving) -> list[Route]:
+    return [
+        Route(one.path, _answering(one.handler, one.path, serving), methods=[one.method])
+        for one in page_routes()
+    ]
+
+
+def _answering(
+    handler: Handler, route: str, serving: Serving
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        request.state.route = route
+        return await handler(serving, request)
+
+    return answer
+
+
+async def _failed(request: Request, error: Exception) -> Response:
     """The answer to an error. What is damaged is named in the log, with its path on this machine."""
     assert isinstance(error, DsvdError)
     if isinstance(error, NotFound | TauNotServed):
-        return _error(404, error, str(error), error.hint)
+        return _error(request, 404, error, str(error), error.hint)
     if isinstance(error, InvalidArgument):
-        return _error(400, error, str(error), error.hint)
+        return _error(request, 400, error, str(error), error.hint)
+    if isinstance(error, Conflict):
+        return _error(request, 409, error, str(error), error.hint)
     _LOG.error("%s: %s", type(error).__name__, error)
-    return _error(500, error, "the registry cannot give this; its server's log says why", "")
+    return _error(
+        request, 500, error, "the registry cannot give this; its server's log says why", ""
+    )
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, error, error.detail, "", error.headers)
+    return _error(request, error.status_code, error, error.detail, "", error.headers)
 
 
-async def _busy(_request: Request, error: Exception) -> Response:
+async def _busy(request: Request, error: Exception) -> Response:
     message = "too many requests make bytes at the moment"
-    return _error(503, error, message, "Try again later.", {"Retry-After": RETRY_AFTER})
+    return _error(request, 503, error, message, "Try again later.", {"Retry-After": RETRY_AFTER})
 
 
-async def _body_refused(_request: Request, error: Exception) -> Response:
+async def _body_refused(request: Request, error: Exception) -> Response:
     # The rest of the body is not read, so nothing else can come over this connection.
     status, message = (413, "the body is too large")
     if isinstance(error, BodyTooSlow):
         status, message = (408, "the body did not come")
-    return _error(status, error, message, "", {"Connection": "close"})
+    return _error(request, status, error, message, "", {"Connection": "close"})
 
 
 async def _unheard(_request: Request, _error: Exception) -> Response:
@@ -133,6 +159,7 @@ async def _unheard(_request: Request, _error: Exception) -> Response:
 
 
 def _error(
+    request: Request,
     status: int,
     error: Exception,
     message: str,
@@ -144,4 +171,10 @@ def _error(
     more = dict(headers or {})
     if code is not None:
         more |= {"X-Error-Code": code, "X-Error-Message": message}
+    if page.is_asked_for(request):
+        response = page.show(
+            request, "error", status_code=status, status=status, message=message, hint=hint
+        )
+        response.headers.update(more)
+        return response
     return JSONResponse(body, status_code=status, headers=more)

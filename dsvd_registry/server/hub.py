@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import InvalidArgument, NotFound
+from .body import whole_body
 from .checkpoints import ServedFile
 from .file_response import FileResponse, FileSource
 from .hub_documents import refs_document, repository_document, tree_entries
@@ -21,8 +21,6 @@ from .operations import Operation, Parameter, Schema, Serving, from_catalog, fro
 from .schemas import COMMIT, COUNT, FLAG, SHA256, TEXT, TIME, array, fields
 
 TREE_PAGE = 1000
-LARGEST_BODY = 1 << 20
-BODY_SECONDS = 10.0
 
 _NAME = Parameter("name", "The name of a model or base.", TEXT, "path")
 _REVISION = Parameter("revision", "main, an alias, a number or a commit.", TEXT, "path")
@@ -93,7 +91,9 @@ def _operations(organisation: str, id: str) -> tuple[Operation, ...]:
         return _tree_page(at(serving, request), serving, request)
 
     async def paths_info(serving: Serving, request: Request) -> Response:
-        paths, expand = _asked_paths(await _body(request), request.headers.get("content-type", ""))
+        paths, expand = _asked_paths(
+            await whole_body(request), request.headers.get("content-type", "")
+        )
 
         def answer() -> list[dict[str, Any]]:
             revision = at(serving, request)
@@ -247,27 +247,6 @@ def _truth(text: object, name: str) -> bool:
     if text not in _FLAG["enum"]:
         raise InvalidArgument(f"{name} is neither true nor false")
     return text in ("true", "True", "1")
-
-
-class BodyTooLarge(Exception):
-    """A request whose body is longer than any that is of use."""
-
-
-class BodyTooSlow(Exception):
-    """A request whose body does not come."""
-
-
-async def _body(request: Request) -> bytes:
-    found = bytearray()
-    try:
-        with anyio.fail_after(BODY_SECONDS):
-            async for part in request.stream():
-                found += part
-                if len(found) > LARGEST_BODY:
-                    raise BodyTooLarge
-    except TimeoutError:
-        raise BodyTooSlow from None
-    return bytes(found)
 
 
 def _asked_paths(body: bytes, content_type: str) -> tuple[list[str], bool]:

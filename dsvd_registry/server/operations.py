@@ -18,7 +18,9 @@ from .adapters import Adapters
 from .checkpoints import Checkpoints
 from .hub_names import HubNames
 from .metrics import Metrics
+from .sessions import Sessions
 from .settings import Settings
+from .verification import Verifications
 from .work import Work
 
 Schema = Mapping[str, Any]
@@ -36,6 +38,8 @@ class Serving:
     hub: HubNames
     work: Work
     metrics: Metrics
+    sessions: Sessions
+    verifications: Verifications
 
 
 Handler = Callable[[Serving, Request], Awaitable[Response]]

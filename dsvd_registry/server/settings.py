@@ -65,7 +65,8 @@ class Settings:
     """How to listen, whom to answer, and how much work to do at once.
 
     `tokens`: None if anybody who reaches the address may ask. `at_once`: the number of requests that
-    make bytes at the same time. `wait`: the seconds that others wait for their turn to begin.
+    make bytes at the same time. `wait`: the seconds that others wait for their turn to begin. `write`:
+    whether those who sign in may change what people know of a version.
     """
 
     host: str = "127.0.0.1"
@@ -73,6 +74,7 @@ class Settings:
     tokens: Tokens | None = None
     at_once: int = 4
     wait: float = 10.0
+    write: bool = False
 
     @property
     def is_loopback(self) -> bool:
@@ -97,6 +99,11 @@ def check_settings(settings: Settings, *, open_to_all: bool) -> None:
         raise InvalidArgument(
             f"other machines can reach {settings.host}, and there is no token",
             "Give --token-file, or --open to let anybody read the registry.",
+        )
+    if settings.write and settings.tokens is None:
+        raise InvalidArgument(
+            "anybody could change the registry: --write is given, and there is no token",
+            "Give --token-file too.",
         )
 
 

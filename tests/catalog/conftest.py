@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -43,6 +44,12 @@ def catalog(registry: RegistryFolder, with_base: RegistryFolder) -> Iterator[Cat
     shutil.copytree(with_base.root, registry.root, dirs_exist_ok=True)
     with Catalog.open(registry) as opened:
         yield opened
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is synced: these tests do not crash."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

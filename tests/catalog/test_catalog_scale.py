@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dsvd_registry.catalog import Catalog
+from dsvd_registry.catalog import Catalog, Wanted
 from dsvd_registry.store import EventLog, RegistryFolder, event_log
 
 from .conftest import BASE
@@ -33,6 +33,10 @@ READS: dict[str, Callable[[Catalog], Any]] = {
     "alias": lambda catalog: catalog.version("subject-1@prod"),
     "history": lambda catalog: catalog.history("subject-1"),
     "second add": lambda catalog: catalog.find_version("c" * 64, BASE, '{"tau":0.5}'),
+    "page": lambda catalog: catalog.page(
+        Wanted(words=("subject",), tag="x", newest_only=False), 0, 24
+    ),
+    "tags": Catalog.tags,
     "gc": Catalog.referenced_objects,
 }
 # What looks a few rows up; the others list or count rows.
@@ -66,12 +70,6 @@ def statements(catalog: Catalog, call: Callable[[Catalog], Any]) -> list[str]:
     call(catalog)
     connection.set_trace_callback(None)
     return said
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is synced: these tests do not crash."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.mark.usefixtures("quick")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from layouts.pipelines import models, randomised
 from layouts.training import trained
+from pictures import picture
 from registry.hub_folders import UNET, smallest_pipeline
 from trained_pair import one_thread
 
@@ -67,6 +68,8 @@ def make_shelf(place: Path) -> Shelf:
         with Registry.init(shelf.registry) as registry:
             registry.add_base("pipeline", shelf.base)
             registry.add(shelf.tuned, base="pipeline", name="exact", lossless=True)
+            (place / "preview.png").write_bytes(picture())
+            registry.attach("exact", place / "preview.png")
             registry.add(shelf.tuned, base="pipeline", name="subject", tau=0.5)
             registry.add(shelf.tuned, base="pipeline", name="subject", tau=0.9)
             registry.set_alias("prod", "subject@1")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dsvd_registry import Registry
-from dsvd_registry.server.hub import LARGEST_BODY
+from dsvd_registry.server.body import LARGEST_BODY
 from dsvd_registry.server.run import LARGEST_HEADER
 
 from .conftest import Shelf

@@ -32,6 +32,10 @@ OPERATIONS = [
     ("GET", "/api/v1/versions/{ref}"),
     ("GET", "/api/v1/versions/{ref}/files"),
     ("GET", "/api/v1/versions/{ref}/report"),
+    ("GET", "/api/v1/versions/{ref}/metadata"),
+    ("GET", "/api/v1/versions/{ref}/attachments"),
+    ("GET", "/api/v1/versions/{ref}/attachments/{name}"),
+    ("GET", "/api/v1/versions/{ref}/preview"),
     ("GET", "/api/v1/diff"),
     ("GET", "/api/v1/bases"),
     ("GET", "/api/v1/usage"),
@@ -46,7 +50,7 @@ OPERATIONS = [
 """Every operation that the server is to have, written down here a second time."""
 UNET, CONFIGURATION = "unet/diffusion_pytorch_model.safetensors", "unet/adapter_config.json"
 REAL = {
-    "name": ["exact", "subject", "pipeline", "single"],
+    "name": ["exact", "subject", "pipeline", "single", "preview.png"],
     "ref": ["exact", "subject@1", "subject@prod", "single"],
     "left": ["subject@1", "exact"],
     "right": ["subject@2"],
@@ -72,10 +76,16 @@ def test_the_document_describes_every_operation(document: dict[str, Any]) -> Non
     assert described(document) == set(OPERATIONS)
 
 
+def names(path: str) -> str:
+    if "attachments" in path:
+        return "preview.png"
+    return "pipeline" if "bases/" in path else "exact"
+
+
 def real(path: str) -> str:
     """The path with names of things that there are, and a query that every operation takes."""
     values = {
-        "name": "pipeline" if "bases/" in path else "exact",
+        "name": names(path),
         "ref": "single" if path == "/v1/materialize/{ref}" else "exact",
         "revision": "main",
         "path": "unet" if "/tree/" in path else UNET,
@@ -98,7 +108,7 @@ def test_what_is_described_is_routed(server: RunningServer, method: str, path: s
 
 
 def test_nothing_else_is_routed(server: RunningServer) -> None:
-    for path in ("/", "/api", "/api/v1", "/v1/materialize", "/docs", "/static/x", "/api/models"):
+    for path in ("/api", "/api/v1", "/v1/materialize", "/docs", "/api/models"):
         found = server.get(path)
         assert (found.status, found.document["type"]) == (404, "HTTPException")
 
