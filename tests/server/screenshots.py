@@ -18,11 +18,13 @@ from server.running import serving  # noqa: E402
 
 FOLDER = ROOT / "docs" / "pictures"
 LARGEST = 150_000  # bytes of a picture
+SMOOTH, PLAIN = Image.Dither.FLOYDSTEINBERG, Image.Dither.NONE
+DETAIL = ((256, SMOOTH), (256, PLAIN), (128, PLAIN), (64, PLAIN), (32, PLAIN))
 SHOTS = {
-    "pages-home": ("/", "light", "wide", 960),
+    "pages-home": ("/", "light", "wide", 640),
     "pages-version": ("/versions/rex@2", "light", "wide", 1560),
     "pages-version-dark": ("/versions/rex@2", "dark", "wide", 900),
-    "pages-compare": ("/compare?left=rex@1&right=rex@2", "light", "wide", 1240),
+    "pages-compare": ("/compare?left=rex@1&right=rex@2", "light", "wide", 1560),
     "pages-bytes": ("/storage", "dark", "wide", 760),
     "pages-phone": ("/", "light", "phone", 900),
 }
@@ -48,9 +50,9 @@ def main() -> None:
 def write(path: Path, shot: bytes) -> None:
     """Write a picture with as many colours as fit into the largest size."""
     with Image.open(io.BytesIO(shot)) as picture:
-        for colors in (256, 128, 64, 32):
+        for colors, dither in DETAIL:
             buffer = io.BytesIO()
-            picture.convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(
+            picture.convert("RGB").quantize(colors, dither=dither).save(
                 buffer, "PNG", optimize=True
             )
             if buffer.tell() <= LARGEST:

@@ -116,7 +116,7 @@ def block_map(tensors: Iterable[TensorDifference]) -> BlockMap | None:
         cells,
         tuple(Title(text, HEAD + CELL * n) for n, text in enumerate(layers)),
         tuple(Title(block[2], LABEL + CELL * n) for n, block in enumerate(blocks)),
-        LABEL + CELL * len(blocks),
+        LABEL + CELL * len(blocks) + CELL,
         HEAD + CELL * len(layers),
     )
 
