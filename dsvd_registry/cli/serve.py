@@ -61,7 +61,7 @@ def serve(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Serve versions and bases over HTTP: pages for people, files and a JSON API for programs.
+    """Serve versions and bases over HTTP: pages, files, a JSON API.
 
     A browser shows the pages; all is read only, unless --write is given. Clients of the Hugging
     Face hub load from it when HF_ENDPOINT is its address. The JSON API is described at
