@@ -11,11 +11,14 @@ from ..encoding.request import DEFAULT_GRID_NOISE, DEFAULT_TAU
 from ..errors import InvalidArgument
 from ..registry import AddedMany, StoppedMany
 from ..registry.adding.input_files import is_one_checkpoint
+from ..registry.describing.taken_in import TRIGGER
 from .account import print_account, warn
 from .add_summary import many_document, print_many, print_plan, warn_of_many
+from .attachments import print_taken_in
 from .base_matches import print_match
 from .documents import print_document, version_document
 from .errors import INTERRUPTED
+from .meta import parsed_entries
 from .options import common_options, open_registry
 from .path_list import read_path_list
 from .progress import shown_progress
@@ -101,6 +104,20 @@ from .versions import print_lossless
     " state of a training.",
 )
 @click.option("--note", default="", metavar="TEXT", help="A note on the version.")
+@click.option("--trigger", metavar="WORDS", help="The words that make the subject appear.")
+@click.option(
+    "--meta",
+    "entries",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A key of the version's metadata; may be repeated.",
+)
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path),
+    metavar="PICTURE",
+    help="A picture of what the version makes, its preview.",
+)
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
 @common_options
 @click.pass_context
@@ -112,6 +129,8 @@ def add(
     base: str | None,
     name: str | None,
     name_from: str | None,
+    trigger: str | None,
+    entries: tuple[str, ...],
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -131,8 +150,12 @@ def add(
     The exit code is 0 if no file was refused, otherwise that of the first refusal. The same command
     after an interrupt continues the work.
 
+    Metadata of FILE (ss_*, modelspec.*, ssmd_*, dsvd.*), and files of tools beside it, such as a
+    .preview.png or a .civitai.info, are taken in and listed.
+
     Without --base, each FILE is compared with the bases by names, shapes and a sample of weights.
     """
+    settings["metadata"] = parsed_entries(entries) | ({} if trigger is None else {TRIGGER: trigger})
     if list_file is None and len(files) == 1 and is_one_checkpoint(files[0]):
         settings["name_from"] = name_from
         _add_one(files[0], base, name, settings, as_json=as_json)
@@ -141,6 +164,10 @@ def add(
         raise InvalidArgument(
             "--name is for a single file",
             "Leave it out, or use --name-from to make the names of models.",
+        )
+    if settings["preview"] is not None:
+        raise InvalidArgument(
+            "--preview is for a single file", "Attach previews with `dsvd attach`."
         )
     paths = (*files, *(() if list_file is None else read_path_list(list_file)))
     try:
@@ -181,6 +208,7 @@ def _add_one(
     warn(report)
     if as_json:
         found = {"created": addition.created, "upgraded": addition.upgraded, "report": report}
+        found["taken_in"] = addition.taken_in
         how = {} if match is None else {"match": match}
         print_document(version_document(addition.version) | found | how)
         return
@@ -193,4 +221,5 @@ def _add_one(
     else:
         print_line(f"{addition.ref} was there already: the same file, base and settings")
     print_lossless(addition.version)
+    print_taken_in(addition.taken_in)
     print_account(report)

@@ -9,6 +9,7 @@ import click
 
 from .. import number_format
 from ..catalog.records import AttachmentRecord
+from ..registry.describing.taken_in import TakenIn
 from .documents import plain, print_document
 from .options import common_options, open_registry
 from .tables import figure, print_line, print_table, text
@@ -34,6 +35,18 @@ def print_attachments(records: Sequence[AttachmentRecord]) -> None:
     """Print a table with one line per attachment."""
     columns = (text("name"), text("role"), text("type"), figure("size"), text("added"))
     print_table(columns, map(_cells, records))
+
+
+def print_taken_in(taken_in: TakenIn) -> None:
+    """Print what an addition took in from the file and from beside it, and what it left out."""
+    named = [f"{one.name} ({one.role})" for one in taken_in.attachments]
+    if taken_in.keys:
+        keys = number_format.counted(len(taken_in.keys), "key")
+        named.insert(0, f"{keys} of metadata")
+    if named:
+        print_line(f"taken in: {', '.join(named)}")
+    for one in taken_in.left_out:
+        print_line(f"not taken in: {one.name}: {one.reason}")
 
 
 def attachment_document(record: AttachmentRecord) -> dict[str, Any]:

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from .archiving.restore import RestoredFile as RestoredFile
     from .archiving.restore import RestoredFiles as RestoredFiles
     from .describing.attachments import AttachmentRole as AttachmentRole
+    from .describing.beside import NotTaken as NotTaken
+    from .describing.taken_in import TakenIn as TakenIn
     from .exchange.import_export import Exported as Exported
     from .find import Found as Found
     from .find import Match as Match
@@ -120,6 +122,7 @@ _HOMES = {
     "MergeOptions": ".merge_options",
     "ModelUsage": ".upkeep.usage",
     "NamedFile": ".adding.model_names",
+    "NotTaken": ".describing.beside",
     "OpenResult": ".results.open_result",
     "Planned": ".adding.add_many",
     "PlannedFile": ".archiving.archive_plan",
@@ -142,6 +145,7 @@ _HOMES = {
     "Staying": ".archiving.archive_plan",
     "StoppedArchive": ".archiving.archive",
     "StoppedMany": ".adding.add_many",
+    "TakenIn": ".describing.taken_in",
     "TensorDifference": ".accounts.diff",
     "TensorRank": ".accounts.curve_points",
     "TensorRow": ".accounts.report",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...catalog import BaseRecord, RecordedDigests, VersionRecord
 from ...checkpoint import Checkpoint, open_checkpoint
+from ...checkpoint.safetensors_file import parse_header
 from ...container.records import Header, Omission
 from ...container.totals import Summary, summary_of
 from ...encoding.lora_request import SOURCE_FORMAT, LoraRequest
@@ -17,6 +18,8 @@ from ...hashing import Source
 from ...lora import is_lora
 from ...progress import Progress
 from ...store import names
+from ..describing.attachments import PREVIEW, attach_bytes
+from ..describing.taken_in import NOTHING, TakenIn, take_in
 from ..repository import Repository
 from ..results.result_listing import remember_files
 from ..upkeep.originals import check_is_file, keep_original
@@ -34,13 +37,15 @@ class Addition:
 
     `created`: False if the version existed already. `upgraded`: the version existed, was lossy, and
     is lossless now. `left_out`: what was left out of the
-    path that was given, also where an earlier container of the same source is shared.
+    path that was given, also where an earlier container of the same source is shared. `taken_in`: the
+    metadata and attachments that were found in the file and beside it.
     """
 
     version: VersionRecord
     created: bool
     upgraded: bool = False
     left_out: tuple[Omission, ...] = ()
+    taken_in: TakenIn = NOTHING
 
     @property
     def ref(self) -> str:
@@ -120,10 +125,21 @@ def add_version(
             check_unchanged()
             version = attach_residual(version, residual, repository)
         left_out = tuple(Omission.of(entry) for entry in checkpoint.left_out)
+        own = parse_header(checkpoint.header)[0] if checkpoint.header else None
     if created or upgraded:
         remember_files(version, header, repository)
     version = labelled(version, request.note, request.tags, repository)
-    return Addition(version, created, upgraded, left_out)
+    _describe(version, request, repository)
+    taken_in = take_in(version, own or {}, path, repository)
+    return Addition(version, created, upgraded, left_out, taken_in)
+
+
+def _describe(version: VersionRecord, request: AddRequest, repository: Repository) -> None:
+    """Set the metadata and the preview that were asked for, before any is taken in from files."""
+    if request.metadata:
+        repository.catalog.set_metadata(version.model, version.number, request.metadata)
+    if request.preview is not None:
+        attach_bytes(version, request.preview, request.preview_name, PREVIEW, repository)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ...container.records import Omission
 from ...errors import BUG_EXIT_CODE, DsvdError, InvalidArgument, StorageError
 from ...progress import FILES, Progress
 from ..accounts.report import report
+from ..describing.taken_in import NOTHING, TakenIn
 from ..repository import Repository
 from .add import Addition, add_version
 from .add_request import AddRequest
@@ -42,7 +43,7 @@ class AddedFile:
 
     `given_back`: True if the registry can give the file or folder back to the byte. `match`: the
     comparison that chose the base, if no base was named. `warnings`, `left_out`: those of the report.
-    `own_name`: the name of the file, if the model has a different one.
+    `own_name`: the name of the file, if the model has a different one. `taken_in`: as in `Addition`.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class AddedFile:
     left_out: tuple[Omission, ...] = ()
     refusal: Refusal | None = None
     own_name: str | None = None
+    taken_in: TakenIn = NOTHING
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,7 @@ def _added(
         warnings=account.warnings,
         left_out=account.also_left_out(addition.left_out).left_out,
         own_name=file.own_name if file.is_renamed else None,
+        taken_in=addition.taken_in,
     )
 
 

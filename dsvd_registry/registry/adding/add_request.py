@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 from ...catalog import BaseRecord, VersionRecord
@@ -11,6 +12,9 @@ from ...encoding.request import Request, request_of
 from ...errors import Conflict, InvalidArgument
 from ...store import names
 from ...store.event_fields import MAX_TEXT
+from ..describing.attached_bytes import AttachedBytes, read_picture
+from ..describing.beside import attachment_name
+from ..describing.taken_in import check_entries
 from ..repository import Repository
 from .model_names import NameRule, name_rule
 
@@ -72,6 +76,10 @@ class AddOptions(TypedDict, total=False):
     """A note on the version, at most 65,536 characters."""
     tags: Iterable[str]
     """Tags of the version."""
+    metadata: Mapping[str, str]
+    """Metadata of the version: keys and values, such as {"trigger": "sks dog"}."""
+    preview: str | Path | None
+    """A picture to attach to the version as its preview."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,9 @@ class AddRequest:
     names: NameRule
     note: str
     tags: tuple[str, ...]
+    metadata: Mapping[str, str]
+    preview: AttachedBytes | None
+    preview_name: str
 
 
 def add_request(options: AddOptions, repository: Repository) -> AddRequest:
@@ -107,6 +118,8 @@ def add_request(options: AddOptions, repository: Repository) -> AddRequest:
         lossless=lossless,
     )
     tags = checked_labels(options.get("tags", ()), note)
+    metadata, preview = dict(options.get("metadata", {})), options.get("preview")
+    check_entries(metadata)
     if device != "cpu":
         from ...codec.torch_tensors import check_device
 
@@ -122,4 +135,7 @@ def add_request(options: AddOptions, repository: Repository) -> AddRequest:
         names=name_rule(options.get("name_from")),
         note=note,
         tags=tags,
+        metadata=metadata,
+        preview=None if preview is None else read_picture(Path(preview)),
+        preview_name="" if preview is None else attachment_name(Path(preview)),
     )

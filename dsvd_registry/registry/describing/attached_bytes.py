@@ -54,6 +54,14 @@ def read_attached(path: Path) -> AttachedBytes:
     return checked_bytes(data, str(path))
 
 
+def read_picture(path: Path) -> AttachedBytes:
+    """Read a picture as `read_attached` does. Raises `InvalidArgument` for a text, too."""
+    found = read_attached(path)
+    if not found.is_picture:
+        raise InvalidArgument(f"{path} is a text", "Give a PNG, JPEG or WebP picture.")
+    return found
+
+
 def checked_bytes(data: bytes, where: str) -> AttachedBytes:
     """The bytes with their media type; `where` names them in errors, and its ending tells JSON.
 

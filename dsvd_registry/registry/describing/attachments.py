@@ -10,13 +10,14 @@ from ...catalog import AttachmentRecord, VersionRecord
 from ...errors import DsvdError, InvalidArgument, NotFound
 from ...fs import storage_errors
 from ...hashing import sha256
-from ..adding.model_names import ascii_name
 from ..repository import Repository
 from ..upkeep.findings import Finding, problem_of
 from .attached_bytes import AttachedBytes, read_attached
+from .beside import attachment_name
 
 AttachmentRole = Literal["preview", "sample", "note", "sidecar"]
 PREVIEW: AttachmentRole = "preview"
+OF_TOOLS = (".civitai.info", ".cm-info.json", ".metadata.json")
 
 
 def attach(
@@ -26,7 +27,7 @@ def attach(
     repository: Repository,
 ) -> AttachmentRecord:
     """Attach a file under its own name, in ASCII; see `Registry.attach`."""
-    found, name = read_attached(file), ascii_name(file.name)
+    found, name = read_attached(file), attachment_name(file)
     if role is None:
         role = _usual_role(version, found, name, repository)
     return attach_bytes(version, found, name, role, repository)
@@ -113,12 +114,15 @@ def role_of(word: str) -> AttachmentRole:
 def _usual_role(
     version: VersionRecord, found: AttachedBytes, name: str, repository: Repository
 ) -> AttachmentRole:
-    """The role that it has already, else a note for a text, the preview for the first picture."""
+    """The role that it has already, else a note for a text, the preview for the first picture.
+
+    A text that only a tool writes is a sidecar.
+    """
     attached = repository.catalog.attachments(version.ref)
     digest = sha256(found.data)
     for one in attached:
         if (one.name, one.sha256) == (name, digest):
             return role_of(one.role)
     if not found.is_picture:
-        return "note"
+        return "sidecar" if name.endswith(OF_TOOLS) else "note"
     return "sample" if preview_of(attached) is not None else PREVIEW
