@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,18 +18,37 @@ from .tables import figure, print_line, print_table, text
 
 @click.command()
 @click.argument("ref")
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the preview and the sidecars beside FILE, a checkpoint, as tools look for them.",
+)
+@click.option("--force", is_flag=True, help="With --beside: replace files that are there.")
 @common_options
-def attachments(ref: str, as_json: bool) -> None:
+def attachments(ref: str, beside: Path | None, force: bool, as_json: bool) -> None:
     """List the attachments of a version."""
+    written: tuple[Path, ...] = ()
     with open_registry() as registry:
         found = registry.attachments(ref)
         named = registry.version(ref).ref
+        if beside is not None:
+            written = registry.write_beside(named, beside, replace=force)
     if as_json:
-        print_document({"ref": named, "attachments": list(map(attachment_document, found))})
-    elif found:
+        listed = list(map(attachment_document, found))
+        print_document({"ref": named, "attachments": listed, "written": list(map(str, written))})
+        return
+    if found:
         print_attachments(found)
     else:
         print_line(f"{named} has no attachments")
+    print_written(written)
+
+
+def print_written(written: Sequence[Path]) -> None:
+    """Print the files that were written beside a checkpoint."""
+    for path in written:
+        print_line(f"wrote {path}")
 
 
 def print_attachments(records: Sequence[AttachmentRecord]) -> None:

@@ -11,6 +11,7 @@ import click
 from .. import number_format
 from ..errors import InvalidArgument
 from ..export import DTYPES, FORMATS, Dtype, ExportedLora, Format, LeftOut
+from .attachments import print_written
 from .documents import print_document
 from .options import common_options, open_registry
 from .progress import shown_progress
@@ -79,6 +80,8 @@ def export(
                     print_line(f"wrote {written.residual}: its residual")
                 if written.original is not None:
                     print_line(f"wrote {written.original}: the file that was added")
+                if written.description is not None:
+                    print_line(f"wrote {written.description}: its metadata and attachments")
             return
         lora = registry.export_lora(
             version.ref,
@@ -89,10 +92,12 @@ def export(
             replace=force,
             progress=progress,
         )
+        beside = registry.write_beside(version.ref, output)
     if as_json:
-        print_document({"ref": version.ref, "written": lora})
+        print_document({"ref": version.ref, "written": lora, "beside": list(map(str, beside))})
     else:
         _print(version.ref, lora)
+        print_written(beside)
 
 
 def _check_whole(rank_limit: int | None, dtype: str | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .account import print_account, warn
+from .attachments import print_taken_in
 from .documents import print_document, version_document
 from .options import common_options, open_registry
 from .progress import shown_progress
@@ -24,9 +25,9 @@ def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_j
     """Add a version from a .dsvd file.
 
     The registry must have its base. Everything that `dsvd verify --deep` checks is checked before
-    anything is stored. The signatures in FILE.sig, the residual in the .dsvdr file and the LoRA in the
-    .dsvdo file of the same folder are checked and imported too, if they exist. A file that is a
-    version already is recognised.
+    anything is stored. The signatures in FILE.sig, the residual in the .dsvdr file, the LoRA in the
+    .dsvdo file, and the metadata and attachments in the .dsvdm file of the same folder are checked and
+    imported too, if they exist. A file that is a version already is recognised.
     """
     with open_registry() as registry, shown_progress() as progress:
         addition = registry.import_container(
@@ -37,6 +38,7 @@ def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_j
     warn(report)
     if as_json:
         found = {"created": addition.created, "signers": signers, "report": report}
+        found["taken_in"] = addition.taken_in
         print_document(version_document(addition.version) | found)
         return
     if addition.created:
@@ -46,4 +48,5 @@ def import_(file: Path, name: str | None, note: str, tags: tuple[str, ...], as_j
     print_lossless(addition.version)
     for signer in signers:
         print_line(f"signed by {signer.fingerprint}")
+    print_taken_in(addition.taken_in)
     print_account(report)

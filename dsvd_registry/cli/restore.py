@@ -8,6 +8,7 @@ import click
 
 from .. import number_format
 from ..registry import RestoredFile
+from .attachments import print_written
 from .documents import plain, print_document
 from .options import common_options, open_registry
 from .printable_text import printable
@@ -48,7 +49,9 @@ def restore(
     for file in found.files:
         if file.error:
             print_line(f"{printable(file.error)}\n  hint: {file.hint}")
-        elif not file.is_exact:
+            continue
+        print_written(file.beside)
+        if not file.is_exact:
             print_line(
                 f"{printable(str(file.path))} is what the lossy version gives, not the file that was "
                 "archived"

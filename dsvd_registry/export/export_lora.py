@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import assert_never
 
 import torch
@@ -44,6 +45,7 @@ def export_lora(
     replace: bool,
     advance: Callable[[int], None],
     size: int | None = None,
+    described: Mapping[str, str] = MappingProxyType({}),
 ) -> ExportedLora:
     """Write the delta of `container` to `output` as a LoRA file of `format`.
 
@@ -61,6 +63,7 @@ def export_lora(
         replace: overwrite `output` if it exists.
         advance: called with the bytes of each of the version's tensors when it is done.
         size: the size that the file must have (see `planned_size`); None for that of its content.
+        described: metadata of the file, beside those that its format needs.
 
     Raises:
         InvalidArgument: for a family that has no such format, and if the file would be empty.
@@ -89,7 +92,7 @@ def export_lora(
             "`dsvd show REF --tensors` lists the changes; `dsvd materialize` writes all of them.",
         )
     check_not_lost(collected)
-    metadata = lora.metadata(collected.pairs) | FILE_METADATA
+    metadata = dict(described) | lora.metadata(collected.pairs) | FILE_METADATA
     metadata |= {"dsvd.base": header.base_digest}
     sha256, written = _write(_tensors(lora, collected), metadata, output, replace, size)
     return _account(collected, output, format, layers.family, dtype, written, sha256)

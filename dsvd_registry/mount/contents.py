@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ..catalog import VersionRecord
+from ..catalog import AttachmentRecord, VersionRecord
 from ..errors import NotFound
 from ..registry import Registry
+from ..registry.describing.attachments import open_attachment
+from ..registry.describing.beside import given_beside
 from .loras import LoraFile, Loras
 
 if TYPE_CHECKING:
@@ -34,7 +37,8 @@ class Content:
 
     `made_from`: the ref of the version and the digests of its objects. `path`: in the full checkpoint.
     `sha256`: None where none is recorded. `is_whole`: it is the only file of a full checkpoint that is
-    no folder. `lora`: the version as a LoRA file, of which `path` is only the ending.
+    no folder. `lora`: the version as a LoRA file, of which `path` is only the ending. `attachment`: one
+    that tools look for beside a checkpoint, and `path` is what follows the checkpoint's stem.
     """
 
     made_from: tuple[str, ...]
@@ -43,6 +47,7 @@ class Content:
     sha256: str | None
     is_whole: bool
     lora: LoraFile | None = None
+    attachment: AttachmentRecord | None = None
 
     def __str__(self) -> str:
         return f"{self.ref} as a LoRA" if self.lora is not None else f"{self.ref} {self.path}"
@@ -101,8 +106,24 @@ class Contents:
             for ref, file in self._loras.of_versions(versions, self._log).items()
         }
 
+    def beside(self) -> dict[str, tuple[Content, ...]]:
+        """The previews and sidecars of all versions, by ref."""
+        of_version: dict[str, list[AttachmentRecord]] = defaultdict(list)
+        for record in self._registry.repository.catalog.attachments():
+            of_version[f"{record.model}@{record.number}"].append(record)
+        return {
+            ref: tuple(
+                Content((ref, one.sha256), ending, one.size, one.sha256, False, attachment=one)
+                for ending, one in given_beside(records).items()
+            )
+            for ref, records in of_version.items()
+        }
+
     def open(self, content: Content) -> Reader:
         """Open a file. Raises `Changed`, and `DsvdError` for damage."""
+        if content.attachment is not None:
+            with open_attachment(content.attachment, self._registry.repository) as file:
+                return _Bytes(file.read())
         try:
             version = self._registry.version(content.ref)
         except NotFound as error:
@@ -119,6 +140,19 @@ class Contents:
             result.close()
             raise Changed(f"{content.ref} gives other bytes than before")
         return result
+
+
+class _Bytes:
+    """A small file in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def close(self) -> None:
+        pass
 
 
 def _contents(version: VersionRecord, files: tuple[ResultEntry, ...]) -> tuple[Content, ...]:

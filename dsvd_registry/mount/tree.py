@@ -4,6 +4,7 @@
     checkpoints/NAME@3.safetensors      version 3, and so NAME@ALIAS.safetensors
     diffusers/NAME/...                  versions that are folders, and so NAME@3, NAME@ALIAS
     loras/NAME.safetensors              versions as LoRA files, and so NAME@3, NAME@ALIAS
+    checkpoints/NAME.preview.png        a version's preview and sidecars, in `loras` too
 
 All names of a version are names of one file, as hard links are. The file's number belongs to the
 content, so that what the kernel has of it in its memory is right for good: when a newer version
@@ -141,6 +142,7 @@ class Tree:
         files_before = (node for node in _below(self._root) if isinstance(node, File))
         links = dict.fromkeys((file for file in files_before if file.content.lora is None), 0)
         named: dict[str, dict[str, Node]] = {name: {} for name in TOP_FOLDERS}
+        beside = self._contents.beside()
         for version, contents in self._contents.results_of(versions):
             files = [self._file(version, content) for content in contents]
             for name in names_of(version):
@@ -148,6 +150,9 @@ class Tree:
                     links[file] = links.get(file, 0) + 1
                 if files[0].content.is_whole:
                     named["checkpoints"][f"{name}.safetensors"] = files[0]
+                    for file in self._beside(version, beside):
+                        links[file] = links.get(file, 0) + 1
+                        named["checkpoints"][f"{name}{file.content.path}"] = file
                 else:
                     named["diffusers"][name] = self._version_folder(name, version, files)
         for file, count in links.items():
@@ -167,6 +172,7 @@ class Tree:
 
     def _build_loras(self, versions: list[VersionRecord]) -> None:
         contents = self._contents.loras_of(versions)  # may take long: nobody else waits for it
+        beside = self._contents.beside()
         with self._lock:
             entries: dict[str, Node] = {}
             for version in versions:
@@ -174,8 +180,17 @@ class Tree:
                     file = self._file(version, contents[version.ref])
                     names = list(names_of(version))
                     file.links = len(names)
-                    entries |= {f"{name}{file.content.path}": file for name in names}
+                    given = (file, *self._beside(version, beside))
+                    for one in given[1:]:
+                        one.links += len(names)
+                    entries |= {f"{name}{one.content.path}": one for name in names for one in given}
             self._loras.entries = entries
+
+    def _beside(
+        self, version: VersionRecord, beside: Mapping[str, tuple[Content, ...]]
+    ) -> list[File]:
+        """The files that stand beside each checkpoint of a version."""
+        return [self._file(version, content) for content in beside.get(version.ref, ())]
 
     def _file(self, version: VersionRecord, content: Content) -> File:
         key = (content.made_from, content.path, content.lora)

@@ -450,8 +450,9 @@ class Registry(Closing):
         """Store an exported container as the next version of a model.
 
         Everything that a deep `verify` checks is checked first. A container that is a version already
-        is recognised. The signatures (`.sig`), the residual (`.dsvdr`) and the original of a LoRA
-        (`.dsvdo`) are imported too, if their files are in the same folder.
+        is recognised. The signatures (`.sig`), the residual (`.dsvdr`), the original of a LoRA
+        (`.dsvdo`), and the metadata and attachments (`.dsvdm`) are imported too, if their files are in
+        the same folder.
 
         Args:
             path: A `.dsvd` file.
@@ -812,6 +813,35 @@ class Registry(Closing):
 
         record = attachment_named(self.version(ref), name, self.repository)
         return open_attachment(record, self.repository)
+
+    def write_beside(
+        self, ref: str, path: str | Path, *, replace: bool = False
+    ) -> tuple[Path, ...]:
+        """Write a version's preview and sidecars beside a checkpoint, under the names tools look for.
+
+        For `models/rex.safetensors` they are `models/rex.preview.png`, `models/rex.civitai.info` and so
+        on. The checkpoint itself need not be there.
+
+        Args:
+            ref: The version.
+            path: The path of a checkpoint or LoRA file.
+            replace: Replace files that are there. Without it they stay as they are.
+
+        Returns:
+            The paths of the files that were written.
+
+        Example:
+            >>> registry.attach("subject-42", "notes.txt", role="sidecar").role
+            'sidecar'
+            >>> [path.name for path in registry.write_beside("subject-42", "rex.safetensors")]
+            ['rex.txt']
+        """
+        from .describing.beside import write_beside
+        from .results.output import check_output
+
+        check_output(Path(path), self.repository)
+        attachments = self.repository.catalog.attachments(ref)
+        return write_beside(Path(path), attachments, self.repository, replace=replace)
 
     def thin(self, ref: str) -> Thinned:
         """Drop the residual of a version, or the original of a LoRA; its container stays.
@@ -1307,7 +1337,7 @@ class Registry(Closing):
 
         Its signatures are written to a second file in the same folder, whose name ends with `.sig`;
         its residual to a third, whose name ends with `.dsvdr` instead of `.dsvd`; the original of a
-        LoRA to one that ends with `.dsvdo`.
+        LoRA to one that ends with `.dsvdo`; its metadata and attachments to one that ends with `.dsvdm`.
 
         Args:
             ref: The version.

@@ -22,6 +22,7 @@ from ...progress import FILES, Meter, Progress
 from ...store import StoredObject
 from ...store.objects import COPY_CHUNK
 from ..adding.input_files import looks_like_a_file
+from ..describing.beside import write_beside
 from ..repository import Repository
 from ..results.output import check_output
 from ..results.result_pool import ResultPool
@@ -33,7 +34,8 @@ class RestoredFile:
     """The outcome of one file. `ref`: the version that gives it.
 
     `outcome`: "there" if the path had the file already. `is_exact`: False for what a lossy version
-    gives in its place. `error`, `hint`, `exit_code`: why a file was refused.
+    gives in its place. `beside`: the preview and sidecars that were written beside it. `error`, `hint`,
+    `exit_code`: why a file was refused.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class RestoredFile:
     outcome: Literal["restored", "there", "refused"]
     size: int = 0
     is_exact: bool = True
+    beside: tuple[Path, ...] = ()
     error: str = ""
     hint: str = ""
     exit_code: int = 0
@@ -138,7 +141,7 @@ class _Work:
         is_there = self._is_at(place, given, None)
         if not is_there:
             self._write(version, given, place, None)
-        return _outcome(version, given, place, is_there=is_there)
+        return self._outcome(version, given, place, is_there=is_there)
 
     def restored(self, file: ArchivedFile, place: Path) -> RestoredFile:
         """Put a file at a place, which is its own path or another, and record it.
@@ -155,8 +158,9 @@ class _Work:
             self._write(version, given, place, file)
         if place != file.path and _is_link(file.path, file.link):
             fs.remove_file(file.path)
+        outcome = self._outcome(version, given, place, is_there=is_there)
         self.repository.catalog.restore_file(file.path)
-        return _outcome(version, given, place, is_there=is_there)
+        return outcome
 
     def _is_at(self, place: Path, given: StoredObject, link: Path | None) -> bool:
         """True if the file is at a place already, False if it may be written there.
@@ -202,21 +206,23 @@ class _Work:
             is_ours = file is not None and _is_link(place, file.link)
             written.publish(place, replace=self.replace or is_ours)
 
+    def _outcome(
+        self, version: VersionRecord, given: StoredObject, place: Path, *, is_there: bool
+    ) -> RestoredFile:
+        """The outcome, after the preview and the sidecars were written that are not beside it."""
+        attachments = self.repository.catalog.attachments(version.ref)
+        return RestoredFile(
+            place,
+            version.ref,
+            "there" if is_there else "restored",
+            given.size,
+            is_exact=given.sha256 == version.source.sha256,
+            beside=write_beside(place, attachments, self.repository, replace=False),
+        )
+
 
 def _is_link(place: Path, link: Path | None) -> bool:
     """True if our own link is at a place."""
     with contextlib.suppress(OSError):
         return link is not None and place.is_symlink() and place.readlink() == link
     return False
-
-
-def _outcome(
-    version: VersionRecord, given: StoredObject, place: Path, *, is_there: bool
-) -> RestoredFile:
-    return RestoredFile(
-        place,
-        version.ref,
-        "there" if is_there else "restored",
-        given.size,
-        is_exact=given.sha256 == version.source.sha256,
-    )

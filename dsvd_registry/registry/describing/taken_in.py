@@ -18,6 +18,7 @@ from typing import get_args
 
 from ...catalog import AttachmentRecord, VersionRecord
 from ...catalog.metadata_edits import MAX_KEYS
+from ...checkpoint.layout import DROPPED_METADATA
 from ...errors import DsvdError, InvalidArgument
 from ...store import event_fields
 from ..repository import Repository
@@ -25,7 +26,8 @@ from .attached_bytes import ENDINGS, MAX_PICTURE, checked_bytes
 from .attachments import PREVIEW, AttachmentRole, attach_bytes, preview_of
 from .beside import FileBeside, NotTaken, files_beside
 
-PREFIXES = ("ss_", "ssmd_", "modelspec.", "dsvd.")
+PREFIXES_OF_LORAS = ("ss_", "ssmd_", "modelspec.")
+PREFIXES = (*PREFIXES_OF_LORAS, "dsvd.")
 COVERS, THUMBNAIL = "ssmd_cover_images", "modelspec.thumbnail"
 MAX_COVERS = 8
 MAX_TRIGGER = 1000
@@ -71,6 +73,23 @@ def take_in(
             except DsvdError as error:
                 left_out.append(NotTaken(one.name, str(error)))
     return TakenIn(tuple(entries), tuple(attached), (*refused, *left_out))
+
+
+def metadata_for_lora(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata that an exported LoRA file has: what trainers and model sites write there.
+
+    Left out are digests of the weights and the shape of the network, which are others in that file.
+    """
+    found = {
+        key: value
+        for key, value in metadata.items()
+        if key.startswith(PREFIXES_OF_LORAS)
+        and not key.startswith("ss_network_")
+        and key not in DROPPED_METADATA
+    }
+    if TRIGGER in metadata:
+        found[TRIGGER_OF_FILE] = metadata[TRIGGER]
+    return found
 
 
 def check_entries(entries: Mapping[str, str]) -> None:

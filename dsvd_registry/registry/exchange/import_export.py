@@ -2,7 +2,8 @@
 
 An imported file may come from anywhere. It is read strictly, and its result is made once in memory
 from the base in this registry before anything is stored: a problem that `verify --deep` would find is
-an error here. Signatures, the residual and the original are separate files in the same folder.
+an error here. Signatures, the residual, the original and the description are separate files in the
+same folder.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from ...store import event_fields
 from ..adding.add import Addition, check_model
 from ..adding.add_request import checked_labels, labelled
 from ..adding.fingerprint import unchanging
+from ..describing.description_file import description_path, export_description, read_description
+from ..describing.taken_in import NOTHING
 from ..merge_options import with_recipe
 from ..repository import Repository
 from ..results.output import check_kind, check_output
@@ -48,7 +51,8 @@ from .object_copies import copy_in, copy_out
 class Exported:
     """A container file that was written. `sha256` also names its object in the store.
 
-    `signatures`, `residual` and `original` are the paths of these files, None if the version has none.
+    `signatures`, `residual`, `original` and `description` are the paths of these files, None if the
+    version has none.
     """
 
     path: Path
@@ -57,6 +61,7 @@ class Exported:
     signatures: Path | None
     residual: Path | None
     original: Path | None
+    description: Path | None
 
 
 def export_container(
@@ -67,7 +72,7 @@ def export_container(
     replace: bool,
     progress: Progress,
 ) -> Exported:
-    """Write a copy of a version's container to `output`, then its signatures, residual and original.
+    """Write a copy of a version's container to `output`, then the files beside it.
 
     The container is hashed as it is copied. Raises `Conflict` if one of the files exists and `replace`
     is false, `InvalidArgument` for a path that is not a plain file or has another kind of ending,
@@ -77,7 +82,8 @@ def export_container(
     check_kind(output, "a .dsvd file")
     signatures = signatures_of(repository.catalog.signatures(version.ref), repository)
     residual, original = exported_residual.residual_path(output), original_path(output)
-    for place in (output, signature_path(output), residual, original):
+    beside = (signature_path(output), residual, original, description_path(output))
+    for place in (output, *beside):
         check_place(place, replace=replace)
     meter = Meter(progress, "copying", version.size)
     description = f"the container of {version.ref}"
@@ -89,6 +95,7 @@ def export_container(
         export_signatures(output, signatures, replace=replace),
         exported_residual.export_residual(version, repository, output, progress, replace=replace),
         export_original(version, repository, output, progress, replace=replace),
+        export_description(version, repository, output, replace=replace),
     )
 
 
@@ -117,12 +124,15 @@ def import_container(
         if original is not None:
             version = keep_original(version, original, repository, progress)
         remember_files(version, header, repository)
-        return Addition(labelled(version, note, tags, repository), created=created)
+        version = labelled(version, note, tags, repository)
+        taken_in = NOTHING if described is None else described.give_to(version, repository)
+        return Addition(version, created=created, taken_in=taken_in)
 
     with unchanging(file), Container(file) as container:
         header, size = container.header, container.size
         sha256 = container.check_file()
         signatures = read_signature_file(file, statement_of(header, sha256))
+        described = read_description(file, sha256)
         known = _known(model, sha256, repository)
         is_lora = header.source.format == SOURCE_FORMAT
         original = read_original_file(file, header.source) if is_lora else None

@@ -14,6 +14,7 @@ from ...export.planned_size import planned_size, usual_format
 from ...fs import make_folder, renew_time, storage_errors
 from ...hashing import sha256
 from ...progress import Meter, Progress
+from ..describing.taken_in import metadata_for_lora
 from ..repository import Repository
 from .cache import Cache
 from .output import check_folder, check_kind, check_output
@@ -62,6 +63,7 @@ def export_version_as_lora(
             dtype=dtype,
             replace=replace,
             advance=advance,
+            described=metadata_for_lora(repository.catalog.metadata(version.ref)),
         )
 
 
