@@ -7,10 +7,11 @@ version small enough to be shown on one page and listed in one answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 from ..errors import Conflict, InvalidArgument, NotFound
 from ..store import AttachmentAdded, AttachmentRemoved, MetadataRemoved, MetadataSet
-from ..store.event_fields import MAX_ENTRIES
+from ..store.event_fields import MAX_ENTRIES, Key, Value
 from ..store.names import check_name, folded
 from . import lookup, queries
 from .ledger import Transaction
@@ -25,12 +26,25 @@ MAX_ATTACHED_BYTES = 256 << 20
 _THIS = ("models.name = :model", "versions.number = :number")
 
 
+def check_entries(entries: Mapping[str, str]) -> None:
+    """Check keys and values. Raises `InvalidArgument`, which names the first bad one."""
+    for kind, texts in ((Key, entries), (Value, entries.values())):
+        _, rule = get_args(kind)
+        for text in texts:
+            if not rule.accepts(text):
+                raise InvalidArgument(
+                    f"{text[:80]!r} is not {rule.expected}",
+                    "`dsvd meta set --help` tells more; a long text can be attached as a note.",
+                )
+
+
 def set_metadata(
     transaction: Transaction, model: str, number: int, entries: Mapping[str, str]
 ) -> Mapping[str, str]:
     """Set keys of a version's metadata; gives all of it. Raises `InvalidArgument` beyond a limit."""
     connection = transaction.connection
     found = lookup.version(connection, Ref(model, number))
+    check_entries(entries)
     known = _metadata(transaction, model, number)
     changed = {key: value for key, value in entries.items() if known.get(key) != value}
     result = known | changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from ..catalog.records import AttachmentRecord
 from ..registry.describing.taken_in import TakenIn
 from .documents import plain, print_document
 from .options import common_options, open_registry
-from .tables import figure, print_line, print_table, text
+from .tables import figure, print_fields, print_line, print_table, text
+
+SHOWN = 80  # characters of a value; `dsvd meta get` shows all of them
 
 
 @click.command()
@@ -55,6 +57,21 @@ def print_attachments(records: Sequence[AttachmentRecord]) -> None:
     """Print a table with one line per attachment."""
     columns = (text("name"), text("role"), text("type"), figure("size"), text("added"))
     print_table(columns, map(_cells, records))
+
+
+def print_known(metadata: Mapping[str, str], attachments: Sequence[AttachmentRecord]) -> None:
+    """Print the start of each value of a version's metadata, and its attachments, if it has any."""
+    if metadata:
+        print_fields((key, _start(value)) for key, value in metadata.items())
+        print_line()
+    if attachments:
+        print_attachments(attachments)
+        print_line()
+
+
+def _start(value: str) -> str:
+    first = " ".join(value[: 2 * SHOWN].split())
+    return f"{first[:SHOWN]} ..." if len(value) > SHOWN else first or '""'
 
 
 def print_taken_in(taken_in: TakenIn) -> None:

@@ -7,6 +7,7 @@ import click
 from .. import number_format
 from ..registry import TensorRow
 from .account import kind_name, print_account
+from .attachments import print_known
 from .documents import print_document, version_document
 from .options import common_options, open_registry
 from .tables import figure, print_line, print_table, text
@@ -22,11 +23,14 @@ def show(ref: str, tensors: bool, as_json: bool) -> None:
     with open_registry() as registry:
         version, report = registry.version(ref), registry.report(ref)
         signers = registry.signers(version.ref)
+        metadata, attachments = registry.metadata(version.ref), registry.attachments(version.ref)
     if as_json:
-        print_document(version_document(version) | {"signers": signers, "report": report})
+        known = {"metadata": dict(metadata), "attachments": attachments}
+        print_document(version_document(version) | known | {"signers": signers, "report": report})
         return
     print_version(version, [signer.fingerprint for signer in signers])
     print_line()
+    print_known(metadata, attachments)
     print_account(report)
     if tensors:
         titles = ("full rank", "tau rank", "noise rank", "rank", "energy", "error", "change")

@@ -210,6 +210,13 @@ Key = Annotated[
         _matches(_KEY),
     ),
 ]
+Value = Annotated[
+    str,
+    Check(
+        f"Unicode text of at most {MAX_ENTRIES} characters, none of them NUL",
+        lambda value: _text(value, MAX_ENTRIES),
+    ),
+]
 Entries = Annotated[
     dict[str, str],
     Check(f"keys with texts, {MAX_ENTRIES} characters in all, none of them NUL", _entries),

@@ -166,6 +166,12 @@ def described(r: Registry, at: Path) -> None:
     r.attach("one@1", at / "preview.png")
 
 
+def beside(r: Registry, at: Path) -> None:
+    """A preview and a sidecar beside the fine-tune."""
+    (at / "tuned.png").write_bytes(picture(seed=1))
+    (at / "tuned.civitai.info").write_text('{"trainedWords": ["sks"]}')
+
+
 def leftover(r: Registry, at: Path) -> None:
     (at / "registry/tmp/.dsvd-tmp-0123456789abcdef").write_bytes(b"left by a crash")
 
@@ -216,6 +222,15 @@ _ALL = [
         "import",
         (base, version, signed, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
         lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
+    ),
+    Scenario(
+        "import of a described one",
+        (base, version, described, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
+        lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
+    ),
+    Scenario(
+        "add with files beside", (base, beside), version,
+        ("add", "tuned.safetensors", "--base=sd15", "--name=one", "--tau=0.5"),
     ),
     Scenario(
         "add --lossless", (base,), lossless,
@@ -324,6 +339,10 @@ _ALL = [
         ("export", "one", "-o", "X", "--format=dsvd", "--force"),
     ),
     Scenario(
+        "export of a described one", (base, version, described), exported,
+        ("export", "one", "-o", "X", "--format=dsvd"),
+    ),
+    Scenario(
         "export of a lossless one", (base, lossless), exported,
         ("export", "one", "-o", "X", "--format=dsvd"),
     ),
@@ -353,6 +372,8 @@ STATES = {
     "add again with labels": 12,
     "add to another model": 12,
     "import": 90,
+    "import of a described one": 90,
+    "add with files beside": 90,
     "add --lossless": 200,
     "add --lossless of a lossy one": 40,
     "import of a lossless one": 80,
@@ -382,6 +403,7 @@ STATES = {
     "materialize --force of a folder": 26,
     "export": 13,
     "export --force": 10,
+    "export of a described one": 13,
     "export of a lossless one": 13,
     "export --force over a lossless one": 10,
     "catalog rebuild": 5,

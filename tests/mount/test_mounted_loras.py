@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pictures import picture
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -90,3 +91,31 @@ def test_what_has_no_lora_is_not_listed(mounted: Mount, tmp_path: Path) -> None:
     names = {path.name for path in (mounted.folder / "loras").iterdir()}
     assert "dog.safetensors" in names
     assert "odd.safetensors" not in names
+
+
+def test_previews_and_sidecars_stand_beside(mounted: Mount, tmp_path: Path) -> None:
+    """Under the names that A1111 and its helpers look for, and only where the version has them."""
+    (tmp_path / "grid.png").write_bytes(picture())
+    (tmp_path / "other.jpg").write_bytes(picture("JPEG"))
+    (tmp_path / "old.civitai.info").write_text('{"trainedWords": ["sks"]}')
+    with Registry.open(mounted.registry) as registry:
+        registry.attach("dog", tmp_path / "grid.png")
+        registry.attach("dog", tmp_path / "old.civitai.info")
+        registry.attach("pipe", tmp_path / "grid.png")
+    until((mounted.checkpoints / "dog.preview.png").exists)
+    for folder in (mounted.checkpoints, mounted.folder / "loras"):
+        for stem in ("dog", "dog@1"):
+            assert (folder / f"{stem}.preview.png").read_bytes() == picture()
+            assert (folder / f"{stem}.civitai.info").read_text() == '{"trainedWords": ["sks"]}'
+            assert (folder / f"{stem}.preview.png").stat().st_size == len(picture())
+    names = {path.name for path in mounted.checkpoints.iterdir()}
+    assert {name for name in names if not name.endswith(".safetensors")} == {
+        *("dog.preview.png", "dog.civitai.info", "dog@1.preview.png", "dog@1.civitai.info"),
+    }
+    with Registry.open(mounted.registry) as registry:
+        registry.attach("dog", tmp_path / "other.jpg", role="preview")
+        registry.detach("dog", "old.civitai.info")
+    until((mounted.checkpoints / "dog.preview.jpg").exists)
+    assert not (mounted.checkpoints / "dog.preview.png").exists()
+    assert not (mounted.checkpoints / "dog.civitai.info").exists()
+    assert (mounted.checkpoints / "dog.preview.jpg").read_bytes() == picture("JPEG")

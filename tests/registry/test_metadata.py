@@ -26,6 +26,15 @@ from .conftest import flip, object_path
 ENTRIES = {"trigger": "sks dog", "modelspec.title": "Rex\n<b>", "ss_clip_skip": ""}
 
 
+@pytest.fixture
+def root(root: Path) -> Path:
+    """The registry, whose version has none of the metadata of its source."""
+    with Registry.open(root) as registry:
+        for key in registry.metadata("subject"):
+            registry.remove_metadata("subject", key)
+    return root
+
+
 def test_what_is_set_is_there_after_a_rebuild(root: Path, tmp_path: Path) -> None:
     (tmp_path / "grid 1.PNG").write_bytes(picture())
     with Registry.open(root) as registry:
@@ -34,7 +43,7 @@ def test_what_is_set_is_there_after_a_rebuild(root: Path, tmp_path: Path) -> Non
         assert dict(registry.remove_metadata("subject", "gone")) == ENTRIES | {"trigger": "sks cat"}
         attached = registry.attach("subject", tmp_path / "grid 1.PNG")
         assert (attached.name, attached.role, attached.media_type) == (
-            "grid-1.PNG",
+            "grid-1.png",
             "preview",
             "image/png",
         )
@@ -46,7 +55,7 @@ def test_what_is_set_is_there_after_a_rebuild(root: Path, tmp_path: Path) -> Non
             (ENTRIES | {"trigger": "sks cat"}).items()
         )
         assert registry.attachments("subject") == kept == (attached,)
-        with registry.open_attachment("subject", "grid-1.PNG") as file:
+        with registry.open_attachment("subject", "grid-1.png") as file:
             assert file.read() == picture()
         assert registry.verify(deep=True).is_well
         with pytest.raises(TypeError):

@@ -74,7 +74,7 @@ class Recorder:
         text = re.sub(r"objects/[0-9a-f]{2}", "objects/ab", text)
         text = re.sub(r"[0-9a-f]{64}$", "A", text)
         text = re.sub(r"^mine/mine\.safetensors$", "mine/X", text)
-        text = re.sub(r"X\.(sig|dsvdr|dsvdo)$", "X", text)
+        text = re.sub(r"X\.(sig|dsvdr|dsvdo|dsvdm)$", "X", text)
         return re.sub(r"\d{9}\.json", "E", text)
 
     def fsync(self, descriptor: int) -> None:

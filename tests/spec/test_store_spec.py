@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ import torch
 import xxhash
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pictures import picture
 from safetensors.torch import save_file
 
 from dsvd_registry import Registry, canonical
@@ -31,7 +33,7 @@ from dsvd_registry.checkpoint import folder_listing
 from dsvd_registry.errors import RegistryError
 from dsvd_registry.hashing import sha256
 from dsvd_registry.reconstruction.base_weights import Manifest
-from dsvd_registry.registry.describing import attached_bytes
+from dsvd_registry.registry.describing import attached_bytes, description_file
 from dsvd_registry.signing import signature, statement
 from dsvd_registry.store import (
     Event,
@@ -190,6 +192,22 @@ def test_signature() -> None:
     assert change["signer"] == found.key.sha256
     assert change["signature"] == sha256(data)
     assert f"1 to {signature.MAX_SIGNATURES}," in text
+
+
+def test_description() -> None:
+    """The example is a header, and `MAGIC` and the ending are those of the text."""
+    text = section("Descriptions")
+    value = json.loads(block("Descriptions"))
+    assert canonical.encode(value).decode() == block("Descriptions")
+    assert (
+        f"`{description_file.MAGIC.decode()}`" in text
+        and f"`NAME{description_file.SUFFIX}`" in text
+    )
+    assert tuple(value["attachments"][0]) == description_file._FIELDS
+    start = b"DSVDMETA" + len(block("Descriptions")).to_bytes(8, "little")
+    data = io.BytesIO(start + block("Descriptions").encode())
+    metadata, listed = description_file._header(data, Path("it"), value["container"])
+    assert metadata == value["metadata"] and [one.name for one in listed] == ["note.txt"]
 
 
 def test_example_of_events(tmp_path: Path) -> None:
@@ -354,6 +372,17 @@ COMMANDS: dict[str, Do] = {
     "`dsvd sign`": lambda r, at: r.sign("one@1", at / "key"),
     "`dsvd alias rm`": lambda r, _: r.remove_alias("one", "prod"),
     "`dsvd tag rm`": lambda r, _: r.remove_tag("one@1", "dog"),
+    "`dsvd meta set`": lambda r, _: r.set_metadata("two", {"trigger": "sks dog"}),
+    "`dsvd attach`": lambda r, at: r.attach("two", at / "preview.png"),
+    "`dsvd export -o X` of a described version": lambda r, at: r.export_container("two", at / "X"),
+    "`dsvd import` of a described version": lambda r, at: r.import_container(
+        at / "two.dsvd", name="five"
+    ),
+    "`dsvd detach`": lambda r, _: r.detach("two", "preview.png"),
+    "`dsvd meta rm`": lambda r, _: r.remove_metadata("two", "trigger"),
+    "`dsvd add` of a file with a preview beside it": lambda r, at: r.add(
+        at / "shown.safetensors", base="sd15", name="six", tau=0.5
+    ),
     "`dsvd export -o X` of a signed version": lambda r, at: r.export_container("one", at / "X"),
     "`dsvd rm`": lambda r, _: r.remove_version("one@1"),
     "`dsvd gc` of two objects and a temporary file": lambda r, _: r.collect_garbage(grace_days=0),
@@ -370,7 +399,7 @@ def archive(registry: Registry, at: Path, **options: Any) -> None:
 
 def prepare(command: str, registry: Registry, at: Path) -> None:
     """What a command needs that the one before it in `COMMANDS` does not leave."""
-    for name in ("X", "X.sig", "X.dsvdr", "X.dsvdo"):
+    for name in ("X", "X.sig", "X.dsvdr", "X.dsvdo", "X.dsvdm"):
         (at / name).unlink(missing_ok=True)
     if command.startswith("`dsvd add --lossless` of a version"):  # thinned, its residual is garbage
         registry.collect_garbage(grace_days=-1)
@@ -389,7 +418,15 @@ def prepare(command: str, registry: Registry, at: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         for path in (at / "mine/mine.safetensors", mounted / "mine@1.safetensors"):
             shutil.copy(at / "third.safetensors", path)
+    if command == "`dsvd import` of a described version":
+        registry.export_container("two", at / "two.dsvd")
+    if command == "`dsvd detach`":
+        registry.remove_version("five@1")
+    if command == "`dsvd meta rm`":
+        registry.collect_garbage(grace_days=-1)
     if command == "`dsvd rm`":
+        registry.remove_version("six@1")
+        registry.collect_garbage(grace_days=-1)
         registry.export_container("one", at / "kept.dsvd")
     if command.startswith("`dsvd gc`"):  # removed by now, it shared the container of the other
         registry.remove_version("two@1")
@@ -416,6 +453,10 @@ def test_steps(tmp_path: Path) -> None:
     factors = {"up.lora_A.weight": torch.randn(2, 16), "up.lora_B.weight": torch.randn(24, 2)}
     save_file(factors, tmp_path / "lora.safetensors")
     (tmp_path / "key").write_bytes(KEY)
+    shown = {name: w + 0.01 * torch.randn(w.shape) for name, w in base.items()}
+    save_file(shown, tmp_path / "shown.safetensors", {"ss_clip_skip": "2"})
+    for name, seed in (("preview.png", 1), ("shown.png", 2)):
+        (tmp_path / name).write_bytes(picture(seed=seed))
     Registry.init(tmp_path / "registry").close()
     killed = 0
     for command, do in COMMANDS.items():

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TypedDict
 
 from ...catalog import BaseRecord, VersionRecord
+from ...catalog.metadata_edits import check_entries
 from ...encoding.request import Request, request_of
 from ...errors import Conflict, InvalidArgument
 from ...store import names
 from ...store.event_fields import MAX_TEXT
 from ..describing.attached_bytes import AttachedBytes, read_picture
 from ..describing.beside import attachment_name
-from ..describing.taken_in import check_entries
 from ..repository import Repository
 from .model_names import NameRule, name_rule
 

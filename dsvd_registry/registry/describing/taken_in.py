@@ -19,7 +19,7 @@ from typing import get_args
 from ...catalog import AttachmentRecord, VersionRecord
 from ...catalog.metadata_edits import MAX_KEYS
 from ...checkpoint.layout import DROPPED_METADATA
-from ...errors import DsvdError, InvalidArgument
+from ...errors import DsvdError
 from ...store import event_fields
 from ..repository import Repository
 from .attached_bytes import ENDINGS, MAX_PICTURE, checked_bytes
@@ -90,17 +90,6 @@ def metadata_for_lora(metadata: Mapping[str, str]) -> dict[str, str]:
     if TRIGGER in metadata:
         found[TRIGGER_OF_FILE] = metadata[TRIGGER]
     return found
-
-
-def check_entries(entries: Mapping[str, str]) -> None:
-    """Check metadata before a file is opened. Raises `InvalidArgument`."""
-    _, rule = get_args(event_fields.Entries)
-    if entries and not rule.accepts(dict(entries)):
-        raise InvalidArgument(f"the metadata are not {rule.expected}")
-    _, rule = get_args(event_fields.Key)
-    for key in entries:
-        if not rule.accepts(key):
-            raise InvalidArgument(f"{key[:80]!r} is not {rule.expected}")
 
 
 def _role(one: FileBeside, attached: Iterable[AttachmentRecord]) -> AttachmentRole:
