@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hostile_text import HOSTILE_TEXTS, INVALID_TEXTS
-from pictures import picture
+from small_pictures import picture
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pictures import picture
 from safetensors import safe_open
 from safetensors.torch import save_file
+from small_pictures import picture
 
 from dsvd_registry.cli import main
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import picture
 from safetensors import safe_open
 from safetensors.torch import load_file
+from small_pictures import picture
 
 from dsvd_registry import Registry
 

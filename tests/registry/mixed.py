@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pictures import picture
 from safetensors.torch import save_file
+from small_pictures import picture
 
 from dsvd_registry import Registry
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hostile_text import HOSTILE_TEXTS
-from pictures import picture
+from small_pictures import picture
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import Conflict, ContainerError

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import picture
 from PIL import Image
+from small_pictures import picture
 
 from dsvd_registry import Registry
 from dsvd_registry.catalog import metadata_edits

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import picture
 from safetensors.torch import load_file, save_file
+from small_pictures import picture
 
 from dsvd_registry import Registry
 from dsvd_registry.errors import InvalidArgument, NotFound

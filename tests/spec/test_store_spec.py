@@ -23,8 +23,8 @@ import torch
 import xxhash
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pictures import picture
 from safetensors.torch import save_file
+from small_pictures import picture
 
 from dsvd_registry import Registry, canonical
 from dsvd_registry.catalog import metadata_edits, rebuild, replay
