@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import number_format
 from ..catalog.records import AttachmentRecord
-from ..registry.describing.taken_in import TakenIn
 from .documents import plain, print_document
 from .options import common_options, open_registry
 from .tables import figure, print_fields, print_line, print_table, text
+
+if TYPE_CHECKING:  # numpy, which listing attachments need not wait for
+    from ..registry.describing.taken_in import TakenIn
 
 SHOWN = 80  # characters of a value; `dsvd meta get` shows all of them
 
