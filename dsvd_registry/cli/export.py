@@ -92,7 +92,7 @@ def export(
             replace=force,
             progress=progress,
         )
-        beside = registry.write_beside(version.ref, output)
+        beside = registry.write_beside(version.ref, output) if output.is_file() else ()
     if as_json:
         print_document({"ref": version.ref, "written": lora, "beside": list(map(str, beside))})
     else:
