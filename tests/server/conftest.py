@@ -11,8 +11,8 @@ import pytest
 import torch
 from layouts.pipelines import models, randomised
 from layouts.training import trained
-from pictures import picture
 from registry.hub_folders import UNET, smallest_pipeline
+from small_pictures import picture
 from trained_pair import one_thread
 
 from dsvd_registry import Registry

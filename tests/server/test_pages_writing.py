@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from pictures import picture
 from playwright.sync_api import Browser, Page
 from safetensors.numpy import save_file
+from small_pictures import picture
 
 from dsvd_registry import Registry
 from dsvd_registry.cli import main
