@@ -209,12 +209,10 @@ def test_the_list_follows_the_registry(shelf: Shelf, running: RunningComfyUI) ->
             registry.remove_version("newcomer")
 
 
-def test_the_preview_is_what_was_attached(shelf: Shelf, over_registry: RunningComfyUI) -> None:
+def test_the_preview_is_what_was_attached(shelf: Shelf, running: RunningComfyUI) -> None:
     def asked(subject: str) -> tuple[int, str, bytes]:
         try:
-            with urllib.request.urlopen(
-                f"{over_registry.url}/dsvd/preview?subject={subject}"
-            ) as answer:
+            with urllib.request.urlopen(f"{running.url}/dsvd/preview?subject={subject}") as answer:
                 return answer.status, answer.headers.get_content_type(), answer.read()
         except urllib.error.HTTPError as error:
             with error:
