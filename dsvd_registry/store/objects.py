@@ -170,8 +170,8 @@ class ObjectStore:
 
         Raises `StorageError`.
         """
-        with self.draft() as file, fs.storage_errors(file.path):
-            return file.path.stat().st_mtime
+        with self.scratch() as file:
+            return os.fstat(file.fileno()).st_mtime
 
     def remove(self, sha256: str, unchanged: ListedObject | None = None) -> bool:
         """Remove an object; gives False if it is missing, or not in the state of `unchanged`.

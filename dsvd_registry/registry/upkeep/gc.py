@@ -47,8 +47,10 @@ def collect_garbage(repository: Repository, *, grace_days: float, dry_run: bool)
     young = len(unneeded) - len(doomed)
     leftovers = _older(objects.leftovers(), oldest)
     if not dry_run:
-        for path in leftovers:  # first: on a full disk they make room for the event
-            fs.remove_temporary(path)
+        if leftovers:  # first: on a full disk they make room for the event
+            with repository.catalog.writes_blocked():  # so that none is of an event being written
+                for path in leftovers:
+                    fs.remove_temporary(path)
         for condemned in _in_parts(doomed, MAX_OBJECTS):
             repository.catalog.condemn_objects([entry.sha256 for entry in condemned])
         doomed = [
