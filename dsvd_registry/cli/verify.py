@@ -61,6 +61,8 @@ def verify(
     checkpoint, and with --signer that each was signed by that key. The exit code is 0 only if no
     problem is found.
 
+    The findings about the whole registry are kept in it, so that the pages of `dsvd serve` show them.
+
     With --repair, a catalog that differs from the events is rebuilt, and damaged or missing objects
     are restored from the --from paths and from linked bases, if their SHA-256 is right. Damaged
     objects that cannot be restored are moved to the registry's folder `quarantine`, and the versions
@@ -78,6 +80,8 @@ def verify(
         return
     with open_registry() as registry, shown_progress() as progress:
         found = registry.verify(ref, deep=deep, signer=signer, progress=progress)
+        if ref is None:
+            registry.keep_verified(found)
     if as_json:
         print_document(plain(found) | {"is_well": found.is_well})
     else:
@@ -100,6 +104,8 @@ def _repair(
             catalog=catalog_url(),
             progress=progress,
         )
+    with open_registry() as registry:
+        registry.keep_verified(done.verified)
     if as_json:
         print_document(plain(done) | {"is_well": done.is_well})
     else:

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from .upkeep.findings import Finding as Finding
     from .upkeep.findings import Verified as Verified
     from .upkeep.gc import Collected as Collected
+    from .upkeep.last_verified import LastVerified as LastVerified
     from .upkeep.repair import Lost as Lost
     from .upkeep.repair import Repaired as Repaired
     from .upkeep.repair import Restored as Restored
@@ -112,6 +113,7 @@ _HOMES = {
     "GroupRow": ".accounts.report",
     "GroupSpectrum": ".accounts.group_spectra",
     "KindRow": ".accounts.report",
+    "LastVerified": ".upkeep.last_verified",
     "LayerWeight": ".merge_options",
     "LayoutName": "..reconstruction.target_layout",
     "LazyTensors": "..reconstruction.lazy_tensors",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .signing import Signed, Signer
     from .upkeep.findings import Verified
     from .upkeep.gc import Collected
+    from .upkeep.last_verified import LastVerified
     from .upkeep.repair import Repaired
     from .upkeep.thin import Thinned
     from .upkeep.usage import Usage
@@ -1394,6 +1395,31 @@ class Registry(Closing):
         return verify(
             self.repository, ref, deep=deep, signer=public_key_at(signer), progress=progress
         )
+
+    def keep_verified(self, verified: Verified) -> None:
+        """Keep the findings of a verification of the whole registry, which people then see later.
+
+        The last one is kept. Nothing happens where the registry may only be read.
+
+        Example:
+            >>> registry.keep_verified(registry.verify())
+            >>> registry.last_verified().found
+            0
+        """
+        from .upkeep.last_verified import keep_verified
+
+        keep_verified(self.repository.home, verified)
+
+    def last_verified(self) -> LastVerified | None:
+        """The verification that was kept last, by `dsvd verify --all` for instance; None without one.
+
+        Example:
+            >>> registry.last_verified() is None
+            True
+        """
+        from .upkeep.last_verified import last_verified
+
+        return last_verified(self.repository.home)
 
     def backup_catalog(self, output: str | Path | None = None, *, replace: bool = False) -> Path:
         """Copy the catalog while it is in use, by SQLite's online backup.

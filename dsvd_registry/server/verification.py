@@ -1,4 +1,4 @@
-"""The last look for damage that this server took, and the one that it takes at the moment.
+"""The look for damage that this server takes at the moment.
 
 It runs in a thread of its own, beside the requests. It only reads, so that the end of the server may cut
 it off.
@@ -14,33 +14,26 @@ from datetime import UTC, datetime
 
 from ..errors import DsvdError
 from ..registry.registry import Registry
-from ..registry.upkeep.findings import Verified
 
 _LOG = logging.getLogger("dsvd_registry.server")
 
 
 @dataclass(frozen=True)
 class Verification:
-    """A look for damage. `done`, `total`: how far it is. `ended`, `verified`: None while it runs.
-
-    `stopped`: whether it could not be finished, which the log explains.
-    """
+    """A look for damage. `done`, `total`: how far it is."""
 
     began: datetime
     done: int = 0
     total: int = 0
-    ended: datetime | None = None
-    verified: Verified | None = None
-    stopped: bool = False
 
 
 class Verifications:
-    """The last whole verification and the running one; never two at once. Any thread may use it."""
+    """The running verification, if there is one; never two at once. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: Verification | None = None
-        self._last: Verification | None = None
+        self._stopped: datetime | None = None
 
     @property
     def running(self) -> Verification | None:
@@ -48,9 +41,9 @@ class Verifications:
         return self._running
 
     @property
-    def last(self) -> Verification | None:
-        """The last one that ended since the server began."""
-        return self._last
+    def stopped(self) -> datetime | None:
+        """When the last one began, if it could not be finished, which the log explains."""
+        return self._stopped
 
     def begin(self, registry: Registry) -> None:
         """Begin one, unless one runs already."""
@@ -68,10 +61,10 @@ class Verifications:
             self._running = dataclasses.replace(state, done=done, total=total)
 
         try:
-            verified = registry.verify(progress=progress)
-            self._last = dataclasses.replace(state, ended=datetime.now(UTC), verified=verified)
+            registry.keep_verified(registry.verify(progress=progress))
+            self._stopped = None
         except DsvdError as error:
             _LOG.error("verify: %s: %s", type(error).__name__, error)
-            self._last = dataclasses.replace(state, ended=datetime.now(UTC), stopped=True)
+            self._stopped = state.began
         finally:
             self._running = None

@@ -51,6 +51,11 @@ class RegistryFolder:
         return self.root / "quarantine"
 
     @property
+    def verified(self) -> Path:
+        """The findings of the last verification, kept for people; it may be missing."""
+        return self.root / "verified.json"
+
+    @property
     def tmp(self) -> Path:
         """Files being written, on the same filesystem as their final paths."""
         return self.root / "tmp"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dsvd_registry import Registry
+
 from .conftest import Dsvd
 
 ONE, TWO = "subject-42@1", "subject-42@2"
@@ -104,3 +106,30 @@ def test_what_is_well_is_not_touched(dsvd: Dsvd, filled: Path) -> None:
     assert dsvd("verify", "--all", "--repair").code == 0
     assert before == {path: path.stat().st_mtime_ns for path in (filled / "objects").rglob("*")}
     assert not (filled / "quarantine").exists()
+
+
+def test_the_last_findings_are_kept(dsvd: Dsvd, filled: Path) -> None:
+    """By a check of everything and by a repair, not by one of a single version."""
+    kept = filled / "verified.json"
+    dsvd("verify", TWO)
+    assert not kept.exists()
+    damaged(dsvd, filled)
+    dsvd("verify", "--all")
+    with Registry.open(filled) as registry:
+        found = registry.last_verified()
+        assert found is not None and found.found == 1
+        (finding,) = found.verified.findings
+        assert finding.subjects == (ONE,)
+        dsvd("verify", "--all", "--repair")  # which sets the object aside, and finds it missing
+        again = registry.last_verified()
+        assert again is not None and again.ended > found.ended
+        for text in (
+            "",
+            "{",
+            "[]",
+            "{}",
+            '{"findings":[{}]}',
+            '{"ended":7,"findings":[],"found":0}',
+        ):
+            kept.write_text(text)
+            assert registry.last_verified() is None

@@ -169,7 +169,7 @@ def test_the_pages_say_what_verify_found(
             return page.inner_text("main")
 
         sign_in(page, writable, "/findings")
-        assert "has not verified" in page.inner_text("main")
+        assert "has not been verified" in page.inner_text("main")
         assert "All is well" in verified()
         (object_file,) = registry.rglob(f"{container}*")
         object_file.chmod(0o644)

@@ -10,21 +10,19 @@ from ..operations import Serving
 from .forms import owned_form
 from .page import show
 
-ROWS = 500
-
 
 def findings(serving: Serving, request: Request) -> Response:
-    """The page of what this server found when it last verified the registry."""
-    last = serving.verifications.last
-    found = () if last is None or last.verified is None else last.verified.findings
+    """The page of what was found when the registry was last verified, here or on the command line."""
+    last = serving.registry.last_verified()
+    kept = () if last is None else last.verified.findings
     folder = f"{serving.registry.folder}/"  # where the registry lies concerns nobody who reads this
     return show(
         request,
         "findings",
         last=last,
         running=serving.verifications.running,
-        rows=[(row.subjects, row.problem.replace(folder, "")) for row in found[:ROWS]],
-        found=len(found),
+        stopped=serving.verifications.stopped,
+        rows=[(row.subjects, row.problem.replace(folder, "")) for row in kept],
     )
 
 
