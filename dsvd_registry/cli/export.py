@@ -38,7 +38,12 @@ TOO_MUCH = 0.01  # relative error of rounding from which on fp32 is suggested
     type=click.Path(path_type=Path),
     help="The file to write. For peft, a name without .safetensors is a folder for PEFT.",
 )
-@click.option("--rank-limit", type=int, metavar="R", help="The largest rank of a layer.")
+@click.option(
+    "--rank-limit",
+    type=int,
+    metavar="R",
+    help="The largest rank of a layer; for peft, the rank of every layer, filled up with zeros.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),

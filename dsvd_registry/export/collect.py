@@ -23,8 +23,8 @@ from ..layouts.view import Shape
 from .exported import LeftOut, Module
 from .fold_exponents import Delta, Factors, decomposed, sufficient_rank
 from .formats import ATTENTION_END, LoraFormat
-from .layers import Layer, Layers
-from .pairs import Loss, Pair, cast, empty_pair, make_pair
+from .layers import MODELS, Layer, Layers
+from .pairs import Loss, Pair, cast, empty_pair, filled_pair, make_pair
 from .version_deltas import Deltas, missing_delta, square_norm, viewed_delta
 
 _NEW_ROWS = "rows that the base lacks"
@@ -61,7 +61,7 @@ class Collected:
             yield LeftOut(name, reason, error)
 
     def module_rows(self) -> Iterator[Module]:
-        """The account of every pair, in the version's order."""
+        """The account of every pair, in the version's order; pairs without a change come last."""
         for key, stored, loss in self.modules:
             error = math.sqrt(loss.lost / loss.norm) if loss.norm else 0.0
             yield Module(key, self.pairs[key].rank, stored, self.pairs[key].alpha, error)
@@ -77,7 +77,7 @@ def planned_ranks(header: Header, layers: Layers, limit: int | None) -> Iterator
         if stored is not None:
             for viewed in layers.views.get(record.name, ()):
                 if viewed.layer.is_matrix:
-                    yield min(_limited(stored, limit), *_sides(viewed.layer.shape))
+                    yield min(_limited(stored, limit), *sides(viewed.layer.shape))
 
 
 def _stored_rank(header: Header, record: TensorRecord, limit: int | None) -> int | None:
@@ -122,6 +122,7 @@ class Collector:
     ) -> None:
         self.collected = Collected()
         self._layers, self._lora, self._limit, self._dtype = layers, lora, limit, dtype
+        self._filled = limit if lora.fills_rank else None
 
     def take(self, record: TensorRecord, delta: Delta | None) -> None:
         """Take one tensor, and its delta if it has one."""
@@ -143,9 +144,30 @@ class Collector:
                 omitted.append((record.name, reason, square_norm(part)))
 
     def complete(self) -> None:
-        """Add the attention layer that diffusers needs (see `LoraFormat.wants_attention`)."""
-        if not self._lora.wants_attention:
-            return
+        """Add the pairs without a change that loaders need (see `LoraFormat`)."""
+        if self._filled is not None:
+            self._fill(self._filled)
+        if self._lora.wants_attention:
+            self._add_attention()
+
+    def _fill(self, rank: int) -> None:
+        """Add a pair of this rank for each module without one: of the U-Net or transformer, so that no
+        swap leaves the subject before in it; and of the text encoders that change."""
+        taken = set(self.collected.pairs)
+        main, *others = MODELS[self._layers.family]
+        for model in (main, *others) if taken else ():
+            keys = {
+                self._lora.pair_key(one): one for one in self._layers.of(model) if one.is_matrix
+            }
+            if model != main and taken.isdisjoint(keys):
+                continue
+            for key, layer in keys.items():
+                if key is not None and key not in taken:
+                    pair = empty_pair(layer.shape, rank, self._lora.alpha(rank), self._dtype)
+                    self._add(key, pair, 0, Loss(0.0, 0.0))
+
+    def _add_attention(self) -> None:
+        """Add the attention layer by which diffusers recognises the kind of names."""
         for model in ("text_encoder", "text_encoder_2"):
             keys = {self._lora.pair_key(layer): layer for layer in self._layers.of(model)}
             taken = [layer.path for key, layer in keys.items() if key in self.collected.pairs]
@@ -157,7 +179,7 @@ class Collector:
             if taken and ends and not any(path.endswith(ATTENTION_END) for path in taken):
                 key = self._lora.pair_key(ends[0])
                 if key is not None:
-                    pair = empty_pair(ends[0].shape, self._lora.alpha(1), self._dtype)
+                    pair = empty_pair(ends[0].shape, 1, self._lora.alpha(1), self._dtype)
                     self._add(key, pair, 0, Loss(0.0, 0.0))
 
     def _take_layer(self, layer: Layer, delta: Delta) -> str | None:
@@ -186,6 +208,8 @@ class Collector:
         rank = _limited(stored, self._limit)
         alpha = self._lora.alpha(rank)
         pair, loss = make_pair(factors, rank, layer.shape, alpha, self._dtype, key)
+        if self._filled is not None:
+            pair = filled_pair(pair, self._filled)
         self._add(key, pair, stored, loss)
 
     def _add(self, key: str, pair: Pair, stored: int, loss: Loss) -> None:
@@ -200,7 +224,7 @@ class Collector:
         self.collected.losses.append(Loss(square_norm(delta), lost, rounded=lost))
 
 
-def _sides(shape: Shape) -> tuple[int, int]:
+def sides(shape: Shape) -> tuple[int, int]:
     """The sides of a weight as a matrix."""
     return shape[0], math.prod(shape[1:])
 

@@ -19,7 +19,7 @@ from ..container.reader import Container
 from ..errors import InvalidArgument, ResultMismatch
 from ..fs import check_place, new_file
 from ..layouts.families import family_name
-from .collect import Collected, collect, planned_ranks
+from .collect import Collected, collect, planned_ranks, sides
 from .comfyui import ComfyUI
 from .enlarge_pairs import check_not_lost, enlarging
 from .exported import DTYPES, FORMATS, Dtype, ExportedLora, Format, WrittenFile
@@ -58,7 +58,7 @@ def export_lora(
         format: the names and layout of the file.
         rank_limit: the most components of a module; the first ones are the largest. A matrix that
             is stored dense is decomposed, to this rank or to the smallest whose loss is below the
-            rounding of `dtype`.
+            rounding of `dtype`. In PEFT's format every module has this very rank.
         dtype: the dtype of the file's tensors.
         replace: overwrite `output` if it exists.
         advance: called with the bytes of each of the version's tensors when it is done.
@@ -66,7 +66,8 @@ def export_lora(
         described: metadata of the file, beside those that its format needs.
 
     Raises:
-        InvalidArgument: for a family that has no such format, and if the file would be empty.
+        InvalidArgument: for a family that has no such format, if the file would be empty, and for a
+            rank above that of any layer that would be filled up.
         Conflict: if `output` exists and `replace` is false.
         ContainerError: for a damaged container.
         BaseMismatch: for a damaged base.
@@ -79,6 +80,8 @@ def export_lora(
     check_place(output, replace=replace)
     ranks = tuple(planned_ranks(header, layers, rank_limit))
     lora = lora_format(format, layers, ranks)
+    if lora.fills_rank and rank_limit is not None:
+        _check_filled(layers, rank_limit)
     with ieee_arithmetic(CPU):
         deltas = Deltas(container, base)
         collected = collect(header, deltas, layers, lora, rank_limit, kind, advance)
@@ -105,6 +108,19 @@ def _check_arguments(format: Format, rank_limit: int | None, dtype: Dtype) -> No
             raise InvalidArgument(f"{name} {value!r} is unknown", f"Take {', '.join(known)}.")
     if rank_limit is not None and rank_limit < 1:
         raise InvalidArgument(f"rank limit {rank_limit} is not above 0", "Give 1 or more.")
+
+
+def _check_filled(layers: Layers, rank: int) -> None:
+    """Raise `InvalidArgument` for a rank that is nothing but zeros in every layer."""
+    matrices = [
+        one.layer for views in layers.views.values() for one in views if one.layer.is_matrix
+    ]
+    full = max((min(sides(layer.shape)) for layer in matrices), default=0)
+    if rank > full:
+        raise InvalidArgument(
+            f"rank limit {rank} is above {full}, the full rank of the largest layer",
+            "Give less: in this format every layer is filled up to the rank limit.",
+        )
 
 
 def lora_format(

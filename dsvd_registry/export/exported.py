@@ -17,7 +17,7 @@ class LoraForm:
     """What is asked of a LoRA of a version.
 
     `format`: None for the one that most loaders of the family read. `rank_limit`: the largest rank of
-    a module; None for the stored ranks.
+    a module, and with PEFT's format that of every module; None for the stored ranks.
     """
 
     format: Format | None = None

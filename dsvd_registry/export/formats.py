@@ -29,6 +29,10 @@ class LoraFormat(ABC):
     """The file must have the last layer of a text encoder's attention: diffusers recognises the kind
     of names by it alone."""
 
+    fills_rank = False
+    """With a rank limit every module has a pair of this very rank, filled up with zeros: programs that
+    swap adapters in memory want the same modules, ranks and alphas in all."""
+
     def __init__(self, enlarged: int = 0) -> None:
         """Make a format. `enlarged`: the power of 2 that `enlarge_pairs.enlarging` gives."""
         self._divisor = 4.0**enlarged

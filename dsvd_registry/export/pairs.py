@@ -64,9 +64,19 @@ def make_pair(
     return Pair(up, b, alpha, largest), loss
 
 
-def empty_pair(shape: Shape, alpha: float, dtype: torch.dtype) -> Pair:
-    """A pair of rank 1 for a linear layer of `shape` that changes nothing."""
-    return Pair(torch.zeros(shape[0], 1, dtype=dtype), torch.zeros(1, shape[1], dtype=dtype), alpha)
+def empty_pair(shape: Shape, rank: int, alpha: float, dtype: torch.dtype) -> Pair:
+    """A pair for a module of `shape` that changes nothing."""
+    ones = (1,) * (len(shape) - 2)
+    up = torch.zeros(shape[0], rank, *ones, dtype=dtype)
+    return Pair(up, torch.zeros(rank, *shape[1:], dtype=dtype), alpha)
+
+
+def filled_pair(pair: Pair, rank: int) -> Pair:
+    """The pair with components of zeros up to `rank`, and an alpha by which it counts as much."""
+    missing = rank - pair.rank
+    up = torch.cat([pair.up, pair.up.new_zeros(len(pair.up), missing, *pair.up.shape[2:])], 1)
+    down = torch.cat([pair.down, pair.down.new_zeros(missing, *pair.down.shape[1:])])
+    return Pair(up, down, pair.alpha * rank / pair.rank, pair.largest)
 
 
 def cast(values: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:

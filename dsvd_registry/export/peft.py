@@ -22,6 +22,7 @@ class Peft(LoraFormat):
     """The format of PEFT, the same for every family."""
 
     keeps_alphas = False  # they are in the metadata, which only newer loaders read
+    fills_rank = True
 
     def __init__(self, family: Family) -> None:
         super().__init__()

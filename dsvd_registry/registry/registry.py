@@ -1292,7 +1292,9 @@ class Registry(Closing):
                 is a file for diffusers; another one is a folder, with a folder for each sub-model in
                 it: `unet/adapter_config.json` and `unet/adapter_model.safetensors`.
             format: "kohya", "peft" or "comfyui".
-            rank_limit: The largest rank of a module; default: the stored ranks.
+            rank_limit: The largest rank of a module; default: the stored ranks. For the format "peft"
+                every module has this rank, filled up with zeros, so that programs can swap the
+                adapters of a base's versions in memory.
             dtype: "fp32" or "fp16", of the factors.
             replace: Replace `output` if it exists; of folders only one that an export wrote.
             progress: Called as the work goes on.

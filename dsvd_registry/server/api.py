@@ -70,7 +70,7 @@ _FORM = (
 _LORA = (
     Parameter(
         "rank",
-        "The largest rank of a module.",
+        "The largest rank of a module; for peft, the rank of every module.",
         {"type": "integer", "minimum": 1, "maximum": LARGEST_RANK},
     ),
     Parameter("dtype", "The dtype of the numbers.", {"enum": list(DTYPES)}),
