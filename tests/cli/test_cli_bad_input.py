@@ -243,7 +243,7 @@ def test_a_changed_linked_base_is_refused(dsvd: Dsvd, here: Path, checkpoints: P
 
 def test_a_newer_registry_is_refused(dsvd: Dsvd, filled: Path) -> None:
     description = filled / "registry.json"
-    description.write_text(description.read_text().replace('"version":1', '"version":99'))
+    description.write_text(description.read_text().replace('"version":2', '"version":99'))
     told(dsvd("ls"), 8, "newer version", "Install a newer dsvd-registry")
 
 
