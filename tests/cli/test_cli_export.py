@@ -200,6 +200,7 @@ def test_a_container_goes_out(dsvd: Dsvd, filled: Path, here: Path) -> None:
             "signatures": None,
             "residual": None,
             "original": None,
+            "description": None,
         },
     }
 
