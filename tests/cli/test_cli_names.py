@@ -78,7 +78,7 @@ def test_a_version_as_json(dsvd: Dsvd, filled: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", first["added"])
     shown = dsvd("show", "subject-42@1", "--json").document
     assert {key: shown[key] for key in first} == first
-    assert shown.keys() - first.keys() == {"report", "signers"}
+    assert shown.keys() - first.keys() == {"report", "signers", "metadata", "attachments"}
 
 
 def test_ls_filters(dsvd: Dsvd, filled: Path) -> None:
