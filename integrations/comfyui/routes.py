@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from .source import PICTURE_TYPES, SubjectError, find_source, ref_of
+from .find_source import find_source
+from .source import PICTURE_TYPES, SubjectError, ref_of
 
 
 def add_routes() -> None:

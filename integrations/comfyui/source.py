@@ -1,14 +1,13 @@
-"""The source of subjects: a local registry, or a server of one."""
+"""A source of subjects, as the nodes see it, and what it gives."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-SERVER, TOKEN = "DSVD_SERVER", "DSVD_TOKEN"
+SERVER = "DSVD_SERVER"
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
 
 Advance = Callable[[int, int], None]
@@ -57,20 +56,6 @@ class Source(Protocol):
     def preview(self, ref: str) -> Picture:
         """The preview picture. Raises `SubjectError` also if there is none."""
         ...
-
-
-def find_source() -> Source:
-    """The server that DSVD_SERVER names, else the local registry."""
-    from .file_cache import find_cache
-
-    url = os.environ.get(SERVER)
-    if url:
-        from .server import Server
-
-        return Server(url, os.environ.get(TOKEN, ""), find_cache())
-    from .local_registry import LocalRegistry
-
-    return LocalRegistry(find_cache())
 
 
 def ref_of(subject: str, version: str) -> str:

@@ -11,7 +11,8 @@ import comfy.sd
 import comfy.utils
 import folder_paths
 
-from .source import Advance, SubjectError, find_source, ref_of
+from .find_source import find_source
+from .source import Advance, SubjectError, ref_of
 
 NONE = "(none)"
 _ENDINGS = (".lora_up.weight", ".lora_down.weight", ".alpha", ".diff_b", ".diff")
