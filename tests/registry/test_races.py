@@ -111,11 +111,13 @@ def test_what_belongs_together_is_one_event(registry: Registry, pair: Pair) -> N
         registry.add(pair.tuned_file, note="best", tags=["e", "A"], **options)
     with pytest.raises(Conflict, match="differ in case alone"):
         registry.add(pair.base_file, tags=["a", "A"], **{**options, "name": "another"})
-    first, second = sorted(log.rglob("*.json"))[before:]
-    kinds = [[c["kind"] for c in json.loads(e.read_bytes())["changes"]] for e in (first, second)]
+    events = sorted(log.rglob("*.json"))[before:]
+    kinds = [[c["kind"] for c in json.loads(e.read_bytes())["changes"]] for e in events]
     assert kinds == [
-        ["version-added", "tag-added", "tag-added"], ["note-set", "tag-added", "tag-added"],
-    ]  # fmt: skip
+        ["version-added", "tag-added", "tag-added"],
+        ["metadata-set"],  # what the file itself says
+        ["note-set", "tag-added", "tag-added"],
+    ]
     version = registry.version("labelled")
     assert (version.number, version.note, version.tags) == (1, "better", ("a", "b", "c", "d"))
     assert [model.name for model in registry.repository.catalog.models()] == ["labelled", "subject"]

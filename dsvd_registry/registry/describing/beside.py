@@ -20,6 +20,7 @@ from ...progress import Meter, silent
 from ..adding.model_names import ascii_name
 from ..exchange.object_copies import copy_out
 from ..repository import Repository
+from ..upkeep.findings import problem_of
 from .attached_bytes import ENDINGS, AttachedBytes, read_attached
 
 PICTURES = tuple(
@@ -49,7 +50,7 @@ class NotTaken:
 def files_beside(checkpoint: Path) -> Iterator[FileBeside | NotTaken]:
     """The files beside a checkpoint, previews first; one that cannot be attached comes with the reason.
 
-    Raises `StorageError` if the folder cannot be looked at.
+    Raises `StorageError` if the folder cannot be looked at, or the machine refuses.
     """
     for ending in (*PICTURES, *TEXTS):
         path = checkpoint.with_name(checkpoint.stem + ending)
@@ -63,7 +64,7 @@ def files_beside(checkpoint: Path) -> Iterator[FileBeside | NotTaken]:
         try:
             yield FileBeside(attachment_name(path), ending, read_attached(path))
         except DsvdError as error:
-            yield NotTaken(path.name, str(error))
+            yield NotTaken(path.name, problem_of(error))
 
 
 def attachment_name(path: Path) -> str:

@@ -19,7 +19,7 @@ from typing import get_args
 from ...catalog import AttachmentRecord, VersionRecord
 from ...catalog.metadata_edits import MAX_KEYS
 from ...checkpoint.layout import DROPPED_METADATA
-from ...errors import DsvdError
+from ...errors import Conflict, InvalidArgument
 from ...store import event_fields
 from ..repository import Repository
 from .attached_bytes import ENDINGS, MAX_PICTURE, checked_bytes
@@ -70,7 +70,10 @@ def take_in(
             try:
                 role = _role(one, (*known.values(), *attached))
                 attached.append(attach_bytes(version, one.found, one.name, role, repository))
-            except DsvdError as error:
+            except (
+                InvalidArgument,
+                Conflict,
+            ) as error:  # not what the disk or the registry refuses
                 left_out.append(NotTaken(one.name, str(error)))
     return TakenIn(tuple(entries), tuple(attached), (*refused, *left_out))
 
@@ -173,7 +176,7 @@ def _own_pictures(own: Mapping[str, str], path: Path) -> Iterator[FileBeside | N
             found = checked_bytes(base64.b64decode(text, validate=True), f"{path} {name}")
             if not found.is_picture:
                 raise ValueError("it is no picture")
-        except (ValueError, binascii.Error, DsvdError) as error:
+        except (ValueError, binascii.Error, InvalidArgument) as error:
             yield NotTaken(key, f"{name}: {error}")
         else:
             yield FileBeside(f"{name}.{ENDINGS[found.media_type]}", "", found)
