@@ -19,7 +19,7 @@ from .app import make_app, make_serving
 from .settings import Settings
 
 HEADER_SECONDS = 10.0  # in which a request line and its headers must come
-LARGEST_HEADER = 1 << 14
+LARGEST_HEADER = 1 << 14  # bytes; up to twice as many may be read
 MOST_CONNECTIONS = 512
 GRACE_SECONDS = 5
 
@@ -37,7 +37,11 @@ class Connection(H11Protocol):
         self._wait_for_request()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        # In parts: h11 holds a header to its limit only while the end of it has not come.
+        for first in range(0, len(data), LARGEST_HEADER):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[first : first + LARGEST_HEADER])
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
         elif self._request_timer is None:

@@ -108,6 +108,7 @@ BROKEN = [
     b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
     b"GET /" + b"a" * 2 * LARGEST_HEADER + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * LARGEST_HEADER + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * (LARGEST_HEADER // 2) + b"\r\n",
 ]
 
 
