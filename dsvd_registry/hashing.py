@@ -99,7 +99,7 @@ def all_digests(chunks: Iterable[Bytes]) -> dict[str, str]:
 def all_digests_of_file(
     path: Path, progress: Callable[[int], None] | None = None
 ) -> dict[str, str]:
-    """As `all_digests`, of the file at `path`; `progress` and errors as in `sha256_file`."""
+    """The digests of `all_digests` of the file at `path`; `progress` and errors as in `sha256_file`."""
     with (
         storage_errors(path),
         path.open("rb", buffering=0) as file,

@@ -251,7 +251,7 @@ def _pipeline(config: Answer, base: str) -> Any:
 
 
 def _is_exact(pipeline: Any, made: str) -> bool:
-    """Whether the U-Net's weights are the bits of a file."""
+    """True if the U-Net's weights are the bits of a file."""
     from safetensors import safe_open
 
     with safe_open(made, framework="pt") as file:

@@ -14,7 +14,7 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 @dataclass(frozen=True)
 class LoraForm:
-    """What is asked of a LoRA of a version.
+    """The options for a LoRA of a version.
 
     `format`: None for the one that most loaders of the family read. `rank_limit`: the largest rank of
     a module, and with PEFT's format that of every module; None for the stored ranks.

@@ -1,4 +1,4 @@
-"""What pictures say of their making: the models that a user interface names in the files it saves."""
+"""The models that pictures were made with, as user interfaces write them into the files they save."""
 
 from __future__ import annotations
 

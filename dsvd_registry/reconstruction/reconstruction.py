@@ -137,7 +137,7 @@ class Reconstruction:
     def full_digests(
         self, progress: Progress = silent, stage: str = "checking"
     ) -> tuple[FullDigest, ...]:
-        """As `digests`, with every digest that people know files by, from the same pass."""
+        """Every digest that people know files by, from the pass that `digests` takes."""
         found = []
         for file, chunks in self._checked_files(progress, stage):
             kinds = all_digests(chunks)

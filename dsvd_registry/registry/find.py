@@ -102,7 +102,7 @@ def find(what: str | Path, repository: Repository, progress: Progress) -> Found:
 
 
 def with_digest(start: str, repository: Repository) -> tuple[Match, ...]:
-    """What has a digest that begins with these digits: versions, the newest first, then bases."""
+    """All that has a digest beginning with these digits: versions, the newest first, then bases."""
     digits = len(start)
     versions = [
         Match(one.version, None, _shown_as(one.kind, digits), one.part, one.path)
@@ -148,14 +148,14 @@ def _of_picture(path: Path, repository: Repository, _progress: Progress) -> Foun
 
 
 def _of_mention(mention: Mention, repository: Repository) -> tuple[Match, ...]:
-    """What has the digest; if there is nothing, what has the name."""
+    """All that has the digest; if there is nothing, all that has the name."""
     if mention.digest and (matches := with_digest(mention.digest, repository)):
         return matches
     return tuple(_with_name(mention.name, repository)) if mention.name else ()
 
 
 def _with_name(name: str, repository: Repository) -> Iterator[Match]:
-    """What has this name in a mount, in the registry, or had it before it was archived."""
+    """All that has this name in a mount or the registry, or had it before it was archived."""
     for file in repository.catalog.archived_files():
         if file.path.stem == name and (version := _version(file.ref, repository)):
             yield Match(version, None, "name", "archived file", str(file.path))

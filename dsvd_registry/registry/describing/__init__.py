@@ -1,1 +1,1 @@
-"""What people know of a version: its metadata, and the pictures and texts attached to it."""
+"""The descriptions of a version: its metadata, and the pictures and texts attached to it."""

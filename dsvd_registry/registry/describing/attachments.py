@@ -106,6 +106,11 @@ def attachment_findings(
             yield Finding((subject,), f"the attachment {record.name}: {problem_of(error)}")
 
 
+def role_of_picture(attached: Iterable[AttachmentRecord]) -> AttachmentRole:
+    """The usual role of a further picture: the preview if the version has none yet, else a sample."""
+    return "sample" if preview_of(attached) is not None else PREVIEW
+
+
 def role_of(word: str) -> AttachmentRole:
     """The role that an event names, which its rule has checked."""
     return cast(AttachmentRole, word)
@@ -125,4 +130,4 @@ def _usual_role(
             return role_of(one.role)
     if not found.is_picture:
         return "sidecar" if name.endswith(OF_TOOLS) else "note"
-    return "sample" if preview_of(attached) is not None else PREVIEW
+    return role_of_picture(attached)

@@ -1,5 +1,5 @@
-"""What an addition takes in without being asked: the metadata and pictures that a checkpoint has itself,
-and those beside it.
+"""The metadata and pictures that an addition takes in without being asked: those that a checkpoint has
+itself, and those beside it.
 
 Only what the version lacks is set, so that the same addition again completes an interrupted one and
 changes nothing that a person has set. All of it comes from outside: it is bounded, and what breaks a
@@ -23,7 +23,7 @@ from ...errors import Conflict, InvalidArgument
 from ...store import event_fields
 from ..repository import Repository
 from .attached_bytes import ENDINGS, MAX_PICTURE, checked_bytes
-from .attachments import PREVIEW, AttachmentRole, attach_bytes, preview_of
+from .attachments import AttachmentRole, attach_bytes, role_of_picture
 from .beside import FileBeside, NotTaken, files_beside
 
 PREFIXES_OF_LORAS = ("ss_", "ssmd_", "modelspec.")
@@ -98,7 +98,7 @@ def metadata_for_lora(metadata: Mapping[str, str]) -> dict[str, str]:
 def _role(one: FileBeside, attached: Iterable[AttachmentRecord]) -> AttachmentRole:
     if not one.found.is_picture:
         return "sidecar"
-    return "sample" if preview_of(attached) is not None else PREVIEW
+    return role_of_picture(attached)
 
 
 def _entries(

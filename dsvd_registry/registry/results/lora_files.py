@@ -77,7 +77,7 @@ def _live_with_parent() -> None:
 
 @dataclass(frozen=True)
 class LoraMaker:
-    """What the process needs to make LoRA files of a registry: its folder, its catalog, the cache."""
+    """The things that making LoRA files of a registry needs: its folder, its catalog, the cache."""
 
     registry: Path
     catalog: str | None

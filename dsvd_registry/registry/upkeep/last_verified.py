@@ -49,7 +49,7 @@ def keep_verified(folder: RegistryFolder, verified: Verified) -> None:
 
 
 def last_verified(folder: RegistryFolder) -> LastVerified | None:
-    """What `keep_verified` kept last; None if there is nothing, or a damaged file."""
+    """The findings that `keep_verified` kept last; None without them, or if the file is damaged."""
     try:
         with fs.storage_errors(folder.verified), folder.verified.open("rb") as file:
             kept = canonical.decode_small(file.read(canonical.MAX_SMALL + 1), str(folder.verified))
