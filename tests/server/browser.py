@@ -46,6 +46,17 @@ def context(
     made.close()
 
 
+@contextlib.contextmanager
+def next_page(page: Page) -> Iterator[None]:
+    """What is done inside leads to another page; after it, that page is there.
+
+    A click by itself returns before its link or form is followed, and what is read then may be
+    of either page.
+    """
+    with page.expect_navigation():
+        yield
+
+
 class Watched:
     """A page of the browser, with everything that must not happen on it."""
 

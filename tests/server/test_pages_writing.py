@@ -18,7 +18,7 @@ from dsvd_registry import Registry
 from dsvd_registry.cli import main
 from dsvd_registry.server.sessions import LIFETIME, MOST, Sessions
 
-from .browser import Watched, axe_violations, chromium, context
+from .browser import Watched, axe_violations, chromium, context, next_page
 from .running import Answer, RunningServer, serving
 
 TOKEN = "token-of-the-studio-0123456789"
@@ -79,8 +79,9 @@ def writable(registry: Path, tmp_path: Path) -> Iterator[RunningServer]:
 def sign_in(page: Page, server: RunningServer, path: str = "/") -> None:
     page.goto(server.url + path)
     page.get_by_label("Token").fill(TOKEN)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(server.url + path)
+    with next_page(page):
+        page.get_by_role("button", name="Sign in").click()
+    assert page.url == server.url + path
 
 
 def test_a_token_opens_the_pages_and_forms_change_the_registry(
@@ -93,10 +94,12 @@ def test_a_token_opens_the_pages_and_forms_change_the_registry(
         page.goto(f"{writable.url}/versions/subject")
         assert "/sign-in?to=/versions/subject" in page.url.replace("%2F", "/")
         page.get_by_label("Token").fill(TOKEN + "x")
-        page.get_by_role("button", name="Sign in").click()
+        with next_page(page):
+            page.get_by_role("button", name="Sign in").click()
         assert "not accepted" in page.get_by_role("alert").inner_text()
         page.get_by_label("Token").fill(TOKEN)
-        page.get_by_role("button", name="Sign in").click()
+        with next_page(page):
+            page.get_by_role("button", name="Sign in").click()
         assert page.url == f"{writable.url}/versions/subject"
         (kept,) = plain.cookies()
         assert (kept["httpOnly"], kept["sameSite"]) == (True, "Strict")
@@ -106,7 +109,8 @@ def test_a_token_opens_the_pages_and_forms_change_the_registry(
             place = page.get_by_role("form", name=form, exact=True)
             for name, value in fields.items():
                 place.locator(f"[name={name}]").fill(value)
-            place.get_by_role("button", name=button).click()
+            with next_page(page):
+                place.get_by_role("button", name=button).click()
             assert page.locator("h1").inner_text() == "subject@2"
 
         sent("Note", "Save", note="two\nlines")
@@ -137,11 +141,13 @@ def test_a_token_opens_the_pages_and_forms_change_the_registry(
         sent(f"Remove {attached.name}", "Remove")
         sent("Remove the alias prod", "Remove")
         page.get_by_label("Alias for").fill("7")
-        page.get_by_role("button", name="Set the alias").click()
+        with next_page(page):
+            page.get_by_role("button", name="Set the alias").click()
         assert "not a valid alias" in page.locator("h1").inner_text()
 
         page.goto(writable.url)
-        page.get_by_role("button", name="Sign out").click()
+        with next_page(page):
+            page.get_by_role("button", name="Sign out").click()
         page.goto(writable.url)
         assert page.get_by_label("Token").is_visible()
         watched = Watched(scripted)
@@ -162,8 +168,8 @@ def test_the_pages_say_what_verify_found(
         page = watched.page
 
         def verified() -> str:
-            page.get_by_role("button", name="Verify now").click()
-            page.wait_for_load_state()
+            with next_page(page):
+                page.get_by_role("button", name="Verify now").click()
             while "being verified" in page.inner_text("main"):
                 page.goto(writable.url + "/findings")
             return page.inner_text("main")
