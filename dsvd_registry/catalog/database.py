@@ -9,10 +9,15 @@ describes the tables (`schema`) for alembic, which makes and migrates them.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from .attempts import tried_again
+from .errors import LostConnection
+
+_Answer = TypeVar("_Answer")
 
 
 class Rows(Protocol):
@@ -50,9 +55,26 @@ class Database(abc.ABC):
     def writing(self) -> AbstractContextManager[Connection]:
         """A connection that writes, in a transaction that is committed on leaving.
 
-        On SQLite it has the write lock from the start; elsewhere the first update takes it. Raises as
-        `reading`.
+        It has the write lock of the catalog from the start. Raises as `reading`.
         """
+
+    def read(self, query: Callable[[Connection], _Answer]) -> _Answer:
+        """The answer of a query, asked again if the connection was lost. Raises as `reading`."""
+
+        def ask() -> _Answer:
+            with self.reading() as connection:
+                return query(connection)
+
+        return tried_again(ask, LostConnection)
+
+    def write(self, change: Callable[[Connection], object]) -> None:
+        """Make a change, again if the connection was lost, even at its commit. Raises as `reading`."""
+
+        def make() -> None:
+            with self.writing() as connection:
+                change(connection)
+
+        tried_again(make, LostConnection)
 
     @abc.abstractmethod
     def tables(self, connection: Connection) -> set[str]:

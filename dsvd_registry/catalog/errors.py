@@ -22,6 +22,12 @@ class DamagedCatalogError(RegistryError):
     default_hint = REBUILD
 
 
+class LostConnection(RegistryError):
+    """A connection that broke, or a server that ended it: the transaction on it was undone."""
+
+    default_hint = "Check that the database runs and can be reached, then run the command again."
+
+
 @contextlib.contextmanager
 def database_errors(where: str) -> Iterator[None]:
     """Turn SQLite's errors raised inside into typed ones that name `where`.

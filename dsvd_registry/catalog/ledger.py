@@ -5,21 +5,31 @@ events that the tables lack: those of a process that crashed before its commit, 
 of a restored backup. Then it changes the rows, makes one event of all its changes durable, and commits.
 If it is killed before the event is durable, nothing has changed; if after, the next transaction applies
 it.
+
+The event is what counts: if another writer's has the number, the rows are undone, and the edit is made
+again on what that one has left. If the connection to the database breaks before the event is written,
+nothing has happened, and the edit is made again, too; if after, the change is made, and the tables show
+it by catching up.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import DsvdError, RegistryError, StorageError
-from ..store import START, Change, EventLog, Position, RegistryFolder
+from ..store import START, Change, EventLog, LostRace, Position, RegistryFolder
 from ..store.event_fields import MAX_SEQUENCE, utc_now
 from . import replay
+from .attempts import tried_again
 from .connect import connect
 from .database import Connection, Database
-from .errors import REBUILD, DamagedCatalogError
+from .errors import REBUILD, DamagedCatalogError, LostConnection
+
+_Arguments = ParamSpec("_Arguments")
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True)
@@ -61,15 +71,38 @@ class Ledger:
         registry, and as `database_errors`.
         """
         self.check_may_write()
-        with self.database.writing() as connection:
-            last = self._catch_up(connection)
-            if last.sequence >= MAX_SEQUENCE:
-                raise RegistryError(f"the event log is full: it has {last.sequence} events")
-            transaction = Transaction(connection, last.sequence + 1, utc_now())
-            yield transaction
-            if transaction.changes:
-                written = self.log.append(last, transaction.time, transaction.changes)
-                _set_position(connection, written)
+        written = None
+        try:
+            with self.database.writing() as connection:
+                last = self._catch_up(connection)
+                if last.sequence >= MAX_SEQUENCE:
+                    raise RegistryError(f"the event log is full: it has {last.sequence} events")
+                transaction = Transaction(connection, last.sequence + 1, utc_now())
+                yield transaction
+                if transaction.changes:
+                    written = self.log.append(last, transaction.time, transaction.changes)
+                    _set_position(connection, written)
+        except LostConnection as error:
+            if written is None:
+                raise
+            self._show(written, error)
+
+    def write(
+        self,
+        edit: Callable[Concatenate[Transaction, _Arguments], _Record],
+        *arguments: _Arguments.args,
+        **named: _Arguments.kwargs,
+    ) -> _Record:
+        """What `edit` returns, which is made in a transaction, and again in a new one if that is lost.
+
+        Raises as `transaction`, and what the edit raises.
+        """
+
+        def make() -> _Record:
+            with self.transaction() as transaction:
+                return edit(transaction, *arguments, **named)
+
+        return tried_again(make, LostRace, LostConnection)
 
     def catch_up(self) -> None:
         """Apply events that the tables do not show; fast and without a lock if there are none.
@@ -85,8 +118,7 @@ class Ledger:
 
     def position(self) -> Position:
         """The last event that the tables show."""
-        with self.database.reading() as connection:
-            return _position(connection)
+        return self.database.read(_position)
 
     def shows_the_log(self, connection: Connection) -> bool:
         """True if the log has the last event that the tables show; otherwise they may show more."""
@@ -117,9 +149,18 @@ class Ledger:
         _set_position(connection, START)
         return self._catch_up(connection).sequence
 
+    def _show(self, written: Position, lost: LostConnection) -> None:
+        """Let the tables show an event whose transaction was lost when it was written."""
+        try:
+            tried_again(self.catch_up, LostConnection)
+        except LostConnection:
+            raise RegistryError(
+                f"event {written.sequence} is written, but not shown yet: {lost}",
+                "The change is made: do not run the command again. The catalog shows it as soon as the "
+                "database can be reached.",
+            ) from lost
+
     def _catch_up(self, connection: Connection) -> Position:
-        # This update takes the write lock on databases other than SQLite, which has it already.
-        connection.execute("UPDATE log_position SET position = position")
         self.check_shown(connection)
         shown = last = _position(connection)
         for position, event in self.log.after(shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +13,13 @@ from ..store.event_fields import MAX_NUMBER
 from ..store.names import LATEST, check_alias, check_name, folded
 from . import queries
 from .database import Connection
-from .records import BaseRecord, FoundDigest, VersionRecord
+from .records import (
+    AttachmentRecord,
+    BaseRecord,
+    FoundDigest,
+    SignatureRecord,
+    VersionRecord,
+)
 from .suggest import a_few, near, ranges
 
 _FORMS = "Write it as name, name@3, name@alias or name@latest."
@@ -210,3 +217,35 @@ def with_digest(connection: Connection, start: str) -> list[FoundDigest]:
     ids = {id for id, *_ in found}
     versions = queries.versions_by_id(connection, ids)
     return [FoundDigest(versions[id], *digest) for id, *digest in sorted(found)]
+
+
+_THIS = ("models.name = :model", "versions.number = :number")
+
+
+def signatures(connection: Connection, ref: Ref | None) -> list[SignatureRecord]:
+    """The signatures of the live version that a ref means, or of all. Raises `NotFound`."""
+    if ref is None:
+        return queries.signatures(connection, queries.LIVE)
+    found = version(connection, ref)
+    return queries.signatures(connection, *_THIS, model=found.model, number=found.number)
+
+
+def attachments(connection: Connection, ref: Ref | None) -> list[AttachmentRecord]:
+    """The attachments of the live version that a ref means, or of all. Raises `NotFound`."""
+    if ref is None:
+        return queries.attachments(connection, queries.LIVE)
+    found = version(connection, ref)
+    return queries.attachments(connection, *_THIS, model=found.model, number=found.number)
+
+
+def metadata(connection: Connection, ref: Ref) -> Mapping[str, str]:
+    """The metadata of the live version that a ref means. Raises `NotFound`."""
+    found = version(connection, ref)
+    entries = queries.metadata(connection, *_THIS, model=found.model, number=found.number)
+    return entries.get((found.model, found.number), {})
+
+
+def metadata_of_all(connection: Connection, key: str) -> Mapping[str, str]:
+    """The value of one key for each live version that has it, by the version's ref."""
+    found = queries.metadata(connection, queries.LIVE, "metadata.name = :key", key=key)
+    return {f"{model}@{number}": entries[key] for (model, number), entries in found.items()}

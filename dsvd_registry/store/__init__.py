@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .event_log import START, EventLog, Position
+from .event_log import START, EventLog, LostRace, Position
 from .events import (
     AliasRemoved,
     AliasSet,
@@ -45,6 +45,7 @@ __all__ = [
     "FileArchived",
     "FileRestored",
     "ListedObject",
+    "LostRace",
     "MetadataRemoved",
     "MetadataSet",
     "NoteSet",

@@ -39,6 +39,12 @@ class Position(NamedTuple):
 START = Position(0, "")
 
 
+class LostRace(RegistryError):
+    """An event that was not written, because another writer was faster and has its number."""
+
+    default_hint = "Run the command again: others write to this registry all the time."
+
+
 class EventLog:
     """The events of one registry, numbered from 1 without a gap."""
 
@@ -49,7 +55,7 @@ class EventLog:
     def append(self, last: Position, time: str, changes: Sequence[Change]) -> Position:
         """Write the event that comes after `last` durably; its changes take effect with that.
 
-        Raises `RegistryError` if its number is taken, `StorageError`.
+        Raises `LostRace` if its number is taken, `StorageError`.
         """
         event = Event(
             sequence=last.sequence + 1,
@@ -64,10 +70,9 @@ class EventLog:
         except Conflict as error:
             # Some network filesystems report a link that they have made as one that was there.
             if self._data(event.sequence) != data:
-                raise RegistryError(
-                    f"event {event.sequence} is in {self._folder.events} already: "
-                    "another program writes there without the catalog",
-                    "Run `dsvd catalog rebuild`.",
+                raise LostRace(
+                    f"event {event.sequence} is in {self._folder.events} already: another program "
+                    "wrote it a moment ago"
                 ) from error
             self.sync(event.sequence, event.sequence)
         return Position(event.sequence, hashing.sha256(data))

@@ -1,8 +1,8 @@
-"""A process of its own that writes to a registry: `child.py ROOT MODEL COUNT [KILL]`.
+"""A process of its own that writes to a registry: `child.py ROOT URL MODEL COUNT [KILL]`.
 
-Prints each ref once its version is reported. KILL is the step at which the process kills itself
-while it adds the version after the COUNT-th: "event" (the event is not there yet), "rows" (the
-event is durable, the rows are not committed).
+URL is that of its catalog, or empty. Prints each ref once its version is reported. KILL is the step at
+which the process kills itself while it adds the version after the COUNT-th: "event" (the event is not
+there yet), "rows" (the event is durable, the rows are not committed).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(root: str, model: str, count: str, kill: str = "") -> None:
-    with Catalog.open(registry_folder.open(Path(root))) as catalog:
+def main(root: str, url: str, model: str, count: str, kill: str = "") -> None:
+    with Catalog.open(registry_folder.open(Path(root)), url or None) as catalog:
         for number in range(int(count) + bool(kill)):
             if number == int(count) and kill == "event":
                 EventLog.append = die  # type: ignore[method-assign]

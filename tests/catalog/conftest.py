@@ -143,9 +143,11 @@ def dump(registry: RegistryFolder, database: Path | None = None) -> Rows:
         return rows
 
 
-def start_child(registry: RegistryFolder, *arguments: str) -> subprocess.Popen[str]:
+def start_child(
+    registry: RegistryFolder, *arguments: str, url: str | None = None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(CHILD), str(registry.root), *arguments],
+        [sys.executable, str(CHILD), str(registry.root), url or "", *arguments],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

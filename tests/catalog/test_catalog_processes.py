@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -51,6 +52,25 @@ def test_processes_that_add_at_once(
     assert len(reported) == processes * each
     listed = check_against_log(registry, catalog)
     assert listed == {one[0]: one[1] for one in reported}
+
+
+def test_processes_without_a_common_lock(
+    registry: RegistryFolder, catalog: Catalog, tmp_path: Path
+) -> None:
+    """Each has a catalog of its own, so that the log alone decides who was first.
+
+    Seen to fail where a lost race is an error.
+    """
+    urls = [f"sqlite:///{tmp_path / str(number)}.sqlite" for number in range(4)]
+    for url in urls:
+        Catalog.open(registry, url).close()
+    children = [start_child(registry, "subject", "15", url=url) for url in urls]
+    outputs = [child.communicate()[0] for child in children]
+    assert [child.returncode for child in children] == [0] * 4
+    reported = dict(line.split() for output in outputs for line in output.splitlines())
+    assert len(reported) == 60
+    with Catalog.open(registry) as again:
+        assert check_against_log(registry, again) == reported
 
 
 def test_threads_of_one_catalog(registry: RegistryFolder, catalog: Catalog, add: Add) -> None:
