@@ -9,7 +9,9 @@ import pytest
 
 from dsvd_registry.errors import RegistryError
 from dsvd_registry.store import RegistryFolder
+from dsvd_registry.store import bucket_url as urls
 from dsvd_registry.store.backend import Backend
+from dsvd_registry.store.bucket_backend import BucketBackend
 from dsvd_registry.store.folder_backend import FolderBackend
 
 from .backend_suite import DATA, FIRST, SECOND, BackendSuite, keys, put
@@ -65,3 +67,18 @@ class TestFolder(BackendSuite):
         backend.create(FIRST, DATA)
         (registry.root / FIRST).with_name(".DS_Store").write_bytes(b"")
         assert keys(backend, "events/") == [FIRST]
+
+
+class TestBucket(BackendSuite):
+    """A registry in a bucket, by the protocol of S3."""
+
+    tick = 1.1
+    races = 2  # the server lets writers of one key wait for each other, a second each
+
+    @pytest.fixture
+    def again(self, bucket_url: str, tmp_path: Path) -> Callable[[], Backend]:
+        return lambda: BucketBackend(urls.parse(bucket_url), tmp_path / "spool")
+
+    @pytest.fixture
+    def backend(self, again: Callable[[], Backend]) -> Backend:
+        return again()
