@@ -16,11 +16,11 @@ import torch
 from torch.nn import functional
 
 from ...checkpoint import open_checkpoint
-from ...codec.torch_tensors import TORCH_DTYPES, as_tensor
 from ...errors import CheckpointError
 from ...hashing import sha256_file
 from ..features import Features, unit, unit_channels
 from ..image_similarity import Picture
+from ..source_tensors import tensor_of
 from .pixels import resized
 
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
@@ -141,14 +141,7 @@ def _blocks(depth: float) -> Iterator[tuple[str, int, int | None]]:
 def _read(file: Path, device: torch.device) -> Mapping[str, torch.Tensor]:
     """The tensors of the file; nothing in it is executed. Raises `CheckpointError`."""
     with open_checkpoint(file) as checkpoint:
-        found = {
-            name: as_tensor(
-                np.frombuffer(bytearray(checkpoint.read(name)), np.uint8),
-                info.shape,
-                TORCH_DTYPES[info.dtype],
-            ).to(device)
-            for name, info in checkpoint.tensors.items()
-        }
+        found = {name: tensor_of(checkpoint, name).to(device) for name in checkpoint.tensors}
     if "_conv_stem.weight" not in found or "_fc.weight" not in found:
         raise CheckpointError(f"{file} has no weights of EfficientNet-Lite")
     return found

@@ -1,0 +1,72 @@
+"""The networks that judge pictures: the built-in ones, and those whose weights are given by path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InvalidArgument
+from ..features import Extractor, TextExtractor
+from .efficientnet_lite import SIZES, EfficientNetLite, installed_weights
+from .lpips import Lpips
+from .transformers_model import ClipExtractor, loaded_extractor
+
+EXPECTED = ("clip", "dino", "lpips")
+"""The networks that papers report; without weights, their columns say why they are empty."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An extractor, and what it gives. `texts`: itself, if it puts texts among pictures."""
+
+    extractor: Extractor
+    has_vector: bool
+    has_maps: bool
+    texts: TextExtractor | None = None
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The extractors that are there, and the reasons why others are not, by name."""
+
+    loaded: tuple[Judge, ...]
+    missing: Mapping[str, str]
+
+
+def loaded_judges(weights: Mapping[str, Path], device: str) -> Judges:
+    """Load the built-in extractors, and those of `weights`: a folder of transformers, or LPIPS's file.
+
+    Nothing is downloaded, and nothing in a file is executed.
+
+    Raises:
+        InvalidArgument: for a path that holds no network that is known.
+        CheckpointError: for a file that is damaged.
+    """
+    found, missing = [], {}
+    for size in SIZES:
+        file = installed_weights(size)
+        if file is None:
+            package = size.package.replace("_", "-")
+            missing[size.name] = f"the package {package} is not installed"
+        else:
+            found.append(Judge(EfficientNetLite(size, file, device), True, True))
+    for name, path in weights.items():
+        found.append(_judge(name, path, device))
+    for name in EXPECTED:
+        if name not in weights:
+            missing[name] = f"no --weights {name}=PATH was given"
+    return Judges(tuple(found), missing)
+
+
+def _judge(name: str, path: Path, device: str) -> Judge:
+    if path.is_dir():
+        extractor = loaded_extractor(name, path, device)
+        texts = extractor if isinstance(extractor, ClipExtractor) else None
+        return Judge(extractor, True, False, texts)
+    if path.is_file():
+        return Judge(Lpips(name, path, device), False, True)
+    raise InvalidArgument(
+        f"there are no weights at {path}",
+        "Give a folder as transformers saves it, or a file with the state dict of LPIPS.",
+    )

@@ -1,0 +1,82 @@
+"""The models that are compared: where the weights of each come from, and what names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Rounding = Literal["fp16", "int8 per channel", "int8 per tensor"]
+"""What becomes of each weight: half precision, or 255 levels for each output channel or tensor."""
+
+BASE = "base"
+FINE_TUNE = "fine-tune"
+NOISE = "fine-tune in fp16"
+AS_STORED = "as stored"
+
+
+@dataclass(frozen=True)
+class BaseWeights:
+    """The weights that the pipeline was loaded with."""
+
+
+@dataclass(frozen=True)
+class VersionWeights:
+    """What the container of a version gives at a tau; None for the stored one."""
+
+    ref: str
+    tau: float | None
+
+
+@dataclass(frozen=True)
+class SourceWeights:
+    """The fine-tune itself: a file or folder, or a lossless version, whose weights may be rounded."""
+
+    source: Path | str
+    rounding: Rounding | None = None
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """A LoRA file over the base."""
+
+    file: Path
+
+
+Weights = BaseWeights | VersionWeights | SourceWeights | LoraWeights
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a subject.
+
+    `label`: its row in tables. `identity`: what its weights are, by content; pictures are cached by it.
+    `size`: the bytes that it takes in addition to the base. `tau`: that of a version.
+    """
+
+    label: str
+    weights: Weights
+    identity: Mapping[str, object]
+    size: int
+    tau: float | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One version that is evaluated.
+
+    `words`: its place in prompts, such as "sks dog". `noun`: what it is, such as "dog". `prompts`: what
+    is painted, `plain_prompts`: the same without the rare word. `photographs`: None without a
+    reference. `models`: the base first, then the fine-tune. `remark`: what must be said of the
+    fine-tune.
+    """
+
+    ref: str
+    words: str
+    noun: str
+    prompts: tuple[str, ...]
+    plain_prompts: tuple[str, ...]
+    photographs: Path | None
+    models: tuple[Model, ...]
+    remark: str = ""
