@@ -43,8 +43,9 @@ class Lpips:
         self._pool = 3 if is_alexnet else 2
 
     def features(self, picture: Picture) -> Features:
-        scaled = (picture.astype(np.float32) / 127.5 - 1 - np.float32(_SHIFT)) / np.float32(_SCALE)
-        values = torch.from_numpy(scaled.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
+        shift, scale = (np.array(one, np.float32) for one in (_SHIFT, _SCALE))
+        pixels = picture.astype(np.float32) / 127.5 - 1
+        values = torch.from_numpy((pixels - shift) / scale).permute(2, 0, 1)[None].contiguous()
         found = []
         with torch.no_grad():
             values = values.to(self._device)

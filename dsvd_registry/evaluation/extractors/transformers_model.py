@@ -48,8 +48,8 @@ class Preparation:
             left, top = (image.width - self.side) // 2, (image.height - self.side) // 2
             image = image.crop((left, top, left + self.side, top + self.side))
         pixels = np.asarray(image, dtype=np.float32) / 255
-        values = (pixels - np.float32(self.mean)) / np.float32(self.deviation)
-        return torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
+        mean, deviation = (np.array(one, np.float32) for one in (self.mean, self.deviation))
+        return torch.from_numpy((pixels - mean) / deviation).permute(2, 0, 1)[None].contiguous()
 
 
 class VisionExtractor:
