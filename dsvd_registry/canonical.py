@@ -37,9 +37,22 @@ def weight(data: bytes) -> int:
     strings). The bytes count fourfold if any character, escaped or not, is outside ASCII: a single
     one makes Python store its whole string with wider characters.
     """
-    wide = not data.isascii() or b"\\u" in data
-    values = data.count(b"[") + data.count(b"{") + data.count(b",")
-    return len(data) * (4 if wide else 1) + WEIGHT_OF_A_VALUE * values
+    return weight_of(len(data), values_in(data), is_wide(data))
+
+
+def weight_of(size: int, values: int, wide: bool) -> int:
+    """The weight of JSON of this size with this many values; `wide` is as in `is_wide`."""
+    return size * (4 if wide else 1) + WEIGHT_OF_A_VALUE * values
+
+
+def values_in(data: bytes) -> int:
+    """The number of values that JSON has at most."""
+    return data.count(b"[") + data.count(b"{") + data.count(b",")
+
+
+def is_wide(data: bytes) -> bool:
+    """True if a character, escaped or not, may be outside ASCII."""
+    return not data.isascii() or b"\\u" in data
 
 
 def encode(value: Any) -> bytes:

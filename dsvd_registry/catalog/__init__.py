@@ -7,6 +7,7 @@ from .catalog import Catalog
 from .connect import check_database
 from .ledger import shown_position
 from .lookup import Ref
+from .prepared import NewAttachment, NewVersion, PreparedVersion, RecordedVersion
 from .rebuild import rebuild
 from .records import (
     ArchivedFile,
@@ -33,8 +34,12 @@ __all__ = [
     "FileState",
     "FoundDigest",
     "ModelRecord",
+    "NewAttachment",
+    "NewVersion",
+    "PreparedVersion",
     "Rebuilt",
     "RecordedDigests",
+    "RecordedVersion",
     "Ref",
     "ResidualRecord",
     "SignatureRecord",

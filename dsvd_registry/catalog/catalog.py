@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ..errors import InvalidArgument
+from ..errors import DsvdError, InvalidArgument
 from ..store import EventLog, ObjectsCondemned, RegistryFolder
-from . import caches, edits, label_edits, metadata_edits, queries, snapshot
+from . import additions, caches, edits, label_edits, metadata_edits, queries, snapshot
 from .connect import connect
 from .errors import database_errors
 from .ledger import Ledger, Transaction
 from .migrate import upgrade
+from .prepared import PreparedVersion, RecordedVersion
 from .reader import CatalogReader
 from .records import (
     ArchivedFile,
@@ -171,6 +172,17 @@ class Catalog(CatalogReader):
             return label_edits.set_labels(transaction, model, version.number, "", labels)
 
         return self._ledger.write(edit)
+
+    def add_prepared(
+        self, prepared: Sequence[PreparedVersion], confirm: additions.Confirm
+    ) -> list[RecordedVersion | DsvdError]:
+        """Record additions, each of them whole or not at all, in one event.
+
+        Gives the outcomes of the first of them, at least one: as many as fit into the event. An
+        addition that is refused, as by `add_version`, gives its error, and the others are recorded.
+        `confirm`: as in `add_version`, called for each.
+        """
+        return self._ledger.write(additions.record_all, prepared, confirm)
 
     def remove_version(self, model: str, number: int) -> VersionRecord:
         """Remove a version for good.

@@ -53,6 +53,22 @@ class Transaction:
         replay.apply_change(self.connection, change, self.sequence, self.time)
         self.changes.append(change)
 
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """Changes that belong together: an error inside the `with` block takes back all of them.
+
+        The changes before it stay part of the event.
+        """
+        before = len(self.changes)
+        self.connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except DsvdError:
+            self.connection.execute("ROLLBACK TO SAVEPOINT part")
+            del self.changes[before:]
+            raise
+        self.connection.execute("RELEASE SAVEPOINT part")
+
 
 @dataclass(frozen=True)
 class Ledger:

@@ -6,8 +6,8 @@ version small enough to be shown on one page and listed in one answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import TypeVar, get_args
 
 from ..errors import Conflict, InvalidArgument, NotFound
 from ..store import AttachmentAdded, AttachmentRemoved, MetadataRemoved, MetadataSet
@@ -16,12 +16,15 @@ from ..store.names import check_name, folded
 from . import lookup, queries
 from .ledger import Transaction
 from .lookup import Ref
+from .prepared import NewAttachment
 from .records import AttachmentRecord
 from .suggest import a_few, near
 
 MAX_KEYS = 1024
 MAX_ATTACHMENTS = 64
 MAX_ATTACHED_BYTES = 256 << 20
+
+Attached = TypeVar("Attached", bound=AttachmentRecord | NewAttachment)
 
 _THIS = ("models.name = :model", "versions.number = :number")
 
@@ -45,7 +48,7 @@ def set_metadata(
     connection = transaction.connection
     found = lookup.version(connection, Ref(model, number))
     check_entries(entries)
-    known = _metadata(transaction, model, number)
+    known = metadata(transaction, model, number)
     changed = {key: value for key, value in entries.items() if known.get(key) != value}
     result = known | changed
     characters = sum(len(key) + len(value) for key, value in result.items())
@@ -58,7 +61,7 @@ def set_metadata(
     if not changed:
         return known
     transaction.record(MetadataSet(model=model, number=number, entries=changed))
-    return _metadata(transaction, model, number)
+    return metadata(transaction, model, number)
 
 
 def remove_metadata(
@@ -66,12 +69,12 @@ def remove_metadata(
 ) -> Mapping[str, str]:
     """Remove one key of a version's metadata; gives what is left."""
     found = lookup.version(transaction.connection, Ref(model, number))
-    known = _metadata(transaction, model, number)
+    known = metadata(transaction, model, number)
     if key not in known:
         otherwise = f"It has {a_few(list(known))}." if known else "It has none."
         raise NotFound(f"{found.ref} has no metadata {key!r}", near(key, known, otherwise))
     transaction.record(MetadataRemoved(model=model, number=number, key=key))
-    return _metadata(transaction, model, number)
+    return metadata(transaction, model, number)
 
 
 def add_attachment(
@@ -90,21 +93,9 @@ def add_attachment(
     check_name("attachment", name)
     found = lookup.version(connection, Ref(model, number))
     attached = queries.attachments(connection, *_THIS, model=model, number=number)
-    twin = next((one for one in attached if folded(one.name) == folded(name)), None)
-    if twin is not None:
-        if (twin.name, twin.sha256, twin.role) == (name, attachment, role):
-            return twin
-        raise Conflict(
-            f"{found.ref} has another attachment {twin.name}, a {twin.role}",
-            f"Remove it first with `dsvd detach {found.ref} {twin.name}`, or rename the file.",
-        )
-    total = size + sum(one.size for one in attached)
-    if len(attached) == MAX_ATTACHMENTS or total > MAX_ATTACHED_BYTES:
-        raise InvalidArgument(
-            f"{found.ref} would have {len(attached) + 1} attachments of {total} bytes; at most "
-            f"{MAX_ATTACHMENTS} of {MAX_ATTACHED_BYTES} bytes in all are kept",
-            f"Remove one with `dsvd detach {found.ref} NAME`.",
-        )
+    new = NewAttachment(name, role, media_type, attachment, size)
+    if (there := attached_twin(new, attached, found.ref)) is not None:
+        return there
     transaction.record(
         AttachmentAdded(
             model=model,
@@ -117,6 +108,29 @@ def add_attachment(
         )
     )
     return queries.attachments(connection, *_THIS, model=model, number=number)[-1]
+
+
+def attached_twin(new: NewAttachment, attached: Sequence[Attached], ref: str) -> Attached | None:
+    """The attachment of a version that is equal to a new one; None if the version may have the new one.
+
+    Raises `Conflict` for another one of its name, `InvalidArgument` beyond the limits.
+    """
+    twin = next((one for one in attached if folded(one.name) == folded(new.name)), None)
+    if twin is not None:
+        if (twin.name, twin.sha256, twin.role) == (new.name, new.sha256, new.role):
+            return twin
+        raise Conflict(
+            f"{ref} has another attachment {twin.name}, a {twin.role}",
+            f"Remove it first with `dsvd detach {ref} {twin.name}`, or rename the file.",
+        )
+    total = new.size + sum(one.size for one in attached)
+    if len(attached) == MAX_ATTACHMENTS or total > MAX_ATTACHED_BYTES:
+        raise InvalidArgument(
+            f"{ref} would have {len(attached) + 1} attachments of {total} bytes; at most "
+            f"{MAX_ATTACHMENTS} of {MAX_ATTACHED_BYTES} bytes in all are kept",
+            f"Remove one with `dsvd detach {ref} NAME`.",
+        )
+    return None
 
 
 def remove_attachment(
@@ -134,6 +148,7 @@ def remove_attachment(
     return by_name[name]
 
 
-def _metadata(transaction: Transaction, model: str, number: int) -> dict[str, str]:
+def metadata(transaction: Transaction, model: str, number: int) -> dict[str, str]:
+    """The metadata of a version, by key."""
     found = queries.metadata(transaction.connection, *_THIS, model=model, number=number)
     return found.get((model, number), {})

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from .accounts.report import KindRow as KindRow
     from .accounts.report import Report as Report
     from .accounts.report import TensorRow as TensorRow
-    from .adding.add import Addition as Addition
     from .adding.add_many import AddedFile as AddedFile
     from .adding.add_many import AddedMany as AddedMany
     from .adding.add_many import Planned as Planned
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from .adding.add_request import AddOptions as AddOptions
     from .adding.base_candidates import Candidate as Candidate
     from .adding.best_base import BaseMatch as BaseMatch
+    from .adding.commit import Addition as Addition
     from .adding.model_names import NamedFile as NamedFile
     from .archiving.archive import Archived as Archived
     from .archiving.archive import ArchivedOriginal as ArchivedOriginal
@@ -86,7 +86,7 @@ _HOMES = {
     "AddOptions": ".adding.add_request",
     "AddedFile": ".adding.add_many",
     "AddedMany": ".adding.add_many",
-    "Addition": ".adding.add",
+    "Addition": ".adding.commit",
     "ArchiveOptions": ".archiving.archive_plan",
     "ArchivePlan": ".archiving.archive_plan",
     "Archived": ".archiving.archive",

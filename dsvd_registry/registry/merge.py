@@ -26,8 +26,9 @@ from ..errors import BaseMismatch, InvalidArgument
 from ..hashing import Source, sha256
 from ..progress import Progress
 from ..store.event_fields import MAX_TEXT
-from .adding.add import Addition, check_model
+from .adding.add import check_model
 from .adding.add_request import checked_labels, labelled
+from .adding.commit import Addition
 from .merge_options import MergeOptions, with_recipe
 from .repository import Repository
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from .accounts.curve_points import Curve
     from .accounts.diff import BaseDifference, Difference
     from .accounts.report import Report
-    from .adding.add import Addition
     from .adding.add_many import AddedMany, Planned
     from .adding.add_request import AddOptions
     from .adding.best_base import BaseMatch
+    from .adding.commit import Addition
     from .archiving.archive import Archived
     from .archiving.archive_plan import ArchiveOptions, ArchivePlan
     from .archiving.restore import RestoredFiles

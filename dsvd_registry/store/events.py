@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -365,6 +366,27 @@ def _fields(change: Change) -> dict[str, object]:
     fields = {field.name: getattr(change, field.name) for field in dataclasses.fields(change)}
     return {"kind": _WORDS[type(change)], **fields}
 
+
+class EventRoom:
+    """The room for changes in one event: how many there are, and what they weigh as JSON."""
+
+    def __init__(self) -> None:
+        self._changes = self._bytes = self._values = 0
+        self._is_wide = False
+
+    def take(self, changes: Iterable[Change]) -> bool:
+        """Take room for all of these changes; gives False, and takes none, if they do not fit."""
+        texts = [canonical.encode(_fields(change)) for change in changes]
+        count, size = self._changes + len(texts), self._bytes + sum(map(len, texts)) + len(texts)
+        values = self._values + sum(map(canonical.values_in, texts))
+        is_wide = self._is_wide or any(map(canonical.is_wide, texts))
+        if count > MAX_CHANGES or canonical.weight_of(size, values, is_wide) > _MAX_CHANGES_WEIGHT:
+            return False
+        self._changes, self._bytes, self._values, self._is_wide = count, size, values, is_wide
+        return True
+
+
+_MAX_CHANGES_WEIGHT = canonical.MAX_WEIGHT - 8192  # the rest is for the other fields of the event
 
 _CHECKSUM = b',"xxh3":"%s"}'
 _CHECKSUM_SIZE = len(_CHECKSUM % bytes(16))

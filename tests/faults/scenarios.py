@@ -374,7 +374,7 @@ STATES = {
     "import": 90,
     "import of a described one": 90,
     "add with files beside": 90,
-    "add --lossless": 200,
+    "add --lossless": 100,
     "add --lossless of a lossy one": 40,
     "import of a lossless one": 80,
     "add --lossless of a LoRA": 26,

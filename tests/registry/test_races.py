@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from small_pictures import picture
 
 from dsvd_registry import Registry
 from dsvd_registry.catalog import Catalog
+from dsvd_registry.catalog.database import Connection
+from dsvd_registry.catalog.sqlite import SqliteDatabase
 from dsvd_registry.errors import Conflict, InvalidArgument, RegistryError, StorageError
 
 from .conftest import TAU, Pair, files_in, object_path
@@ -27,14 +32,14 @@ def test_gc_of_what_an_addition_has_just_found(
     Seen to leave a version without its container before `confirm` was asked in the transaction.
     """
     registry.remove_version("subject@1")
-    original = Catalog.add_version
+    original = Catalog.add_prepared
 
-    def add_version(catalog: Catalog, *arguments: object, **values: object) -> object:
+    def add_prepared(catalog: Catalog, *arguments: Any) -> object:
         registry.collect_garbage(grace_days=-1)
-        return original(catalog, *arguments, **values)
+        return original(catalog, *arguments)
 
     with Registry.open(registry.folder) as other, monkeypatch.context() as patch:
-        patch.setattr(Catalog, "add_version", add_version)
+        patch.setattr(Catalog, "add_prepared", add_prepared)
         with pytest.raises(RegistryError, match="missing"):
             other.add(pair.tuned_file, base="sd15", name="subject", tau=0.3)
     assert registry.verify(deep=True).is_well
@@ -114,14 +119,66 @@ def test_what_belongs_together_is_one_event(registry: Registry, pair: Pair) -> N
     events = sorted(log.rglob("*.json"))[before:]
     kinds = [[c["kind"] for c in json.loads(e.read_bytes())["changes"]] for e in events]
     assert kinds == [
-        ["version-added", "tag-added", "tag-added"],
-        ["metadata-set"],  # what the file itself says
+        [
+            "version-added",
+            "tag-added",
+            "tag-added",
+            "metadata-set",
+        ],  # the last from the file itself
         ["note-set", "tag-added", "tag-added"],
     ]
     version = registry.version("labelled")
     assert (version.number, version.note, version.tags) == (1, "better", ("a", "b", "c", "d"))
     assert [model.name for model in registry.repository.catalog.models()] == ["labelled", "subject"]
     assert registry.verify().is_well
+
+
+def test_no_removal_comes_between_the_parts_of_an_addition(
+    registry: Registry, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one removes each live version after every transaction of the catalog that adds.
+
+    Seen to end with `NotFound`, the version added, where its residual and labels were further events.
+    """
+    source = tmp_path / "described.safetensors"
+    source.write_bytes(pair.tuned_file.read_bytes())
+    (tmp_path / "described.png").write_bytes(picture(seed=1))
+    (tmp_path / "described.civitai.info").write_text('{"trainedWords": ["sks"]}')
+    writing, adding = SqliteDatabase.writing, registry.repository.catalog._database
+
+    with Registry.open(registry.folder) as other, monkeypatch.context() as patch:
+
+        @contextlib.contextmanager
+        def then_removed(database: SqliteDatabase) -> Iterator[Connection]:
+            with writing(database) as connection:
+                yield connection
+            if database is adding:
+                for version in other.versions():
+                    other.remove_version(version.ref)
+
+        patch.setattr(SqliteDatabase, "writing", then_removed)
+        options = {"base": "sd15", "name": "described", "lossless": True, "tags": ["a"]}
+        added = registry.add(
+            source, **options, metadata={"k": "v"}, preview=tmp_path / "described.png"
+        )
+        assert added.created and added.version.is_lossless and added.version.tags == ("a",)
+        assert other.add(source, **options).ref == "described@2"  # which nobody removes yet
+        labelled = registry.add(source, **options, note="better", metadata={"k": "w"})
+        assert (labelled.ref, labelled.created, labelled.version.note) == (
+            "described@2",
+            False,
+            "better",
+        )
+    events = [
+        [change["kind"] for change in json.loads(path.read_bytes())["changes"]]
+        for path in sorted((registry.folder / "events").rglob("*.json"))[3:]
+    ]
+    whole = ["version-added", "tag-added", "residual-added", "metadata-set", "attachment-added"]
+    assert events == [
+        [*whole, "attachment-added"], ["version-removed"],
+        [*whole, "attachment-added"], ["note-set", "metadata-set"], ["version-removed"],
+    ]  # fmt: skip
+    assert registry.verify(deep=True).is_well
 
 
 def test_what_is_removed_was_condemned_in_the_log(registry: Registry, pair: Pair) -> None:

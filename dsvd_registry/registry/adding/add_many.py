@@ -17,9 +17,10 @@ from ...progress import FILES, Progress
 from ..accounts.report import report
 from ..describing.taken_in import NOTHING, TakenIn
 from ..repository import Repository
-from .add import Addition, add_version
+from .add import add_version
 from .add_request import AddRequest
 from .best_base import BaseMatch, best_base, check_has_base
+from .commit import Addition
 from .input_files import Repeat, checkpoints_in, each_once, is_one_checkpoint
 from .known_models import named_files
 from .model_names import NamedFile

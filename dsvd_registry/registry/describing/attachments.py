@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from ...catalog import AttachmentRecord, VersionRecord
+from ...catalog import AttachmentRecord, NewAttachment, VersionRecord
 from ...errors import DsvdError, InvalidArgument, NotFound
 from ...fs import storage_errors
 from ...hashing import sha256
@@ -45,6 +45,26 @@ def attach_bytes(
     Raises `InvalidArgument` for a picture as a note or a text as a picture, and as
     `Catalog.add_attachment`.
     """
+    stored = put_attachment(found, name, role, repository)
+    return repository.catalog.add_attachment(
+        version.model,
+        version.number,
+        name=name,
+        role=role,
+        media_type=stored.media_type,
+        attachment=stored.sha256,
+        size=stored.size,
+        confirm=lambda: repository.objects.path(stored.sha256),
+    )
+
+
+def put_attachment(
+    found: AttachedBytes, name: str, role: AttachmentRole, repository: Repository
+) -> NewAttachment:
+    """Store checked bytes as an object, and record nothing yet.
+
+    Raises `InvalidArgument` for a picture as a note or a text as a picture, `StorageError`.
+    """
     if found.is_picture != (role in ("preview", "sample")):
         what = "picture" if found.is_picture else "text"
         raise InvalidArgument(
@@ -52,16 +72,7 @@ def attach_bytes(
             "Previews and samples are pictures, notes are texts.",
         )
     stored = repository.objects.put(found.data)
-    return repository.catalog.add_attachment(
-        version.model,
-        version.number,
-        name=name,
-        role=role,
-        media_type=found.media_type,
-        attachment=stored.sha256,
-        size=stored.size,
-        confirm=lambda: repository.objects.path(stored.sha256),
-    )
+    return NewAttachment(name, role, found.media_type, stored.sha256, stored.size)
 
 
 def preview_of(attachments: Iterable[AttachmentRecord]) -> AttachmentRecord | None:
@@ -106,9 +117,9 @@ def attachment_findings(
             yield Finding((subject,), f"the attachment {record.name}: {problem_of(error)}")
 
 
-def role_of_picture(attached: Iterable[AttachmentRecord]) -> AttachmentRole:
+def role_of_picture(attached: Iterable[AttachmentRecord | NewAttachment]) -> AttachmentRole:
     """The usual role of a further picture: the preview if the version has none yet, else a sample."""
-    return "sample" if preview_of(attached) is not None else PREVIEW
+    return "sample" if any(one.role == PREVIEW for one in attached) else PREVIEW
 
 
 def role_of(word: str) -> AttachmentRole:

@@ -11,19 +11,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ...catalog import AttachmentRecord, VersionRecord
-from ...catalog.metadata_edits import MAX_KEYS
+from ...catalog import AttachmentRecord, NewAttachment
+from ...catalog.metadata_edits import MAX_KEYS, attached_twin
 from ...checkpoint.layout import DROPPED_METADATA
 from ...errors import Conflict, InvalidArgument
 from ...store import event_fields
 from ..repository import Repository
 from .attached_bytes import ENDINGS, MAX_PICTURE, checked_bytes
-from .attachments import AttachmentRole, attach_bytes, role_of_picture
+from .attachments import AttachmentRole, put_attachment, role_of_picture
 from .beside import FileBeside, NotTaken, files_beside
 
 PREFIXES_OF_LORAS = ("ss_", "ssmd_", "modelspec.")
@@ -46,36 +46,51 @@ class TakenIn:
 NOTHING = TakenIn()
 
 
-def take_in(
-    version: VersionRecord, own: Mapping[str, str], path: Path, repository: Repository
-) -> TakenIn:
-    """Take in the metadata of a checkpoint's header, its pictures, and the files beside it.
+@dataclass(frozen=True)
+class ToTakeIn:
+    """The entries and stored attachments that an addition takes in, and what it leaves out."""
 
-    `own`: the metadata of the header. `path`: the checkpoint; nothing lies beside a folder.
-    Raises `StorageError`, `RegistryError`.
+    entries: Mapping[str, str]
+    attachments: tuple[NewAttachment, ...]
+    left_out: tuple[NotTaken, ...]
+
+
+def find_to_take_in(
+    own: Mapping[str, str],
+    path: Path,
+    kept: Mapping[str, str],
+    attached: Sequence[AttachmentRecord | NewAttachment],
+    ref: str,
+    repository: Repository,
+) -> ToTakeIn:
+    """The metadata and attachments of a checkpoint that a version lacks, stored and not recorded yet.
+
+    `own`: the metadata of the checkpoint's header. `path`: the checkpoint; nothing lies beside a
+    folder. `kept`, `attached`: what the version has, or is given by the same addition. `ref`: its name
+    for messages. Raises `StorageError`, `RegistryError`.
     """
     beside = list(files_beside(path)) if path.is_file() else []
     left_out = [one for one in beside if isinstance(one, NotTaken)]
     files = [one for one in beside if isinstance(one, FileBeside)]
-    kept = repository.catalog.metadata(version.ref)
     entries, refused = _entries(own, files, kept)
-    if entries:
-        repository.catalog.set_metadata(version.model, version.number, entries)
-    attached: list[AttachmentRecord] = []
-    known = {one.name.lower(): one for one in repository.catalog.attachments(version.ref)}
+    there, new = list(attached), list[NewAttachment]()
+    names = {one.name.lower() for one in attached}
     for one in (*files, *_own_pictures(own, path)):
         if isinstance(one, NotTaken):
             left_out.append(one)
-        elif one.name.lower() not in known:
+        elif one.name.lower() not in names:
             try:
-                role = _role(one, (*known.values(), *attached))
-                attached.append(attach_bytes(version, one.found, one.name, role, repository))
+                stored = put_attachment(one.found, one.name, _role(one, there), repository)
+                attached_twin(stored, there, ref)
             except (
                 InvalidArgument,
                 Conflict,
             ) as error:  # not what the disk or the registry refuses
                 left_out.append(NotTaken(one.name, str(error)))
-    return TakenIn(tuple(entries), tuple(attached), (*refused, *left_out))
+            else:
+                there.append(stored)
+                new.append(stored)
+    return ToTakeIn(entries, tuple(new), (*refused, *left_out))
 
 
 def metadata_for_lora(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -95,7 +110,7 @@ def metadata_for_lora(metadata: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _role(one: FileBeside, attached: Iterable[AttachmentRecord]) -> AttachmentRole:
+def _role(one: FileBeside, attached: Iterable[AttachmentRecord | NewAttachment]) -> AttachmentRole:
     if not one.found.is_picture:
         return "sidecar"
     return role_of_picture(attached)

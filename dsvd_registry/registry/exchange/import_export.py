@@ -25,8 +25,9 @@ from ...hashing import all_digests_of_file
 from ...progress import Meter, Progress
 from ...signing import statement_of
 from ...store import event_fields
-from ..adding.add import Addition, check_model
+from ..adding.add import check_model
 from ..adding.add_request import checked_labels, labelled
+from ..adding.commit import Addition
 from ..adding.fingerprint import unchanging
 from ..describing.description_file import description_path, export_description, read_description
 from ..describing.taken_in import NOTHING

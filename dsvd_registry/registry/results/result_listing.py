@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ... import canonical
-from ...catalog import VersionRecord
-from ...container.records import Header, KeptFile
+from ...catalog import ResidualRecord, VersionRecord
+from ...container.reader import Container
+from ...container.records import Header, KeptFile, Result
 from ...errors import DsvdError
+from ...residual.reader import Residual
 from ..repository import Repository
 from ..upkeep.residuals import open_residual
 from .result_pool import ResultEntry, ResultForm, ResultPool, laid_out_by
@@ -82,9 +84,26 @@ def remember_files(version: VersionRecord, header: Header | None, repository: Re
     bytes, and is true again when the object comes back.
     """
     if header is not None or version.residual is not None:
-        found = _recorded(version, header, repository)
-        key = _key(version, AS_STORED, repository)
-        repository.catalog.remember_listings({key: _text(found)})
+        listing = listing_of(version.container, version.residual, header, repository)
+        repository.catalog.remember_listings(listing)
+
+
+def listing_of(
+    container: str, residual: ResidualRecord | None, header: Header | None, repository: Repository
+) -> dict[tuple[str, str], str]:
+    """The files that a container gives, with its residual if it has one, as the catalog caches them.
+
+    `header`: that of the container, which is opened if it is None. Raises `ContainerError`,
+    `RegistryError`.
+    """
+    if header is None:
+        with Container(repository.objects.path(container)) as opened:
+            header = opened.header
+    results, decides = header.results, container
+    if residual is not None:
+        with Residual(repository.objects.path(residual.sha256)) as whole:
+            results, decides = whole.header.results, residual.sha256
+    return {(decides, canonical.encode({}).decode()): _text(_with_kept(results, header))}
 
 
 def _listed(
@@ -108,6 +127,10 @@ def _recorded(version: VersionRecord, header: Header | None, repository: Reposit
     if version.residual is not None:
         with open_residual(version, version.residual, repository) as residual:
             results = residual.header.results
+    return _with_kept(results, header)
+
+
+def _with_kept(results: Iterable[Result], header: Header) -> Entries:
     kept = [file for file in header.tree or () if isinstance(file, KeptFile)]
     files = [ResultEntry(one.path, one.size, one.sha256) for one in results]
     files += [ResultEntry(one.path, one.size, one.sha256) for one in kept]

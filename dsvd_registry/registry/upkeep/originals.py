@@ -33,13 +33,21 @@ def keep_original(
 
     Raises `StorageError`, also if `file` is no longer the source.
     """
-    sha256 = version.source.sha256
-    if not repository.objects.is_whole(sha256):
-        meter = Meter(progress, "copying the original", version.source.size)
-        copy_in(file, sha256, repository.objects, meter)
+    sha256 = put_original(version.source, file, repository, progress)
     return repository.catalog.add_original(
         version.model, version.number, confirm=lambda: repository.objects.require(sha256)
     )
+
+
+def put_original(source: Source, file: Path, repository: Repository, progress: Progress) -> str:
+    """Store the source of a version, unless the store has it; gives its SHA-256.
+
+    Raises `StorageError`, also if `file` is no longer the source.
+    """
+    if not repository.objects.is_whole(source.sha256):
+        meter = Meter(progress, "copying the original", source.size)
+        copy_in(file, source.sha256, repository.objects, meter)
+    return source.sha256
 
 
 def check_is_file(path: Path) -> None:

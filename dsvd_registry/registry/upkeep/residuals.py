@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...catalog import BaseRecord, ResidualRecord, VersionRecord
+from ...catalog import BaseRecord, NewVersion, ResidualRecord, Source, VersionRecord
 from ...checkpoint import Checkpoint
 from ...encoding.request import LosslessRequest, without_weights
 from ...errors import ContainerError, DsvdError, RegistryError, ResultMismatch, UnsupportedFeature
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ...residual.reader import Residual
 
 
-def is_for_lossless(version: VersionRecord) -> bool:
+def is_for_lossless(settings: str) -> bool:
     """True if no fidelity was requested: the ranks then need the fewest bytes with a residual."""
-    return without_weights(version.settings) == LosslessRequest().settings()
+    return without_weights(settings) == LosslessRequest().settings()
 
 
 def at_tau(version: VersionRecord, tau: float | None) -> VersionRecord:
@@ -105,7 +105,7 @@ def _remaining_hint(version: VersionRecord) -> str:
 
 
 def residual_of(
-    version: VersionRecord,
+    version: VersionRecord | NewVersion,
     checkpoint: Checkpoint,
     base: BaseRecord,
     device: str,
@@ -119,10 +119,12 @@ def residual_of(
     known = _known(version, repository)
     if known is not None:
         return known
+    from ...container.reader import Container
     from ...encoding.residual import Lossy, store_residual
 
-    with repository.open_base(base) as weights, repository.open_container(version) as container:
-        lossy = Lossy(container, version.container, weights, is_for_lossless(version))
+    path = repository.objects.path(version.container)
+    with repository.open_base(base) as weights, Container(path) as container:
+        lossy = Lossy(container, version.container, weights, is_for_lossless(version.settings))
         stored = store_residual(checkpoint, lossy, device, repository.objects, progress)
     return ResidualRecord(stored.sha256, stored.size)
 
@@ -131,7 +133,11 @@ def attach_residual(
     version: VersionRecord, record: ResidualRecord, repository: Repository
 ) -> VersionRecord:
     """Record a stored residual for a version, which is lossless from then on."""
-    restored = {} if version.residual == record else _restored(version, record, repository)
+    restored = (
+        {}
+        if version.residual == record
+        else digests_of_restored(record, version.source, repository)
+    )
     return repository.catalog.set_residual(
         version.model,
         version.number,
@@ -142,21 +148,27 @@ def attach_residual(
     )
 
 
-def _restored(
-    version: VersionRecord, record: ResidualRecord, repository: Repository
+def digests_of_restored(
+    record: ResidualRecord, source: Source, repository: Repository
 ) -> dict[str, dict[str, str]]:
-    """The SHA-256 of each file that comes back, by path and kind; nothing if that is the source."""
-    with open_residual(version, record, repository) as residual:
+    """The SHA-256 of each file that comes back, by path and kind; nothing if that is the source.
+
+    Raises `RegistryError`, `ContainerError` if the residual cannot be read.
+    """
+    from ...residual.reader import Residual
+
+    with Residual(repository.objects.path(record.sha256)) as residual:
         results = residual.header.results
-    if version.source.format == "diffusers":
+    if source.format == "diffusers":
         return {file.path: {"sha256": file.sha256} for file in results}
     (file,) = results
-    return {} if file.sha256 == version.source.sha256 else {"": {"sha256": file.sha256}}
+    return {} if file.sha256 == source.sha256 else {"": {"sha256": file.sha256}}
 
 
-def _known(version: VersionRecord, repository: Repository) -> ResidualRecord | None:
+def _known(version: VersionRecord | NewVersion, repository: Repository) -> ResidualRecord | None:
     """The residual of the version, or of another version with the same container, if it is whole."""
-    for other in (version, *repository.catalog.versions()):
+    own = [version] if isinstance(version, VersionRecord) else []
+    for other in own + repository.catalog.versions():
         found = other.residual if other.container == version.container else None
         if found is not None and repository.objects.is_whole(found.sha256):
             return found
