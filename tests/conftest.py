@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import seaweed as seaweed_server
 from hypothesis import HealthCheck, settings
+from postgresql_server import PostgresqlServer, started
 
 # Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and with them every
 # program that they start; some tests interrupt one.
@@ -34,3 +35,10 @@ def bucket_url(seaweed: seaweed_server.Seaweed, monkeypatch: pytest.MonkeyPatch)
     for name, value in seaweed.environment().items():
         monkeypatch.setenv(name, value)
     return f"s3://{seaweed_server.BUCKET}/test-{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server; a test makes a database of its own in it."""
+    with started() as server:
+        yield server

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from .browse import VersionPage, Wanted
 from .catalog import Catalog
-from .connect import check_database
-from .ledger import shown_position
+from .ledger import check_database, shown_position
 from .lookup import Ref
 from .prepared import NewAttachment, NewVersion, PreparedVersion, RecordedVersion
 from .rebuild import rebuild

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from ..hashing import sha256
 from .database import Connection
 from .records import CachedFingerprint, FileState
 
@@ -17,7 +18,7 @@ def recall_fingerprint(connection: Connection, state: FileState) -> CachedFinger
     row = connection.execute(
         """
         SELECT sha256, content FROM file_fingerprints
-        WHERE path = :path AND size = :size AND mtime_ns = :mtime_ns AND inode = :inode
+        WHERE path_sha256 = :path_sha256 AND size = :size AND mtime_ns = :mtime_ns AND inode = :inode
         """,
         _fingerprint_columns(state),
     ).fetchone()
@@ -29,11 +30,11 @@ def remember_fingerprint(
 ) -> None:
     """Cache the fingerprint of a file, in place of an earlier one."""
     columns = _fingerprint_columns(state)
-    connection.execute("DELETE FROM file_fingerprints WHERE path = :path", columns)
+    connection.execute("DELETE FROM file_fingerprints WHERE path_sha256 = :path_sha256", columns)
     connection.execute(
         """
-        INSERT INTO file_fingerprints (path, size, mtime_ns, inode, sha256, content)
-        VALUES (:path, :size, :mtime_ns, :inode, :sha256, :content)
+        INSERT INTO file_fingerprints (path_sha256, size, mtime_ns, inode, sha256, content)
+        VALUES (:path_sha256, :size, :mtime_ns, :inode, :sha256, :content)
         """,
         {**columns, "sha256": fingerprint.sha256, "content": fingerprint.content},
     )
@@ -41,8 +42,7 @@ def remember_fingerprint(
 
 def _fingerprint_columns(state: FileState) -> dict[str, object]:
     return {
-        # A path may be any bytes, but a column must be Unicode.
-        "path": os.fsencode(state.path).decode("utf-8", "backslashreplace"),
+        "path_sha256": sha256(os.fsencode(state.path)),
         "size": state.size,
         "mtime_ns": state.mtime_ns,
         "inode": str(state.inode),

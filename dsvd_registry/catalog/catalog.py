@@ -10,8 +10,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..errors import DsvdError, InvalidArgument
 from ..store import EventLog, ObjectsCondemned, RegistryFolder
 from . import additions, caches, edits, label_edits, metadata_edits, queries, snapshot
+from .attempts import tried_again
 from .connect import connect
-from .errors import database_errors
+from .errors import LostConnection, database_errors
 from .ledger import Ledger, Transaction
 from .migrate import upgrade
 from .prepared import PreparedVersion, RecordedVersion
@@ -68,7 +69,7 @@ class Catalog(CatalogReader):
         may_write = url is not None or snapshot.may_write(folder)
         database = connect(folder.catalog, url) if may_write else SnapshotDatabase.of(folder)
         try:
-            upgrade(database, folder.tmp)
+            tried_again(lambda: upgrade(database, folder.tmp), LostConnection)
             ledger = Ledger(database, EventLog(folder), may_write)
             ledger.catch_up()
         except BaseException:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from .attempts import tried_again
-from .errors import LostConnection
+from .errors import LostConnection, Unreachable
 
 _Answer = TypeVar("_Answer")
 
@@ -65,7 +65,7 @@ class Database(abc.ABC):
             with self.reading() as connection:
                 return query(connection)
 
-        return tried_again(ask, LostConnection)
+        return tried_again(ask, LostConnection, Unreachable)
 
     def write(self, change: Callable[[Connection], object]) -> None:
         """Make a change, again if the connection was lost, even at its commit. Raises as `reading`."""
@@ -74,7 +74,7 @@ class Database(abc.ABC):
             with self.writing() as connection:
                 change(connection)
 
-        tried_again(make, LostConnection)
+        tried_again(make, LostConnection, Unreachable)
 
     @abc.abstractmethod
     def tables(self, connection: Connection) -> set[str]:

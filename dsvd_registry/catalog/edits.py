@@ -157,7 +157,7 @@ def check_not_needed(connection: Connection, version: VersionRecord) -> None:
 def archive_file(transaction: Transaction, file: ArchivedFile) -> None:
     connection = transaction.connection
     lookup.version(connection, Ref(file.model, file.number))
-    known = queries.archived_files(connection, "archived_files.path = :path", path=str(file.path))
+    known = queries.archived_file(connection, str(file.path))
     if known != [file]:
         transaction.record(
             FileArchived(
@@ -173,6 +173,6 @@ def archive_file(transaction: Transaction, file: ArchivedFile) -> None:
 
 def restore_file(transaction: Transaction, path: str) -> None:
     connection = transaction.connection
-    if not queries.archived_files(connection, "archived_files.path = :path", path=path):
+    if not queries.archived_file(connection, path):
         raise NotFound(f"{path} is not archived", "It may have been restored already.")
     transaction.record(FileRestored(path=path))

@@ -1,7 +1,8 @@
-"""A database of any kind, reached by its URL through SQLAlchemy."""
+"""A database that SQLAlchemy reaches: what SQLite at a URL and PostgreSQL have in common, and SQLite."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import sqlite3
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import URL, TextClause, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import URL, Engine, TextClause, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ..errors import InvalidArgument, RegistryError
+from ..errors import DsvdError, RegistryError
 from . import sqlite
 from .database import Connection, Database, Rows
 from .errors import database_errors, of_sqlite
@@ -33,78 +34,83 @@ class EngineConnection(Connection):
 
 
 class EngineDatabase(Database):
-    """A database that SQLAlchemy knows how to reach."""
+    """A database with an engine of SQLAlchemy, which keeps connections open for later transactions."""
 
-    def __init__(self, address: URL) -> None:
-        self._engine = create_engine(address)
-        if address.get_backend_name() != "sqlite":
-            self.where = f"catalog {address.render_as_string(hide_password=True)}"
-            self.path = None
-            return
-        name = address.database or ":memory:"
-        self.path = None if name == ":memory:" or name.startswith("file:") else Path(name)
-        self.where = str(self.path or f"catalog {name}")
-        event.listen(self._engine, "connect", _set_up_sqlite)
-        event.listen(self._engine, "begin", _begin_sqlite)
-
-    @classmethod
-    def at(cls, url: str) -> EngineDatabase:
-        """The database at `url`. Raises `InvalidArgument`."""
-        hint = "Write it as SQLAlchemy does, and install the database's driver."
-        try:
-            return cls(make_url(url))
-        except (NoSuchModuleError, ImportError) as error:
-            raise InvalidArgument(f"the catalog's URL cannot be used: {error}", hint) from error
-        except (ArgumentError, TypeError, ValueError):
-            # The message of this error may contain a part of the URL, such as the password.
-            raise InvalidArgument("the catalog's URL is not valid", hint) from None
-
-    @classmethod
-    def of_sqlite(cls, path: Path) -> EngineDatabase:
-        """The SQLite file at `path`."""
-        return cls(URL.create("sqlite", database=str(path)))
+    engine: Engine
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[EngineConnection]:
-        with _engine_errors(self.where), self._engine.begin() as connection:
-            yield EngineConnection(connection)
+        with self._transaction(writes=False) as connection:
+            yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[EngineConnection]:
-        engine = self._engine.execution_options(**{_WRITES: True})
-        with _engine_errors(self.where), engine.begin() as connection:
-            yield EngineConnection(connection)
-        if self.path is not None:
-            sqlite.shorten_log(self.path)
+        with self._transaction(writes=True) as connection:
+            yield connection
 
     def tables(self, connection: Connection) -> set[str]:
         assert isinstance(connection, EngineConnection)
         return set(sqlalchemy.inspect(connection.through).get_table_names())
 
-    def check(self, connection: Connection) -> None:
-        if self._engine.dialect.name == "sqlite":
-            sqlite.check_integrity(connection, self.where)
-
     def close(self) -> None:
-        self._engine.dispose()
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[EngineConnection]:
+        with database_errors(self.where):
+            try:
+                with self._begun(writes) as connection:
+                    yield EngineConnection(connection)
+            except DBAPIError as error:
+                raise self._error(error) from error
+            except SQLAlchemyError as error:
+                reason = " ".join(str(error).split())
+                raise RegistryError(
+                    f"{self.where}: {reason}", "Check the database and its address."
+                ) from error
+
+    @abc.abstractmethod
+    def _begun(self, writes: bool) -> contextlib.AbstractContextManager[sqlalchemy.Connection]:
+        """A connection in a transaction, with the write lock if it `writes`."""
+
+    @abc.abstractmethod
+    def _error(self, error: DBAPIError) -> DsvdError:
+        """The error to raise for one of the driver."""
 
 
-@contextlib.contextmanager
-def _engine_errors(where: str) -> Iterator[None]:
-    """Turn errors of SQLite as `database_errors` does, and those of other databases into
-    `RegistryError`.
-    """
-    with database_errors(where):
-        try:
-            yield
-        except SQLAlchemyError as error:
-            cause = error.orig if isinstance(error, DBAPIError) else None
-            if isinstance(cause, sqlite3.Error):
-                raise of_sqlite(cause, where) from error
-            reason = " ".join(str(cause or error).split())
-            raise RegistryError(
-                f"{where}: {reason}", "Check the database and its address."
-            ) from error
+class SqliteEngineDatabase(EngineDatabase):
+    """SQLite at a URL: a file, or memory."""
+
+    def __init__(self, address: URL) -> None:
+        self.engine = create_engine(address)
+        name = address.database or ":memory:"
+        self.path = None if name == ":memory:" or name.startswith("file:") else Path(name)
+        self.where = str(self.path or f"catalog {name}")
+        event.listen(self.engine, "connect", _set_up)
+        event.listen(self.engine, "begin", _begin)
+
+    @classmethod
+    def of(cls, path: Path) -> SqliteEngineDatabase:
+        """The SQLite file at `path`."""
+        return cls(URL.create("sqlite", database=str(path)))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[EngineConnection]:
+        with super().writing() as connection:
+            yield connection
+        if self.path is not None:
+            sqlite.shorten_log(self.path)
+
+    def check(self, connection: Connection) -> None:
+        sqlite.check_integrity(connection, self.where)
+
+    def _begun(self, writes: bool) -> contextlib.AbstractContextManager[sqlalchemy.Connection]:
+        return self.engine.execution_options(**{_WRITES: writes}).begin()
+
+    def _error(self, error: DBAPIError) -> DsvdError:
+        if isinstance(error.orig, sqlite3.Error):
+            return of_sqlite(error.orig, self.where)
+        return RegistryError(f"{self.where}: {error.orig}")
 
 
 @functools.lru_cache
@@ -112,10 +118,10 @@ def _text(statement: str) -> TextClause:
     return text(statement)
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     sqlite.set_up(connection)
 
 
-def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
+def _begin(connection: sqlalchemy.Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -28,6 +28,12 @@ class LostConnection(RegistryError):
     default_hint = "Check that the database runs and can be reached, then run the command again."
 
 
+class Unreachable(RegistryError):
+    """A server to which no connection can be made."""
+
+    default_hint = "Check that the database runs, and its address, user and password."
+
+
 @contextlib.contextmanager
 def database_errors(where: str) -> Iterator[None]:
     """Turn SQLite's errors raised inside into typed ones that name `where`.
@@ -50,10 +56,7 @@ def of_sqlite(error: sqlite3.Error, where: str) -> DsvdError:
     # (a wrong parameter type, say) have none.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return RegistryError(
-            f"{where} was locked by another process for more than {BUSY_SECONDS} s",
-            "Run the command again when the other one has finished.",
-        )
+        return locked(where)
     if code == sqlite3.SQLITE_FULL:
         return StorageError(f"{where}: the disk is full", "Free some space there and try again.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
@@ -61,3 +64,11 @@ def of_sqlite(error: sqlite3.Error, where: str) -> DsvdError:
     if code == sqlite3.SQLITE_IOERR:
         return StorageError(f"{where}: {error}", "Check the disk and its messages.")
     return DamagedCatalogError(f"{where} is damaged: {error}")
+
+
+def locked(where: str) -> RegistryError:
+    """The error to raise where another process kept the write lock for too long."""
+    return RegistryError(
+        f"{where} was locked by another process for more than {BUSY_SECONDS} s",
+        "Run the command again when the other one has finished.",
+    )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import DsvdError, RegistryError, StorageError
@@ -26,7 +27,7 @@ from . import replay
 from .attempts import tried_again
 from .connect import connect
 from .database import Connection, Database
-from .errors import REBUILD, DamagedCatalogError, LostConnection
+from .errors import REBUILD, DamagedCatalogError, LostConnection, Unreachable
 
 _Arguments = ParamSpec("_Arguments")
 _Record = TypeVar("_Record")
@@ -118,19 +119,20 @@ class Ledger:
             with self.transaction() as transaction:
                 return edit(transaction, *arguments, **named)
 
-        return tried_again(make, LostRace, LostConnection)
+        return tried_again(make, LostRace, LostConnection, Unreachable)
 
     def catch_up(self) -> None:
         """Apply events that the tables do not show; fast and without a lock if there are none.
 
         Raises as `transaction`, but also works for a read-only registry.
         """
-        with self.database.reading() as connection:
+
+        def shown(connection: Connection) -> Position:
             self.check_shown(connection)
-            position = _position(connection)
-        if self.log.pending(position.sequence):
-            with self.database.writing() as connection:
-                self._catch_up(connection)
+            return _position(connection)
+
+        if self.log.pending(self.database.read(shown).sequence):
+            self.database.write(self._catch_up)
 
     def position(self) -> Position:
         """The last event that the tables show."""
@@ -152,13 +154,21 @@ class Ledger:
 
     def check_shown(self, connection: Connection) -> None:
         """Raise `RegistryError` unless `shows_the_log`."""
-        if not self.shows_the_log(connection):
-            raise RegistryError(
-                f"{self.database.where} does not show this event log: they differ at event "
-                f"{_position(connection).sequence}",
-                "If the folder `events` was restored from an older copy, restore a newer one, or "
-                "run `dsvd catalog rebuild` to go on from what it has.",
-            )
+        if self.shows_the_log(connection):
+            return
+        if self.shows_another_log(connection):
+            raise another_registrys(self.database.where)
+        raise RegistryError(
+            f"{self.database.where} does not show this event log: they differ at event "
+            f"{_position(connection).sequence}",
+            "If the folder `events` was restored from an older copy, restore a newer one, or "
+            "run `dsvd catalog rebuild` to go on from what it has.",
+        )
+
+    def shows_another_log(self, connection: Connection) -> bool:
+        """True if the tables show a log that began with another event than this one."""
+        (first,) = connection.execute("SELECT first FROM log_position").fetchone()
+        return bool(first) and self.log.pending(0) and not self.log.has(Position(1, first))
 
     def replay_all(self, connection: Connection) -> int:
         """Apply the whole log to empty tables; returns the number of events."""
@@ -168,8 +178,8 @@ class Ledger:
     def _show(self, written: Position, lost: LostConnection) -> None:
         """Let the tables show an event whose transaction was lost when it was written."""
         try:
-            tried_again(self.catch_up, LostConnection)
-        except LostConnection:
+            self.catch_up()
+        except (LostConnection, Unreachable):
             raise RegistryError(
                 f"event {written.sequence} is written, but not shown yet: {lost}",
                 "The change is made: do not run the command again. The catalog shows it as soon as the "
@@ -179,13 +189,16 @@ class Ledger:
     def _catch_up(self, connection: Connection) -> Position:
         self.check_shown(connection)
         shown = last = _position(connection)
+        first = None
         for position, event in self.log.after(shown):
             replay.apply(connection, event)
             last = position
+            if shown == START and first is None:
+                first = position.sha256
         if last != shown:
             if self.may_write:
                 self.log.sync(shown.sequence + 1, last.sequence)
-            _set_position(connection, last)
+            _set_position(connection, last, first)
         return last
 
 
@@ -203,6 +216,31 @@ def shown_position(folder: RegistryFolder, url: str | None = None) -> Position:
         database.close()
 
 
+def check_database(path: Path, url: str | None = None) -> None:
+    """Check that the catalog of a new registry can be in a database, before anything is made.
+
+    Raises as `connect`, and `RegistryError` if the database shows a registry already.
+    """
+    database = connect(path, url)
+    try:
+        if database.path is not None:  # a file is made when it is opened
+            return
+        with database.reading() as connection:
+            in_use = "log_position" in database.tables(connection)
+            if in_use and _position(connection) != START:
+                raise another_registrys(database.where)
+    finally:
+        database.close()
+
+
+def another_registrys(where: str) -> RegistryError:
+    """The error to raise for a database that shows the log of another registry."""
+    return RegistryError(
+        f"{where} has the catalog of another registry",
+        "Give each registry a database of its own, or a schema: ...?options=-csearch_path%3DSCHEMA",
+    )
+
+
 def _position(connection: Connection) -> Position:
     row = connection.execute("SELECT position, sha256 FROM log_position").fetchone()
     if row is None:
@@ -210,7 +248,12 @@ def _position(connection: Connection) -> Position:
     return Position(*row)
 
 
-def _set_position(connection: Connection, position: Position) -> None:
+def _set_position(connection: Connection, position: Position, first: str | None = None) -> None:
+    """Note the last event that the tables show; and the first one's SHA-256, where that is new."""
+    if position.sequence <= 1:
+        first = position.sha256
     connection.execute(
-        "UPDATE log_position SET position = :sequence, sha256 = :sha256", position._asdict()
+        "UPDATE log_position"
+        " SET position = :sequence, sha256 = :sha256, first = coalesce(:first, first)",
+        {**position._asdict(), "first": first},
     )

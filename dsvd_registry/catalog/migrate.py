@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from alembic.config import Config
 
-HEAD = "0008"
+HEAD = "0009"
 
 
 def migrations_folder() -> Path:

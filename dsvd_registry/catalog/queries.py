@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..hashing import sha256
 from ..store import StoredObject
 from ..store.names import LATEST
 from .database import Connection
@@ -215,6 +216,12 @@ def archived_files(
         )
         for path, model, number, mtime_ns, mode, link in rows
     ]
+
+
+def archived_file(connection: Connection, path: str) -> list[ArchivedFile]:
+    """The archived file of this path, or none."""
+    key = sha256(path.encode())
+    return archived_files(connection, "archived_files.path_sha256 = :key", key=key)
 
 
 def digests_from(connection: Connection, start: str) -> list[tuple[int, str, str, str, str]]:

@@ -11,7 +11,7 @@ from ..store import EventLog, RegistryFolder
 from .connect import connect
 from .database import Connection, Database
 from .errors import DamagedCatalogError
-from .ledger import Ledger
+from .ledger import Ledger, another_registrys
 from .migrate import upgrade
 from .records import Rebuilt
 from .replay import TABLES
@@ -26,8 +26,8 @@ def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool =
     copied first. The caches are kept if the database can be read. `set_aside`: rename an
     SQLite file in any case.
 
-    Raises `RegistryError` for a damaged log or tables of a newer version, and as `database_errors`; a
-    readable database is then unchanged.
+    Raises `RegistryError` for a damaged log, tables of a newer version, or a database that is no file
+    and shows another registry, and as `database_errors`; a readable database is then unchanged.
     """
     database = connect(folder.catalog, url)
     try:
@@ -53,6 +53,8 @@ def _rebuild(database: Database, folder: RegistryFolder) -> Rebuilt:
     with database.writing() as connection:
         database.check(connection)
         _restore_position(connection)
+        if database.path is None and ledger.shows_another_log(connection):
+            raise another_registrys(database.where)
         kept = None
         if not ledger.shows_the_log(connection) and database.path is not None:
             kept = _free_name(database.path)
@@ -78,7 +80,9 @@ def _count(connection: Connection, rows: str) -> int:
 def _restore_position(connection: Connection) -> None:
     """Insert the row that says which events the tables show, if it is missing."""
     if _count(connection, "log_position") == 0:
-        connection.execute("INSERT INTO log_position (id, position, sha256) VALUES (1, 0, '')")
+        connection.execute(
+            "INSERT INTO log_position (id, position, sha256, first) VALUES (1, 0, '', '')"
+        )
 
 
 def _free_name(path: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from .. import canonical
 from ..errors import RegistryError
+from ..hashing import sha256
 from ..store import (
     AliasRemoved,
     AliasSet,
@@ -188,11 +189,17 @@ def _version_added(change: VersionAdded, time: str, connection: Connection) -> N
 
 
 def _insert_digests(connection: Connection, version: object, digests: RecordedDigests) -> None:
-    for part, files in digests.items():
-        for path, kinds in files.items():
-            for kind, digest in kinds.items():
-                row = {"part": part, "path": path, "kind": kind, "digest": digest}
-                _insert(connection, "digests", {"version_id": version, **row})
+    (highest,) = connection.execute(
+        "SELECT max(place) FROM digests WHERE version_id = :version", {"version": version}
+    ).fetchone()
+    rows = (
+        {"part": part, "path": path, "kind": kind, "digest": digest}
+        for part, files in sorted(digests.items())
+        for path, kinds in sorted(files.items())
+        for kind, digest in sorted(kinds.items())
+    )
+    for place, row in enumerate(rows, (highest or 0) + 1):
+        _insert(connection, "digests", {"version_id": version, "place": place, **row})
 
 
 def _counted_model(change: VersionAdded, connection: Connection) -> int:
@@ -416,8 +423,8 @@ def _original_removed(change: OriginalRemoved, connection: Connection) -> None:
 
 def _file_archived(change: FileArchived, time: str, connection: Connection) -> None:
     version = _live(connection, change.model, change.number)
-    connection.execute("DELETE FROM archived_files WHERE path = :path", {"path": change.path})
     file = {
+        "path_sha256": sha256(change.path.encode()),
         "path": change.path,
         "version_id": version["version"],
         "mtime_ns": change.mtime_ns,
@@ -425,12 +432,14 @@ def _file_archived(change: FileArchived, time: str, connection: Connection) -> N
         "link": change.link,
         "added": time,
     }
+    connection.execute("DELETE FROM archived_files WHERE path_sha256 = :path_sha256", file)
     _insert(connection, "archived_files", file)
 
 
 def _file_restored(change: FileRestored, connection: Connection) -> None:
     found = connection.execute(
-        "DELETE FROM archived_files WHERE path = :path", {"path": change.path}
+        "DELETE FROM archived_files WHERE path_sha256 = :key",
+        {"key": sha256(change.path.encode())},
     )
     if found.rowcount != 1:
         raise _MisfitError(f"{change.path} is not archived")

@@ -12,11 +12,19 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text
 from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
-NAME = String(128)
-DIGEST = String(64)
-TIME = String(27)
-WORD = String(32)
+
+def _text(length: int) -> TypeEngine[str]:
+    """A text that every database compares and sorts by its bytes, as SQLite does."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+NAME = _text(128)
+DIGEST = _text(64)
+TIME = _text(27)
+WORD = _text(32)
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 class Table(DeclarativeBase):
@@ -46,7 +54,7 @@ class BaseRow(Table):
     file: Mapped[str] = mapped_column(DIGEST)
     size: Mapped[int] = mapped_column(BigInteger)
     format: Mapped[str] = mapped_column(WORD)
-    link: Mapped[str | None] = mapped_column(Text)
+    link: Mapped[str | None] = mapped_column(TEXT)
     added: Mapped[str] = mapped_column(TIME)
 
 
@@ -83,9 +91,9 @@ class VersionRow(Table):
     source_format: Mapped[str] = mapped_column(WORD)
     source_sha256: Mapped[str] = mapped_column(DIGEST)
     source_size: Mapped[int] = mapped_column(BigInteger)
-    settings: Mapped[str] = mapped_column(Text)
-    summary: Mapped[str] = mapped_column(Text)
-    note: Mapped[str] = mapped_column(Text)
+    settings: Mapped[str] = mapped_column(TEXT)
+    summary: Mapped[str] = mapped_column(TEXT)
+    note: Mapped[str] = mapped_column(TEXT)
     added: Mapped[str] = mapped_column(TIME)
     removed: Mapped[str | None] = mapped_column(TIME)
     residual: Mapped[str | None] = mapped_column(DIGEST)
@@ -124,7 +132,7 @@ class MetadataRow(Table):
 
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
     name: Mapped[str] = mapped_column(NAME, primary_key=True)
-    value: Mapped[str] = mapped_column(Text)
+    value: Mapped[str] = mapped_column(TEXT)
 
 
 class AttachmentRow(Table):
@@ -156,29 +164,37 @@ class SignatureRow(Table):
 
 
 class ArchivedFileRow(Table):
-    """A file outside that was deleted, or replaced by a link, because a version gives it back."""
+    """A file outside that was deleted, or replaced by a link, because a version gives it back.
+
+    Its key is the SHA-256 of its path, because PostgreSQL takes no long text for one.
+    """
 
     __tablename__ = "archived_files"
     __table_args__ = (Index(None, "version_id"),)
 
-    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    path_sha256: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    path: Mapped[str] = mapped_column(TEXT)
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     mode: Mapped[int]
-    link: Mapped[str | None] = mapped_column(Text)
+    link: Mapped[str | None] = mapped_column(TEXT)
     added: Mapped[str] = mapped_column(TIME)
 
 
 class DigestRow(Table):
-    """A digest of a version's source or result: of one of its files, or of the only one (path "")."""
+    """A digest of a version's source or result: of one of its files, or of the only one (path "").
+
+    `place`: counts the digests of a version.
+    """
 
     __tablename__ = "digests"
     __table_args__ = (Index(None, "digest"),)
 
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
-    part: Mapped[str] = mapped_column(WORD, primary_key=True)
-    path: Mapped[str] = mapped_column(Text, primary_key=True)
-    kind: Mapped[str] = mapped_column(WORD, primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    part: Mapped[str] = mapped_column(WORD)
+    path: Mapped[str] = mapped_column(TEXT)
+    kind: Mapped[str] = mapped_column(WORD)
     digest: Mapped[str] = mapped_column(DIGEST)
 
 
@@ -187,13 +203,13 @@ class FingerprintRow(Table):
 
     __tablename__ = "file_fingerprints"
 
-    path: Mapped[str] = mapped_column(String(4096), primary_key=True)
+    path_sha256: Mapped[str] = mapped_column(DIGEST, primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     # Text, because some filesystems have unsigned 64-bit inodes, which SQLite cannot store.
-    inode: Mapped[str] = mapped_column(String(40))
+    inode: Mapped[str] = mapped_column(_text(40))
     sha256: Mapped[str] = mapped_column(DIGEST)
-    content: Mapped[str | None] = mapped_column(Text)
+    content: Mapped[str | None] = mapped_column(TEXT)
 
 
 class ResultListingRow(Table):
@@ -202,12 +218,12 @@ class ResultListingRow(Table):
     __tablename__ = "result_listings"
 
     object: Mapped[str] = mapped_column(DIGEST, primary_key=True)
-    form: Mapped[str] = mapped_column(String(256), primary_key=True)
-    listing: Mapped[str] = mapped_column(Text)
+    form: Mapped[str] = mapped_column(_text(256), primary_key=True)
+    listing: Mapped[str] = mapped_column(TEXT)
 
 
 class PositionRow(Table):
-    """One row: the last event that the catalog shows. Updating it takes the write lock."""
+    """One row: the last event that the catalog shows, and in `first` the SHA-256 of the first one."""
 
     __tablename__ = "log_position"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -215,3 +231,4 @@ class PositionRow(Table):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     position: Mapped[int]
     sha256: Mapped[str] = mapped_column(DIGEST)
+    first: Mapped[str] = mapped_column(DIGEST)

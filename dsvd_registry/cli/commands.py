@@ -114,7 +114,8 @@ class LazyGroup(CommandGroup):
 @click.option(
     "--catalog",
     metavar="URL",
-    help="The database of the catalog.  [default: DSVD_CATALOG, SQLite in the registry's folder]",
+    help="The database of the catalog, sqlite: or postgresql:.  "
+    "[default: DSVD_CATALOG, SQLite in the registry's folder]",
 )
 @click.version_option(__version__, message="dsvd %(version)s")
 def dsvd(registry: Path | None, catalog: str | None) -> None:

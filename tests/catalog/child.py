@@ -15,11 +15,23 @@ import time
 from pathlib import Path
 
 from dsvd_registry.catalog import Catalog, Source
+from dsvd_registry.catalog.sqlite import SqliteDatabase
 from dsvd_registry.store import EventLog, registry_folder
 
 
 def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_before_commit(catalog: Catalog) -> None:
+    database = catalog._database
+    if isinstance(database, SqliteDatabase):
+        (connection,) = database._idle
+        connection.set_trace_callback(lambda said: said == "COMMIT" and die())
+    else:
+        from sqlalchemy import event
+
+        event.listen(database.engine, "commit", die)  # type: ignore[attr-defined]
 
 
 def main(root: str, url: str, model: str, count: str, kill: str = "") -> None:
@@ -28,8 +40,7 @@ def main(root: str, url: str, model: str, count: str, kill: str = "") -> None:
             if number == int(count) and kill == "event":
                 EventLog.append = die  # type: ignore[method-assign]
             if number == int(count) and kill == "rows":
-                (connection,) = catalog._database._idle  # type: ignore[attr-defined]
-                connection.set_trace_callback(lambda said: said == "COMMIT" and die())
+                die_before_commit(catalog)
             version = catalog.add_version(
                 model,
                 container=f"{os.getpid():032x}{number:032x}",

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgresql_server import PostgresqlServer
 
 from dsvd_registry.catalog import ArchivedFile, Catalog, Source
 from dsvd_registry.store import RegistryFolder, registry_folder
@@ -28,6 +30,39 @@ def registry(tmp_path: Path) -> RegistryFolder:
     return registry_folder.create(tmp_path / "registry")
 
 
+@dataclass(frozen=True)
+class Home:
+    """The database of a catalog, and a way into it beside the catalog.
+
+    `url`: None for SQLite in the registry's folder. `run`: executes a statement and gives its rows.
+    """
+
+    registry: RegistryFolder
+    url: str | None
+    run: Callable[[str], list[tuple[Any, ...]]]
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url is None
+
+    def open(self) -> Catalog:
+        return Catalog.open(self.registry, self.url)
+
+    def dump(self) -> Rows:
+        """Every row of every table, and the definitions of the tables."""
+        if self.url is None:
+            return dump(self.registry)
+        there = self.run("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        columns = self.run(
+            "SELECT table_name, column_name, data_type, is_nullable, collation_name "
+            "FROM information_schema.columns WHERE table_schema = 'public'"
+        )
+        rows: Rows = {"columns": sorted(columns, key=repr)}
+        for (table,) in there:
+            rows[table] = sorted(self.run(f"SELECT * FROM {table}"), key=repr)
+        return rows
+
+
 @pytest.fixture(scope="session")
 def with_base(tmp_path_factory: pytest.TempPathFactory) -> RegistryFolder:
     """A registry with one base, to be copied: alembic takes a while to make the tables."""
@@ -39,10 +74,61 @@ def with_base(tmp_path_factory: pytest.TempPathFactory) -> RegistryFolder:
     return made
 
 
+@pytest.fixture(scope="session")
+def database_with_base(postgresql: PostgresqlServer, with_base: RegistryFolder) -> Iterator[str]:
+    """The same catalog in PostgreSQL, a template for other databases."""
+    with postgresql.database() as name:
+        Catalog.open(with_base, postgresql.url(name)).close()
+        yield name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of the database; a module whose tests are of one kind overrides it."""
+    return str(request.param)
+
+
 @pytest.fixture
-def catalog(registry: RegistryFolder, with_base: RegistryFolder) -> Iterator[Catalog]:
-    shutil.copytree(with_base.root, registry.root, dirs_exist_ok=True)
-    with Catalog.open(registry) as opened:
+def empty_home(
+    request: pytest.FixtureRequest, registry: RegistryFolder, database: str
+) -> Iterator[Home]:
+    """The database of a registry's catalog, before it has tables."""
+    yield from _home(request, registry, database, "template0")
+
+
+@pytest.fixture
+def home(
+    request: pytest.FixtureRequest,
+    registry: RegistryFolder,
+    with_base: RegistryFolder,
+    database: str,
+) -> Iterator[Home]:
+    """The database of the catalog of a registry that has the base `sd15`."""
+    ignored = shutil.ignore_patterns("catalog.sqlite*" if database == "postgresql" else "")
+    shutil.copytree(with_base.root, registry.root, dirs_exist_ok=True, ignore=ignored)
+    template = "" if database == "sqlite" else request.getfixturevalue("database_with_base")
+    yield from _home(request, registry, database, template)
+
+
+def _home(
+    request: pytest.FixtureRequest, registry: RegistryFolder, database: str, template: str
+) -> Iterator[Home]:
+    if database == "sqlite":
+        yield Home(registry, None, partial(_run_in_sqlite, registry.catalog))
+        return
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    with server.database(template) as name:
+        yield Home(registry, server.url(name), partial(server.run, database=name))
+
+
+def _run_in_sqlite(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def catalog(home: Home) -> Iterator[Catalog]:
+    with home.open() as opened:
         yield opened
 
 
@@ -143,11 +229,9 @@ def dump(registry: RegistryFolder, database: Path | None = None) -> Rows:
         return rows
 
 
-def start_child(
-    registry: RegistryFolder, *arguments: str, url: str | None = None
-) -> subprocess.Popen[str]:
+def start_child(home: Home, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(CHILD), str(registry.root), url or "", *arguments],
+        [sys.executable, str(CHILD), str(home.registry.root), home.url or "", *arguments],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -19,6 +19,13 @@ from .conftest import dump
 Add = Callable[..., Any]
 Opener = Callable[[RegistryFolder], Catalog]
 
+
+@pytest.fixture
+def database() -> str:
+    """These tests are about SQLite's own files."""
+    return "sqlite"
+
+
 WAYS: dict[str, Opener] = {
     "sqlite": Catalog.open,
     "url": lambda folder: Catalog.open(folder, f"sqlite:///{folder.catalog}"),

@@ -19,6 +19,12 @@ from dsvd_registry.store import RegistryFolder
 LOCAL = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n22 27 0:21 / /proc rw - proc proc rw\n"
 
 
+@pytest.fixture
+def database() -> str:
+    """These tests are about SQLite's own files."""
+    return "sqlite"
+
+
 def mount(place: Path, kind: str, options: str = "") -> str:
     """A line of mountinfo; see proc_pid_mountinfo(5)."""
     escaped = str(place).replace("\\", r"\134").replace(" ", r"\040")

@@ -16,64 +16,59 @@ import pytest
 
 from dsvd_registry.catalog import Catalog, rebuild
 from dsvd_registry.errors import NotFound
-from dsvd_registry.store import EventLog, RegistryFolder, VersionAdded
+from dsvd_registry.store import EventLog, VersionAdded
 
-from .conftest import dump, start_child
+from .conftest import Home, start_child
 
 Add = Callable[..., Any]
 
 
-def check_against_log(registry: RegistryFolder, catalog: Catalog) -> dict[str, str]:
+def check_against_log(home: Home, catalog: Catalog) -> dict[str, str]:
     """The catalog's refs and containers; they must be what the log holds and a rebuild gives."""
     logged = {
         f"{change.model}@{change.number}": change.container
-        for _, event in EventLog(registry).after()
+        for _, event in EventLog(home.registry).after()
         for change in event.changes
         if isinstance(change, VersionAdded)
     }
     listed = {version.ref: version.container for version in catalog.versions()}
     assert listed == logged
     assert sorted(int(ref.partition("@")[2]) for ref in listed) == list(range(1, len(listed) + 1))
-    before = dump(registry)
-    rebuild(registry)
-    assert dump(registry) == before
+    before = home.dump()
+    rebuild(home.registry, home.url)
+    assert home.dump() == before
     return listed
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_processes_that_add_at_once(
-    registry: RegistryFolder, catalog: Catalog, processes: int
-) -> None:
-    each = 10
-    children = [start_child(registry, "subject", str(each)) for _ in range(processes)]
+def test_processes_that_add_at_once(home: Home, catalog: Catalog) -> None:
+    children = [start_child(home, "subject", "10") for _ in range(4)]
     outputs = [child.communicate()[0] for child in children]
-    assert [child.returncode for child in children] == [0] * processes
+    assert [child.returncode for child in children] == [0] * 4
     reported = [line.split() for output in outputs for line in output.splitlines()]
-    assert len(reported) == processes * each
-    listed = check_against_log(registry, catalog)
+    assert len(reported) == 40
+    listed = check_against_log(home, catalog)
     assert listed == {one[0]: one[1] for one in reported}
 
 
-def test_processes_without_a_common_lock(
-    registry: RegistryFolder, catalog: Catalog, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("database", ["sqlite"])
+def test_processes_without_a_common_lock(home: Home, catalog: Catalog, tmp_path: Path) -> None:
     """Each has a catalog of its own, so that the log alone decides who was first.
 
     Seen to fail where a lost race is an error.
     """
-    urls = [f"sqlite:///{tmp_path / str(number)}.sqlite" for number in range(4)]
-    for url in urls:
-        Catalog.open(registry, url).close()
-    children = [start_child(registry, "subject", "15", url=url) for url in urls]
+    homes = [replace(home, url=f"sqlite:///{tmp_path / str(number)}.sqlite") for number in range(4)]
+    for one in homes:
+        one.open().close()
+    children = [start_child(one, "subject", "15") for one in homes]
     outputs = [child.communicate()[0] for child in children]
     assert [child.returncode for child in children] == [0] * 4
     reported = dict(line.split() for output in outputs for line in output.splitlines())
     assert len(reported) == 60
-    with Catalog.open(registry) as again:
-        assert check_against_log(registry, again) == reported
+    with home.open() as again:
+        assert check_against_log(home, again) == reported
 
 
-def test_threads_of_one_catalog(registry: RegistryFolder, catalog: Catalog, add: Add) -> None:
+def test_threads_of_one_catalog(home: Home, catalog: Catalog, add: Add) -> None:
     def work(thread: int) -> list[str]:
         refs = []
         for number in range(5):
@@ -87,39 +82,39 @@ def test_threads_of_one_catalog(registry: RegistryFolder, catalog: Catalog, add:
     with ThreadPoolExecutor(4) as pool:
         added = [ref for refs in pool.map(work, range(4)) for ref in refs]
     assert len(set(added)) == 20
-    assert check_against_log(registry, catalog).keys() == set(added)
+    assert check_against_log(home, catalog).keys() == set(added)
 
 
 @pytest.mark.parametrize(("kill", "survive"), [("event", 2), ("rows", 3)])
 def test_a_process_killed_around_its_event(
-    registry: RegistryFolder, catalog: Catalog, kill: str, survive: int
+    home: Home, catalog: Catalog, kill: str, survive: int
 ) -> None:
-    child = start_child(registry, "subject", "2", kill)
+    child = start_child(home, "subject", "2", kill)
     output = child.communicate()[0]
     assert child.returncode == -signal.SIGKILL
     assert output.count("\n") == 2
     # This one was open before and has not caught up; a new one does, as does gc's question.
     assert len(catalog.versions()) == 2
     assert len(catalog.referenced_objects()) == survive + 2
-    with Catalog.open(registry) as again:
+    with home.open() as again:
         assert again.version("subject").number == survive
-    assert len(check_against_log(registry, catalog)) == survive
-    after = start_child(registry, "subject", "1")
+    assert len(check_against_log(home, catalog)) == survive
+    after = start_child(home, "subject", "1")
     assert after.communicate()[0].startswith(f"subject@{survive + 1} ")
 
 
-def test_a_write_catches_up_first(registry: RegistryFolder, catalog: Catalog) -> None:
-    start_child(registry, "subject", "0", "rows").communicate()
+def test_a_write_catches_up_first(home: Home, catalog: Catalog) -> None:
+    start_child(home, "subject", "0", "rows").communicate()
     assert catalog.versions() == []
     assert catalog.set_note("subject", 1, "found").note == "found"
-    check_against_log(registry, catalog)
+    check_against_log(home, catalog)
 
 
-def test_processes_killed_at_any_time(registry: RegistryFolder, catalog: Catalog) -> None:
+def test_processes_killed_at_any_time(home: Home, catalog: Catalog) -> None:
     reported: dict[str, str] = {}
     chance = random.Random(1)
     for _ in range(3):
-        children = [start_child(registry, "subject", "100000") for _ in range(2)]
+        children = [start_child(home, "subject", "100000") for _ in range(2)]
         outputs = []
         for child in children:
             assert child.stdout is not None
@@ -130,7 +125,7 @@ def test_processes_killed_at_any_time(registry: RegistryFolder, catalog: Catalog
             rest = child.communicate()[0]
             lines = (first + rest).splitlines(keepends=True)
             reported.update(line.split() for line in lines if line.endswith("\n"))
-    with Catalog.open(registry) as again:
-        listed = check_against_log(registry, again)
+    with home.open() as again:
+        listed = check_against_log(home, again)
     assert reported.items() <= listed.items()
     assert len(listed) - len(reported) <= 6

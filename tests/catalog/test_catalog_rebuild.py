@@ -13,7 +13,7 @@ from dsvd_registry.catalog import CachedFingerprint, Catalog, FileState, Rebuilt
 from dsvd_registry.errors import RegistryError
 from dsvd_registry.store import EventLog, NoteSet, RegistryFolder
 
-from .conftest import dump, fill
+from .conftest import Home, dump, fill
 
 TIME = "2026-01-02T03:04:05.000006Z"
 Add = Callable[..., Any]
@@ -29,30 +29,33 @@ def filled(catalog: Catalog) -> Catalog:
 COUNTS = Rebuilt(events=38, bases=1, models=2, versions=3, aliases=1, set_aside=None)
 
 
-def test_rebuilt_is_equal_row_by_row(
-    filled: Catalog, registry: RegistryFolder, tmp_path: Path
-) -> None:
+def test_rebuilt_is_equal_row_by_row(filled: Catalog, home: Home, tmp_path: Path) -> None:
     state = FileState(tmp_path, 1, 2, 3)
     filled.remember_fingerprint(state, CachedFingerprint("a" * 64, None))
     filled.remember_listings({("a" * 64, "{}"): "[]"})
-    before = dump(registry)
+    before = home.dump()
     assert all(before[table] for table in before)
-    assert rebuild(registry) == COUNTS
-    assert dump(registry) == before
+    assert rebuild(home.registry, home.url) == COUNTS
+    assert home.dump() == before
     # A catalog that was open meanwhile goes on.
     assert filled.set_note("b", 1, "newer").note == "newer"
 
 
-def test_a_lost_catalog_comes_back_by_itself(filled: Catalog, registry: RegistryFolder) -> None:
-    before = dump(registry)
+def test_a_lost_catalog_comes_back_by_itself(filled: Catalog, home: Home) -> None:
+    before = home.dump()
     filled.close()
-    for path in registry.root.glob("catalog.sqlite*"):
-        path.unlink()
-    with Catalog.open(registry) as again:
+    if home.is_sqlite:
+        for path in home.registry.root.glob("catalog.sqlite*"):
+            path.unlink()
+    else:
+        home.run("DROP SCHEMA public CASCADE")
+        home.run("CREATE SCHEMA public")
+    with home.open() as again:
         assert again.version("a@prod").number == 2
-    assert dump(registry) == before
+    assert home.dump() == before
 
 
+@pytest.mark.parametrize("database", ["sqlite"])
 def test_a_restored_backup_catches_up(
     filled: Catalog, add: Add, registry: RegistryFolder, tmp_path: Path
 ) -> None:
@@ -70,6 +73,7 @@ def test_a_restored_backup_catches_up(
         assert dump(registry) == before
 
 
+@pytest.mark.parametrize("database", ["sqlite"])
 @pytest.mark.parametrize("damage", ["overwritten", "cut", "page", "tables", "position"])
 def test_a_damaged_database(filled: Catalog, registry: RegistryFolder, damage: str) -> None:
     before = dump(registry)
@@ -97,6 +101,22 @@ def test_a_damaged_database(filled: Catalog, registry: RegistryFolder, damage: s
         assert len(opened.versions()) == 3
 
 
+@pytest.mark.parametrize("database", ["postgresql"])
+def test_lost_tables_in_postgresql(filled: Catalog, home: Home) -> None:
+    """A database that is no file cannot be set aside: who has it says what becomes of it."""
+    home.run("DROP TABLE tags")
+    for call in (filled.versions, lambda: filled.add_tag("a", 1, "x")):
+        with pytest.raises(RegistryError, match="tags") as caught:
+            call()
+        assert "dsvd catalog rebuild" in caught.value.hint
+    with pytest.raises(RegistryError) as caught:
+        rebuild(home.registry, home.url)
+    assert caught.value.hint.startswith("Empty that database")
+    home.run("DROP SCHEMA public CASCADE")
+    home.run("CREATE SCHEMA public")
+    assert rebuild(home.registry, home.url) == COUNTS
+
+
 def test_the_second_damaged_file_gets_another_name(registry: RegistryFolder) -> None:
     for number in (1, 2):
         registry.catalog.write_bytes(b"x" * 5000)
@@ -105,26 +125,25 @@ def test_the_second_damaged_file_gets_another_name(registry: RegistryFolder) -> 
             path.unlink()
 
 
-def test_a_lost_position_row(filled: Catalog, registry: RegistryFolder) -> None:
-    before = dump(registry)
-    with closing(sqlite3.connect(registry.catalog)) as connection:
-        connection.execute("DELETE FROM log_position")
-        connection.commit()
+def test_a_lost_position_row(filled: Catalog, home: Home) -> None:
+    before = home.dump()
+    home.run("DELETE FROM log_position")
     with pytest.raises(RegistryError) as caught:
         filled.set_note("b", 1, "x")
     assert "dsvd catalog rebuild" in caught.value.hint
-    assert rebuild(registry) == COUNTS
-    assert dump(registry) == before
+    assert rebuild(home.registry, home.url) == COUNTS
+    assert home.dump() == before
 
 
-def test_a_damaged_log_changes_nothing(filled: Catalog, registry: RegistryFolder) -> None:
-    before = dump(registry)
-    sorted(registry.events.glob("*/*"))[5].unlink()
+def test_a_damaged_log_changes_nothing(filled: Catalog, home: Home) -> None:
+    before = home.dump()
+    sorted(home.registry.events.glob("*/*"))[5].unlink()
     with pytest.raises(RegistryError, match="event 6 is missing"):
-        rebuild(registry)
-    assert dump(registry) == before
+        rebuild(home.registry, home.url)
+    assert home.dump() == before
 
 
+@pytest.mark.parametrize("database", ["sqlite"])
 def test_a_log_shorter_than_the_catalog(filled: Catalog, registry: RegistryFolder) -> None:
     sorted(registry.events.glob("*/*"))[-1].unlink()
     with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}") as caught:
@@ -142,16 +161,17 @@ def test_a_log_shorter_than_the_catalog(filled: Catalog, registry: RegistryFolde
 
 
 def test_opening_sees_a_log_shorter_than_the_catalog(
-    filled: Catalog, registry: RegistryFolder, monkeypatch: pytest.MonkeyPatch
+    filled: Catalog, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One look at one file shows it, in any log. Seen to fail without `check_shown` there."""
+    registry = home.registry
     last = sorted(registry.events.glob("*/*"))[-1]
     data = last.read_bytes()
-    before = dump(registry)
+    before = home.dump()
     last.unlink()
     for _ in range(2):
         with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}") as caught:
-            Catalog.open(registry)
+            home.open()
         assert "dsvd catalog rebuild" in caught.value.hint
     with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
         filled.referenced_objects()
@@ -159,37 +179,36 @@ def test_opening_sees_a_log_shorter_than_the_catalog(
     *_, (position, _) = EventLog(registry).after()
     EventLog(registry).append(position, TIME, [NoteSet(model="a", number=1, text="other")])
     with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
-        Catalog.open(registry)
+        home.open()
     last.rename(registry.root / "elsewhere")
     last.symlink_to(registry.root / "elsewhere")
     with pytest.raises(RegistryError, match=f"differ at event {COUNTS.events}"):
-        Catalog.open(registry)
+        home.open()
     last.unlink()
     last.write_bytes(data)
     monkeypatch.setattr(EventLog, "_read", None)  # no other event is read for it
-    Catalog.open(registry).close()
-    assert dump(registry) == before
+    home.open().close()
+    assert home.dump() == before
 
 
-def test_an_event_that_does_not_fit(filled: Catalog, registry: RegistryFolder) -> None:
-    EventLog(registry).append(
+def test_an_event_that_does_not_fit(filled: Catalog, home: Home) -> None:
+    EventLog(home.registry).append(
         filled.last_event(), TIME, [NoteSet(model="zebra", number=1, text="")]
     )
     with pytest.raises(RegistryError, match=f"event {COUNTS.events + 1} does not fit"):
         filled.set_note("a", 1, "x")
     with pytest.raises(RegistryError, match=f"event {COUNTS.events + 1} does not fit"):
-        Catalog.open(registry)
+        home.open()
 
 
 def test_rows_that_the_database_refuses_leave_no_event(
-    filled: Catalog, add: Add, registry: RegistryFolder
+    filled: Catalog, add: Add, home: Home
 ) -> None:
-    with closing(sqlite3.connect(registry.catalog)) as connection:
-        connection.execute(
-            "CREATE TRIGGER no BEFORE INSERT ON tags BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
-        connection.commit()
+    if home.is_sqlite:
+        home.run("CREATE TRIGGER no BEFORE INSERT ON tags BEGIN SELECT RAISE(ABORT, 'no'); END")
+    else:
+        home.run("ALTER TABLE tags ADD CONSTRAINT no CHECK (name <> 'x')")
     with pytest.raises(RegistryError):
         filled.add_tag("a", 1, "x")
-    assert len(list(EventLog(registry).after())) == COUNTS.events
+    assert len(list(EventLog(home.registry).after())) == COUNTS.events
     assert add("a").number == 4

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import event
 
 from dsvd_registry.catalog import Catalog, Wanted
-from dsvd_registry.store import EventLog, RegistryFolder, event_log
+from dsvd_registry.catalog.sqlite import SqliteDatabase
+from dsvd_registry.store import EventLog, event_log
 
-from .conftest import BASE
+from .conftest import BASE, Home
 
 Add = Callable[..., Any]
 
@@ -65,10 +66,23 @@ def write(catalog: Catalog) -> None:
 def statements(catalog: Catalog, call: Callable[[Catalog], Any]) -> list[str]:
     """The statements that a call sends to the database, with their values."""
     said: list[str] = []
-    (connection,) = catalog._database._idle  # type: ignore[attr-defined]
-    connection.set_trace_callback(said.append)
+    database = catalog._database
+    if isinstance(database, SqliteDatabase):
+        (connection,) = database._idle
+        connection.set_trace_callback(said.append)
+        call(catalog)
+        connection.set_trace_callback(None)
+        return said
+
+    def say(
+        _connection: object, cursor: psycopg.Cursor[Any], statement: str, values: Any, *_: object
+    ) -> None:
+        said.append(psycopg.ClientCursor(cursor.connection).mogrify(statement, values or None))
+
+    engine = database.engine  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", say)
     call(catalog)
-    connection.set_trace_callback(None)
+    event.remove(engine, "before_cursor_execute", say)
     return said
 
 
@@ -85,17 +99,19 @@ def test_the_number_of_statements_is_fixed(catalog: Catalog, add: Add) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", LOOKUPS)
-def test_lookups_use_an_index(
-    catalog: Catalog, add: Add, registry: RegistryFolder, name: str
-) -> None:
+def test_lookups_use_an_index(catalog: Catalog, add: Add, home: Home, name: str) -> None:
     populate(add, catalog, 3)
     asked = [said for said in statements(catalog, READS[name]) if "SELECT" in said]
     assert asked
-    with closing(sqlite3.connect(registry.catalog)) as connection:
-        for statement in asked:
-            plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
-            scanned = [step[-1] for step in plan if step[-1].startswith("SCAN")]
-            assert [step for step in scanned if "bases" not in step] == [], statement
+    explain = "EXPLAIN QUERY PLAN" if home.is_sqlite else "EXPLAIN"
+    if not home.is_sqlite:
+        # Tables of a few rows are read whole, unless it is told not to where it need not.
+        ((name,),) = home.run("SELECT current_database()")
+        home.run(f"ALTER DATABASE {name} SET enable_seqscan = off")
+    for statement in asked:
+        plan = [str(step[-1]) for step in home.run(f"{explain} {statement}")]
+        scanned = [step for step in plan if step.startswith("SCAN") or "Seq Scan" in step]
+        assert [step for step in scanned if "bases" not in step] == [], statement
 
 
 @pytest.fixture
@@ -108,7 +124,7 @@ def sharded(catalog: Catalog, add: Add, monkeypatch: pytest.MonkeyPatch, quick: 
 
 
 def test_opening_and_writing_read_the_last_event_alone(
-    sharded: Catalog, registry: RegistryFolder, monkeypatch: pytest.MonkeyPatch
+    sharded: Catalog, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: set[str] = set()
     read: list[int] = []
@@ -125,7 +141,7 @@ def test_opening_and_writing_read_the_last_event_alone(
     sharded.close()
     monkeypatch.setattr(os, "scandir", scandir)
     monkeypatch.setattr(EventLog, "_data", data)
-    with Catalog.open(registry) as again:
+    with home.open() as again:
         assert len(again.versions()) == 34
         write(again)
     assert min(read) == 35

@@ -14,7 +14,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import String, create_engine
 
 from dsvd_registry.catalog import Catalog, migrate, replay
 from dsvd_registry.catalog.connect import connect, engine_of
@@ -22,7 +22,7 @@ from dsvd_registry.catalog.schema import Table
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.store import RegistryFolder
 
-from .conftest import ROOT, add_to, dump
+from .conftest import ROOT, Home, add_to, dump, start_child
 
 NEXT = """
 from alembic import op
@@ -51,20 +51,43 @@ def definitions(path: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
-def test_migrations_give_the_models_schema(registry: RegistryFolder, tmp_path: Path) -> None:
-    Catalog.open(registry).close()
-    database = engine_of(connect(registry.catalog))
+def test_migrations_give_the_models_schema(empty_home: Home, tmp_path: Path) -> None:
+    registry = empty_home.registry
+    empty_home.open().close()
+    database = engine_of(connect(registry.catalog, empty_home.url))
     with database.reading() as connection:
         context = MigrationContext.configure(
             connection.through, opts={"compare_type": True, "compare_server_default": True}
         )
         assert compare_metadata(context, Table.metadata) == []
     database.close()
+    if not empty_home.is_sqlite:
+        return
     # alembic compares neither check constraints nor their names.
     engine = create_engine(f"sqlite:///{tmp_path / 'models.sqlite'}")
     Table.metadata.create_all(engine)
     engine.dispose()
     assert definitions(registry.catalog) == definitions(tmp_path / "models.sqlite")
+
+
+@pytest.mark.parametrize("database", ["postgresql"])
+def test_postgresql_compares_texts_by_their_bytes(empty_home: Home) -> None:
+    """Seen to fail without the end of migration 0009: the server of the tests sorts as English does."""
+    empty_home.open().close()
+    query = (
+        "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND data_type IN ('text', 'character varying') "
+        "AND table_name <> 'alembic_version'"
+    )
+    texts = {(table, column): collation for table, column, collation in empty_home.run(query)}
+    declared = {
+        (table.name, column.name)
+        for table in Table.metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, String)
+    }
+    assert texts == dict.fromkeys(declared, "C")
+    assert empty_home.run("SELECT 'b' < 'B'") == [(True,)]
 
 
 def test_every_table_is_made_by_events_but_three() -> None:
@@ -109,16 +132,13 @@ def test_alembic_is_imported_only_where_needed(registry: RegistryFolder) -> None
     assert run() == ""
 
 
-def test_tables_of_a_newer_version(registry: RegistryFolder) -> None:
-    Catalog.open(registry).close()
-    with closing(sqlite3.connect(registry.catalog)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-        connection.commit()
-    before = dump(registry)
+def test_tables_of_a_newer_version(home: Home) -> None:
+    home.run("UPDATE alembic_version SET version_num = '9999'")
+    before = home.dump()
     with pytest.raises(RegistryError, match="newer version") as caught:
-        Catalog.open(registry)
+        home.open()
     assert "newer" in caught.value.hint
-    assert dump(registry) == before
+    assert home.dump() == before
 
 
 def with_next(tmp_path: Path, more: str = "") -> Path:
@@ -128,6 +148,7 @@ def with_next(tmp_path: Path, more: str = "") -> Path:
     return scripts
 
 
+@pytest.mark.parametrize("database", ["sqlite"])
 def test_an_older_catalog_is_copied_then_upgraded(
     catalog: Catalog, add: Callable[..., Any], registry: RegistryFolder, tmp_path: Path
 ) -> None:
@@ -152,16 +173,16 @@ def test_an_older_catalog_is_copied_then_upgraded(
         assert again.version("subject").number == 1
 
 
-def test_a_catalog_from_before_signatures(
-    registry: RegistryFolder, with_base: RegistryFolder
-) -> None:
+def test_a_catalog_from_before_signatures(empty_home: Home, with_base: RegistryFolder) -> None:
+    registry = empty_home.registry
     shutil.copytree(with_base.events, registry.events, dirs_exist_ok=True)
-    database = connect(registry.catalog)
+    database = connect(registry.catalog, empty_home.url)
     migrate.upgrade(database, registry.tmp, head="0001")
     database.close()
-    assert "signatures" not in dump(registry)
-    with Catalog.open(registry) as opened:
-        assert (registry.root / "catalog.sqlite.backup-0001").exists()
+    assert "signatures" not in empty_home.dump()
+    with empty_home.open() as opened:
+        copied = (registry.root / "catalog.sqlite.backup-0001").exists()
+        assert copied == empty_home.is_sqlite
         version = add_to(opened, "subject")
         assert opened.add_signature("subject", 1, signer="1" * 64, signature="2" * 64)
         assert not opened.add_signature("subject", 1, signer="1" * 64, signature="2" * 64)
@@ -170,35 +191,28 @@ def test_a_catalog_from_before_signatures(
 
 
 def test_an_upgrade_that_fails_changes_nothing(
-    catalog: Catalog, registry: RegistryFolder, tmp_path: Path
+    catalog: Catalog, home: Home, tmp_path: Path
 ) -> None:
-    before = dump(registry)
-    database = connect(registry.catalog)
+    before = home.dump()
+    database = connect(home.registry.catalog, home.url)
     scripts = with_next(tmp_path, more='op.execute("SELECT nonsense FROM nowhere")')
     with pytest.raises(RegistryError):
-        migrate.upgrade(database, registry.tmp, head="9999", scripts=scripts)
+        migrate.upgrade(database, home.registry.tmp, head="9999", scripts=scripts)
     database.close()
-    assert dump(registry) == before
+    assert home.dump() == before
 
 
-def test_two_processes_that_open_an_empty_catalog(registry: RegistryFolder) -> None:
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from dsvd_registry.catalog import Catalog\n"
-        "from dsvd_registry.store import registry_folder\n"
-        "Catalog.open(registry_folder.open(Path(sys.argv[1]))).close()\n"
-    )
-    command = [sys.executable, "-c", script, str(registry.root)]
-    children = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
-    assert [child.wait() for child in children] == [0, 0, 0]
-    assert dump(registry)["log_position"] == [(1, 0, "")]
+def test_processes_that_open_an_empty_catalog(empty_home: Home) -> None:
+    children = [start_child(empty_home, "subject", "0") for _ in range(3)]
+    assert [child.communicate()[0] for child in children] == [""] * 3
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert empty_home.dump()["log_position"] == [(1, 0, "", "")]
 
 
-def test_another_programs_database(registry: RegistryFolder) -> None:
-    with closing(sqlite3.connect(registry.catalog)) as connection:
-        connection.execute("CREATE TABLE recipes (name TEXT)")
+def test_another_programs_database(empty_home: Home) -> None:
+    empty_home.run("CREATE TABLE recipes (name TEXT)")
     with pytest.raises(RegistryError, match="not those of a catalog"):
-        Catalog.open(registry)
+        empty_home.open()
 
 
 def test_a_database_by_url(registry: RegistryFolder, tmp_path: Path) -> None:
@@ -206,7 +220,12 @@ def test_a_database_by_url(registry: RegistryFolder, tmp_path: Path) -> None:
     with Catalog.open(registry, url) as catalog:
         assert catalog.versions() == []
     assert not registry.catalog.exists()
-    for bad in ("nonsense", "nosuchdb://host/x", "oracle+nosuchdriver://u:p@host/x"):
+    for bad in (
+        "nonsense",
+        "mysql://host/x",
+        "nosuchdb://host/x",
+        "oracle+nosuchdriver://u:p@host/x",
+    ):
         with pytest.raises(InvalidArgument):
             Catalog.open(registry, bad)
 
@@ -216,6 +235,7 @@ def test_a_database_that_cannot_be_opened(registry: RegistryFolder) -> None:
         Catalog.open(registry, f"sqlite:///{registry.root / 'missing' / 'catalog.sqlite'}")
 
 
+@pytest.mark.parametrize("database", ["sqlite"])
 def test_a_locked_database(catalog: Catalog, registry: RegistryFolder) -> None:
     """The real wait is a minute; here the connection is told to give up at once."""
     with closing(sqlite3.connect(registry.catalog, isolation_level=None)) as other:
@@ -228,6 +248,7 @@ def test_a_locked_database(catalog: Catalog, registry: RegistryFolder) -> None:
     catalog.remove_base("sd15")
 
 
+@pytest.mark.parametrize("database", ["sqlite"])
 def test_a_full_disk(catalog: Catalog, add: Callable[..., Any]) -> None:
     with catalog._database.reading() as connection:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
