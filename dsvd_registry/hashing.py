@@ -61,17 +61,29 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
     `progress` is called with the number of bytes hashed since the last call.
     Raises `StorageError`, also if the file becomes shorter while it is read.
     """
+    with contextlib.closing(file_chunks(path)) as chunks:
+        return sha256_of(chunks if progress is None else _told(chunks, progress))
+
+
+def sha256_of(chunks: Iterable[Bytes]) -> str:
+    """The SHA-256 of the bytes that come in chunks."""
     digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_chunks(path: Path) -> Generator[memoryview, None, None]:
+    """The bytes of a file, the next chunk read meanwhile; each is valid until the next one.
+
+    Raises as `sha256_file`. Close the generator if you stop early.
+    """
     with (
         storage_errors(path),
         path.open("rb", buffering=0) as file,
         contextlib.closing(_chunks(file)) as chunks,
     ):
-        for chunk in chunks:
-            digest.update(chunk)
-            if progress is not None:
-                progress(len(chunk))
-    return digest.hexdigest()
+        yield from chunks
 
 
 def all_digests(chunks: Iterable[Bytes]) -> dict[str, str]:
@@ -100,11 +112,7 @@ def all_digests_of_file(
     path: Path, progress: Callable[[int], None] | None = None
 ) -> dict[str, str]:
     """The digests of `all_digests` of the file at `path`; `progress` and errors as in `sha256_file`."""
-    with (
-        storage_errors(path),
-        path.open("rb", buffering=0) as file,
-        contextlib.closing(_chunks(file)) as chunks,
-    ):
+    with contextlib.closing(file_chunks(path)) as chunks:
         return all_digests(chunks if progress is None else _told(chunks, progress))
 
 

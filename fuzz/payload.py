@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dsvd_registry.container.frames import BYTES, CACHED_BYTES, ContainerFile, Frames, compress
+from dsvd_registry.container.frames import BYTES, CACHED_BYTES, Frames, compress
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import Header
 from dsvd_registry.container.writer import write_container
 from dsvd_registry.hashing import xxh3
+from dsvd_registry.ranged_file import DiskFile
 
 from . import VALID, container
 
@@ -28,7 +29,7 @@ def _opened() -> list[tuple[Header, list[bytes]]]:
     """The header and the decompressed frames of each container that has frames."""
     found = []
     for path in sorted(VALID.glob("*.dsvd")):
-        with Container(path) as opened, ContainerFile(path) as file:
+        with Container(path) as opened, DiskFile(path) as file:
             header = opened.header
             frames = Frames(file, header, CACHED_BYTES)
             if header.frames and path.stem in NAMES:

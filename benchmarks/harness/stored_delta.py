@@ -25,7 +25,7 @@ class StoredDeltas:
     def __init__(self, registry: Path, ref: str) -> None:
         with Registry.open(registry) as opened:
             digest = opened.version(ref).container
-        self._container = Container(ObjectStore(registry_folder.open(registry)).path(digest))
+        self._container = Container(ObjectStore(registry_folder.open(registry)).local_file(digest))
         self._index = {t.name: i for i, t in enumerate(self._container.header.tensors)}
 
     def delta(self, name: str) -> torch.Tensor | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import DsvdError, InvalidArgument
-from ..store import EventLog, ObjectsCondemned, RegistryFolder
+from ..store import EventLog, Home, ObjectsCondemned
 from . import additions, caches, edits, label_edits, metadata_edits, queries, snapshot
 from .attempts import tried_again
 from .connect import connect
@@ -60,17 +60,17 @@ class Catalog(CatalogReader):
     """
 
     @classmethod
-    def open(cls, folder: RegistryFolder, url: str | None = None) -> Catalog:
+    def open(cls, home: Home, url: str | None = None) -> Catalog:
         """Open the catalog of a registry, in its folder or at `url`.
 
         Tables are made or upgraded if needed, and missing events are applied. If the folder is
         read-only and no `url` is given, all of that happens in memory.
         """
-        may_write = url is not None or snapshot.may_write(folder)
-        database = connect(folder.catalog, url) if may_write else SnapshotDatabase.of(folder)
+        may_write = url is not None or snapshot.may_write(home)
+        database = connect(home.catalog, url) if may_write else SnapshotDatabase.of(home)
         try:
-            tried_again(lambda: upgrade(database, folder.tmp), LostConnection)
-            ledger = Ledger(database, EventLog(folder), may_write)
+            tried_again(lambda: upgrade(database, home.tmp), LostConnection)
+            ledger = Ledger(database, EventLog(home), may_write)
             ledger.catch_up()
         except BaseException:
             database.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import DsvdError, RegistryError, StorageError
-from ..store import START, Change, EventLog, LostRace, Position, RegistryFolder
+from ..store import START, Change, EventLog, Home, LostRace, Position
 from ..store.event_fields import MAX_SEQUENCE, utc_now
 from . import replay
 from .attempts import tried_again
@@ -202,11 +202,11 @@ class Ledger:
         return last
 
 
-def shown_position(folder: RegistryFolder, url: str | None = None) -> Position:
+def shown_position(home: Home, url: str | None = None) -> Position:
     """The last event that a registry's catalog shows; `START` if there is none, or it cannot be read."""
-    if url is None and not folder.catalog.exists():
+    if url is None and not home.catalog.exists():
         return START
-    database = connect(folder.catalog, url)
+    database = connect(home.catalog, url)
     try:
         with database.reading() as connection:
             return _position(connection)

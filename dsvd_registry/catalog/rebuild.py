@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import fs
 from ..errors import RegistryError
-from ..store import EventLog, RegistryFolder
+from ..store import EventLog, Home
 from .connect import connect
 from .database import Connection, Database
 from .errors import DamagedCatalogError
@@ -18,7 +18,7 @@ from .replay import TABLES
 from .sqlite import copy_sqlite
 
 
-def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool = False) -> Rebuilt:
+def rebuild(home: Home, url: str | None = None, *, set_aside: bool = False) -> Rebuilt:
     """Empty the tables and replay the whole log into them, in one transaction.
 
     An unreadable SQLite file is renamed, never deleted; no other program may write to the registry
@@ -29,11 +29,11 @@ def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool =
     Raises `RegistryError` for a damaged log, tables of a newer version, or a database that is no file
     and shows another registry, and as `database_errors`; a readable database is then unchanged.
     """
-    database = connect(folder.catalog, url)
+    database = connect(home.catalog, url)
     try:
         try:
             if not set_aside or database.path is None or not database.path.exists():
-                return _rebuild(database, folder)
+                return _rebuild(database, home)
         except DamagedCatalogError as error:
             if database.path is None:
                 raise RegistryError(
@@ -42,14 +42,14 @@ def rebuild(folder: RegistryFolder, url: str | None = None, *, set_aside: bool =
         database.close()
         moved = _free_name(database.path)
         _move(database.path, moved)
-        return replace(_rebuild(database, folder), set_aside=moved)
+        return replace(_rebuild(database, home), set_aside=moved)
     finally:
         database.close()
 
 
-def _rebuild(database: Database, folder: RegistryFolder) -> Rebuilt:
-    upgrade(database, folder.tmp)
-    ledger = Ledger(database, EventLog(folder))
+def _rebuild(database: Database, home: Home) -> Rebuilt:
+    upgrade(database, home.tmp)
+    ledger = Ledger(database, EventLog(home))
     with database.writing() as connection:
         database.check(connection)
         _restore_position(connection)
@@ -58,7 +58,7 @@ def _rebuild(database: Database, folder: RegistryFolder) -> Rebuilt:
         kept = None
         if not ledger.shows_the_log(connection) and database.path is not None:
             kept = _free_name(database.path)
-            copy_sqlite(database.path, kept, folder.tmp)
+            copy_sqlite(database.path, kept, home.tmp)
         for table in TABLES:
             connection.execute(f"DELETE FROM {table}")
         events = ledger.replay_all(connection)

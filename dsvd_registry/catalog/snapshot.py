@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..store import RegistryFolder
+from ..store import Home
 from . import migrate
 from .database import Connection, Database
 from .errors import DamagedCatalogError, database_errors
@@ -31,12 +31,12 @@ class SnapshotDatabase(Database):
         self._connection.isolation_level = None
 
     @classmethod
-    def of(cls, folder: RegistryFolder) -> SnapshotDatabase:
+    def of(cls, home: Home) -> SnapshotDatabase:
         """A copy of the registry's database; if it cannot be copied, empty tables."""
-        snapshot = cls(str(folder.root))
-        if not snapshot._copy(folder.catalog):
+        snapshot = cls(str(home.root))
+        if not snapshot._copy(home.catalog):
             snapshot.close()
-            snapshot = cls(str(folder.root))
+            snapshot = cls(str(home.root))
             migrate.make_tables(snapshot._connection)
         return snapshot
 
@@ -82,9 +82,9 @@ class SnapshotDatabase(Database):
             return False
 
 
-def may_write(folder: RegistryFolder) -> bool:
+def may_write(home: Home) -> bool:
     """True if this user has the permission to write the registry's folder and database."""
-    paths = [folder.root, *(path for path in (folder.catalog,) if path.exists())]
+    paths = [home.root, *(path for path in (home.catalog,) if path.exists())]
     return all(os.access(path, os.W_OK) for path in paths)
 
 

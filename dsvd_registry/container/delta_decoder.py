@@ -52,6 +52,29 @@ def check_served(container: Container, tau: float) -> None:
         )
 
 
+def expect_result(container: Container, tau: float) -> None:
+    """Tell the container that its whole result at `tau` will be made, so that it can be fetched."""
+    stored = container.header.encoding.tau
+    container.expect(
+        {
+            index: served_rank(record, container.table(index), stored, tau)
+            for index, record in enumerate(container.header.tensors)
+            if isinstance(record, LowRankRecord)
+        }
+    )
+
+
+def check_used(container: Container, tau: float) -> None:
+    """Check the payload of a container before a result without a recorded digest is made of it.
+
+    All of it is compared with its SHA-256. Only where a lower tau leaves alone a part of a file that is
+    far away, nothing more than the checksum of each frame is compared, as it is read. Raises
+    `ContainerError`.
+    """
+    if container.is_near or tau == container.header.encoding.tau:
+        container.check_payload()
+
+
 def decoded_delta(container: Container, tensor: int, tau: float | None = None) -> GridDelta | None:
     """The delta of tensor number `tensor` to its base, at `tau` (default: the stored one).
 

@@ -8,22 +8,20 @@ checksums are compared, contents decompressed and cached. They differ in the mag
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import xxhash
 import zstandard
 
 from ..canonical import weight
-from ..closing import Closing
 from ..errors import ContainerError, UnsupportedFeature
-from ..fs import Bytes, storage_error, storage_errors
+from ..fs import Bytes
 from ..hashing import xxh3
+from ..ranged_file import Range, RangedFile
 from . import limits
 from .limits import MAX_WINDOW
 from .records import Frame, Header
@@ -84,37 +82,10 @@ CACHED_BYTES = 64 << 20  # of decompressed frames, kept while tensors are read i
 CACHED_OF_A_BYTE = 16  # the limit for small files: bytes kept for each byte of the file
 
 
-class ContainerFile(Closing):
-    """An open file that several threads may read. Raises `StorageError`.
-
-    `identity`: another file, or one that was written to since, has another one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with storage_errors(path):
-            self._file = path.open("rb")
-        self._reading = threading.Lock()
-        status = os.fstat(self._file.fileno())
-        self.size = status.st_size
-        self.identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-    def close(self) -> None:
-        self._file.close()
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Read up to `size` bytes, fewer only at the end of the file."""
-        try:
-            with self._reading:
-                self._file.seek(offset)
-                return self._file.read(size)
-        except OSError as error:
-            raise storage_error(error, self.path) from error
-
-    def read_frame(self, offset: int, size: int, checksum: str) -> bytes | None:
-        """The stored bytes of a frame; None if they are too few or do not match the checksum."""
-        stored = self.read(offset, size)
-        return stored if len(stored) == size and xxh3(stored) == checksum else None
+def read_frame(file: RangedFile, offset: int, size: int, checksum: str) -> bytes | None:
+    """The stored bytes of a frame; None if they are too few or do not match the checksum."""
+    stored = file.read(offset, size)
+    return stored if len(stored) == size and xxh3(stored) == checksum else None
 
 
 class Frames:
@@ -123,7 +94,7 @@ class Frames:
     Raises `ContainerError` for a damaged frame, naming the tensors in it.
     """
 
-    def __init__(self, file: ContainerFile, header: Header, cached_bytes: int) -> None:
+    def __init__(self, file: RangedFile, header: Header, cached_bytes: int) -> None:
         self._file, self._header = file, header
         self._lock = threading.Lock()
         self._cached: OrderedDict[int, bytes] = OrderedDict()
@@ -134,6 +105,11 @@ class Frames:
         with self._lock:
             return self._content(index)
 
+    def expect(self, indices: Iterable[int]) -> None:
+        """Tell which frames will be read soon; see `RangedFile.expect`."""
+        frames = [self._header.frames[index] for index in sorted(set(indices))]
+        self._file.expect(Range(one.offset, one.offset + one.stored) for one in frames)
+
     def check(self) -> str:
         """Read the whole file once, and return its SHA-256; nothing is decompressed.
 
@@ -141,6 +117,7 @@ class Frames:
         whose SHA-256 is not the recorded one.
         """
         frames = self._header.frames
+        self.expect(range(len(frames)))
         whole = hashlib.sha256(self._file.read(0, frames[0].offset if frames else self._file.size))
         payload = hashlib.sha256()
         for index in range(len(frames)):
@@ -149,7 +126,7 @@ class Frames:
             whole.update(stored)
         if payload.hexdigest() != self._header.payload_sha256:
             raise ContainerError(
-                f"{self._file.path}: the payload's SHA-256 is not the recorded one"
+                f"{self._file.name}: the payload's SHA-256 is not the recorded one"
             )
         return whole.hexdigest()
 
@@ -157,7 +134,7 @@ class Frames:
         if index in self._cached:
             self._cached.move_to_end(index)
             return self._cached[index]
-        where = f"{self._file.path}: frames[{index}]"
+        where = f"{self._file.name}: frames[{index}]"
         raw, stored = self._header.frames[index].raw, self._stored(index)
         while self._cached and raw + sum(map(len, self._cached.values())) > self._room:
             self._cached.popitem(last=False)
@@ -166,10 +143,10 @@ class Frames:
 
     def _stored(self, index: int) -> bytes:
         frame = self._header.frames[index]
-        stored = self._file.read_frame(frame.offset, frame.stored, frame.xxh3)
+        stored = read_frame(self._file, frame.offset, frame.stored, frame.xxh3)
         if stored is None:
             raise ContainerError(
-                f"{self._file.path}: frames[{index}], with {self._contents(frame)}, "
+                f"{self._file.name}: frames[{index}], with {self._contents(frame)}, "
                 "does not match its checksum"
             )
         return stored
@@ -215,36 +192,36 @@ def packed_header(kind: Kind, text: bytes) -> bytes:
     return start + struct.pack("<Q", checksum.intdigest()) + stored
 
 
-def read_header(file: ContainerFile, kind: Kind) -> tuple[bytes, int]:
+def read_header(file: RangedFile, kind: Kind) -> tuple[bytes, int]:
     """Read the JSON of a file's header, and the offset of its first frame.
 
     Raises `ContainerError`, `UnsupportedFeature` for another version, `StorageError`.
     """
     prologue = file.read(0, limits.PROLOGUE_SIZE)
     if not prologue.startswith(kind.magic):
-        raise ContainerError(f"{file.path} is not {kind.name}")
+        raise ContainerError(f"{file.name} is not {kind.name}")
     if len(prologue) < limits.PROLOGUE_SIZE:
-        raise ContainerError(f"{file.path} ends inside its prologue")
+        raise ContainerError(f"{file.name} ends inside its prologue")
     version, zero, stored_size, json_size, zero_too, checksum = struct.unpack_from(
         "<HHIIIQ", prologue, len(kind.magic)
     )
     if version != limits.VERSION:
-        raise UnsupportedFeature(f"{file.path} is of format version {version}")
+        raise UnsupportedFeature(f"{file.name} is of format version {version}")
     if zero or zero_too:
-        raise ContainerError(f"{file.path}: a reserved field of the prologue is not zero")
+        raise ContainerError(f"{file.name}: a reserved field of the prologue is not zero")
     if json_size > limits.MAX_HEADER_JSON or stored_size > limits.MAX_HEADER_STORED:
-        raise ContainerError(f"{file.path}: the header is over its limit")
+        raise ContainerError(f"{file.name}: the header is over its limit")
     if limits.PROLOGUE_SIZE + stored_size > file.size:
-        raise ContainerError(f"{file.path} ends inside its header")
+        raise ContainerError(f"{file.name} ends inside its header")
     stored = file.read(limits.PROLOGUE_SIZE, stored_size)
     expected = xxhash.xxh3_64(prologue[: limits.CHECKED_PROLOGUE_SIZE])
     expected.update(stored)
     if expected.intdigest() != checksum:
-        raise ContainerError(f"{file.path}: the header does not match its checksum")
+        raise ContainerError(f"{file.name}: the header does not match its checksum")
     try:
         text = decompress(stored, json_size, "the header")
         if weight(text) > limits.MAX_WEIGHT:
             raise ContainerError(f"the header holds too much: it weighs {weight(text)}")
     except ContainerError as error:
-        raise ContainerError(f"{file.path}: {error}") from error
+        raise ContainerError(f"{file.name}: {error}") from error
     return text, limits.PROLOGUE_SIZE + stored_size

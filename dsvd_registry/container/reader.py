@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from ..closing import Closing
 from ..errors import ContainerError
-from .frames import CACHED_BYTES, CONTAINER, ContainerFile, Frames, read_header
+from ..ranged_file import RangedFile, as_ranged
+from .frames import CACHED_BYTES, CONTAINER, Frames, read_header
 from .parse_header import parse_header
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
 from .rows import FrameRows, Int32, Int64, Rows
@@ -50,14 +51,15 @@ class _Place:
 class Container(Closing):
     """An open `.dsvd` file; opening checks its header, structure, size and component tables.
 
+    `file`: a path, or an open file, which it then closes. `name`: the path or the like, for messages.
     `cached_bytes`: of decompressed frames, which are kept for reading tensors in order.
     Several threads may read at once. Every method that reads may raise `ContainerError` (damage)
     and `StorageError` (the disk).
     """
 
-    def __init__(self, path: Path, cached_bytes: int = CACHED_BYTES) -> None:
-        self.path = path
-        self._file = ContainerFile(path)
+    def __init__(self, file: Path | RangedFile, cached_bytes: int = CACHED_BYTES) -> None:
+        self._file = as_ranged(file)
+        self.name = self._file.name
         try:
             self.size = self._file.size
             self.header = self._read_header()
@@ -78,9 +80,29 @@ class Container(Closing):
         self._file.close()
 
     @property
-    def identity(self) -> tuple[int, ...]:
-        """The identity of the open file; see `ContainerFile`."""
+    def identity(self) -> tuple[object, ...]:
+        """The identity of the open file; see `RangedFile`."""
         return self._file.identity
+
+    @property
+    def is_near(self) -> bool:
+        """True if reading the whole file costs little; see `RangedFile`."""
+        return self._file.is_near
+
+    def expect(self, ranks: Mapping[int, int]) -> None:
+        """Tell that everything will be read soon, of components only the first of some tensors.
+
+        `ranks`: their number, by tensor. What is far away is then fetched together.
+        """
+        wanted = {
+            place.frame
+            for tensor, rank in ranks.items()
+            for place in self._places_of("components", tensor)
+            if place.first < rank
+        }
+        frames = enumerate(self.header.frames)
+        wanted |= {index for index, frame in frames if frame.content != "components"}
+        self._frames.expect(wanted)
 
     def table(self, tensor: int) -> ComponentTable:
         """The component table of low-rank tensor number `tensor`."""
@@ -187,10 +209,10 @@ class Container(Closing):
             check_budget(header, end)
             check_size(header, end)
         except ContainerError as error:
-            raise type(error)(f"{self.path}: {error}") from error
+            raise type(error)(f"{self.name}: {error}") from error
         if end != self.size:
             raise ContainerError(
-                f"{self.path} has {self.size} bytes where its header says {end}: "
+                f"{self.name} has {self.size} bytes where its header says {end}: "
                 f"it is {'cut short' if self.size < end else 'followed by something else'}"
             )
         return header
@@ -215,7 +237,7 @@ class Container(Closing):
                 size += nbytes
             if size != frame.raw:
                 raise ContainerError(
-                    f"{self.path}: frames[{index}] declares {frame.raw} bytes for {size}"
+                    f"{self.name}: frames[{index}] declares {frame.raw} bytes for {size}"
                 )
 
     def _part_rows(self, frame: Frame, part: Part, first: int) -> list[Rows]:
@@ -234,6 +256,8 @@ class Container(Closing):
                 assert_never(frame.content)
 
     def _read_tables(self) -> None:
+        frames = enumerate(self.header.frames)
+        self._frames.expect(index for index, frame in frames if frame.content == "tables")
         for index, record in enumerate(self.header.tensors):
             if isinstance(record, LowRankRecord):
                 table = ComponentTable.joined(
@@ -287,7 +311,7 @@ class Container(Closing):
 
     def _of(self, tensor: int, what: str) -> ContainerError:
         """An error of one tensor; the message begins with the file and the tensor's name."""
-        return ContainerError(f"{self.path}: tensor {self.header.tensors[tensor].name!r}: {what}")
+        return ContainerError(f"{self.name}: tensor {self.header.tensors[tensor].name!r}: {what}")
 
 
 def _runs(place: _Place) -> Iterator[_Place]:

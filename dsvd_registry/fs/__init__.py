@@ -32,6 +32,7 @@ from .files import (
     write_file,
 )
 from .folders import NewFolder, new_folder
+from .turns import one_at_a_time
 
 __all__ = [
     "TEMPORARY_PREFIX",
@@ -45,6 +46,7 @@ __all__ = [
     "move",
     "new_file",
     "new_folder",
+    "one_at_a_time",
     "read_back",
     "remove_file",
     "remove_temporary",

@@ -29,6 +29,11 @@ def create(path: Path, *, readable: bool = False) -> BinaryIO:
     return path.open("x+b" if readable else "xb")
 
 
+def open_lock(path: Path) -> int:
+    """Open an empty file that stands for a lock, created if it does not exist; gives its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 def write_at(descriptor: int, data: memoryview, position: int) -> int:
     """Write `data` at `position`; gives the number of bytes written. Not on Windows."""
     return os.pwrite(descriptor, data, position)

@@ -6,18 +6,18 @@ of its own, which ends with the work.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .. import fs
+from ..cache import Cache
 from ..catalog import VersionRecord
 from ..errors import DsvdError
 from ..export import LoraForm
 from ..hashing import sha256_file
 from ..registry import Registry
-from ..registry.results.cache import Cache
 from ..registry.results.lora_files import CheckedFile, LoraMaker, OwnProcess
 
 FORM = '{"lora":"fp16"}'
@@ -74,10 +74,9 @@ class Loras:
     def _ending(self, sha256: str) -> str:
         """The ending that loaders know the kind of an original by."""
         if sha256 not in self._endings:
-            path = self._registry.repository.objects.path(sha256)
-            with fs.storage_errors(path), path.open("rb") as file:
+            with contextlib.closing(self._registry.repository.objects.open(sha256)) as file:
                 # A safetensors file is a length and then JSON, a file of torch an archive or a pickle.
-                is_safetensors = file.read(9)[8:] == b"{"
+                is_safetensors = file.read(0, 9)[8:] == b"{"
             self._endings[sha256] = ".safetensors" if is_safetensors else ".pt"
         return self._endings[sha256]
 
@@ -85,7 +84,7 @@ class Loras:
         """Open a LoRA file; an export is made if the cache lacks it. Raises `DsvdError`."""
         objects = self._registry.repository.objects
         if file.original is not None:
-            path = objects.path(file.original)
+            path = objects.local_file(file.original)
             return CheckedFile(path, file.size, file.original, f"the original of {version.ref}")
         with self._making:
             with OwnProcess() as process:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import errors, fs
+from ..cache import find_cache
 from ..errors import Conflict, DsvdError, NotFound, StorageError
 from ..hashing import sha256
 from ..registry import Registry
-from ..registry.results.cache import find_cache
 from . import mount_points
 from .contents import Contents
 from .loras import Loras

@@ -53,7 +53,7 @@ def kept_plan(file: KeptFile, container: Container, base: BaseReader) -> FilePla
     return _recorded(
         file,
         lambda first, memory: container.file_range(number, first, memory),
-        lambda _: ContainerError(f"{container.path}: file {file.path!r} is not the recorded one"),
+        lambda _: ContainerError(f"{container.name}: file {file.path!r} is not the recorded one"),
     )
 
 
@@ -66,7 +66,7 @@ def _check_size(file: KeptFile, place: Path, container: Container) -> None:
     if sha256_file(place) != file.sha256:
         raise _changed(file)
     raise ContainerError(
-        f"{container.path}: the base's file {file.path!r} has {size} bytes, "
+        f"{container.name}: the base's file {file.path!r} has {size} bytes, "
         f"where {file.size} are recorded"
     )
 

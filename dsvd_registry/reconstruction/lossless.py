@@ -46,16 +46,20 @@ class LosslessReconstruction(Reconstruction):
         try:
             check_goes_with(residual.header, container.header, lossless.container)
         except ContainerError as error:
-            raise ContainerError(f"{residual.path}: {error}") from error
+            raise ContainerError(f"{residual.name}: {error}") from error
         self.files = source_files(container.header, container.source_headers())
         for file, result in zip(self.files, residual.header.results, strict=True):
             if file.size != result.size:
                 raise ContainerError(
-                    f"{residual.path}: the source has {file.size} bytes, where {result.size} are "
+                    f"{residual.name}: the source has {file.size} bytes, where {result.size} are "
                     "recorded"
                 )
         self._residual = residual
         self._lacking = {tensor.name: tensor for tensor in residual.header.tensors}
+
+    def expect_all(self) -> None:
+        super().expect_all()
+        self._residual.expect_all()
 
     @property
     def metadata(self) -> Mapping[str, str]:

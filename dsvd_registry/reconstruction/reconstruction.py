@@ -20,7 +20,7 @@ from ..checkpoint.tensor_info import BITS, tensor_bytes
 from ..codec.components import Components, Elements
 from ..codec.exact_product import DeltaProduct, add_elements, cast, row_tiles
 from ..codec.weights import Memory, Weights, scratch
-from ..container.delta_decoder import check_served, decoded_delta
+from ..container.delta_decoder import check_served, decoded_delta, expect_result
 from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
@@ -118,6 +118,10 @@ class Reconstruction:
         """
         return file_bytes(plan_of(self, file), place)
 
+    def expect_all(self) -> None:
+        """Tell that all files will be made, so that what they are made of is fetched together."""
+        expect_result(self._container, self.tau)
+
     def kept_plan(self, file: KeptFile) -> FilePlan:
         """The plan of one of `kept_files`; see the function `kept_plan`."""
         return kept_plan(file, self._container, self._base)
@@ -148,6 +152,7 @@ class Reconstruction:
         self, progress: Progress, stage: str
     ) -> Iterator[tuple[ResultFile, Iterator[Bytes]]]:
         """Yield each of `files` and its bytes, after a check of `kept_files`."""
+        self.expect_all()
         for kept in self.kept_files:
             for _ in file_bytes(self.kept_plan(kept), nowhere):
                 pass
@@ -296,7 +301,7 @@ class ResultTensor:
                 assert_never(self._delta)
         if not result.is_finite():
             raise ContainerError(
-                f"{self._container.path}: tensor {record.name!r} would hold NaN or infinity"
+                f"{self._container.name}: tensor {record.name!r} would hold NaN or infinity"
             )
 
 

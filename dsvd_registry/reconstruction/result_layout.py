@@ -52,11 +52,11 @@ def checked_files(container: Container, tau: float) -> tuple[ResultFile, ...]:
     try:
         files = result_files(header, source_headers, header.encoding.tau)
     except ContainerError as error:
-        raise ContainerError(f"{container.path}: {error}") from error
+        raise ContainerError(f"{container.name}: {error}") from error
     for file, result in zip(files, header.results, strict=True):
         if file.size != result.size:
             raise ContainerError(
-                f"{container.path}: the result has {file.size} bytes, where {result.size} are recorded"
+                f"{container.name}: the result has {file.size} bytes, where {result.size} are recorded"
             )
     return files if tau == header.encoding.tau else result_files(header, source_headers, tau)
 

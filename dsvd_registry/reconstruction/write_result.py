@@ -11,6 +11,7 @@ from pathlib import Path
 from ..checkpoint.folder import is_checkpoint_folder
 from ..checkpoint.folder_listing import listing_digest
 from ..checkpoint.tree import ListedFile
+from ..container.delta_decoder import check_used
 from ..container.reader import Container
 from ..errors import InvalidArgument, ResultMismatch
 from ..fs import NewFile, check_place, new_file, new_folder, storage_errors
@@ -63,7 +64,9 @@ def write_result(
     """
     with _planned(container, base, request) as (result, recorded):
         write = _write_folder if result.is_folder else _write_file
-        written = write(result, container, recorded, output, replace, progress)
+        if recorded is None:
+            check_used(container, request.tau_of(container.header))
+        written = write(result, recorded, output, replace, progress)
     return Materialized(
         output,
         written.sha256,
@@ -82,23 +85,23 @@ def _planned(
 ) -> Iterator[tuple[PlannedResult, Recorded | None]]:
     """The files to write, and their recorded digests, if there are any."""
     if request.recorded(container.header) is None:
-        yield planned(reconstruction_of(container, base, request), request), None
+        exact = reconstruction_of(container, base, request)
+        exact.expect_all()
+        yield planned(exact, request), None
         return
     with proven_by_digest(container, base, request.lossless) as recorded:
+        recorded.made.expect_all()
         yield planned(recorded.made, request), recorded
 
 
 def _write_file(
     result: PlannedResult,
-    container: Container,
     recorded: Recorded | None,
     output: Path,
     replace: bool,
     progress: Progress,
 ) -> ResultDigest:
     check_place(output, replace=replace)
-    if recorded is None:
-        container.check_payload()
     (only,) = result.plans
     with new_file(output.parent, only.size) as file:
         digest = fill(file, only, Meter(progress, "materializing", only.size))
@@ -110,7 +113,6 @@ def _write_file(
 
 def _write_folder(
     result: PlannedResult,
-    container: Container,
     recorded: Recorded | None,
     output: Path,
     replace: bool,
@@ -125,8 +127,6 @@ def _write_folder(
             f"{output} is not a folder that diffusers saves, and is not replaced",
             "Give another path, or remove it yourself.",
         )
-    if recorded is None:
-        container.check_payload()
     meter = Meter(progress, "materializing", sum(plan.size for plan in result.plans))
     unmetered = Meter(silent, "", 0)
     with new_folder(output.parent) as folder:
@@ -184,12 +184,13 @@ def write_cached(
                 recorded.check([_filled(file, recorded.made, progress)])
         else:
             reconstruction = Reconstruction(container, base, tau)
-            container.check_payload()  # no digest of the result is recorded
+            check_used(container, tau)
             _filled(file, reconstruction, progress)
         file.publish(path, replace=True, read_only=True)
 
 
 def _filled(file: NewFile, reconstruction: Reconstruction, progress: Progress) -> ResultDigest:
+    reconstruction.expect_all()
     (only,) = reconstruction.files
     meter = Meter(progress, "materializing", only.size)
     return fill(file, plan_of(reconstruction, only), meter)

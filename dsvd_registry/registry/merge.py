@@ -200,9 +200,8 @@ def _stored(
     with contextlib.ExitStack() as opened:
         sources = []
         for version in recipe.versions:
-            repository.objects.check(version.container)
-            path = repository.objects.path(version.container)
-            container = opened.enter_context(Container(path, cached))
+            file = repository.objects.open_checked(version.container)
+            container = opened.enter_context(Container(file, cached))
             sources.append(MergeSource(version.name, container))
         weights = opened.enter_context(repository.open_base(base))
         merge = OpenMerge(recipe, sources, source, weights)

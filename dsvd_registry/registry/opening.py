@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..catalog import check_database
 from ..errors import InvalidArgument
 from ..store import RegistryFolder, registry_folder
-from .repository import Repository, catalog_url, found_folder, opened
+from .repository import Repository, catalog_url, found_home, opened
 
 if TYPE_CHECKING:  # numpy, which listing versions need not wait for
     from .results.result_pool import ResultPool
@@ -26,7 +26,7 @@ def made_repository(path: str | Path | None, catalog: str | None) -> Repository:
 
 def opened_repository(path: str | Path | None, catalog: str | None) -> Repository:
     """An existing registry, opened; see `Registry.open`."""
-    return opened(found_folder(path), catalog_url(catalog))
+    return opened(found_home(path), catalog_url(catalog))
 
 
 def no_passphrase() -> str:

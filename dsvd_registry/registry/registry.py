@@ -16,7 +16,7 @@ from ..catalog import rebuild
 from ..closing import Closing, MadeOnce
 from ..progress import Progress, silent
 from .opening import made_repository, no_passphrase, opened_repository, result_pool
-from .repository import Repository, catalog_url, found_folder
+from .repository import Repository, catalog_url, found_home
 from .upkeep.gc import DEFAULT_GRACE_DAYS
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Registry(Closing):
             >>> Registry.rebuild_catalog().events > 0
             True
         """
-        return rebuild(found_folder(path), catalog_url(catalog))
+        return rebuild(found_home(path), catalog_url(catalog))
 
     @staticmethod
     def repair(
@@ -176,7 +176,7 @@ class Registry(Closing):
         from .upkeep.repair_sources import checked_sources
 
         return repair(
-            found_folder(path),
+            found_home(path),
             catalog_url(catalog),
             checked_sources(sources),
             deep=deep,
@@ -1267,7 +1267,7 @@ class Registry(Closing):
             >>> registry.path("subject-42", cache="cache").suffix
             '.safetensors'
         """
-        from .results.cache import find_cache
+        from ..cache import find_cache
         from .results.cached_file import cached_file
 
         found = find_cache(cache, limit, os.environ)

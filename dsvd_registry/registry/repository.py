@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from .. import store
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..errors import BaseMismatch, CheckpointError, DsvdError, NotFound, RegistryError, StorageError
-from ..store import ObjectStore, RegistryFolder
+from ..fs import make_folder
+from ..store import Home, ObjectStore
 
 if TYPE_CHECKING:  # numpy, which listing versions need not wait for
     from ..checkpoint import Checkpoint
@@ -26,21 +27,55 @@ CATALOG_VARIABLE = "DSVD_CATALOG"
 
 @dataclass(frozen=True)
 class Repository:
-    """The folder of a registry, its catalog of names, and its store of objects.
+    """The home of a registry, its catalog of names, and its store of objects.
 
     Its methods open containers and bases by their catalog records. Besides the errors named at each
     method, all raise `RegistryError` for damage and `StorageError` if the operating system refuses.
     """
 
-    home: RegistryFolder
+    home: Home
     catalog: Catalog
     objects: ObjectStore
 
-    def open_container(self, version: VersionRecord) -> Container:
-        """Open the container of a version; the caller closes it. Raises `ContainerError`."""
+    def open_container(self, version: VersionRecord, cached_bytes: int | None = None) -> Container:
+        """Open the container of a version; the caller closes it. `cached_bytes`: see `Container`.
+
+        Its header is compared with what the event log says of the version. Raises `ContainerError`.
+        """
+        from ..container.frames import CACHED_BYTES
         from ..container.reader import Container
 
-        return Container(self.objects.path(version.container))
+        file = self.objects.open(version.container)
+        container = Container(file, CACHED_BYTES if cached_bytes is None else cached_bytes)
+        try:
+            self._check_goes_with(version, container)
+        except BaseException:
+            container.close()
+            raise
+        return container
+
+    def _check_goes_with(self, version: VersionRecord, container: Container) -> None:
+        """Raise `RegistryError` for the container of another version in the place of its own.
+
+        This is what binds a container to the log that is not read whole. Of a result with several
+        thousand files not all digests are recorded.
+        """
+        header = container.header
+        recorded = self.catalog.result_digests(version.container)
+        results = {} if header.tree is None else {file.path: file.sha256 for file in header.results}
+        results = results or {"": header.results[0].sha256}
+        differing = [
+            path
+            for path, kinds in recorded.items()
+            if path in results and kinds.get("sha256", results[path]) != results[path]
+        ]
+        here = container.size, header.base_digest, header.source.sha256
+        if differing or here != (version.size, version.base, version.source.sha256):
+            raise RegistryError(
+                f"object {version.container}, the container of {version.ref}, is not the one that the "
+                "event log tells of",
+                "Run `dsvd verify`, which says how to restore it.",
+            )
 
     @contextlib.contextmanager
     def open_version(self, version: VersionRecord) -> Iterator[tuple[Container, BaseWeights]]:
@@ -131,11 +166,12 @@ class Repository:
             yield from linked_files(place)
             return
         listed = {file.path: file for file in self.listing(base)}
-        places = {path: self.objects.path(file.sha256) for path, file in listed.items()}
+        files = self.objects.local_files(file.sha256 for file in listed.values())
+        places = dict(zip(listed, files, strict=True))
         yield from stored_files(places, listed)
 
     def _place(self, base: BaseRecord) -> Path:
-        return self.objects.path(base.file) if base.link is None else _linked(base, base.link)
+        return self.objects.local_file(base.file) if base.link is None else _linked(base, base.link)
 
     def listing(self, base: BaseRecord) -> tuple[ListedFile, ...]:
         """The listing of a base that is a folder in the store."""
@@ -156,13 +192,14 @@ def _linked(base: BaseRecord, link: Path) -> Path:
     return link
 
 
-def opened(folder: RegistryFolder, url: str | None) -> Repository:
-    """The repository of a registry's folder, whose catalog is at `url`; None for one in the folder."""
-    return Repository(folder, Catalog.open(folder, url), ObjectStore(folder))
+def opened(home: Home, url: str | None) -> Repository:
+    """The repository of a registry, whose catalog is at `url`; None for one in its folder here."""
+    make_folder(home.root)
+    return Repository(home, Catalog.open(home, url), ObjectStore(home))
 
 
-def found_folder(path: str | Path | None) -> RegistryFolder:
-    """The folder of the registry at `path`, or found from the environment and the current folder."""
+def found_home(path: str | Path | None) -> Home:
+    """The home of the registry at `path`, or found from the environment and the current folder."""
     explicit = None if path is None else Path(path)
     return store.registry_folder.open(store.registry_folder.find(explicit, os.environ, Path.cwd()))
 

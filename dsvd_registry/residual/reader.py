@@ -9,10 +9,11 @@ import numpy as np
 
 from ..closing import Closing
 from ..container import limits
-from ..container.frames import RESIDUAL, ContainerFile, decompress, read_header
+from ..container.frames import RESIDUAL, decompress, read_frame, read_header
 from ..container.rows import PACKED, Int32, Int64, Rows
 from ..container.table import ComponentTable, unpack_table
 from ..errors import ContainerError
+from ..ranged_file import Range, RangedFile, as_ranged
 from .header import parse_header
 from .ordered import Bits
 from .records import ResidualTensor
@@ -22,29 +23,30 @@ from .run import decode_run
 class Residual(Closing):
     """An open `.dsvdr` file; opening checks its header and size.
 
+    `file`: a path, or an open file, which it then closes. `name`: the path or the like, for messages.
     Several threads may read at once. Every method that reads may raise `ContainerError` (damage)
     and `StorageError` (the disk).
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = ContainerFile(path)
+    def __init__(self, file: Path | RangedFile) -> None:
+        self._file = as_ranged(file)
+        self.name = self._file.name
         try:
             text, offset = read_header(self._file, RESIDUAL)
             try:
                 self.header = parse_header(text, offset)
             except ContainerError as error:
-                raise type(error)(f"{path}: {error}") from error
+                raise type(error)(f"{self.name}: {error}") from error
             end = offset + sum(frame.stored for frame in self.header.frames)
             if end != self._file.size:
                 raise ContainerError(
-                    f"{path} has {self._file.size} bytes where its header says {end}"
+                    f"{self.name} has {self._file.size} bytes where its header says {end}"
                 )
             components = sum(tensor.rank for tensor in self.header.tensors)
             most = limits.FREE_COMPONENTS + self._file.size // limits.BYTES_OF_A_COMPONENT
             if components > most:
                 raise ContainerError(
-                    f"{path}: {components} components are too many for {self._file.size} bytes"
+                    f"{self.name}: {components} components are too many for {self._file.size} bytes"
                 )
             self._first_frame = {}
             first = 0
@@ -64,8 +66,8 @@ class Residual(Closing):
         return self._file.size
 
     @property
-    def identity(self) -> tuple[int, ...]:
-        """The identity of the open file; see `ContainerFile`."""
+    def identity(self) -> tuple[object, ...]:
+        """The identity of the open file; see `RangedFile`."""
         return self._file.identity
 
     def components(self, tensor: ResidualTensor) -> tuple[Int32, Int32, Int64]:
@@ -79,7 +81,7 @@ class Residual(Closing):
             table.check()
             return self._rows(tensor, table, first + 1)
         except ContainerError as error:
-            raise ContainerError(f"{self.path}: tensor {tensor.name!r}: {error}") from error
+            raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
 
     def run(
         self, tensor: ResidualTensor, number: int, prediction: Bits, out: Bits | None = None
@@ -93,7 +95,16 @@ class Residual(Closing):
         try:
             return decode_run(content, prediction, tensor.of, out)
         except ContainerError as error:
-            raise ContainerError(f"{self.path}: tensor {tensor.name!r}: {error}") from error
+            raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
+
+    @property
+    def is_near(self) -> bool:
+        """True if reading the whole file costs little; see `RangedFile`."""
+        return self._file.is_near
+
+    def expect_all(self) -> None:
+        """Tell that all of it will be read soon; what is far away is then fetched together."""
+        self._file.expect([Range(0, self.size)])
 
     def check_frames(self) -> None:
         """Check every frame against its checksum; nothing is decompressed."""
@@ -105,6 +116,7 @@ class Residual(Closing):
     def check_file(self) -> str:
         """Check every frame as `check_frames` does, and return the SHA-256 of the whole file."""
         frames = self.header.frames
+        self.expect_all()
         digest = hashlib.sha256(self._file.read(0, frames[0].offset if frames else self.size))
         for tensor in self.header.tensors:
             first = self._first_frame[tensor.name]
@@ -133,15 +145,15 @@ class Residual(Closing):
         return a, b, table.exponents
 
     def _content(self, tensor: ResidualTensor, number: int) -> bytes:
-        where = f"{self.path}: frames[{number}]"
+        where = f"{self.name}: frames[{number}]"
         return decompress(self._stored(tensor, number), self.header.frames[number].raw, where)
 
     def _stored(self, tensor: ResidualTensor, number: int) -> bytes:
         frame = self.header.frames[number]
-        stored = self._file.read_frame(frame.offset, frame.stored, frame.xxh3)
+        stored = read_frame(self._file, frame.offset, frame.stored, frame.xxh3)
         if stored is None:
             raise ContainerError(
-                f"{self.path}: frames[{number}], of tensor {tensor.name!r}, "
+                f"{self.name}: frames[{number}], of tensor {tensor.name!r}, "
                 "does not match its checksum"
             )
         return stored

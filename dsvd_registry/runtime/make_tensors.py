@@ -82,7 +82,7 @@ class Maker:
                 assert_never(delta)
         if not is_finite(result):
             raise ContainerError(
-                f"{self._container.path}: tensor {name!r} would hold NaN or infinity"
+                f"{self._container.name}: tensor {name!r} would hold NaN or infinity"
             )
         return result.reshape(record.shape)
 

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from ..cache import find_cache
 from ..errors import Conflict, DsvdError, InvalidArgument, NotFound, TauNotServed
 from ..registry.registry import Registry
-from ..registry.results.cache import find_cache
 from ..registry.results.lora_files import LoraMaker
 from . import api, attachments, hub, openapi
 from .access import Gate

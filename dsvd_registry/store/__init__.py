@@ -29,6 +29,7 @@ from .events import (
     VersionAdded,
     VersionRemoved,
 )
+from .home import Home
 from .objects import ListedObject, ObjectStore, ObjectWriter, StoredObject
 from .registry_folder import RegistryFolder
 
@@ -46,6 +47,7 @@ __all__ = [
     "EventRoom",
     "FileArchived",
     "FileRestored",
+    "Home",
     "ListedObject",
     "LostRace",
     "MetadataRemoved",

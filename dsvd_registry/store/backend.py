@@ -91,6 +91,10 @@ class Backend(Protocol):
         """Renew the time of a key, and make it durable in any case; gives False if it is gone."""
         ...
 
+    def now(self) -> float:
+        """The time by the clock that gives entries theirs, which may not be this machine's."""
+        ...
+
     def settle(self, *prefixes: str) -> None:
         """Make keys below `prefixes` durable that another writer may have made a moment ago."""
         ...

@@ -11,17 +11,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from .. import canonical, hashing
 from ..errors import Conflict, NotFound, RegistryError, StorageError
 from ..fs import is_of_the_file
 from . import events
-from .backend import Backend
 from .events import Change, Event
-from .folder_backend import FolderBackend
-from .registry_folder import RegistryFolder
+from .home import Home
 
 SHARD = 1000
 
@@ -48,9 +45,8 @@ class LostRace(RegistryError):
 class EventLog:
     """The events of one registry, numbered from 1 without a gap."""
 
-    def __init__(self, folder: RegistryFolder) -> None:
-        self._folder = folder
-        self._backend: Backend = FolderBackend(folder)
+    def __init__(self, home: Home) -> None:
+        self._name, self._backend = home.name, home.backend
 
     def append(self, last: Position, time: str, changes: Sequence[Change]) -> Position:
         """Write the event that comes after `last` durably; its changes take effect with that.
@@ -66,12 +62,12 @@ class EventLog:
         )
         data = events.encode(event)
         try:
-            self._backend.create(_key(event.sequence), data)
+            self._backend.create(event_key(event.sequence), data)
         except Conflict as error:
             # Some network filesystems report a link that they have made as one that was there.
             if self._data(event.sequence) != data:
                 raise LostRace(
-                    f"event {event.sequence} is in {self._folder.events} already: another program "
+                    f"event {event.sequence} is in {self._name}/events already: another program "
                     "wrote it a moment ago"
                 ) from error
             self.sync(event.sequence, event.sequence)
@@ -86,7 +82,7 @@ class EventLog:
         for number in self._numbers(last.sequence):
             if number != last.sequence + 1:
                 raise RegistryError(
-                    f"event {last.sequence + 1} is missing from {self._folder.events}", _RESTORE
+                    f"event {last.sequence + 1} is missing from {self._name}/events", _RESTORE
                 )
             last, event = self._read(last)
             yield last, event
@@ -116,34 +112,34 @@ class EventLog:
             return True
         return hashing.sha256(data) == position.sha256 or not events.is_whole(data)
 
-    def path(self, sequence: int) -> Path:
-        """The path of an event, existing or not."""
-        return self._folder.root / _key(sequence)
+    def place(self, sequence: int) -> str:
+        """The place of an event, existing or not, for messages."""
+        return f"{self._name}/{event_key(sequence)}"
 
     def _numbers(self, last: int) -> Iterator[int]:
         """The numbers of the events after `last`, in order."""
-        for entry in self._backend.list("events/", _key(last)):
+        for entry in self._backend.list("events/", event_key(last)):
             match = KEY.fullmatch(entry.key)
             if match is not None and int(match[2]) // SHARD == int(match[1]):
                 yield int(match[2])
             elif not entry.is_plain:
-                raise RegistryError(f"{self._folder.root / entry.key} is a symbolic link", _RESTORE)
+                raise RegistryError(f"{self._name}/{entry.key} is a symbolic link", _RESTORE)
             elif entry.key.rpartition("/")[2][0].isdigit():
                 # Otherwise an event that a sync program renamed would be ignored.
                 raise RegistryError(
-                    f"{self._folder.root / entry.key} does not belong into the event log", _RESTORE
+                    f"{self._name}/{entry.key} does not belong into the event log", _RESTORE
                 )
 
     def _read(self, last: Position) -> tuple[Position, Event]:
         """The event after `last`, which must name it."""
         sequence = last.sequence + 1
-        path, data = self.path(sequence), self._data(sequence)
-        event = events.decode(data, str(path))
+        place, data = self.place(sequence), self._data(sequence)
+        event = events.decode(data, place)
         if event.sequence != sequence:
-            raise RegistryError(f"{path} contains the event {event.sequence}", _RESTORE)
+            raise RegistryError(f"{place} contains the event {event.sequence}", _RESTORE)
         if (event.previous or "") != last.sha256:
             raise RegistryError(
-                f"{path} breaks the chain of events: it comes after an event {last.sequence} that has "
+                f"{place} breaks the chain of events: it comes after an event {last.sequence} that has "
                 f"the SHA-256 {event.previous}, and the one here has {last.sha256}",
                 f"One of the two was replaced or damaged. {_RESTORE}",
             )
@@ -151,10 +147,11 @@ class EventLog:
 
     def _data(self, sequence: int) -> bytes:
         try:
-            return self._backend.read(_key(sequence), 0, canonical.MAX_SMALL + 1)
+            return self._backend.read(event_key(sequence), 0, canonical.MAX_SMALL + 1)
         except NotFound as error:
             raise RegistryError(str(error), _RESTORE) from error
 
 
-def _key(sequence: int) -> str:
+def event_key(sequence: int) -> str:
+    """The key of an event."""
     return f"events/{sequence // SHARD:06}/{sequence:09}.json"

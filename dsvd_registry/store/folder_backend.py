@@ -15,14 +15,13 @@ from .. import fs
 from ..errors import NotFound, RegistryError, StorageError
 from ..fs import Bytes
 from .backend import Entry, checked_key
-from .registry_folder import RegistryFolder
 
 
 class FolderBackend:
     """The files below the folder of a registry."""
 
-    def __init__(self, folder: RegistryFolder) -> None:
-        self._root, self._tmp = folder.root, folder.tmp
+    def __init__(self, root: Path) -> None:
+        self._root, self._tmp = root, root / "tmp"
 
     def create(self, key: str, data: Bytes) -> None:
         target = self.place(key)
@@ -97,6 +96,11 @@ class FolderBackend:
         self._sync(place.parent, place.parent.parent)
         return fs.renew_time(place)
 
+    def now(self) -> float:
+        fs.make_folder(self._tmp)
+        with fs.scratch_file(self._tmp) as file, fs.storage_errors(self._tmp):
+            return os.fstat(file.fileno()).st_mtime
+
     def settle(self, *prefixes: str) -> None:
         folders = [self._root / prefix for prefix in prefixes]
         self._sync(*folders, *dict.fromkeys(folder.parent for folder in folders))
@@ -162,6 +166,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
 
 
+def state_of(status: os.stat_result) -> str:
+    """The state of what is in the place of a key; see `Entry`."""
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
 def _entry(key: str, status: os.stat_result) -> Entry:
-    state = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
-    return Entry(key, status.st_size, status.st_mtime, state, stat.S_ISREG(status.st_mode))
+    is_plain = stat.S_ISREG(status.st_mode)
+    return Entry(key, status.st_size, status.st_mtime, state_of(status), is_plain)

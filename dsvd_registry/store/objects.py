@@ -10,17 +10,17 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .. import fs, hashing
-from ..errors import InvalidArgument, RegistryError, StorageError
+from .. import fs, hashing, ranged_file
+from ..errors import InvalidArgument, NotFound, RegistryError, StorageError
 from ..fs import Bytes
+from ..ranged_file import RangedFile
 from .backend import Content, Entry
-from .folder_backend import FolderBackend
-from .registry_folder import RegistryFolder
+from .home import Home
 
 COPY_CHUNK = 4 << 20
 
@@ -75,21 +75,16 @@ class ObjectWriter:
         """
         stored = StoredObject(self._digest.hexdigest(), self._size)
         if not self._store._renewed(stored):
-            self._content.publish(_key(stored.sha256))
+            self._content.publish(object_key(stored.sha256))
         return stored
 
 
 class ObjectStore:
     """The objects of one registry."""
 
-    def __init__(self, folder: RegistryFolder) -> None:
-        self._folder, self._tmp = folder, folder.tmp
-        self._backend = FolderBackend(folder)
-
-    @property
-    def folder(self) -> RegistryFolder:
-        """The folder of the registry."""
-        return self._folder
+    def __init__(self, home: Home) -> None:
+        self._name, self._tmp = home.name, home.tmp
+        self._backend, self._files = home.backend, home.files
 
     @contextlib.contextmanager
     def new_object(self) -> Iterator[ObjectWriter]:
@@ -122,10 +117,60 @@ class ObjectStore:
                 )
             return writer.commit()
 
-    def path(self, sha256: str) -> Path:
-        """The path of an object. Raises `RegistryError` if it is missing or not a plain file."""
-        self.require(sha256)
-        return self.place(sha256)
+    def open(self, sha256: str) -> RangedFile:
+        """Open an object, of which parts are read; nothing is compared with its SHA-256.
+
+        Raises `RegistryError` if it is missing or not a plain file.
+        """
+        with self._missing(sha256):
+            return self._files.open(object_key(sha256))
+
+    def open_checked(self, sha256: str) -> RangedFile:
+        """Open an object after a comparison of all its bytes with its SHA-256. Raises as `check`."""
+        file = self.open(sha256)
+        try:
+            _check_digest(sha256, hashing.sha256_of(ranged_file.chunks(file)))
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def chunks(self, sha256: str) -> Generator[Bytes, None, None]:
+        """All bytes of an object; a chunk is valid until the next one. Nothing is compared.
+
+        Close the generator if you stop early. Raises as `open`.
+        """
+        with self._missing(sha256):
+            yield from self._files.chunks(object_key(sha256))
+
+    def local_file(self, sha256: str) -> Path:
+        """A file on a disk here that has the bytes of an object; see `local_files`."""
+        (path,) = self.local_files([sha256])
+        return path
+
+    def local_files(self, digests: Iterable[str]) -> list[Path]:
+        """Files on a disk here that have the bytes of some objects, and stay while they are opened.
+
+        In a local registry they are those of the objects; else these are fetched whole, into a cache of
+        bounded size, and compared with their SHA-256 as they come. Raises as `open`, and as `check` for
+        one that is fetched.
+        """
+        wanted = [(object_key(sha256), sha256) for sha256 in digests]
+        try:
+            return self._files.local_files(wanted)
+        except NotFound:
+            self.require(*(sha256 for _, sha256 in wanted))  # names the one that is missing
+            raise
+
+    @contextlib.contextmanager
+    def _missing(self, sha256: str) -> Iterator[None]:
+        try:
+            yield
+        except NotFound as error:
+            raise self._missing_error(sha256) from error
+
+    def _missing_error(self, sha256: str) -> RegistryError:
+        return RegistryError(f"object {sha256} is missing from {self._name}", _RESTORE)
 
     def require(self, *sha256: str) -> None:
         """Raise `RegistryError` if one of these objects is missing or not a plain file.
@@ -134,12 +179,12 @@ class ObjectStore:
         """
         for one in sha256:
             if not self.contains(one):
-                raise RegistryError(f"object {one} is missing from {self._folder.root}", _RESTORE)
+                raise self._missing_error(one)
 
     def read(self, sha256: str) -> bytes:
         """The bytes of a small object, compared with its SHA-256. Raises as `check`."""
         self.require(sha256)
-        data = self._backend.read(_key(sha256))
+        data = self._backend.read(object_key(sha256))
         _check_digest(sha256, hashing.sha256(data))
         return data
 
@@ -148,15 +193,15 @@ class ObjectStore:
 
         Raises `RegistryError` if something else is at its path.
         """
-        return self._backend.head(_key(sha256)) is not None
+        return self._backend.head(object_key(sha256)) is not None
 
     def is_whole(self, sha256: str) -> bool:
         """True if the object exists and its bytes have its SHA-256; it is read whole."""
-        return self.contains(sha256) and hashing.sha256_file(self.place(sha256)) == sha256
+        return self.contains(sha256) and self._actual(sha256) == sha256
 
     def check(self, sha256: str) -> None:
         """Read an object whole. Raises `RegistryError` if it is damaged or missing."""
-        _check_digest(sha256, hashing.sha256_file(self.path(sha256)))
+        _check_digest(sha256, self._actual(sha256))
 
     def all(self) -> Iterator[ListedObject]:
         """Every object by digest, without those that disappear meanwhile. Raises `StorageError`."""
@@ -170,15 +215,14 @@ class ObjectStore:
 
         Raises `StorageError`.
         """
-        with self.scratch() as file:
-            return os.fstat(file.fileno()).st_mtime
+        return self._backend.now()
 
     def remove(self, sha256: str, unchanged: ListedObject | None = None) -> bool:
         """Remove an object; gives False if it is missing, or not in the state of `unchanged`.
 
         Raises `StorageError`, and `RegistryError` for a symbolic link.
         """
-        key = _key(sha256)
+        key = object_key(sha256)
         as_listed = None if unchanged is None else Entry(key, *unchanged[1:])
         return self._backend.delete(key, as_listed)
 
@@ -203,16 +247,14 @@ class ObjectStore:
         """The temporary files of writers, at work or crashed; only their age distinguishes them."""
         return fs.temporary_files(self._tmp)
 
-    def place(self, sha256: str) -> Path:
-        """The path of an object, existing or not.
-
-        Raises `InvalidArgument` for a bad digest, `RegistryError` if the shard is a link.
-        """
-        return self._backend.place(_key(sha256))
+    def _actual(self, sha256: str) -> str:
+        """The SHA-256 of the bytes that an object has."""
+        with contextlib.closing(self.chunks(sha256)) as chunks:
+            return hashing.sha256_of(chunks)
 
     def _renewed(self, stored: StoredObject) -> bool:
         """True if the object exists and is whole; its grace time then starts again."""
-        key = _key(stored.sha256)
+        key = object_key(stored.sha256)
         try:
             found = self._backend.head(key)
             if found is None or found.size != stored.size or not self.is_whole(stored.sha256):
@@ -222,7 +264,8 @@ class ObjectStore:
         return self._backend.renew(key)
 
 
-def _key(sha256: str) -> str:
+def object_key(sha256: str) -> str:
+    """The key of an object. Raises `InvalidArgument` for a bad digest."""
     if not _DIGEST.fullmatch(sha256):
         raise InvalidArgument(f"{sha256!r} is not a SHA-256 of 64 lower-case hexadecimal digits")
     return f"objects/{sha256[:2]}/{sha256}"

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .. import canonical, fs
 from ..errors import Conflict, NotFound, RegistryError
+from .folder_backend import FolderBackend
+from .folder_files import FolderFiles
+from .home import LocalPlace
 
 FORMAT = "dsvd-registry"
 VERSION = 2
@@ -20,20 +23,28 @@ _SUBFOLDERS = ("objects", "events", "tmp")
 
 
 @dataclass(frozen=True)
-class RegistryFolder:
-    """The paths in one registry's folder."""
+class RegistryFolder(LocalPlace):
+    """A registry in a local folder, which is its own home."""
 
-    root: Path
+    @property
+    def name(self) -> str:
+        """The path, as messages give it."""
+        return str(self.root)
+
+    @property
+    def backend(self) -> FolderBackend:
+        """The files by their keys."""
+        return FolderBackend(self.root)
+
+    @property
+    def files(self) -> FolderFiles:
+        """The same files, as they are read."""
+        return FolderFiles(self.backend)
 
     @property
     def description(self) -> Path:
         """The file that makes the folder a registry; it is written last."""
         return self.root / _DESCRIPTION
-
-    @property
-    def catalog(self) -> Path:
-        """The SQLite database, which can be rebuilt from the event log."""
-        return self.root / "catalog.sqlite"
 
     @property
     def objects(self) -> Path:
@@ -49,16 +60,6 @@ class RegistryFolder:
     def quarantine(self) -> Path:
         """Damaged objects that were set aside; the folder is made with the first one."""
         return self.root / "quarantine"
-
-    @property
-    def verified(self) -> Path:
-        """The findings of the last verification, kept for people; it may be missing."""
-        return self.root / "verified.json"
-
-    @property
-    def tmp(self) -> Path:
-        """Files being written, on the same filesystem as their final paths."""
-        return self.root / "tmp"
 
 
 def create(root: Path) -> RegistryFolder:

@@ -39,7 +39,7 @@ def make_golden(place: Path) -> Golden:
             place / "tuned.safetensors", base="golden", name="tuned", tau=TAU
         ).version
         result = registry.materialize("tuned", place / "result.safetensors")
-    container = ObjectStore(registry_folder.open(place / "registry")).path(added.container)
+    container = ObjectStore(registry_folder.open(place / "registry")).local_file(added.container)
     return Golden(place / "base.safetensors", container, result.sha256)
 
 

@@ -84,7 +84,7 @@ class Whole:
         with opened(at / "registry") as registry:
             found, expected = shown(registry), self._history[happened]
             assert (
-                found == expected if same_run else _without_times(found) == _without_times(expected)
+                found == expected if same_run else without_times(found) == without_times(expected)
             )
             assert registry.verify().findings == ()
             registry.collect_garbage(grace_days=-1)
@@ -103,7 +103,7 @@ class Whole:
                 words = self._scenario.name.split()
                 assert happened == self.last and {"rm", "thin", "detach"} & set(words)
             with Registry.open(at / "registry") as registry:
-                assert _without_times(shown(registry)) == _without_times(self._history[self.last])
+                assert without_times(shown(registry)) == without_times(self._history[self.last])
                 assert registry.verify(deep=True).findings == ()
             left = {
                 name: tree for name, tree in outside(tree_of(at)).items() if ".former-" not in name
@@ -150,7 +150,7 @@ def _former(name: str) -> str:
     return found[1] if found else ""
 
 
-def _without_times(told: Shown) -> str:
+def without_times(told: Shown) -> str:
     """Nor the place of what is linked, which is another for each copy."""
     return re.sub(
         r"datetime\.datetime\([^)]*\)|link=\w*Path\('[^']*'\)|link='[^']*'", "", repr(told)

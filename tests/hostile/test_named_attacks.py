@@ -231,11 +231,11 @@ def test_link_planted_as(tmp_path: Path, place: str) -> None:
     objects = ObjectStore(folder)
     stored = objects.put(b"whole")
     elsewhere = tmp_path / "elsewhere"
-    path = objects.path(stored.sha256)
+    path = objects.local_file(stored.sha256)
     planted = path if place == "object" else path.parent
     planted.rename(elsewhere)
     planted.symlink_to(elsewhere)
-    for act in (objects.path, objects.contains, objects.check, objects.remove):
+    for act in (objects.local_file, objects.contains, objects.check, objects.remove):
         with pytest.raises(RegistryError):
             act(stored.sha256)
     with pytest.raises(RegistryError):

@@ -23,7 +23,7 @@ def objects(registry: Path) -> dict[str, Path]:
             "residual": version.residual.sha256,
             "base": base.file,
         }
-        return {name: opened.repository.objects.path(sha) for name, sha in digests.items()}
+        return {name: opened.repository.objects.local_file(sha) for name, sha in digests.items()}
 
 
 def flip(path: Path) -> None:

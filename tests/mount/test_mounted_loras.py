@@ -59,7 +59,7 @@ def test_a_lora_that_was_added_is_given_to_the_byte(
 def test_a_damaged_original_is_refused(mounted: Mount, exported: Path) -> None:
     with Registry.open(mounted.registry) as registry:
         version = registry.add(exported, base="sd15", name="style", lossless=True).version
-        place = registry.repository.objects.path(version.source.sha256)
+        place = registry.repository.objects.local_file(version.source.sha256)
     path = mounted.folder / "loras" / "style.safetensors"
     until(path.exists)
     data = bytearray(place.read_bytes())

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dsvd_registry import Registry
+from dsvd_registry.cache import DEFAULT_LIMIT, find_cache
 from dsvd_registry.errors import BaseMismatch, InvalidArgument, NotFound, StorageError
 from dsvd_registry.fs import TEMPORARY_PREFIX
 from dsvd_registry.reconstruction import write_result
-from dsvd_registry.registry.results.cache import DEFAULT_LIMIT, find_cache
 
 from . import cache_child
 from .conftest import Child, files_in, flip_tensor, object_path, replace_bytes, sha256

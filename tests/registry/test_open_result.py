@@ -210,7 +210,7 @@ def test_an_import_is_listed(registry: Registry, pair: Pair, tmp_path: Path) -> 
     with Registry.init(tmp_path / "other") as other:
         other.add_base("sd15", pair.base_file)
         version = other.import_container(tmp_path / "it.dsvd").version
-        other.repository.objects.path(version.container).rename(tmp_path / "away")
+        other.repository.objects.local_file(version.container).rename(tmp_path / "away")
         (listed,) = other.result_listings([version]).files.values()
     assert listed == registry.result_files("subject")
 
@@ -220,7 +220,7 @@ def test_listings_open_nothing(registry: Registry, pair: Pair, tmp_path: Path) -
     registry.add(pair.tuned_file, base="sd15", name="other", tau=TAU / 2, lossless=True)
     made = registry.materialize("subject", tmp_path / "out")
     versions = registry.versions()
-    away = registry.repository.objects.path(registry.version("subject").container)
+    away = registry.repository.objects.local_file(registry.version("subject").container)
     away.rename(tmp_path / "away")
     found = registry.result_listings(versions)
     listed = found.files

@@ -72,7 +72,7 @@ def test_a_base_that_is_gone(large: Large, tmp_path: Path) -> None:
 def test_a_damaged_container(large: Large, tmp_path: Path) -> None:
     with Registry.open(large.registry) as registry:
         container = registry.version("tuned").container
-        place = registry.repository.objects.path(container)
+        place = registry.repository.objects.local_file(container)
     size = place.stat().st_size
     with serving(large.registry, tmp_path) as server:
         flip(place, size - 10)
@@ -100,7 +100,7 @@ def test_a_damaged_base_of_the_store(shelf: Shelf, tmp_path: Path) -> None:
     with Registry.init(tmp_path / "registry") as registry:
         base = registry.add_base("base", shelf.base)
         (file,) = (f for f in base_files(base, registry.repository) if f.path == "vae/config.json")
-        place = registry.repository.objects.path(file.sha256)
+        place = registry.repository.objects.local_file(file.sha256)
     with serving(tmp_path / "registry", tmp_path / "run") as server:
         flip(place, 5)
         refused(server, "/bases/base/resolve/main/vae/config.json", file.sha256)

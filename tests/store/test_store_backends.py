@@ -22,7 +22,7 @@ class TestFolder(BackendSuite):
 
     @pytest.fixture
     def again(self, registry: RegistryFolder) -> Callable[[], Backend]:
-        return lambda: FolderBackend(registry)
+        return lambda: FolderBackend(registry.root)
 
     @pytest.fixture
     def backend(self, again: Callable[[], Backend]) -> Backend:

@@ -362,7 +362,7 @@ def test_another_event_in_the_chain(log: EventLog, registry: RegistryFolder) -> 
     assert numbers(log, positions[2]) == [3, 4]  # what came after the true event 2
     assert not log.has(positions[2])
     (found,) = damaged_events(registry, positions[4])
-    assert (found.sequence, found.path, found.sha256) == (2, path, positions[2].sha256)
+    assert (found.sequence, found.place, found.sha256) == (2, str(path), positions[2].sha256)
 
 
 def test_shards_hold_a_thousand(log: EventLog, registry: RegistryFolder) -> None:
@@ -372,7 +372,7 @@ def test_shards_hold_a_thousand(log: EventLog, registry: RegistryFolder) -> None
     assert numbers(log, before) == [998, 999, 1000, 1001]
     assert sorted(path.name for path in registry.events.iterdir()) == ["000000", "000001"]
     assert log.pending(999)
-    log.path(999).unlink()
+    Path(log.place(999)).unlink()
     ((at_998, _),) = itertools.islice(log.after(before), 1)
     for start in (at_998, before):
         with pytest.raises(RegistryError, match="event 999 is missing"):
@@ -408,8 +408,8 @@ def test_damage_is_found_from_the_end(log: EventLog, registry: RegistryFolder) -
     positions = fill(log, 5)
     good = {number: path.read_bytes() for number, path in enumerate(paths(registry), 1)}
     for number in (2, 3, 5):
-        log.path(number).unlink()
-    log.path(2).write_bytes(good[2].replace(b"text 2", b"text 9"))
+        Path(log.place(number)).unlink()
+    Path(log.place(2)).write_bytes(good[2].replace(b"text 2", b"text 9"))
     found = damaged_events(registry, positions[5])
     assert [(one.sequence, one.sha256) for one in found] == [
         (2, None), (3, positions[3].sha256), (5, positions[5].sha256),

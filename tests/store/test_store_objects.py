@@ -26,7 +26,7 @@ def store(registry: RegistryFolder) -> ObjectStore:
 def test_put_and_read(store: ObjectStore, registry: RegistryFolder, tmp_path: Path) -> None:
     assert not store.contains(NAME)
     assert store.put(DATA) == StoredObject(NAME, len(DATA))
-    path = store.path(NAME)
+    path = store.local_file(NAME)
     assert path == registry.objects / NAME[:2] / NAME
     assert path.read_bytes() == DATA
     assert stat.S_IMODE(path.stat().st_mode) & 0o222 == 0
@@ -36,7 +36,7 @@ def test_put_and_read(store: ObjectStore, registry: RegistryFolder, tmp_path: Pa
 
     (tmp_path / "file").write_bytes(b"x" * 5_000_000)
     stored = store.put_file(tmp_path / "file")
-    assert store.path(stored.sha256).read_bytes() == b"x" * 5_000_000
+    assert store.local_file(stored.sha256).read_bytes() == b"x" * 5_000_000
     assert {(one.sha256, one.size) for one in store.all()} == {
         (NAME, len(DATA)),
         (stored.sha256, 5_000_000),
@@ -45,7 +45,7 @@ def test_put_and_read(store: ObjectStore, registry: RegistryFolder, tmp_path: Pa
 
 def test_the_same_bytes_are_kept_once_and_renewed(store: ObjectStore) -> None:
     store.put(DATA)
-    path = store.path(NAME)
+    path = store.local_file(NAME)
     inode = path.stat().st_ino
     os.utime(path, (1000, 1000))
     assert [one.mtime for one in store.all()] == [1000]
@@ -60,7 +60,7 @@ def test_the_same_bytes_are_kept_once_and_renewed(store: ObjectStore) -> None:
 
 def test_damage_is_found_and_a_short_object_is_repaired(store: ObjectStore) -> None:
     store.put(DATA)
-    path = store.path(NAME)
+    path = store.local_file(NAME)
     path.chmod(0o644)
     path.write_bytes(b"X" + DATA[1:])
     with pytest.raises(RegistryError, match="damaged"):
@@ -71,7 +71,7 @@ def test_damage_is_found_and_a_short_object_is_repaired(store: ObjectStore) -> N
 
 
 def test_missing_objects(store: ObjectStore) -> None:
-    for call in (store.path, store.check):
+    for call in (store.local_file, store.check):
         with pytest.raises(RegistryError, match="missing"):
             call(NAME)
     store.put(DATA)
@@ -82,7 +82,7 @@ def test_missing_objects(store: ObjectStore) -> None:
 
 @pytest.mark.parametrize("name", ["", "ab", NAME.upper(), NAME + "\n", "../" + NAME[3:]])
 def test_names_that_are_no_digests(store: ObjectStore, name: str) -> None:
-    for call in (store.path, store.contains, store.check, store.remove):
+    for call in (store.local_file, store.contains, store.check, store.remove):
         with pytest.raises(InvalidArgument):
             call(name)
 
@@ -96,12 +96,18 @@ def test_without_commit_nothing_is_left(store: ObjectStore) -> None:
 
 def test_a_link_planted_as_an_object(store: ObjectStore, tmp_path: Path) -> None:
     store.put(DATA)
-    path = store.path(NAME)
+    path = store.local_file(NAME)
     path.unlink()
     secret = tmp_path / "secret"
     secret.write_bytes(DATA)
     path.symlink_to(secret)
-    for call in (store.path, store.check, store.contains, store.remove, lambda _: store.put(DATA)):
+    for call in (
+        store.local_file,
+        store.check,
+        store.contains,
+        store.remove,
+        lambda _: store.put(DATA),
+    ):
         with pytest.raises(RegistryError, match="not a plain file"):
             call(NAME)
     assert list(store.all()) == []
@@ -115,7 +121,7 @@ def test_a_link_planted_as_a_shard(
     elsewhere.mkdir()
     (elsewhere / NAME).write_bytes(DATA)
     (registry.objects / NAME[:2]).symlink_to(elsewhere)
-    for call in (store.path, store.contains, store.remove, lambda _: store.put(DATA)):
+    for call in (store.local_file, store.contains, store.remove, lambda _: store.put(DATA)):
         with pytest.raises(RegistryError, match="symbolic link"):
             call(NAME)
     assert list(store.all()) == []

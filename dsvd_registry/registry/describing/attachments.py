@@ -8,8 +8,8 @@ from typing import BinaryIO, Literal, cast
 
 from ...catalog import AttachmentRecord, NewAttachment, VersionRecord
 from ...errors import DsvdError, InvalidArgument, NotFound
-from ...fs import storage_errors
 from ...hashing import sha256
+from ...ranged_file import as_stream
 from ..repository import Repository
 from ..upkeep.findings import Finding, problem_of
 from .attached_bytes import AttachedBytes, read_attached
@@ -54,7 +54,7 @@ def attach_bytes(
         media_type=stored.media_type,
         attachment=stored.sha256,
         size=stored.size,
-        confirm=lambda: repository.objects.path(stored.sha256),
+        confirm=lambda: repository.objects.require(stored.sha256),
     )
 
 
@@ -99,10 +99,7 @@ def open_attachment(record: AttachmentRecord, repository: Repository) -> BinaryI
 
     Raises `RegistryError` if they are damaged or missing, `StorageError`.
     """
-    repository.objects.check(record.sha256)
-    path = repository.objects.path(record.sha256)
-    with storage_errors(path):
-        return path.open("rb")
+    return as_stream(repository.objects.open_checked(record.sha256))
 
 
 def attachment_findings(

@@ -183,7 +183,7 @@ def _base_of(container: Container, repository: Repository) -> BaseRecord:
         if base.digest == header.base_digest:
             return base
     raise BaseMismatch(
-        f"{container.path} needs the base {header.base_digest}, which was called "
+        f"{container.name} needs the base {header.base_digest}, which was called "
         f"{header.base_name!r} where it was made; the registry has {repository.base_names()}",
         "Add that base with `dsvd base add NAME FILE`, then import again.",
     )
@@ -216,7 +216,7 @@ def _check_recordable(container: Container, summary: Summary) -> None:
     ):
         _, check = get_args(kind)
         if not check.accepts(value):
-            raise ContainerError(f"{container.path}: {value!r} is not {check.expected}")
+            raise ContainerError(f"{container.name}: {value!r} is not {check.expected}")
 
 
 def _settings_of(header: Header) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ...errors import RegistryError, StorageError
-from ...fs import Bytes, new_file, storage_errors
+from ...fs import Bytes, new_file
+from ...hashing import file_chunks
 from ...progress import Meter
 from ...store import ObjectStore
-from ...store.objects import COPY_CHUNK
 
 
 def copy_out(
@@ -27,9 +28,9 @@ def copy_out(
     Raises `Conflict` if `output` exists and `replace` is false, `RegistryError` for a damaged object,
     `StorageError`; then nothing is left behind.
     """
-    stored = objects.path(sha256)
-    with new_file(output.parent) as file:
-        actual = _copy(stored, file.write, meter)
+    objects.require(sha256)
+    with new_file(output.parent) as file, contextlib.closing(objects.chunks(sha256)) as chunks:
+        actual = _copy(chunks, file.write, meter)
         if actual != sha256:
             raise RegistryError(
                 f"object {sha256}, {description}, is damaged: its bytes have the SHA-256 {actual}",
@@ -43,20 +44,19 @@ def copy_in(file: Path, sha256: str, objects: ObjectStore, meter: Meter) -> None
 
     Raises `StorageError`, also if the file was changed since it was hashed.
     """
-    with objects.new_object() as writer:
-        if _copy(file, writer.write, meter) != sha256:
+    with objects.new_object() as writer, contextlib.closing(file_chunks(file)) as chunks:
+        if _copy(chunks, writer.write, meter) != sha256:
             raise StorageError(
                 f"{file} was changed while it was read", "Run it again when the file is complete."
             )
         writer.commit()
 
 
-def _copy(file: Path, write: Callable[[Bytes], None], meter: Meter) -> str:
-    """Pass all bytes of a file to `write`; gives their SHA-256."""
+def _copy(chunks: Iterable[Bytes], write: Callable[[Bytes], None], meter: Meter) -> str:
+    """Pass all chunks to `write`; gives the SHA-256 of their bytes."""
     digest = hashlib.sha256()
-    with storage_errors(file), file.open("rb") as opened:
-        while chunk := opened.read(COPY_CHUNK):
-            write(chunk)
-            digest.update(chunk)
-            meter.advance(len(chunk))
+    for chunk in chunks:
+        write(chunk)
+        digest.update(chunk)
+        meter.advance(len(chunk))
     return digest.hexdigest()

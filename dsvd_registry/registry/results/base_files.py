@@ -53,7 +53,7 @@ def open_base_file(base: BaseRecord, path: str, repository: Repository) -> BaseF
 
 def _place(base: BaseRecord, file: ListedFile, repository: Repository) -> Path:
     if base.link is None:
-        return repository.objects.path(file.sha256)
+        return repository.objects.local_file(file.sha256)
     if not base.is_folder:
         return base.link
     with repository.open_base_checkpoint(base, repository.manifest(base)) as checkpoint:

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from ... import canonical
+from ...cache import Cache
 from ...catalog import VersionRecord
 from ...container.reader import Container
 from ...container.records import Result
@@ -19,7 +20,6 @@ from ...progress import Progress
 from ...reconstruction.result_layout import checked_files
 from ..repository import Repository
 from ..upkeep.residuals import at_tau, open_lossless, open_residual
-from .cache import Cache
 
 
 def cached_file(
@@ -49,7 +49,7 @@ def cached_file(
             open_lossless(at_tau(version, tau), repository) as lossless,
         ):
             cache.remove_abandoned()
-            cache.make_room(path, size)
+            cache.make_room(path, coming=size)
             write_cached(container, weights, tau, lossless, path, size, progress)
     cache.make_room(path)
     return path

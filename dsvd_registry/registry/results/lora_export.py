@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...cache import Cache
 from ...catalog import VersionRecord
 from ...export import LoraForm
 from ...export.export_lora import export_lora
@@ -16,7 +17,6 @@ from ...hashing import sha256
 from ...progress import Meter, Progress
 from ..describing.taken_in import metadata_for_lora
 from ..repository import Repository
-from .cache import Cache
 from .output import check_folder, check_kind, check_output
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def cached_lora(
         is_there = path.is_file() and size in (None, path.stat().st_size)
     if not is_there:
         cache.remove_abandoned()
-        cache.make_room(path, size or 0)
+        cache.make_room(path, coming=size or 0)
         with repository.open_version(version) as (container, weights):
             layers = find_layers({tensor.name: tensor for tensor in container.header.tensors})
             export_lora(

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ... import fs
+from ...cache import Cache
 from ...catalog import VersionRecord
 from ...closing import Closing, MadeOnce
 from ...errors import DsvdError, RegistryError, StorageError
 from ...export import LoraForm
-from .cache import Cache
 
 if TYPE_CHECKING:
     from ...checkpoint.checkpoint import Memory

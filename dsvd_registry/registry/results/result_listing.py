@@ -97,11 +97,11 @@ def listing_of(
     `RegistryError`.
     """
     if header is None:
-        with Container(repository.objects.path(container)) as opened:
+        with Container(repository.objects.open(container)) as opened:
             header = opened.header
     results, decides = header.results, container
     if residual is not None:
-        with Residual(repository.objects.path(residual.sha256)) as whole:
+        with Residual(repository.objects.open(residual.sha256)) as whole:
             results, decides = whole.header.results, residual.sha256
     return {(decides, canonical.encode({}).decode()): _text(_with_kept(results, header))}
 

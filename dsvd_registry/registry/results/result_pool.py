@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ...cache import bytes_from
 from ...catalog import VersionRecord
 from ...closing import Closing
 from ...container.reader import Container
@@ -26,7 +27,6 @@ from ...residual.reader import Residual
 from ...threads import cores
 from ..repository import Repository
 from ..upkeep.residuals import at_tau, open_lossless
-from .cache import bytes_from
 from .output import open_target, pattern_of
 from .shared_open import SharedOpen
 
@@ -156,7 +156,7 @@ class ResultPool(Closing):
         pattern = pattern_of(form.layout, form.like, repository)
         with (
             self._bases.use(base.digest, lambda: repository.open_base(base)) as weights,
-            Container(repository.objects.path(version.container), FRAME_BYTES) as container,
+            repository.open_container(version, FRAME_BYTES) as container,
             open_lossless(at_tau(version, form.tau), repository) as lossless,
             open_target(form.layout, container, weights, pattern, repository) as target,
         ):
@@ -186,10 +186,13 @@ class ResultPool(Closing):
     def _check(self, sha256: str, file: Container | Residual) -> None:
         """Compare an open object with its name, unless this process has done so.
 
+        One that is far away would come whole for that. Of it each frame is compared with its checksum
+        as it is read, and `Repository` has compared its header with the catalog.
+
         Raises `RegistryError`, `ContainerError`.
         """
         key = sha256, file.identity
-        if key in self._checked:
+        if key in self._checked or not file.is_near:
             return
         found = file.check_file()
         if found != sha256:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from ... import canonical, fs
 from ...errors import DsvdError
-from ...store import RegistryFolder
+from ...store import Home
 from .findings import Finding, Verified
 
 KEPT_FINDINGS, KEPT_SUBJECTS = 200, 50
@@ -30,7 +30,7 @@ class LastVerified:
     verified: Verified
 
 
-def keep_verified(folder: RegistryFolder, verified: Verified) -> None:
+def keep_verified(home: Home, verified: Verified) -> None:
     """Keep the findings of a verification that ended now, if a file can be written there."""
     kept = {
         "bases": verified.bases,
@@ -45,14 +45,14 @@ def keep_verified(folder: RegistryFolder, verified: Verified) -> None:
         "versions": verified.versions,
     }
     with contextlib.suppress(DsvdError):  # the findings themselves were told
-        fs.write_file(folder.verified, canonical.encode_small(kept), replace=True)
+        fs.write_file(home.verified, canonical.encode_small(kept), replace=True)
 
 
-def last_verified(folder: RegistryFolder) -> LastVerified | None:
+def last_verified(home: Home) -> LastVerified | None:
     """The findings that `keep_verified` kept last; None without them, or if the file is damaged."""
     try:
-        with fs.storage_errors(folder.verified), folder.verified.open("rb") as file:
-            kept = canonical.decode_small(file.read(canonical.MAX_SMALL + 1), str(folder.verified))
+        with fs.storage_errors(home.verified), home.verified.open("rb") as file:
+            kept = canonical.decode_small(file.read(canonical.MAX_SMALL + 1), str(home.verified))
         return _decoded(kept)
     except (DsvdError, TypeError, KeyError, ValueError):
         return None

@@ -15,6 +15,7 @@ from ...catalog import VersionRecord
 from ...errors import ContainerError, InvalidArgument
 from ...hashing import Source, sha256_file
 from ...progress import Meter, Progress
+from ...ranged_file import as_stream
 from ...store import StoredObject
 from ..exchange.exported_residual import CONTAINER_SUFFIX
 from ..exchange.object_copies import copy_in, copy_out
@@ -130,10 +131,7 @@ def open_given_back(version: VersionRecord, repository: Repository, pool: Result
     """The file of `given_back`, read-only and seekable. Raises as `open_result`."""
     if version.original is None:
         return io.BufferedReader(open_result(version, None, repository, pool, ResultForm()))
-    repository.objects.check(version.original.sha256)
-    path = repository.objects.path(version.original.sha256)
-    with fs.storage_errors(path):
-        return path.open("rb")
+    return as_stream(repository.objects.open_checked(version.original.sha256))
 
 
 def open_original(version: VersionRecord, repository: Repository, pool: ResultPool) -> BinaryIO:

@@ -18,7 +18,7 @@ from ...fs import storage_errors
 from ...hashing import sha256
 from ...progress import Meter, Progress
 from ...signing import PublicKey
-from ...store import EventLog, ObjectStore, RegistryFolder
+from ...store import EventLog, Home, ObjectStore
 from ...store.damage import Examined, Quarantine, damaged_events, examine, restore_event
 from ...threads import threads
 from ..repository import Repository
@@ -42,13 +42,13 @@ class Restored:
 class Lost:
     """An object of which no good bytes were found. `subjects`: the versions and bases that need it.
 
-    `quarantined`: the path of its damaged bytes, None if there are none or they cannot be read.
+    `quarantined`: the place of its damaged bytes, None if there are none or they cannot be read.
     """
 
     sha256: str
     what: str
     problem: str
-    quarantined: Path | None
+    quarantined: str | None
     subjects: tuple[str, ...]
 
 
@@ -78,7 +78,7 @@ class _DamagedObject:
 
 
 def repair(
-    folder: RegistryFolder,
+    home: Home,
     url: str | None,
     sources: tuple[Path, ...],
     *,
@@ -90,10 +90,10 @@ def repair(
 
     Raises `RegistryError` if neither the catalog nor the event log can be read.
     """
-    restored = restore_events(folder, url, sources, progress)
-    rebuilt = repair_catalog(folder, url)
-    with Catalog.open(folder, url) as catalog:
-        repository = Repository(folder, catalog, ObjectStore(folder))
+    restored = restore_events(home, url, sources, progress)
+    rebuilt = repair_catalog(home, url)
+    with Catalog.open(home, url) as catalog:
+        repository = Repository(home, catalog, ObjectStore(home))
         verified = verify(repository, None, deep=False, signer=signer, progress=progress)
         restored_objects: list[Restored] = []
         lost: list[Lost] = []
@@ -106,45 +106,45 @@ def repair(
 
 
 def restore_events(
-    folder: RegistryFolder, url: str | None, sources: tuple[Path, ...], progress: Progress
+    home: Home, url: str | None, sources: tuple[Path, ...], progress: Progress
 ) -> list[Restored]:
     """Replace damaged and missing events by good copies from `sources`. Raises `StorageError`."""
-    shown = shown_position(folder, url)
+    shown = shown_position(home, url)
     restored: list[Restored] = []
     while True:
-        damaged = {one.sha256: one for one in damaged_events(folder, shown) if one.sha256}
+        damaged = {one.sha256: one for one in damaged_events(home, shown) if one.sha256}
         kinds = {digest: f"event {one.sequence}" for digest, one in damaged.items()}
         wanted = [ReferencedObject(digest, kind, None) for digest, kind in kinds.items()]
         found = list(matching(sources, wanted, progress)) if wanted else []
         for event, path in found:
             with storage_errors(path):
                 data = path.read_bytes()
-            restore_event(folder, damaged[event.sha256], data)
+            restore_event(home, damaged[event.sha256], data)
             restored.append(Restored(event.sha256, event.kind, str(path), ()))
         if not found:  # a restored event names the one before it, which may be damaged too
             return sorted(restored, key=lambda one: int(one.what.split()[1]))
 
 
-def repair_catalog(folder: RegistryFolder, url: str | None = None) -> Rebuilt | None:
+def repair_catalog(home: Home, url: str | None = None) -> Rebuilt | None:
     """Rebuild the catalog if it cannot be read, or if its rows differ from those of the event log.
 
     Raises `RegistryError` if damaged events prevent that; then nothing is changed.
     """
-    damage = _catalog_damage(folder, url)
+    damage = _catalog_damage(home, url)
     if damage is None:
         return None
-    _check_readable(folder, damage)
+    _check_readable(home, damage)
     # The file is rebuilt in place if possible, because another program may have it open.
-    rebuilt = rebuild(folder, url)
-    if _catalog_damage(folder, url) is not None:
-        rebuilt = rebuild(folder, url, set_aside=True)
+    rebuilt = rebuild(home, url)
+    if _catalog_damage(home, url) is not None:
+        rebuilt = rebuild(home, url, set_aside=True)
     return rebuilt
 
 
-def _catalog_damage(folder: RegistryFolder, url: str | None) -> DamagedCatalogError | None:
+def _catalog_damage(home: Home, url: str | None) -> DamagedCatalogError | None:
     """The damage of the catalog, None if it is whole; `verify` reports a damaged log."""
     try:
-        with Catalog.open(folder, url) as catalog:
+        with Catalog.open(home, url) as catalog:
             catalog.check_log()
     except DamagedCatalogError as error:
         return error
@@ -153,10 +153,10 @@ def _catalog_damage(folder: RegistryFolder, url: str | None) -> DamagedCatalogEr
     return None
 
 
-def _check_readable(folder: RegistryFolder, catalog: DamagedCatalogError) -> None:
+def _check_readable(home: Home, catalog: DamagedCatalogError) -> None:
     """Raise `RegistryError` if the catalog cannot be rebuilt from the log, before that is tried."""
     try:
-        for _ in EventLog(folder).after():
+        for _ in EventLog(home).after():
             pass
     except RegistryError as error:
         raise RegistryError(
@@ -171,11 +171,7 @@ def repair_objects(
 ) -> tuple[list[Restored], list[Lost]]:
     """Restore damaged objects from the sources, and set the others aside. Raises `StorageError`."""
     links = (base.link for base in repository.catalog.bases())
-    places = (
-        *sources,
-        *(link for link in links if link is not None),
-        Quarantine(repository.objects).folder,
-    )
+    places = (*sources, *(link for link in links if link is not None))
     whole: set[str] = set()
     restored: list[Restored] = []
     while True:
@@ -204,7 +200,7 @@ def _damaged_objects(
     damaged = {}
     with threads() as pool:
         digests = (reference.sha256 for reference in references)
-        results = pool.map(partial(examine, repository.objects), digests)
+        results = pool.map(partial(examine, repository.home), digests)
         for reference, examined in zip(references, results, strict=True):
             if examined.problem is None:
                 whole.add(reference.sha256)
@@ -228,6 +224,12 @@ def _restored(
         del left[reference.sha256]
         return Restored(reference.sha256, reference.kind, origin, reference.subjects)
 
+    quarantine = Quarantine(repository.home)
+    for reference in tuple(left.values()):
+        place = quarantine.whole(reference.sha256)
+        if place is not None and _clear_path(damaged[reference.sha256], repository):
+            quarantine.put_back(place, repository.objects)
+            yield done(reference, place)
     for reference, path in matching(places, tuple(left.values()), progress):
         if _clear_path(damaged[reference.sha256], repository):
             meter = Meter(progress, "copying", path.stat().st_size)
@@ -244,7 +246,7 @@ def _clear_path(damaged: _DamagedObject, repository: Repository) -> bool:
     """Set aside a link or folder at the object's path; gives whether the object can be written."""
     if damaged.examined.in_the_way:
         with repository.catalog.writes_blocked():
-            Quarantine(repository.objects).set_aside(damaged.examined)
+            Quarantine(repository.home).set_aside(damaged.examined)
     try:
         repository.objects.contains(damaged.reference.sha256)
     except RegistryError:  # its shard is a link, which `verify` reports
@@ -255,7 +257,7 @@ def _clear_path(damaged: _DamagedObject, repository: Repository) -> bool:
 def _set_aside(damaged: dict[str, _DamagedObject], repository: Repository) -> Iterator[Lost]:
     if not damaged:
         return
-    quarantine = Quarantine(repository.objects)
+    quarantine = Quarantine(repository.home)
     # A process that adds a version meanwhile waits, and then sees that the object is gone.
     with repository.catalog.writes_blocked():
         for digest, one in damaged.items():

@@ -58,7 +58,7 @@ def open_residual(
 
     with (
         residual_errors(version, record, repository),
-        Residual(repository.objects.path(record.sha256)) as residual,
+        Residual(repository.objects.open(record.sha256)) as residual,
     ):
         yield residual
 
@@ -122,8 +122,10 @@ def residual_of(
     from ...container.reader import Container
     from ...encoding.residual import Lossy, store_residual
 
-    path = repository.objects.path(version.container)
-    with repository.open_base(base) as weights, Container(path) as container:
+    with (
+        repository.open_base(base) as weights,
+        Container(repository.objects.open(version.container)) as container,
+    ):
         lossy = Lossy(container, version.container, weights, is_for_lossless(version.settings))
         stored = store_residual(checkpoint, lossy, device, repository.objects, progress)
     return ResidualRecord(stored.sha256, stored.size)
@@ -157,7 +159,7 @@ def digests_of_restored(
     """
     from ...residual.reader import Residual
 
-    with Residual(repository.objects.path(record.sha256)) as residual:
+    with Residual(repository.objects.open(record.sha256)) as residual:
         results = residual.header.results
     if source.format == "diffusers":
         return {file.path: {"sha256": file.sha256} for file in results}

@@ -75,5 +75,5 @@ def usage(repository: Repository) -> Usage:
         bases=bases,
         total=sum(entry.size for entry in listed),
         reclaimable=sum(entry.size for entry in listed if entry.sha256 not in needed),
-        quarantined=Quarantine(repository.objects).size(),
+        quarantined=Quarantine(repository.home).size(),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -77,8 +76,8 @@ def verify_log(repository: Repository) -> tuple[Finding, ...]:
     except DsvdError as error:
         problem = problem_of(error)
         damaged = damaged_events(repository.home, repository.catalog.last_event())
-        there = (one.path for one in damaged if os.path.lexists(one.path))
-        problems = [f"{path} {DAMAGED_EVENT}" for path in there] or [f"{problem}. {error.hint}"]
+        there = (one.place for one in damaged if one.is_there)
+        problems = [f"{place} {DAMAGED_EVENT}" for place in there] or [f"{problem}. {error.hint}"]
         return tuple(Finding(("event log",), problem) for problem in problems)
     return ()
 
@@ -185,7 +184,7 @@ def _base_problems(base: BaseRecord, repository: Repository) -> Iterator[str]:
 
 
 def _container_problems(version: VersionRecord, repository: Repository) -> Iterator[str]:
-    with Container(repository.objects.path(version.container)) as container:
+    with Container(repository.objects.open(version.container)) as container:
         digest = container.check_file()
         if container.header.base_digest != version.base:
             yield "the container was made against another base than the catalog says"
@@ -202,7 +201,7 @@ def _residual_problems(version: VersionRecord, repository: Repository) -> Iterat
     assert version.residual is not None
     sha256 = version.residual.sha256
     repository.objects.check(sha256)
-    with Residual(repository.objects.path(sha256)) as residual:
+    with Residual(repository.objects.open(sha256)) as residual:
         if residual.header.container != version.container:
             yield f"object {sha256}, its residual, belongs to another container"
 

@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InvalidArgument, StorageError
-from ...fs import remove_file, storage_errors, temporary_files
+from .errors import InvalidArgument, StorageError
+from .fs import remove_file, storage_errors, temporary_files
 
 DEFAULT_LIMIT = 50 * 10**9
 FOLDER_VARIABLE, LIMIT_VARIABLE = "DSVD_CACHE", "DSVD_CACHE_LIMIT"
 ABANDONED = 24 * 3600.0  # seconds after which an unfinished file is taken for the trace of a crash
 
 # Only files of this pattern are ever removed: a user may choose a folder that has other files too.
-_NAME = re.compile(r"[0-9a-f]{64}(-[0-9.e-]+)?\.safetensors")
+_NAME = re.compile(r"[0-9a-f]{64}((-[0-9.e-]+)?\.safetensors|\.object)")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,14 @@ class Cache:
         """The path of the file with this SHA-256; with `tau`, of the container with it at that tau."""
         return self.folder / f"{sha256}{tau and '-'}{tau}.safetensors"
 
-    def make_room(self, asked_for: Path, coming: int = 0) -> None:
+    def path_of_object(self, sha256: str) -> Path:
+        """The path of a copy of an object of a registry that is elsewhere."""
+        return self.folder / f"{sha256}.object"
+
+    def make_room(self, *asked_for: Path, coming: int = 0) -> None:
         """Remove the least recently used files, never `asked_for`, until `coming` more bytes fit.
 
+        Who has opened a file that is removed can go on reading it, except on Windows, where it stays.
         Raises `StorageError` if the folder cannot be read.
         """
         files = []
@@ -52,7 +57,7 @@ class Cache:
         for _, path, size in sorted(files):
             if total <= self.limit:
                 break
-            if path != asked_for:
+            if path not in asked_for:
                 # A file of another user, or one open on Windows, stays; the next one is tried.
                 with contextlib.suppress(StorageError):
                     remove_file(path)
