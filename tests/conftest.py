@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from collections.abc import Iterator
 
@@ -14,6 +15,11 @@ from postgresql_server import PostgresqlServer, started
 # Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and with them every
 # program that they start; some tests interrupt one.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# One thread of OpenMP and of BLAS for each process of the tests, before numpy and torch are there: for
+# matrices so small more cost far more than they give, and the tests run on every core already. What
+# must be the same with several threads says how many.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says something of the machine alone.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from multiprocessing.connection import Connection
@@ -10,13 +9,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from forked import CONTEXT
 
 from dsvd_registry.cli import main
 from dsvd_registry.encoding import container_builder
 from dsvd_registry.reconstruction import reconstruction, write_result
 
 IMPORTED = container_builder, write_result, reconstruction
-CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def run_dsvd(started: Connection, at: Path, words: tuple[str, ...]) -> None:

@@ -10,32 +10,24 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
+from forked import start_fork_server
 
 from .lost_power import State
-from .program import CONTEXT, start
+from .program import start
 from .refusing import read_only_files
 from .scenarios import SCENARIOS, prepare
 from .whole import Whole, tree_of
 
-ROOT = Path(__file__).parents[2]
 KILLS = 3  # of each command
 LONG = ("base add", "base add of a folder", "add", "import", "materialize", "sign", "export")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _fork_server() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "tests"))))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-        CONTEXT.set_forkserver_preload([f"{__package__}.program"])
-        forkserver.ensure_running()
-        yield
+def _fork_server() -> None:
+    start_fork_server()
 
 
 class Run:

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 
 from dsvd_registry import Registry
-
-from .conftest import sha256
+from dsvd_registry.hashing import sha256_file
 
 
 def ask(
@@ -20,7 +19,7 @@ def ask(
     with Registry.open(root) as registry:
         for ref, tau in asked:
             path = registry.path(ref, tau=tau, cache=cache, limit=limit)
-            reports.send((str(path), sha256(path)))
+            reports.send((str(path), sha256_file(path)))
 
 
 def ask_only(

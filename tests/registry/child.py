@@ -20,8 +20,20 @@ from dsvd_registry import Registry, fs
 from dsvd_registry.encoding import container_builder
 from dsvd_registry.errors import DsvdError
 from dsvd_registry.reconstruction import reconstruction, write_result
+from dsvd_registry.registry import signing
+from dsvd_registry.registry.adding import add as adding
+from dsvd_registry.registry.exchange import import_export
+from dsvd_registry.registry.upkeep import residuals
 
-IMPORTED = container_builder, write_result, reconstruction
+IMPORTED = (
+    container_builder,
+    write_result,
+    reconstruction,
+    adding,
+    import_export,
+    residuals,
+    signing,
+)
 
 Additions = list[tuple[Path, dict[str, Any]]]
 
@@ -80,6 +92,15 @@ def materialize(reports: Connection, root: Path, out: Path, disk: int) -> None:
             registry.materialize("subject", out)
         except DsvdError as error:
             reports.send((type(error).__name__, str(error)))
+
+
+def import_container(reports: Connection, root: Path, file: Path, kill_at: int | None) -> None:
+    """Import a file, and send the number of steps."""
+    torch.set_num_threads(1)
+    count = count_steps(kill_at)
+    with Registry.open(root) as registry:
+        registry.import_container(file)
+    reports.send((None, count()))
 
 
 def counting_commits(step: Callable[[], None]) -> type[sqlite3.Connection]:

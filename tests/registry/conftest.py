@@ -5,33 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import CONTEXT, ENVIRONMENT, ROOT, start_fork_server
 from safetensors.torch import save_file
 from trained_pair import one_thread, trained_pair
 
 from dsvd_registry import Registry
 
-ROOT = Path(__file__).parents[2]
-CONTEXT = multiprocessing.get_context("forkserver")
-# A child that dies or has no disk must not leave half a file of bytecode in the tree.
-ENVIRONMENT = {
-    "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
-    "OMP_NUM_THREADS": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
 TAU = 0.8
 METADATA = {"title": "A dog", "modelspec.hash_sha256": "ab", "dsvd.tau": "0.3", "format": "pt"}
 
@@ -60,12 +50,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _fork_server() -> None:
-    """The process that others are forked from: importing torch takes seconds, forking none."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        CONTEXT.set_forkserver_preload([f"{__package__}.child"])
-        forkserver.ensure_running()
+    start_fork_server()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from dsvd_registry.errors import (
     StorageError,
 )
 
-from .child import count_steps
+from . import child
 from .conftest import (
     TAU,
     Child,
@@ -346,22 +345,13 @@ def test_export_needs_no_torch(root: Path, tmp_path: Path) -> None:
     assert run_python(code, root, tmp_path / "out.dsvd").strip() == "False"
 
 
-def importing(reports: Connection, root: Path, file: Path, kill_at: int | None) -> None:
-    """Import a file in another process, and send the number of steps."""
-    torch.set_num_threads(1)
-    count = count_steps(kill_at)
-    with Registry.open(root) as registry:
-        registry.import_container(file)
-    reports.send((None, count()))
-
-
 def test_killed_at_steps_of_an_import(bare_template: Path, exported: Path, tmp_path: Path) -> None:
     whole = shutil.copytree(bare_template, tmp_path / "whole")
-    ((_, steps),) = Child(importing, whole, exported, None).reports()
+    ((_, steps),) = Child(child.import_container, whole, exported, None).reports()
     assert steps > 8
     for kill_at in range(0, steps, 2):
         root = shutil.copytree(bare_template, tmp_path / str(kill_at))
-        killed = Child(importing, root, exported, kill_at)
+        killed = Child(child.import_container, root, exported, kill_at)
         assert killed.reports() == []
         assert killed.process.exitcode == -signal.SIGKILL
         with Registry.open(root) as registry:
