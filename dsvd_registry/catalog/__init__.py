@@ -23,6 +23,7 @@ from .records import (
     Source,
     VersionRecord,
 )
+from .whole_versions import WholeVersion
 
 __all__ = [
     "ArchivedFile",
@@ -46,6 +47,7 @@ __all__ = [
     "VersionPage",
     "VersionRecord",
     "Wanted",
+    "WholeVersion",
     "check_database",
     "rebuild",
     "shown_position",

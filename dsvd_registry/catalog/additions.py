@@ -29,7 +29,7 @@ def record_all(
         try:
             with transaction.part():
                 confirm(one)
-                recorded = _record(transaction, one)
+                recorded = record(transaction, one)
                 if not room.take(transaction.changes[before:]):
                     raise _NoRoomError("")
         except _NoRoomError:
@@ -50,7 +50,8 @@ class _NoRoomError(DsvdError):
 _LESS = "Set a part of its tags and metadata afterwards, with `dsvd tag add` and `dsvd meta set`."
 
 
-def _record(transaction: Transaction, prepared: PreparedVersion) -> RecordedVersion:
+def record(transaction: Transaction, prepared: PreparedVersion) -> RecordedVersion:
+    """Record one addition. Raises as the edits that it is made of."""
     model = prepared.model
     number = _number(transaction, prepared)
     if prepared.residual is not None:

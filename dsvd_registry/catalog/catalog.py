@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import DsvdError, InvalidArgument
 from ..store import EventLog, Home, ObjectsCondemned
-from . import additions, caches, edits, label_edits, metadata_edits, queries, snapshot
+from . import additions, caches, edits, label_edits, metadata_edits, queries, receiving, snapshot
 from .attempts import tried_again
 from .connect import connect
 from .errors import LostConnection, database_errors
@@ -29,6 +29,7 @@ from .records import (
 )
 from .snapshot import SnapshotDatabase
 from .sqlite import copy_sqlite
+from .whole_versions import WholeVersion
 
 _Arguments = ParamSpec("_Arguments")
 _Record = TypeVar("_Record")
@@ -184,6 +185,26 @@ class Catalog(CatalogReader):
         `confirm`: as in `add_version`, called for each.
         """
         return self._ledger.write(additions.record_all, prepared, confirm)
+
+    def receive(
+        self,
+        versions: Sequence[WholeVersion],
+        bases: Mapping[str, BaseRecord],
+        *,
+        confirm: Callable[[], object] = _nothing,
+    ) -> list[VersionRecord]:
+        """Add versions of another registry, with those of `bases` (by digest) that they need.
+
+        All is one event, and each version is whole in it or not at all. A version whose container the
+        model has already is completed. Gives the first of them as they are here, at least one: as many
+        as fit into the event. `confirm`: as in `add_version`. Raises `Conflict` for a model's name that
+        differs from another in case alone, `InvalidArgument` beyond the limits of a version.
+        """
+        return self._ledger.write(_after(confirm, receiving.receive), versions, bases)
+
+    def check_may_write(self) -> None:
+        """Raise `StorageError` if the registry is read-only."""
+        self._ledger.check_may_write()
 
     def remove_version(self, model: str, number: int) -> VersionRecord:
         """Remove a version for good.

@@ -274,6 +274,25 @@ def result_digests(connection: Connection, container: str) -> dict[str, dict[str
     return found
 
 
+def recorded_digests(
+    connection: Connection, *conditions: str, **values: str | int
+) -> dict[tuple[str, int], dict[str, dict[str, dict[str, str]]]]:
+    """The digests of the versions that meet the conditions, by model and number, part, path and kind."""
+    rows = connection.execute(
+        f"""
+        SELECT models.name, versions.number, digests.part, digests.path, digests.kind, digests.digest
+        FROM digests JOIN versions ON versions.id = digests.version_id
+            JOIN models ON models.id = versions.model_id
+        WHERE {_all(conditions)}
+        """,
+        values,
+    )
+    found: dict[tuple[str, int], dict[str, dict[str, dict[str, str]]]] = defaultdict(dict)
+    for model, number, part, path, kind, digest in rows:
+        found[model, number].setdefault(part, {}).setdefault(path, {})[kind] = digest
+    return dict(found)
+
+
 def version_numbers(connection: Connection, model_id: int) -> list[int]:
     """The numbers of a model's live versions, ascending."""
     statement = f"SELECT number FROM versions WHERE model_id = :model AND {LIVE} ORDER BY number"

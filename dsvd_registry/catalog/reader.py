@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..closing import Closing
 from ..errors import InvalidArgument
 from ..store import Position
-from . import browse, caches, check_rows, lookup, queries
+from . import browse, caches, check_rows, lookup, queries, whole_versions
 from .browse import VersionPage, Wanted
 from .database import Connection
 from .ledger import Ledger
@@ -25,6 +25,7 @@ from .records import (
     SignatureRecord,
     VersionRecord,
 )
+from .whole_versions import WholeVersion
 
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
@@ -144,6 +145,10 @@ class CatalogReader(Closing):
         if "@" in model:
             raise InvalidArgument(f"{model!r} names a version", "Give the model's name alone.")
         return self._read(lookup.history, model)
+
+    def whole_versions(self, models: Collection[str] | None = None) -> list[WholeVersion]:
+        """The live versions of these models, or of all, oldest first, with all that belongs to them."""
+        return self._read(whole_versions.of_models, models)
 
     def find_version(
         self, source_sha256: str, base: str, settings: str | None, model: str | None = None

@@ -128,6 +128,11 @@ class SignatureRecord:
     signature: str
     added: datetime
 
+    @property
+    def ref(self) -> str:
+        """The ref that always means its version."""
+        return f"{self.model}@{self.number}"
+
 
 @dataclass(frozen=True)
 class AttachmentRecord:
@@ -145,6 +150,11 @@ class AttachmentRecord:
     sha256: str
     size: int
     added: datetime
+
+    @property
+    def ref(self) -> str:
+        """The ref that always means its version."""
+        return f"{self.model}@{self.number}"
 
     @property
     def is_picture(self) -> bool:

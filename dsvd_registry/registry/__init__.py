@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from .describing.beside import NotTaken as NotTaken
     from .describing.taken_in import TakenIn as TakenIn
     from .exchange.import_export import Exported as Exported
+    from .exchange.remotes import Remote as Remote
+    from .exchange.transfer import Exchanged as Exchanged
+    from .exchange.transfer import ExchangedVersion as ExchangedVersion
     from .find import Found as Found
     from .find import Match as Match
     from .find import Sought as Sought
@@ -104,6 +107,8 @@ _HOMES = {
     "Curve": ".accounts.curve_points",
     "Difference": ".accounts.diff",
     "Dtype": "..export",
+    "Exchanged": ".exchange.transfer",
+    "ExchangedVersion": ".exchange.transfer",
     "Exported": ".exchange.import_export",
     "ExportedLora": "..export",
     "Finding": ".upkeep.findings",
@@ -133,6 +138,7 @@ _HOMES = {
     "Rebuilt": "..catalog",
     "Refusal": ".adding.add_many",
     "Registry": ".registry",
+    "Remote": ".exchange.remotes",
     "Repaired": ".upkeep.repair",
     "Report": ".accounts.report",
     "Repository": ".repository",

@@ -105,7 +105,7 @@ def signature_findings(
         valid = set()
         for record in by_version[version.ref]:
             try:
-                _check(version, record, repository)
+                check_signature(version, record, repository, "it")
                 valid.add(record.signer)
             except DsvdError as error:
                 yield Finding((version.ref,), f"{_named(record)}: {problem_of(error)}")
@@ -158,11 +158,18 @@ def read_signature_file(file: Path, statement: bytes) -> tuple[Signature, ...]:
     return signatures
 
 
-def _check(version: VersionRecord, record: SignatureRecord, repository: Repository) -> None:
+def check_signature(
+    version: VersionRecord, record: SignatureRecord, repository: Repository, where: str
+) -> None:
+    """Check a recorded signature; `where` names it in errors.
+
+    Raises `SignatureError` if it is damaged, not valid or of another container; `RegistryError`,
+    `MissingExtra`, `StorageError`.
+    """
     signature = _read(record, repository)
     with repository.open_container(version) as container:
         statement = statement_of(container.header, version.container)
-    signature.check(statement, "it")
+    signature.check(statement, where)
 
 
 def _read(record: SignatureRecord, repository: Repository) -> Signature:

@@ -53,13 +53,21 @@ class EventLog:
 
         Raises `LostRace` if its number is taken, `StorageError`.
         """
-        event = Event(
-            sequence=last.sequence + 1,
-            time=time,
-            previous=last.sha256 or None,
-            write_id=os.urandom(16).hex(),
-            changes=tuple(changes),
+        return self.write(
+            Event(
+                sequence=last.sequence + 1,
+                time=time,
+                previous=last.sha256 or None,
+                write_id=os.urandom(16).hex(),
+                changes=tuple(changes),
+            )
         )
+
+    def write(self, event: Event) -> Position:
+        """Write an event durably under its number; the same one again changes nothing.
+
+        The caller has the one before it. Raises as `append`.
+        """
         data = events.encode(event)
         try:
             self._backend.create(event_key(event.sequence), data)

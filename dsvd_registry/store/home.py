@@ -85,6 +85,9 @@ class Home(Protocol):
     def verified(self) -> Path: ...
 
     @property
+    def remotes(self) -> Path: ...
+
+    @property
     def tmp(self) -> Path: ...
 
 
@@ -103,6 +106,11 @@ class LocalPlace:
     def verified(self) -> Path:
         """The findings of the last verification, kept for people; it may be missing."""
         return self.root / "verified.json"
+
+    @property
+    def remotes(self) -> Path:
+        """The names of other registries to exchange versions with; it may be missing."""
+        return self.root / "remotes.json"
 
     @property
     def tmp(self) -> Path:

@@ -64,6 +64,11 @@ class ObjectWriter:
         self._digest.update(data)
         self._size += memoryview(data).nbytes
 
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes written so far."""
+        return self._digest.hexdigest()
+
     def readable(self) -> Path:
         """The path where the written bytes can be read before `commit`. Raises `StorageError`."""
         return self._content.readable()
@@ -73,7 +78,7 @@ class ObjectWriter:
 
         Raises `StorageError`, and `RegistryError` if a symbolic link stands in its place.
         """
-        stored = StoredObject(self._digest.hexdigest(), self._size)
+        stored = StoredObject(self.sha256, self._size)
         if not self._store._renewed(stored):
             self._content.publish(object_key(stored.sha256))
         return stored
@@ -187,6 +192,16 @@ class ObjectStore:
         data = self._backend.read(object_key(sha256))
         _check_digest(sha256, hashing.sha256(data))
         return data
+
+    def size(self, sha256: str) -> int:
+        """The size of an object in bytes, none of which are read. Raises as `require`."""
+        self.require(sha256)
+        found = self._backend.head(object_key(sha256))
+        return 0 if found is None else found.size
+
+    def renew(self, sha256: str) -> bool:
+        """Start the grace time of an object again; gives False if it is gone. Raises `StorageError`."""
+        return self._backend.renew(object_key(sha256))
 
     def contains(self, sha256: str) -> bool:
         """True if the object exists; its bytes are not read.

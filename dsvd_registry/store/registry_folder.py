@@ -67,6 +67,16 @@ def create(root: Path) -> RegistryFolder:
 
     Raises `Conflict` if the folder is not empty, `StorageError`.
     """
+    folder = begin(root)
+    describe(folder)
+    return folder
+
+
+def begin(root: Path) -> RegistryFolder:
+    """Make the folders of a registry in `root`, which is none before `describe`.
+
+    Raises as `create`.
+    """
     folder = RegistryFolder(root.absolute())
     fs.make_folder(folder.root)
     with fs.storage_errors(folder.root):
@@ -80,9 +90,13 @@ def create(root: Path) -> RegistryFolder:
                 )
     for name in _SUBFOLDERS:
         fs.make_folder(folder.root / name)
+    return folder
+
+
+def describe(folder: RegistryFolder) -> None:
+    """Make a folder that `begin` made a registry. Raises `StorageError`."""
     data = canonical.encode_small({"format": FORMAT, "version": VERSION})
     fs.write_file(folder.description, data)
-    return folder
 
 
 def open(root: Path) -> RegistryFolder:

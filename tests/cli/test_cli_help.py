@@ -40,6 +40,7 @@ def test_every_command_of_the_design_is_there() -> None:
             *("merge", "subtract"),
             *("import", "export", "sign", "thin", "serve", "mount", "umount", "cat"),
             *("archive", "restore", "find", "webui-hashes"),
+            *("remote add", "remote ls", "remote rm", "push", "pull", "clone"),
             *("meta set", "meta get", "meta rm", "attach", "detach", "attachments"),
         )
     }

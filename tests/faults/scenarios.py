@@ -166,6 +166,17 @@ def described(r: Registry, at: Path) -> None:
     r.attach("one@1", at / "preview.png")
 
 
+def remote(r: Registry, at: Path) -> None:
+    """Another registry with versions of its own, beside the whole that is tried."""
+    place = at.parent / "remote"
+    if not place.exists():
+        with Registry.init(place) as other:
+            for step in (base, lossless, signed, described, labelled):
+                step(other, at)
+            other_version(other, at)
+    r.add_remote("studio", place)
+
+
 def beside(r: Registry, at: Path) -> None:
     """A preview and a sidecar beside the fine-tune."""
     (at / "tuned.png").write_bytes(picture(seed=1))
@@ -227,6 +238,13 @@ _ALL = [
         "import of a described one",
         (base, version, described, exported, removed, lambda r, _: r.collect_garbage(grace_days=0)),
         lambda r, at: r.import_container(at / "X", name="two"), ("import", "X", "--name=two"),
+    ),
+    Scenario(
+        "pull", (remote,), lambda r, _: r.pull("studio"), ("pull", "studio", "--all"),
+    ),
+    Scenario(
+        "pull of what a version lacks", (base, version, remote), lambda r, _: r.pull("studio"),
+        ("pull", "studio", "--all"),
     ),
     Scenario(
         "add with files beside", (base, beside), version,
@@ -373,6 +391,8 @@ STATES = {
     "add to another model": 12,
     "import": 90,
     "import of a described one": 90,
+    "pull": 90,
+    "pull of what a version lacks": 60,
     "add with files beside": 90,
     "add --lossless": 100,
     "add --lossless of a lossy one": 40,
@@ -410,7 +430,7 @@ STATES = {
     REBUILD: 8,
 }
 FILES_COME_IN = tuple(
-    name for name in SCENARIOS if name.split()[0] in ("base", "add", "import", "archive")
+    name for name in SCENARIOS if name.split()[0] in ("base", "add", "import", "pull", "archive")
 )
 FILES_GO_OUT = tuple(
     name for name in SCENARIOS if name.split()[0] in ("materialize", "export", "restore")

@@ -160,3 +160,14 @@ def count_steps(kill_at: int | None) -> Callable[[], int]:
     event.listen(Engine, "commit", step)  # of a new catalog's tables
     sqlite3.connect = functools.partial(sqlite3.connect, factory=counting_commits(step))  # type: ignore[assignment]
     return lambda: steps
+
+
+def push(reports: Connection, root: Path, remote: str) -> None:
+    """Push all versions, and send how many the other registry has of them, or the error."""
+    torch.set_num_threads(1)
+    try:
+        with Registry.open(root) as registry:
+            found = registry.push(remote).versions
+            reports.send(("pushed", sum(version.arrived is not None for version in found)))
+    except DsvdError as error:
+        reports.send((type(error).__name__, str(error)))

@@ -12,11 +12,12 @@ from ...hashing import sha256
 from ...ranged_file import as_stream
 from ..repository import Repository
 from ..upkeep.findings import Finding, problem_of
-from .attached_bytes import AttachedBytes, read_attached
+from .attached_bytes import AttachedBytes, checked_bytes, read_attached
 from .beside import attachment_name
 
 AttachmentRole = Literal["preview", "sample", "note", "sidecar"]
 PREVIEW: AttachmentRole = "preview"
+_SHOWN = (PREVIEW, "sample")  # the roles of pictures
 OF_TOOLS = (".civitai.info", ".cm-info.json", ".metadata.json")
 
 
@@ -65,7 +66,7 @@ def put_attachment(
 
     Raises `InvalidArgument` for a picture as a note or a text as a picture, `StorageError`.
     """
-    if found.is_picture != (role in ("preview", "sample")):
+    if found.is_picture != (role in _SHOWN):
         what = "picture" if found.is_picture else "text"
         raise InvalidArgument(
             f"{name} is a {what}, and cannot be a {role}",
@@ -79,6 +80,17 @@ def preview_of(attachments: Iterable[AttachmentRecord]) -> AttachmentRecord | No
     """The preview among the attachments of one version, the newest of several; None without one."""
     previews = [one for one in attachments if one.role == PREVIEW]
     return previews[-1] if previews else None
+
+
+def checked_attachment(data: bytes, name: str, role: str, media_type: str) -> AttachedBytes:
+    """The bytes of an attachment that comes from elsewhere, which must be what it is listed as.
+
+    Raises `InvalidArgument` otherwise, and as `checked_bytes`.
+    """
+    found = checked_bytes(data, name)
+    if found.media_type != media_type or found.is_picture != (role in _SHOWN):
+        raise InvalidArgument(f"{name} is {found.media_type}, not what it is listed as")
+    return found
 
 
 def attachment_named(version: VersionRecord, name: str, repository: Repository) -> AttachmentRecord:

@@ -15,14 +15,14 @@ from typing import BinaryIO, get_args, get_type_hints
 from ... import canonical, fs
 from ...catalog import AttachmentRecord, VersionRecord
 from ...catalog.metadata_edits import MAX_ATTACHED_BYTES, MAX_ATTACHMENTS, MAX_KEYS
-from ...errors import ContainerError, DsvdError
+from ...errors import ContainerError, InvalidArgument
 from ...hashing import sha256
 from ...store import AttachmentAdded, event_fields
 from ...store.names import folded
 from ..exchange.exported_residual import CONTAINER_SUFFIX
 from ..repository import Repository
-from .attached_bytes import MAX_PICTURE, AttachedBytes, checked_bytes
-from .attachments import attach_bytes, open_attachment, role_of
+from .attached_bytes import MAX_PICTURE, AttachedBytes
+from .attachments import attach_bytes, checked_attachment, open_attachment, role_of
 from .taken_in import TakenIn
 
 SUFFIX = ".dsvdm"
@@ -191,13 +191,9 @@ def _attachments(
         if sha256(data) != one.sha256:
             raise _wrong(path, f"the bytes of {one.name} are not those of its SHA-256")
         try:
-            found = checked_bytes(data, one.name)
-        except DsvdError as error:
+            yield one, checked_attachment(data, one.name, one.role, one.media_type)
+        except InvalidArgument as error:
             raise _wrong(path, str(error)) from error
-        is_shown = one.role in ("preview", "sample")
-        if found.media_type != one.media_type or found.is_picture != is_shown:
-            raise _wrong(path, f"{one.name} is {found.media_type}, not what it is listed as")
-        yield one, found
 
 
 def _wrong(path: Path, what: str) -> ContainerError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 from ...catalog import BaseRecord, VersionRecord
 from ...catalog.errors import DamagedCatalogError
@@ -23,6 +23,9 @@ from ..repository import Repository
 from ..signing import signature_findings
 from .findings import Finding, Verified, problem_of
 from .residuals import open_lossless
+
+if TYPE_CHECKING:
+    from ...residual.records import ResidualHeader
 
 P = ParamSpec("P")
 
@@ -194,6 +197,12 @@ def _container_problems(version: VersionRecord, repository: Repository) -> Itera
         yield f"object {version.container} is damaged: its bytes have another SHA-256"
 
 
+def residual_problems(version: VersionRecord, header: ResidualHeader) -> Iterator[str]:
+    """The problems of a residual whose header is not what the catalog says of its version."""
+    if header.container != version.container:
+        yield f"its residual belongs to another container, {header.container}"
+
+
 def _residual_problems(version: VersionRecord, repository: Repository) -> Iterator[str]:
     """The problems of the residual of a version that has one."""
     from ...residual.reader import Residual  # numpy, which listing versions need not wait for
@@ -202,8 +211,7 @@ def _residual_problems(version: VersionRecord, repository: Repository) -> Iterat
     sha256 = version.residual.sha256
     repository.objects.check(sha256)
     with Residual(repository.objects.open(sha256)) as residual:
-        if residual.header.container != version.container:
-            yield f"object {sha256}, its residual, belongs to another container"
+        yield from residual_problems(version, residual.header)
 
 
 def _original_problems(original: StoredObject, repository: Repository) -> Iterable[str]:
