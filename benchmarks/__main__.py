@@ -41,6 +41,7 @@ FIGURES = (
     "noise",
     "startup",
     "catalog",
+    "commits",
     "served",
 )
 GIVEN = "pair"  # the key of the subject that --pair names

@@ -1,4 +1,4 @@
-"""Seconds of commands that need no tensor, in a registry of 10,000 versions of 500 models."""
+"""Seconds of commands that need no tensor, in registries of 10,000 and of 100,000 versions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from dsvd_registry.store.registry_folder import VERSION
 from .startup import DSVD, in_turns
 from .subjects.cache import default_folder
 
-MODELS = 500
+MODELS, MANY_MODELS = 500, 5000
 ROUNDS = 20  # versions of each model
 STARTED = datetime(2025, 1, 1, tzinfo=UTC)
 INTERVAL = timedelta(minutes=45)  # between two events: a year for all of them
-AIM = 0.4  # seconds
+AIM, AIM_OF_MANY = 0.4, 0.3  # seconds
 LISTED, AIM_LISTED = "ls -l of all, mounted", 2.0
 READS = {
     "ls": "ls",
@@ -38,6 +38,12 @@ READS = {
     "show": "show subject-123",
     "log": "log subject-123",
     "du": "du",
+}
+READS_OF_MANY = {
+    "ls NAME": "ls subject-123",
+    "ls PATTERN": "ls subject-123*",  # 220 versions
+    "show": "show subject-123",
+    "log": "log subject-123",
 }
 OTHERS = {  # measured without an aim: 8 MB of text, and writes that wait for the disk
     "ls --json": "ls --json",
@@ -60,24 +66,34 @@ def measure() -> list[dict[str, object]]:
         place.mkdir()
         mount.start(MountOptions(str(root), None, str(place), None, None, None))
         try:
-            return in_turns({**commands, LISTED: ["ls", "-l", str(place / "checkpoints")]}, aims)
+            commands[LISTED] = ["ls", "-l", str(place / "checkpoints")]
+            return in_turns(commands, aims) + _of_many()
         finally:
             mount.unmount(place)
 
 
-def large_registry() -> Path:
-    """The registry to measure, which is made once, in about a minute, and kept in the cache folder."""
+def _of_many() -> list[dict[str, object]]:
+    root = large_registry(MANY_MODELS)
+    commands = {
+        f"dsvd {name}, 100,000 versions": [DSVD, "--registry", str(root), *words.split()]
+        for name, words in READS_OF_MANY.items()
+    }
+    return in_turns(commands, dict.fromkeys(commands, AIM_OF_MANY))
+
+
+def large_registry(models: int = MODELS) -> Path:
+    """A registry to measure, which is made once, in a minute for 500 models, and kept in the cache."""
     cache = default_folder()
-    place = cache / f"catalog-{__version__}-{HEAD}-log-{VERSION}-{MODELS * ROUNDS}"
+    place = cache / f"catalog-{__version__}-{HEAD}-log-{VERSION}-{models * ROUNDS}"
     if not place.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:
-            _make(Path(made))
+            _make(Path(made), models)
             (Path(made) / "registry").rename(place)
     return place
 
 
-def _make(place: Path) -> None:
+def _make(place: Path, models: int) -> None:
     """Make one tiny container, and versions that share it, as additions under other names do."""
     torch.manual_seed(0)
     base = {"weight": torch.randn(16, 16)}
@@ -88,15 +104,15 @@ def _make(place: Path) -> None:
         added = registry.add(place / "ft.safetensors", base="base", name="first").version
     log = EventLog(registry_folder.open(place / "registry"))
     *_, (last, _) = log.after()
-    for changes in _additions(added):
-        time = STARTED + last.sequence * INTERVAL
+    for changes in _additions(added, models):
+        time = STARTED + last.sequence * INTERVAL * MODELS / models
         last = log.append(last, time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), changes)
     Registry.open(place / "registry").close()  # the catalog catches up with the log
 
 
-def _additions(like: VersionRecord) -> Iterator[list[Change]]:
+def _additions(like: VersionRecord, models: int) -> Iterator[list[Change]]:
     """Versions like `like` with a source of their own, some with a tag, a note or an alias."""
-    for number, index in itertools.product(range(1, ROUNDS + 1), range(MODELS)):
+    for number, index in itertools.product(range(1, ROUNDS + 1), range(models)):
         model = f"subject-{index}"
         version = VersionAdded(
             model=model,

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,9 @@ from typing import Any
 import psycopg
 
 USER = "dsvd"
-SETTINGS = {
-    # Nothing here has to survive a loss of power.
-    "fsync": "off",
-    "full_page_writes": "off",
-    "max_connections": "120",
-    "shared_buffers": "32MB",
-    "autovacuum": "off",
-}
+# Nothing here has to survive a loss of power.
+IN_A_HURRY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+SMALL = {"max_connections": "120", "shared_buffers": "32MB"}
 
 
 @dataclass(frozen=True)
@@ -68,8 +63,8 @@ class PostgresqlServer:
 
 
 @contextlib.contextmanager
-def started() -> Iterator[PostgresqlServer]:
-    """A new server in a folder of its own, as a user that is not root, which PostgreSQL refuses."""
+def started(settings: Mapping[str, str] = IN_A_HURRY) -> Iterator[PostgresqlServer]:
+    """A new server in a folder of its own, run by a user that is not root, which PostgreSQL refuses."""
     place, password = Path(tempfile.mkdtemp(prefix="dsvd-pg-", dir="/tmp")), secrets.token_hex(8)
     try:
         run_as: dict[str, Any] = _unprivileged(place)
@@ -88,7 +83,7 @@ def started() -> Iterator[PostgresqlServer]:
             **run_as,
         )
         port = _free_port()
-        options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+        options = [f"-c{name}={value}" for name, value in {**SMALL, **settings}.items()]
         with (place / "log").open("wb") as log:
             process = subprocess.Popen(
                 [

@@ -60,7 +60,7 @@ class EngineDatabase(Database):
         with database_errors(self.where):
             try:
                 with self._begun(writes) as connection:
-                    yield EngineConnection(connection)
+                    yield connection
             except DBAPIError as error:
                 raise self._error(error) from error
             except SQLAlchemyError as error:
@@ -70,7 +70,7 @@ class EngineDatabase(Database):
                 ) from error
 
     @abc.abstractmethod
-    def _begun(self, writes: bool) -> contextlib.AbstractContextManager[sqlalchemy.Connection]:
+    def _begun(self, writes: bool) -> contextlib.AbstractContextManager[EngineConnection]:
         """A connection in a transaction, with the write lock if it `writes`."""
 
     @abc.abstractmethod
@@ -104,8 +104,10 @@ class SqliteEngineDatabase(EngineDatabase):
     def check(self, connection: Connection) -> None:
         sqlite.check_integrity(connection, self.where)
 
-    def _begun(self, writes: bool) -> contextlib.AbstractContextManager[sqlalchemy.Connection]:
-        return self.engine.execution_options(**{_WRITES: writes}).begin()
+    @contextlib.contextmanager
+    def _begun(self, writes: bool) -> Iterator[EngineConnection]:
+        with self.engine.execution_options(**{_WRITES: writes}).begin() as connection:
+            yield EngineConnection(connection)
 
     def _error(self, error: DBAPIError) -> DsvdError:
         if isinstance(error.orig, sqlite3.Error):

@@ -49,12 +49,13 @@ def test_connections_cut_under_sixteen_writers(home: Home) -> None:
     Seen to fail without the second attempt in `Ledger.write` (errors), and with one more attempt after
     an event is written (versions that nobody was told of).
     """
-    end = time.monotonic() + SECONDS
-    chance = random.Random(7)
+    chance, all_open = random.Random(7), threading.Barrier(WRITERS + 1)
 
     def work(writer: int) -> dict[str, str]:
         reported = {}
         with home.open() as opened:
+            all_open.wait()
+            end = time.monotonic() + SECONDS
             while time.monotonic() < end:
                 container = f"{writer:032x}{len(reported):032x}"
                 reported[add_to(opened, "subject", container=container).ref] = container
@@ -64,6 +65,8 @@ def test_connections_cut_under_sixteen_writers(home: Home) -> None:
     cuts = 0
     with ThreadPoolExecutor(WRITERS) as pool:
         working = [pool.submit(work, writer) for writer in range(WRITERS)]
+        all_open.wait()
+        end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             time.sleep(chance.uniform(0, 0.1))
             cuts += len(home.run(f"{CUT} ORDER BY random() LIMIT 4"))
