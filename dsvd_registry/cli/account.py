@@ -8,11 +8,9 @@ from collections.abc import Sequence
 import click
 
 from .. import number_format
-from ..container.records import CastRecord
+from ..container.records import LORA_FORMAT, MERGE_FORMAT, CastRecord
 from ..container.totals import CONSTANT
-from ..encoding.lora_request import SOURCE_FORMAT
 from ..registry import GroupRow, KindRow, Report
-from ..registry.merge import SOURCE_FORMAT as MERGE
 from .printable_text import color, printable
 from .tables import figure, print_line, print_table, text
 
@@ -56,11 +54,11 @@ def print_account(report: Report) -> None:
 
 
 def _is_lora(report: Report) -> bool:
-    return report.source_format == SOURCE_FORMAT
+    return report.source_format == LORA_FORMAT
 
 
 def _is_merge(report: Report) -> bool:
-    return report.source_format == MERGE
+    return report.source_format == MERGE_FORMAT
 
 
 def _bytes_of_tensors(report: Report) -> int:

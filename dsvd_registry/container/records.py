@@ -27,6 +27,10 @@ FRAME_ORDER: tuple[FrameContent, ...] = (
     "components",
 )
 RESULT_PATH = "model.safetensors"
+LORA_FORMAT = "lora"
+MERGE_FORMAT = "merge"
+"""The formats of sources that are no checkpoint."""
+
 RecordKind = Literal["same", "low_rank", "dense", "raw", "cast"]
 RECORD_KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
 RawReason = Literal[

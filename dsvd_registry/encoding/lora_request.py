@@ -14,7 +14,6 @@ from ..lora.alpha import CONFIG_FILE, MAX_CONFIG_BYTES
 from .request import DEFAULT_GRID_NOISE, LosslessRequest, Request, TauRequest
 
 LORA_TAU = 1.0  # the default: a LoRA is small already
-SOURCE_FORMAT = "lora"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .. import canonical
 from ..catalog import BaseRecord, VersionRecord
 from ..container.frames import CACHED_BYTES
 from ..container.header import recipe_object
-from ..container.records import LayerRule, MergedVersion, MergeRecipe
+from ..container.records import MERGE_FORMAT, LayerRule, MergedVersion, MergeRecipe
 from ..container.totals import summary_of
 from ..encoding.request import (
     DEFAULT_GRID_NOISE,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:  # torch, which a recognised merge does not wait for
     from ..encoding.container_builder import StoredContainer
 
 MERGE_TAU = 1.0  # the default: nothing of the sum is left out
-SOURCE_FORMAT = "merge"
 ALL_CACHED_BYTES = 8 * CACHED_BYTES  # of decompressed frames, for all versions together
 
 
@@ -180,7 +179,7 @@ def _source(request: TauRequest | ErrorRequest, recipe: MergeRecipe) -> Source:
     for version in value["versions"]:
         del version["name"]
     text = canonical.encode({"merge": value, "request": json.loads(request.settings())})
-    return Source(SOURCE_FORMAT, sha256(text), len(text))
+    return Source(MERGE_FORMAT, sha256(text), len(text))
 
 
 def _stored(

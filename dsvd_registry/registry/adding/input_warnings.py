@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from ...container.records import RAW_REASONS, BasedRecord, Header, RawRecord
+from ...container.records import LORA_FORMAT, RAW_REASONS, BasedRecord, Header, RawRecord
 from ...container.totals import total_change
-from ...encoding.lora_request import SOURCE_FORMAT as LORA
 from ...layouts import wrappers_in
 
 WRONG_BASE_CHANGE = 0.5  # relative change from which on the base is probably a wrong one
@@ -16,7 +15,7 @@ MOSTLY = 0.5  # share of the bytes from which on little is saved
 
 def input_warnings(header: Header) -> Iterator[str]:
     """Warnings for the user who adds the source."""
-    is_lora = header.source.format == LORA
+    is_lora = header.source.format == LORA_FORMAT
     change = total_change(header.tensors)
     # The change of a LoRA or a merge tells its strength only: it is large with the right base, too.
     if change >= WRONG_BASE_CHANGE and not is_lora and header.merge is None:

@@ -21,9 +21,9 @@ from ...catalog import (
 from ...catalog.metadata_edits import attached_twin
 from ...checkpoint import Checkpoint, open_checkpoint
 from ...checkpoint.safetensors_file import parse_header
-from ...container.records import Header, Omission
+from ...container.records import LORA_FORMAT, Header, Omission
 from ...container.totals import Summary, summary_of
-from ...encoding.lora_request import SOURCE_FORMAT, LoraRequest
+from ...encoding.lora_request import LoraRequest
 from ...encoding.request import LosslessRequest, Request, weights_of, with_weights
 from ...errors import InvalidArgument
 from ...hashing import Source
@@ -180,7 +180,7 @@ def _source(
     repository: Repository,
     progress: Progress,
 ) -> Source:
-    format = SOURCE_FORMAT if isinstance(fidelity, LoraRequest) else checkpoint.format
+    format = LORA_FORMAT if isinstance(fidelity, LoraRequest) else checkpoint.format
     digest, size = source_of(checkpoint, repository.catalog, progress)
     return Source(format, digest, size)
 

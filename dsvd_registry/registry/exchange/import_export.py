@@ -15,9 +15,8 @@ from typing import get_args
 
 from ...catalog import BaseRecord, VersionRecord
 from ...container.reader import Container
-from ...container.records import Header, LowRankRecord
+from ...container.records import LORA_FORMAT, Header, LowRankRecord
 from ...container.totals import Summary, summary_of
-from ...encoding.lora_request import SOURCE_FORMAT
 from ...encoding.request import BudgetRequest, ErrorRequest, Request, TauRequest
 from ...errors import BaseMismatch, ContainerError
 from ...fs import check_place
@@ -135,7 +134,7 @@ def import_container(
         signatures = read_signature_file(file, statement_of(header, sha256))
         described = read_description(file, sha256)
         known = _known(model, sha256, repository)
-        is_lora = header.source.format == SOURCE_FORMAT
+        is_lora = header.source.format == LORA_FORMAT
         original = read_original_file(file, header.source) if is_lora else None
         base = _base_of(container, repository)
         residual = exported_residual.read_residual_file(
