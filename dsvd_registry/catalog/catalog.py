@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import DsvdError, InvalidArgument
 from ..store import EventLog, Home, ObjectsCondemned
-from . import additions, caches, edits, label_edits, metadata_edits, queries, receiving, snapshot
+from . import (
+    additions,
+    bucket_snapshots,
+    caches,
+    edits,
+    label_edits,
+    metadata_edits,
+    queries,
+    receiving,
+    snapshot,
+)
 from .attempts import tried_again
 from .connect import connect
 from .errors import LostConnection, database_errors
@@ -67,11 +78,15 @@ class Catalog(CatalogReader):
         Tables are made or upgraded if needed, and missing events are applied. If the folder is
         read-only and no `url` is given, all of that happens in memory.
         """
+        has_snapshots = url is None and home.has_snapshots
+        if has_snapshots:
+            bucket_snapshots.begin_with_one(home)
         may_write = url is not None or snapshot.may_write(home)
         database = connect(home.catalog, url) if may_write else SnapshotDatabase.of(home)
+        after_event = partial(bucket_snapshots.keep_if_due, home) if has_snapshots else None
         try:
             tried_again(lambda: upgrade(database, home.tmp), LostConnection)
-            ledger = Ledger(database, EventLog(home), may_write)
+            ledger = Ledger(database, EventLog(home), may_write, after_event)
             ledger.catch_up()
         except BaseException:
             database.close()

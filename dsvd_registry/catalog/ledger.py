@@ -73,11 +73,16 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Ledger:
-    """A registry's event log and the database that shows it."""
+    """A registry's event log and the database that shows it.
+
+    `after_event` is called with the position of each event that is written and committed, and the
+    number of its changes.
+    """
 
     database: Database
     log: EventLog
     may_write: bool = True
+    after_event: Callable[[Position, int], object] | None = None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -103,6 +108,8 @@ class Ledger:
             if written is None:
                 raise
             self._show(written, error)
+        if written is not None and self.after_event is not None:
+            self.after_event(written, len(transaction.changes))
 
     def write(
         self,

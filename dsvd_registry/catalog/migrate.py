@@ -7,10 +7,12 @@ longer than most commands.
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import hashing
 from ..errors import RegistryError
 from .connect import engine_of
 from .database import Connection, Database
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD = "0009"
+SCHEMA_SHA256 = "e80824ca0fdd8ae24bedf54c21099aa3ca5d55d2ac7393f193a39b7085c4281f"
+"""What `schema_sha256` gives for the tables of `HEAD` in SQLite."""
 
 
 def migrations_folder() -> Path:
@@ -58,6 +62,18 @@ def is_at_head(database: Database) -> bool:
     """True if `upgrade` has nothing to do. Raises `DamagedCatalogError` as it does."""
     with database.reading() as connection:
         return _revision(database, connection) == HEAD
+
+
+def schema_sha256(connection: Connection) -> str:
+    """The SHA-256 of the tables, indexes, views and triggers of an SQLite database, and no rows."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
+    # alembic gives the constraints of a table in no order.
+    made = sorted((*names, sorted(_parts(str(sql)))) for *names, sql in rows)
+    return hashing.sha256(repr(made).encode())
+
+
+def _parts(sql: str) -> list[str]:
+    return re.split(", (?=CONSTRAINT)", " ".join(sql.split()).removesuffix(" )"))
 
 
 def make_tables(connection: sqlite3.Connection) -> None:

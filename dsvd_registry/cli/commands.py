@@ -14,6 +14,7 @@ import click
 from .. import __version__
 from ..errors import InvalidArgument
 from .errors import exit_codes
+from .registry_place import RegistryPlace
 
 # Command -> the first line of its help. The module and the object in it have the name of the command,
 # with an underscore for a hyphen, and after a keyword of Python.
@@ -111,8 +112,8 @@ class LazyGroup(CommandGroup):
 @click.group(cls=LazyGroup)
 @click.option(
     "--registry",
-    type=click.Path(path_type=Path),
-    help="The registry's folder."
+    type=RegistryPlace(),
+    help="The registry's folder, or its URL (s3://, gs://, az://)."
     "  [default: DSVD_REGISTRY, a .dsvd folder here or above, the user's own]",
 )
 @click.option(
@@ -122,7 +123,7 @@ class LazyGroup(CommandGroup):
     "[default: DSVD_CATALOG, SQLite in the registry's folder]",
 )
 @click.version_option(__version__, message="dsvd %(version)s")
-def dsvd(registry: Path | None, catalog: str | None) -> None:
+def dsvd(registry: Path | str | None, catalog: str | None) -> None:
     """A versioned registry for fine-tuned diffusion checkpoints.
 
     Each fine-tune is stored as a small delta to its base. A version is written as NAME (the latest),

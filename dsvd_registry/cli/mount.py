@@ -46,7 +46,7 @@ def mount(
     from ..encoding.request import checked_tau
 
     with open_registry() as registry:
-        root = registry.folder
+        root = registry.name
     tau = None if tau is None else checked_tau(tau)
     options = mounts.MountOptions(
         str(root), catalog_url(), str(folder.absolute()), tau, dtype, pattern

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from ..registry import Registry
+from .registry_place import RegistryPlace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,10 +29,10 @@ def common_options(command: Command) -> Command:
     )(command)
     command = click.option(
         "--registry",
-        type=click.Path(path_type=Path),
+        type=RegistryPlace(),
         expose_value=False,
         callback=_keep,
-        help="The registry's folder.",
+        help="The registry's folder, or its URL (s3://, gs://, az://).",
     )(command)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
 
@@ -71,10 +72,10 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Path | str | None) 
         ctx.find_root().params[str(param.name)] = value
 
 
-def registry_path() -> Path | None:
-    """The value of --registry."""
+def registry_path() -> Path | str | None:
+    """The value of --registry: the path of a folder, or a URL."""
     path = click.get_current_context().find_root().params["registry"]
-    assert path is None or isinstance(path, Path)
+    assert path is None or isinstance(path, Path | str)
     return path
 
 

@@ -77,9 +77,9 @@ def serve(
 
         def listening(url: str) -> None:
             if as_json:
-                print_document({"url": url, "registry": registry.folder})
+                print_document({"url": url, "registry": registry.name})
             else:
-                print_line(f"serving {registry.folder} at {url}")
+                print_line(f"serving {registry.name} at {url}")
             sys.stdout.flush()
 
         serve_registry(registry, settings, listening, catalog_url())

@@ -37,7 +37,7 @@ class Loras:
     """The LoRA files of a registry. Several threads may use it."""
 
     def __init__(self, registry: Registry, catalog: str | None, cache: Cache) -> None:
-        self._registry, self._maker = registry, LoraMaker(registry.folder, catalog, cache)
+        self._registry, self._maker = registry, LoraMaker(registry.name, catalog, cache)
         self._making = threading.Lock()
         self._endings: dict[str, str] = {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..catalog import check_database
 from ..errors import InvalidArgument
 from ..store import RegistryFolder, registry_folder
-from .repository import Repository, catalog_url, found_home, opened
+from .repository import Repository, bucket_of, catalog_url, found_home, opened
 
 if TYPE_CHECKING:  # numpy, which listing versions need not wait for
     from .results.result_pool import ResultPool
@@ -17,9 +17,14 @@ if TYPE_CHECKING:  # numpy, which listing versions need not wait for
 
 def made_repository(path: str | Path | None, catalog: str | None) -> Repository:
     """A new registry, opened; see `Registry.init`."""
+    url = catalog_url(catalog)
+    bucket = bucket_of(path)
+    if bucket is not None:
+        from ..store import bucket_registry
+
+        return opened(bucket_registry.create(bucket, os.environ), url)
     explicit = None if path is None else Path(path)
     place = registry_folder.place_to_create(explicit, os.environ, Path.cwd())
-    url = catalog_url(catalog)
     check_database(RegistryFolder(place).catalog, url)
     return opened(registry_folder.create(place), url)
 

@@ -84,12 +84,14 @@ class Registry(Closing):
         """Make a registry and open it.
 
         Args:
-            path: The folder to make it in; default: DSVD_REGISTRY, or the user's data folder.
+            path: The folder to make it in, or a bucket as in `open`; default: DSVD_REGISTRY, or the
+                user's data folder.
             catalog: As in `open`.
 
         Raises:
-            Conflict: The folder is not empty.
-            InvalidArgument: The URL of the catalog cannot be used.
+            Conflict: The folder, or the place in the bucket, is not empty.
+            NotFound: The bucket does not exist.
+            InvalidArgument: A URL cannot be used.
 
         Example:
             >>> with Registry.init("studio") as registry:
@@ -105,14 +107,15 @@ class Registry(Closing):
         A read-only folder can be opened; then every method that writes raises `StorageError`.
 
         Args:
-            path: Its folder; default: DSVD_REGISTRY, a folder `.dsvd` here or above, or the user's
-                data folder.
+            path: Its folder, or its place in a bucket as a URL: "s3://bucket/prefix", "gs://..." or
+                "az://..." (extra `cloud`); default: DSVD_REGISTRY, a folder `.dsvd` here or above, or
+                the user's data folder.
             catalog: URL of the database with its catalog, as SQLAlchemy writes it; default:
                 DSVD_CATALOG, or SQLite in the registry's folder. All writers must give the same.
 
         Raises:
             NotFound: There is no registry.
-            InvalidArgument: The URL of the catalog cannot be used.
+            InvalidArgument: A URL cannot be used.
 
         Example:
             >>> with Registry.open() as registry:
@@ -222,8 +225,18 @@ class Registry(Closing):
 
     @property
     def folder(self) -> Path:
-        """The folder of the registry."""
+        """The folder of the registry; of one in a bucket, what this machine has of it."""
         return self.repository.home.root
+
+    @property
+    def name(self) -> str:
+        """The path of the registry's folder, or its URL, which opens it again.
+
+        Example:
+            >>> Path(registry.name) == registry.folder
+            True
+        """
+        return self.repository.home.name
 
     def close(self) -> None:
         """Close the catalog and the open results. Closing twice is fine."""

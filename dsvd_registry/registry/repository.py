@@ -13,7 +13,8 @@ from .. import store
 from ..catalog import BaseRecord, Catalog, VersionRecord
 from ..errors import BaseMismatch, CheckpointError, DsvdError, NotFound, RegistryError, StorageError
 from ..fs import make_folder
-from ..store import Home, ObjectStore
+from ..store import Home, ObjectStore, bucket_url
+from ..store.bucket_url import BucketUrl
 
 if TYPE_CHECKING:  # numpy, which listing versions need not wait for
     from ..checkpoint import Checkpoint
@@ -200,8 +201,24 @@ def opened(home: Home, url: str | None) -> Repository:
 
 def found_home(path: str | Path | None) -> Home:
     """The home of the registry at `path`, or found from the environment and the current folder."""
+    url = bucket_of(path)
+    if url is not None:
+        from ..store import bucket_registry
+
+        return bucket_registry.open(url, os.environ)
     explicit = None if path is None else Path(path)
     return store.registry_folder.open(store.registry_folder.find(explicit, os.environ, Path.cwd()))
+
+
+def bucket_of(path: str | Path | None) -> BucketUrl | None:
+    """The bucket that `path`, or without it DSVD_REGISTRY, names by a URL; None for a folder.
+
+    Raises `InvalidArgument` for a URL that is none of a registry.
+    """
+    named = os.environ.get(store.registry_folder.ENVIRONMENT_VARIABLE) if path is None else path
+    if not isinstance(named, str) or not bucket_url.is_url(named):
+        return None
+    return bucket_url.parse(named)
 
 
 def catalog_url(given: str | None) -> str | None:

@@ -48,7 +48,7 @@ def make_serving(registry: Registry, settings: Settings, catalog: str | None) ->
     """
     metrics = Metrics()
     work = Work(settings.at_once, settings.wait, metrics)
-    maker = LoraMaker(registry.folder, catalog, find_cache(None, None, os.environ))
+    maker = LoraMaker(registry.name, catalog, find_cache(None, None, os.environ))
     return Serving(
         settings,
         registry,

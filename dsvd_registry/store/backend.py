@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from ..errors import InvalidArgument
 from ..fs import Bytes
 
-_KEY = re.compile(r"[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]{0,254})+")
+_KEY = re.compile(r"registry\.json|[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]{0,254})+")
 
 
 class Entry(NamedTuple):

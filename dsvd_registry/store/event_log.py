@@ -8,6 +8,7 @@ knows the last event that it has seen notices every other history.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ class EventLog:
     """The events of one registry, numbered from 1 without a gap."""
 
     def __init__(self, home: Home) -> None:
-        self._name, self._backend = home.name, home.backend
+        self._name, self._backend, self._files = home.name, home.backend, home.files
 
     def append(self, last: Position, time: str, changes: Sequence[Change]) -> Position:
         """Write the event that comes after `last` durably; its changes take effect with that.
@@ -87,13 +88,14 @@ class EventLog:
         Raises `RegistryError` for a missing number, a damaged event, or one that names another event
         before it than the one that is there; `StorageError`.
         """
-        for number in self._numbers(last.sequence):
-            if number != last.sequence + 1:
-                raise RegistryError(
-                    f"event {last.sequence + 1} is missing from {self._name}/events", _RESTORE
-                )
-            last, event = self._read(last)
-            yield last, event
+        keys = map(event_key, self._unbroken(last.sequence))
+        with contextlib.closing(self._files.values(keys, canonical.MAX_SMALL + 1)) as values:
+            try:
+                for data in values:
+                    last, event = self._decoded(last, data)
+                    yield last, event
+            except NotFound as error:
+                raise RegistryError(str(error), _RESTORE) from error
 
     def pending(self, sequence: int) -> bool:
         """True if the log has events after `sequence`; needs no lock. Raises as `after`."""
@@ -138,10 +140,20 @@ class EventLog:
                     f"{self._name}/{entry.key} does not belong into the event log", _RESTORE
                 )
 
-    def _read(self, last: Position) -> tuple[Position, Event]:
+    def _unbroken(self, last: int) -> Iterator[int]:
+        """The numbers after `last`. Raises `RegistryError` for one that is missing below the highest."""
+        for number in self._numbers(last):
+            if number != last + 1:
+                raise RegistryError(
+                    f"event {last + 1} is missing from {self._name}/events", _RESTORE
+                )
+            yield number
+            last = number
+
+    def _decoded(self, last: Position, data: bytes) -> tuple[Position, Event]:
         """The event after `last`, which must name it."""
         sequence = last.sequence + 1
-        place, data = self.place(sequence), self._data(sequence)
+        place = self.place(sequence)
         event = events.decode(data, place)
         if event.sequence != sequence:
             raise RegistryError(f"{place} contains the event {event.sequence}", _RESTORE)

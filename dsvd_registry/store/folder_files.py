@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 from .. import fs, hashing
@@ -25,6 +25,10 @@ class FolderFiles:
 
     def chunks(self, key: str) -> Generator[Bytes, None, None]:
         yield from hashing.file_chunks(self._there(key))
+
+    def values(self, keys: Iterable[str], most: int) -> Generator[bytes, None, None]:
+        for key in keys:
+            yield self._backend.read(key, 0, most)
 
     def local_files(self, wanted: Sequence[tuple[str, str]]) -> list[Path]:
         return [self._there(key) for key, _ in wanted]

@@ -6,7 +6,7 @@ bucket, has a folder on each machine that uses it (`remote_registry`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -37,6 +37,13 @@ class Files(Protocol):
         """All bytes of a key, in order; a chunk is valid until the next one. Raises `NotFound`.
 
         Close the generator if you stop early.
+        """
+        ...
+
+    def values(self, keys: Iterable[str], most: int) -> Generator[bytes, None, None]:
+        """The bytes of keys, `most` at most of each, in the order of the keys.
+
+        Close the generator if you stop early. Raises `NotFound`.
         """
         ...
 
@@ -90,12 +97,20 @@ class Home(Protocol):
     @property
     def tmp(self) -> Path: ...
 
+    @property
+    def has_snapshots(self) -> bool: ...
+
 
 @dataclass(frozen=True)
 class LocalPlace:
-    """The paths in the folder that a registry has on this machine."""
+    """The paths in the folder that a registry has on this machine.
+
+    `has_snapshots`: True if each client has a catalog of its own, which begins with a snapshot.
+    """
 
     root: Path
+
+    has_snapshots = False
 
     @property
     def catalog(self) -> Path:

@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import canonical, fs
+from .. import fs
 from ..errors import Conflict, NotFound, RegistryError
+from . import description
 from .folder_backend import FolderBackend
 from .folder_files import FolderFiles
 from .home import LocalPlace
 
-FORMAT = "dsvd-registry"
-VERSION = 2
 LOCAL_NAME = ".dsvd"
 ENVIRONMENT_VARIABLE = "DSVD_REGISTRY"
 
-_DESCRIPTION = "registry.json"
 _SUBFOLDERS = ("objects", "events", "tmp")
 
 
@@ -44,7 +42,7 @@ class RegistryFolder(LocalPlace):
     @property
     def description(self) -> Path:
         """The file that makes the folder a registry; it is written last."""
-        return self.root / _DESCRIPTION
+        return self.root / description.KEY
 
     @property
     def objects(self) -> Path:
@@ -95,8 +93,7 @@ def begin(root: Path) -> RegistryFolder:
 
 def describe(folder: RegistryFolder) -> None:
     """Make a folder that `begin` made a registry. Raises `StorageError`."""
-    data = canonical.encode_small({"format": FORMAT, "version": VERSION})
-    fs.write_file(folder.description, data)
+    fs.write_file(folder.description, description.BYTES)
 
 
 def open(root: Path) -> RegistryFolder:
@@ -113,25 +110,8 @@ def open(root: Path) -> RegistryFolder:
         _check_no_link(place)
     path = folder.description
     with fs.storage_errors(path), path.open("rb") as file:
-        data = file.read(canonical.MAX_SMALL + 1)
-    value = canonical.decode_small(data, str(path))
-    version = value.get("version") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or value.get("format") != FORMAT or type(version) is not int:
-        raise RegistryError(f"{path} does not describe a registry", "Restore it from a copy.")
-    if version > VERSION:
-        raise RegistryError(
-            f"{folder.root} was made by a newer version of dsvd-registry (registry format "
-            f"{version}; this program knows up to {VERSION})",
-            "Install a newer dsvd-registry.",
-        )
-    if version < VERSION:
-        raise RegistryError(
-            f"{folder.root} was made by a version of dsvd-registry before its first release (registry "
-            f"format {version}; this program reads {VERSION})",
-            "Add the checkpoints to a new registry.",
-        )
-    if value != {"format": FORMAT, "version": VERSION}:
-        raise RegistryError(f"{path} does not describe a registry", "Restore it from a copy.")
+        data = file.read(description.MOST_BYTES)
+    description.check(data, str(folder.root))
     return folder
 
 
@@ -183,12 +163,12 @@ def _named(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path
 
 def _is_registry(place: Path) -> bool:
     with fs.storage_errors(place):
-        return (place / _DESCRIPTION).exists()
+        return (place / description.KEY).exists()
 
 
 def _none_at(place: Path) -> NotFound:
     return NotFound(
-        f"{place} is not a registry: it has no {_DESCRIPTION}",
+        f"{place} is not a registry: it has no {description.KEY}",
         f"Make one with `dsvd init {place}`, or name another with --registry or DSVD_REGISTRY.",
     )
 

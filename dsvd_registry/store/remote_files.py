@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from ..threads import in_order
 from .backend import Backend, Entry
 from .home import Found
 from .remote_file import AT_ONCE, MOST_BYTES, RemoteFile
+
+SMALL_AT_ONCE = 16  # requests for small keys, which mostly wait
 
 
 class RemoteFiles:
@@ -36,6 +38,19 @@ class RemoteFiles:
 
     def chunks(self, key: str) -> Generator[Bytes, None, None]:
         yield from self._fetched(self._entry(key))
+
+    def values(self, keys: Iterable[str], most: int) -> Generator[bytes, None, None]:
+        pool = ThreadPoolExecutor(SMALL_AT_ONCE, "dsvd-fetch")
+        try:
+            yield from in_order(
+                pool,
+                lambda key: self._backend.read(key, 0, most),
+                keys,
+                lambda _: 1,
+                2 * SMALL_AT_ONCE,
+            )
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def local_files(self, wanted: Sequence[tuple[str, str]]) -> list[Path]:
         paths = [self._cache.path_of_object(sha256) for _, sha256 in wanted]

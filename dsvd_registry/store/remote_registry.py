@@ -23,6 +23,8 @@ class RemoteRegistry(LocalPlace):
     backend: Backend
     cache: Cache
 
+    has_snapshots = True
+
     @property
     def files(self) -> RemoteFiles:
         """The keys of the backend, as they are read."""

@@ -77,9 +77,9 @@ def _live_with_parent() -> None:
 
 @dataclass(frozen=True)
 class LoraMaker:
-    """The things that making LoRA files of a registry needs: its folder, its catalog, the cache."""
+    """The things that making LoRA files of a registry needs: its name, its catalog, the cache."""
 
-    registry: Path
+    registry: str
     catalog: str | None
     cache: Cache
 

@@ -15,7 +15,7 @@ def findings(serving: Serving, request: Request) -> Response:
     """The page of what was found when the registry was last verified, here or on the command line."""
     last = serving.registry.last_verified()
     kept = () if last is None else last.verified.findings
-    folder = f"{serving.registry.folder}/"  # where the registry lies concerns nobody who reads this
+    folder = f"{serving.registry.name}/"  # where the registry lies concerns nobody who reads this
     return show(
         request,
         "findings",
