@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Reader(Protocol):
     """An open file. Any thread may read it."""
 
-    def read_at(self, offset: int, size: int) -> bytes:
+    def view_at(self, offset: int, size: int) -> memoryview:
         """The bytes from `offset` on, fewer at the end. Raises `DsvdError`, and gives no wrong byte."""
         ...
 
@@ -146,9 +146,9 @@ class _Bytes:
     """A small file in memory."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._data = memoryview(data)
 
-    def read_at(self, offset: int, size: int) -> bytes:
+    def view_at(self, offset: int, size: int) -> memoryview:
         return self._data[offset : offset + size]
 
     def close(self) -> None:

@@ -34,7 +34,8 @@ BUFFER = 64 << 10
 
 _ASYNC_READ, _DO_READDIRPLUS, _PARALLEL_DIROPS, _MAX_PAGES = 1 << 0, 1 << 13, 1 << 18, 1 << 22
 _KEEP_CACHE = 1 << 1
-_LARGEST_READ = 1 << 20
+LARGEST_READ = 1 << 20
+"""Bytes of the largest part that the kernel asks for."""
 
 
 class Opcode(enum.IntEnum):
@@ -113,8 +114,8 @@ def answer_to_init(body: memoryview, background: int) -> bytes | None:
         return None
     wanted = flags & (_ASYNC_READ | _DO_READDIRPLUS | _PARALLEL_DIROPS | _MAX_PAGES)
     return _INIT_OUT.pack(
-        *(MAJOR, min(minor, MINOR), max(readahead, _LARGEST_READ), wanted),
-        *(background, background, PAGE, 1, _LARGEST_READ // PAGE, 0, 0),
+        *(MAJOR, min(minor, MINOR), max(readahead, LARGEST_READ), wanted),
+        *(background, background, PAGE, 1, LARGEST_READ // PAGE, 0, 0),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import re
 import shutil
@@ -12,21 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Conflict, InvalidArgument, MissingExtra, NotFound, StorageError
+from .messages import LARGEST_READ
 
 KIND = "fuse.dsvd"
 _TABLE = Path("/proc/self/mountinfo")
 _DEVICE = Path("/dev/fuse")
 _PROGRAM = "fusermount3"
+_READ_AHEAD = "/sys/class/bdi/{}/read_ahead_kb"
 _DESCRIPTOR_VARIABLE = "_FUSE_COMMFD"  # by which `fusermount3` knows where to send the descriptor
 
 
 @dataclass(frozen=True)
 class MountPoint:
-    """A mount in the system's table: its folder, the kind of its filesystem, what is mounted."""
+    """A mount in the system's table: its folder, the kind of its filesystem, what is mounted.
+
+    `device`: its number, by which the kernel lists its settings.
+    """
 
     folder: Path
     kind: str
     source: str
+    device: str
 
     @property
     def is_ours(self) -> bool:
@@ -48,7 +55,11 @@ def mount_at(folder: Path) -> MountPoint | None:
 
     Raises `MissingExtra` where the system has no table of mounts.
     """
-    place = os.path.realpath(folder)
+    return _listed_at(os.path.realpath(folder))
+
+
+def _listed_at(place: str) -> MountPoint | None:
+    """The mount at a real path; no file of the mount itself is asked for."""
     try:
         lines = _TABLE.read_text(errors="surrogateescape").splitlines()
     except FileNotFoundError:
@@ -62,7 +73,7 @@ def mount_at(folder: Path) -> MountPoint | None:
         last = words.index("-")  # optional fields end here
         if _unescaped(words[4]) == place:
             kind, source = words[last + 1 : last + 3]
-            found = MountPoint(Path(place), kind, _unescaped(source))
+            found = MountPoint(Path(place), kind, _unescaped(source), words[2])
     return found
 
 
@@ -154,6 +165,23 @@ def make_mount(folder: Path, source: str) -> int:
     ((_, _, data),) = rights
     (descriptor,) = array.array("i", data)
     return int(descriptor)
+
+
+def set_read_ahead(folder: Path) -> None:
+    """Have the kernel read the files of a mount in large parts, if this user is root.
+
+    For others it reads 128 KiB at a time, whatever the mount asks for. `folder`: a real path. The mount
+    may not answer yet: only the system's table is read.
+    """
+    there = _listed_at(str(folder))
+    if there is None:
+        return
+    with contextlib.suppress(OSError):
+        setting = os.open(_READ_AHEAD.format(there.device), os.O_WRONLY)
+        try:
+            os.write(setting, b"%d" % (LARGEST_READ >> 10))
+        finally:
+            os.close(setting)
 
 
 def remove_mount(folder: Path, *, lazy: bool = False) -> None:

@@ -87,6 +87,7 @@ def serve(options: MountOptions, live: Callable[[], None]) -> None:
         session = Session(descriptor, tree, contents, log)
         try:
             session.start()
+            mount_points.set_read_ahead(folder)
             _run(session, folder, live, log)
         except BaseException:
             session.close()

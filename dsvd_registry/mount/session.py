@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from ..errors import DsvdError
+from ..fs import Bytes
 from . import messages
 from .contents import Changed, Contents, Reader
 from .messages import UNANSWERED, Opcode, Request
@@ -64,7 +65,7 @@ class Session:
         self._descriptor, self._tree, self._contents, self._log = descriptor, tree, contents, log
         self._handles: dict[int, _OpenFile | _OpenFolder] = {}
         self._numbers = itertools.count(1)
-        self._answers: dict[int, Callable[[Request], bytes]] = {
+        self._answers: dict[int, Callable[[Request], Bytes]] = {
             Opcode.LOOKUP: self._lookup,
             Opcode.GETATTR: self._attributes,
             Opcode.OPEN: self._open,
@@ -130,7 +131,7 @@ class Session:
             if request.opcode not in UNANSWERED:
                 self._answer(request, *self._made(request))
 
-    def _made(self, request: Request) -> tuple[bytes, int]:
+    def _made(self, request: Request) -> tuple[Bytes, int]:
         """The body of the answer to a request, and the number of its error, or 0."""
         make = self._answers.get(request.opcode)
         if make is None:
@@ -150,7 +151,7 @@ class Session:
             self._log(f"{self._name_of(request)}: this is a bug in dsvd: {traceback.format_exc()}")
         return b"", errno.EIO
 
-    def _answer(self, request: Request, body: bytes, error: int = 0) -> None:
+    def _answer(self, request: Request, body: Bytes, error: int = 0) -> None:
         # An error here says that whoever asked was killed, or that the mount is gone.
         with contextlib.suppress(OSError):
             head = messages.answer_head(request.unique, len(body), error)
@@ -181,12 +182,12 @@ class Session:
         opened = _OpenFile(node, self._contents.open(node.content))
         return messages.open_answer(self._keep(opened), keep_cache=True)
 
-    def _read(self, request: Request) -> bytes:
+    def _read(self, request: Request) -> memoryview:
         handle, offset, size = messages.read_in(request.body)
         opened = self._handles.get(handle)
         if not isinstance(opened, _OpenFile):
             raise Refused(errno.EBADF)
-        return opened.reader.read_at(offset, size)
+        return opened.reader.view_at(offset, size)
 
     def _open_folder(self, request: Request) -> bytes:
         self._tree.refresh()

@@ -10,6 +10,7 @@ import bisect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from ..checkpoint.tensor_info import TensorInfo
@@ -81,6 +82,9 @@ class PlannedRun:
         return self.position + self.run.nbytes
 
 
+_position = attrgetter("position")
+
+
 class FilePlan:
     """A file of `prefix` and, in this order, of tensors, whose `sizes` are given by name.
 
@@ -120,12 +124,22 @@ class FilePlan:
 
     def runs(self, begin: int, end: int) -> Iterator[PlannedRun]:
         """The runs with at least one of the bytes begin..end-1, in order. Raises as `tensor`."""
-        number = max(0, bisect.bisect_right(self._starts, begin) - 1)
-        while number < len(self.names) and self._starts[number] < end:
-            for planned in self._runs_of(number):
-                if begin < planned.end and planned.position < end and planned.run.nbytes:
+        for number in self._tensors(begin, end):
+            runs = self._runs_of(number)
+            first = bisect.bisect_right(runs, begin, key=_position)
+            for planned in runs[max(0, first - 1) :]:
+                if planned.position >= end:
+                    break
+                if begin < planned.end and planned.run.nbytes:
                     yield planned
-            number += 1
+
+    def tensors(self, begin: int, end: int) -> Iterator[str]:
+        """The names of the tensors that may have one of the bytes begin..end-1, in order."""
+        return (self.names[number] for number in self._tensors(begin, end))
+
+    def _tensors(self, begin: int, end: int) -> range:
+        first = max(0, bisect.bisect_right(self._starts, begin) - 1)
+        return range(first, bisect.bisect_left(self._starts, end, 0, len(self.names)))
 
     def _runs_of(self, number: int) -> tuple[PlannedRun, ...]:
         name, position = self.names[number], self._starts[number]

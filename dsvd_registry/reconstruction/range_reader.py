@@ -10,7 +10,7 @@ import numpy as np
 
 from ..codec.arithmetic import one_blas_thread
 from ..codec.weights import Memory
-from .file_plan import FilePlan, PlannedRun, RunsOfTensor
+from .file_plan import FilePlan, PlannedRun, Run, RunsOfTensor
 from .shared_cache import SharedCache
 
 Start = Callable[[Callable[[], None]], object]
@@ -19,6 +19,7 @@ Start = Callable[[Callable[[], None]], object]
 FOLLOWING = 1 << 20  # bytes read one after another, from which on the next runs are made ahead
 REORDERED = 1 << 20  # bytes by which reads of several threads may be out of order
 SHARE_AHEAD = 16  # the part of the cache that one reader fills ahead of its reads
+PREPARED_AHEAD = 4  # such parts, of whose tensors the base is checked and the factors are decoded
 UNFINISHED = 64  # runs in work from which on nothing is made ahead
 
 
@@ -33,13 +34,25 @@ class RunCache:
         self._tensors: SharedCache[tuple[FilePlan, str], RunsOfTensor] = SharedCache(
             limit // 2, lambda tensor: tensor.prepared_bytes
         )
-        self._runs: SharedCache[tuple[FilePlan, PlannedRun], Memory] = SharedCache(
+        self._runs: SharedCache[tuple[FilePlan, int], Memory] = SharedCache(
             limit // 2, lambda memory: memory.nbytes
         )
 
     def run(self, plan: FilePlan, planned: PlannedRun, start: Start) -> Future[Memory]:
-        """The bytes of a run, which `start` computes in another thread if nobody does yet."""
-        return self._runs.future((plan, planned), start, lambda: self._made(plan, planned))
+        """The bytes of a run, which `start` computes in another thread if nobody does yet.
+
+        No thread waits for the preparation of its tensor, during which others can be computed.
+        """
+        return self._runs.future_from(
+            (plan, planned.position),
+            lambda: self.tensor(plan, planned.tensor, start),
+            start,
+            lambda tensor: _filled(tensor, planned.run),
+        )
+
+    def tensor(self, plan: FilePlan, name: str, start: Start) -> Future[RunsOfTensor]:
+        """A tensor of a file, which `start` prepares in another thread if nobody does yet."""
+        return self._tensors.future((plan, name), start, lambda: _prepared(plan.tensor(name)))
 
     @property
     def unfinished(self) -> int:
@@ -51,18 +64,18 @@ class RunCache:
         self._runs.forget(lambda key: key[0] is plan)
         self._tensors.forget(lambda key: key[0] is plan)
 
-    def _made(self, plan: FilePlan, planned: PlannedRun) -> Memory:
-        with one_blas_thread:
-            key = plan, planned.tensor
-            tensor = self._tensors.value(key, lambda: _prepared(plan.tensor(planned.tensor)))
-            memory = np.empty(planned.run.nbytes, np.uint8)
-            tensor.fill(planned.run, memory)
-        return memory
-
 
 def _prepared(tensor: RunsOfTensor) -> RunsOfTensor:
-    tensor.prepare()
+    with one_blas_thread:
+        tensor.prepare()
     return tensor
+
+
+def _filled(tensor: RunsOfTensor, run: Run) -> Memory:
+    memory = np.empty(run.nbytes, np.uint8)
+    with one_blas_thread:
+        tensor.fill(run, memory)
+    return memory
 
 
 class RangeReader:
@@ -118,5 +131,8 @@ class RangeReader:
             if self._cache.unfinished > UNFINISHED:
                 return
             self._ahead = end
-        for planned in self._plan.runs(begin, min(end, self._plan.size)):
+        for planned in self._plan.runs(begin, end):
             self._cache.run(self._plan, planned, self._start)
+        if self._read >= FOLLOWING:
+            for name in self._plan.tensors(end, end + PREPARED_AHEAD * self._share):
+                self._cache.tensor(self._plan, name, self._start)

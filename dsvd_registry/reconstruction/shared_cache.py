@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+Source = TypeVar("Source")
 
 
 class SharedCache(Generic[Key, Value]):
@@ -44,13 +46,63 @@ class SharedCache(Generic[Key, Value]):
         self, key: Key, start: Callable[[Callable[[], None]], object], make: Callable[[], Value]
     ) -> Future[Value]:
         """The value of `key`, at once; `start` is given the work that makes it, if nobody does yet."""
+        made, is_new = self._entry(key)
+        if is_new:
+            self._begin(key, made, start, make)
+        return made
+
+    def future_from(
+        self,
+        key: Key,
+        source: Callable[[], Future[Source]],
+        start: Callable[[Callable[[], None]], object],
+        make: Callable[[Source], Value],
+    ) -> Future[Value]:
+        """As `future`, made from what another future gives, for which no thread waits.
+
+        If the work cannot be started once that is there, the value is cancelled.
+        """
+        made, is_new = self._entry(key)
+        if is_new:
+            try:
+                given = source()
+            except BaseException:
+                self._give_up(key, made)
+                raise
+
+            def begin(given: Future[Source]) -> None:
+                with contextlib.suppress(Exception):  # the cancelled value says it
+                    self._begin(key, made, start, lambda: make(given.result()))
+
+            given.add_done_callback(begin)
+        return made
+
+    def forget(self, is_unneeded: Callable[[Key], bool]) -> None:
+        """Drop values; those that are being made are waited for, and those to be made are not."""
+        with self._lock:
+            unneeded = {key: made for key, made in self._futures.items() if is_unneeded(key)}
+        running = [made for made in unneeded.values() if not made.cancel()]
+        concurrent.futures.wait(running)
+        for key, made in unneeded.items():
+            self._drop(key, made)
+
+    def _entry(self, key: Key) -> tuple[Future[Value], bool]:
+        """The future of a value, and whether it is new, so that the value is to be made."""
         with self._lock:
             known = self._futures.get(key)
             if known is not None:
                 self._futures.move_to_end(key)
-                return known
+                return known, False
             made = self._futures[key] = Future()
+            return made, True
 
+    def _begin(
+        self,
+        key: Key,
+        made: Future[Value],
+        start: Callable[[Callable[[], None]], object],
+        make: Callable[[], Value],
+    ) -> None:
         def work() -> None:
             if not made.set_running_or_notify_cancel():
                 return
@@ -66,19 +118,12 @@ class SharedCache(Generic[Key, Value]):
         try:
             start(work)
         except BaseException:
-            self._drop(key, made)
-            made.cancel()
+            self._give_up(key, made)
             raise
-        return made
 
-    def forget(self, is_unneeded: Callable[[Key], bool]) -> None:
-        """Drop values; those that are being made are waited for, and those to be made are not."""
-        with self._lock:
-            unneeded = {key: made for key, made in self._futures.items() if is_unneeded(key)}
-        running = [made for made in unneeded.values() if not made.cancel()]
-        concurrent.futures.wait(running)
-        for key, made in unneeded.items():
-            self._drop(key, made)
+    def _give_up(self, key: Key, made: Future[Value]) -> None:
+        self._drop(key, made)
+        made.cancel()
 
     def _keep(self, key: Key, made: Future[Value], value: Value) -> None:
         with self._lock:
@@ -87,12 +132,15 @@ class SharedCache(Generic[Key, Value]):
             self._futures.move_to_end(key)
             self._sizes[key] = self._size(value)
             self._total += self._sizes[key]
-            for oldest in list(self._futures):
-                if self._total <= self.limit:
+            dropped = []
+            for oldest in self._futures:
+                if self._total <= self.limit or oldest == key:
                     break
-                if oldest in self._sizes and oldest != key:
-                    del self._futures[oldest]
+                if oldest in self._sizes:
                     self._total -= self._sizes.pop(oldest)
+                    dropped.append(oldest)
+            for oldest in dropped:
+                del self._futures[oldest]
 
     def _drop(self, key: Key, made: Future[Value]) -> None:
         with self._lock:

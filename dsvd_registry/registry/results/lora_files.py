@@ -131,11 +131,15 @@ class CheckedFile(Closing):
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The bytes from `offset` on, fewer at the end. Raises `RegistryError` for damage."""
+        return bytes(self.view_at(offset, size))
+
+    def view_at(self, offset: int, size: int) -> memoryview:
+        """The bytes of `read_at`, without another copy."""
         import numpy as np
 
         memory = np.empty(max(0, min(size, self.size - offset)), np.uint8)
         self._copy(offset, memory)
-        return memory.tobytes()
+        return memory.data
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

@@ -83,7 +83,12 @@ class OpenResult(io.RawIOBase):
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The bytes from `offset` on, fewer at the end of the file; any thread may call this."""
-        return b"".join(self._parts(offset, size))
+        return bytes(self.view_at(offset, size))
+
+    def view_at(self, offset: int, size: int) -> memoryview:
+        """The bytes of `read_at`, without a copy where they lie in one part of what was computed."""
+        parts = list(self._parts(offset, size))
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     def close(self) -> None:
         """Close the file. The last of a version to be closed lets go of the files it is made from."""
