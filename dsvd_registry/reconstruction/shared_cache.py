@@ -70,9 +70,12 @@ class SharedCache(Generic[Key, Value]):
                 self._give_up(key, made)
                 raise
 
-            def begin(given: Future[Source]) -> None:
+            # A future keeps its callbacks, and this one must not keep the value with it.
+            waiting = [(made, start, lambda: make(given.result()))]
+
+            def begin(_: Future[Source]) -> None:
                 with contextlib.suppress(Exception):  # the cancelled value says it
-                    self._begin(key, made, start, lambda: make(given.result()))
+                    self._begin(key, *waiting.pop())
 
             given.add_done_callback(begin)
         return made
