@@ -28,6 +28,13 @@ def test_mounted_in_the_background_and_ended(unmounted: Mount) -> None:
     assert unmounted.log == ""
 
 
+def test_the_kernel_reads_in_large_parts_where_that_can_be_set(mounted: Mount) -> None:
+    device = mounted.folder.stat().st_dev
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    others = 128  # for who is not root; the kernel allows a mount no more by itself
+    assert int(setting.read_text()) == (1024 if os.access(setting, os.W_OK) else others)
+
+
 def test_a_second_mount_on_the_folder_says_so(mounted: Mount) -> None:
     done = mounted.dsvd("mount", mounted.folder, "--json")
     error = error_of(done)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import tracemalloc
 import weakref
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,46 @@ def test_forgetting_waits_for_what_is_being_made() -> None:
         with pytest.raises(CancelledError):
             second.result()
     assert other.result() == bytes(3)
+    assert cache.unfinished == 0
+
+
+def test_no_thread_waits_for_what_a_value_is_made_from() -> None:
+    """With one thread: a value whose source is not there yet leaves it to another."""
+    cache: SharedCache[str, Value] = SharedCache(100, len)
+    source: Future[int] = Future()
+    with ThreadPoolExecutor(1) as pool:
+        first = cache.future_from("a", lambda: source, pool.submit, Value)
+        assert cache.future("b", pool.submit, lambda: Value(b"other")).result() == b"other"
+        assert not first.done() and cache.unfinished == 1
+        source.set_result(3)
+        assert first.result() == bytes(3)
+    assert cache.unfinished == 0
+
+
+def test_a_source_keeps_no_value_alive() -> None:
+    cache: SharedCache[str, Value] = SharedCache(10, len)
+    source: Future[int] = Future()
+    made = cache.future_from("a", lambda: source, lambda work: work(), Value)
+    source.set_result(3)
+    value = weakref.ref(made.result())
+    del made
+    cache.forget(lambda _: True)
+    gc.collect()
+    assert value() is None
+
+
+def test_a_value_is_cancelled_if_its_work_cannot_be_started() -> None:
+    """As when a registry closes while a tensor is prepared, for whose bytes a reader waits."""
+    cache: SharedCache[str, Value] = SharedCache(100, len)
+    source: Future[int] = Future()
+
+    def refuse(_work: object) -> None:
+        raise ValueError("closed")
+
+    waits = cache.future_from("a", lambda: source, refuse, Value)
+    source.set_result(3)
+    with pytest.raises(CancelledError):
+        waits.result(timeout=0)
     assert cache.unfinished == 0
 
 
