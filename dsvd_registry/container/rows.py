@@ -256,14 +256,15 @@ def _runs(rows: Rows) -> Iterator[_Run]:
     by_class: dict[int, list[int]] = {}
     for row, maximum in enumerate(rows.maxima.tolist()):
         by_class.setdefault(_class(maximum), []).append(row)
-    classes = sorted(by_class)
-    for plane in range(width(classes[-1])):
-        for magnitude in classes:
-            if width(magnitude) > plane:
+    classes = [(magnitude, width(magnitude)) for magnitude in sorted(by_class)]
+    for plane in range(classes[-1][1]):
+        for magnitude, planes in classes:
+            if planes > plane:
                 row_width = -(-rows.length // DIGITS.get(magnitude, 1))
                 yield _Run(plane, magnitude, by_class[magnitude], row_width)
 
 
+@functools.lru_cache(4096)
 def _class(maximum: int) -> int:
     """The magnitude class of a maximum: its four leading bits, which determine its width."""
     low = max(0, maximum.bit_length() - 4)
@@ -288,13 +289,13 @@ class _PackedFrame:
         self._runs = [list(_runs(rows)) for rows in groups]
         self._starts: list[list[int]] = [[0] * len(runs) for runs in self._runs]
         position = 0
-        for _, group, number in sorted(
-            (run.key, group, number)
+        for _, _, group, number, size in sorted(
+            (run.plane, run.magnitude, group, number, len(run.rows) * run.width)
             for group, runs in enumerate(self._runs)
             for number, run in enumerate(runs)
         ):
             self._starts[group][number] = position
-            position += self._runs[group][number].size
+            position += size
 
     def read(self, content: memoryview, group: int, out: Int32) -> Int64:
         coded = out.view(np.uint32)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import errors, fs
+from ..codec.exact_product import multiplies_exactly
 from ..cache import find_cache
 from ..errors import Conflict, DsvdError, NotFound, StorageError
 from ..hashing import sha256
@@ -88,6 +89,7 @@ def serve(options: MountOptions, live: Callable[[], None]) -> None:
         try:
             session.start()
             mount_points.set_read_ahead(folder)
+            multiplies_exactly()  # tested once in a process: here, and not while a reader waits
             _run(session, folder, live, log)
         except BaseException:
             session.close()

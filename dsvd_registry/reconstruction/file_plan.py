@@ -138,6 +138,8 @@ class FilePlan:
         return (self.names[number] for number in self._tensors(begin, end))
 
     def _tensors(self, begin: int, end: int) -> range:
+        if begin >= end:
+            return range(0)
         first = max(0, bisect.bisect_right(self._starts, begin) - 1)
         return range(first, bisect.bisect_left(self._starts, end, 0, len(self.names)))
 

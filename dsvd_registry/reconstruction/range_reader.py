@@ -114,11 +114,18 @@ class RangeReader:
                 self._front = max(self._front, end)
             else:
                 self._read, self._front, self._ahead = 0, end, begin
-            return end + self._share if self._read >= FOLLOWING else end
+            return end + self._reach(self._share)
 
     @property
     def _share(self) -> int:
         return self._cache.limit // SHARE_AHEAD
+
+    def _reach(self, most: int) -> int:
+        """As many bytes ahead as were read one after another, up to `most`; none after a few.
+
+        Whoever reads one tensor does not wait for many others.
+        """
+        return min(most, self._read) if self._read >= FOLLOWING else 0
 
     def _make_ahead(self, position: int, horizon: int) -> None:
         """Start the runs between `position` and `horizon` that lie within this reader's share."""
@@ -133,6 +140,5 @@ class RangeReader:
             self._ahead = end
         for planned in self._plan.runs(begin, end):
             self._cache.run(self._plan, planned, self._start)
-        if self._read >= FOLLOWING:
-            for name in self._plan.tensors(end, end + PREPARED_AHEAD * self._share):
-                self._cache.tensor(self._plan, name, self._start)
+        for name in self._plan.tensors(end, end + self._reach(PREPARED_AHEAD * self._share)):
+            self._cache.tensor(self._plan, name, self._start)
