@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Container(Closing):
             self._places: dict[tuple[FrameContent, int], list[_Place]] = defaultdict(list)
             self._groups: dict[int, list[Rows]] = {}
             self._rows: dict[int, FrameRows] = {}
+            self._placing = threading.Lock()
             self._tables: dict[int, ComponentTable] = {}
             self._find_parts(("tables", "elements", "bytes", "files"))
             self._read_tables()
@@ -289,16 +291,21 @@ class Container(Closing):
     def _read(self, tensor: int, place: _Place, group: int, out: Int32) -> Int64:
         """Write one group of a part's rows to `out`, and return the largest magnitude of each row."""
         content = memoryview(self._frames.content(place.frame))
-        rows = self._rows.get(place.frame)
-        if rows is None:
-            if len(self._rows) >= FRAMES_PLACED:
-                self._rows.clear()
-            rows = self._layout.frame(self._groups[place.frame])
-            self._rows[place.frame] = rows
+        rows = self._rows_of(place.frame)
         try:
             return rows.read(content, place.start + group, out)
         except ContainerError as error:
             raise self._of(tensor, str(error)) from error
+
+    def _rows_of(self, frame: int) -> FrameRows:
+        """The positions of the rows in a frame, which only one thread works out."""
+        with self._placing:
+            rows = self._rows.get(frame)
+            if rows is None:
+                if len(self._rows) >= FRAMES_PLACED:
+                    self._rows.clear()
+                rows = self._rows[frame] = self._layout.frame(self._groups[frame])
+            return rows
 
     def _part(self, place: _Place) -> memoryview:
         content = memoryview(self._frames.content(place.frame))

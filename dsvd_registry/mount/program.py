@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import errors, fs
-from ..codec.exact_product import multiplies_exactly
 from ..cache import find_cache
+from ..codec.exact_product import multiplies_exactly
 from ..errors import Conflict, DsvdError, NotFound, StorageError
 from ..hashing import sha256
 from ..registry import Registry
