@@ -33,6 +33,9 @@ class FolderFiles:
     def local_files(self, wanted: Sequence[tuple[str, str]]) -> list[Path]:
         return [self._there(key) for key, _ in wanted]
 
+    def time_here(self, now: float, /) -> float:
+        return now
+
     def found(self, key: str) -> Found | None:
         place = self._backend.place(key)
         with fs.storage_errors(place):

@@ -55,6 +55,10 @@ class Files(Protocol):
         """
         ...
 
+    def time_here(self, now: float, /) -> float:
+        """The time by the clock that gives temporary files theirs, when it is `now` by the backend's."""
+        ...
+
     def found(self, key: str) -> Found | None:
         """What is in the place of a key, whatever it is; None for nothing."""
         ...

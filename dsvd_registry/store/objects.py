@@ -258,6 +258,10 @@ class ObjectStore:
         with fs.new_file(self._tmp) as file:
             yield file
 
+    def time_here(self, now: float) -> float:
+        """The time by the clock of the temporary files here, when it is `now` by that of objects."""
+        return self._files.time_here(now)
+
     def leftovers(self) -> list[Path]:
         """The temporary files of writers, at work or crashed; only their age distinguishes them."""
         return fs.temporary_files(self._tmp)

@@ -40,12 +40,13 @@ def collect_garbage(repository: Repository, *, grace_days: float, dry_run: bool)
     by then.
     """
     objects = repository.objects
-    oldest = objects.now() - grace_days * 86400
+    now, grace = objects.now(), grace_days * 86400
+    oldest = now - grace
     needed = _needed(repository.catalog.referenced_objects(), repository)
     unneeded = [entry for entry in objects.all() if entry.sha256 not in needed]
     doomed = [entry for entry in unneeded if entry.mtime <= oldest]
     young = len(unneeded) - len(doomed)
-    leftovers = _older(objects.leftovers(), oldest)
+    leftovers = _older(objects.leftovers(), objects.time_here(now) - grace)
     if not dry_run:
         if leftovers:  # first: on a full disk they make room for the event
             with repository.catalog.writes_blocked():  # so that none is of an event being written
