@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from postgresql_server import PostgresqlServer
 
 from dsvd_registry import Registry
 from dsvd_registry.catalog import network
@@ -52,6 +53,39 @@ def test_the_option_before_and_after_the_command(
         for table in tables:
             query = f"SELECT * FROM {table}"
             assert before.execute(query).fetchall() == after.execute(query).fetchall()
+
+
+def test_the_catalog_in_postgresql(
+    dsvd: Dsvd, here: Path, checkpoints: Path, postgresql: PostgresqlServer
+) -> None:
+    """The whole work with it, and the errors of those who have another address."""
+    with postgresql.database() as name:
+        there = ("--registry", "there", "--catalog", postgresql.url(name))
+        assert dsvd("init", "there", "--catalog", postgresql.url(name)).code == 0
+        assert dsvd(*there, "base", "add", "sd15", checkpoints / "base.safetensors").code == 0
+        add = ("add", checkpoints / "ft.safetensors", "--base", "sd15", "--name", "subject-42")
+        assert dsvd(*there, *add, "--lossless", "--tag", "style").code == 0
+        listed = dsvd(*there, "ls", "SUB*", "--json").document
+        assert listed == []
+        assert dsvd(*there, "ls", "sub*").out.count("subject-42@1") == 1
+        assert dsvd(*there, "show", "subject-42@latest").code == 0
+        assert dsvd(*there, "verify", "--all", "--deep").code == 0
+        assert dsvd(*there, "materialize", "subject-42", "-o", "out").code == 0
+        assert Path("out").read_bytes() == (checkpoints / "ft.safetensors").read_bytes()
+        assert list((here / "there").glob("catalog*")) == []
+        found = dsvd(*there, "catalog", "rebuild")
+        assert found.out.startswith("rebuilt from 2 events: 1 base, 1 model, 1 version")
+        assert dsvd(*there, "catalog", "backup", "copy").code == 2
+        assert dsvd("init", "new", "--catalog", postgresql.url(name)).code == 8
+        assert not Path("new").exists()
+    gone = dsvd(*there, "ls", "--json")
+    assert gone.code == 8
+    assert f'database "{name}" does not exist' in gone.error["message"]
+    wrong = postgresql.url_over_tcp(name, SECRET)
+    refused = dsvd("--registry", "there", "ls", "--catalog", wrong)
+    assert refused.code == 8
+    assert "password authentication failed" in refused.err
+    assert SECRET not in refused.out + refused.err
 
 
 def test_the_environment(

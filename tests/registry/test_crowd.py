@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from postgresql_server import PostgresqlServer
 
 from dsvd_registry import Registry
+from dsvd_registry.catalog import replay
 from dsvd_registry.store import EventLog, RegistryFolder, VersionAdded
 
 from . import crowd
 from .conftest import Child, write_safetensors
 
+Run = Callable[[str], list[Any]]
 PROCESSES = 8
 SECONDS = 12.0
 
 
-def tables(root: Path) -> dict[str, list[Any]]:
-    with closing(sqlite3.connect(root / "catalog.sqlite")) as connection:
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        return {
-            name: sorted(connection.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
-            for (name,) in names
-        }
+@pytest.fixture(params=["sqlite", "postgresql"])
+def run(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
+    """Runs statements on the catalog of the registry, which is in one of the databases."""
+    if request.param == "sqlite":
+        yield partial(_run_in_sqlite, tmp_path / "registry" / "catalog.sqlite")
+        return
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    with server.database() as name:
+        monkeypatch.setenv("DSVD_CATALOG", server.url(name))  # the other processes have it, too
+        yield partial(server.run, database=name)
+
+
+def _run_in_sqlite(path: Path, statement: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def tables(run: Run) -> dict[str, list[Any]]:
+    return {name: sorted(run(f"SELECT * FROM {name}"), key=repr) for name in replay.TABLES}
 
 
 def a_small_registry(tmp_path: Path) -> tuple[Path, list[Path]]:
@@ -45,7 +65,7 @@ def a_small_registry(tmp_path: Path) -> tuple[Path, list[Path]]:
     return tmp_path / "registry", sources
 
 
-def test_a_crowd(tmp_path: Path) -> None:
+def test_a_crowd(tmp_path: Path, run: Run) -> None:
     """Every version that was reported is there, or was removed by a call that said so.
 
     Seen to fail where gc looks what is needed before it takes the write lock, and where a writer does
@@ -97,6 +117,6 @@ def test_a_crowd(tmp_path: Path) -> None:
         assert registry.verify(deep=True).findings == ()
         for ref in live:
             registry.materialize(ref, out / "last", replace=True)
-    before = tables(root)
+    before = tables(run)
     Registry.rebuild_catalog(root)
-    assert tables(root) == before
+    assert tables(run) == before
