@@ -11,7 +11,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from layouts.original import State
-from layouts.pipelines import PIPELINES, models, randomised, single_file
+from layouts.pipelines import models, randomised, single_file
+from lora.pipelines import LAYERS, PIPELINES
 from safetensors.torch import save_file
 from trained_pair import one_thread
 
@@ -63,7 +64,7 @@ class Subject:
 def in_layout(family: str, layout: str, pipeline: DiffusionPipeline) -> State:
     states = {name: model.state_dict() for name, model in models(pipeline).items()}
     if layout == "original":
-        found = single_file(family, states)
+        found = single_file(family, states, LAYERS)
     else:
         found = {f"{part}.{name}": t for part, state in states.items() for name, t in state.items()}
     return {name: tensor.detach().clone() for name, tensor in found.items()}

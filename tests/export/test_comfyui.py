@@ -8,7 +8,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from layouts.original import State, original_unet
-from layouts.pipelines import LAYERS, models
+from layouts.pipelines import models
+from lora.pipelines import LAYERS
 from safetensors.torch import load_file
 
 from .comfyui_rules import patched

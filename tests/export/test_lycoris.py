@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from layouts.original import State, original_unet
-from layouts.pipelines import LAYERS
+from lora.pipelines import LAYERS
 from lycoris.kohya import LycorisNetworkKohya, create_network_from_weights
 from safetensors.torch import load_file
 from torch import nn
@@ -58,7 +58,7 @@ def test_sdxl_in_the_original_names(subject_of, file: Path) -> None:
     network, _ = create_network_from_weights(1.0, str(file), None, None, unet)
     wanted = {module.name for module in lora.modules if module.name.startswith("lora_unet_")}
     assert {module.lora_name for module in network.unet_loras} == wanted
-    assert len(wanted) > 300
+    assert len(wanted) > 100
     for module in network.unet_loras:
         module.merge_to(1.0)
     check(subject, subject.named(pipeline), lora, ["model.diffusion_model."])

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from layouts.original import State
-from layouts.pipelines import PIPELINES, models, randomised
+from layouts.pipelines import models, randomised
+from lora.pipelines import PIPELINES
 from safetensors.torch import load_file, save_file
 
 from dsvd_registry import Registry

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from layouts.pipelines import PIPELINES, models, randomised, single_file
+from layouts.pipelines import models, randomised, single_file
 from lora import small
+from lora.pipelines import LAYERS, PIPELINES
 from safetensors.torch import load_file, save_file
 from trained_pair import one_thread, trained_pair
 
@@ -158,7 +159,8 @@ def write_pipelines(at: Path, family: str = "sd1") -> None:
             (at / step / "tokenizer/own.json").write_text(json.dumps({step: list(range(300))}))
             (at / step / "tokenizer/empty.txt").touch()
             states = {name: model.state_dict() for name, model in models(pipeline).items()}
-            whole = {n: t.detach().clone() for n, t in single_file(family, states).items()}
+            whole = single_file(family, states, LAYERS)
+            whole = {name: tensor.detach().clone() for name, tensor in whole.items()}
             save_file(whole, at / f"{step}.safetensors")
 
 

@@ -16,8 +16,9 @@ from diffusers import (
     SD3Transformer2DModel,
     UNet2DConditionModel,
 )
-from layouts.pipelines import PIPELINES, folder, models, randomised, single_file
+from layouts.pipelines import folder, models, randomised, single_file
 from layouts.training import trained
+from lora.pipelines import LAYERS, PIPELINES
 from safetensors.torch import load_file, save_file
 from trained_pair import one_thread
 
@@ -75,7 +76,7 @@ def _save(pipeline: DiffusionPipeline, family: str, place: Path) -> None:
     (place / "tokenizer").mkdir()
     (place / "tokenizer" / "vocab.json").write_text(VOCABULARY)
     states = {name: model.state_dict() for name, model in models(pipeline).items()}
-    whole = {name: t.detach().clone() for name, t in single_file(family, states).items()}
+    whole = {name: t.detach().clone() for name, t in single_file(family, states, LAYERS).items()}
     save_file(whole, place.with_suffix(".safetensors"))
 
 
@@ -178,7 +179,7 @@ def test_a_single_file_of_a_folder(pair: Tuned, registry: Registry, tmp_path: Pa
         for name, tensor in tensors.items():
             model, _, own = name.partition("/")
             states.setdefault(model, {})[own] = tensor
-        expected = single_file(pair.family, states)
+        expected = single_file(pair.family, states, LAYERS)
     made = load_file(written.path)
     assert made.keys() == expected.keys()
     for name, tensor in made.items():
@@ -202,7 +203,7 @@ def test_a_folder_of_a_single_file(pair: Tuned, registry: Registry, tmp_path: Pa
     for name, tensor in folder(made.path).items():
         model, _, own = name.partition(".")
         states.setdefault(model, {})[own] = tensor
-    again = single_file(pair.family, states)
+    again = single_file(pair.family, states, LAYERS)
     assert again.keys() == as_added.keys()
     assert all(torch.equal(again[name], as_added[name]) for name in again)
     assert back.keys() == plain(folder(made.path)).keys()
@@ -218,7 +219,7 @@ def test_across_layouts(pair: Tuned, registry: Registry, tmp_path: Path) -> None
     for name, tensor in folder(as_added.path).items():
         model, _, own = name.partition(".")
         states.setdefault(model, {})[own] = tensor
-    expected, made = single_file(pair.family, states), load_file(single.path)
+    expected, made = single_file(pair.family, states, LAYERS), load_file(single.path)
     assert made.keys() == expected.keys()
     assert all(torch.equal(made[name], expected[name]) for name in made)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from layouts.pipelines import PIPELINES, models, randomised
+from layouts.pipelines import models, randomised
+from lora.pipelines import PIPELINES
 from safetensors.torch import load_file, save_file
 from trained_pair import one_thread
 
