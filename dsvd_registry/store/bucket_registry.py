@@ -5,6 +5,7 @@ The keys are those of a registry's folder: a copy of one is the other.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 
@@ -22,15 +23,15 @@ def create(url: BucketUrl, environ: Mapping[str, str]) -> RemoteRegistry:
     Raises `Conflict` if something is there, `NotFound` without the bucket, `StorageError`.
     """
     home = _home(url, environ)
+    if home.backend.head(description.KEY) is not None:
+        raise Conflict(f"{url} is a registry already", "Use it as it is.")
     for prefix in ("objects/", "events/"):
         if next(home.backend.list(prefix), None) is not None:
             raise Conflict(
                 f"{url} is not empty: it has keys below {prefix}", "Give another prefix."
             )
-    try:
+    with contextlib.suppress(Conflict):  # ours, whose answer was lost, or that of somebody faster
         home.backend.create(description.KEY, description.BYTES)
-    except Conflict as error:
-        raise Conflict(f"{url} is a registry already", "Use it as it is.") from error
     return home
 
 
