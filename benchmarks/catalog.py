@@ -18,7 +18,7 @@ from dsvd_registry.catalog.migrate import HEAD
 from dsvd_registry.hashing import sha256
 from dsvd_registry.mount import MountOptions
 from dsvd_registry.store import AliasSet, Change, EventLog, TagAdded, VersionAdded, registry_folder
-from dsvd_registry.store.registry_folder import VERSION
+from dsvd_registry.store.description import VERSION
 
 from .startup import DSVD, in_turns
 from .subjects.cache import default_folder

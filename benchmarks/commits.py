@@ -65,7 +65,7 @@ def measure() -> list[dict[str, object]]:
 
 
 def _durable_files(folder: RegistryFolder) -> float:
-    backend, number = FolderBackend(folder), 0
+    backend, number = FolderBackend(folder.root), 0
     start = time.perf_counter()
     while (took := time.perf_counter() - start) < SECONDS / 2:
         backend.create(f"events/000000/{number:09}.json", os.urandom(1000))
@@ -95,7 +95,7 @@ def _versions_a_second(root: Path, url: str | None, batch: int) -> float:
         found = len(catalog.versions())
     if found != added:
         raise RuntimeError(f"{added} versions were reported, and {found} are there")
-    return added / took
+    return float(added) / took
 
 
 def _write(
