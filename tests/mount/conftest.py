@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from layouts.pipelines import PIPELINES, models, randomised, single_file
+from layouts.pipelines import models, randomised, single_file
 from layouts.training import trained
+from lora.pipelines import LAYERS, PIPELINES
 from safetensors.torch import save_file
 from trained_pair import one_thread
 
@@ -146,7 +147,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
                 trained(pipeline)
             pipeline.save_pretrained(place / name)
             states = {part: model.state_dict() for part, model in models(pipeline).items()}
-            whole = {key: t.detach().clone() for key, t in single_file("sd1", states).items()}
+            whole = single_file("sd1", states, LAYERS)
+            whole = {key: tensor.detach().clone() for key, tensor in whole.items()}
             save_file(whole, place / f"{name}.safetensors", {"title": name})
     files = [place / f"{name}.safetensors" for name in ("base", "tuned", "later")]
     return Sources(place / "base", place / "tuned", *files)

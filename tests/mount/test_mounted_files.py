@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from layouts.pipelines import PIPELINES, models
+from layouts.pipelines import models
+from lora.pipelines import PIPELINES
 from safetensors import safe_open
 from safetensors.torch import load_file
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from layouts.original import State
-from layouts.pipelines import PIPELINES, models, single_file
+from layouts.pipelines import models, single_file
+from lora.pipelines import LAYERS, PIPELINES
 from reconstruction.test_across_layouts import named, trained
 from safetensors.torch import save_file
 
@@ -38,7 +39,7 @@ def made_family(name: str, folder: Path, *, with_near: bool) -> Family:
     def write(model: str, pipeline: DiffusionPipeline) -> None:
         states = {part: module.state_dict() for part, module in models(pipeline).items()}
         for layout, state in (
-            ("original", single_file(name, states)),
+            ("original", single_file(name, states, LAYERS)),
             ("diffusers", named(states)),
         ):
             files[model, layout] = folder / f"{model}.{layout}.safetensors"

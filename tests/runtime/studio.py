@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from layouts.original import State
-from layouts.pipelines import PIPELINES, models, randomised, single_file
+from layouts.pipelines import models, randomised, single_file
+from lora.pipelines import LAYERS, PIPELINES
 from safetensors.torch import load_file, save_file
 
 from dsvd_registry import Registry
@@ -114,7 +115,7 @@ def written(
 ) -> Path:
     states = {name: model.state_dict() for name, model in models(pipeline).items()}
     if layout == "original":
-        state = single_file(family, states)
+        state = single_file(family, states, LAYERS)
     else:
         state = {f"{part}.{n}": t for part, found in states.items() for n, t in found.items()}
     path = stem.with_suffix(".safetensors")
