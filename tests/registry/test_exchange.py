@@ -5,6 +5,7 @@ What must arrive is read from the files that were added, and from the folders of
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -317,8 +318,8 @@ def test_two_push_at_once(at: Path) -> None:
         assert desk.verify(deep=True).findings == ()
 
 
-def test_an_interrupted_pull_goes_on(at: Path) -> None:
-    """What was copied is not copied again, nor taken by garbage collection as an old object."""
+def stopped_pull(at: Path) -> dict[str, int]:
+    """The objects that a pull leaves which is stopped after seven tenths of its bytes."""
 
     class Stopped(Exception):
         pass
@@ -329,16 +330,56 @@ def test_an_interrupted_pull_goes_on(at: Path) -> None:
 
     with pytest.raises(Stopped):
         pull(at, progress=stop)
-    before = objects(at / "desk")
-    assert before and events(at / "desk") == {}
+    assert events(at / "desk") == {}
+    return objects(at / "desk")
+
+
+def test_an_interrupted_pull_goes_on(at: Path) -> None:
+    """What was copied is not copied again."""
+    before = stopped_pull(at)
     told: list[int] = []
     done = pull(
         at, progress=lambda stage, _, total: told.append(total) if stage == "copying" else None
     )
     now = objects(at / "desk")
-    assert before.keys() < now.keys()
+    assert before and before.keys() < now.keys()
     left = sum(now.values()) - sum(before.values())
     assert done.bytes == left and set(told) == {left}
+
+
+def test_old_leftovers_and_garbage_collection(at: Path) -> None:
+    """Garbage collection takes what a pull left long ago, while another counts on it.
+
+    Seen to fail with `renew` taken out of `exchange`, and with its answer not looked at.
+    """
+    before = stopped_pull(at)
+    for name in before:
+        os.utime(object_path(at / "desk", name), (0, 0))
+    collected: list[int] = []
+
+    def collect(stage: str, *_: int) -> None:
+        if stage == "copying":
+            with Registry.open(at / "desk") as other:
+                collected.append(other.collect_garbage(grace_days=14).objects)
+
+    pull(at, progress=collect)
+    assert max(collected) > 0
+    with Registry.open(at / "desk") as desk:
+        assert desk.verify(deep=True).findings == ()
+
+
+def test_as_many_versions_as_fit_are_one_event(at: Path) -> None:
+    """Metadata of 0.79 million characters outside ASCII fit into one event of 16 MiB three times."""
+    with Registry.open(at / "registry") as studio:
+        for name in ("a", "b", "c", "d", "e"):
+            studio.add(at / "tuned.safetensors", base="sd15", name=name, tau=0.5)
+            studio.set_metadata(name, {"text": "\u00e9" * 196_000})
+    assert len(pull(at).changed) == 8
+    texts = [data for _, data in sorted(events(at / "desk").items())]
+    assert [text.count(b'"kind":"version-added"') for text in texts] == [6, 2]
+    with Registry.open(at / "desk") as desk, Registry.open(at / "registry") as studio:
+        for name in ("a", "e"):
+            assert desk.metadata(name) == studio.metadata(name)
 
 
 def test_rights(at: Path) -> None:
