@@ -243,10 +243,6 @@ _ALL = [
         "pull", (remote,), lambda r, _: r.pull("studio"), ("pull", "studio", "--all"),
     ),
     Scenario(
-        "pull of what a version lacks", (base, version, remote), lambda r, _: r.pull("studio"),
-        ("pull", "studio", "--all"),
-    ),
-    Scenario(
         "add with files beside", (base, beside), version,
         ("add", "tuned.safetensors", "--base=sd15", "--name=one", "--tau=0.5"),
     ),
@@ -392,7 +388,6 @@ STATES = {
     "import": 90,
     "import of a described one": 90,
     "pull": 90,
-    "pull of what a version lacks": 60,
     "add with files beside": 90,
     "add --lossless": 100,
     "add --lossless of a lossy one": 40,

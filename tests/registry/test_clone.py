@@ -117,7 +117,7 @@ def test_a_clone_that_was_stopped_goes_on(tmp_path: Path) -> None:
             if is_one
             else Registry.clone(studio / "registry", copy / "registry") as registry
         ):
-            assert registry.verify(deep=True).findings == (), where
+            assert registry.verify(deep=len(seen) % 8 == 0).findings == (), where
             assert expected.items() <= events(copy / "registry").items(), where
             assert all(base.link is None for base in registry.bases()), where
             assert [one.name for one in registry.remotes()] == ["origin"], where
