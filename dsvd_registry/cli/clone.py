@@ -22,10 +22,11 @@ from .tables import print_line
 def clone(url: str, folder: Path | None, as_json: bool) -> None:
     """Make a registry with the history of another.
 
-    URL is the path of its folder, or file:///PATH. DIR is a new or empty folder; the default is
-    --registry, or the last part of URL, here. The new registry has all versions and bases of the other,
-    with their numbers and names, and calls it origin for `dsvd push` and `dsvd pull`. A base that is
-    linked there is copied. If the command is stopped, the same command goes on.
+    URL is the path of its folder, or its place in a bucket, such as s3://studio/registry. DIR is a new
+    or empty folder; the default is --registry, or the last part of URL, here. The new registry has all
+    versions and bases of the other, with their numbers and names, and calls it origin for `dsvd push`
+    and `dsvd pull`. A base that is linked there is copied. If the command is stopped, the same command
+    goes on.
     """
     named = registry_path()
     if folder is not None and named is not None:

@@ -25,8 +25,8 @@ def remote() -> None:
 def add(name: str, url: str, as_json: bool) -> None:
     """Name another registry.
 
-    URL is the path of its folder, or file:///PATH. It is kept as it is, so a URL with a user, a
-    password or a query is refused.
+    URL is the path of its folder, or its place in a bucket, such as s3://studio/registry. It is kept as
+    it is, so a URL with a user, a password or a query is refused.
     """
     with open_registry() as registry:
         found = registry.add_remote(name, url)

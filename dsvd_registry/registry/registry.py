@@ -139,13 +139,15 @@ class Registry(Closing):
         stopped, the same call goes on with it.
 
         Args:
-            url: The folder of the other registry, as a path or as file:///PATH.
+            url: The folder of the other registry, as a path or as file:///PATH, or its place in a
+                bucket as in `open`.
             path: The folder to make, new or empty.
             catalog: As in `open`, for the new registry.
             progress: Called as the work goes on.
 
         Raises:
             Conflict: The folder is a registry, or has other files in it.
+            InvalidArgument: A URL cannot be used.
             NotFound: There is no registry at `url`.
             BaseMismatch: The file of a linked base is gone or was changed.
 
@@ -156,7 +158,7 @@ class Registry(Closing):
         """
         from .exchange.clone import clone
 
-        return cls(clone(str(url), Path(path), catalog_url(catalog), progress))
+        return cls(clone(str(url), path, catalog_url(catalog), progress))
 
     @staticmethod
     def rebuild_catalog(path: str | Path | None = None, *, catalog: str | None = None) -> Rebuilt:
@@ -1430,7 +1432,7 @@ class Registry(Closing):
 
         Args:
             name: The name that it has here.
-            url: Its folder, as a path or as file:///PATH.
+            url: Its folder, as a path or as file:///PATH, or its place in a bucket as in `open`.
 
         Raises:
             InvalidArgument: The URL is of another kind, or may have a secret in it.

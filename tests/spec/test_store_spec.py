@@ -366,6 +366,9 @@ COMMANDS: dict[str, Do] = {
     "`dsvd archive` of a fine-tune": lambda r, at: archive(r, at),
     "`dsvd restore -o X` of it": lambda r, at: r.restore("mine", at / "X"),
     "`dsvd archive --link-to` of it": lambda r, at: archive(r, at, link_to=at / "mount"),
+    "`dsvd pull` of a described version, or `dsvd push` from the other side": (
+        lambda r, _: r.pull("studio")
+    ),
     "`dsvd alias set`": lambda r, _: r.set_alias("prod", "one@1"),
     "`dsvd materialize -o X`": lambda r, at: r.materialize("one", at / "X"),
     "`dsvd verify`": lambda r, _: r.verify(deep=True),
@@ -420,6 +423,14 @@ def prepare(command: str, registry: Registry, at: Path) -> None:
             shutil.copy(at / "third.safetensors", path)
     if command == "`dsvd import` of a described version":
         registry.export_container("two", at / "two.dsvd")
+    if command.startswith("`dsvd pull`"):
+        with Registry.init(at / "studio") as studio:
+            studio.add_base("sd15", at / "base.safetensors")
+            studio.add(at / "third.safetensors", base="sd15", name="pulled", tau=0.3)
+            (at / "note.txt").write_text("a note")
+            studio.attach("pulled", at / "note.txt")
+            studio.set_metadata("pulled", {"trigger": "sks"})
+        registry.add_remote("studio", at / "studio")
     if command == "`dsvd detach`":
         registry.remove_version("five@1")
     if command == "`dsvd meta rm`":

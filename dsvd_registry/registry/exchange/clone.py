@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ... import fs
 from ...catalog import check_database
-from ...errors import Conflict, RegistryError
+from ...errors import Conflict, InvalidArgument, RegistryError
 from ...progress import Meter, Progress
-from ...store import EventLog, ObjectStore, Position, RegistryFolder, registry_folder
+from ...store import EventLog, ObjectStore, Position, RegistryFolder, bucket_url, registry_folder
 from ..repository import Repository, opened
 from ..upkeep.references import referenced_objects
 from .remotes import ORIGIN, add_remote, checked_url, opened_remote, remotes
@@ -27,14 +27,20 @@ from .travelling_objects import (
 )
 
 
-def clone(url: str, place: Path, catalog: str | None, progress: Progress) -> Repository:
-    """Make a registry in `place` with the history of the one at `url`, and open it.
+def clone(url: str, path: str | Path, catalog: str | None, progress: Progress) -> Repository:
+    """Make a registry in the folder `path` with the history of the one at `url`, and open it.
 
     `catalog`: the URL of its catalog; None for one in the folder. A base that is linked there is
-    copied. Raises `Conflict` if `place` is a registry or has other files in it, `NotFound` if there is
-    no registry at `url`, `RegistryError` for damage there, `StorageError`.
+    copied. Raises `Conflict` if `path` is a registry or has other files in it, `InvalidArgument` for a
+    URL that cannot be used, `NotFound` if there is no registry at `url`, `RegistryError` for damage
+    there, `StorageError`.
     """
-    url = checked_url(url)
+    if bucket_url.is_url(str(path)):
+        raise InvalidArgument(
+            f"a clone is made in a folder of this machine, and not at {path}",
+            "Make a registry there with `dsvd init`, and push to it.",
+        )
+    url, place = checked_url(url), Path(path)
     check_database(RegistryFolder(place).catalog, catalog)
     with opened_remote(url) as remote:
         folder = _begun(place, url)

@@ -1,7 +1,8 @@
 """The remotes of a registry: names for other registries, kept in `remotes.json`.
 
-They are a setting of this registry's folder, no event, and do not travel. A URL is shown and kept as it
-is, so one with a user, a password or a query, where keys may stand, is refused.
+They are a setting of this registry's folder, or of what this machine has of a registry in a bucket; no
+event tells of them. A URL is shown and kept as it is, so one with a user, a password or a query, where
+keys may stand, is refused.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ... import canonical, fs
 from ...errors import Conflict, InvalidArgument, NotFound, RegistryError
-from ...store import Home, registry_folder
+from ...store import Home, bucket_url
 from ...store.names import check_name
-from ..repository import Repository, opened
+from ..repository import Repository, found_home, opened
 
 ORIGIN = "origin"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Another registry, by the name that it has here. `url`: the path of its folder."""
+    """Another registry, by the name that it has here. `url`: the path of its folder, or a bucket."""
 
     name: str
     url: str
@@ -74,10 +74,10 @@ def remote_named(home: Home, name: str) -> Remote:
 def opened_remote(url: str) -> Iterator[Repository]:
     """The registry at a URL that `checked_url` gave, closed on leaving.
 
-    Its catalog is the one in its folder, whatever DSVD_CATALOG says of this registry's. Raises
-    `NotFound` if there is no registry, and as `Registry.open`.
+    Its catalog is the one in its folder, or for a bucket this machine's own, whatever DSVD_CATALOG says
+    of this registry's. Raises `NotFound` if there is no registry, and as `Registry.open`.
     """
-    repository = opened(registry_folder.open(Path(url)), None)
+    repository = opened(found_home(url), None)
     try:
         yield repository
     finally:
@@ -85,21 +85,19 @@ def opened_remote(url: str) -> Iterator[Repository]:
 
 
 def checked_url(url: str) -> str:
-    """The URL as it is kept: of a folder, its absolute path.
+    """The URL as it is kept: of a bucket, or the absolute path of a folder.
 
     Raises `InvalidArgument` for a URL of another kind, or one that may have a secret in it.
     """
-    parts = urlsplit(url)
-    if "://" not in url:
+    if not bucket_url.is_url(url):
         return os.path.abspath(url)  # noqa: PTH100 - also folds `..`, follows no link
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return str(bucket_url.parse(url))
+    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
         raise InvalidArgument(
-            "the URL of a remote has no user, password, query or fragment, because it is kept as it is",
-            "Leave them out.",
-        )
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise InvalidArgument(
-            f"{url} is not the URL of a registry", "Give the path of its folder, or file:///PATH."
+            "the file:// URL of a registry is not that of a folder on this machine",
+            "Give the path of the folder, or file:///PATH.",
         )
     return os.path.abspath(unquote(parts.path))  # noqa: PTH100
 
