@@ -42,6 +42,7 @@ FIGURES = (
     "startup",
     "catalog",
     "commits",
+    "bulk",
     "served",
 )
 GIVEN = "pair"  # the key of the subject that --pair names

@@ -53,8 +53,16 @@ def in_order(
         yield waiting.popleft()[1].result()
 
 
+CORES_VARIABLE = "DSVD_CORES"
+
+
 def cores() -> int:
-    """The number of cores that this process may use; of all cores if the system does not say."""
+    """The number of cores that this process may use; of all cores if the system does not say.
+
+    A process that shares the machine with other workers gets its part by `CORES_VARIABLE`.
+    """
+    if (part := os.environ.get(CORES_VARIABLE, "")).isdecimal() and int(part):
+        return int(part)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,7 +10,7 @@ from . import edits, label_edits, lookup, metadata_edits
 from .ledger import Transaction
 from .lookup import Ref
 from .prepared import PreparedVersion, RecordedVersion
-from .records import AttachmentRecord
+from .records import AttachmentRecord, VersionRecord
 
 Confirm = Callable[[PreparedVersion], object]
 
@@ -53,7 +53,8 @@ _LESS = "Set a part of its tags and metadata afterwards, with `dsvd tag add` and
 def record(transaction: Transaction, prepared: PreparedVersion) -> RecordedVersion:
     """Record one addition. Raises as the edits that it is made of."""
     model = prepared.model
-    number = _number(transaction, prepared)
+    version = _labelled(transaction, prepared)
+    number, before = version.number, len(transaction.changes)
     if prepared.residual is not None:
         residual, digests = prepared.residual, {"restored": prepared.restored}
         label_edits.set_residual(
@@ -66,16 +67,18 @@ def record(transaction: Transaction, prepared: PreparedVersion) -> RecordedVersi
         found = {key: text for key, text in prepared.found_metadata.items() if key not in known}
         metadata_edits.set_metadata(transaction, model, number, {**found, **prepared.metadata})
     attachments = tuple(_attached(transaction, number, prepared))
-    return RecordedVersion(lookup.version(transaction.connection, Ref(model, number)), attachments)
+    if len(transaction.changes) > before:
+        version = lookup.version(transaction.connection, Ref(model, number))
+    return RecordedVersion(version, attachments)
 
 
-def _number(transaction: Transaction, prepared: PreparedVersion) -> int:
-    """The number of the version, which is added if it is new, after it has its labels."""
+def _labelled(transaction: Transaction, prepared: PreparedVersion) -> VersionRecord:
+    """The version, which is added if it is new, with its labels."""
     model, new, note = prepared.model, prepared.version, prepared.note
     if isinstance(new, int):
-        number = new
+        version = lookup.version(transaction.connection, Ref(model, new))
     else:
-        number = edits.add_version(
+        version = edits.add_version(
             transaction,
             model,
             container=new.container,
@@ -86,11 +89,11 @@ def _number(transaction: Transaction, prepared: PreparedVersion) -> int:
             summary=new.summary,
             note=note,
             digests=new.digests,
-        ).number
+        )
         note = ""
-    if note or prepared.tags:
-        label_edits.set_labels(transaction, model, number, note, prepared.tags)
-    return number
+    if not note and not prepared.tags:
+        return version
+    return label_edits.set_labels(transaction, model, version.number, note, prepared.tags)
 
 
 def _attached(

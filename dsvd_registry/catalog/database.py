@@ -42,10 +42,15 @@ class Connection(Protocol):
 
 
 class Database(abc.ABC):
-    """A database. `where`: its name in errors. `path`: its SQLite file, None if there is none."""
+    """A database.
+
+    `where`: its name in errors. `path`: its SQLite file, None if there is none. `url`: what it was
+    opened by, with a password if that has one; None for the file of a registry's folder.
+    """
 
     where: str
     path: Path | None
+    url: str | None = None
 
     @abc.abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:

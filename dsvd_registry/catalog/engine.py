@@ -83,6 +83,7 @@ class SqliteEngineDatabase(EngineDatabase):
 
     def __init__(self, address: URL) -> None:
         self.engine = create_engine(address)
+        self.url = address.render_as_string(hide_password=False)
         name = address.database or ":memory:"
         self.path = None if name == ":memory:" or name.startswith("file:") else Path(name)
         self.where = str(self.path or f"catalog {name}")

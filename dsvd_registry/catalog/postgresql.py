@@ -85,6 +85,7 @@ class PostgresqlDatabase(EngineDatabase):
     path = None
 
     def __init__(self, address: URL) -> None:
+        self.url = address.render_as_string(hide_password=False)
         chosen = {key: value for key, value in _CONNECTING.items() if key not in address.query}
         self.engine = create_engine(
             address.set(drivername=DRIVER),

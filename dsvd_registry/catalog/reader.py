@@ -47,6 +47,11 @@ class CatalogReader(Closing):
         """The SQLite file of the catalog; None for another database or a read-only registry."""
         return self._database.path
 
+    @property
+    def url(self) -> str | None:
+        """The URL by which another process opens the catalog; None for one in the registry's folder."""
+        return self._database.url
+
     def close(self) -> None:
         """Close the database's connections."""
         self._database.close()

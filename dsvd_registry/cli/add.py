@@ -18,6 +18,7 @@ from .attachments import print_taken_in
 from .base_matches import print_match
 from .documents import print_document, version_document
 from .errors import INTERRUPTED
+from .executors import executor_of
 from .meta import parsed_entries
 from .options import common_options, open_registry
 from .path_list import read_path_list
@@ -119,6 +120,18 @@ from .versions import print_lossless
     help="A picture of what the version makes, its preview.",
 )
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Encode in N processes of this machine, which share its cores.",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Encode on the Ray cluster at this address, such as auto or 10.0.0.5:6379. Its nodes must find"
+    " the registry and the files at the same paths.",
+)
 @common_options
 @click.pass_context
 def add(
@@ -131,6 +144,8 @@ def add(
     name_from: str | None,
     trigger: str | None,
     entries: tuple[str, ...],
+    workers: int | None,
+    ray: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -148,7 +163,8 @@ def add(
     Several FILEs, or a folder of them, become one model each, with unique ASCII names made from the
     names of the files. A refused file does not stop the others: the summary says why it was refused.
     The exit code is 0 if no file was refused, otherwise that of the first refusal. The same command
-    after an interrupt continues the work.
+    after an interrupt continues the work. --workers and --ray encode many files at a time; a file whose
+    worker dies is tried again twice.
 
     Metadata of FILE (ss_*, modelspec.*, ssmd_*, dsvd.*), and files of tools beside it, such as a
     .preview.png or a .civitai.info, are taken in and listed.
@@ -156,24 +172,32 @@ def add(
     Without --base, each FILE is compared with the bases by names, shapes and a sample of weights.
     """
     settings["metadata"] = parsed_entries(entries) | ({} if trigger is None else {TRIGGER: trigger})
-    if list_file is None and len(files) == 1 and is_one_checkpoint(files[0]):
+    is_spread = workers is not None or ray is not None
+    is_one = list_file is None and len(files) == 1 and is_one_checkpoint(files[0])
+    if is_one and not is_spread:
         settings["name_from"] = name_from
         _add_one(files[0], base, name, settings, as_json=as_json)
         return
     if name is not None:
         raise InvalidArgument(
-            "--name is for a single file",
+            "--name is for a single file, without --workers and --ray",
             "Leave it out, or use --name-from to make the names of models.",
         )
     if settings["preview"] is not None:
         raise InvalidArgument(
-            "--preview is for a single file", "Attach previews with `dsvd attach`."
+            "--preview is for a single file, without --workers and --ray",
+            "Attach previews with `dsvd attach`.",
         )
     paths = (*files, *(() if list_file is None else read_path_list(list_file)))
     try:
-        with open_registry() as registry, shown_progress() as progress:
+        with (
+            open_registry() as registry,
+            shown_progress() as progress,
+            executor_of(workers, ray) as executor,
+        ):
             found = registry.add_many(
                 paths,
+                executor=executor,
                 base=base,
                 name_from=name_from,
                 progress=progress,

@@ -35,16 +35,18 @@ if TYPE_CHECKING:
     from .accounts.report import KindRow as KindRow
     from .accounts.report import Report as Report
     from .accounts.report import TensorRow as TensorRow
-    from .adding.add_many import AddedFile as AddedFile
-    from .adding.add_many import AddedMany as AddedMany
     from .adding.add_many import Planned as Planned
-    from .adding.add_many import Refusal as Refusal
-    from .adding.add_many import StoppedMany as StoppedMany
     from .adding.add_request import AddOptions as AddOptions
     from .adding.base_candidates import Candidate as Candidate
     from .adding.best_base import BaseMatch as BaseMatch
     from .adding.commit import Addition as Addition
+    from .adding.file_outcomes import AddedFile as AddedFile
+    from .adding.file_outcomes import AddedMany as AddedMany
+    from .adding.file_outcomes import Refusal as Refusal
+    from .adding.file_outcomes import StoppedMany as StoppedMany
     from .adding.model_names import NamedFile as NamedFile
+    from .adding.ray_executor import RayExecutor as RayExecutor
+    from .adding.worker_processes import WorkerProcesses as WorkerProcesses
     from .archiving.archive import Archived as Archived
     from .archiving.archive import ArchivedOriginal as ArchivedOriginal
     from .archiving.archive import StoppedArchive as StoppedArchive
@@ -87,8 +89,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AddOptions": ".adding.add_request",
-    "AddedFile": ".adding.add_many",
-    "AddedMany": ".adding.add_many",
+    "AddedFile": ".adding.file_outcomes",
+    "AddedMany": ".adding.file_outcomes",
     "Addition": ".adding.commit",
     "ArchiveOptions": ".archiving.archive_plan",
     "ArchivePlan": ".archiving.archive_plan",
@@ -135,8 +137,9 @@ _HOMES = {
     "PlannedFile": ".archiving.archive_plan",
     "Point": ".accounts.curve_points",
     "Progress": "..progress",
+    "RayExecutor": ".adding.ray_executor",
     "Rebuilt": "..catalog",
-    "Refusal": ".adding.add_many",
+    "Refusal": ".adding.file_outcomes",
     "Registry": ".registry",
     "Remote": ".exchange.remotes",
     "Repaired": ".upkeep.repair",
@@ -152,7 +155,7 @@ _HOMES = {
     "Sought": ".find",
     "Staying": ".archiving.archive_plan",
     "StoppedArchive": ".archiving.archive",
-    "StoppedMany": ".adding.add_many",
+    "StoppedMany": ".adding.file_outcomes",
     "TakenIn": ".describing.taken_in",
     "TensorDifference": ".accounts.diff",
     "TensorRank": ".accounts.curve_points",
@@ -161,6 +164,7 @@ _HOMES = {
     "Usage": ".upkeep.usage",
     "Verified": ".upkeep.findings",
     "VersionRecord": "..catalog",
+    "WorkerProcesses": ".adding.worker_processes",
 }
 __all__ = sorted(_HOMES)
 

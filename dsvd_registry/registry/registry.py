@@ -20,6 +20,7 @@ from .repository import Repository, catalog_url, found_home
 from .upkeep.gc import DEFAULT_GRACE_DAYS
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from typing import Unpack
 
     from ..catalog import AttachmentRecord, BaseRecord, Rebuilt, VersionRecord
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from .accounts.curve_points import Curve
     from .accounts.diff import BaseDifference, Difference
     from .accounts.report import Report
-    from .adding.add_many import AddedMany, Planned
+    from .adding.add_many import Planned
     from .adding.add_request import AddOptions
     from .adding.best_base import BaseMatch
     from .adding.commit import Addition
+    from .adding.file_outcomes import AddedMany
     from .archiving.archive import Archived
     from .archiving.archive_plan import ArchiveOptions, ArchivePlan
     from .archiving.restore import RestoredFiles
@@ -421,17 +423,24 @@ class Registry(Closing):
         paths: Iterable[str | Path],
         *,
         planned: Planned | None = None,
+        executor: Executor | None = None,
+        batch: int = 100,
         progress: Progress = silent,
         **options: Unpack[AddOptions],
     ) -> AddedMany:
         """Store each file, and each checkpoint in a folder, as `add` does.
 
         A refused file does not stop the others. The same call after an interrupt continues the work.
+        Versions are committed in batches: when one is full, or the last commit was 2 seconds ago.
 
         Args:
             paths: Checkpoints, and folders of checkpoints. Models are named after them.
             planned: Called with the model of each file before the first file is added.
-            progress: Called as the work goes on.
+            executor: Encodes the files in other processes, which must find the registry and the files
+                at the same paths: `WorkerProcesses(4)`, `RayExecutor("auto")`, or any executor of
+                processes. A file whose worker dies is tried again twice.
+            batch: The most versions that are committed at a time.
+            progress: Called as the work goes on; with an executor only as files are done.
             **options: See `AddOptions`.
 
         Returns:
@@ -449,8 +458,15 @@ class Registry(Closing):
         from .adding.add_request import add_request
 
         request = add_request(options, self.repository)
-        planned = planned or tell_nobody
-        return add_many(map(Path, paths), request, self.repository, progress, planned)
+        return add_many(
+            map(Path, paths),
+            request,
+            self.repository,
+            progress,
+            planned or tell_nobody,
+            executor=executor,
+            batch=batch,
+        )
 
     def merge(
         self,

@@ -28,5 +28,5 @@ def add_many(
             os.kill(os.getpid(), signal.SIGKILL)
 
     with Registry.open(root) as registry:
-        registry.add_many(paths, base="base", progress=progress)
+        registry.add_many(paths, base="base", batch=1, progress=progress)
     reports.send(("survived", None))

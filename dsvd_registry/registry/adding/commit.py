@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...catalog import AttachmentRecord, PreparedVersion, RecordedVersion, VersionRecord
+from ...catalog import AttachmentRecord, NewVersion, PreparedVersion, RecordedVersion, VersionRecord
 from ...container.records import Omission
 from ...errors import DsvdError
 from ..describing.beside import NotTaken
@@ -52,6 +52,27 @@ class PreparedAddition:
     found_attachments: frozenset[str] = frozenset()
     not_taken: tuple[NotTaken, ...] = ()
     listings: Mapping[tuple[str, str], str] | None = None
+
+    @property
+    def container(self) -> str:
+        """The SHA-256 of the version's container."""
+        new = self.version.version
+        if isinstance(new, NewVersion):
+            return new.container
+        assert self.known is not None  # a version that is not new was recognised
+        return self.known.container
+
+    @property
+    def has_residual(self) -> bool:
+        """True if the version has a residual after the commit."""
+        had = self.known is not None and self.known.residual is not None
+        return had or self.version.residual is not None
+
+    @property
+    def has_original(self) -> bool:
+        """True if the version has its original after the commit."""
+        had = self.known is not None and self.known.original is not None
+        return had or self.version.original is not None
 
 
 def commit(prepared: PreparedAddition, repository: Repository) -> Addition:

@@ -169,9 +169,10 @@ def digests_of_restored(
 
 def _known(version: VersionRecord | NewVersion, repository: Repository) -> ResidualRecord | None:
     """The residual of the version, or of another version with the same container, if it is whole."""
-    own = [version] if isinstance(version, VersionRecord) else []
-    for other in own + repository.catalog.versions():
-        found = other.residual if other.container == version.container else None
+    own = [version.residual] if isinstance(version, VersionRecord) else []
+    same = repository.catalog.find_digest(version.container)
+    others = [found.version.residual for found in same if found.part == "container"]
+    for found in own + others:
         if found is not None and repository.objects.is_whole(found.sha256):
             return found
     return None
