@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from dsvd_registry import Registry, __version__, mount
 from dsvd_registry.catalog import VersionRecord
 from dsvd_registry.catalog.migrate import HEAD
-from dsvd_registry.hashing import sha256
 from dsvd_registry.mount import MountOptions
 from dsvd_registry.store import AliasSet, Change, EventLog, TagAdded, VersionAdded, registry_folder
 from dsvd_registry.store.description import VERSION
@@ -84,7 +83,7 @@ def _of_many() -> list[dict[str, object]]:
 def large_registry(models: int = MODELS) -> Path:
     """A registry to measure, which is made once, in a minute for 500 models, and kept in the cache."""
     cache = default_folder()
-    place = cache / f"catalog-{__version__}-{HEAD}-log-{VERSION}-{models * ROUNDS}"
+    place = cache / f"catalog-of-one-source-{__version__}-{HEAD}-log-{VERSION}-{models * ROUNDS}"
     if not place.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:
@@ -111,7 +110,7 @@ def _make(place: Path, models: int) -> None:
 
 
 def _additions(like: VersionRecord, models: int) -> Iterator[list[Change]]:
-    """Versions like `like` with a source of their own, some with a tag, a note or an alias."""
+    """Versions like `like`, of its container and source, some with a tag, a note or an alias."""
     for number, index in itertools.product(range(1, ROUNDS + 1), range(models)):
         model = f"subject-{index}"
         version = VersionAdded(
@@ -121,7 +120,7 @@ def _additions(like: VersionRecord, models: int) -> Iterator[list[Change]]:
             size=like.size,
             base=like.base,
             source_format=like.source.format,
-            source_sha256=sha256(f"{model}@{number}".encode()),
+            source_sha256=like.source.sha256,
             source_size=like.source.size + index * 1000,
             settings=like.settings,
             summary={**like.summary, "error": 0.1 + number / 100 + index / 10_000},
