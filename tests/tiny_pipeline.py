@@ -21,7 +21,7 @@ from demo.pictures import Photograph, load_photographs
 SIDE = 32
 SUBJECT = "dog6"
 OTHER = "duck_toy"
-LENGTH = 24  # tokens of a prompt
+LENGTH = 48  # tokens of a prompt
 
 
 def tokenizer() -> CLIPTokenizer:

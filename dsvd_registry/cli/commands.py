@@ -27,6 +27,7 @@ COMMANDS = {
     "archive": "Add the checkpoints below a folder, then delete them.",
     "restore": "Put archived files back where they were.",
     "curve": "Show the size and the error of several taus; store nothing.",
+    "evaluate": "Compare pictures by versions with those by their fine-tunes.",
     "ls": "List versions.",
     "find": "Find versions by a digest, a file or a picture.",
     "show": "Show a version and the account of its tensors.",

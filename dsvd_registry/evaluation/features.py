@@ -17,7 +17,7 @@ Vector = npt.NDArray[np.float64]
 class Features:
     """The features of one picture.
 
-    `vector`: its place among pictures, of length 1; None from an extractor that only compares.
+    `vector`: its place among pictures; None from an extractor that only compares.
     `maps`: values at each place of the picture, at several depths (channels x height x width),
     scaled so that `distance` needs only add up; empty from an extractor without them.
     """
@@ -44,15 +44,14 @@ class TextExtractor(Extractor, Protocol):
     """An extractor that puts texts among pictures, as CLIP does."""
 
     def text(self, prompt: str) -> Vector:
-        """The place of a text among pictures, of length 1."""
+        """The place of a text among pictures."""
         ...
 
 
-def unit(vector: npt.NDArray[np.floating]) -> Vector:
-    """The vector at length 1, in double precision. One of length 0 stays as it is."""
-    wide = vector.astype(np.float64)
-    length = float(np.sqrt(np.sum(wide**2)))
-    return wide / length if length else wide
+def unit(vector: Vector) -> Vector:
+    """The vector at length 1. One of length 0 stays as it is."""
+    length = float(np.sqrt(np.sum(vector**2)))
+    return vector / length if length else vector
 
 
 def unit_channels(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -62,8 +61,8 @@ def unit_channels(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 
 def cosine(left: Vector, right: Vector) -> float:
-    """The cosine between two vectors of length 1: exactly 1 for the same vector."""
-    return float(1 - np.sum((left - right) ** 2) / 2)
+    """The cosine between two vectors: exactly 1 for the same vector."""
+    return float(1 - np.sum((unit(left) - unit(right)) ** 2) / 2)
 
 
 def distance(left: Features, right: Features) -> float:

@@ -119,7 +119,7 @@ def _of_features(
         return found
     found[columns.cosine_key(name)] = cosine(mine.vector, own.vector)
     if name in reference.photographs:
-        similarities = reference.photographs[name] @ mine.vector
+        similarities = [cosine(mine.vector, one) for one in reference.photographs[name]]
         found[columns.similarity_key(name)] = float(np.mean(similarities))
     if name in reference.prompts:
         found[columns.text_key(name)] = cosine(mine.vector, reference.prompts[name][number])

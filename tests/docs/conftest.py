@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_pipeline
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from trained_pair import one_thread
 
 from demo import checkpoints, folders
+from demo.pictures import FOLDER
 from demo.training import TinyDiffusion, sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "studio").write_bytes(private)
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     (folder / "studio.pub").write_bytes(public)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def painting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline that paints, a fine-tune of it, and photographs of its subject."""
+    folder = tmp_path_factory.mktemp("painting")
+    with one_thread():
+        tiny_pipeline.write_models(folder)
+    (folder / "photographs").mkdir()
+    for file in FOLDER.glob(f"{tiny_pipeline.SUBJECT}-*.jpg"):
+        shutil.copy(file, folder / "photographs")
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def test_the_pages_that_need_examples_have_them() -> None:
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples(name: str, desk: Path, request: pytest.FixtureRequest) -> None:
     shell = Shell(desk)
+    if "dsvd evaluate" in PAGES[name]:
+        shutil.copytree(request.getfixturevalue("painting"), desk / "painting")
     for line in preparations(PAGES[name]):
         said = shell.run(line)
         assert shell.code == 0, f"{name}, before the examples: {line}\n{said}"

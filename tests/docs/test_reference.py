@@ -11,7 +11,7 @@ import pytest
 from cli.test_cli_help import LEAVES
 
 import dsvd_registry
-from dsvd_registry import errors, registry, runtime
+from dsvd_registry import errors, evaluation, registry, runtime
 from dsvd_registry.cli.errors import exit_codes
 
 from .conftest import DOCS, ROOT
@@ -71,6 +71,7 @@ def test_every_environment_variable_is_documented() -> None:
     [
         *(f"dsvd_registry.registry.{name}" for name in registry.__all__ if name != "Registry"),
         *(f"dsvd_registry.runtime.{name}" for name in runtime.__all__),
+        *(f"dsvd_registry.evaluation.{name}" for name in evaluation.__all__),
         *(f"dsvd_registry.errors.{name}" for name in ("DsvdError", "InvalidArgument", "Conflict")),
         "dsvd_registry.Registry",
     ],

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsvd_registry.charts import Scale
 from dsvd_registry.server.pages.block_map import block_of, layer_of
-from dsvd_registry.server.pages.charts import Scale
 from dsvd_registry.server.pages.mark import HEIGHT, WIDTH, drawn
 from dsvd_registry.server.pages.page import link
 from dsvd_registry.server.pages.tree_map import Share, tree_map

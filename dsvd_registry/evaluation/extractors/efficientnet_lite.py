@@ -18,7 +18,7 @@ from torch.nn import functional
 from ...checkpoint import open_checkpoint
 from ...errors import CheckpointError
 from ...hashing import sha256_file
-from ..features import Features, unit, unit_channels
+from ..features import Features, unit_channels
 from ..image_similarity import Picture
 from ..source_tensors import tensor_of
 from .pixels import resized
@@ -61,7 +61,7 @@ class EfficientNetLite:
             vector, maps = self._run(self._input(picture))
         depths = math.sqrt(len(maps))
         found = [unit_channels(values[0].cpu().numpy()) / depths for values in maps]
-        return Features(unit(vector[0].cpu().numpy()), tuple(found))
+        return Features(vector[0].double().cpu().numpy(), tuple(found))
 
     def classes(self, picture: Picture) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         """The logits of the 1,000 classes of ImageNet."""

@@ -13,7 +13,7 @@ import torch
 from ... import canonical, fs
 from ...errors import InvalidArgument, MissingExtra
 from ...hashing import sha256, sha256_file
-from ..features import Features, Vector, unit
+from ..features import Features, Vector
 from ..image_similarity import Picture
 
 MOST_CONFIGURATION = 1 << 20
@@ -64,7 +64,7 @@ class VisionExtractor:
     def features(self, picture: Picture) -> Features:
         with torch.no_grad():
             vector = self._vector(self._preparation.input(picture).to(self._device))
-        return Features(unit(vector[0].float().cpu().numpy()))
+        return Features(_as_vector(vector))
 
     def _vector(self, pixels: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self._model(pixel_values=pixels).last_hidden_state[:, 0]
@@ -93,7 +93,7 @@ class ClipExtractor(VisionExtractor):
                 attention_mask=ids.attention_mask.to(self._device),
             ).pooler_output
             vector = self._model.text_projection(pooled)
-        return unit(vector[0].float().cpu().numpy())
+        return _as_vector(vector)
 
     def _vector(self, pixels: torch.Tensor) -> torch.Tensor:
         pooled = self._model.vision_model(pixel_values=pixels).pooler_output
@@ -141,6 +141,11 @@ def loaded_extractor(name: str, folder: Path, device: str) -> VisionExtractor:
         if bars:
             transformers.logging.enable_progress_bar()
     return extractor(name, folder, model, device)
+
+
+def _as_vector(batch: torch.Tensor) -> Vector:
+    found: Vector = batch[0].double().cpu().numpy()
+    return found
 
 
 def _preparation(folder: Path) -> Preparation:
