@@ -138,7 +138,7 @@ class SignatureRecord:
 class AttachmentRecord:
     """An attachment of a version: a picture or a text that tells people of it.
 
-    `role`: "preview", "sample", "note", or "sidecar" for a file that a tool wrote beside the
+    `role`: "preview", "sample", "note", "report", or "sidecar" for a file that a tool wrote beside the
     checkpoint. `media_type`: the type that its bytes were found to have. `sha256`: its object.
     """
 

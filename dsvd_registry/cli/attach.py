@@ -20,9 +20,10 @@ from .options import common_options, open_registry
 @click.option(
     "--as",
     "role",
-    type=click.Choice(["preview", "sample", "note", "sidecar"]),
-    help="What each FILE is; a sidecar is a file that tools read beside a checkpoint."
-    "  [default: the preview for the first picture, a sample for others, a note for a text]",
+    type=click.Choice(["preview", "sample", "note", "sidecar", "report"]),
+    help="What each FILE is; a sidecar is a file that tools read beside a checkpoint, a report the page"
+    " of `dsvd evaluate`.  [default: the preview for the first picture, a sample for others, a report"
+    " for *.html, a note for another text]",
 )
 @common_options
 def attach(ref: str, files: tuple[Path, ...], role: AttachmentRole | None, as_json: bool) -> None:

@@ -829,8 +829,8 @@ class Registry(Closing):
             path: A PNG, JPEG or WebP picture of at most 32 MiB and 67,108,864 pixels, or a text in
                 UTF-8 of at most 4 MiB.
             role: "preview", "sample" or "note"; "sidecar" for a file that a tool reads beside the
-                checkpoint. Default: the preview for the first picture, a sample for every other, a
-                note for a text.
+                checkpoint, "report" for the page of an evaluation. Default: the preview for the first
+                picture, a sample for every other, a report for a page, a note for another text.
 
         Raises:
             InvalidArgument: The file is neither, is too large, or does not fit the role; or the

@@ -16,6 +16,9 @@ from ..registry.describing.attachments import attachment_named, open_attachment,
 from .operations import Operation, Parameter, Serving, from_catalog, looked_up
 from .schemas import COUNT, SHA256, TEXT, TIME, array, fields
 
+REPORT_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""What a report may do: be read. It is a stranger's page, of no origin, with no script and no form."""
+
 _REF = Parameter("ref", "A ref: name, name@3 or name@alias.", TEXT, "path")
 _ATTACHMENT = fields(name=TEXT, role=TEXT, media_type=TEXT, sha256=SHA256, size=COUNT, added=TIME)
 _BYTES = {200: "application/octet-stream", 304: "", 404: "error"}
@@ -97,10 +100,12 @@ def _preview_among(
 
 
 async def _answer(serving: Serving, request: Request, found: AttachmentRecord) -> Response:
-    """The bytes of an attachment. A text is never shown as a page: it is given as a file."""
-    kind = found.media_type if found.is_picture else "text/plain"
-    place = "inline" if found.is_picture else "attachment"
+    """The bytes of an attachment. A text is given as a file; a report is shown, without what runs."""
+    is_report = found.role == "report"
+    kind = found.media_type if found.is_picture else "text/html" if is_report else "text/plain"
+    place = "inline" if found.is_picture or is_report else "attachment"
     headers = {
+        **({"Content-Security-Policy": REPORT_POLICY} if is_report else {}),
         "ETag": f'"{found.sha256}"',
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f"{place}; filename*=UTF-8''{quote(found.name)}",

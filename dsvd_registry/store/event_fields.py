@@ -31,7 +31,7 @@ MAX_DIGESTED = 1024  # files of a source, or of a result, whose digests are reco
 MAX_PATH = 4096
 
 BASE_FORMATS = ("safetensors", "pickle", "diffusers")
-ATTACHMENT_ROLES = ("preview", "sample", "note", "sidecar")
+ATTACHMENT_ROLES = ("preview", "sample", "note", "sidecar", "report")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "text/plain", "application/json")
 
 DIGESTED_PARTS = ("restored", "result", "source")

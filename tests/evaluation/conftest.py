@@ -27,19 +27,20 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection to another machine, and every look-up of its name."""
-
-    def refuse(*args: object, **options: object) -> None:
-        raise AssertionError(f"a socket was used: {args}")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    connect = socket.socket.connect
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
 
     def checked(self: socket.socket, address: object) -> None:
         if self.family != socket.AF_UNIX and "127.0.0.1" not in str(address):
-            refuse(address)
+            raise AssertionError(f"a socket was used: {address}")
         connect(self, address)
 
+    def looked_up(host: object, *args: object, **options: object) -> object:
+        if host != "127.0.0.1":
+            raise AssertionError(f"a name was looked up: {host}")
+        return look_up(host, *args, **options)  # type: ignore[arg-type]
+
     monkeypatch.setattr(socket.socket, "connect", checked)
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from server.browser import Watched, axe_violations, chromium, context
+from server.running import serving
 
 from dsvd_registry.cli import main
 from dsvd_registry.evaluation.live_pipeline import LivePipeline
@@ -126,12 +127,43 @@ def test_in_a_browser(report: Path) -> None:
             assert page.locator("svg").first.is_visible()
 
 
+def test_attached_to_its_version(report: Path, studio: Studio, tmp_path: Path) -> None:
+    """The pages link it and show it; nothing in a page of that role runs, whoever wrote it."""
+    hostile = tmp_path / "hostile.html"
+    hostile.write_text(
+        "<!doctype html><title>still</title><p>read me</p>"
+        "<script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\">"
+    )
+    attached = [
+        studio.registry.attach("subject", file) for file in (report / "index.html", hostile)
+    ]
+    assert [(one.role, one.media_type) for one in attached] == [("report", "text/plain")] * 2
+    with (
+        serving(studio.registry.folder, tmp_path) as server,
+        chromium() as browser,
+        context(browser) as window,
+    ):
+        page = window.new_page()
+        page.goto(f"{server.url}/versions/subject@1")
+        assert axe_violations(page) == []
+        page.get_by_role("link", name="index.html").click()
+        assert page.locator("h1").inner_text() == "Does it still look like the subject?"
+        picture = page.locator("table.sheet img").first
+        assert picture.evaluate("image => image.naturalWidth") == 32
+        page.goto(f"{server.url}/api/v1/versions/subject@1/attachments/hostile.html")
+        assert page.get_by_text("read me").is_visible()
+        assert page.title() == "still"
+        answer = server.get("/api/v1/versions/subject@1/attachments/index.html")
+        assert answer.body == (report / "index.html").read_bytes()
+        assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+
+
 def test_refusals(words: list[str], studio: Studio, tmp_path: Path, capsys) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("mine")
     for changed, code, said in (
         (["-o", str(tmp_path / "mine")], 4, "is not the folder of a report"),
-        (["-o", str(studio.registry.folder / "report")], 2, ""),
+        (["-o", str(studio.registry.folder / "report")], 4, "lies in the folder of the registry"),
         (["-o", str(tmp_path / "r"), "--with=int4"], 2, "--with 'int4' is not known"),
         (["-o", str(tmp_path / "r"), "--weights=clip"], 2, "is not of the form NAME=PATH"),
         (["-o", str(tmp_path / "r"), "--seeds=3-1"], 2, "is not a list of seeds"),

@@ -15,9 +15,10 @@ from ..upkeep.findings import Finding, problem_of
 from .attached_bytes import AttachedBytes, checked_bytes, read_attached
 from .beside import attachment_name
 
-AttachmentRole = Literal["preview", "sample", "note", "sidecar"]
+AttachmentRole = Literal["preview", "sample", "note", "sidecar", "report"]
 PREVIEW: AttachmentRole = "preview"
 _SHOWN = (PREVIEW, "sample")  # the roles of pictures
+PAGES = (".html", ".htm")
 OF_TOOLS = (".civitai.info", ".cm-info.json", ".metadata.json")
 
 
@@ -70,7 +71,7 @@ def put_attachment(
         what = "picture" if found.is_picture else "text"
         raise InvalidArgument(
             f"{name} is a {what}, and cannot be a {role}",
-            "Previews and samples are pictures, notes are texts.",
+            "Previews and samples are pictures, notes, sidecars and reports are texts.",
         )
     stored = repository.objects.put(found.data)
     return NewAttachment(name, role, found.media_type, stored.sha256, stored.size)
@@ -141,7 +142,7 @@ def _usual_role(
 ) -> AttachmentRole:
     """The role that it has already, else a note for a text, the preview for the first picture.
 
-    A text that only a tool writes is a sidecar.
+    A text that only a tool writes is a sidecar, a page a report.
     """
     attached = repository.catalog.attachments(version.ref)
     digest = sha256(found.data)
@@ -149,5 +150,7 @@ def _usual_role(
         if (one.name, one.sha256) == (name, digest):
             return role_of(one.role)
     if not found.is_picture:
+        if name.lower().endswith(PAGES):
+            return "report"
         return "sidecar" if name.endswith(OF_TOOLS) else "note"
     return role_of_picture(attached)
