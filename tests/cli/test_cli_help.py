@@ -37,7 +37,7 @@ def test_every_command_of_the_design_is_there() -> None:
             *("init", "add", "ls", "show", "log", "diff", "verify", "materialize", "note", "rm"),
             *("base add", "base ls", "base show", "base rm", "alias set", "alias rm"),
             *("tag add", "tag rm", "gc", "du", "catalog rebuild", "catalog backup", "curve"),
-            *("merge", "subtract"),
+            *("merge", "subtract", "evaluate"),
             *("import", "export", "sign", "thin", "serve", "mount", "umount", "cat"),
             *("archive", "restore", "find", "webui-hashes"),
             *("remote add", "remote ls", "remote rm", "push", "pull", "clone"),

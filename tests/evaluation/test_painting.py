@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from dsvd_registry.checkpoint import open_checkpoint
 from dsvd_registry.errors import BaseMismatch, InvalidArgument, TauNotServed
 from dsvd_registry.evaluation.live_pipeline import LivePipeline, Settings
 from dsvd_registry.evaluation.models import BASE, FINE_TUNE, NOISE, Model, SourceWeights
-from dsvd_registry.evaluation.painting import painted
+from dsvd_registry.evaluation.painting import circumstances, painted
 from dsvd_registry.evaluation.picture_store import PictureStore
 from dsvd_registry.evaluation.rounding import rounded_size
 from dsvd_registry.evaluation.subjects import planned_subjects
@@ -149,10 +150,21 @@ def test_a_stopped_run_goes_on(studio: Studio, tmp_path, monkeypatch) -> None:
     more = studio.request(taus=(0.8, 0.3))  # 0.8 is what is stored
     painted(more, planned_subjects(more, studio.registry), store, studio.registry, silent)
     assert len(calls) == each
-    calls.clear()
-    other = studio.request(settings=Settings(steps=2, guidance=1.5))
-    painted(other, subjects, store, studio.registry, silent)
-    assert len(calls) == models * each
+    # What is painted otherwise has another name: by other settings, a device, a library, a pipeline.
+    common, model = circumstances(request), subjects[0].models[1]
+    names = {
+        replace(common, **change).key(model, PROMPT, seed)
+        for change in (
+            {},
+            {"settings": {"num_inference_steps": 2}},
+            {"device": "cuda"},
+            {"versions": {"torch": "0"}},
+            {"pipeline": "0"},
+        )
+        for seed in (0, 1)
+    }
+    names |= {common.key(one, PROMPT, 0) for one in subjects[0].models}
+    assert len(names) == 10 + models - 1
 
 
 def test_refusals(studio: Studio, tmp_path) -> None:

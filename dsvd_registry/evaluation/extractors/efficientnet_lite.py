@@ -30,6 +30,7 @@ COMPARED = (0, 1, 2, 4, 6)
 """The stages after which two pictures are compared."""
 
 EPSILON = 1e-3
+FASTEST = torch.channels_last  # takes 2/3 of the time on a CPU
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class EfficientNetLite:
     def _input(self, picture: Picture) -> torch.Tensor:
         pixels = resized(picture, self._size.side).astype(np.float32)
         values = torch.from_numpy((pixels - 127) / 128).permute(2, 0, 1)[None]
-        return values.contiguous().to(self._device)
+        return values.to(self._device, memory_format=FASTEST)
 
     def _run(self, values: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The pooled features, and the maps after the stages of `COMPARED`."""
@@ -107,8 +108,10 @@ class EfficientNetLite:
         # TensorFlow's padding: what a stride needs, the odd pixel on the right and below.
         lacking = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
         before, after = lacking // 2, lacking - lacking // 2
-        padded = functional.pad(values, (before, after, before, after))
-        return functional.conv2d(padded, weight, stride=stride, groups=groups)
+        if after > before:
+            values = functional.pad(values, (before, after, before, after))
+            before = 0
+        return functional.conv2d(values, weight, None, stride, before, groups=groups)
 
     def _norm(self, values: torch.Tensor, name: str) -> torch.Tensor:
         mean, variance, weight, bias = (
@@ -141,7 +144,13 @@ def _blocks(depth: float) -> Iterator[tuple[str, int, int | None]]:
 def _read(file: Path, device: torch.device) -> Mapping[str, torch.Tensor]:
     """The tensors of the file; nothing in it is executed. Raises `CheckpointError`."""
     with open_checkpoint(file) as checkpoint:
-        found = {name: tensor_of(checkpoint, name).to(device) for name in checkpoint.tensors}
+        read = ((name, tensor_of(checkpoint, name)) for name in checkpoint.tensors)
+        found = {
+            name: values.to(
+                device, memory_format=FASTEST if values.ndim == 4 else torch.preserve_format
+            )
+            for name, values in read
+        }
     if "_conv_stem.weight" not in found or "_fc.weight" not in found:
         raise CheckpointError(f"{file} has no weights of EfficientNet-Lite")
     return found
