@@ -78,7 +78,7 @@ class Catalog(CatalogReader):
         Tables are made or upgraded if needed, and missing events are applied. If the folder is
         read-only and no `url` is given, all of that happens in memory.
         """
-        has_snapshots = url is None and home.has_snapshots
+        has_snapshots = url is None and home.has_many_clients
         if has_snapshots:
             bucket_snapshots.begin_with_one(home)
         may_write = url is not None or snapshot.may_write(home)

@@ -102,19 +102,19 @@ class Home(Protocol):
     def tmp(self) -> Path: ...
 
     @property
-    def has_snapshots(self) -> bool: ...
+    def has_many_clients(self) -> bool: ...
 
 
 @dataclass(frozen=True)
 class LocalPlace:
     """The paths in the folder that a registry has on this machine.
 
-    `has_snapshots`: True if each client has a catalog of its own, which begins with a snapshot.
+    `has_many_clients`: True if each client has a catalog of its own, and with it a lock of its own.
     """
 
     root: Path
 
-    has_snapshots = False
+    has_many_clients = False
 
     @property
     def catalog(self) -> Path:

@@ -23,7 +23,7 @@ class RemoteRegistry(LocalPlace):
     backend: Backend
     cache: Cache
 
-    has_snapshots = True
+    has_many_clients = True
 
     @property
     def files(self) -> RemoteFiles:

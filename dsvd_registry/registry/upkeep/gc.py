@@ -15,6 +15,7 @@ from .references import files_of_folders
 
 DEFAULT_GRACE_DAYS = 14.0
 AT_ONCE = 100  # objects that are removed while other processes wait
+OF_MANY = 1  # where other machines do not: the log is read again before each
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def collect_garbage(repository: Repository, *, grace_days: float, dry_run: bool)
                     fs.remove_temporary(path)
         for condemned in _in_parts(doomed, MAX_OBJECTS):
             repository.catalog.condemn_objects([entry.sha256 for entry in condemned])
+        at_once = OF_MANY if repository.home.has_many_clients else AT_ONCE
         doomed = [
-            entry for few in _in_parts(doomed, AT_ONCE) for entry in _removed(few, repository)
+            entry for few in _in_parts(doomed, at_once) for entry in _removed(few, repository)
         ]
     size = sum(entry.size for entry in doomed) + sum(leftovers.values())
     return Collected(len(doomed), len(leftovers), size, young, dry_run)
