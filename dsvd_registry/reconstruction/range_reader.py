@@ -121,10 +121,7 @@ class RangeReader:
         return self._cache.limit // SHARE_AHEAD
 
     def _reach(self, most: int) -> int:
-        """As many bytes ahead as were read one after another, up to `most`; none after a few.
-
-        Whoever reads one tensor does not wait for many others.
-        """
+        """As many bytes ahead as were read one after another, up to `most`; none after a few."""
         return min(most, self._read) if self._read >= FOLLOWING else 0
 
     def _make_ahead(self, position: int, horizon: int) -> None:
@@ -140,5 +137,7 @@ class RangeReader:
             self._ahead = end
         for planned in self._plan.runs(begin, end):
             self._cache.run(self._plan, planned, self._start)
-        for name in self._plan.tensors(end, end + self._reach(PREPARED_AHEAD * self._share)):
+        if self._read < self._share:  # whoever reads one tensor does not wait for others
+            return
+        for name in self._plan.tensors(end, end + PREPARED_AHEAD * self._share):
             self._cache.tensor(self._plan, name, self._start)
