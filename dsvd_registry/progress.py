@@ -10,7 +10,8 @@ FILES = "files"  # counts files; the stages within a file start again for each f
 class Progress(Protocol):
     """A callback that receives the stage's name, the amount done and the total amount.
 
-    Amounts are in bytes, except in the stages "comparing", which counts tensors, and `FILES`.
+    Amounts are in bytes, except in the stages "comparing", which counts tensors, "pictures" and
+    "measures", which count pictures, and `FILES`.
     """
 
     def __call__(self, stage: str, done: int, total: int, /) -> None: ...

@@ -122,12 +122,14 @@ def _fine_tune(version: VersionRecord, full: Path | None, registry: Registry) ->
         model = Model(FINE_TUNE, SourceWeights(full), {"source": digest}, size)
         return model, other
     for known in (version, *_of_one_source(version, registry)):
-        if known.is_lossless:
+        if known.residual is not None:
             identity = {"source": version.source.sha256}
             return Model(FINE_TUNE, SourceWeights(known.ref), identity, version.source.size), ""
+    # An original alone is a LoRA file, and no fine-tune.
+    kept = "merged" if version.original else version_text.fidelity(version) or "merged"
     stands_in = (
-        f"{version.ref} is not lossless and no file of its fine-tune was given: the version as it is "
-        f"stored ({version_text.fidelity(version) or 'merged'}) stands in for the fine-tune."
+        f"Neither a file of the fine-tune nor a lossless version of it was given: {version.ref} as it "
+        f"is stored ({kept}) stands in for the fine-tune."
     )
     return (
         Model(

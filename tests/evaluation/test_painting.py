@@ -20,6 +20,7 @@ from dsvd_registry.evaluation.painting import circumstances, painted
 from dsvd_registry.evaluation.picture_store import PictureStore
 from dsvd_registry.evaluation.rounding import rounded_size
 from dsvd_registry.evaluation.subjects import planned_subjects
+from dsvd_registry.hashing import sha256_file
 from dsvd_registry.progress import silent
 
 from .conftest import Studio
@@ -167,6 +168,26 @@ def test_a_stopped_run_goes_on(studio: Studio, tmp_path, monkeypatch) -> None:
     assert len(names) == 10 + models - 1
 
 
+def test_the_fine_tune_is_found(studio: Studio) -> None:
+    """Any lossless version of one file gives it; without one something stands in, and that is said."""
+    file = studio.folder / "subject.safetensors"
+    studio.registry.add(file, base="base", name="again", tau=0.3)
+    for options, source, remark in (
+        ({}, "subject@1", ""),
+        ({"full": (file,)}, file, ""),
+        ({"full": (studio.folder / "other.safetensors",)}, None, "is not the file that again@1"),
+    ):
+        (subject,) = planned_subjects(studio.request("again", **options), studio.registry)
+        fine_tune = subject.models[1]
+        if source is not None:
+            assert isinstance(fine_tune.weights, SourceWeights)
+            assert fine_tune.weights.source == source
+            assert fine_tune.identity == {"source": sha256_file(file)}
+        assert remark in subject.remark and bool(remark) == bool(subject.remark)
+    (subject,) = planned_subjects(studio.request("other"), studio.registry)
+    assert "other@1 as it is stored (tau 0.8) stands in for the fine-tune" in subject.remark
+
+
 def test_refusals(studio: Studio, tmp_path) -> None:
     with pytest.raises(TauNotServed, match=r"does not store tau 0\.9"):
         planned_subjects(studio.request("other", taus=(0.9,)), studio.registry)
@@ -177,9 +198,7 @@ def test_refusals(studio: Studio, tmp_path) -> None:
     (tmp_path / "none.txt").write_text("a photo of a dog\n")
     with pytest.raises(InvalidArgument, match="does not name the subject"):
         planned_subjects(studio.request(prompts=str(tmp_path / "none.txt")), studio.registry)
-    untold = studio.request("other")
-    (subject,) = planned_subjects(untold, studio.registry)
-    assert "stands in for the fine-tune" in subject.remark
+    (subject,) = planned_subjects(studio.request("other"), studio.registry)
     changed = StableDiffusionPipeline.from_pretrained(studio.pipeline, local_files_only=True)
     changed.unet.conv_in.weight.data += 1
     changed.save_pretrained(tmp_path / "changed")

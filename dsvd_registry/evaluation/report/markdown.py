@@ -45,6 +45,6 @@ def _table(table: Table) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Text that no Markdown acts on."""
-    for sign in "\\`*_{}[]<>#|":
-        text = text.replace(sign, f"\\{sign}") if sign in "\\`*_<>|#" else text
+    for sign in "\\`*_<>|#":
+        text = text.replace(sign, f"\\{sign}")
     return text
