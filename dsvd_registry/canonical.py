@@ -1,7 +1,7 @@
 """Canonical JSON: each value has exactly one byte string, so a SHA-256 identifies the value.
 
 Keys are sorted, there is no white space, and every character outside ASCII is escaped. NaN, the
-infinities and lone surrogates are refused. Source: spec/dsvd-container-v1.md, section "Canonical
+infinities and lone surrogates are refused. Source: spec/dsvd-store-v2.md, section "Canonical
 JSON".
 
 A text of 16 MiB can become several hundred MB of Python objects. Its weight is therefore estimated

@@ -70,8 +70,8 @@ class ContainerError(DsvdError):
     default_hint = "Restore the file from a copy; `dsvd verify` names every damaged version."
 
 
-class HeaderTooHeavy(ContainerError):
-    """A header with more JSON than any reader accepts."""
+class HeaderTooLarge(ContainerError):
+    """A header that lists more than any reader accepts."""
 
 
 class UnsupportedFeature(ContainerError):

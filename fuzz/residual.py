@@ -1,6 +1,6 @@
-"""A fuzz target: a residual file, the JSON of its header, one frame with correct checksums, or a run.
+"""A fuzz target: a residual file, the bytes of its header, one frame with a correct digest, or a run.
 
-The first byte selects the kind: the first byte of the magic, a brace, the number of a vector (the
+The first byte selects the kind: the first byte of the magic, 0xDF, the number of a vector (the
 second byte is the number of the frame to replace), or a dtype (the next two give the number of
 elements).
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dsvd_registry.container.frames import BYTES, RESIDUAL, compress, decompress, packed_header
-from dsvd_registry.hashing import xxh3
-from dsvd_registry.residual.header import header_json, parse_header
+from dsvd_registry.container.frames import BYTES, RESIDUAL, compress, decompress, stored_header
+from dsvd_registry.hashing import sha256
+from dsvd_registry.residual.header import header_bytes, parse_header
 from dsvd_registry.residual.ordered import FORMATS, Bits, FloatFormat
 from dsvd_registry.residual.reader import Residual
 from dsvd_registry.residual.records import ResidualHeader
@@ -27,7 +27,7 @@ from . import VALID
 
 VECTORS = VALID.parent / "residual" / "valid"
 NAMES = ("plain", "own-components", "digits", "all-groups", "tree")
-MAGIC, BRACE, RUN = 0x89, ord("{"), 0xE0  # the first byte; vectors are below the others
+MAGIC, HEADER, RUN = 0x89, 0xDF, 0xE0  # the first byte; vectors are below the others
 MOST = 1 << 22  # numbers of a tensor: even a small file may describe a huge one
 
 
@@ -35,7 +35,7 @@ def seeds() -> Iterator[bytes]:
     for path in sorted(VECTORS.glob("*.dsvdr")):
         yield path.read_bytes()
     for which, (header, contents) in enumerate(_opened()):
-        yield header_json(header)
+        yield bytes([HEADER]) + header_bytes(header)
         for number, content in enumerate(contents):
             yield bytes([which, number]) + content
     for number, of in enumerate(FORMATS.values()):
@@ -49,8 +49,9 @@ def read(data: bytes, folder: Path) -> None:
         return
     if data[0] == MAGIC:
         read_file(data, folder)
-    elif data[0] == BRACE:
-        assert header_json(parse_header(data, 0)) == data, "a header has two spellings"
+    elif data[0] == HEADER:
+        header = parse_header(data[1:], 0, len(data))
+        assert header_bytes(header) == data[1:], "a header has two spellings"
     elif data[0] >= RUN:
         of = list(FORMATS.values())[(data[0] - RUN) % 3]
         bits = prediction(256 * data[1] + data[2], of)
@@ -104,10 +105,10 @@ def _refilled(data: bytes) -> bytes:
     contents[data[1] % len(contents)] = data[2:]
     stored = [compress(content, BYTES) for content in contents]
     frames = tuple(
-        replace(frame, raw=len(content), stored=len(packed), xxh3=xxh3(packed))
+        replace(frame, raw=len(content), stored=len(packed), sha256=sha256(packed))
         for frame, content, packed in zip(header.frames, contents, stored, strict=True)
     )
     file = io.BytesIO()
-    file.write(packed_header(RESIDUAL, header_json(replace(header, frames=frames))))
+    file.write(stored_header(RESIDUAL, header_bytes(replace(header, frames=frames))))
     file.writelines(stored)
     return file.getvalue()

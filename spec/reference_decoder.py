@@ -19,7 +19,7 @@ import struct
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,17 +51,19 @@ def need(holds: object, rule: str) -> None:
 MAGIC = b"\x89DSVD\r\n\x1a"
 
 
-def read_prologue(file: bytes, magic: bytes = MAGIC) -> tuple[int, int]:
-    """S and J, the stored size of the header and the size of its JSON."""
+def read_prologue(file: bytes, magic: bytes = MAGIC) -> tuple[bytes, int, bytes]:
+    """The header's zstd frame, the size H of the header, and the payload."""
     need(file[:8] == magic, f"not a file of this kind: the magic {magic!r} is not there")
-    need(len(file) >= 32, "the file ends within the prologue")
-    version, zero, stored, size, zero2, checksum = struct.unpack_from("<HHIIIQ", file, 8)
+    need(len(file) >= 56, "the file ends within the prologue")
+    version, stored, size, zero = struct.unpack_from("<IIII", file, 8)
     need(version == 1, f"format version {version} is not known to this reader")
-    need(zero == zero2 == 0, "the reserved fields of the prologue must be zero")
-    need(stored <= 2**24 + 2**16 and size <= 2**24, "the header is over its size limit")
-    need(len(file) >= 32 + stored, "the file ends within the header")
-    need(xxh3_64(file[:24] + file[32 : 32 + stored]) == checksum, "the header is damaged: XXH3")
-    return stored, size
+    need(zero == 0, "the reserved field of the prologue must be zero")
+    need(stored <= 2**26 + 2**20 and size <= 2**26, "the header is over its size limit")
+    need(size <= max(2**22, 16 * stored), "the header is too large for so few stored bytes")
+    need(len(file) >= 56 + stored, "the file ends within the header")
+    digest = hashlib.sha256(file[:24] + file[56 : 56 + stored]).digest()
+    need(digest == file[24:56], "the header is damaged: SHA-256")
+    return file[56 : 56 + stored], size, file[56 + stored :]
 
 
 # Compression
@@ -81,175 +83,175 @@ def decompress(frame: bytes, size: int, what: str) -> bytes:
     return data
 
 
-# Canonical JSON
+# Fields: what stands next in a header. A dict stands for fields in its order, a list for a count and
+# as many items: what an item is, the least and the largest number of items.
 
 
-def weight(data: bytes) -> int:
-    wide = not data.isascii() or b"\\u" in data
-    return (4 if wide else 1) * len(data) + 64 * sum(map(data.count, (b"[", b"{", b",")))
+class Fields:
+    """The bytes of a header, and how far they have been read."""
+
+    def __init__(self, data: bytes, file_size: int) -> None:
+        self.data, self.at = data, 0
+        self.entries = 2**16 + file_size // 8  # those that lists may still have, all together
+        self.dimensions = 2**17 + file_size  # and all shapes
+
+    def take(self, size: int, what: str) -> bytes:
+        need(self.at + size <= len(self.data), f"the header ends within {what}")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def uint(self, what: str) -> int:
+        digits = [self.take(1, what)[0]]
+        while digits[-1] & 0x80:
+            need(len(digits) < 8, f"{what} has more than eight bytes")
+            digits.append(self.take(1, what)[0])
+        need(len(digits) == 1 or digits[-1], f"{what} is longer than it need be")
+        value = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
+        need(value < 2**53, f"{what} is over 2^53 - 1")
+        return value
 
 
-def strict_json(data: bytes, what: str) -> Any:
-    """JSON in UTF-8 with one spelling for an integer, each key once, no half of a surrogate pair."""
-
-    def each_key_once(pairs: list[tuple[str, Any]]) -> Json:
-        need(len(dict(pairs)) == len(pairs), "a key occurs twice")
-        return dict(pairs)
-
-    def one_spelling(digits: str) -> int:  # Python's json would take -0, and NaN and Infinity, too
-        need(str(int(digits)) == digits, f"{digits} is no spelling of an integer")
-        return int(digits)
-
-    need(weight(data) <= 2**24, f"{what} weighs more than the limit")
-    try:
-        value = json.loads(
-            data.decode(),
-            object_pairs_hook=each_key_once,
-            parse_int=one_spelling,
-            parse_constant=one_spelling,
-        )
-        json.dumps(value, ensure_ascii=False).encode()  # fails for half a surrogate pair
-    except (ValueError, RecursionError) as error:
-        raise InvalidContainer(f"{what} is not sound JSON: {error}") from error
-    return value
+Rule = Callable[[Fields, str], Any]
 
 
-def canonical_json(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+def uint(least: int = 0, most: int = 2**53 - 1) -> Rule:
+    def read(fields: Fields, what: str) -> int:
+        value = fields.uint(what)
+        need(least <= value <= most, f"{what} must be {least} to {most}")
+        return value
 
-
-# Header: what a field may hold. A dict stands for an object of exactly these fields (one with a `?`
-# may be absent), a list for an array: what an item is, the least and the largest number of items.
-
-
-class Rule(NamedTuple):
-    text: str
-    holds: Callable[[Any], bool]
-
-
-def integer(least: int, most: int = 2**53 - 1) -> Rule:
-    # Python's True is an int, too.
-    return Rule(f"an integer, {least} to {most}", lambda v: type(v) is int and least <= v <= most)
-
-
-def real(least: float = 0.0, most: float = sys.float_info.max) -> Rule:
-    rule = f"a real from {least} to {most}"
-    return Rule(rule, lambda v: type(v) is float and least <= v <= most and repr(v) != "-0.0")
+    return read
 
 
 def text(least: int = 1, most: int = 4096) -> Rule:
-    rule = f"a string of {least} to {most} bytes of UTF-8"
-    return Rule(rule, lambda v: isinstance(v, str) and least <= len(v.encode()) <= most)
+    def read(fields: Fields, what: str) -> str:
+        size = uint(least, most)(fields, f"the size of {what}")
+        try:
+            return fields.take(size, what).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidContainer(f"{what} is not UTF-8") from error
+
+    return read
 
 
-def signed_real() -> Rule:
-    def fits(value: Any) -> bool:
-        return type(value) is float and math.isfinite(value) and repr(value) != "-0.0"
+def code(*names: str) -> Rule:
+    def read(fields: Fields, what: str) -> str:
+        number = fields.take(1, what)[0]
+        need(number < len(names), f"{what} has the unknown code {number}")
+        return names[number]
 
-    return Rule("a finite real, not -0.0", fits)
-
-
-def digits(count: int) -> Rule:
-    pattern = re.compile(f"[0-9a-f]{{{count}}}")
-    rule = f"{count} lower-case hexadecimal digits"
-    return Rule(rule, lambda v: isinstance(v, str) and pattern.fullmatch(v) is not None)
+    return read
 
 
-def one_of(names: Collection[str]) -> Rule:
-    return Rule(f"one of {', '.join(names)}", lambda v: isinstance(v, str) and v in names)
+def number(form: str, fits: Callable[[float], bool]) -> Rule:
+    def read(fields: Fields, what: str) -> float:
+        (value,) = struct.unpack(form, fields.take(struct.calcsize(form), what))
+        need(fits(value), f"{what} must not be {value}")
+        return float(value)
+
+    return read
 
 
-TINY = math.ulp(0.0)  # the least real above 0
-BELOW_1 = math.nextafter(1.0, 0.0)
-ANYTHING = Rule("anything", lambda _: True)  # for what is checked elsewhere
+def digest(fields: Fields, what: str) -> str:
+    return fields.take(32, what).hex()
 
 
-def check(value: Any, rule: Any, what: str) -> None:
+def exponent(fields: Fields, what: str) -> int:
+    (value,) = struct.unpack("b", fields.take(1, what))
+    need(-126 <= value <= 126, f"{what} must be -126 to 126")
+    return int(value)
+
+
+def shape(fields: Fields, what: str) -> list[int]:
+    count = uint(0, 32)(fields, what)
+    fields.dimensions -= count
+    need(fields.dimensions >= 0, "the header has more dimensions than so small a file may")
+    return [fields.uint(what) for _ in range(count)]
+
+
+real = number("<d", lambda v: math.isfinite(v) and math.copysign(1, v) > 0)
+single = number("<f", lambda v: math.isfinite(v) and math.copysign(1, v) > 0)
+above_0 = number("<d", lambda v: math.isfinite(v) and v > 0)
+share = number("<d", lambda v: 0 < v < 1)
+signed = number("<d", lambda v: math.isfinite(v) and repr(v) != "-0.0")
+
+
+def read(fields: Fields, rule: Any, what: str) -> Any:
     if isinstance(rule, dict):
-        needed = {name for name in rule if name[-1] != "?"}
-        optional = {name[:-1] for name in rule if name[-1] == "?"}
-        fits = isinstance(value, dict) and needed <= value.keys() <= needed | optional
-        need(fits, f"{what} must be an object of {', '.join(rule)} and no other field")
-        for name, item in value.items():
-            check(item, rule[name if name in needed else f"{name}?"], f"{what}.{name}")
-    elif isinstance(rule, list):
-        fits = isinstance(value, list) and rule[1] <= len(value) <= rule[2]
-        need(fits, f"{what} must be an array of {rule[1]} to {rule[2]} items")
-        for i, item in enumerate(value):
-            check(item, rule[0], f"{what}[{i}]")
-    else:
-        need(rule.holds(value), f"{what} must be {rule.text}")
+        return {name: read(fields, item, f"{what}.{name}") for name, item in rule.items()}
+    if isinstance(rule, list):
+        count = uint(*rule[1:])(fields, f"the number of {what}")
+        fields.entries -= count
+        need(fields.entries >= 0, "the header lists more than so small a file may")
+        return [read(fields, rule[0], f"{what}[{i}]") for i in range(count)]
+    return rule(fields, what)
 
 
-def check_kind(value: Any, rules: Mapping[str, Json], what: str) -> None:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    need(isinstance(kind, str) and kind in rules, f"{what} is of no known kind")
-    check(value, {"kind": ANYTHING, **rules[str(kind)]}, what)
+def choice(name: str, rules: Mapping[str, Json]) -> Rule:
+    """A code, and the fields that go with it."""
+
+    def read_choice(fields: Fields, what: str) -> Json:
+        kind = code(*rules)(fields, f"{what}.{name}")
+        return {name: kind, **read(fields, rules[kind], what)}
+
+    return read_choice
 
 
 # Header
 
 RESULT = "model.safetensors"
 CONTENTS = ("tables", "elements", "bytes", "source_header", "files", "components")
-FEATURES = ("cast", "fidelity", "loose_header", "merge", "packed", "tree")
+AIMS = {"tau": {}, "max_error": {"max_error": share}, "budget": {"budget": uint(1)}}
+MERGED = {"container": digest, "name": text(), "weight": signed}
+LAYER = {"pattern": text(), "weight": signed, "version": uint()}
+PART = {"tensor": uint(), "count": uint(1)}
 FRAME = {
-    "content": one_of(CONTENTS),
-    "parts": [[integer(0), 2, 2], 0, 2**20],
-    "raw": integer(1, 2**26),
-    "stored": integer(1, 2**26 + 2**20),
-    "xxh3": digits(16),
-}
-FIDELITY = {"error": real(), "max_error?": real(TINY, BELOW_1), "budget?": integer(1)}
-MERGED = {"container": digits(64), "name": text(), "weight": signed_real()}
-LAYERS = {"pattern": text(), "weight": signed_real(), "container?": digits(64)}
-MERGE = {
-    "versions": [MERGED, 1, 2**12],
-    "layers": [LAYERS, 0, 2**12],
-    "take_from?": digits(64),
-}
-HEADER = {
-    "base": {"digest": digits(64), "name": text()},
-    "encoding": {"tau": real(TINY, 1.0), "grid_noise": real(), "fidelity?": FIDELITY},
-    "frames": [FRAME, 0, 2**18],
-    "left_out": [{"name": text(), "reason": text()}, 0, 2**17],
-    "payload_sha256": digits(64),
-    "requires": [one_of(FEATURES), 0, 2**53 - 1],
-    "results": [{"path": ANYTHING, "sha256": digits(64), "size": integer(0)}, 1, 2**14],
-    "source": {"format": text(1, 64), "sha256": digits(64), "size": integer(0)},
-    "tensors": [ANYTHING, 0, 2**17],
-    "tree?": [ANYTHING, 1, 2**14],
-    "merge?": MERGE,
+    "content": code(*CONTENTS),
+    "raw": uint(1, 2**26),
+    "stored": uint(1, 2**26 + 2**20),
+    "sha256": digest,
+    "parts": [PART, 0, 2**20],
 }
 
 
-def read_header(data: bytes) -> Json:
-    header = strict_json(data, "the header")
-    need(canonical_json(header) == data, "the header is not in the canonical spelling")
-    requires = header.get("requires") if isinstance(header, dict) else None
-    for feature in requires if isinstance(requires, list) else []:
-        need(feature in FEATURES, f"the file requires {feature!r}, which this reader does not know")
-    check(header, HEADER, "header")
-    need(requires == sorted({*header["requires"]}), "features in requires must ascend, none twice")
-    for i, record in enumerate(header["tensors"]):
-        check_record(record, f"tensors[{i}]")
+def read_features(fields: Fields) -> None:
+    for feature in read(fields, [text(1, 32), 0, 64], "requires"):
+        need(False, f"the file requires {feature!r}, which this reader does not know")
+
+
+def read_merge(fields: Fields, what: str) -> Json:
+    merge: Json = {"versions": read(fields, [MERGED, 0, 2**12], what)}
+    if merge["versions"]:
+        merge["layers"] = read(fields, [LAYER, 0, 2**12], f"{what}.layers")
+        merge["take_from"] = fields.uint(f"{what}.take_from")
+        containers = [version["container"] for version in merge["versions"]]
+        need(len({*containers}) == len(containers), "no container may stand twice in a merge")
+        named = [merge["take_from"], *(layer["version"] for layer in merge["layers"])]
+        need(max(named) <= len(containers), "a merge may name only its own versions")
+    return merge
+
+
+def read_header(data: bytes, file_size: int) -> Json:
+    fields = Fields(data, file_size)
+    read_features(fields)
+    header = dict(read(fields, HEADER, "header"))
     names = [record["name"] for record in header["tensors"]]  # Python sorts them as their UTF-8
     need(names == sorted({*names}), "the names of tensors must ascend, none twice")
+    header["content_digest"] = hashlib.sha256(data[: fields.at]).hexdigest()
+    paths = [file["path"] for file in tree_of(header) if file["kind"] == "tensors"]
+    header["results"] = [{"path": path, **read(fields, RESULT_FILE, path)} for path in paths]
+    need(fields.at == len(data), "the header must end with its last field")
     check_casts(header)
-    check_merge(header)
     check_tree(header)
     check_frames(header)
-    return dict(header)
-
-
-def content_digest(header: Json) -> str:
-    without = {name: value for name, value in header.items() if name != "results"}
-    return hashlib.sha256(canonical_json(without)).hexdigest()
+    return header
 
 
 # Records
 
+# In the order of their codes.
 DTYPES = {64: "F64 I64 U64 C64", 32: "F32 I32 U32", 16: "F16 BF16 I16 U16"}
-DTYPES |= {8: "BOOL U8 I8 F8_E5M2 F8_E5M2FNUZ F8_E4M3 F8_E4M3FNUZ F8_E8M0"}
+DTYPES |= {8: "F8_E4M3 F8_E4M3FNUZ F8_E5M2 F8_E5M2FNUZ F8_E8M0 I8 U8 BOOL"}
 DTYPES |= {6: "F6_E2M3 F6_E3M2", 4: "F4"}
 BITS = {name: bits for bits, names in DTYPES.items() for name in names.split()}
 REASONS = (
@@ -263,23 +265,43 @@ REASONS = (
     "smaller",
     "range",
 )
-NAME = Rule(
-    f"{text().text}, not __metadata__, without U+0000",
-    lambda v: text().holds(v) and v != "__metadata__" and "\0" not in str(v),
-)
-TENSOR = {"name": NAME, "dtype": one_of(BITS), "shape": [integer(0), 0, 32]}
-BASES = [{**TENSOR, "sha256": digits(64)}, 1, 64]
-SAME = {**TENSOR, "base": BASES, "view": ANYTHING, "new_rows?": integer(1)}
-NORMS = {"base_norm": real(), "norm": real(), "error": real()}
-RANKS = {"rank": integer(1), "tau_rank": integer(1), "noise_rank": integer(0)}
-SUMS = {"full_rank": integer(1), "energy": real(0.0, 1.0), "nuclear_norm": real(TINY)}
+
+
+def tensor_name(fields: Fields, what: str) -> str:
+    name = str(text()(fields, what))
+    need(name != "__metadata__" and "\0" not in name, f"{what} must not be {name!r}")
+    return name
+
+
+TENSOR = {"name": tensor_name, "dtype": code(*BITS), "shape": shape}
+BASE_TENSOR = {**TENSOR, "sha256": digest}
+VIEWS: dict[str, Json] = {
+    "reshape": {},
+    "transpose": {},
+    "slice": {"first": uint(), "rows": uint(1)},
+    "concatenate": {},
+}
+SAME = {
+    **TENSOR,
+    "new_rows": uint(),
+    "view": choice("kind", VIEWS),
+    "base": [BASE_TENSOR, 1, 64],
+}
+FIGURES = {"base_norm": single, "norm": single, "error": single}
+RANKS = {"rank": uint(1), "tau_rank": uint(1), "noise_rank": uint()}
 RECORDS: dict[str, Json] = {
     "same": SAME,
-    "low_rank": {**SAME, **RANKS, **SUMS, **NORMS},
-    "dense": {**SAME, "exponent": integer(-126, 126), "maximum": integer(1, 2**31 - 1), **NORMS},
-    "raw": {**TENSOR, "reason": one_of(REASONS)},
-    "cast": {**TENSOR, "of": integer(0)},
+    "low_rank": {**SAME, **RANKS, "nuclear_norm": above_0, **FIGURES},
+    "dense": {**SAME, "exponent": exponent, "maximum": uint(1, 2**31 - 1), **FIGURES},
+    "raw": {**TENSOR, "reason": code(*REASONS)},
+    "cast": {**TENSOR, "of": uint()},
 }
+
+
+def read_record(fields: Fields, what: str) -> Json:
+    record = dict(choice("kind", RECORDS)(fields, what))
+    check_record(record, what)
+    return record
 
 
 def matrix(record: Json) -> tuple[int, int]:
@@ -299,7 +321,6 @@ def check_size(tensor: Json, what: str) -> None:
 
 
 def check_record(record: Json, what: str) -> None:
-    check_kind(record, RECORDS, what)
     check_size(record, what)
     kind, shape, (m, n) = record["kind"], record["shape"], matrix(record)
     if kind in ("raw", "cast"):
@@ -309,12 +330,11 @@ def check_record(record: Json, what: str) -> None:
     dtypes = {record["dtype"], *(tensor["dtype"] for tensor in record["base"])}
     one_dtype = kind == "same" and len(dtypes) == 1
     need(dtypes <= {"F32", "F16", "BF16"} or one_dtype, f"{what}: these dtypes have no {kind}")
-    need("new_rows" not in record or (shape and m > 0), f"{what}: all its rows are new")
+    need(not record["new_rows"] or (shape and m > 0), f"{what}: all its rows are new")
     need(view_elements(record, what) == m * n, f"{what}: the viewed base has another size")
     if kind == "low_rank":
         need(len(shape) >= 2, f"{what}: low_rank takes two dimensions or more")
-        need(record["full_rank"] == min(m, n), f"{what}: full_rank must be min(m, n)")
-        need(all(record[rank] <= min(m, n) for rank in RANKS), f"{what}: a rank is above full_rank")
+        need(all(record[rank] <= min(m, n) for rank in RANKS), f"{what}: a rank is over min(m, n)")
     if kind == "dense":
         need(m * n > 0, f"{what}: dense takes one element or more")
         top = record["exponent"] + record["maximum"].bit_length()
@@ -323,13 +343,9 @@ def check_record(record: Json, what: str) -> None:
 
 # Base tensors and views
 
-SLICE = {"first": integer(0), "rows": integer(1)}
-VIEWS: dict[str, Json] = {"reshape": {}, "transpose": {}, "slice": SLICE, "concatenate": {}}
-
 
 def view_elements(record: Json, what: str) -> int:
     """The number of elements of the view, once its own rules are checked."""
-    check_kind(record["view"], VIEWS, f"{what}.view")
     kind, shapes = record["view"]["kind"], [tensor["shape"] for tensor in record["base"]]
     dtypes = {tensor["dtype"] for tensor in record["base"]}
     whole = kind == "reshape" or all(BITS[dtype] % 8 == 0 for dtype in dtypes)
@@ -379,7 +395,7 @@ def check_frames(header: Json) -> None:
     frames, tensors = header["frames"], header["tensors"]
     order = [CONTENTS.index(frame["content"]) for frame in frames]
     need(order == sorted(order), "the frames must stand in the order of their contents")
-    count, tree = order.count(CONTENTS.index("source_header")), "tree" in header
+    count, tree = order.count(CONTENTS.index("source_header")), header["tree"]
     right = count == len(header["results"]) if tree else count <= 1
     need(right, "source_header must occur at most once, or in a tree once for every result")
     need(sum(len(f["parts"]) for f in frames) <= 2**20, "the frames have too many parts")
@@ -393,12 +409,8 @@ def check_frames(header: Json) -> None:
         need(not loose, "a frame is over the limit of what so few bytes may become")
         content, parts = frame["content"], frame["parts"]
         need((content == "source_header") == (not parts), "only source_header has no parts")
-        if content == "source_header":
-            fits = tree or header["source"]["format"] == "safetensors"
-            need(fits, "a source_header of no safetensors")
-        for place, count in parts:
-            need(count >= 1, "a part must be something")
-            counts[content, place] += count
+        for part in parts:
+            counts[content, part["tensor"]] += part["count"]
     whole: Counter[tuple[str, int]] = Counter()
     for place, t in enumerate(tensors):
         m, n = matrix(t)
@@ -423,7 +435,7 @@ def open_frame(frame: Json, stored: bytes, raw: int) -> bytes:
     """`raw` is the sum of its parts; it is compared before memory is taken."""
     what = f"a frame of {frame.get('content', 'a residual')}"
     need(raw == frame["raw"], f"{what} must be the sum of its parts")
-    need(f"{xxh3_64(stored):016x}" == frame["xxh3"], f"{what} is damaged: XXH3")
+    need(hashlib.sha256(stored).hexdigest() == frame["sha256"], f"{what} is damaged: SHA-256")
     return decompress(stored, raw, what)
 
 
@@ -432,10 +444,10 @@ def read_parts(header: Json, payload: bytes, content: str) -> Parts:
     result: Parts = {}
     each = 13 if content == "tables" else 1
     for frame, stored in frames_of(header, payload, content):
-        sizes = [count * each for _, count in frame["parts"]]
+        sizes = [part["count"] * each for part in frame["parts"]]
         data = open_frame(frame, stored, sum(sizes))
-        for (place, _), size, stop in zip(frame["parts"], sizes, accumulate(sizes), strict=True):
-            result.setdefault(place, []).append(data[stop - size : stop])
+        for part, size, stop in zip(frame["parts"], sizes, accumulate(sizes), strict=True):
+            result.setdefault(part["tensor"], []).append(data[stop - size : stop])
     return result
 
 
@@ -457,7 +469,7 @@ def from_zigzag(u: Array) -> Array:
     return np.where(u & np.uint32(1), -half - 1, half)
 
 
-# Parts
+# Component tables
 
 
 class Table(NamedTuple):  # of one tensor, all parts together
@@ -485,6 +497,9 @@ def read_table(parts: list[bytes], what: str) -> Table:
     return Table(e, (max_a, max_b), s.astype(np.float64).tolist())
 
 
+# Rows
+
+
 class Row(NamedTuple):  # integers of one maximum: a or b of a component, or a part of elements
     tensor: int
     part: int  # its part's place in the frame
@@ -495,7 +510,8 @@ class Row(NamedTuple):  # integers of one maximum: a or b of a component, or a p
 
 def rows_of(header: Json, frame: Json, maxima: Mapping[tuple[int, int], Any]) -> Iterator[Row]:
     """Those of a frame, in order. `maxima`: what is left for each side of a low-rank tensor."""
-    for part, (tensor, count) in enumerate(frame["parts"]):
+    for part, told in enumerate(frame["parts"]):
+        tensor, count = told["tensor"], told["count"]
         record = header["tensors"][tensor]
         if frame["content"] == "elements":
             yield Row(tensor, part, 0, count, record["maximum"])
@@ -504,14 +520,41 @@ def rows_of(header: Json, frame: Json, maxima: Mapping[tuple[int, int], Any]) ->
                 yield Row(tensor, part, side, length, maximum)
 
 
-def read_rows(data: bytes, rows: list[Row], packed: bool) -> list[Array]:
-    """The integers of each row, out of planes or (feature `packed`) strings."""
+DIGITS = {1: 5, 2: 3, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2}  # M: D
+
+
+def string_sizes(row: Row) -> list[int]:
+    """The sizes of the strings 0, 1, ... of a row."""
+    if row.maximum <= 7:
+        return [-(-row.length // DIGITS[row.maximum])]
+    return [row.length] * width(row.maximum)
+
+
+def order_of(row: Row, p: int) -> tuple[int, int]:
+    """The place of string p of a row among those of other rows."""
+    low = max(0, row.maximum.bit_length() - 4)  # the class has but the four leading bits
+    return p, row.maximum >> low << low
+
+
+def from_string(string: Array, row: Row) -> Array:
+    """The plane that a string is, or that its digits are."""
+    if row.maximum > 7:
+        return string
+    base, count, data = 2 * row.maximum + 1, DIGITS[row.maximum], string.astype(np.int64)
+    need((data < base**count).all(), f"a byte of {count} digits must be less than {base**count}")
+    u = np.stack([data // base**i % base for i in range(count)], axis=1).reshape(-1)
+    need(not u[row.length :].any(), "a digit behind the end of its row must be 0")
+    return u[: row.length]
+
+
+def read_rows(data: bytes, rows: list[Row]) -> list[Array]:
+    """The integers of each row, out of its strings."""
     planes: list[list[Array]] = [[] for _ in rows]
-    sizes, offset = [string_sizes(row, packed) for row in rows], 0
+    sizes, offset = [string_sizes(row) for row in rows], 0
     strings = [(i, p) for i in range(len(rows)) for p in range(len(sizes[i]))]
-    for i, p in sorted(strings, key=lambda s: (order_of(rows[s[0]], s[1], packed), s[0])):
+    for i, p in sorted(strings, key=lambda s: (order_of(rows[s[0]], s[1]), s[0])):
         string = np.frombuffer(data, np.uint8, sizes[i][p], offset)
-        planes[i].append(from_string(string, rows[i], packed))
+        planes[i].append(from_string(string, rows[i]))
         offset += sizes[i][p]
     return [from_zigzag(from_planes(of_row)) for of_row in planes]
 
@@ -520,11 +563,10 @@ def read_integers(header: Json, payload: bytes, content: str, tables: Mapping[in
     """Each row is of a component or of a part of elements."""
     result: Sides = {}
     maxima = {(i, side): iter(t.maxima[side]) for i, t in tables.items() for side in (0, 1)}
-    packed = "packed" in header["requires"]
     for frame, stored in frames_of(header, payload, content):
         rows = [*rows_of(header, frame, maxima)]
-        data = open_frame(frame, stored, sum(sum(string_sizes(row, packed)) for row in rows))
-        for row, x in zip(rows, read_rows(data, rows, packed), strict=True):
+        data = open_frame(frame, stored, sum(sum(string_sizes(row)) for row in rows))
+        for row, x in zip(rows, read_rows(data, rows), strict=True):
             right = content == "elements" or abs(x).max() == row.maximum
             need(right, "a component has not the maximum of its table")
             result.setdefault((row.tensor, row.side), []).append(x.astype(np.int32))
@@ -576,11 +618,12 @@ def add(record: Json, viewed: bytes, delta: Array | None) -> bytes:
 # Lower tau
 
 
-def rank_at(record: Json, singular: list[float], x: float, tau: float) -> int:
+def rank_at(record: Json, singular: list[float], x: int, tau: int) -> int:
+    """`x` and `tau` are in millionths."""
     rank = int(record["rank"])
     if x == tau:
         return rank
-    least = x * record["nuclear_norm"]
+    least = x / 10**6 * record["nuclear_norm"]
     sums = enumerate(accumulate(singular), start=1)  # in binary64, from the first on
     t = min(next((t for t, s in sums if s >= least), rank + 1), int(record["tau_rank"]))
     need(t <= rank or rank >= record["noise_rank"], f"{record['name']!r} does not serve tau {x!r}")
@@ -590,12 +633,36 @@ def rank_at(record: Json, singular: list[float], x: float, tau: float) -> int:
 # Result files
 
 STALE = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
-ENTRY = {"dtype": TENSOR["dtype"], "shape": TENSOR["shape"], "data_offsets": [integer(0), 2, 2]}
+ENTRY = {"dtype", "shape", "data_offsets"}
 
 
-def is_loose(data: bytes) -> bool:
-    """White space before the header, or null metadata."""
-    return data[:1] != b"{" or strict_json(data, "a header").get("__metadata__", "") is None
+def strict_json(data: bytes, what: str) -> Any:
+    """JSON in UTF-8 with one spelling for an integer, each key once, no half of a surrogate pair."""
+
+    def each_key_once(pairs: list[tuple[str, Any]]) -> Json:
+        need(len(dict(pairs)) == len(pairs), "a key occurs twice")
+        return dict(pairs)
+
+    def one_spelling(digits: str) -> int:  # Python's json would take -0, and NaN and Infinity, too
+        need(str(int(digits)) == digits, f"{digits} is no spelling of an integer")
+        return int(digits)
+
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=each_key_once,
+            parse_int=one_spelling,
+            parse_constant=one_spelling,
+        )
+        json.dumps(value, ensure_ascii=False).encode()  # fails for half a surrogate pair
+    except (ValueError, RecursionError) as error:
+        raise InvalidContainer(f"{what} is not sound JSON: {error}") from error
+    return value
+
+
+def is_shape(value: Any) -> bool:
+    natural = isinstance(value, list) and all(type(n) is int and 0 <= n < 2**53 for n in value)
+    return natural and len(value) <= 32
 
 
 def safetensors_header(data: bytes, what: str) -> tuple[dict[str, str], dict[str, Json]]:
@@ -607,8 +674,11 @@ def safetensors_header(data: bytes, what: str) -> tuple[dict[str, str], dict[str
     strings = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
     need(strings, f"{what}: __metadata__ must be an object of strings")
     for name, entry in entries.items():
-        check(name, NAME, f"{what}: a name")
-        check(entry, ENTRY, f"{what}: {name!r}")
+        need(0 < len(name.encode()) <= 4096 and "\0" not in name, f"{what} has the name {name!r}")
+        need(isinstance(entry, dict) and entry.keys() == ENTRY, f"{what}: {name!r} is no tensor")
+        sound = entry["dtype"] in BITS and is_shape(entry["shape"])
+        sound = sound and is_shape(entry["data_offsets"]) and len(entry["data_offsets"]) == 2
+        need(sound, f"{what}: {name!r} has a dtype, shape or offsets that are none")
         check_size(entry, f"{what}: {name!r}")
         begin, end = entry["data_offsets"]
         need(end - begin == size_of(entry), f"{what}: {name!r} has not the size of its shape")
@@ -654,17 +724,22 @@ def kept_head(text: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def result_head(header: Json, tau: float, prefix: str, source: bytes | None) -> Head:
+def decimal(tau: int) -> str:
+    """A tau in millionths as a decimal fraction."""
+    return "1" if tau == 10**6 else f"0.{tau:06}".rstrip("0")
+
+
+def result_head(header: Json, tau: int, prefix: str, source: bytes | None) -> Head:
     """All that comes before the data of a result, and the entries of its tensors."""
-    own = {"dsvd.base": header["base"]["digest"], "dsvd.container": content_digest(header)}
-    own["dsvd.tau"] = repr(tau)
+    own = {"dsvd.base": header["base"]["digest"], "dsvd.container": header["content_digest"]}
+    own["dsvd.tau"] = decimal(tau)
     if source is None:
         entries = own_entries(header)
         return written_head({**own, "format": "pt"}, entries), entries
     theirs, entries, delta = source_entries(header, prefix, source)
     if not delta:
         file, given = header["source"], header["results"][0]
-        again = "tree" in header or {**file, **given} == {**given, **file}
+        again = header["tree"] or all(file[key] == given[key] for key in RESULT_FILE)
         need(again, "the result must be the source file again")
         return kept_head(source), entries
     kept = {k: v for k, v in theirs.items() if k not in STALE and not k.startswith("dsvd.")}
@@ -680,21 +755,15 @@ class Opened(NamedTuple):
 
 
 def open_container(container: bytes) -> Opened:
-    stored, size = read_prologue(container)
-    header = read_header(decompress(container[32 : 32 + stored], size, "the header"))
-    payload = container[32 + stored :]
+    stored, size, payload = read_prologue(container)
+    header = read_header(decompress(stored, size, "the header"), len(container))
     frames_size = sum(frame["stored"] for frame in header["frames"])
     need(len(payload) == frames_size, "the file must end with its last frame")
-    check_fidelity(header, len(container))
     components = sum(record.get("rank", 0) for record in header["tensors"])
     need(components <= 2**16 + len(container) // 4, "too many components for so small a file")
-    payload_sha256 = hashlib.sha256(payload).hexdigest()
-    need(payload_sha256 == header["payload_sha256"], "the payload has another SHA-256")
     sources = [open_frame(*f, f[0]["raw"]) for f in frames_of(header, payload, "source_header")]
-    loose = any(map(is_loose, sources))
-    need(
-        loose == ("loose_header" in header["requires"]), "requires must hold loose_header if one is"
-    )
+    most = 2**14 + sum(8 + len(record["shape"]) for record in header["tensors"])
+    need(sum(map(values_in, sources)) <= most, "a source_header holds too many values")
     prefixes = [file["prefix"] for file in tree_of(header) if file["kind"] == "tensors"]
     headers: list[bytes | None] = [*sources] or [None]
     opened = Opened(header, payload, list(zip(prefixes, headers, strict=True)))
@@ -707,14 +776,20 @@ def open_container(container: bytes) -> Opened:
     return opened
 
 
+def values_in(source: bytes) -> int:
+    """The brackets, braces and commas of JSON that stand in no string."""
+    outside = re.sub(rb'"[^"\\]*(?:\\.[^"\\]*)*"', b"", source, flags=re.DOTALL)
+    return sum(map(outside.count, (b"[", b"{", b",")))
+
+
 def check_sizes(heads: list[Head], results: list[Json]) -> None:
     for (head, entries), stated in zip(heads, results, strict=True):
         total = len(head) + sum(size_of(entry) for entry in entries.values())
         need(total == stated["size"], f"{stated['path']}: the result has another size")
 
 
-def tensors_at(opened: Opened, base: Base, x: float) -> dict[str, bytes]:
-    """The bytes of every tensor of the result at the tau x, but for casts."""
+def tensors_at(opened: Opened, base: Base, x: int) -> dict[str, bytes]:
+    """The bytes of every tensor of the result at x millionths, but for casts."""
     header, payload, tensors = opened.header, opened.payload, opened.header["tensors"]
     held = find_base_tensors(header, base)
     parts = read_parts(header, payload, "tables")
@@ -755,8 +830,9 @@ def decode(
     """The bytes of `model.safetensors`, or by path those of all files of a tree."""
     opened = open_container(container)
     header, stored_tau = opened.header, opened.header["encoding"]["tau"]
-    x = stored_tau if tau is None else float(tau)
-    need(0 < x <= stored_tau, f"tau {x!r} is not served: that of the container is {stored_tau!r}")
+    x = stored_tau if tau is None else round(tau * 10**6)
+    served = tau is None or (0 < x <= stored_tau and x / 10**6 == tau)
+    need(served, f"tau {tau!r} is not served: that of the container is {decimal(stored_tau)}")
     given = kept_files(header, read_parts(header, opened.payload, "files"), base_files or {})
     data = with_casts(header, tensors_at(opened, base, x))
     for stated, (prefix, source) in zip(header["results"], opened.files, strict=True):
@@ -764,7 +840,7 @@ def decode(
         same = hashlib.sha256(result).hexdigest() == stated["sha256"]
         need(same or x < stored_tau, f"{stated['path']}: the result has another SHA-256")
         given[stated["path"]] = result
-    return given if "tree" in header else given[RESULT]
+    return given if header["tree"] else given[RESULT]
 
 
 # Digest of a base
@@ -780,7 +856,7 @@ def weights_digest(tensors: Base) -> str:
     return digest.hexdigest()
 
 
-# Feature: cast
+# Casts of records
 
 
 def uncast(record: Json, tensors: list[Json]) -> Json:
@@ -791,8 +867,6 @@ def uncast(record: Json, tensors: list[Json]) -> Json:
 def check_casts(header: Json) -> None:
     tensors = header["tensors"]
     casts = [record for record in tensors if record["kind"] == "cast"]
-    named = "cast" in header["requires"]
-    need(named == bool(casts), "requires must hold cast exactly if a record is one")
     for record in casts:
         what = repr(record["name"])
         need(record["of"] < len(tensors), f"{what} is a cast of no record")
@@ -818,98 +892,44 @@ def with_casts(header: Json, data: dict[str, bytes]) -> dict[str, bytes]:
     return data | made
 
 
-# Feature: fidelity
+# Trees
+
+NAME = r"(?!\.dsvd-tmp-)[^/OTHERS]*[^/OTHERS. ]".replace("OTHERS", r'\x00-\x1f\x7f\\:*?"<>|')
 
 
-def check_fidelity(header: Json, size: int) -> None:
-    """`size`: that of the whole file."""
-    encoding, named = header["encoding"], "fidelity" in header["requires"]
-    fidelity = encoding.get("fidelity")
-    need(named == bool(fidelity), "requires must hold fidelity exactly if encoding has it")
-    if not fidelity:
-        return
-    need(len(fidelity) == 2, "fidelity must have exactly one of max_error and budget")
-    reached = fidelity["error"] <= fidelity.get("max_error", math.inf)
-    need(reached, "error must be at most max_error")
-    need(size <= fidelity.get("budget", size), "the file is larger than its budget")
-    need(encoding["grid_noise"] == 0, "grid_noise must be 0.0 beside fidelity")
-    low = (record for record in header["tensors"] if record["kind"] == "low_rank")
-    kept = all(record["tau_rank"] <= record["rank"] for record in low)
-    need(kept, "tau_rank must be at most rank beside fidelity")
+def file_path(fields: Fields, what: str) -> str:
+    path = str(text()(fields, what))
+    need(re.fullmatch(f"{NAME}(/{NAME})*", path), f"{what} must be a safe path, not {path!r}")
+    return path
 
 
-# Feature: merge
-
-
-def check_merge(header: Json) -> None:
-    named = "merge" in header["requires"]
-    need(named == ("merge" in header), "requires must hold merge exactly if the header has a merge")
-    if not named:
-        return
-    merge = header["merge"]
-    containers = [version["container"] for version in merge["versions"]]
-    need(len({*containers}) == len(containers), "no container may stand twice in versions")
-    others = [one["container"] for one in merge["layers"] if "container" in one]
-    others += [merge["take_from"]] if "take_from" in merge else []
-    need({*others} <= {*containers}, "merge may name only containers of its versions")
-
-
-# Feature: packed
-
-DIGITS = {1: 5, 2: 3, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2}  # M: D
-
-
-def string_sizes(row: Row, packed: bool) -> list[int]:
-    """The sizes of the strings 0, 1, ... of a row; without the feature, those of its planes."""
-    if packed and row.maximum <= 7:
-        return [-(-row.length // DIGITS[row.maximum])]
-    return [row.length] * width(row.maximum)
-
-
-def order_of(row: Row, p: int, packed: bool) -> tuple[int, ...]:
-    """Where string p of a row stands; without the feature, planes go part by part, side by side."""
-    if not packed:
-        return row.part, row.side, p
-    low = max(0, row.maximum.bit_length() - 4)  # the class has but the four leading bits
-    return p, row.maximum >> low << low
-
-
-def from_string(string: Array, row: Row, packed: bool) -> Array:
-    """The plane that a string is, or that its digits are."""
-    if not packed or row.maximum > 7:
-        return string
-    base, count, data = 2 * row.maximum + 1, DIGITS[row.maximum], string.astype(np.int64)
-    need((data < base**count).all(), f"a byte of {count} digits must be less than {base**count}")
-    u = np.stack([data // base**i % base for i in range(count)], axis=1).reshape(-1)
-    need(not u[row.length :].any(), "a digit behind the end of its row must be 0")
-    return u[: row.length]
-
-
-# Feature: tree
-
-PART = r"(?!\.dsvd-tmp-)[^/OTHERS]*[^/OTHERS. ]".replace("OTHERS", r'\x00-\x1f\x7f\\:*?"<>|')
-PATH = Rule("a safe path", lambda v: text().holds(v) and bool(re.fullmatch(f"{PART}(/{PART})*", v)))
-FILE = {"path": PATH, "sha256": digits(64), "size": integer(0)}
-TREE = {"tensors": {"path": PATH, "prefix": text(0)}, "stored": FILE, "base": FILE}
+KEPT = {"path": file_path, "sha256": digest, "size": uint()}
+TREE = {"tensors": {"path": file_path, "prefix": text(0)}, "stored": KEPT, "base": KEPT}
+RESULT_FILE = {"sha256": digest, "size": uint()}
+# All that comes before the results, in its order.
+HEADER = {
+    "base": {"digest": digest, "name": text()},
+    "source": {"format": text(1, 32), "sha256": digest, "size": uint()},
+    "encoding": {"tau": uint(1, 10**6), "grid_noise": real, "aim": choice("kind", AIMS)},
+    "merge": read_merge,
+    "left_out": [{"name": text(), "reason": text()}, 0, 2**17],
+    "tree": [choice("kind", TREE), 0, 2**14],
+    "tensors": [read_record, 0, 2**17],
+    "frames": [FRAME, 0, 2**18],
+}
 
 
 def tree_of(header: Json) -> list[Json]:
-    """Without the feature, the single result."""
-    return list(header.get("tree", [{"kind": "tensors", "path": RESULT, "prefix": ""}]))
+    """Without a tree, the single result."""
+    return header["tree"] or [{"kind": "tensors", "path": RESULT, "prefix": ""}]
 
 
 def check_tree(header: Json) -> None:
-    named = "tree" in header["requires"]
-    need(named == ("tree" in header), "requires must hold tree exactly if the header has a tree")
-    tree = tree_of(header)
-    for i, file in enumerate(tree):
-        check_kind(file, TREE, f"tree[{i}]")
-    paths = [file["path"] for file in tree]
+    paths = [file["path"] for file in tree_of(header)]
     need(paths == sorted({*paths}), "the paths of the tree must ascend, none twice")
     folders = {path[: end.start()] for path in paths for end in re.finditer("/", path)}
     need(folders.isdisjoint(paths), "no path of the tree may be another's folder")
-    results = [file["path"] for file in tree if file["kind"] == "tensors"]
-    need(results == [r["path"] for r in header["results"]], "results must be these files, in order")
+    need(header["results"], "a tree must have a file that holds tensors")
 
 
 def kept_files(header: Json, parts: Parts, base_files: Files) -> dict[str, bytes]:
@@ -929,85 +949,11 @@ def kept_files(header: Json, parts: Parts, base_files: Files) -> dict[str, bytes
     return result
 
 
-# Appendix: XXH3-64 with seed 0 and the default secret
-
-P32_1, P32_2, P32_3 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D
-P64_1, P64_2, P64_3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
-P64_4, P64_5, ONES = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5, 2**64 - 1
-SECRET = bytes.fromhex(
-    "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671fcb79e64eccc0e578825ad07dccff72"
-    "21b8084674f743248ee03590e6813a264c3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9de"
-    "acd8a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364eac5ac8334d3ebc3c581a0fffa"
-    "1363eb170ddd51b7f0da49d316552629d4689e2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbca"
-    "bb4b407e"
-)
-KEYS = np.stack([np.frombuffer(SECRET, "<u8", 8, 8 * i) for i in range(17)])
-
-
-def word(data: bytes, offset: int) -> int:
-    return int.from_bytes(data[offset : offset + 8], "little")
-
-
-def fold(x: int, y: int) -> int:
-    return (x * y ^ x * y >> 64) & ONES
-
-
-def avalanche(h: int) -> int:
-    h = (h & ONES ^ (h & ONES) >> 37) * 0x165667919E3779F9 & ONES
-    return h ^ h >> 32
-
-
-def mix(data: bytes, i: int, s: int) -> int:
-    return fold(word(data, i) ^ word(SECRET, s), word(data, i + 8) ^ word(SECRET, s + 8))
-
-
-def xxh3_64(data: bytes) -> int:
-    n, s = len(data), [word(SECRET, 8 * i) for i in range(7)]
-    need(n > 8, "no zstd frame is so short")  # else two more cases would stand here
-    if n <= 16:
-        low, high = word(data, 0) ^ s[3] ^ s[4], word(data, n - 8) ^ s[5] ^ s[6]
-        swapped = int.from_bytes(low.to_bytes(8, "little"), "big")
-        return avalanche(n + swapped + high + fold(low, high))
-    if n <= 128:
-        h = n * P64_1
-        for i in range((n + 31) // 32):
-            h += mix(data, 16 * i, 32 * i) + mix(data, n - 16 * i - 16, 32 * i + 16)
-        return avalanche(h)
-    if n <= 240:
-        h = avalanche(n * P64_1 + sum(mix(data, 16 * i, 16 * i) for i in range(8)))
-        h += sum(mix(data, 16 * i, 16 * i - 125) for i in range(8, n // 16))
-        return avalanche(h + mix(data, n - 16, 119))
-    return xxh3_long(data)
-
-
-def lanes(stripes: bytes, keys: Array) -> Array:
-    """What each block of stripes adds to the 8 lanes; inside a block the order is free."""
-    words = np.frombuffer(stripes, "<u8").reshape(-1, len(keys), 8)
-    keyed = words ^ keys
-    product = (keyed & np.uint64(2**32 - 1)) * (keyed >> np.uint64(32))
-    return np.asarray((words[..., [1, 0, 3, 2, 5, 4, 7, 6]] + product).sum(axis=1, dtype=np.uint64))
-
-
-def xxh3_long(data: bytes) -> int:
-    """Blocks of 16 stripes of 64 bytes; the last block, which may be shorter, is not scrambled."""
-    n, blocks = len(data), (len(data) - 1) // 1024
-    acc = np.array([P32_3, P64_1, P64_2, P64_3, P64_4, P32_2, P64_5, P32_1], np.uint64)
-    for added in lanes(data[: 1024 * blocks], KEYS[:16]):
-        acc += added
-        acc = (acc ^ acc >> np.uint64(47) ^ KEYS[16]) * np.uint64(P32_1)
-    stripes = (n - 1 - 1024 * blocks) // 64
-    if stripes:
-        acc += lanes(data[1024 * blocks :][: 64 * stripes], KEYS[:stripes])[0]
-    acc += lanes(data[-64:], np.frombuffer(SECRET, "<u8", 8, 121)[None])[0]
-    a = [int(lane) ^ word(SECRET, 11 + 8 * i) for i, lane in enumerate(acc)]
-    return avalanche(n * P64_1 + sum(fold(a[i], a[i + 1]) for i in range(0, 8, 2)))
-
-
 # Command line
 
 
 def read_safetensors(data: bytes) -> Base:
-    start = 8 + word(data, 0)
+    start = 8 + int.from_bytes(data[:8], "little")
     need(8 <= start <= len(data), "the base ends within its header")
     _, entries = safetensors_header(data[8:start], "the header of the base")
     tensors = {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import math
 import sys
 from collections.abc import Iterator
@@ -23,44 +24,43 @@ from typing import NamedTuple
 import numpy as np
 from reference_decoder import (
     BITS,
-    NAME,
     RESULT,
+    TENSOR,
     Array,
     Base,
+    Fields,
     Files,
     Head,
     InvalidContainer,
     Json,
     Opened,
     Row,
-    canonical_json,
-    check,
     check_size,
     check_sizes,
     decompress,
-    digits,
+    digest,
     from_planes,
-    integer,
     kept_files,
     kept_head,
     low_rank_delta,
     matrix,
     need,
-    one_of,
     open_container,
     open_frame,
     own_entries,
+    read,
     read_base,
+    read_features,
     read_parts,
     read_prologue,
     read_rows,
     read_table,
     round_to,
     source_entries,
-    strict_json,
     string_sizes,
     tensors_at,
     text,
+    uint,
     whole_file,
     widen,
     with_casts,
@@ -80,9 +80,9 @@ class OpenedResidual(NamedTuple):
 
 def open_residual(file: bytes) -> OpenedResidual:
     """All rules that need no container are checked, but those of what is in the frames."""
-    stored, size = read_prologue(file, MAGIC)
-    header = read_header(decompress(file[32 : 32 + stored], size, "the header"))
-    payload, frames = file[32 + stored :], header["frames"]
+    stored, size, payload = read_prologue(file, MAGIC)
+    header = read_header(decompress(stored, size, "the header"), len(file))
+    frames = header["frames"]
     ends = list(accumulate(frame["stored"] for frame in frames))
     need(len(payload) == (ends[-1] if ends else 0), "the file must end with its last frame")
     components = sum(tensor["rank"] for tensor in header["tensors"])
@@ -93,41 +93,35 @@ def open_residual(file: bytes) -> OpenedResidual:
 
 # Header
 
-FRAME = {"raw": integer(1, 2**26), "stored": integer(1, 2**26 + 2**20), "xxh3": digits(16)}
-TENSOR = {
-    "dtype": one_of(("F32", "F16", "BF16")),
-    "name": NAME,
-    "rank": integer(0, 2**22),
-    "shape": [integer(0), 0, 32],
-}
+DELTA_DTYPES = ("F32", "F16", "BF16")
+FRAME = {"raw": uint(1, 2**26), "stored": uint(1, 2**26 + 2**20), "sha256": digest}
+RESULT_FILE = {"path": text(), "sha256": digest, "size": uint()}
 HEADER = {
-    "container": digits(64),
+    "container": digest,
+    "tensors": [{**TENSOR, "rank": uint(0, 2**22)}, 0, 2**17],
     "frames": [FRAME, 0, 2**18],
-    "requires": [text(0, 2**24), 0, 2**24],
-    "results": [{"path": text(), "sha256": digits(64), "size": integer(0)}, 1, 2**14],
-    "tensors": [TENSOR, 0, 2**17],
+    "results": [RESULT_FILE, 1, 2**14],
 }
 
 
-def read_header(data: bytes) -> Json:
-    header = strict_json(data, "the header")
-    need(canonical_json(header) == data, "the header is not in the canonical spelling")
-    requires = header.get("requires") if isinstance(header, dict) else None
-    for feature in requires if isinstance(requires, list) else []:
-        need(False, f"the file requires {feature!r}, which this reader does not know")
-    check(header, HEADER, "header")
+def read_header(data: bytes, file_size: int) -> Json:
+    fields = Fields(data, file_size)
+    read_features(fields)
+    header = dict(read(fields, HEADER, "header"))
+    need(fields.at == len(data), "the header must end with its last field")
     tensors = header["tensors"]
     names = [tensor["name"] for tensor in tensors]  # Python sorts them as their UTF-8
     need(names == sorted({*names}), "the names of tensors must ascend, none twice")
     for tensor in tensors:
         what, (m, n) = repr(tensor["name"]), matrix(tensor)
         check_size(tensor, what)
+        need(tensor["dtype"] in DELTA_DTYPES, f"{what}: there are no differences of its dtype")
         need(m * n > 0, f"{what} has no element")
         most = min(m, n) if len(tensor["shape"]) > 1 else 0
         need(tensor["rank"] <= most, f"{what} can have no more than {most} own components")
     need(sum(t["rank"] for t in tensors) <= 2**22, "the tensors have too many components")
     check_frames(header)
-    return dict(header)
+    return header
 
 
 def check_fits(header: Json, file: bytes, container: Json) -> None:
@@ -208,9 +202,9 @@ def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]
             for side, length in enumerate(matrix(tensor))
             for maximum in table.maxima[side][first : first + count]
         ]
-        raw = sum(sum(string_sizes(row, packed=True)) for row in rows)
+        raw = sum(sum(string_sizes(row)) for row in rows)
         data = open_frame(*next(frames), raw)
-        for row, x in zip(rows, read_rows(data, rows, packed=True), strict=True):
+        for row, x in zip(rows, read_rows(data, rows), strict=True):
             need(abs(x).max() == row.maximum, f"{what}: a component has not its table's maximum")
             sides[row.side].append(x)
         first += count
@@ -338,11 +332,15 @@ def check_results(header: Json, opened: Opened) -> list[Head]:
     check_sizes(heads, results)
     if opened.files[0][1] is not None:
         digest = results[0]["sha256"]
-        if "tree" in opened.header:
+        if opened.header["tree"]:
             others = [file for file in opened.header["tree"] if file["kind"] != "tensors"]
             digest = listing_digest(results + others)
         need(digest == opened.header["source"]["sha256"], "the results must be the source")
     return heads
+
+
+def canonical_json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def listing_digest(files: list[Json]) -> str:
@@ -373,7 +371,7 @@ def decode(
         same = hashlib.sha256(result).hexdigest() == stated["sha256"]
         need(same, f"{stated['path']}: the result has another SHA-256")
         given[stated["path"]] = result
-    return given if "tree" in opened.header else given[RESULT]
+    return given if opened.header["tree"] else given[RESULT]
 
 
 # Command line

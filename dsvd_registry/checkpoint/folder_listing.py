@@ -1,6 +1,6 @@
 """The listing of a folder: the path, size and SHA-256 of each of its files.
 
-The rules, and the digest of a listing: spec/dsvd-container-v1.md, section "Feature: tree".
+The rules, and the digest of a listing: spec/dsvd-container-v1.md, section "Trees".
 """
 
 from __future__ import annotations

@@ -46,6 +46,9 @@ torch has dtypes that safetensors lacks (complex128, quantised types). They have
 tensor of such a dtype is left out of the checkpoint with that reason.
 """
 
+DTYPES = tuple(BITS)
+"""The dtypes in the order of their codes in a container (spec, "Records")."""
+
 
 def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     """The number of bytes that a tensor takes.

@@ -79,13 +79,12 @@ def _lora(report: Report) -> str:
 
 
 def _requested(report: Report) -> str:
-    fidelity = report.fidelity
-    if fidelity is None:
-        return f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
-    if fidelity.max_error is not None:
-        return f"; asked: relative error {fidelity.max_error:g}; reached {fidelity.error:.4g}"
-    budget = number_format.size(fidelity.budget or 0)
-    return f"; asked: {budget}; reached relative error {fidelity.error:.4g}"
+    if report.max_error is not None:
+        return f"; asked: relative error {report.max_error:g}; reached {report.error:.4g}"
+    if report.budget is not None:
+        asked = number_format.size(report.budget)
+        return f"; asked: {asked}; reached relative error {report.error:.4g}"
+    return f" at tau {report.tau:g}, grid noise {report.grid_noise:g}"
 
 
 def warn(report: Report) -> None:

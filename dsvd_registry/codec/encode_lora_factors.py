@@ -20,7 +20,7 @@ from .exact_product import row_tiles
 from .exact_product_torch import CPU, DeltaProduct, add_tile, ieee_arithmetic
 from .integer_grid import OutsideGrid, component_grid, component_strengths
 from .product_spectrum import FactorSpectrum, factor_spectrum, product_distance
-from .spectrum import energy, tau_rank
+from .spectrum import tau_rank
 from .tensor_pair import matrix_shape, square_sum
 from .torch_tensors import round_to
 
@@ -89,7 +89,6 @@ def low_rank_of(svd: FactorSpectrum, components: Components, measured: Measured)
         singular_values=stored,
         tau_rank=rank,
         noise_rank=tau_rank(values, 1.0, svd.shape),
-        energy=energy(values, rank),
         nuclear_norm=float(values.sum()),
         base_norm=base_norm,
         norm=norm,

@@ -198,7 +198,6 @@ def encode_alone(
             singular_values=values,
             tau_rank=rank,
             noise_rank=rank,
-            energy=1.0,
             nuclear_norm=float(values.astype(np.float64).sum()),
             base_norm=base_norm,
             norm=norm,

@@ -23,7 +23,7 @@ from .integer_grid import (
     element_grid,
     grid_error,
 )
-from .spectrum import Spectrum, energy, noise_rank, spectrum, tau_rank
+from .spectrum import Spectrum, noise_rank, spectrum, tau_rank
 from .tensor_pair import Distance, Pair, dense_distance, distance, is_same, pair
 
 DENSE_ERROR = 0.01  # relative error of tensors without a rank, such as vectors, where tau < 1
@@ -136,7 +136,6 @@ def low_rank(
         singular_values=stored_values,
         tau_rank=wanted,
         noise_rank=noise_rank(values, pair.noise_variance, shape),
-        energy=energy(values, rank),
         nuclear_norm=float(values.sum()),
         base_norm=pair.base_norm,
         norm=pair.norm,

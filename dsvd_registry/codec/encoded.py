@@ -30,13 +30,12 @@ class DeltaFigures:
 class LowRankFigures(DeltaFigures):
     """The figures of a delta that is stored as components.
 
-    `tau_rank`, `noise_rank`: the two limits of the rank. `energy`: E of the stored rank.
-    `nuclear_norm`: the sum of all singular values.
+    `tau_rank`, `noise_rank`: the two limits of the rank. `nuclear_norm`: the sum of all singular
+    values.
     """
 
     tau_rank: int
     noise_rank: int
-    energy: float
     nuclear_norm: float
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..codec.components import Components, Elements, GridDelta
 from ..errors import InvalidArgument, TauNotServed
+from ..tau import millionths
 from .reader import Container
 from .records import CastRecord, DenseRecord, LowRankRecord, RawRecord, SameRecord
 from .table import ComponentTable
@@ -35,6 +36,8 @@ def check_served(container: Container, tau: float) -> None:
     if not tau > 0:
         raise InvalidArgument(f"tau {tau} is not above 0", "Give a tau in (0, 1].")
     stored = container.header.encoding.tau
+    if tau <= stored:
+        millionths(tau)
     largest, served = stored, tau <= stored
     for index, record in enumerate(container.header.tensors):
         if isinstance(record, LowRankRecord):
@@ -62,17 +65,6 @@ def expect_result(container: Container, tau: float) -> None:
             if isinstance(record, LowRankRecord)
         }
     )
-
-
-def check_used(container: Container, tau: float) -> None:
-    """Check the payload of a container before a result without a recorded digest is made of it.
-
-    All of it is compared with its SHA-256. Only where a lower tau leaves alone a part of a file that is
-    far away, nothing more than the checksum of each frame is compared, as it is read. Raises
-    `ContainerError`.
-    """
-    if container.is_near or tau == container.header.encoding.tau:
-        container.check_payload()
 
 
 def decoded_delta(container: Container, tensor: int, tau: float | None = None) -> GridDelta | None:

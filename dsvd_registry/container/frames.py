@@ -1,7 +1,7 @@
 """Zstd frames, compressed and strictly decompressed, and the files of frames (spec, "Compression").
 
 Containers and residuals are such files: a prologue with the header, then frames. As they are read,
-checksums are compared, contents decompressed and cached. They differ in the magic of the prologue
+digests are compared, contents decompressed and cached. They differ in the magic of the prologue
 (spec, section "Prologue").
 """
 
@@ -14,13 +14,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import xxhash
 import zstandard
 
-from ..canonical import weight
-from ..errors import ContainerError, UnsupportedFeature
+from ..errors import ContainerError, HeaderTooLarge, UnsupportedFeature
 from ..fs import Bytes
-from ..hashing import xxh3
+from ..hashing import sha256
 from ..ranged_file import Range, RangedFile
 from . import limits
 from .limits import MAX_WINDOW
@@ -84,10 +82,10 @@ CACHED_BYTES = 64 << 20  # of decompressed frames, kept while tensors are read i
 CACHED_OF_A_BYTE = 16  # the limit for small files: bytes kept for each byte of the file
 
 
-def read_frame(file: RangedFile, offset: int, size: int, checksum: str) -> bytes | None:
-    """The stored bytes of a frame; None if they are too few or do not match the checksum."""
+def read_frame(file: RangedFile, offset: int, size: int, digest: str) -> bytes | None:
+    """The stored bytes of a frame; None if they are too few or have another SHA-256."""
     stored = file.read(offset, size)
-    return stored if len(stored) == size and xxh3(stored) == checksum else None
+    return stored if len(stored) == size and sha256(stored) == digest else None
 
 
 class Frames:
@@ -115,21 +113,13 @@ class Frames:
     def check(self) -> str:
         """Read the whole file once, and return its SHA-256; nothing is decompressed.
 
-        Raises `ContainerError` for a frame that does not match its checksum, and for a payload
-        whose SHA-256 is not the recorded one.
+        Raises `ContainerError` for a frame that does not have its SHA-256.
         """
         frames = self._header.frames
         self.expect(range(len(frames)))
         whole = hashlib.sha256(self._file.read(0, frames[0].offset if frames else self._file.size))
-        payload = hashlib.sha256()
         for index in range(len(frames)):
-            stored = self._stored(index)
-            payload.update(stored)
-            whole.update(stored)
-        if payload.hexdigest() != self._header.payload_sha256:
-            raise ContainerError(
-                f"{self._file.name}: the payload's SHA-256 is not the recorded one"
-            )
+            whole.update(self._stored(index))
         return whole.hexdigest()
 
     def _content(self, index: int) -> bytes:
@@ -145,11 +135,11 @@ class Frames:
 
     def _stored(self, index: int) -> bytes:
         frame = self._header.frames[index]
-        stored = read_frame(self._file, frame.offset, frame.stored, frame.xxh3)
+        stored = read_frame(self._file, frame.offset, frame.stored, frame.sha256)
         if stored is None:
             raise ContainerError(
                 f"{self._file.name}: frames[{index}], with {self._contents(frame)}, "
-                "does not match its checksum"
+                "does not have its SHA-256"
             )
         return stored
 
@@ -178,24 +168,20 @@ CONTAINER = Kind(limits.MAGIC, "a .dsvd container")
 RESIDUAL = Kind(b"\x89DSVR\r\n\x1a", "a .dsvdr residual")
 
 
-def packed_header(kind: Kind, text: bytes) -> bytes:
-    """The bytes of the prologue and the header, whose canonical JSON is `text`.
+def stored_header(kind: Kind, header: bytes) -> bytes:
+    """The bytes of the prologue and of `header`, compressed.
 
-    Raises `ContainerError` for a header over the limit of readers.
+    Raises `HeaderTooLarge` for a header over the limit of readers.
     """
-    if len(text) > limits.MAX_HEADER_JSON:
-        raise ContainerError(
-            f"the header would have {len(text)} bytes of JSON; {limits.MAX_HEADER_JSON} is the limit"
-        )
-    stored = compress(text, TEXT)
-    start = kind.magic + struct.pack("<HHIII", limits.VERSION, 0, len(stored), len(text), 0)
-    checksum = xxhash.xxh3_64(start)
-    checksum.update(stored)
-    return start + struct.pack("<Q", checksum.intdigest()) + stored
+    stored = compress(header, TEXT)
+    if len(header) > limits.MAX_HEADER or _is_loose(len(header), len(stored)):
+        raise HeaderTooLarge(f"the header would have {len(header)} bytes, over the limit")
+    start = kind.magic + struct.pack("<IIII", limits.VERSION, len(stored), len(header), 0)
+    return start + hashlib.sha256(start + stored).digest() + stored
 
 
 def read_header(file: RangedFile, kind: Kind) -> tuple[bytes, int]:
-    """Read the JSON of a file's header, and the offset of its first frame.
+    """Read the bytes of a file's header, and the offset of its first frame.
 
     Raises `ContainerError`, `UnsupportedFeature` for another version, `StorageError`.
     """
@@ -204,26 +190,27 @@ def read_header(file: RangedFile, kind: Kind) -> tuple[bytes, int]:
         raise ContainerError(f"{file.name} is not {kind.name}")
     if len(prologue) < limits.PROLOGUE_SIZE:
         raise ContainerError(f"{file.name} ends inside its prologue")
-    version, zero, stored_size, json_size, zero_too, checksum = struct.unpack_from(
-        "<HHIIIQ", prologue, len(kind.magic)
-    )
+    version, stored_size, size, zero = struct.unpack_from("<IIII", prologue, len(kind.magic))
     if version != limits.VERSION:
         raise UnsupportedFeature(f"{file.name} is of format version {version}")
-    if zero or zero_too:
+    if zero:
         raise ContainerError(f"{file.name}: a reserved field of the prologue is not zero")
-    if json_size > limits.MAX_HEADER_JSON or stored_size > limits.MAX_HEADER_STORED:
+    if size > limits.MAX_HEADER or stored_size > limits.MAX_HEADER_STORED:
         raise ContainerError(f"{file.name}: the header is over its limit")
+    if _is_loose(size, stored_size):
+        raise ContainerError(f"{file.name}: a header of {size} bytes from {stored_size}")
     if limits.PROLOGUE_SIZE + stored_size > file.size:
         raise ContainerError(f"{file.name} ends inside its header")
     stored = file.read(limits.PROLOGUE_SIZE, stored_size)
-    expected = xxhash.xxh3_64(prologue[: limits.CHECKED_PROLOGUE_SIZE])
-    expected.update(stored)
-    if expected.intdigest() != checksum:
-        raise ContainerError(f"{file.name}: the header does not match its checksum")
+    expected = hashlib.sha256(prologue[: limits.CHECKED_PROLOGUE_SIZE] + stored)
+    if expected.digest() != prologue[limits.CHECKED_PROLOGUE_SIZE :]:
+        raise ContainerError(f"{file.name}: the header does not have its SHA-256")
     try:
-        text = decompress(stored, json_size, "the header")
-        if weight(text) > limits.MAX_WEIGHT:
-            raise ContainerError(f"the header holds too much: it weighs {weight(text)}")
+        return decompress(stored, size, "the header"), limits.PROLOGUE_SIZE + stored_size
     except ContainerError as error:
         raise ContainerError(f"{file.name}: {error}") from error
-    return text, limits.PROLOGUE_SIZE + stored_size
+
+
+def _is_loose(size: int, stored: int) -> bool:
+    """True if a header would become more bytes than its stored ones may claim."""
+    return size > limits.FREE_HEADER and size > limits.MAX_HEADER_OF_STORED * stored

@@ -1,55 +1,181 @@
-"""The header as canonical JSON, and the content digest (spec, section "Header")."""
+"""The header as bytes, and the content digest (spec, section "Header")."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, assert_never
 
-from .. import canonical
-from ..codec.encoded import delta_figures, low_rank_figures
-from ..errors import HeaderTooHeavy
+from ..checkpoint.tensor_info import DTYPES
 from ..hashing import sha256
+from ..tau import millionths
+from .fields import FieldWriter
 from .records import (
+    AIMS,
+    FILE_KINDS,
+    FRAME_ORDER,
+    RAW_REASONS,
+    RECORD_KINDS,
+    VIEW_KINDS,
     BasedRecord,
+    BaseTensor,
     CastRecord,
+    DeltaRecord,
     DenseRecord,
     Encoding,
-    Fidelity,
+    Frame,
     Header,
     LowRankRecord,
     MergeRecipe,
     RawRecord,
-    Result,
     SameRecord,
     TensorFile,
     TensorRecord,
     TreeFile,
-    View,
 )
 
 
-def header_json(header: Header) -> bytes:
-    """The canonical JSON of `header`. Raises `HeaderTooHeavy` if it is over the limit of readers."""
-    return _canonical(_header_object(header))
+def header_bytes(header: Header) -> bytes:
+    """The bytes of `header`, which are compressed as one zstd frame."""
+    fields = _without_results(header)
+    for result in header.results:
+        fields.digest(result.sha256)
+        fields.uint(result.size)
+    return bytes(fields.data)
 
 
 def content_digest(header: Header) -> str:
-    """The SHA-256 of the header's canonical JSON without `results`.
+    """The SHA-256 of the header's bytes without its last section, the results.
 
-    Result files contain this digest, and `results` contains the digests of these files, so
-    `results` cannot be part of it. The payload is covered by its own SHA-256, which is part of the
-    header. Raises `HeaderTooHeavy` as `header_json` does.
+    Result files contain this digest, and the results are the digests of these files, so they cannot
+    be part of it. The payload is covered by the SHA-256 of each frame, which the header contains.
     """
-    value = _header_object(header)
-    del value["results"]
-    return sha256(_canonical(value))
+    return sha256(bytes(_without_results(header).data))
 
 
-def _canonical(value: Any) -> bytes:
-    try:
-        return canonical.encode(value)
-    except canonical.NotCanonical as error:
-        raise HeaderTooHeavy(f"the header would be {error}") from error
+def _without_results(header: Header) -> FieldWriter:
+    fields = FieldWriter()
+    fields.uint(0)  # features that a reader must have: none yet
+    fields.digest(header.base_digest)
+    fields.text(header.base_name)
+    fields.text(header.source.format)
+    fields.digest(header.source.sha256)
+    fields.uint(header.source.size)
+    _write_encoding(fields, header.encoding)
+    _write_merge(fields, header.merge)
+    fields.uint(len(header.left_out))
+    for entry in header.left_out:
+        fields.text(entry.name)
+        fields.text(entry.reason)
+    tree = header.tree or ()
+    fields.uint(len(tree))
+    for file in tree:
+        _write_file(fields, file)
+    fields.uint(len(header.tensors))
+    for tensor in header.tensors:
+        _write_tensor(fields, tensor)
+    fields.uint(len(header.frames))
+    for frame in header.frames:
+        _write_frame(fields, frame)
+    return fields
+
+
+def _write_encoding(fields: FieldWriter, encoding: Encoding) -> None:
+    fields.uint(millionths(encoding.tau))
+    fields.double(encoding.grid_noise)
+    if encoding.max_error is not None:
+        fields.code("max_error", AIMS)
+        fields.double(encoding.max_error)
+    elif encoding.budget is not None:
+        fields.code("budget", AIMS)
+        fields.uint(encoding.budget)
+    else:
+        fields.code("tau", AIMS)
+
+
+def _write_merge(fields: FieldWriter, merge: MergeRecipe | None) -> None:
+    if merge is None:
+        fields.uint(0)
+        return
+    places = {version.container: place for place, version in enumerate(merge.versions, 1)}
+    fields.uint(len(merge.versions))
+    for version in merge.versions:
+        fields.digest(version.container)
+        fields.text(version.name)
+        fields.double(version.weight)
+    fields.uint(len(merge.layers))
+    for rule in merge.layers:
+        fields.text(rule.pattern)
+        fields.double(rule.weight)
+        fields.uint(0 if rule.container is None else places[rule.container])
+    fields.uint(0 if merge.take_from is None else places[merge.take_from])
+
+
+def _write_file(fields: FieldWriter, file: TreeFile) -> None:
+    fields.code(file.kind, FILE_KINDS)
+    fields.text(file.path)
+    if isinstance(file, TensorFile):
+        fields.text(file.prefix)
+    else:
+        fields.digest(file.sha256)
+        fields.uint(file.size)
+
+
+def _write_tensor(fields: FieldWriter, tensor: TensorRecord) -> None:
+    fields.code(tensor.kind, RECORD_KINDS)
+    fields.text(tensor.name)
+    fields.code(tensor.dtype, DTYPES)
+    fields.shape(tensor.shape)
+    if isinstance(tensor, BasedRecord):
+        fields.uint(tensor.new_rows)
+        fields.code(tensor.view.kind, VIEW_KINDS)
+        if tensor.view.kind == "slice":
+            fields.uint(tensor.view.first)
+            fields.uint(tensor.view.rows)
+        fields.uint(len(tensor.base))
+        for base in tensor.base:
+            _write_base_tensor(fields, base)
+    match tensor:
+        case SameRecord():
+            pass
+        case LowRankRecord():
+            fields.uint(tensor.rank)
+            fields.uint(tensor.tau_rank)
+            fields.uint(tensor.noise_rank)
+            fields.double(tensor.nuclear_norm)
+            _write_figures(fields, tensor)
+        case DenseRecord():
+            fields.signed_byte(tensor.exponent)
+            fields.uint(tensor.maximum)
+            _write_figures(fields, tensor)
+        case RawRecord():
+            fields.code(tensor.reason, tuple(RAW_REASONS))
+        case CastRecord():
+            fields.uint(tensor.of)
+        case _:
+            assert_never(tensor)
+
+
+def _write_base_tensor(fields: FieldWriter, base: BaseTensor) -> None:
+    fields.text(base.name)
+    fields.code(base.dtype, DTYPES)
+    fields.shape(base.shape)
+    fields.digest(base.sha256)
+
+
+def _write_figures(fields: FieldWriter, tensor: DeltaRecord) -> None:
+    fields.single(tensor.base_norm)
+    fields.single(tensor.norm)
+    fields.single(tensor.error)
+
+
+def _write_frame(fields: FieldWriter, frame: Frame) -> None:
+    fields.code(frame.content, FRAME_ORDER)
+    fields.uint(frame.raw)
+    fields.uint(frame.stored)
+    fields.digest(frame.sha256)
+    fields.uint(len(frame.parts))
+    for part in frame.parts:
+        fields.uint(part.tensor)
+        fields.uint(part.count)
 
 
 def recipe_object(recipe: MergeRecipe) -> dict[str, Any]:
@@ -66,112 +192,3 @@ def recipe_object(recipe: MergeRecipe) -> dict[str, Any]:
         ],
     }
     return value if recipe.take_from is None else {**value, "take_from": recipe.take_from}
-
-
-def _header_object(header: Header) -> dict[str, Any]:
-    return {
-        "base": {"digest": header.base_digest, "name": header.base_name},
-        "encoding": _encoding_object(header.encoding),
-        "frames": [
-            {
-                "content": frame.content,
-                "parts": [[part.tensor, part.count] for part in frame.parts],
-                "raw": frame.raw,
-                "stored": frame.stored,
-                "xxh3": frame.xxh3,
-            }
-            for frame in header.frames
-        ],
-        "left_out": [{"name": entry.name, "reason": entry.reason} for entry in header.left_out],
-        "payload_sha256": header.payload_sha256,
-        "requires": list(header.requires),
-        "results": [result_object(result) for result in header.results],
-        "source": {
-            "format": header.source.format,
-            "sha256": header.source.sha256,
-            "size": header.source.size,
-        },
-        "tensors": list(map(_tensor_object, header.tensors)),
-        **({} if header.tree is None else {"tree": _tree_object(header.tree)}),
-        **({} if header.merge is None else {"merge": recipe_object(header.merge)}),
-    }
-
-
-def _encoding_object(encoding: Encoding) -> dict[str, Any]:
-    value: dict[str, Any] = {"grid_noise": encoding.grid_noise, "tau": encoding.tau}
-    if encoding.fidelity is not None:
-        value["fidelity"] = _fidelity_object(encoding.fidelity)
-    return value
-
-
-def _tensor_object(tensor: TensorRecord) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "name": tensor.name,
-        "dtype": tensor.dtype,
-        "shape": list(tensor.shape),
-    }
-    if isinstance(tensor, BasedRecord):
-        value["base"] = [
-            {
-                "name": base.name,
-                "dtype": base.dtype,
-                "shape": list(base.shape),
-                "sha256": base.sha256,
-            }
-            for base in tensor.base
-        ]
-        value["view"] = _view_object(tensor.view)
-        if tensor.new_rows:
-            value["new_rows"] = tensor.new_rows
-    match tensor:
-        case SameRecord():
-            value["kind"] = "same"
-        case LowRankRecord():
-            value |= {"kind": "low_rank", "full_rank": tensor.full_rank, "rank": tensor.rank}
-            value |= low_rank_figures(tensor)
-        case DenseRecord():
-            value |= {"kind": "dense", "exponent": tensor.exponent, "maximum": tensor.maximum}
-            value |= delta_figures(tensor)
-        case RawRecord():
-            value |= {"kind": "raw", "reason": tensor.reason}
-        case CastRecord():
-            value |= {"kind": "cast", "of": tensor.of}
-        case _:
-            assert_never(tensor)
-    return value
-
-
-def _view_object(view: View) -> dict[str, Any]:
-    match view.kind:
-        case "slice":
-            return {"kind": "slice", "first": view.first, "rows": view.rows}
-        case "reshape" | "transpose" | "concatenate":
-            return {"kind": view.kind}
-        case _:
-            assert_never(view.kind)
-
-
-def _fidelity_object(fidelity: Fidelity) -> dict[str, Any]:
-    """The JSON of `encoding.fidelity`, without the fields that were not requested."""
-    requested = {"max_error": fidelity.max_error, "budget": fidelity.budget}
-    return {
-        "error": fidelity.error,
-        **{name: value for name, value in requested.items() if value is not None},
-    }
-
-
-def _tree_object(tree: Iterable[TreeFile]) -> list[dict[str, Any]]:
-    """The JSON of `tree`."""
-    return [_file_object(file) for file in tree]
-
-
-def _file_object(file: TreeFile) -> dict[str, Any]:
-    if isinstance(file, TensorFile):
-        return {"kind": "tensors", "path": file.path, "prefix": file.prefix}
-    kind = "base" if file.of_base else "stored"
-    return {"kind": kind, "path": file.path, "sha256": file.sha256, "size": file.size}
-
-
-def result_object(result: Result) -> dict[str, Any]:
-    """The JSON of a result."""
-    return {"path": result.path, "sha256": result.sha256, "size": result.size}

@@ -21,12 +21,10 @@ from .parse_header import parse_header
 from .records import DenseRecord, Frame, FrameContent, Header, LowRankRecord, Part
 from .rows import FrameRows, Int32, Int64, Rows
 from .structure import (
-    check_budget,
     check_size,
     check_structure,
     component_rows,
     element_rows,
-    layout_of,
 )
 from .table import TABLE_ENTRY_SIZE, ComponentTable, unpack_table
 
@@ -64,7 +62,6 @@ class Container(Closing):
         try:
             self.size = self._file.size
             self.header = self._read_header()
-            self._layout = layout_of(self.header)
             self._frames = Frames(self._file, self.header, cached_bytes)
             self._places: dict[tuple[FrameContent, int], list[_Place]] = defaultdict(list)
             self._groups: dict[int, list[Rows]] = {}
@@ -109,6 +106,11 @@ class Container(Closing):
     def table(self, tensor: int) -> ComponentTable:
         """The component table of low-rank tensor number `tensor`."""
         return self._tables[tensor]
+
+    def energy(self, tensor: int) -> float:
+        """The energy of the stored rank of low-rank tensor number `tensor`."""
+        total = float(self._tables[tensor].singular_values.astype(np.float64).sum())
+        return min(1.0, total / self._low_rank(tensor).nuclear_norm)
 
     def components(self, tensor: int, rank: int) -> tuple[Int32, Int32]:
         """The first `rank` components: a as int32 (rank, m), b as int32 (rank, n)."""
@@ -194,21 +196,19 @@ class Container(Closing):
                 frame = self.header.frames[place.frame]
                 yield frame, Part(tensor, place.count), place.nbytes
 
-    def check_payload(self) -> None:
-        """Compare every frame's checksum and the payload's SHA-256; nothing is decompressed."""
-        self._frames.check()
-
     def check_file(self) -> str:
-        """Check the payload as `check_payload` does, and return the SHA-256 of the whole file."""
+        """Compare the SHA-256 of every frame, and return that of the whole file.
+
+        Nothing is decompressed.
+        """
         return self._frames.check()
 
     def _read_header(self) -> Header:
-        text, payload_offset = read_header(self._file, CONTAINER)
+        data, payload_offset = read_header(self._file, CONTAINER)
         try:
-            header = parse_header(text, payload_offset)
+            header = parse_header(data, payload_offset, self._file.size)
             check_structure(header)
             end = payload_offset + sum(frame.stored for frame in header.frames)
-            check_budget(header, end)
             check_size(header, end)
         except ContainerError as error:
             raise type(error)(f"{self.name}: {error}") from error
@@ -221,7 +221,6 @@ class Container(Closing):
 
     def _find_parts(self, contents: tuple[FrameContent, ...]) -> None:
         """Record the position of each part; for components, the tables must have been read."""
-        layout = self._layout
         for index, frame in enumerate(self.header.frames):
             if frame.content not in contents:
                 continue
@@ -232,7 +231,7 @@ class Container(Closing):
                 first = places[-1].first + places[-1].count if places else 0
                 rows = self._part_rows(frame, part, first)
                 start = len(groups) if rows else size
-                nbytes = sum(map(layout.size, rows)) if rows else _part_size(frame, part)
+                nbytes = sum(group.nbytes for group in rows) if rows else _part_size(frame, part)
                 whole = _Place(index, first, part.count, start, nbytes)
                 places += _runs(whole) if frame.content in ("bytes", "files") else [whole]
                 groups += rows
@@ -304,7 +303,7 @@ class Container(Closing):
             if rows is None:
                 if len(self._rows) >= FRAMES_PLACED:
                     self._rows.clear()
-                rows = self._rows[frame] = self._layout.frame(self._groups[frame])
+                rows = self._rows[frame] = FrameRows(self._groups[frame])
             return rows
 
     def _part(self, place: _Place) -> memoryview:

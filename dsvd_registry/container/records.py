@@ -1,18 +1,19 @@
 """The contents of a header as plain values: tensor records, frames, results and their like.
 
-Every class mirrors one object of the JSON header (spec, section "Header").
+Every class mirrors one entry of the header (spec, section "Header").
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 from ..checkpoint import LeftOut
 from ..checkpoint.tensor_info import Fingerprint, TensorInfo
 from ..codec.encoded import DeltaFigures, LowRankFigures
 from ..hashing import Source as Source
+from ..layouts.view import VIEW_KINDS as VIEW_KINDS
 from ..layouts.view import View as View
 from ..layouts.view import ViewedTensors
 from . import limits
@@ -31,6 +32,10 @@ LORA_FORMAT = "lora"
 MERGE_FORMAT = "merge"
 """The formats of sources that are no checkpoint."""
 
+Aim = Literal["tau", "max_error", "budget"]
+AIMS: tuple[Aim, ...] = get_args(Aim)
+FileKind = Literal["tensors", "stored", "base"]
+FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 RecordKind = Literal["same", "low_rank", "dense", "raw", "cast"]
 RECORD_KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
 RawReason = Literal[
@@ -133,7 +138,7 @@ class RawRecord(TensorInfo):
 
 @dataclass(frozen=True)
 class CastRecord(TensorInfo):
-    """The tensor of record number `of`, rounded to `dtype` (spec, "Feature: cast")."""
+    """The tensor of record number `of`, rounded to `dtype` (spec, "Reconstruction")."""
 
     kind: ClassVar[RecordKind] = "cast"
     of: int
@@ -162,8 +167,12 @@ class Frame:
     parts: tuple[Part, ...]
     raw: int
     stored: int
-    xxh3: str
+    sha256: str
     offset: int = 0
+
+    def at(self, offset: int) -> Frame:
+        """The same frame at another position."""
+        return replace(self, offset=offset)
 
 
 @dataclass(frozen=True)
@@ -176,30 +185,19 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Fidelity:
-    """A request for an error or a budget, and the error that was reached.
-
-    `error`: the relative Frobenius error over all deltas together; 0.0 without any. Exactly one of
-    the others is set. `max_error`: the largest error allowed, in (0, 1). `budget`: the largest size
-    of the container in bytes, at least 1.
-    """
-
-    error: float
-    max_error: float | None = None
-    budget: int | None = None
-
-
-@dataclass(frozen=True)
 class Encoding:
     """The settings that a fine-tune was encoded with: tau in (0, 1], and the allowed grid noise.
 
-    With `fidelity`, tau follows from the ranks: it is one that every record serves, and
-    `grid_noise` is 0.0.
+    tau is a whole number of millionths. At most one of the others is set; then tau follows from the
+    ranks: it is one that every record serves, and `grid_noise` is 0.0. `max_error`: the largest
+    relative Frobenius error allowed over all deltas together, in (0, 1). `budget`: the largest size
+    of the container in bytes, at least 1.
     """
 
     tau: float
     grid_noise: float
-    fidelity: Fidelity | None = None
+    max_error: float | None = None
+    budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +224,10 @@ class TensorFile:
     path: str
     prefix: str
 
+    @property
+    def kind(self) -> FileKind:
+        return "tensors"
+
 
 @dataclass(frozen=True)
 class KeptFile:
@@ -235,6 +237,10 @@ class KeptFile:
     sha256: str
     size: int
     of_base: bool
+
+    @property
+    def kind(self) -> FileKind:
+        return "base" if self.of_base else "stored"
 
 
 TreeFile = TensorFile | KeptFile
@@ -278,10 +284,8 @@ class MergeRecipe:
 class Header:
     """The whole header. `tensors` are sorted by the UTF-8 bytes of their names.
 
-    `packed`: whether rows of integers have the layout of that feature. `tree`: the files of a
-    result that is a folder, sorted by the UTF-8 bytes of their paths; None for a single file.
-    `loose_header`: whether a source header begins with white space, or has null as its metadata.
-    `merge`: the recipe of a merge of other versions; None for any other source.
+    `tree`: the files of a result that is a folder, sorted by the UTF-8 bytes of their paths; None
+    for a single file. `merge`: the recipe of a merge of other versions; None for any other source.
     """
 
     base_digest: str
@@ -291,25 +295,9 @@ class Header:
     left_out: tuple[Omission, ...]
     tensors: tuple[TensorRecord, ...]
     frames: tuple[Frame, ...]
-    payload_sha256: str
     results: tuple[Result, ...]
-    packed: bool = False
     tree: tuple[TreeFile, ...] | None = None
-    loose_header: bool = False
     merge: MergeRecipe | None = None
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The names of the features that a reader must know, ascending."""
-        used = {
-            "cast": CastRecord in map(type, self.tensors),
-            "fidelity": self.encoding.fidelity is not None,
-            "loose_header": self.loose_header,
-            "merge": self.merge is not None,
-            "packed": self.packed,
-            "tree": self.tree is not None,
-        }
-        return tuple(name for name, is_used in used.items() if is_used)
 
     def may_differ(self, tensor: TensorRecord) -> bool:
         """True if the result of one of `tensors` may differ from its source."""

@@ -1,8 +1,9 @@
-"""Rows of integers as bytes of a frame: zigzag coding, then a layout (spec, "Integers", "Components").
+"""Rows of integers as bytes of a frame: zigzag coding, then strings of bytes (spec, "Rows").
 
 A part of a low-rank tensor consists of two groups of rows, one for the a and one for the b of its
-components. A part of a dense tensor is a single row. A `Layout` turns rows into bytes: `PLANES` is the
-one of plain version 1, `PACKED` that of the feature `packed`.
+components. A part of a dense tensor is a single row. zstd codes each byte with a whole number of bits:
+several small integers share a byte here, so that this comes near their entropy, and rows of similar
+magnitude are neighbours, so that one code suits them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from operator import attrgetter
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,19 +24,12 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 UInt32 = npt.NDArray[np.uint32]
 
-LARGEST_OF_WIDTH = (2**8 - 1, 2**16 - 1, 2**24 - 1)
 BLOCK = 1 << 16  # integers that stay in the cache through several steps
 
 
 def width(maximum: int) -> int:
     """The bytes that integers of magnitude up to `maximum` need in zigzag form."""
     return max(1, ((2 * maximum).bit_length() + 7) // 8)
-
-
-def widths(maxima: Int64) -> Int64:
-    """The `width` of each maximum."""
-    result: Int64 = 1 + np.searchsorted(LARGEST_OF_WIDTH, 2 * maxima)
-    return result
 
 
 def zigzag(values: Int32) -> UInt32:
@@ -98,6 +91,11 @@ class Rows:
     length: int
     maxima: Int64
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes that the group takes in a frame."""
+        return sum(map(_size, _runs(self)))
+
     @staticmethod
     def one(length: int, maximum: int) -> Rows:
         """A group of a single row."""
@@ -115,30 +113,6 @@ class Run:
     def alone(data: bytes) -> tuple[Run]:
         """The bytes of a part as its only run."""
         return (Run((0, 0), data),)
-
-
-class FrameRows(Protocol):
-    """The positions of all groups of rows in one frame."""
-
-    def read(self, content: memoryview, group: int, out: Int32) -> Int64:
-        """Write a group's integers to `out`, int32 (rows, length) in C order.
-
-        `content`: the decompressed frame. Returns the largest magnitude in each row, int64 (rows,).
-        Raises `ContainerError` for bytes that encode no integers.
-        """
-
-
-class Layout(Protocol):
-    """A way to encode rows as the bytes of a frame."""
-
-    def size(self, rows: Rows) -> int:
-        """The bytes that a group takes."""
-
-    def pack(self, values: Int32, rows: Rows) -> list[Run]:
-        """Encode `values` (rows, length) as runs; no magnitude exceeds the maximum of its row."""
-
-    def frame(self, groups: Sequence[Rows]) -> FrameRows:
-        """The positions of these groups, in the order of the frame's parts."""
 
 
 def blocks(runs: Iterable[Run]) -> Iterator[bytes]:
@@ -160,75 +134,16 @@ def blocks(runs: Iterable[Run]) -> Iterator[bytes]:
         yield block
 
 
-class Planes:
-    """The layout of byte planes: the lowest bytes of all rows, then the second bytes of wider rows."""
-
-    def size(self, rows: Rows) -> int:
-        return rows.length * int(widths(rows.maxima).sum())
-
-    def pack(self, values: Int32, rows: Rows) -> list[Run]:
-        row_widths = widths(rows.maxima)
-        coded = zigzag(values)
-        planes = (
-            (coded[row_widths > plane] >> (8 * plane)).astype(np.uint8).tobytes()
-            for plane in range(int(row_widths.max()))
-        )
-        return [Run((0, 0), b"".join(planes))]
-
-    def frame(self, groups: Sequence[Rows]) -> FrameRows:
-        return _PlanesFrame(self, groups)
-
-
-class _PlanesFrame:
-    def __init__(self, layout: Planes, groups: Sequence[Rows]) -> None:
-        self._groups = groups
-        self._starts = list(accumulate(map(layout.size, groups), initial=0))
-
-    def read(self, content: memoryview, group: int, out: Int32) -> Int64:
-        row_widths = widths(self._groups[group].maxima)
-        coded, position = out.view(np.uint32), self._starts[group]
-        for plane in range(int(row_widths.max())):
-            rows = np.flatnonzero(row_widths > plane)
-            data = content[position : position + len(rows) * out.shape[1]]
-            values = np.frombuffer(data, np.uint8).reshape(-1, out.shape[1])
-            if plane == 0:  # every row has it
-                coded[:] = values
-            else:
-                coded[rows] |= values.astype(np.uint32) << (8 * plane)
-            position += len(data)
-        largest: Int64 = magnitude(coded.max(axis=1).astype(np.int64))
-        unzigzag(coded)
-        return largest
-
-
-PLANES = Planes()
-
-
 # For each largest magnitude M, the number of digits of base 2 M + 1 that fit into a byte.
 DIGITS = {1: 5, 2: 3, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2}
 
 Bytes2D = npt.NDArray[np.uint8]
 
 
-class Packed:
-    """The layout `packed`: digits of small integers share bytes, rows are sorted by magnitude.
-
-    zstd codes each byte with a whole number of bits. Several small integers share a byte here, so that
-    this comes near their entropy. Rows of similar magnitude are neighbours, so that one code suits them.
-    """
-
-    def size(self, rows: Rows) -> int:
-        return sum(map(_size, _runs(rows)))
-
-    def pack(self, values: Int32, rows: Rows) -> list[Run]:
-        coded = zigzag(values)
-        packed = []
-        for run in _runs(rows):
-            packed.append(Run(run.key, _packed(coded[run.rows], run).tobytes()))
-        return packed
-
-    def frame(self, groups: Sequence[Rows]) -> FrameRows:
-        return _PackedFrame(groups)
+def pack_rows(values: Int32, rows: Rows) -> list[Run]:
+    """Encode `values` (rows, length) as runs; no magnitude exceeds the maximum of its row."""
+    coded = zigzag(values)
+    return [Run(run.key, _packed(coded[run.rows], run).tobytes()) for run in _runs(rows)]
 
 
 class _Run(NamedTuple):
@@ -284,7 +199,9 @@ def _packed(coded: UInt32, run: _Run) -> Bytes2D:
     return total
 
 
-class _PackedFrame:
+class FrameRows:
+    """The positions of groups of rows in one frame; `groups`: in the order of the frame's parts."""
+
     def __init__(self, groups: Sequence[Rows]) -> None:
         self._runs = [list(_runs(rows)) for rows in groups]
         self._starts: list[list[int]] = [[0] * len(runs) for runs in self._runs]
@@ -298,6 +215,11 @@ class _PackedFrame:
             position += size
 
     def read(self, content: memoryview, group: int, out: Int32) -> Int64:
+        """Write a group's integers to `out`, int32 (rows, length) in C order.
+
+        `content`: the decompressed frame. Returns the largest magnitude in each row, int64 (rows,).
+        Raises `ContainerError` for bytes that encode no integers.
+        """
         coded = out.view(np.uint32)
         for run, start in zip(self._runs[group], self._starts[group], strict=True):
             data = np.frombuffer(content[start : start + run.size], np.uint8)
@@ -331,6 +253,3 @@ def _digit_table(maximum: int) -> Bytes2D:
         left, table[:, place] = np.divmod(left, base)
     table[:, count - 1] = left
     return table
-
-
-PACKED = Packed()

@@ -1,18 +1,18 @@
 """Checks of the rules across fields of a header, without its payload (spec, "Records", "Frames").
 
-Those of the features `fidelity`, `merge` and `tree` come last (spec, sections of these names).
+Those of a tree come last (spec, section "Trees").
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import assert_never
 
 from ..checkpoint.folder_listing import check_paths
 from ..checkpoint.tensor_info import BITS, DELTA_DTYPES, tensor_bytes
-from ..errors import CheckpointError, ContainerError
+from ..errors import CheckpointError, ContainerError, HeaderTooLarge
 from . import limits
 from .records import (
     FRAME_ORDER,
@@ -33,7 +33,7 @@ from .records import (
     TensorRecord,
     TreeFile,
 )
-from .rows import PACKED, PLANES, Layout, Rows
+from .rows import Rows
 from .table import TABLE_ENTRY_SIZE, ComponentTable
 
 
@@ -46,19 +46,38 @@ def check_structure(header: Header) -> None:
         _check_tensor(tensor, header)
     _check_frames(header)
     _check_result(header)
-    check_fidelity(header)
-    check_merge(header)
 
 
 def check_size(header: Header, size: int) -> None:
-    """Check the number of components against the size of the file. Raises `ContainerError`.
+    """Check what the header lists against the size of the file. Raises `HeaderTooLarge`.
 
-    All component tables are read on opening, and tables with equal entries compress to almost
-    nothing: without this limit a small file could fill the memory.
+    The header and all component tables are read on opening, and equal entries compress to almost
+    nothing: without these limits a small file could fill the memory.
     """
-    most = limits.FREE_COMPONENTS + size // limits.BYTES_OF_A_COMPONENT
-    if (count := _components(header)) > most:
-        raise ContainerError(f"{count} components are too many for a file of {size} bytes")
+    for what, count, free, bytes_of_one in (
+        ("components", _components(header), limits.FREE_COMPONENTS, limits.BYTES_OF_A_COMPONENT),
+        ("entries", _entries(header), limits.FREE_ENTRIES, limits.BYTES_OF_AN_ENTRY),
+        ("dimensions", sum(map(len, _shapes(header))), limits.FREE_DIMENSIONS, 1),
+    ):
+        if count > free + size // bytes_of_one:
+            raise HeaderTooLarge(f"{count} {what} are too many for a file of {size} bytes")
+
+
+def _entries(header: Header) -> int:
+    """The number of all entries in the lists of a header (spec, "Limits")."""
+    merge = header.merge
+    lists: list[Sized] = [header.left_out, header.tree or (), header.tensors, header.frames]
+    lists += [] if merge is None else [merge.versions, merge.layers]
+    lists += (tensor.base for tensor in header.tensors if isinstance(tensor, BasedRecord))
+    lists += (frame.parts for frame in header.frames)
+    return sum(map(len, lists))
+
+
+def _shapes(header: Header) -> Iterator[tuple[int, ...]]:
+    for tensor in header.tensors:
+        yield tensor.shape
+        if isinstance(tensor, BasedRecord):
+            yield from (base.shape for base in tensor.base)
 
 
 def _components(header: Header) -> int:
@@ -119,8 +138,9 @@ def _check_based(tensor: SameRecord | LowRankRecord | DenseRecord, where: str) -
         raise ContainerError(f"{where}: its dtypes take no delta")
     match tensor:
         case LowRankRecord():
-            if tensor.energy > 1:
-                raise ContainerError(f"{where}: energy is over 1")
+            most = tensor.full_rank
+            if len(tensor.shape) < 2 or max(tensor.rank, tensor.tau_rank, tensor.noise_rank) > most:
+                raise ContainerError(f"{where}: a rank is over that of the shape")
         case DenseRecord():
             if not tensor.elements:
                 raise ContainerError(f"{where}: a dense delta without elements")
@@ -194,8 +214,6 @@ def _check_frames(header: Header) -> None:
             raise ContainerError(
                 f"frames[{i}] would become {frame.raw} bytes of {frame.stored}, over the limit"
             )
-    if headers and header.source.format != "safetensors" and header.tree is None:
-        raise ContainerError("a header of a source that is not a safetensors file")
     source_headers = (frame.raw for frame in header.frames if frame.content == "source_header")
     if sum(source_headers) > limits.MAX_SOURCE_HEADER:
         raise ContainerError("the source's header is over its limit")
@@ -239,10 +257,9 @@ def frame_size(header: Header, frame: Frame) -> int | None:
         case "bytes" | "files":
             return sum(part.count for part in frame.parts)
         case "elements":
-            layout = layout_of(header)
             tensors = [header.tensors[part.tensor] for part in frame.parts]
             return sum(
-                layout.size(rows)
+                rows.nbytes
                 for part, tensor in zip(frame.parts, tensors, strict=True)
                 if isinstance(tensor, DenseRecord)
                 for rows in element_rows(tensor, part)
@@ -278,11 +295,6 @@ def _bytes(name: str, dtype: str, shape: tuple[int, ...]) -> int:
         raise ContainerError(f"tensor {name!r}: {error}") from error
 
 
-def layout_of(header: Header) -> Layout:
-    """The layout of all `components` and `elements` frames of the container."""
-    return PACKED if header.packed else PLANES
-
-
 def component_rows(record: LowRankRecord, table: ComponentTable) -> list[Rows]:
     """The two groups of rows, of a and of b, for the components of `table`."""
     sides = zip(record.matrix_shape, (table.max_a, table.max_b), strict=True)
@@ -292,51 +304,6 @@ def component_rows(record: LowRankRecord, table: ComponentTable) -> list[Rows]:
 def element_rows(record: DenseRecord, part: Part) -> list[Rows]:
     """A single row with all elements of the part."""
     return [Rows.one(part.count, record.maximum)]
-
-
-_FIDELITY = "encoding.fidelity"
-
-
-def check_fidelity(header: Header) -> None:
-    """Check the rules of the feature. Raises `ContainerError` for the first that `header` breaks."""
-    fidelity = header.encoding.fidelity
-    if fidelity is None:
-        return
-    if fidelity.max_error is None and fidelity.budget is None:
-        raise ContainerError(f"{_FIDELITY} has neither max_error nor budget")
-    if fidelity.max_error is not None and fidelity.budget is not None:
-        raise ContainerError(f"{_FIDELITY} has max_error and budget, but may have only one of them")
-    if fidelity.max_error is not None:
-        if not 0 < fidelity.max_error < 1:
-            raise ContainerError(f"{_FIDELITY}: max_error is outside (0, 1)")
-        if fidelity.error > fidelity.max_error:
-            raise ContainerError(f"{_FIDELITY}: error is over max_error")
-    if header.encoding.grid_noise != 0:
-        raise ContainerError("encoding: grid_noise is not 0.0, as fidelity requires")
-    for tensor in header.tensors:
-        if isinstance(tensor, LowRankRecord) and tensor.tau_rank > tensor.rank:
-            raise ContainerError(
-                f"tensor {tensor.name!r}: tau_rank is over rank, and fidelity promises encoding.tau"
-            )
-
-
-def check_budget(header: Header, size: int) -> None:
-    """Check a container's size against its budget, if it has one. Raises `ContainerError`."""
-    fidelity = header.encoding.fidelity
-    if fidelity is not None and fidelity.budget is not None and size > fidelity.budget:
-        raise ContainerError(f"{size} bytes are over the budget of {fidelity.budget} bytes")
-
-
-def check_merge(header: Header) -> None:
-    """Check the rules of the feature. Raises `ContainerError` for the first that `header` breaks."""
-    if header.merge is None:
-        return
-    containers = [version.container for version in header.merge.versions]
-    if len(set(containers)) < len(containers):
-        raise ContainerError("merge: a container stands twice in versions")
-    named = {header.merge.take_from, *(rule.container for rule in header.merge.layers)} - {None}
-    if not named <= set(containers):
-        raise ContainerError("merge names a container that is none of its versions")
 
 
 def check_tree(header: Header) -> None:

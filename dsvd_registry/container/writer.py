@@ -5,20 +5,19 @@ The output depends on the input alone: not on the time, the machine or the numbe
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from ..errors import StorageError
 from ..fs import Bytes
-from ..hashing import xxh3
+from ..hashing import sha256
 from . import limits
-from .frames import BYTES, CONTAINER, NUMBERS, TEXT, compress, compress_blocks, packed_header
-from .header import header_json
+from .frames import BYTES, CONTAINER, NUMBERS, TEXT, compress, compress_blocks, stored_header
+from .header import header_bytes
 from .records import FRAME_ORDER, Frame, FrameContent, Header, Part
 from .rows import Run, blocks
-from .structure import check_budget, check_size, check_structure
+from .structure import check_size, check_structure
 
 # A frame is closed at this size: the more rows it has, the better similar rows compress.
 FRAME_TARGET = 4 << 20
@@ -76,15 +75,12 @@ class PayloadWriter:
         if frame.size >= FRAME_TARGET:
             self._close_frame(content, band)
 
-    def finish(self) -> tuple[tuple[Frame, ...], str]:
-        """Close all frames; return them in file order, without offsets, and the payload's SHA-256."""
+    def finish(self) -> tuple[Frame, ...]:
+        """Close all frames; return them in file order, without offsets."""
         for content, band in list(self._open):
             self._close_frame(content, band)
         self._stored.sort(key=lambda stored: (FRAME_ORDER.index(stored.content), stored.band))
-        digest = hashlib.sha256()
-        for chunk in self.chunks():
-            digest.update(chunk)
-        return tuple(stored.frame for stored in self._stored), digest.hexdigest()
+        return tuple(stored.frame for stored in self._stored)
 
     def chunks(self) -> Iterator[bytes]:
         """The payload, frame by frame."""
@@ -97,27 +93,25 @@ class PayloadWriter:
         stored = compress_blocks(list(blocks(frame.runs)), PARAMETERS[content])
         position = self._scratch.seek(0, 2)
         self._scratch.write(stored)
-        entry = Frame(content, tuple(frame.parts), frame.size, len(stored), xxh3(stored))
+        entry = Frame(content, tuple(frame.parts), frame.size, len(stored), sha256(stored))
         self._stored.append(_StoredFrame(content, band, position, entry))
 
 
 def container_size(header: Header) -> int:
     """The size of a container with this header; other digests change it by a few dozen bytes."""
-    stored = compress(header_json(header), TEXT)
+    stored = compress(header_bytes(header), TEXT)
     return limits.PROLOGUE_SIZE + len(stored) + sum(frame.stored for frame in header.frames)
 
 
 def write_container(header: Header, payload: Iterator[bytes], out: Writable) -> None:
     """Write a whole container to `out`.
 
-    Raises `ContainerError`, before a byte is written, for a header that no reader accepts, such as
-    one whose file would exceed its budget. Raises `StorageError` if `payload` does not have the
-    size that the header says.
+    Raises `ContainerError`, before a byte is written, for a header that no reader accepts.
+    Raises `StorageError` if `payload` does not have the size that the header says.
     """
     check_structure(header)
-    start = packed_header(CONTAINER, header_json(header))
+    start = stored_header(CONTAINER, header_bytes(header))
     size = len(start) + sum(frame.stored for frame in header.frames)
-    check_budget(header, size)
     check_size(header, size)
     out.write(start)
     written = len(start)

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from ..checkpoint import Checkpoint, TensorInfo
 from ..checkpoint.layout import canonical_layout, kept_layout
-from ..checkpoint.safetensors_file import is_loose
 from ..checkpoint.tree import Tree
 from ..checkpoint.weight_files import TENSORS
 from ..codec.tensor_order import in_order
 from ..container import limits
-from ..container.parse_header import shape_fits
+from ..container.fields import shape_fits
 from ..container.reader import Container
 from ..container.records import (
     Encoding,
@@ -176,7 +175,6 @@ def closed_header(
 
     It has a placeholder for the digest of every result that is not known yet.
     """
-    frames, payload_sha256 = payload.finish()
     header = Header(
         base_digest=base.digest,
         base_name=base.name,
@@ -184,12 +182,9 @@ def closed_header(
         source=contents.source,
         left_out=contents.left_out,
         tensors=contents.tensors,
-        frames=frames,
-        payload_sha256=payload_sha256,
+        frames=payload.finish(),
         results=(),
-        packed=True,
         tree=contents.tree,
-        loose_header=any(map(is_loose, headers)),
         merge=contents.merge,
     )
     digest = contents.source.sha256 if header.keeps_source else NOT_YET

@@ -21,6 +21,7 @@ from ..container.records import LowRankRecord, TensorRecord
 from ..container.table import rank_at
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseWeights
+from ..tau import MILLION
 from .constants import Values, is_constant
 from .fine_tune import Counterpart, FineTune
 from .parts import PackedPart, bytes_parts, delta_parts, raw_record, record_of, stored_size
@@ -185,7 +186,7 @@ def viewed_bytes(counterpart: Counterpart, base: BaseWeights) -> memoryview:
 def stored_tau(packed_tensors: Mapping[str, PackedTensor]) -> float:
     """The largest tau that every tensor can serve; 1 if no tensor is low-rank.
 
-    It is rounded down to four digits, so that no reader's sums fall short of it.
+    It is rounded down to millionths, so that no reader's sums fall short of it.
     """
     shares = [
         float(packed.singular_values.astype(np.float64).sum()) / packed.record.nuclear_norm
@@ -194,9 +195,8 @@ def stored_tau(packed_tensors: Mapping[str, PackedTensor]) -> float:
     ]
     if not shares:
         return 1.0
-    least = min(shares) * (1 - 1e-9)
-    digit = 10.0 ** (math.floor(math.log10(least)) - 3)
-    return min(1.0, float(f"{math.floor(least / digit) * digit:.4g}"))
+    least = min(1.0, *shares) * (1 - 1e-9)
+    return max(1, math.floor(least * MILLION)) / MILLION
 
 
 def with_tau_rank(packed: PackedTensor, tau: float) -> TensorRecord:

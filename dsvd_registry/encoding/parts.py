@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..container.records import (
     SameRecord,
     TensorRecord,
 )
-from ..container.rows import PACKED, Int32, Rows, Run
+from ..container.rows import Int32, Rows, Run, pack_rows
 from ..container.table import ComponentTable, pack_table
 from ..fs import Bytes
 from .fine_tune import Counterpart
@@ -76,20 +76,26 @@ def record_of(info: TensorInfo, encoded: Encoded, counterpart: Counterpart) -> T
         case Same():
             return SameRecord(*based)
         case LowRank():
-            return LowRankRecord(
-                *based, rank=len(encoded.singular_values), **low_rank_figures(encoded)
-            )
+            figures = _as_stored(low_rank_figures(encoded))
+            return LowRankRecord(*based, rank=len(encoded.singular_values), **figures)
         case Dense():
             return DenseRecord(
                 *based,
                 exponent=encoded.exponent,
                 maximum=_maximum(encoded),
-                **delta_figures(encoded),
+                **_as_stored(delta_figures(encoded)),
             )
         case Raw():
             return raw_record(info, encoded.reason)
         case _:
             assert_never(encoded)
+
+
+def _as_stored(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures in the precision that a header has of them."""
+    most = float(np.finfo(np.float32).max)
+    singles = {name: figures[name] for name in ("base_norm", "norm", "error")}
+    return figures | {name: float(np.float32(min(one, most))) for name, one in singles.items()}
 
 
 def raw_record(info: TensorInfo, reason: RawReason) -> RawRecord:
@@ -141,13 +147,13 @@ def bytes_parts(data: Bytes) -> list[PackedPart]:
 def _component_runs(a: Int32, b: Int32, table: ComponentTable) -> tuple[Run, ...]:
     """The runs of components a (k, m) and b (k, n), whose table is `table`."""
     return (
-        *PACKED.pack(a, Rows(a.shape[1], table.max_a)),
-        *PACKED.pack(b, Rows(b.shape[1], table.max_b)),
+        *pack_rows(a, Rows(a.shape[1], table.max_a)),
+        *pack_rows(b, Rows(b.shape[1], table.max_b)),
     )
 
 
 def _element_runs(values: Int32, maximum: int) -> tuple[Run, ...]:
-    return tuple(PACKED.pack(values[None], Rows.one(len(values), maximum)))
+    return tuple(pack_rows(values[None], Rows.one(len(values), maximum)))
 
 
 def _entropy(run: Run) -> int:

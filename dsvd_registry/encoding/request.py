@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import canonical
 from ..errors import InvalidArgument
+from ..tau import millionths
 
 WEIGHTS_KEY = "weights"  # of the chosen entry of a torch file, in settings
 DEFAULT_TAU = 0.5
@@ -126,6 +127,7 @@ def checked_tau(tau: float) -> float:
     """Return tau as a float. Raises `InvalidArgument` if it is outside (0, 1]."""
     if not 0 < tau <= 1:
         raise InvalidArgument(f"tau {tau} is outside (0, 1]", f"{DEFAULT_TAU} is the default.")
+    millionths(tau)
     return float(tau)
 
 

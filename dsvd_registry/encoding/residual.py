@@ -36,7 +36,7 @@ from ..residual.writer import ResidualWriter, StoredFrame, component_frames, run
 from ..store import ObjectStore, StoredObject
 from ..threads import in_order, threads
 from .parts import component_table
-from .store_fine_tune import heavy_headers_named
+from .store_fine_tune import large_headers_named
 
 ELEMENTS_AT_ONCE = (
     1 << 25
@@ -63,7 +63,7 @@ def store_residual(
 
     Raises `BaseMismatch` for a damaged base, `ContainerError`, `CheckpointError`, `StorageError`.
     """
-    with heavy_headers_named(checkpoint):
+    with large_headers_named(checkpoint):
         return _store(checkpoint, lossy, device, objects, progress)
 
 

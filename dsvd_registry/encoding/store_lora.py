@@ -43,7 +43,7 @@ from .container_builder import (
 from .encode_tensor import PackedTensor
 from .lora_merge import pack_merged
 from .lora_request import LoraRequest
-from .store_fine_tune import heavy_headers_named
+from .store_fine_tune import large_headers_named
 
 
 def store_lora(
@@ -62,7 +62,7 @@ def store_lora(
     as left out of the source instead.
     """
     check_storable(checkpoint)
-    with heavy_headers_named(base.checkpoint):
+    with large_headers_named(base.checkpoint):
         return _store(checkpoint, source, base, request, device, objects, progress)
 
 

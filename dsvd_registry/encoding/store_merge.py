@@ -24,7 +24,7 @@ from ..container.records import (
 from ..container.rows import Run
 from ..container.structure import stored_files
 from ..container.writer import PayloadWriter
-from ..errors import HeaderTooHeavy, InvalidArgument
+from ..errors import HeaderTooLarge, InvalidArgument
 from ..fs import storage_errors
 from ..progress import Meter, Progress
 from ..store import ObjectStore
@@ -72,7 +72,7 @@ def store_merge(
         if isinstance(request, ErrorRequest):
             return _store_within(merge, request, objects, progress)
         return _store_at_tau(merge, request, objects, progress)
-    except HeaderTooHeavy as error:
+    except HeaderTooLarge as error:
         raise InvalidArgument(
             f"the merge changes more tensors than the header of a container holds: {error}",
             "Merge fewer versions, or versions that change the same tensors.",

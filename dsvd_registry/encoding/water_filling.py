@@ -11,7 +11,7 @@ from ..checkpoint import TensorInfo
 from ..codec.encode_water_level import encode_at, survey
 from ..codec.tensor_order import in_order
 from ..codec.water_level import Plan, Survey, Target
-from ..container.records import Encoding, Fidelity, Header, RawRecord, TensorRecord
+from ..container.records import Encoding, Header, RawRecord, TensorRecord
 from ..container.totals import total_error
 from ..container.writer import container_size
 from ..errors import InvalidArgument
@@ -58,9 +58,9 @@ def store_within(
     while True:
         plan = Plan(list(surveys.values()))
         targets = dict(zip(surveys, plan.within_error(aim * plan.norm), strict=True))
-        levels = Levels(targets, device, Fidelity(0.0, max_error=max_error))
+        levels = Levels(targets, device, max_error=max_error)
         with draft_at(levels) as draft:
-            error = levels.error(draft)
+            error = _error(draft)
             if error <= max_error:
                 return store(draft, objects, progress)
             outside = _outside(draft)
@@ -140,7 +140,7 @@ class _Drafts:
     def measure(self, place: int) -> int:
         """Carry out plan number `place` and return its bytes. Raises `_OutsideGridError`."""
         targets = dict(zip(self._names, self._plan.targets(place), strict=True))
-        levels = Levels(targets, self._device, Fidelity(0.0, budget=self._request.budget))
+        levels = Levels(targets, self._device, budget=self._request.budget)
         with contextlib.ExitStack() as opened:
             draft = opened.enter_context(
                 encoded(
@@ -152,7 +152,7 @@ class _Drafts:
             size = container_size(draft.header) + DIGEST_ROOM
             least = _own_budget(draft.header)
             self.least = min(self.least or least, least)
-            is_better = self.best is None or levels.error(draft) < levels.error(self.best)
+            is_better = self.best is None or _error(draft) < _error(self.best)
             if size <= self._request.budget and is_better:
                 self._kept.close()
                 self._kept, self.best = opened.pop_all(), draft
@@ -168,8 +168,12 @@ def _own_budget(header: Header) -> int:
 
 
 def _with_budget(header: Header, budget: int) -> Header:
-    fidelity = replace(header.encoding.fidelity or Fidelity(0.0), budget=budget)
-    return replace(header, encoding=replace(header.encoding, fidelity=fidelity))
+    return replace(header, encoding=replace(header.encoding, budget=budget))
+
+
+def _error(draft: Draft) -> float:
+    """The relative Frobenius error of the whole delta."""
+    return total_error(draft.header.tensors)
 
 
 def _outside(draft: Draft) -> set[str]:
@@ -202,8 +206,16 @@ def _surveyed(fine_tune: FineTune, device: str, progress: Progress) -> dict[str,
 class Levels:
     """The targets of all tensors, and the header's fields that follow from the results."""
 
-    def __init__(self, targets: dict[str, Target], device: str, fidelity: Fidelity) -> None:
-        self._targets, self._device, self._fidelity = targets, device, fidelity
+    def __init__(
+        self,
+        targets: dict[str, Target],
+        device: str,
+        *,
+        max_error: float | None = None,
+        budget: int | None = None,
+    ) -> None:
+        self._targets, self._device = targets, device
+        self._max_error, self._budget = max_error, budget
 
     def target(self, name: str) -> Target:
         """The target of a tensor; raw for one that the plan does not have."""
@@ -219,12 +231,4 @@ class Levels:
         """The header's encoding, with the largest tau that every tensor can serve, and all records."""
         tau = stored_tau(tensors)
         records = {name: with_tau_rank(packed, tau) for name, packed in tensors.items()}
-        error = total_error(records.values())
-        return Encoding(tau, 0.0, replace(self._fidelity, error=error)), records
-
-    @staticmethod
-    def error(draft: Draft) -> float:
-        """The relative Frobenius error of the whole delta."""
-        fidelity = draft.header.encoding.fidelity
-        assert fidelity is not None
-        return fidelity.error
+        return Encoding(tau, 0.0, self._max_error, self._budget), records

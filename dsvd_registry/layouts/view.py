@@ -1,6 +1,6 @@
 """The four views of a container, which make one array of base tensors.
 
-The terms are those of spec/dsvd-container-v1.md, "Base tensors and views". The base side of every delta
+The terms are those of spec/dsvd-container-v1.md, "Views". The base side of every delta
 is a `ViewedTensors`: the tensors, and the view that makes one array of them.
 """
 

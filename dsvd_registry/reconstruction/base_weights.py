@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from .. import canonical
 from ..checkpoint import Checkpoint
-from ..checkpoint.checkpoint import Copier, check_name, check_shape, shown
-from ..checkpoint.tensor_info import Fingerprint, tensor_bytes, weights_digest
+from ..checkpoint.checkpoint import MAX_TENSORS, Copier, check_name
+from ..checkpoint.tensor_info import DTYPES, Fingerprint, tensor_bytes, weights_digest
 from ..checkpoint.weight_files import TENSORS
 from ..closing import Closing
+from ..container.fields import FieldReader, FieldWriter
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError, ContainerError, RegistryError
 from ..hashing import sha256
+
+MAGIC = b"DSVDBASE"
 
 
 @dataclass(frozen=True)
@@ -32,52 +33,39 @@ class Manifest:
         return weights_digest(self.tensors)
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON: `tensors`, each with `name`, `dtype`, `shape` and `sha256`."""
-        return canonical.encode_small(
-            {
-                "tensors": [
-                    {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "sha256": t.sha256}
-                    for t in self.tensors
-                ]
-            }
-        )
+        """The magic, then the name, dtype, shape and SHA-256 of each tensor (spec, "Manifests")."""
+        fields = FieldWriter()
+        fields.uint(len(self.tensors))
+        for tensor in self.tensors:
+            fields.text(tensor.name)
+            fields.code(tensor.dtype, DTYPES)
+            fields.shape(tensor.shape)
+            fields.digest(tensor.sha256)
+        return MAGIC + bytes(fields.data)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
         """Parse a manifest; `where` names it in messages. Raises `RegistryError` for anything else."""
-        value = canonical.decode_small(data, where)
+        if not data.startswith(MAGIC):
+            raise RegistryError(f"{where} is not the manifest of a base")
+        fields = FieldReader(data[len(MAGIC) :], len(data))
         try:
-            manifest = cls(tuple(map(_fingerprint, _field(value, {"tensors"}, list))))
-        except CheckpointError as error:
+            tensors = fields.entries("tensors", MAX_TENSORS, lambda: _fingerprint(fields))
+            fields.end()
+        except (ContainerError, CheckpointError) as error:
             raise RegistryError(f"{where} is not the manifest of a base: {error}") from error
-        if len({tensor.name for tensor in manifest.tensors}) < len(manifest.tensors):
+        if len({tensor.name for tensor in tensors}) < len(tensors):
             raise RegistryError(f"{where} is not the manifest of a base: a name stands twice")
-        return manifest
+        return cls(tensors)
 
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-def _fingerprint(entry: Any) -> Fingerprint:
-    """Parse one entry of a manifest. Raises `CheckpointError` if it breaks a rule."""
-    names = {"name", "dtype", "shape", "sha256"}
-    shape = _field(entry, names, list, "shape")
-    name, dtype, digest = (_field(entry, names, str, key) for key in ("name", "dtype", "sha256"))
+def _fingerprint(fields: FieldReader) -> Fingerprint:
+    """Read one entry of a manifest. Raises `ContainerError`, `CheckpointError`."""
+    name, dtype = fields.text("the name"), fields.code("the dtype", DTYPES)
     check_name(name)
-    fingerprint = Fingerprint(name, dtype, check_shape(name, tuple(shape)), digest)
-    tensor_bytes(fingerprint.dtype, fingerprint.shape)
-    if not _DIGEST.fullmatch(digest):
-        raise CheckpointError(f"tensor {shown(name)} has no SHA-256")
-    return fingerprint
-
-
-def _field(value: Any, names: set[str], kind: type, name: str = "tensors") -> Any:
-    """The field `name` of an object that has exactly the fields `names`."""
-    if not isinstance(value, dict) or value.keys() != names:
-        raise CheckpointError(f"its fields are not exactly {', '.join(sorted(names))}")
-    if type(value[name]) is not kind:
-        raise CheckpointError(f"its field {name!r} has the wrong type")
-    return value[name]
+    shape, digest = fields.shape(), fields.digest("the digest")
+    tensor_bytes(dtype, shape)
+    return Fingerprint(name, dtype, shape, digest)
 
 
 class BaseReader(Protocol):

@@ -1,4 +1,4 @@
-"""Headers and layouts of the result files (spec, "Result files" and "Feature: tree")."""
+"""Headers and layouts of the result files (spec, "Result files" and "Trees")."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from .. import canonical
 from ..checkpoint.layout import SafetensorsLayout, canonical_layout, derived_layout, kept_layout
-from ..checkpoint.safetensors_file import is_loose, parse_header
+from ..checkpoint.safetensors_file import count_values, parse_header
 from ..container.header import content_digest
+from ..container.limits import FREE_VALUES
 from ..container.reader import Container
 from ..container.records import (
     RESULT_PATH,
@@ -18,6 +18,7 @@ from ..container.records import (
     TensorRecord,
 )
 from ..errors import CheckpointError, ContainerError
+from ..tau import decimal
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def result_files(
     header: Header, source_headers: Sequence[bytes], tau: float
 ) -> tuple[ResultFile, ...]:
     """The files of the result at `tau`, without a check against `header.results`."""
-    _check_loose(header, source_headers)
+    _check_values(header, source_headers)
     # Computed once for all files, because it hashes the whole header.
     metadata = functools.cache(functools.partial(own_metadata, header, tau))
     if header.tree is not None:
@@ -80,13 +81,11 @@ def result_files(
     return (ResultFile(RESULT_PATH, "", _layout(header, source_header, records, metadata)),)
 
 
-def _check_loose(header: Header, source_headers: Sequence[bytes]) -> None:
-    try:
-        loose = any(map(is_loose, source_headers))
-    except CheckpointError as error:
-        raise ContainerError(f"the source's header is not a safetensors header: {error}") from error
-    if loose != header.loose_header:
-        raise ContainerError("the source's headers do not agree with `loose_header` in `requires`")
+def _check_values(header: Header, source_headers: Sequence[bytes]) -> None:
+    """Refuse source headers that would take far more memory than those of the header's tensors."""
+    most = FREE_VALUES + sum(8 + len(tensor.shape) for tensor in header.tensors)
+    if sum(map(count_values, source_headers)) > most:
+        raise ContainerError(f"the source's header holds more than {most} values")
 
 
 def source_files(header: Header, source_headers: Sequence[bytes]) -> tuple[ResultFile, ...]:
@@ -107,7 +106,7 @@ def own_metadata(header: Header, tau: float) -> dict[str, str]:
     return {
         "dsvd.base": header.base_digest,
         "dsvd.container": content_digest(header),
-        "dsvd.tau": canonical.encode(tau).decode(),
+        "dsvd.tau": decimal(tau),
     }
 
 

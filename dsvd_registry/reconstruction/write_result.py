@@ -11,7 +11,6 @@ from pathlib import Path
 from ..checkpoint.folder import is_checkpoint_folder
 from ..checkpoint.folder_listing import listing_digest
 from ..checkpoint.tree import ListedFile
-from ..container.delta_decoder import check_used
 from ..container.reader import Container
 from ..errors import InvalidArgument, ResultMismatch
 from ..fs import NewFile, check_place, new_file, new_folder, storage_errors
@@ -64,8 +63,6 @@ def write_result(
     """
     with _planned(container, base, request) as (result, recorded):
         write = _write_folder if result.is_folder else _write_file
-        if recorded is None:
-            check_used(container, request.tau_of(container.header))
         written = write(result, recorded, output, replace, progress)
     return Materialized(
         output,
@@ -184,7 +181,6 @@ def write_cached(
                 recorded.check([_filled(file, recorded.made, progress)])
         else:
             reconstruction = Reconstruction(container, base, tau)
-            check_used(container, tau)
             _filled(file, reconstruction, progress)
         file.publish(path, replace=True, read_only=True)
 

@@ -3,66 +3,61 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from dataclasses import replace
 
-from .. import canonical
 from ..checkpoint.folder_listing import listing_digest
+from ..checkpoint.tensor_info import DTYPES
 from ..checkpoint.tree import ListedFile
 from ..container import limits
-from ..container.header import result_object
-from ..container.parse_header import Fields, decode, parse_result, parse_shape
-from ..container.records import DeltaRecord, Header, KeptFile
+from ..container.fields import FieldReader, FieldWriter
+from ..container.parse_header import check_features
+from ..container.records import DeltaRecord, Header, KeptFile, Result
 from ..container.table import TABLE_ENTRY_SIZE
-from ..errors import ContainerError, HeaderTooHeavy, UnsupportedFeature
+from ..errors import ContainerError
 from .ordered import FORMATS
 from .records import ResidualFrame, ResidualHeader, ResidualTensor
 from .run import most_bytes
 
 
-def header_json(header: ResidualHeader) -> bytes:
-    """The canonical JSON of `header`. Raises `HeaderTooHeavy` if it is over the limit of readers."""
-    value = {
-        "container": header.container,
-        "frames": [
-            {"raw": frame.raw, "stored": frame.stored, "xxh3": frame.xxh3}
-            for frame in header.frames
-        ],
-        "requires": [],
-        "results": [result_object(result) for result in header.results],
-        "tensors": [
-            {"dtype": t.dtype, "name": t.name, "rank": t.rank, "shape": list(t.shape)}
-            for t in header.tensors
-        ],
-    }
-    try:
-        return canonical.encode(value)
-    except canonical.NotCanonical as error:
-        raise HeaderTooHeavy(f"the header would be {error}") from error
+def header_bytes(header: ResidualHeader) -> bytes:
+    """The bytes of `header`, which are compressed as one zstd frame."""
+    fields = FieldWriter()
+    fields.uint(0)  # features that a reader must have: none yet
+    fields.digest(header.container)
+    fields.uint(len(header.tensors))
+    for tensor in header.tensors:
+        fields.text(tensor.name)
+        fields.code(tensor.dtype, DTYPES)
+        fields.shape(tensor.shape)
+        fields.uint(tensor.rank)
+    fields.uint(len(header.frames))
+    for frame in header.frames:
+        fields.uint(frame.raw)
+        fields.uint(frame.stored)
+        fields.digest(frame.sha256)
+    fields.uint(len(header.results))
+    for result in header.results:
+        fields.text(result.path)
+        fields.digest(result.sha256)
+        fields.uint(result.size)
+    return bytes(fields.data)
 
 
-def parse_header(text: bytes, payload_offset: int) -> ResidualHeader:
-    """Parse the header from canonical JSON and check all its rules.
+def parse_header(data: bytes, payload_offset: int, file_bytes: int) -> ResidualHeader:
+    """Parse the bytes of a header and check all its rules.
 
-    `payload_offset`: the position of the first frame in the file. Raises `ContainerError`,
-    `UnsupportedFeature`.
+    `payload_offset`: the position of the first frame in the file. `file_bytes`: the size of the
+    file. Raises `ContainerError`, `UnsupportedFeature`.
     """
-    value = decode(text)
-    requires = value.get("requires") if isinstance(value, dict) else None
-    if not isinstance(requires, list) or not all(isinstance(name, str) for name in requires):
-        raise ContainerError("requires is not an array of strings")
-    if requires:
-        raise UnsupportedFeature(f"the residual requires {requires[0]!r}, which is not known here")
-    fields = Fields(value, "the header")
-    fields.take("requires")
-    results = fields.array("results", limits.MAX_FILES, least=1)
+    fields = FieldReader(data, file_bytes)
+    check_features(fields)
     header = ResidualHeader(
-        container=fields.hexadecimal("container", 64),
-        tensors=tuple(
-            _tensor(entry, f"tensors[{i}]")
-            for i, entry in enumerate(fields.array("tensors", limits.MAX_TENSORS))
+        container=fields.digest("the container's digest"),
+        tensors=fields.entries("tensors", limits.MAX_TENSORS, lambda: _tensor(fields)),
+        frames=_placed(
+            fields.entries("frames", limits.MAX_FRAMES, lambda: _frame(fields)), payload_offset
         ),
-        frames=_frames(fields.array("frames", limits.MAX_FRAMES), payload_offset),
-        results=tuple(parse_result(entry, f"results[{i}]") for i, entry in enumerate(results)),
+        results=fields.entries("results", limits.MAX_FILES, lambda: _result(fields), least=1),
     )
     fields.end()
     _check(header)
@@ -97,31 +92,34 @@ def _digest_of(header: ResidualHeader, container: Header) -> str:
     return listing_digest(files)
 
 
-def _tensor(value: Any, where: str) -> ResidualTensor:
-    fields = Fields(value, where)
-    name, dtype = fields.text("name", limits.MAX_NAME_BYTES), fields.text("dtype", 32)
-    shape = parse_shape(fields, where)
+def _tensor(fields: FieldReader) -> ResidualTensor:
+    name, dtype = fields.text("the name"), fields.code("the dtype", DTYPES)
     if dtype not in FORMATS:
-        raise ContainerError(f"{where}: there are no differences of {dtype}")
-    tensor = ResidualTensor(name, dtype, shape, fields.integer("rank", 0, limits.MAX_COMPONENTS))
-    fields.end()
+        raise fields.fail(f"there are no differences of {dtype}")
+    tensor = ResidualTensor(
+        name, dtype, fields.shape(), fields.uint("rank", 0, limits.MAX_COMPONENTS)
+    )
     if not tensor.elements:
-        raise ContainerError(f"{where} has no elements")
-    if tensor.rank and (len(shape) < 2 or tensor.rank > min(tensor.matrix_shape)):
-        raise ContainerError(f"{where}: its rank is over that of its shape")
+        raise fields.fail("it has no elements")
+    if tensor.rank and (len(tensor.shape) < 2 or tensor.rank > min(tensor.matrix_shape)):
+        raise fields.fail("its rank is over that of its shape")
     return tensor
 
 
-def _frames(values: list[Any], offset: int) -> tuple[ResidualFrame, ...]:
-    frames = []
-    for i, value in enumerate(values):
-        fields = Fields(value, f"frames[{i}]")
-        raw = fields.integer("raw", 1, limits.MAX_FRAME_RAW)
-        stored = fields.integer("stored", 1, limits.MAX_FRAME_STORED)
-        frames.append(ResidualFrame(raw, stored, fields.hexadecimal("xxh3", 16), offset))
-        fields.end()
-        offset += stored
-    return tuple(frames)
+def _frame(fields: FieldReader) -> ResidualFrame:
+    raw = fields.uint("raw", 1, limits.MAX_FRAME_RAW)
+    stored = fields.uint("stored", 1, limits.MAX_FRAME_STORED)
+    return ResidualFrame(raw, stored, fields.digest("the digest"))
+
+
+def _placed(frames: tuple[ResidualFrame, ...], offset: int) -> tuple[ResidualFrame, ...]:
+    """The frames with their positions in the file, one after another."""
+    ends = itertools.accumulate((frame.stored for frame in frames), initial=offset)
+    return tuple(replace(one, offset=start) for one, start in zip(frames, ends, strict=False))
+
+
+def _result(fields: FieldReader) -> Result:
+    return Result(fields.text("the path"), fields.digest("the digest"), fields.uint("the size"))
 
 
 def _check(header: ResidualHeader) -> None:

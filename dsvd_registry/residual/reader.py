@@ -10,7 +10,7 @@ import numpy as np
 from ..closing import Closing
 from ..container import limits
 from ..container.frames import RESIDUAL, decompress, read_frame, read_header
-from ..container.rows import PACKED, Int32, Int64, Rows
+from ..container.rows import FrameRows, Int32, Int64, Rows
 from ..container.table import ComponentTable, unpack_table
 from ..errors import ContainerError
 from ..ranged_file import Range, RangedFile, as_ranged
@@ -32,9 +32,9 @@ class Residual(Closing):
         self._file = as_ranged(file)
         self.name = self._file.name
         try:
-            text, offset = read_header(self._file, RESIDUAL)
+            data, offset = read_header(self._file, RESIDUAL)
             try:
-                self.header = parse_header(text, offset)
+                self.header = parse_header(data, offset, self._file.size)
             except ContainerError as error:
                 raise type(error)(f"{self.name}: {error}") from error
             end = offset + sum(frame.stored for frame in self.header.frames)
@@ -134,9 +134,9 @@ class Residual(Closing):
             part = table.rows(first, first + count)
             groups = [Rows(sides[0], part.max_a), Rows(sides[1], part.max_b)]
             content = self._content(tensor, frame)
-            if sum(map(PACKED.size, groups)) != len(content):
+            if sum(group.nbytes for group in groups) != len(content):
                 raise ContainerError("its components are not of the size in their table")
-            rows = PACKED.frame(groups)
+            rows = FrameRows(groups)
             for number, (side, maxima) in enumerate(((a, part.max_a), (b, part.max_b))):
                 found = rows.read(memoryview(content), number, side[first : first + count])
                 if (found != maxima).any():
@@ -150,10 +150,10 @@ class Residual(Closing):
 
     def _stored(self, tensor: ResidualTensor, number: int) -> bytes:
         frame = self.header.frames[number]
-        stored = read_frame(self._file, frame.offset, frame.stored, frame.xxh3)
+        stored = read_frame(self._file, frame.offset, frame.stored, frame.sha256)
         if stored is None:
             raise ContainerError(
                 f"{self.name}: frames[{number}], of tensor {tensor.name!r}, "
-                "does not match its checksum"
+                "does not have its SHA-256"
             )
         return stored

@@ -71,7 +71,7 @@ class ResidualFrame:
 
     raw: int
     stored: int
-    xxh3: str
+    sha256: str
     offset: int = 0
 
 

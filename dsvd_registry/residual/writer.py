@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..container.frames import NUMBERS, RESIDUAL, TEXT, compress, compress_blocks, packed_header
+from ..container.frames import NUMBERS, RESIDUAL, TEXT, compress, compress_blocks, stored_header
 from ..container.records import Result
-from ..container.rows import PACKED, Int32, Rows, Run, blocks
+from ..container.rows import Int32, Rows, Run, blocks, pack_rows
 from ..container.table import ComponentTable, pack_table
 from ..container.writer import Writable
 from ..fs import read_back
-from ..hashing import xxh3
-from .header import header_json
+from ..hashing import sha256
+from .header import header_bytes
 from .records import ResidualFrame, ResidualHeader, ResidualTensor
 
 
@@ -42,7 +42,7 @@ def component_frames(
         part = table.rows(first, first + count)
         runs: list[Run] = []
         for side, maxima in ((a, part.max_a), (b, part.max_b)):
-            runs += PACKED.pack(side[first : first + count], Rows(side.shape[1], maxima))
+            runs += pack_rows(side[first : first + count], Rows(side.shape[1], maxima))
         frames.append(run_frame(runs))
         first += count
     return frames
@@ -61,7 +61,7 @@ class ResidualWriter:
         for frame in frames:
             offset = self._scratch.seek(0, 2)
             self._scratch.write(frame.data)
-            kept.append(ResidualFrame(frame.raw, len(frame.data), xxh3(frame.data), offset))
+            kept.append(ResidualFrame(frame.raw, len(frame.data), sha256(frame.data), offset))
         self._tensors[tensor.name] = tensor, kept
 
     def write(self, container: str, results: tuple[Result, ...], out: Writable) -> None:
@@ -71,6 +71,6 @@ class ResidualWriter:
         header = ResidualHeader(
             container, tuple(tensor for tensor, _ in ordered), tuple(frames), results
         )
-        out.write(packed_header(RESIDUAL, header_json(header)))
+        out.write(stored_header(RESIDUAL, header_bytes(header)))
         for frame in frames:
             out.write(read_back(self._scratch, frame.offset, frame.stored))

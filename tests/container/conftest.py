@@ -34,7 +34,7 @@ def read(tmp_path: Path) -> Read:
     def read_all(data: bytes) -> None:
         path.write_bytes(data)
         with Container(path) as container:
-            container.check_payload()
+            container.check_file()
             container.source_headers()
             for index, record in enumerate(container.header.tensors):
                 container.raw(index)

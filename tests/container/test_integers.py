@@ -15,7 +15,6 @@ from dsvd_registry.container.rows import (
     split_planes,
     unzigzag,
     width,
-    widths,
     zigzag,
 )
 
@@ -37,7 +36,6 @@ def test_width(maximum: int) -> None:
     assert 1 <= taken <= 4
     assert 2 * maximum < 256**taken
     assert taken == 1 or 2 * maximum >= 256 ** (taken - 1)
-    assert widths(np.array([maximum], np.int64)).tolist() == [max(1, taken)]
 
 
 @given(arrays.arrays(np.uint32, st.integers(0, 9)), st.integers(1, 4))

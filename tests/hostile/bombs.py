@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-import xxhash
-from spec.sealing import prologue, sealed, text_of, zstd
+from spec.header_bytes import encode
+from spec.sealing import header_of, prologue, sealed, zstd
 from spec.valid_vectors import no_tensor
 
-from dsvd_registry import canonical
 from dsvd_registry.container.frames import ZSTD_MAGIC
 
 from .crafted_pickles import STORAGE, legacy
@@ -30,7 +29,7 @@ from .heavy import safetensors
 LARGEST_FRAME = 1 << 26
 FREE_FRAME = (1 << 24) + (1 << 22)
 Json = dict[str, Any]
-Frame = tuple[str, list[list[int]], int, bytes]  # content, parts, raw size, zstd frame
+Frame = tuple[str, list[tuple[int, int]], int, bytes]  # content, parts, raw size, zstd frame
 
 
 @functools.cache
@@ -41,23 +40,22 @@ def repeated(byte: int, size: int) -> bytes:
 
 def container(records: Sequence[Json], frames: Iterable[Frame], **fields: Any) -> bytes:
     """With all checksums right, and whatever it says."""
-    header = json.loads(text_of(no_tensor().build().file))
+    header = header_of(no_tensor().build().file)
     frames = list(frames)
     payload = b"".join(stored for *_, stored in frames)
     header["tensors"] = list(records)
-    header["payload_sha256"] = hashlib.sha256(payload).hexdigest()
     header["frames"] = [
         {
             "content": content,
-            "parts": parts,
+            "parts": [{"tensor": tensor, "count": count} for tensor, count in parts],
             "raw": raw,
             "stored": len(stored),
-            "xxh3": xxhash.xxh3_64_hexdigest(stored),
+            "sha256": hashlib.sha256(stored).hexdigest(),
         }
         for content, parts, raw, stored in frames
     ]
     header["source"]["format"] = "safetensors"
-    return sealed(canonical.encode(header | fields), payload)
+    return sealed(encode(header | fields), payload)
 
 
 def raw(name: str, size: int) -> Json:
@@ -67,26 +65,25 @@ def raw(name: str, size: int) -> Json:
 def based(name: str, shape: list[int], **fields: Any) -> Json:
     tensor = {"dtype": "F32", "name": name, "shape": shape}
     norms = {"base_norm": 1.0, "norm": 1.0, "error": 0.5}
-    base = {"base": [{**tensor, "sha256": "0" * 64}], "view": {"kind": "reshape"}}
+    base = {"base": [{**tensor, "sha256": "0" * 64}], "view": {"kind": "reshape"}, "new_rows": 0}
     return {**tensor, **base, **norms, **fields}
 
 
 def low_rank(name: str, rank: int) -> Json:
-    ranks = {"rank": rank, "tau_rank": rank, "noise_rank": rank, "full_rank": rank}
-    sums = {"energy": 1.0, "nuclear_norm": 1.0}
-    return based(name, [rank, rank], kind="low_rank", **ranks, **sums)
+    ranks = {"rank": rank, "tau_rank": rank, "noise_rank": rank}
+    return based(name, [rank, rank], kind="low_rank", **ranks, nuclear_norm=1.0)
 
 
 def zeros(frames: int, size: int) -> bytes:
     """A raw tensor in so many frames."""
     return container(
-        [raw("a", frames * size)], [("bytes", [[0, size]], size, repeated(0, size))] * frames
+        [raw("a", frames * size)], [("bytes", [(0, size)], size, repeated(0, size))] * frames
     )
 
 
 def elements(frames: int, size: int) -> bytes:
     record = based("a", [frames * size], kind="dense", exponent=0, maximum=100)
-    return container([record], [("elements", [[0, size]], size, repeated(200, size))] * frames)
+    return container([record], [("elements", [(0, size)], size, repeated(200, size))] * frames)
 
 
 @functools.cache
@@ -99,19 +96,19 @@ def table(rank: int) -> bytes:
 def components(tensors: int, rank: int, padding: int = 0) -> bytes:
     """So many tensors of this rank; `padding`: bytes of the file that do not compress."""
     side, together = 2 * rank * rank, max(1, FREE_FRAME // (2 * rank * rank))
-    frames: list[Frame] = [("tables", [[i, rank]], 13 * rank, table(rank)) for i in range(tensors)]
+    frames: list[Frame] = [("tables", [(i, rank)], 13 * rank, table(rank)) for i in range(tensors)]
     records = [low_rank(f"a{i:06}", rank) for i in range(tensors)]
     if not padding:  # the tables are read first, and then it shows that this is not all
-        everything = [[i, rank] for i in range(tensors)]
+        everything = [(i, rank) for i in range(tensors)]
         frames.append(("components", everything, 1, repeated(2, 1)))
         return container(records, frames)
     noise = random.Random(1).randbytes(padding)
     records.append(raw("b", padding))
-    frames.append(("bytes", [[tensors, padding]], padding, zstd(noise, 1)))
+    frames.append(("bytes", [(tensors, padding)], padding, zstd(noise, 1)))
     for first in range(0, tensors, together):
         some = range(first, min(first + together, tensors))
         size = side * len(some)
-        frames.append(("components", [[i, rank] for i in some], size, repeated(2, size)))
+        frames.append(("components", [(i, rank) for i in some], size, repeated(2, size)))
     return container(records, frames)
 
 
@@ -123,7 +120,7 @@ def source_headers(count: int) -> bytes:
     results = [{"path": path, "sha256": "0" * 64, "size": 1} for path in paths]
     stored = zstd(b"{" + b" " * (size - 2) + b"}", 1)
     frames: list[Frame] = [("source_header", [], size, stored)] * count
-    return container([], frames, tree=tree, results=results, requires=["tree"])
+    return container([], frames, tree=tree, results=results)
 
 
 def _zstd_by_hand(size: int, window_log: int, blocks: bytes) -> bytes:
@@ -139,20 +136,20 @@ def _block(kind: int, size: int, data: bytes, *, last: bool = False) -> bytes:
 def window() -> bytes:
     """Eight bytes, with a window of 2^27: the most that is let through."""
     stored = _zstd_by_hand(8, 27, _block(0, 8, b"abcdefgh", last=True))
-    return container([raw("a", 8)], [("bytes", [[0, 8]], 8, stored)])
+    return container([raw("a", 8)], [("bytes", [(0, 8)], 8, stored)])
 
 
 def lying_zstd() -> bytes:
     """A frame that states 8 bytes, and becomes 2^31."""
     blocks = _block(1, 1 << 17, b"a") * (1 << 14) + _block(1, 1, b"a", last=True)
-    return container([raw("a", 8)], [("bytes", [[0, 8]], 8, _zstd_by_hand(8, 17, blocks))])
+    return container([raw("a", 8)], [("bytes", [(0, 8)], 8, _zstd_by_hand(8, 17, blocks))])
 
 
 def header_of_zeros() -> bytes:
     """Not JSON at all, and 2^31 bytes by its own word in the frame."""
     blocks = _block(1, 1 << 17, b"a") * (1 << 14) + _block(1, 1, b"a", last=True)
     stored = _zstd_by_hand(1 << 31, 17, blocks)
-    return prologue(stored, 1 << 24) + stored
+    return prologue(stored, 16 * len(stored)) + stored
 
 
 def huge_shapes() -> bytes:

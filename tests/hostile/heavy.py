@@ -1,15 +1,16 @@
-"""JSON that is small as text and large as Python objects."""
+"""What is small as bytes and large as Python objects: JSON, and headers of many entries."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
-from spec.sealing import prologue, text_of, zstd
+from spec.header_bytes import Json, encode
+from spec.sealing import header_of, sealed
 from spec.valid_vectors import no_tensor
 
-from dsvd_registry.canonical import MAX_WEIGHT, weight
-from dsvd_registry.container.limits import MAX_HEADER_JSON
+from dsvd_registry.canonical import MAX_SMALL, MAX_WEIGHT, weight
+from dsvd_registry.checkpoint.safetensors_file import MAX_VALUES
+from dsvd_registry.container import limits
 
 FACE = b"\\ud83d\\ude00"  # one of these makes each character of its string take four bytes
 
@@ -32,7 +33,7 @@ def array(name: str, *, least: bool = False) -> bytes:
     """An array of so many units as the header's bytes allow; `least`: as its weight does."""
     unit = UNITS[name]
     one = unit(0) + b","
-    room = MAX_HEADER_JSON - 4096
+    room = MAX_SMALL - 4096
     most = room // len(one)
     if least:
         wide = 4 if b"\\u" in one else 1
@@ -43,60 +44,51 @@ def array(name: str, *, least: bool = False) -> bytes:
 
 def single_string(*, wide: bool) -> bytes:
     """One string of all the room that there is."""
-    size = MAX_HEADER_JSON - 4096
+    size = MAX_SMALL - 4096
     return b'"' + (FACE if wide else b"") + b"a" * (size - len(FACE)) + b'"'
 
 
-def container(text: bytes) -> bytes:
-    """A container with this header and without a payload."""
-    stored = zstd(text, 1)
-    return prologue(stored, len(text)) + stored
+def filled_container(field: str, entry: Callable[[int], Json], each: int) -> bytes:
+    """A valid header but for what stands in one list: all that the limits allow.
+
+    `each`: the entries that one of them counts for.
+    """
+    header = header_of(no_tensor().build().file)
+    header["left_out"] = []
+    header[field] = [entry(i) for i in range((limits.FREE_ENTRIES + 100) // each)]
+    return sealed(encode(header), b"")
 
 
-def filled_container(field: str, entry: Callable[[int], object]) -> bytes:
-    """A valid header but for what stands in one array: all that the weight allows."""
-    header = json.loads(text_of(no_tensor().build().file))
-    header["left_out"] = []  # has characters outside ASCII
-    plain = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    one = weight(json.dumps(entry(99_999), separators=(",", ":")).encode() + b",")
-    header[field] = [entry(i) for i in range((MAX_WEIGHT - weight(plain) - 1024) // one)]
-    return container(json.dumps(header, sort_keys=True, separators=(",", ":")).encode())
-
-
-def raw_record(number: int) -> object:
+def raw_record(number: int) -> Json:
     return {"dtype": "U8", "kind": "raw", "name": f"{number:06x}", "reason": "new", "shape": [0]}
 
 
-def same_record(number: int) -> object:
+def long_record(number: int) -> Json:
+    return raw_record(number) | {"shape": [0, *[2**53 - 1] * 31]}
+
+
+def same_record(number: int) -> Json:
     tensor = {"dtype": "U8", "name": f"{number:06x}", "shape": [1]}
-    return {
-        **tensor,
-        "base": [{**tensor, "sha256": "0" * 64}],
-        "kind": "same",
-        "view": {"kind": "reshape"},
-    }
+    base = [{**tensor, "sha256": "0" * 64}]
+    return {**tensor, "base": base, "kind": "same", "new_rows": 0, "view": {"kind": "reshape"}}
 
 
-def frame(number: int) -> object:
-    entry = {"content": "bytes", "parts": [[number, 1]], "raw": 1, "stored": 1}
-    return {**entry, "xxh3": f"{number:016x}"}
+def frame(number: int, parts: int = 1) -> Json:
+    entry = {"content": "bytes", "raw": 1, "stored": 1, "sha256": f"{number:064x}"}
+    return {**entry, "parts": [{"tensor": number, "count": 1}] * parts}
 
 
-def frame_of_many_parts(number: int) -> object:
-    entry = {"content": "bytes", "parts": [[number, 1]] * 1000, "raw": 1, "stored": 1}
-    return {**entry, "xxh3": f"{number:016x}"}
+def left_out(number: int) -> Json:
+    return {"name": f"{number:06x}", "reason": "r" * 40}
 
 
-def left_out(number: int) -> object:
-    return {"name": f"{number:06x}", "reason": "r"}
-
-
-ENTRIES: dict[str, tuple[str, Callable[[int], object]]] = {
-    "raw records": ("tensors", raw_record),
-    "same records": ("tensors", same_record),
-    "frames": ("frames", frame),
-    "parts": ("frames", frame_of_many_parts),
-    "left out": ("left_out", left_out),
+ENTRIES: dict[str, tuple[str, Callable[[int], Json], int]] = {
+    "raw records": ("tensors", raw_record, 1),
+    "records of 32 dimensions": ("tensors", long_record, 16),
+    "same records": ("tensors", same_record, 2),
+    "frames": ("frames", frame, 2),
+    "parts": ("frames", lambda number: frame(number, 1000), 1001),
+    "left out": ("left_out", left_out, 1),
 }
 
 
@@ -106,7 +98,8 @@ def safetensors(text: bytes) -> bytes:
 
 
 def many_tensors() -> bytes:
-    """A valid safetensors file of all the tensors that the weight allows."""
+    """A valid safetensors file of 2^17 tensors."""
     one = b'"%06x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
-    count = (MAX_WEIGHT - 1024) // weight(one % 0 + b",")
+    count = limits.MAX_TENSORS
+    assert 7 * count < MAX_VALUES
     return safetensors(b"{" + b",".join(one % i for i in range(count)) + b"}")

@@ -25,7 +25,7 @@ def read_container(data: bytes, folder: Path) -> None:
     path = folder / "hostile.dsvd"
     path.write_bytes(data)
     with Container(path) as container:
-        container.check_payload()
+        container.check_file()
         container.source_headers()
         for number in range(len(container.header.tree or ())):
             for _ in container.stored_file(number):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
 
-import xxhash
 from spec.exact import Component
-from spec.residual_building import MAGIC, component_contents, with_text
+from spec.header_bytes import encode_residual
+from spec.residual_building import MAGIC, component_contents, residual_header_of, with_bytes
 from spec.residual_vectors_valid import nothing_lacks
-from spec.sealing import prologue, text_of, zstd
+from spec.sealing import prologue, zstd
 
-from dsvd_registry import canonical
-from dsvd_registry.canonical import MAX_WEIGHT, weight
+from dsvd_registry.container import limits
 
 from .bombs import Json, _block, _zstd_by_hand, repeated, table
 
@@ -24,13 +23,13 @@ Frame = tuple[int, bytes]  # raw size, zstd frame
 
 def residual(tensors: Sequence[Json], frames: Sequence[Frame]) -> bytes:
     """With all checksums right, and whatever it says."""
-    header = json.loads(text_of(nothing_lacks().file))
+    header = residual_header_of(nothing_lacks().file)
     header["tensors"] = list(tensors)
-    told = {stored: xxhash.xxh3_64_hexdigest(stored) for _, stored in frames}
+    told = {stored: hashlib.sha256(stored).hexdigest() for _, stored in frames}
     header["frames"] = [
-        {"raw": raw, "stored": len(stored), "xxh3": told[stored]} for raw, stored in frames
+        {"raw": raw, "stored": len(stored), "sha256": told[stored]} for raw, stored in frames
     ]
-    return with_text(canonical.encode(header), b"".join(stored for _, stored in frames))
+    return with_bytes(encode_residual(header), b"".join(stored for _, stored in frames))
 
 
 def tensor(name: str, shape: list[int], rank: int = 0, dtype: str = "F32") -> Json:
@@ -101,21 +100,21 @@ def lying_zstd() -> bytes:
 def header_of_zeros() -> bytes:
     blocks = _block(1, 1 << 17, b"a") * (1 << 14) + _block(1, 1, b"a", last=True)
     stored = _zstd_by_hand(1 << 31, 17, blocks)
-    return prologue(stored, 1 << 24, MAGIC) + stored
+    return prologue(stored, 16 * len(stored), MAGIC) + stored
 
 
 def filled(field: str, entry: Callable[[int], object]) -> bytes:
-    """A valid header but for what stands in one array: all that the weight allows."""
-    header = json.loads(text_of(nothing_lacks().file))
-    one = weight(canonical.encode(entry(99_999)) + b",")
-    header[field] = [entry(i) for i in range((MAX_WEIGHT - 65536) // one)]
-    return with_text(canonical.encode(header), b"")
+    """A valid header but for what stands in one list: all that the limits allow."""
+    header = residual_header_of(nothing_lacks().file)
+    most = limits.FREE_DIMENSIONS // 32 if field == "tensors" else limits.FREE_ENTRIES - 2
+    header[field] = [entry(i) for i in range(min(most, limits.MAX_FILES))]
+    return with_bytes(encode_residual(header), b"")
 
 
 ENTRIES: dict[str, tuple[str, Callable[[int], object]]] = {
     "tensors": ("tensors", lambda i: tensor(f"{i:06x}", [1])),
     "dimensions": ("tensors", lambda i: tensor(f"{i:06x}", [1] * 32)),
-    "frames": ("frames", lambda i: {"raw": 1, "stored": 1, "xxh3": f"{i:016x}"}),
+    "frames": ("frames", lambda i: {"raw": 1, "stored": 1, "sha256": f"{i:064x}"}),
     "results": ("results", lambda i: {"path": f"{i:06x}", "sha256": "0" * 64, "size": 1}),
 }
 

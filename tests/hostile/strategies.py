@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import io
 import json
 import pickle
@@ -12,13 +13,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import xxhash
 from hypothesis import strategies as st
 from safetensors.torch import save
+from spec.header_bytes import encode, encode_residual
 from spec.residual_building import MAGIC as RESIDUAL_MAGIC
+from spec.residual_building import frames_of as residual_frames_of
+from spec.residual_building import residual_header_of
 from spec.residual_vectors_valid import digits, own_components, plain, tree
-from spec.sealing import MAGIC, frames_of, payload_of, sealed, text_of, unzstd, zstd
-from spec.valid_vectors import packed_small, small, source_lossy, tree_small
+from spec.sealing import (
+    MAGIC,
+    frames_of,
+    header_bytes_of,
+    header_of,
+    payload_of,
+    sealed,
+    unzstd,
+    zstd,
+)
+from spec.valid_vectors import rows_parts, small, source_lossy, tree_small
 
 from dsvd_registry import canonical
 from dsvd_registry.checkpoint.folder_listing import listing_bytes
@@ -37,7 +49,7 @@ HOSTILE: list[Any] = [
 
 @functools.cache
 def containers() -> list[bytes]:
-    return [make().build().file for make in (small, packed_small, source_lossy, tree_small)]
+    return [make().build().file for make in (small, rows_parts, source_lossy, tree_small)]
 
 
 @functools.cache
@@ -125,8 +137,14 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 @st.composite
 def changed_json(draw: st.DrawFn, text: bytes) -> bytes:
-    """Fields set to what is hostile, taken away, doubled, renamed or exchanged; canonical again."""
-    value = json.loads(text)
+    """The same of JSON, canonical again."""
+    value = draw(changed_fields(json.loads(text)))
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+@st.composite
+def changed_fields(draw: st.DrawFn, value: Any) -> Any:
+    """Fields set to what is hostile, taken away, doubled, renamed or exchanged."""
     for _ in range(draw(st.integers(1, 3))):
         places = _places(value)
         if not places:
@@ -144,38 +162,55 @@ def changed_json(draw: st.DrawFn, text: bytes) -> bytes:
                 inner.insert(key, inner[key])
             case "exchange" if not isinstance(inner[key], dict | list):
                 inner[key] = json.loads(json.dumps(other[other_key]))
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return value
+
+
+@st.composite
+def changed_header(draw: st.DrawFn, header: Any, write: Callable[[Any], bytes]) -> bytes:
+    """Values of any size and kind, as far as they can be written."""
+    try:
+        return write(draw(changed_fields(copy.deepcopy(header))))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error):
+        return draw(changed_bytes(write(header)))
 
 
 @st.composite
 def hostile_containers(draw: st.DrawFn) -> bytes:
-    """Half of them with right checksums: the header, or a frame, is changed below them."""
-    return draw(_hostile_files(containers(), MAGIC))
+    """Most of them with right digests: the header, or a frame, is changed below them."""
+    file = draw(st.sampled_from(containers()))
+    return draw(_hostile_file(file, header_of(file), encode, frames_of(file), MAGIC))
 
 
 @st.composite
 def hostile_residuals(draw: st.DrawFn) -> bytes:
     """As containers, whose prologue and frames they share."""
-    return draw(_hostile_files(residuals(), RESIDUAL_MAGIC))
+    file = draw(st.sampled_from(residuals()))
+    header, frames = residual_header_of(file), residual_frames_of(file)
+    return draw(_hostile_file(file, header, encode_residual, frames, RESIDUAL_MAGIC))
 
 
 @st.composite
-def _hostile_files(draw: st.DrawFn, files: list[bytes], magic: bytes) -> bytes:
-    file = draw(st.sampled_from(files))
-    match draw(st.sampled_from(("bytes", "header", "header", "text", "frame"))):
+def _hostile_file(
+    draw: st.DrawFn,
+    file: bytes,
+    header: Any,
+    write: Callable[[Any], bytes],
+    frames: list[bytes],
+    magic: bytes,
+) -> bytes:
+    match draw(st.sampled_from(("bytes", "header", "header", "fields", "frame"))):
         case "bytes":
             return draw(changed_bytes(file))
         case "header":
-            return sealed(draw(changed_json(text_of(file))), payload_of(file), magic)
-        case "text":
-            return sealed(draw(changed_bytes(text_of(file))), payload_of(file), magic)
-    header, frames = json.loads(text_of(file)), frames_of(file)
+            return sealed(draw(changed_header(header, write)), payload_of(file), magic)
+        case "fields":
+            return sealed(draw(changed_bytes(header_bytes_of(file))), payload_of(file), magic)
     number = draw(st.integers(0, len(frames) - 1))
     content = draw(changed_bytes(unzstd(frames[number])))
     frames[number] = draw(st.sampled_from((zstd(content), content)))
     told = {"stored": len(frames[number]), "raw": len(content)}
-    header["frames"][number] |= {**told, "xxh3": xxhash.xxh3_64_hexdigest(frames[number])}
-    return sealed(canonical.encode(header), b"".join(frames), magic)
+    header["frames"][number] |= {**told, "sha256": hashlib.sha256(frames[number]).hexdigest()}
+    return sealed(write(header), b"".join(frames), magic)
 
 
 @st.composite
@@ -218,7 +253,7 @@ INPUTS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "pickle": hostile_pickles,
     "listing": lambda: _json_of(listings),
     "event": lambda: _json_of(logged_events),
-    "manifest": lambda: _json_of(manifests),
+    "manifest": lambda: st.sampled_from(manifests()).flatmap(changed_bytes),
     "signature": lambda: _json_of(signatures),
 }
 """What each reader is sent."""

@@ -2,57 +2,55 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
-
 import pytest
+from spec.header_bytes import DTYPES as CODES
+from spec.header_bytes import code, counted, text, uint
 
-from dsvd_registry import canonical
 from dsvd_registry.errors import RegistryError
 from dsvd_registry.reconstruction.base_weights import Manifest
 
 from .strategies import manifests
 
-Value = dict[str, Any]
+DIGEST = bytes(32)
 
 
-def first(field: str, value: object) -> Callable[[Value], object]:
-    return lambda manifest: manifest["tensors"][0].update({field: value})
+def tensor(name: str | bytes, dtype: str | int, shape: list[int], digest: bytes = DIGEST) -> bytes:
+    return text(name) + code(dtype, CODES) + counted(map(uint, shape)) + digest
 
 
-BROKEN: dict[str, Callable[[Value], object]] = {
-    "unknown field": lambda manifest: manifest.update(more=1),
-    "no field": lambda manifest: manifest.pop("tensors"),
-    "no array": lambda manifest: manifest.update(tensors={}),
-    "no object": lambda manifest: manifest["tensors"].append("a"),
-    "unknown field of a tensor": first("more", 1),
-    "no field of a tensor": lambda manifest: manifest["tensors"][0].pop("shape"),
-    "a name twice": lambda manifest: manifest["tensors"].append(manifest["tensors"][0]),
-    "empty name": first("name", ""),
-    "NUL in a name": first("name", "a\0"),
-    "long name": first("name", "a" * 4097),
-    "name that is a number": first("name", 7),
-    "unknown dtype": first("dtype", "F32x"),
-    "dtype that is none": first("dtype", None),
-    "part of a byte": lambda manifest: manifest["tensors"][1].update(shape=[3]),
-    "shape of texts": first("shape", ["2", "3"]),
-    "shape of truths": first("shape", [True, 6]),
-    "shape of reals": first("shape", [2.0, 3]),
-    "negative shape": first("shape", [-2, -3]),
-    "shape of 2^53": first("shape", [2**53]),
-    "too many dimensions": first("shape", [1] * 33),
-    "short digest": first("sha256", "0" * 63),
-    "capital digest": first("sha256", "A" * 64),
+A, B, C = tensor("a", "F32", [2, 3]), tensor("b", "F4", [4]), tensor("c", "BF16", [])
+
+
+def manifest(*tensors: bytes) -> bytes:
+    return b"DSVDBASE" + counted(tensors)
+
+
+BROKEN: dict[str, bytes] = {
+    "nothing": b"",
+    "another magic": b"DSVDBASF" + counted([A]),
+    "no list": b"DSVDBASE",
+    "more behind it": manifest(A) + b"\0",
+    "fewer than it says": b"DSVDBASE" + uint(2) + A,
+    "more than there may be": b"DSVDBASE" + uint(2**20 + 1) + A,
+    "cut": manifest(A)[:-1],
+    "a name twice": manifest(A, B, A),
+    "empty name": manifest(tensor("", "F32", [2])),
+    "NUL in a name": manifest(tensor("a\0", "F32", [2])),
+    "long name": manifest(tensor("a" * 4097, "F32", [2])),
+    "name that is no text": manifest(tensor(b"\xff", "F32", [2])),
+    "half a surrogate pair": manifest(tensor("\ud800", "F32", [2])),
+    "unknown dtype": manifest(tensor("a", 22, [2])),
+    "part of a byte": manifest(tensor("a", "F4", [3])),
+    "shape of 2^53": manifest(tensor("a", "F32", [2**53])),
+    "needless byte": manifest(text("a") + b"\4\1\x82\0" + DIGEST),
+    "too many dimensions": manifest(tensor("a", "F32", [1] * 33)),
+    "short digest": manifest(tensor("a", "F32", [2], bytes(31))),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_manifest(name: str) -> None:
-    """Seen to fail: as it was once read, with `str` and `int` of what stands there, 18 of these
-    were taken."""
-    value = json.loads(manifests()[0])
-    assert Manifest.from_bytes(canonical.encode(value), "x").to_bytes() == manifests()[0]
-    BROKEN[name](value)
+    good = manifest(A, B, C)
+    assert Manifest.from_bytes(good, "x").to_bytes() == good == manifests()[0]
     with pytest.raises(RegistryError, match="is not the manifest of a base"):
-        Manifest.from_bytes(canonical.encode(value), "x")
+        Manifest.from_bytes(BROKEN[name], "x")

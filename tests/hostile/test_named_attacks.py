@@ -5,6 +5,7 @@ by both readers), tests/checkpoint (pickles that run code, zip archives that lie
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spec.sealing import MAGIC, payload_of, sealed, text_of
+from spec.header_bytes import encode
+from spec.sealing import MAGIC, header_of, payload_of, sealed
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
@@ -34,26 +36,22 @@ from dsvd_registry.store.registry_folder import create
 
 from .crafted_pickles import MACHINE, legacy
 from .reading import READERS
-from .strategies import containers, listings, logged_events, manifests, safetensors_files
+from .strategies import containers, listings, logged_events, safetensors_files
 
 SECONDS = 5
 
 # How a JSON text is put where each reader takes it from.
 SEALED: dict[str, Callable[[bytes], bytes]] = {
-    "container": lambda text: sealed(text, payload_of(containers()[0])),
     "checkpoint": lambda text: struct.pack("<Q", len(text)) + text + bytes(26),
     "lora": lambda text: struct.pack("<Q", len(text)) + text + bytes(26),
     "listing": lambda text: text,
     "log": lambda text: text,
-    "manifest": lambda text: text,
 }
 TEXTS: dict[str, Callable[[], bytes]] = {
-    "container": lambda: text_of(containers()[0]),
     "checkpoint": lambda: _header(safetensors_files()[0]),
     "lora": lambda: _header(safetensors_files()[1]),
     "listing": lambda: listings()[0],
     "log": lambda: logged_events()[0],
-    "manifest": lambda: manifests()[0],
 }
 of_json = pytest.mark.parametrize("reader", SEALED)
 
@@ -73,8 +71,8 @@ def refused(reader: str, data: bytes, folder: Path) -> str:
 
 def with_number(reader: str, number: bytes) -> bytes:
     """The reader's text with `number` for its first integer."""
-    field = {"container": b'"size":', "checkpoint": b'"shape":[', "lora": b'"shape":['}
-    field |= {"listing": b'"size":', "log": b'"number":', "manifest": b'"shape":['}
+    field = {"checkpoint": b'"shape":[', "lora": b'"shape":['}
+    field |= {"listing": b'"size":', "log": b'"number":'}
     text = TEXTS[reader]()
     at = text.index(field[reader]) + len(field[reader])
     end = next(i for i in range(at, len(text)) if text[i : i + 1] not in b"0123456789")
@@ -96,19 +94,15 @@ def test_header_length_of_safetensors(tmp_path: Path, length: int | str) -> None
 
 
 @pytest.mark.parametrize("field", [12, 16])
-@pytest.mark.parametrize("length", [0, 1, 2**24 + 2**16, 2**31, 2**32 - 1, "less", "more"])
+@pytest.mark.parametrize("length", [0, 1, 2**26 + 2**20, 2**31, 2**32 - 1, "less", "more"])
 def test_header_length_of_a_container(tmp_path: Path, field: int, length: int | str) -> None:
-    """S and J, under a right checksum. Seen to fail: without the limits on S and J, 2^31 ends as "ends
-    inside its header" and J as a zstd error, which the message shows."""
-    import xxhash
-
+    """S and H, under a right digest."""
     file = bytearray(containers()[0])
     (stored,) = struct.unpack_from("<I", file, 12)
     (right,) = struct.unpack_from("<I", file, field)
     number = {"less": right - 1, "more": right + 1}.get(str(length), length)
     struct.pack_into("<I", file, field, number)
-    checksum = xxhash.xxh3_64(bytes(file[:24]) + bytes(file[32 : 32 + stored])).intdigest()
-    struct.pack_into("<Q", file, 24, checksum)
+    file[24:56] = hashlib.sha256(bytes(file[:24]) + bytes(file[56 : 56 + stored])).digest()
     assert bytes(file).startswith(MAGIC)
     message = refused("container", bytes(file), tmp_path)
     if isinstance(length, int) and length >= 2**31:
@@ -144,7 +138,7 @@ def test_duplicate_keys(tmp_path: Path, reader: str) -> None:
 @of_json
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"-0", b"1e3", b"1.0"])
 def test_nan_and_other_numbers(tmp_path: Path, reader: str, number: bytes) -> None:
-    """Seen to fail: without the comparison in `canonical.decode`, the container's -0 is read as 0. The
+    """Seen to fail: without the comparison in `canonical.decode`, the log's -0 is read as 0. The
     others are refused twice: as a spelling, and as what no field takes."""
     refused(reader, SEALED[reader](with_number(reader, number)), tmp_path)
 
@@ -159,19 +153,17 @@ def test_integer_of_so_many_digits(tmp_path: Path, reader: str, digits: int) -> 
 
 
 @pytest.mark.parametrize("reader", ["container", "checkpoint"])
-@pytest.mark.parametrize(
-    "shape", [[2**32] * 2, [2**31, 2**33], [2**53 - 1] * 32, [0, 2**63], [-1, -6]]
-)
+@pytest.mark.parametrize("shape", [[2**32] * 2, [2**31, 2**33], [2**53 - 1] * 32, [0, 2**63]])
 def test_shape_whose_product_overflows(tmp_path: Path, reader: str, shape: list[int]) -> None:
-    """2^32 x 2^32 is 0 in 64 bits, and (-1) x (-6) is 6. Seen to fail: with both
-    checks of the container's `_shape` gone, -1 x -6 is taken."""
-    value: Any = json.loads(TEXTS[reader]())
+    """2^32 x 2^32 is 0 in 64 bits."""
     if reader == "container":
-        value["tensors"][0]["shape"] = shape
-    else:
-        value["a"]["shape"] = shape
-    text = json.dumps(value, sort_keys=reader == "container", separators=(",", ":")).encode()
-    refused(reader, SEALED[reader](text), tmp_path)
+        header = header_of(containers()[0])
+        header["tensors"][0]["shape"] = shape
+        refused(reader, sealed(encode(header), payload_of(containers()[0])), tmp_path)
+        return
+    value: Any = json.loads(TEXTS[reader]())
+    value["a"]["shape"] = shape
+    refused(reader, SEALED[reader](json.dumps(value).encode()), tmp_path)
 
 
 NAMES = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from spec.readers import decoder_gives
-from spec.sealing import text_of
+from spec.sealing import header_of
 
 from .small import ATTENTION, base_weights, kohya, kohya_name, pairs, registry_of
 from .training import save
@@ -29,7 +28,7 @@ def test_it_gives_what_the_package_gives(dtype: torch.dtype, tmp_path: Path) -> 
             made = registry.materialize("lora", tmp_path / f"{tau}.safetensors", tau=tau)
             given = decoder_gives(tmp_path / "lora.dsvd", tmp_path / "base.safetensors", tau)
             assert given == made.path.read_bytes()
-    header = json.loads(text_of((tmp_path / "lora.dsvd").read_bytes()))
+    header = header_of((tmp_path / "lora.dsvd").read_bytes())
     assert header["source"]["format"] == "lora"
     assert [entry["name"] for entry in header["left_out"]] == ["lora_unet_unheard.of"]
     assert {frame["content"] for frame in header["frames"]}.isdisjoint({"source_header"})

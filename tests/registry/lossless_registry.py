@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from spec.exact import Json, canonical
-from spec.residual_building import MAGIC
-from spec.sealing import payload_of, sealed, text_of
+from spec.exact import Json
+from spec.header_bytes import encode_residual
+from spec.residual_building import MAGIC, residual_header_of
+from spec.sealing import payload_of, sealed
 
 from dsvd_registry import Registry
 from dsvd_registry.store import ObjectStore, RegistryFolder
@@ -78,9 +78,9 @@ def attach_as_it_is(registry: Registry, ref: str, data: bytes) -> Path:
 
 def rewritten(data: bytes, change: Callable[[Json], object]) -> bytes:
     """A residual with another header and the same frames; every checksum is right."""
-    header = json.loads(text_of(data))
+    header = residual_header_of(data)
     change(header)
-    return sealed(canonical(header), payload_of(data), MAGIC)
+    return sealed(encode_residual(header), payload_of(data), MAGIC)
 
 
 def lying(data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 import tracemalloc
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from spec.sealing import header_bytes_of, header_of, payload_of, prologue, sealed, zstd
 
 from dsvd_registry import Registry
 from dsvd_registry.container import limits
@@ -20,7 +22,7 @@ from dsvd_registry.container.records import DenseRecord, LowRankRecord
 from dsvd_registry.errors import ContainerError, DsvdError, UnsupportedFeature
 
 from .conftest import Pair, files_in, object_path, replace_bytes, write_pair
-from .crafting import HeaderJson, canonical, container, parts_of, refilled, rewritten
+from .crafting import HeaderJson, refilled, rewritten
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def read_all(path: Path, *, checksums: bool = True) -> None:
     """Everything that a container holds."""
     with Container(path) as opened:
         if checksums:
-            opened.check_payload()
+            opened.check_file()
         opened.source_headers()
         list(opened.part_sizes())
         for index, record in enumerate(opened.header.tensors):
@@ -128,28 +130,27 @@ def frame(header: HeaderJson, content: str) -> dict[str, Any]:
     return found
 
 
+def part(tensor: int, count: int) -> dict[str, int]:
+    return {"tensor": tensor, "count": count}
+
+
 Change = Callable[[HeaderJson], object]
 HEADERS: dict[str, Change] = {
     "rank over the full rank": lambda h: low(h).update(rank=25),
     "rank 0": lambda h: low(h).update(rank=0),
-    "rank as a real": lambda h: low(h).update(rank=4.0),
-    "rank as true": lambda h: low(h).update(rank=True),
     "another rank": lambda h: low(h).update(rank=low(h)["rank"] - 1),
     "tau_rank over the full rank": lambda h: low(h).update(tau_rank=25),
-    "noise_rank below 0": lambda h: low(h).update(noise_rank=-1),
-    "full_rank of another shape": lambda h: low(h).update(full_rank=23),
-    "energy over 1": lambda h: low(h).update(energy=1.5),
-    "error below 0": lambda h: low(h).update(error=-0.5),
+    "noise_rank over the full rank": lambda h: low(h).update(noise_rank=25),
+    "an error of minus infinity": lambda h: low(h).update(error=-math.inf),
     "33 dimensions": lambda h: low(h).update(shape=[1] * 31 + [24, 32]),
     "a dimension of 2^53": lambda h: low(h).update(shape=[2**53, 1]),
-    "a dimension below 0": lambda h: low(h).update(shape=[-24, -32]),
     "too many elements": lambda h: low(h).update(shape=[2**40, 2**20]),
-    "a shape that is not its base's": lambda h: low(h).update(shape=[32, 32], full_rank=32),
+    "a shape that is not its base's": lambda h: low(h).update(shape=[32, 32]),
     "more new rows than rows": lambda h: low(h).update(new_rows=24),
-    "an unknown dtype": lambda h: low(h).update(dtype="F31"),
+    "an unknown dtype": lambda h: low(h).update(dtype=31),
     "an integer dtype": lambda h: low(h).update(dtype="I32"),
-    "an unknown kind": lambda h: low(h).update(kind="lowrank"),
-    "an unknown view": lambda h: low(h)["view"].update(kind="flip"),
+    "an unknown kind": lambda h: low(h).update(kind=17),
+    "an unknown view": lambda h: low(h)["view"].update(kind=9),
     "a view of two tensors": lambda h: low(h).update(base=low(h)["base"] * 2),
     "65 base tensors": lambda h: low(h).update(
         base=low(h)["base"] * 65, view={"kind": "concatenate"}
@@ -165,36 +166,23 @@ HEADERS: dict[str, Change] = {
     "a stored frame over the limit": lambda h: frame(h, "components").update(stored=2**27),
     "a frame of 0 bytes": lambda h: frame(h, "bytes").update(raw=0),
     "a frame without parts": lambda h: frame(h, "bytes").update(parts=[]),
-    "a part of tensor 99": lambda h: frame(h, "bytes").update(parts=[[99, 28]]),
-    "a part of another tensor": lambda h: frame(h, "bytes").update(parts=[[0, 28]]),
-    "a part too long": lambda h: frame(h, "bytes").update(parts=[[2, 29]]),
-    "a part of 2^53": lambda h: frame(h, "bytes").update(parts=[[2, 2**53]]),
-    "an unknown content": lambda h: frame(h, "bytes").update(content="byte"),
+    "a part of tensor 99": lambda h: frame(h, "bytes").update(parts=[part(99, 28)]),
+    "a part of another tensor": lambda h: frame(h, "bytes").update(parts=[part(0, 28)]),
+    "a part too long": lambda h: frame(h, "bytes").update(parts=[part(2, 29)]),
+    "a part of 2^53": lambda h: frame(h, "bytes").update(parts=[part(2, 2**53)]),
+    "an unknown content": lambda h: frame(h, "bytes").update(content=6),
     "frames in another order": lambda h: h["frames"].reverse(),
     "a frame twice": lambda h: h["frames"].append(h["frames"][-1]),
     "no frames": lambda h: h.update(frames=[]),
-    "another checksum": lambda h: frame(h, "bytes").update(xxh3="0" * 16),
-    "another payload": lambda h: h.update(payload_sha256="0" * 64),
+    "another digest": lambda h: frame(h, "bytes").update(sha256="0" * 64),
     "tensors not sorted": lambda h: h["tensors"].reverse(),
     "a tensor twice": lambda h: h["tensors"].append(h["tensors"][-1]),
     "an empty name": lambda h: low(h).update(name=""),
     "a name of 4097 bytes": lambda h: low(h).update(name="é" * 2048 + "a"),
     "half a surrogate pair": lambda h: low(h).update(name="\ud800"),
-    "no results": lambda h: h.update(results=[]),
-    "a result above": lambda h: h["results"][0].update(path="../x"),
-    "an absolute result": lambda h: h["results"][0].update(path="/x"),
-    "4097 results": lambda h: h.update(
-        results=[h["results"][0] | {"path": str(i)} for i in range(4097)]
-    ),
     "131073 left out": lambda h: h.update(left_out=[{"name": "a", "reason": "b"}] * (2**17 + 1)),
-    "tau over 1": lambda h: h["encoding"].update(tau=1.5),
-    "tau 0": lambda h: h["encoding"].update(tau=0.0),
-    "a short digest": lambda h: h["base"].update(digest="ab"),
-    "a digest in capitals": lambda h: h["base"].update(digest="A" * 64),
-    "an unknown field": lambda h: h.update(extra=1),
-    "an unknown field of a record": lambda h: low(h).update(extra=1),
-    "a missing field": lambda h: h.pop("source"),
-    "null": lambda h: h.update(frames=None),
+    "tau over 1": lambda h: h["encoding"].update(tau=10**6 + 1),
+    "tau 0": lambda h: h["encoding"].update(tau=0),
 }
 
 
@@ -206,7 +194,7 @@ def test_a_header_that_breaks_a_rule(good: Path, tmp_path: Path, name: str) -> N
 def test_a_required_feature_is_named(good: Path, tmp_path: Path) -> None:
     path = tmp_path / "new.dsvd"
     # Before anything else: what stands beside it may be new too.
-    changed = rewritten(good, lambda h: h.update(requires=["sharding"], shards=[]))
+    changed = rewritten(good, lambda h: h.update(requires=["sharding"], left_out=[], tensors=[]))
     error = assert_refused(path, changed, UnsupportedFeature)
     assert "'sharding'" in str(error)
     error = assert_refused(path, good.read_bytes()[:8] + b"\x02" + good.read_bytes()[9:])
@@ -214,65 +202,21 @@ def test_a_required_feature_is_named(good: Path, tmp_path: Path) -> None:
     assert "version 2" in str(error)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b'"' + b"[" * 100_000,
-        b"[" * 100_000,
-        b"\xff\xfe",
-        b'{"a":NaN}',
-        b'{"a":1e999}',
-        b'{"a":1,"a":1}',
-        b'{"a": 1}',
-        b'{"a":1}\n',
-        b'{"a":' + b"9" * 10_000 + b"}",
-    ],
-    ids=lambda text: repr(text[:12]),
-)
-def test_a_header_that_is_not_canonical_json(good: Path, tmp_path: Path, text: bytes) -> None:
-    _, payload = parts_of(good)
-    assert_refused(tmp_path / "bad.dsvd", container(text, payload))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (b'"requires":["packed"]', b'"requires": ["packed"]'),
-        (b'"requires":["packed"]', b'"requires":[],"requires":[]'),
-        (b'"tau":1.0', b'"tau":1'),
-        (b'"tau":1.0', b'"tau":1.00'),
-        (b'"tau":1.0', b'"tau":NaN'),
-        (b'"tau":1.0', b'"tau":Infinity'),
-        (b'"tau":1.0', b'"tau":-0.0'),
-        (b'"name":"low"', b'"name":"l\\u006fw"'),
-    ],
-)
-def test_a_second_spelling(good: Path, tmp_path: Path, old: bytes, new: bytes) -> None:
-    header, payload = parts_of(good)
-    text = canonical(header)
-    assert text.count(old) == 1 or old.startswith(b'"name"')
-    assert_refused(tmp_path / "bad.dsvd", container(text.replace(old, new, 1), payload))
-
-
 def test_what_a_prologue_claims_takes_no_memory(good: Path, tmp_path: Path) -> None:
-    header, payload = parts_of(good)
-    text, path = canonical(header), tmp_path / "bad.dsvd"
-    data = good.read_bytes()
+    data, path = good.read_bytes(), tmp_path / "bad.dsvd"
+    header, stored = header_of(data), zstd(header_bytes_of(data))
     claims = [
-        container(text, payload, json_size=limits.MAX_HEADER_JSON),
-        container(text, payload, json_size=limits.MAX_HEADER_JSON + 1),
-        container(text, payload, json_size=2**32 - 1),
+        prologue(stored, size) + stored + payload_of(data)
+        for size in (limits.FREE_HEADER, limits.FREE_HEADER + 1, limits.MAX_HEADER + 1, 2**32 - 1)
+    ]
+    claims += [
         data[:12] + struct.pack("<I", 2**32 - 1) + data[16:],
         data[:12] + struct.pack("<I", limits.MAX_HEADER_STORED) + data[16:],
     ]
     raw = low(header)["rank"] * 2**20
     claims.append(rewritten(good, lambda h: frame(h, "components").update(raw=raw)))
     claims.append(rewritten(good, lambda h: low(h)["base"][0].update(shape=[2**24, 2**24])))
-    claims.append(container(b" " * 2**24, payload))
+    claims.append(sealed(bytes(limits.FREE_HEADER), payload_of(data)))
     for claim in claims[:-1]:
         tracemalloc.start()
         assert_refused(path, claim)

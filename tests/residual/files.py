@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from spec.header_bytes import encode_residual
+from spec.residual_building import residual_header_of
 
-from dsvd_registry import canonical
-from dsvd_registry.container.frames import RESIDUAL, decompress, packed_header
+from dsvd_registry.container.frames import RESIDUAL, decompress, stored_header
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.residual.ordered import FORMATS, Bits
@@ -53,18 +53,17 @@ def small_file() -> bytes:
     return out.getvalue()
 
 
-def text_and_payload(file: bytes) -> tuple[bytes, bytes]:
+def header_and_payload(file: bytes) -> tuple[bytes, bytes]:
     stored, size = struct.unpack_from("<II", file, 12)
-    return decompress(file[32 : 32 + stored], size, "the header"), file[32 + stored :]
+    return decompress(file[56 : 56 + stored], size, "the header"), file[56 + stored :]
 
 
 def header_of(file: bytes) -> Json:
-    header: Json = json.loads(text_and_payload(file)[0])
-    return header
+    return residual_header_of(file)
 
 
 def sealed(header: Json, payload: bytes) -> bytes:
-    return packed_header(RESIDUAL, canonical.encode(header)) + payload
+    return stored_header(RESIDUAL, encode_residual(header)) + payload
 
 
 def with_header(change: Callable[[Json], object]) -> bytes:
@@ -72,7 +71,7 @@ def with_header(change: Callable[[Json], object]) -> bytes:
     file = small_file()
     header = header_of(file)
     change(header)
-    return sealed(header, text_and_payload(file)[1])
+    return sealed(header, header_and_payload(file)[1])
 
 
 def written(folder: Path, file: bytes) -> Path:

@@ -7,20 +7,18 @@ a file was opened that should not be, or refused with another message, or stayed
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from spec.header_bytes import encode_residual
 
-from dsvd_registry import canonical
 from dsvd_registry.container import limits
-from dsvd_registry.container.frames import RESIDUAL, packed_header
+from dsvd_registry.container.frames import RESIDUAL, stored_header
 from dsvd_registry.errors import ContainerError, StorageError, UnsupportedFeature
-from dsvd_registry.hashing import xxh3
-from dsvd_registry.residual.header import header_json, parse_header
+from dsvd_registry.residual.header import header_bytes, parse_header
 from dsvd_registry.residual.reader import Residual
 from dsvd_registry.residual.records import ResidualFrame
 
@@ -31,12 +29,12 @@ from .files import (
     A,
     B,
     Json,
+    header_and_payload,
     header_of,
     prediction,
     sealed,
     small_file,
     source,
-    text_and_payload,
     with_header,
     written,
 )
@@ -54,7 +52,7 @@ def test_what_was_written(tmp_path: Path) -> None:
         for tensor in (MATRIX, VECTOR):
             assert (residual.run(tensor, 0, prediction(tensor)) == source(tensor)).all()
         residual.check_frames()
-        assert header_json(residual.header) == text_and_payload(file)[0]
+        assert header_bytes(residual.header) == header_and_payload(file)[0]
 
 
 def test_runs_in_any_order(tmp_path: Path) -> None:
@@ -68,7 +66,7 @@ def test_missing(tmp_path: Path) -> None:
         Residual(tmp_path / "none")
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 31, 32, 100, -1])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 55, 56, 100, -1])
 def test_cut(size: int, tmp_path: Path) -> None:
     with pytest.raises(ContainerError):
         Residual(written(tmp_path, small_file()[:size]))
@@ -113,33 +111,19 @@ def _set(*path: str | int, to: object) -> Change:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("more", to=1), "unknown field 'more'"),
-        (lambda header: header.pop("container"), "no field 'container'"),
-        (_set("container", to="C" * 64), "not 64 hexadecimal digits"),
-        (_set("requires", to={}), "requires is not an array"),
-        (_set("requires", to=[1]), "requires is not an array"),
-        (_set("results", to=[]), "results must have 1"),
-        (_set("results", to=[{}]), r"results\[0\] has no field 'path'"),
-        (_set("results", 0, "size", to=-1), "size is outside"),
-        (_set("results", 0, "size", to=1.0), "size is not an integer"),
-        (_set("results", 0, "path", to=""), "path must have 1"),
-        (_set("tensors", to={}), "tensors is not an array"),
-        (_set("tensors", 0, "kind", to="low_rank"), "unknown field 'kind'"),
+        (_set("results", to=[]), "results is"),
+        (_set("results", 0, "path", to=""), "length of the path is 0"),
         (_set("tensors", 0, "dtype", to="F64"), "no differences of F64"),
         (_set("tensors", 0, "name", to="wector"), "not sorted"),
         (_set("tensors", 0, "name", to="vector"), "not sorted, or|not sorted by name, or"),
-        (_set("tensors", 0, "name", to=""), "name must have 1"),
-        (_set("tensors", 0, "name", to="m" * 4097), "name must have 1"),
+        (_set("tensors", 0, "name", to=""), "length of the name is"),
+        (_set("tensors", 0, "name", to="m" * 4097), "length of the name is"),
         (_set("tensors", 0, "rank", to=3), "rank is over"),
-        (_set("tensors", 0, "rank", to=-1), "rank is outside"),
-        (_set("tensors", 0, "rank", to=True), "rank is not an integer"),
-        (_set("tensors", 0, "rank", to=2**22 + 1), "rank is outside"),
+        (_set("tensors", 0, "rank", to=2**22 + 1), "rank is .* outside"),
         (_set("tensors", 1, "rank", to=1), "rank is over"),
         (_set("tensors", 0, "rank", to=0), "not as many frames"),
         (_set("tensors", 0, "shape", to=[3, 0]), "no elements"),
-        (_set("tensors", 0, "shape", to=[3, 2.0]), "an entry that is not a size"),
-        (_set("tensors", 0, "shape", to=[3, -2]), "an entry that is not a size"),
-        (_set("tensors", 0, "shape", to=[1] * 33), "shape must have 0"),
+        (_set("tensors", 0, "shape", to=[1] * 33), "number of dimensions is 33"),
         (_set("tensors", 0, "shape", to=[2**49, 2]), "too many elements"),
         (_set("tensors", 0, "shape", to=[2**20, 2]), "not as many frames"),
         (_set("tensors", 1, "shape", to=[2**48]), "not as many frames"),
@@ -149,11 +133,9 @@ def _set(*path: str | int, to: object) -> Change:
         (_set("frames", 1, "raw", to=41), r"frames\[1\] declares 41 bytes for 40"),
         (_set("frames", 2, "raw", to=824), r"frames\[2\] declares 824 bytes for 823"),
         (_set("frames", 3, "raw", to=795), r"frames\[3\] declares 795 bytes for 794"),
-        (_set("frames", 0, "raw", to=0), "raw is outside"),
-        (_set("frames", 0, "stored", to=0), "stored is outside"),
-        (_set("frames", 0, "stored", to=2**27), "stored is outside"),
-        (_set("frames", 0, "xxh3", to="0"), "not 16 hexadecimal digits"),
-        (_set("frames", 0, "parts", to=[]), "unknown field 'parts'"),
+        (_set("frames", 0, "raw", to=0), "raw is 0"),
+        (_set("frames", 0, "stored", to=0), "stored is 0"),
+        (_set("frames", 0, "stored", to=2**27), "stored is .* outside"),
         (_set("frames", 0, "stored", to=1), "where its header says"),
     ],
 )
@@ -165,7 +147,7 @@ def test_header_refused(change: Change, message: str, tmp_path: Path) -> None:
 
 def test_newer(tmp_path: Path) -> None:
     """A feature of a later version is named in the error, whatever else the header has."""
-    file = with_header(lambda header: header.update(requires=["faster"], tensors=1))
+    file = with_header(lambda header: header.update(requires=["faster"], container=""))
     with pytest.raises(UnsupportedFeature, match="'faster'"):
         Residual(written(tmp_path, file))
 
@@ -173,7 +155,7 @@ def test_newer(tmp_path: Path) -> None:
 def test_files_are_closed(tmp_path: Path) -> None:
     """A file that is refused is closed, too: what is left open is warned of, which fails a test."""
     Residual(written(tmp_path, small_file())).close()
-    for file in (small_file()[:-1], with_header(_set("more", to=1))):
+    for file in (small_file()[:-1], with_header(_set("tensors", 0, "rank", to=3))):
         with pytest.raises(ContainerError):
             Residual(written(tmp_path, file))
         gc.collect()
@@ -183,7 +165,7 @@ def test_files_are_closed(tmp_path: Path) -> None:
 
 
 def _parse(header: Json) -> None:
-    parse_header(canonical.encode(header), 0)
+    parse_header(encode_residual(header), 0, 2**40)
 
 
 def _big(**fields: object) -> Json:
@@ -194,13 +176,13 @@ def _tensor(number: int, *shape: int, rank: int = 0) -> Json:
     return {"dtype": "F16", "name": f"{number:06}", "rank": rank, "shape": list(shape)}
 
 
-FRAME = {"raw": 1, "stored": 1, "xxh3": "0" * 16}
+FRAME = {"raw": 1, "stored": 1, "sha256": "0" * 64}
 
 
 def test_most_results() -> None:
     result = {"path": "a", "sha256": "0" * 64, "size": 0}
     _parse(_big(results=[result] * limits.MAX_FILES))
-    with pytest.raises(ContainerError, match="results must have 1"):
+    with pytest.raises(ContainerError, match="results is"):
         _parse(_big(results=[result] * (limits.MAX_FILES + 1)))
 
 
@@ -242,20 +224,20 @@ def test_frame_that_becomes_too_much() -> None:
         _parse(_big(tensors=tensors, frames=frames))
 
 
-def test_heavy_header(tmp_path: Path) -> None:
-    """The weight is checked before parsing, which also limits the number of tensors and frames."""
-    header = _big(container="," * (limits.MAX_WEIGHT // 64))
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    file = packed_header(RESIDUAL, text)
-    assert len(file) < 2000
-    with pytest.raises(ContainerError, match="weighs"):
-        Residual(written(tmp_path, file))
+def test_entries_of_a_small_file(tmp_path: Path) -> None:
+    """What a header lists is bounded by the file's size before memory is taken for it."""
+    result = {"path": "a", "sha256": "0" * 64, "size": 0}
+    tensors = [_tensor(number, 1) for number in range(60_000)]
+    header = _big(tensors=tensors, frames=[FRAME] * 60_000, results=[result])
+    with pytest.raises(ContainerError, match="too much for the size of the file"):
+        Residual(written(tmp_path, sealed(header, bytes(60_000))))
+    _parse(header)
 
 
 def test_large_header() -> None:
     """More than a reader takes is not written."""
-    with pytest.raises(ContainerError, match="bytes of JSON"):
-        packed_header(RESIDUAL, b"1" * (limits.MAX_HEADER_JSON + 1))
+    with pytest.raises(ContainerError, match="over the limit"):
+        stored_header(RESIDUAL, b"1" * (limits.FREE_HEADER + 1))
 
 
 # What a table or a frame may not say
@@ -284,13 +266,12 @@ def test_prediction_of_another_length(tmp_path: Path) -> None:
 
 def test_frames_in_the_header_are_in_order() -> None:
     """`offset` follows from the sizes."""
-    text, _ = text_and_payload(small_file())
-    header = parse_header(text, 1000)
+    data, _ = header_and_payload(small_file())
+    header = parse_header(data, 1000, 2**40)
     places = [frame.offset for frame in header.frames]
-    stored = [told["stored"] for told in json.loads(text)["frames"]]
+    told_of = header_of(small_file())["frames"]
+    stored = [told["stored"] for told in told_of]
     assert places == [1000 + sum(stored[:i]) for i in range(len(stored))]
     assert [replace(frame, offset=0) for frame in header.frames] == [
-        ResidualFrame(told["raw"], told["stored"], told["xxh3"])
-        for told in json.loads(text)["frames"]
+        ResidualFrame(told["raw"], told["stored"], told["sha256"]) for told in told_of
     ]
-    assert xxh3(b"") != header.frames[0].xxh3

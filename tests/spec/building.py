@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from dsvd_registry.checkpoint.tensor_info import BITS, Fingerprint, weights_digest
-from dsvd_registry.container.header import header_json
+from dsvd_registry.container.header import header_bytes
 from dsvd_registry.container.records import (
     BaseTensor,
     CastRecord,
     DenseRecord,
     Encoding,
-    Fidelity,
     FrameContent,
     Header,
     KeptFile,
@@ -40,13 +39,15 @@ from dsvd_registry.container.records import (
     TreeFile,
     View,
 )
-from dsvd_registry.container.rows import PACKED, PLANES, Int32, Layout, Rows, Run
+from dsvd_registry.container.rows import Int32, Rows, Run, pack_rows
 from dsvd_registry.container.table import ComponentTable, pack_table
 from dsvd_registry.container.writer import PayloadWriter, write_container
 from dsvd_registry.hashing import sha256
 
 from . import exact
 from .exact import Component, Json
+from .header_bytes import encode
+from .readers import decoder
 
 Tensor = tuple[str, tuple[int, ...], bytes]  # dtype, shape, bytes
 Runs = Sequence[tuple[int, int]]  # units of each part, and the band of the frame that it goes into
@@ -67,7 +68,7 @@ class Built:
 
     @property
     def tau(self) -> float:
-        return float(self.header["encoding"]["tau"])
+        return float(self.header["encoding"]["tau"] / 10**6)
 
     def result(self, x: float | None = None) -> bytes | None:
         """The file at x; None if it is not served."""
@@ -91,7 +92,7 @@ class Built:
 class _Part:
     content: FrameContent
     count: int
-    runs_in: Callable[[Layout], list[Run]]
+    runs: list[Run]
     band: int
 
 
@@ -102,10 +103,9 @@ class Recipe:
         self.tau = tau
         self.source_format = source_format
         self.source_header: bytes | None = None
-        self.fidelity: Fidelity | None = None
+        self.max_error: float | None = None
+        self.budget: int | None = None
         self.merge: MergeRecipe | None = None
-        self.packed = False  # as the feature of this name has it
-        self.loose_header = False  # so, too
         self.left_out: tuple[Omission, ...] = ()
         self.base: dict[str, Tensor] = {}
         self.base_name = "base"
@@ -223,7 +223,6 @@ class Recipe:
             "rank": rank,
             "tau_rank": rank,
             "noise_rank": min(m, n),
-            "energy": 0.75,
             "nuclear_norm": float(sum(singular) * 1.25),
             "base_norm": 1.0,
             "norm": 0.5,
@@ -245,7 +244,7 @@ class Recipe:
         )
         a, b = a.astype(np.int32), b.astype(np.int32)
         self._parts[name] = [
-            _Part("tables", end - first, _plain(pack_table(table.rows(first, end))), band)
+            _Part("tables", end - first, [*Run.alone(pack_table(table.rows(first, end)))], band)
             for first, end, band in _ends(tables, rank)
         ]
         for first, end, band in _ends(runs, rank):
@@ -271,11 +270,10 @@ class Recipe:
             cast, shape = self._records[name], self._records[of].shape
             self._records[name] = CastRecord(name, cast.dtype, shape, names.index(of))
         records = [self._records[name] for name in names]
-        payload, layout = PayloadWriter(io.BytesIO()), PACKED if self.packed else PLANES
+        payload = PayloadWriter(io.BytesIO())
         for number, name in enumerate(names):
             for part in self._parts[name]:
-                runs = part.runs_in(layout)
-                payload.add(part.content, Part(number, part.count), runs, part.band)
+                payload.add(part.content, Part(number, part.count), part.runs, part.band)
         if self.source_header is not None:
             payload.add("source_header", None, Run.alone(self.source_header))
         paths = sorted(self._tree, key=str.encode)
@@ -287,47 +285,40 @@ class Recipe:
             data = self._kept[path] if path in self._file_runs else b""
             for first, end, band in _ends(self._file_runs.get(path, ()), len(data)):
                 payload.add("files", Part(number, end - first), Run.alone(data[first:end]), band)
-        frames, payload_sha256 = payload.finish()
         fingerprints = [Fingerprint(name, *t[:2], sha256(t[2])) for name, t in self.base.items()]
         header = Header(
             base_digest=weights_digest(fingerprints),
             base_name=self.base_name,
             encoding=Encoding(
                 tau=self.tau,
-                grid_noise=0.015 if self.fidelity is None else 0.0,
-                fidelity=self.fidelity,
+                grid_noise=0.015 if self.max_error is self.budget is None else 0.0,
+                max_error=self.max_error,
+                budget=self.budget,
             ),
             source=Source("diffusers" if tree else self.source_format, sha256(b"source"), 6),
             left_out=self.left_out,
             tensors=tuple(records),
-            frames=frames,
-            payload_sha256=payload_sha256,
+            frames=payload.finish(),
             results=tuple(
                 Result(file.path, "0" * 64, 0)
                 for file in tree or (TensorFile("model.safetensors", ""),)
                 if isinstance(file, TensorFile)
             ),
-            packed=self.packed,
             tree=tree,
-            loose_header=self.loose_header,
             merge=self.merge,
         )
-        data = self._data_at(json.loads(header_json(header)), self.tau)
+        data = self._data_at(stated(header), self.tau)
         assert data is not None
         if tree is not None:
-            made = tree_results(json.loads(header_json(header)), data, self.tau, headers)
+            made = tree_results(stated(header), data, self.tau, headers)
             results = tuple(Result(path, sha256(file), len(file)) for path, file in made.items())
             return self._written(replace(header, results=results), payload, headers)
         if header.keeps_source:  # the source file is the result
             assert self.source_header is not None
-            file = exact.result_file(
-                json.loads(header_json(header)), data, self.tau, self.source_header
-            )
+            file = exact.result_file(stated(header), data, self.tau, self.source_header)
             source = Source(self.source_format, hashlib.sha256(file).hexdigest(), len(file))
             header = replace(header, source=source)
-        file = exact.result_file(
-            json.loads(header_json(header)), data, self.tau, self.source_header
-        )
+        file = exact.result_file(stated(header), data, self.tau, self.source_header)
         header = replace(
             header,
             results=(Result("model.safetensors", hashlib.sha256(file).hexdigest(), len(file)),),
@@ -339,13 +330,13 @@ class Recipe:
     ) -> Built:
         out = io.BytesIO()
         write_container(header, payload.chunks(), out)
-        stated = json.loads(header_json(header))
+        told = stated(header)
         return Built(
             out.getvalue(),
             dict(self.base),
-            stated,
+            told,
             self.source_header,
-            lambda x: self._data_at(stated, x),
+            lambda x: self._data_at(told, x),
             source_headers,
             dict(self._kept),
             dict(self.base_files),
@@ -375,23 +366,30 @@ class Recipe:
     def _bytes(self, name: str, data: bytes, runs: Runs) -> None:
         self._stored[name] = data
         for first, end, band in _ends(runs, len(data)):
-            part = _Part("bytes", end - first, _plain(data[first:end]), band)
+            part = _Part("bytes", end - first, [*Run.alone(data[first:end])], band)
             self._parts[name].append(part)
 
 
-def _plain(data: bytes) -> Callable[[Layout], list[Run]]:
-    return lambda _: [*Run.alone(data)]
+def stated(header: Header) -> Json:
+    """A header as plain values."""
+    return plain_values(header_bytes(header))
 
 
-def _elements(values: Int32, maximum: int) -> Callable[[Layout], list[Run]]:
-    return lambda layout: [*layout.pack(values[None], Rows.one(len(values), maximum))]
+def plain_values(data: bytes) -> Json:
+    """The bytes of a header as plain values."""
+    header = decoder.read_header(data, 2**53)
+    del header["content_digest"]
+    assert encode(header) == data
+    return dict(header)
 
 
-def _components(a: Int32, b: Int32, table: ComponentTable) -> Callable[[Layout], list[Run]]:
+def _elements(values: Int32, maximum: int) -> list[Run]:
+    return pack_rows(values[None], Rows.one(len(values), maximum))
+
+
+def _components(a: Int32, b: Int32, table: ComponentTable) -> list[Run]:
     sides = ((a, table.max_a), (b, table.max_b))
-    return lambda layout: [
-        run for side, maxima in sides for run in layout.pack(side, Rows(side.shape[1], maxima))
-    ]
+    return [run for side, maxima in sides for run in pack_rows(side, Rows(side.shape[1], maxima))]
 
 
 def _ends(runs: Runs, total: int) -> list[tuple[int, int, int]]:

@@ -5,17 +5,19 @@ Slow and plain. It takes values, never a container: what it says does not depend
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any
 
 from dsvd_registry.checkpoint.tensor_info import BITS
+
+from .header_bytes import content_digest
 
 Json = dict[str, Any]
 # Bits of the significand, exponent of the least subnormal number, exponent of the first overflow.
@@ -158,11 +160,10 @@ def result_file(
     prefix: str = "",
 ) -> bytes:
     """The file that holds these tensors at the tau x; of a tree, those of one prefix and header."""
-    without = {key: value for key, value in header.items() if key != "results"}
     own = {
         "dsvd.base": header["base"]["digest"],
-        "dsvd.container": hashlib.sha256(canonical(without)).hexdigest(),
-        "dsvd.tau": repr(x),
+        "dsvd.container": content_digest(header),
+        "dsvd.tau": str(Decimal(round(x * 10**6)) / 10**6),
     }
     if source_header is not None:
         entries = json.loads(source_header)

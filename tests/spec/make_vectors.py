@@ -1,13 +1,14 @@
 """Makes spec/vectors: `cd tests && ../.venv/bin/python -m spec.make_vectors [FOLDER]`.
 
-The same bytes every time with the zstandard of constraints.txt. The committed files are FROZEN: run
-this to add vectors, and see with git that no old file changes.
+The same bytes every time with the zstandard of constraints.txt. See with git which files change: once
+version 1 is released, none may.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any
 from .building import Built, base_files
 from .invalid_merges import INVALID
 from .readers import SPEC
-from .sealing import text_of, with_budget, with_frames, with_zstd, zstd
+from .sealing import header_of, with_frames, with_zstd, zstd
 from .valid_vectors import VALID
 
 VECTORS = SPEC / "vectors"
@@ -34,7 +35,7 @@ def resealed(built: Built) -> Built:
 
 
 def _with_file(built: Built, file: bytes) -> Built:
-    return replace(built, file=file, header=json.loads(text_of(file)))
+    return replace(built, file=file, header=header_of(file))
 
 
 def other_zstd(built: Built) -> Built:
@@ -46,16 +47,9 @@ def other_zstd(built: Built) -> Built:
     return built
 
 
-def whole_budget(built: Built) -> Built:
-    """Feature `fidelity`: a file of exactly as many bytes as its budget."""
-    return _with_file(built, with_budget(built, 0))
-
-
 # Valid ones made of others: how, of which, and lower values of tau.
 DERIVED: dict[str, tuple[Callable[[Built], Built], str, tuple[float, ...]]] = {
     "other-zstd": (other_zstd, "many-frames", (0.5,)),
-    "fidelity-whole-budget": (whole_budget, "fidelity-budget", (0.5,)),
-    "packed-other-zstd": (other_zstd, "packed-many-frames", (0.5,)),
 }
 
 
@@ -92,7 +86,38 @@ def files() -> dict[str, bytes]:
         for key, vectors in listing.items()
     )
     found["vectors.json"] = ("{" + ",\n".join(lists) + "}\n").encode()
+    found["rules.md"] = _rules(listing).encode()
     return found
+
+
+def _rules(listing: dict[str, list[dict[str, Any]]]) -> str:
+    """The vectors that try each rule of the text."""
+    tried: dict[str, list[str]] = {rule: [] for rule in rules_of_the_text()}
+    for vector in listing["invalid"]:
+        tried[vector["rule"]].append(f"`{vector['name']}`")
+    for vector in listing["valid"]:
+        if vector["not_served"]:
+            tried["N4"].append(f"`{vector['name']}` at {', '.join(map(str, vector['not_served']))}")
+    rows = (f"| {rule} | {', '.join(names)} |" for rule, names in tried.items())
+    return "\n".join(
+        (
+            "# The files that try each rule of `../dsvd-container-v1.md`",
+            "",
+            "Made by `tests/spec/make_vectors.py`. Each file of `invalid/` breaks one rule; N4 is tried",
+            "by files of `valid/`, at a tau that they do not serve.",
+            "",
+            "| rule | files |",
+            "| --- | --- |",
+            *rows,
+            "",
+        )
+    )
+
+
+def rules_of_the_text() -> list[str]:
+    """The numbers of all rules, in the order of the text."""
+    text = (SPEC / "dsvd-container-v1.md").read_text()
+    return re.findall(r"^\* \*\*([A-Z]\d+)\*\* ", text, re.MULTILINE)
 
 
 def _told(built: Built, x: float | None = None) -> dict[str, Any] | None:

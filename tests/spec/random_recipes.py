@@ -13,7 +13,6 @@ from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.records import (
     RAW_REASONS,
     BaseTensor,
-    Fidelity,
     LayerRule,
     MergedVersion,
     MergeRecipe,
@@ -40,9 +39,14 @@ def containers(draw: st.DrawFn) -> Built:
 
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
-    recipe = Recipe(draw(st.floats(0.05, 1.0)), draw(st.sampled_from(["safetensors", "pickle"])))
-    recipe.fidelity = draw(st.none() | _fidelity())
-    recipe.packed = draw(st.booleans())
+    recipe = Recipe(
+        draw(st.integers(50_000, 10**6)) / 10**6, draw(st.sampled_from(["safetensors", "pickle"]))
+    )
+    match draw(st.sampled_from(["tau", "max_error", "budget"])):
+        case "max_error":
+            recipe.max_error = draw(st.floats(0.0, 1.0, exclude_min=True, exclude_max=True))
+        case "budget":
+            recipe.budget = draw(st.sampled_from([1, 2**53 - 1]))
     recipe.merge = draw(st.none() | _merge())
     names = draw(
         st.lists(NAMES.filter(lambda name: name != "__metadata__"), max_size=4, unique=True)
@@ -73,15 +77,6 @@ def _merge(draw: st.DrawFn) -> MergeRecipe:
     rules = st.builds(LayerRule, names, weights, st.none() | containers)
     layers = draw(st.lists(rules, max_size=2))
     return MergeRecipe(tuple(versions), tuple(layers), draw(st.none() | containers))
-
-
-@st.composite
-def _fidelity(draw: st.DrawFn) -> Fidelity:
-    if draw(st.booleans()):
-        max_error = draw(st.floats(0.0, 1.0, exclude_min=True, exclude_max=True))
-        return Fidelity(draw(st.floats(0.0, max_error)), max_error=max_error)
-    error = draw(st.floats(0.0, allow_infinity=False, allow_nan=False))
-    return Fidelity(error, budget=draw(st.sampled_from([2**16, 2**53 - 1])))
 
 
 def _tree(draw: st.DrawFn, recipe: Recipe) -> None:
@@ -240,7 +235,7 @@ def _low_rank(draw: st.DrawFn, recipe: Recipe, name: str) -> None:
     total = sum(singular) * draw(st.sampled_from([1.0, 1.25, 3.0]))
     told = {
         "nuclear_norm": float(total),
-        "tau_rank": draw(st.integers(1, rank if recipe.fidelity else min(m, n))),
+        "tau_rank": draw(st.integers(1, min(m, n))),
         "noise_rank": draw(st.integers(0, min(m, n))),
     }
     new = _new(draw, dtype, n)

@@ -58,16 +58,16 @@ def golden_digests(vector: dict[str, Any]) -> Iterator[tuple[float, dict[str, st
 
 
 def package_writes(file: Path, base: Path, output: Path, tau: float | None = None) -> None:
-    """As `dsvd materialize` does, with the payload's digest compared as `dsvd verify` does."""
+    """As `dsvd materialize` does, with every frame's digest compared as `dsvd verify` does."""
     with base_weights(base) as weights, Container(file) as container:
-        container.check_payload()
+        container.check_file()
         write_result(container, weights, output, ResultRequest(tau), replace=False, progress=silent)
 
 
 def package_gives_files(file: Path, base: Path, tau: float) -> dict[str, bytes]:
     """The result or the files of a tree, by path. Those that hold no tensors are compared."""
     with base_weights(base) as weights, Container(file) as container:
-        container.check_payload()
+        container.check_file()
         result = Reconstruction(container, weights, tau)
         made = {one.path: b"".join(map(bytes, result.chunks(one))) for one in result.files}
         for kept in kept_files(container):

@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import xxhash
 
 from dsvd_registry.checkpoint.tensor_info import BITS
-from dsvd_registry.container.rows import PACKED, Rows, blocks
+from dsvd_registry.container.rows import Rows, blocks, pack_rows
 from dsvd_registry.container.table import ComponentTable, pack_table
 
 from . import exact
 from .building import Built, Recipe
 from .exact import Component, Json
-from .sealing import frames_of, payload_of, sealed, text_of, unzstd, with_header, zstd
+from .header_bytes import encode_residual
+from .residual_readers import residual_decoder
+from .sealing import header_bytes_of, header_of, payload_of, sealed, unzstd, with_header, zstd
 
 MAGIC = b"\x89DSVR\r\n\x1a"
 MANTISSA = {"F32": 23, "F16": 10, "BF16": 7}
@@ -56,7 +57,7 @@ class BuiltResidual:
 
     @property
     def header(self) -> Json:
-        return dict(json.loads(text_of(self.file)))
+        return residual_header_of(self.file)
 
 
 def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
@@ -94,7 +95,6 @@ def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
     header = {
         "container": hashlib.sha256(built.file).hexdigest(),
         "frames": [],
-        "requires": [],
         "results": results,
         "tensors": tensors,
     }
@@ -107,7 +107,7 @@ def with_source(built: Built, files: Mapping[str, bytes]) -> Built:
     """A container that says that it was made from this file, or this folder."""
     listing = [told(path, file) for path, file in sorted(files.items())]
     digest = listing[0]["sha256"]
-    if "tree" in built.header:
+    if built.header["tree"]:
         digest = hashlib.sha256(exact.canonical(listing)).hexdigest()
 
     def change(header: Json) -> None:
@@ -115,7 +115,7 @@ def with_source(built: Built, files: Mapping[str, bytes]) -> Built:
         header["source"]["size"] = sum(map(len, files.values()))
 
     file = with_header(built, change)
-    return replace(built, file=file, header=json.loads(text_of(file)))
+    return replace(built, file=file, header=header_of(file))
 
 
 def told(path: str, file: bytes) -> Json:
@@ -233,7 +233,7 @@ def component_contents(own: Sequence[Component]) -> list[bytes]:
         np.array([c.s for c in own], np.float32),
     )
     sides = ((a, table.max_a), (b, table.max_b))
-    runs = [run for side, most in sides for run in PACKED.pack(side, Rows(side.shape[1], most))]
+    runs = [run for side, most in sides for run in pack_rows(side, Rows(side.shape[1], most))]
     return [pack_table(table), b"".join(blocks(runs))]
 
 
@@ -248,15 +248,32 @@ def with_contents(header: Json, contents: Sequence[bytes]) -> bytes:
 def with_zstd(header: Json, contents: Sequence[bytes], frames: Sequence[bytes]) -> bytes:
     """The same, with frames that were compressed in some way."""
     told = [
-        {"raw": len(content), "stored": len(frame), "xxh3": xxhash.xxh3_64_hexdigest(frame)}
+        {"raw": len(content), "stored": len(frame), "sha256": hashlib.sha256(frame).hexdigest()}
         for content, frame in zip(contents, frames, strict=True)
     ]
-    return with_text(exact.canonical({**header, "frames": told}), b"".join(frames))
+    return with_bytes(encode_residual({**header, "frames": told}), b"".join(frames))
 
 
-def with_text(text: bytes, payload: bytes, **fields: int) -> bytes:
-    """A residual of this header's JSON; `fields` are those of the prologue."""
-    return sealed(text, payload, MAGIC, **fields)
+def with_bytes(header: bytes, payload: bytes, **fields: int) -> bytes:
+    """A residual of this header; `fields` are those of the prologue."""
+    return sealed(header, payload, MAGIC, **fields)
+
+
+def residual_header_of(file: bytes) -> Json:
+    """The header of a residual as plain values."""
+    data = header_bytes_of(file)
+    header: Json = residual_decoder.read_header(data, len(file))
+    assert encode_residual(header) == data
+    return header
+
+
+def frames_of(file: bytes) -> list[bytes]:
+    """The zstd frames of a residual."""
+    payload, frames = payload_of(file), []
+    for entry in residual_header_of(file)["frames"]:
+        frames.append(payload[: entry["stored"]])
+        payload = payload[entry["stored"] :]
+    return frames
 
 
 def contents_of(file: bytes) -> list[bytes]:
@@ -267,7 +284,7 @@ def changed(one: BuiltResidual, change: Callable[[Json], object]) -> bytes:
     """Another header over the same payload."""
     header = one.header
     change(header)
-    return with_text(exact.canonical(header), payload_of(one.file))
+    return with_bytes(encode_residual(header), payload_of(one.file))
 
 
 def refilled(one: BuiltResidual, change: Callable[[Json, list[bytes]], object]) -> bytes:

@@ -7,17 +7,16 @@ metadata), so that a reader which overlooks the change has nothing else to stumb
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import xxhash
 import zstandard
 
 from . import exact
-from .building import Built, tree_results
+from .building import Built, plain_values, tree_results
 from .exact import Json
+from .header_bytes import encode
 
 MAGIC = b"\x89DSVD\r\n\x1a"
 
@@ -30,78 +29,62 @@ def unzstd(data: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(data)
 
 
-def text_of(file: bytes) -> bytes:
-    """The header's JSON."""
+def header_bytes_of(file: bytes) -> bytes:
+    """The bytes of the header."""
     (stored,) = struct.unpack_from("<I", file, 12)
-    return unzstd(file[32 : 32 + stored])
+    return unzstd(file[56 : 56 + stored])
+
+
+def header_of(file: bytes) -> Json:
+    """The header as plain values."""
+    return plain_values(header_bytes_of(file))
 
 
 def payload_of(file: bytes) -> bytes:
     (stored,) = struct.unpack_from("<I", file, 12)
-    return file[32 + stored :]
+    return file[56 + stored :]
 
 
 def frames_of(file: bytes) -> list[bytes]:
     """The zstd frames of the payload."""
     payload, frames = payload_of(file), []
-    for entry in json.loads(text_of(file))["frames"]:
+    for entry in header_of(file)["frames"]:
         frames.append(payload[: entry["stored"]])
         payload = payload[entry["stored"] :]
     return frames
 
 
-def prologue(stored: bytes, json_size: int, /, magic: bytes = MAGIC, **fields: int) -> bytes:
-    """`fields`: version, zero, stored, zero2, checksum where they are to be other than right."""
+def prologue(stored: bytes, size: int, /, magic: bytes = MAGIC, **fields: int) -> bytes:
+    """`fields`: version, stored, zero, digest where they are to be other than right."""
     start = magic + struct.pack(
-        "<HHIII",
+        "<IIII",
         fields.get("version", 1),
-        fields.get("zero", 0),
         fields.get("stored", len(stored)),
-        json_size,
-        fields.get("zero2", 0),
+        size,
+        fields.get("zero", 0),
     )
-    checksum = xxhash.xxh3_64_intdigest(start + stored) ^ fields.get("checksum", 0)
-    return start + struct.pack("<Q", checksum)
+    digest = hashlib.sha256(start + stored).digest()
+    return start + bytes([digest[0] ^ fields.get("digest", 0)]) + digest[1:]
 
 
-def sealed(text: bytes, payload: bytes, magic: bytes = MAGIC, **fields: int) -> bytes:
+def sealed(header: bytes, payload: bytes, magic: bytes = MAGIC, **fields: int) -> bytes:
     """A container (or what `magic` says) with this header, whatever it says."""
-    stored = zstd(text, 19)
-    return prologue(stored, len(text), magic, **fields) + stored + payload
+    stored = zstd(header, 19)
+    return prologue(stored, len(header), magic, **fields) + stored + payload
 
 
 def with_header(built: Built, change: Callable[[Json], object], *, refit: bool = True) -> bytes:
     """Another header over the same payload."""
-    header = json.loads(text_of(built.file))
+    header = header_of(built.file)
     change(header)
     if refit:
         _refit(built, header, built.source_headers)
-    return sealed(exact.canonical(header), payload_of(built.file))
-
-
-def with_budget(built: Built, over: int) -> bytes:
-    """A file of so many bytes more than its budget: 0, or 1 too many.
-
-    The budget is part of what is compressed, so not every size can be met: the digest of the source
-    is varied, too, until one is.
-    """
-    for trial in range(16):
-        digest = hashlib.sha256(b"source %d" % trial).hexdigest()
-        for budget in range(len(built.file) - 32, len(built.file) + 32):
-
-            def change(header: Json, digest: str = digest, budget: int = budget) -> None:
-                header["source"]["sha256"] = digest
-                header["encoding"]["fidelity"]["budget"] = budget
-
-            file = with_header(built, change)
-            if len(file) == budget + over:
-                return file
-    raise AssertionError("no file is of the size wanted")
+    return sealed(encode(header), payload_of(built.file))
 
 
 def with_frames(built: Built, change: Callable[[Json, list[bytes]], object]) -> bytes:
     """Other contents of the frames. `change` takes the header and what the frames hold."""
-    header = json.loads(text_of(built.file))
+    header = header_of(built.file)
     contents = [unzstd(frame) for frame in frames_of(built.file)]
     change(header, contents)
     return _filled(built, header, [zstd(content) for content in contents], contents)
@@ -112,18 +95,17 @@ def with_zstd(built: Built, number: int, change: Callable[[bytes], bytes]) -> by
     frames = frames_of(built.file)
     contents = [unzstd(frame) for frame in frames]
     frames[number] = change(contents[number])
-    return _filled(built, json.loads(text_of(built.file)), frames, contents)
+    return _filled(built, header_of(built.file), frames, contents)
 
 
 def _filled(built: Built, header: Json, frames: list[bytes], contents: list[bytes]) -> bytes:
     for entry, frame, content in zip(header["frames"], frames, contents, strict=True):
         entry["raw"], entry["stored"] = len(content), len(frame)
-        entry["xxh3"] = xxhash.xxh3_64_hexdigest(frame)
+        entry["sha256"] = hashlib.sha256(frame).hexdigest()
     payload = b"".join(frames)
-    header["payload_sha256"] = hashlib.sha256(payload).hexdigest()
     filled = zip(header["frames"], contents, strict=True)
     _refit(built, header, [held for entry, held in filled if entry["content"] == "source_header"])
-    return sealed(exact.canonical(header), payload)
+    return sealed(encode(header), payload)
 
 
 def _refit(built: Built, header: Json, source_headers: Sequence[bytes]) -> None:
@@ -135,14 +117,14 @@ def _refit(built: Built, header: Json, source_headers: Sequence[bytes]) -> None:
     assert data is not None
     try:
         if built.source_headers:
-            made = tree_results(header, data, header["encoding"]["tau"], source_headers)
+            made = tree_results(header, data, header["encoding"]["tau"] / 10**6, source_headers)
             for result in header["results"]:
                 file = made[result["path"]]
                 result["sha256"], result["size"] = hashlib.sha256(file).hexdigest(), len(file)
             return
-        tau = header["encoding"]["tau"]
+        tau = header["encoding"]["tau"] / 10**6
         file = exact.result_file(header, data, tau, built.source_header)
         result = header["results"][0]
         result["sha256"], result["size"] = hashlib.sha256(file).hexdigest(), len(file)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, struct.error):
         return

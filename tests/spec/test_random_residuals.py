@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xxhash
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from trained_pair import one_thread
@@ -28,6 +27,7 @@ from dsvd_registry.residual.writer import ResidualWriter, component_frames, run_
 from . import exact
 from .building import Recipe, safetensors
 from .exact import Json, encoded
+from .header_bytes import encode
 from .random_recipes import recipes
 from .readers import decoder
 from .residual_building import (
@@ -232,13 +232,16 @@ def ones(dtype: str, shape: tuple[int, ...], container: Path, base: Path) -> tup
     result = encoded((1 + 2.0**-7,), dtype) + encoded((1.0,), dtype) * (elements - 1)
     data = encoded((1.0,), dtype) * elements
     base.write_bytes(safetensors({"w": (dtype, shape, data)}))
-    content = b"\2" + bytes(elements - 1)
+    content = b"\2" + bytes(-(-elements // 5) - 1)  # five digits in a byte
     frame = zstd(content)
-    header["payload_sha256"] = sha256(frame)
     header["tensors"][0] |= {"shape": list(shape)}
     header["tensors"][0]["base"][0] |= {"shape": list(shape), "sha256": sha256(data)}
-    header["frames"][0] |= {"parts": [[0, elements]], "raw": elements, "stored": len(frame)}
-    header["frames"][0]["xxh3"] = xxhash.xxh3_64_hexdigest(frame)
+    header["frames"][0] |= {
+        "parts": [{"tensor": 0, "count": elements}],
+        "raw": elements,
+        "stored": len(frame),
+    }
+    header["frames"][0]["sha256"] = sha256(frame)
     header["results"][0]["size"] = len(exact.result_file(header, {"w": result}, 0.5, None))
-    container.write_bytes(sealed(exact.canonical(header), frame))
+    container.write_bytes(sealed(encode(header), frame))
     return header, result

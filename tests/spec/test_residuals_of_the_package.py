@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from trained_pair import one_thread, trained_pair
 
 from dsvd_registry import Registry
 
+from .residual_building import residual_header_of
 from .residual_readers import decoder_gives_source
-from .sealing import text_of
 
 NAMES = 6  # of the largest tensors: small ones get no components of their own
 
@@ -40,7 +39,7 @@ def test_decoder_gives_the_source(dtype: torch.dtype, tau: float | None, tmp_pat
         container = object_at(registry.folder, version.container)
         residual = object_at(registry.folder, version.residual.sha256)
         assert decoder_gives_source(container, base, residual) == file.read_bytes()
-        tensors = json.loads(text_of(residual.read_bytes()))["tensors"]
+        tensors = residual_header_of(residual.read_bytes())["tensors"]
         assert len(tensors) > NAMES // 2
         lower = tau is not None and dtype != torch.float32  # there so few do not pay
         assert any(tensor["rank"] for tensor in tensors) == lower

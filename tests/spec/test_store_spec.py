@@ -141,7 +141,7 @@ def test_limits() -> None:
         "events in one folder": event_log.SHARD,
         "changes of an event": event_fields.MAX_CHANGES,
         "objects that a change condemns": event_fields.MAX_OBJECTS,
-        "`registry.json`, an event, a manifest, a signature": canonical.MAX_SMALL,
+        "`registry.json`, an event, a signature": canonical.MAX_SMALL,
         "a text": event_fields.MAX_TEXT,
         "fields of a summary": event_fields.MAX_SUMMARY,
         "keys of a version's metadata": metadata_edits.MAX_KEYS,
@@ -172,7 +172,7 @@ def test_registry_json(tmp_path: Path) -> None:
 
 def test_manifest() -> None:
     (digest,) = re.findall(r"`([0-9a-f]{64})`", section("Manifests"))
-    data = block("Manifests").encode()
+    data = bytes.fromhex(block("Manifests"))
     manifest = Manifest.from_bytes(data, "the example")
     assert manifest.digest == digest and manifest.to_bytes() == data
 

@@ -24,7 +24,7 @@ from ...encoding.container_builder import NOT_YET, add_parts, check_storable, cl
 from ...encoding.encode_tensor import PackedTensor, pack_each
 from ...encoding.fine_tune import FineTune
 from ...encoding.request import DEFAULT_GRID_NOISE
-from ...encoding.store_fine_tune import check_header_fits, heavy_headers_named
+from ...encoding.store_fine_tune import large_headers_named
 from ...errors import InvalidArgument
 from ...fs import Bytes
 from ...hashing import Source
@@ -65,8 +65,7 @@ def curve_of_file(
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)
         fine_tune = FineTune.of(checkpoint, source, weights)
         check_storable(checkpoint)
-        check_header_fits(fine_tune)
-        with heavy_headers_named(checkpoint):
+        with large_headers_named(checkpoint):
             points, spectra = _points(fine_tune, settings, progress)
     return Curve(
         source=str(path),

@@ -15,7 +15,7 @@ from ...codec.inner_products import Delta, Matrix, as_floats, compare, inner_pro
 from ...codec.weights import Weights
 from ...container.delta_decoder import decoded_delta
 from ...container.reader import Container
-from ...container.records import BasedRecord, CastRecord, Header, LowRankRecord, TensorRecord
+from ...container.records import BasedRecord, CastRecord, LowRankRecord, TensorRecord
 from ...container.totals import kind_of
 from ...progress import Meter, Progress
 from ...reconstruction.lossless import LosslessReconstruction
@@ -90,19 +90,19 @@ def differences_from_base(
         repository.open_version(version) as (container, weights),
         open_lossless(version, repository) as lossless,
     ):
-        header = container.header
-        reconstruction = Reconstruction(container, weights, header.encoding.tau)
+        reconstruction = Reconstruction(container, weights, container.header.encoding.tau)
         if lossless is not None:
             reconstruction = LosslessReconstruction(container, weights, lossless)
-        return list(base_differences(reconstruction, header, progress))
+        return list(base_differences(reconstruction, container, progress))
 
 
 def base_differences(
-    reconstruction: Reconstruction, header: Header, progress: Progress
+    reconstruction: Reconstruction, container: Container, progress: Progress
 ) -> Iterator[BaseDifference]:
     """Compare every tensor that has a counterpart in the base (figure 1 of the paper)."""
-    meter = Meter(progress, "comparing", len(header.tensors))
-    for record in header.tensors:
+    tensors = container.header.tensors
+    meter = Meter(progress, "comparing", len(tensors))
+    for number, record in enumerate(tensors):
         meter.advance(1)
         if not isinstance(record, BasedRecord) or record.dtype not in DELTA_DTYPES:
             continue
@@ -113,7 +113,7 @@ def base_differences(
             name=record.name,
             kind=kind_of(record),
             rank=low_rank.rank if low_rank else None,
-            energy=low_rank.energy if low_rank else None,
+            energy=container.energy(number) if low_rank else None,
             change=math.sqrt(change / base) if base else (math.inf if change else 0.0),
             cosine=compare(base, result, between).cosine,
         )
@@ -159,7 +159,7 @@ class _Deltas:
         return Side(
             kind=kind_of(record),
             rank=low_rank.rank if low_rank else None,
-            energy=low_rank.energy if low_rank else None,
+            energy=self.container.energy(self.index[name]) if low_rank else None,
             stored_bytes=self._shares[self.index[name]],
         )
 

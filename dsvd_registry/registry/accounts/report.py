@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ...catalog import BaseRecord, VersionRecord
 from ...checkpoint.layer_groups import GROUPS, layer_group
@@ -13,7 +14,6 @@ from ...container.records import (
     RAW_REASONS,
     BasedRecord,
     DeltaRecord,
-    Fidelity,
     Header,
     LowRankRecord,
     Omission,
@@ -92,7 +92,7 @@ class TensorRow:
 class Report:
     """The account of one container; every tensor of the source is in exactly one row of `kinds`.
 
-    `fidelity`: the requested error or budget and the error reached, None for a request by tau.
+    `max_error`, `budget`: what was asked for; None for both where it was tau.
     `not_taken`: names of tensors that the base has and the fine-tune lacks. `capped`: names of
     tensors whose rank is the noise rank, below the tau rank. `uncapped_parameters`: the number of
     stored parameters at the tau ranks; `stored_parameters`: their number at the stored ranks.
@@ -113,7 +113,8 @@ class Report:
     stored_bytes: int
     tau: float
     grid_noise: float
-    fidelity: Fidelity | None
+    max_error: float | None
+    budget: int | None
     error: float
     change: float
     warnings: tuple[str, ...]
@@ -128,21 +129,33 @@ class Report:
         return replace(self, left_out=(*self.left_out, *further))
 
 
+class _Account(NamedTuple):
+    """A record, the compressed bytes that it takes, and its energy if it is low-rank."""
+
+    tensor: TensorRecord
+    share: int
+    energy: float | None
+
+
 def report(container: Container, base_names: Iterable[str]) -> Report:
     """The report of an open container; `base_names`: the names of all tensors of its base."""
     header = container.header
     shares = stored_shares(header, container)
-    rows = list(zip(header.tensors, shares, strict=True))
-    by_kind: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
-    by_group: dict[str, list[tuple[TensorRecord, int]]] = defaultdict(list)
-    for tensor, share in rows:
-        by_kind[kind_of(tensor)].append((tensor, share))
-        by_group[layer_group(tensor.name)].append((tensor, share))
+    energies = [
+        container.energy(i) if isinstance(tensor, LowRankRecord) else None
+        for i, tensor in enumerate(header.tensors)
+    ]
+    rows = list(map(_Account, header.tensors, shares, energies))
+    by_kind: dict[str, list[_Account]] = defaultdict(list)
+    by_group: dict[str, list[_Account]] = defaultdict(list)
+    for row in rows:
+        by_kind[kind_of(row.tensor)].append(row)
+        by_group[layer_group(row.tensor.name)].append(row)
     taken = {base.name for t in header.tensors if isinstance(t, BasedRecord) for base in t.base}
     return Report(
         kinds=tuple(_kind_row(kind, by_kind[kind]) for kind in ACCOUNT_KINDS),
         groups=tuple(_group_row(group, by_group[group]) for group in GROUPS if group in by_group),
-        tensors=tuple(_tensor_row(tensor, share) for tensor, share in rows),
+        tensors=tuple(map(_tensor_row, rows)),
         not_taken=tuple(sorted(set(base_names) - taken - {t.name for t in header.tensors})),
         left_out=header.left_out,
         total=len(rows),
@@ -155,7 +168,8 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         stored_bytes=container.size,
         tau=header.encoding.tau,
         grid_noise=header.encoding.grid_noise,
-        fidelity=header.encoding.fidelity,
+        max_error=header.encoding.max_error,
+        budget=header.encoding.budget,
         error=total_error(header.tensors),
         change=total_change(header.tensors),
         warnings=tuple(input_warnings(header)),
@@ -177,19 +191,19 @@ def stored_shares(header: Header, container: Container) -> list[int]:
     return [round(share) for share in shares]
 
 
-def _kind_row(kind: str, rows: list[tuple[TensorRecord, int]]) -> KindRow:
+def _kind_row(kind: str, rows: list[_Account]) -> KindRow:
     return KindRow(
         kind=kind,
         tensors=len(rows),
-        parameters=sum(tensor.elements for tensor, _ in rows),
-        stored_parameters=sum(stored_parameters(tensor) for tensor, _ in rows),
-        source_bytes=sum(tensor.nbytes for tensor, _ in rows),
-        stored_bytes=sum(share for _, share in rows),
+        parameters=sum(tensor.elements for tensor, *_ in rows),
+        stored_parameters=sum(stored_parameters(tensor) for tensor, *_ in rows),
+        source_bytes=sum(tensor.nbytes for tensor, *_ in rows),
+        stored_bytes=sum(row.share for row in rows),
     )
 
 
-def _group_row(group: str, rows: list[tuple[TensorRecord, int]]) -> GroupRow:
-    tensors = [tensor for tensor, _ in rows]
+def _group_row(group: str, rows: list[_Account]) -> GroupRow:
+    tensors = [row.tensor for row in rows]
     low_rank = [tensor for tensor in tensors if isinstance(tensor, LowRankRecord)]
     count = max(1, len(low_rank))
     return GroupRow(
@@ -199,14 +213,15 @@ def _group_row(group: str, rows: list[tuple[TensorRecord, int]]) -> GroupRow:
         parameters=sum(tensor.elements for tensor in tensors),
         full_rank=sum(tensor.full_rank for tensor in low_rank) / count,
         rank=sum(tensor.rank for tensor in low_rank) / count,
-        energy=sum(tensor.energy for tensor in low_rank) / count,
+        energy=sum(row.energy or 0.0 for row in rows) / count,
         error=total_error(tensors),
         change=total_change(tensors),
-        stored_bytes=sum(share for _, share in rows),
+        stored_bytes=sum(row.share for row in rows),
     )
 
 
-def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
+def _tensor_row(row: _Account) -> TensorRow:
+    tensor = row.tensor
     low_rank = tensor if isinstance(tensor, LowRankRecord) else None
     delta = tensor if isinstance(tensor, DeltaRecord) else None
     return TensorRow(
@@ -214,12 +229,12 @@ def _tensor_row(tensor: TensorRecord, share: int) -> TensorRow:
         kind=kind_of(tensor),
         dtype=tensor.dtype,
         shape=tensor.shape,
-        stored_bytes=share,
+        stored_bytes=row.share,
         rank=low_rank.rank if low_rank else None,
         tau_rank=low_rank.tau_rank if low_rank else None,
         noise_rank=low_rank.noise_rank if low_rank else None,
         full_rank=low_rank.full_rank if low_rank else None,
-        energy=low_rank.energy if low_rank else None,
+        energy=row.energy,
         error=delta.error if delta else None,
         change=total_change([delta]) if delta else None,
         reason=RAW_REASONS[tensor.reason] if isinstance(tensor, RawRecord) else None,

@@ -14,7 +14,7 @@ from ...errors import Conflict, InvalidArgument
 from ...progress import Meter, Progress
 from ...store import ObjectStore, StoredObject, names
 from ..repository import Repository
-from .fingerprint import check_manifest_fits, fingerprint_checkpoint, source_of, unchanging
+from .fingerprint import fingerprint_checkpoint, source_of, unchanging
 
 
 def add_base(
@@ -48,7 +48,6 @@ def add_base(
         unchanging(path, keep_extras=keep_extras),
         open_checkpoint(path, weights, keep_extras=keep_extras) as checkpoint,
     ):
-        check_manifest_fits(checkpoint)
         manifest = fingerprint_checkpoint(checkpoint, progress)
         _check_free(name, manifest.digest, repository)
         if weights is not None:

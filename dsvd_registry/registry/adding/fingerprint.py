@@ -14,9 +14,8 @@ from ...checkpoint import Checkpoint
 from ...checkpoint.folder import files_below, is_checkpoint_folder
 from ...checkpoint.folder_listing import listing_digest
 from ...checkpoint.safetensors_file import parse_header
-from ...checkpoint.tensor_info import Fingerprint
 from ...checkpoint.tree import ListedFile, Tree
-from ...errors import CheckpointError, InvalidArgument, StorageError
+from ...errors import StorageError
 from ...fs import storage_errors
 from ...hashing import all_digests_of_file
 from ...progress import Meter, Progress, silent
@@ -120,21 +119,6 @@ def _states(path: Path, keep_extras: bool) -> dict[Path, tuple[FileState, int]]:
         places = files_below(path, keep_extras=keep_extras).places.values()
     with storage_errors(path):
         return {place: (FileState.of(place), place.stat().st_ctime_ns) for place in places}
-
-
-def check_manifest_fits(checkpoint: Checkpoint) -> None:
-    """Raise `CheckpointError` for more tensors than a manifest can list, before they are hashed."""
-    unhashed = (
-        Fingerprint(t.name, t.dtype, t.shape, "0" * 64) for t in checkpoint.tensors.values()
-    )
-    try:
-        Manifest(tuple(unhashed)).to_bytes()
-    except InvalidArgument as error:
-        raise CheckpointError(
-            f"{checkpoint.path} has {len(checkpoint.tensors)} tensors, more than the manifest of a"
-            " base can list (about 30,000)",
-            "Merge tensors of the checkpoint, or register parts of it as bases of their own.",
-        ) from error
 
 
 def fingerprint_checkpoint(checkpoint: Checkpoint, progress: Progress) -> Manifest:

@@ -226,14 +226,13 @@ def _settings_of(header: Header) -> str:
 def _request_of(header: Header) -> Request:
     """The request that the container was made by, so that `add` recognises its source later."""
     encoding = header.encoding
-    if encoding.fidelity is None:
-        # The header does not record `keep_noise`; it is read from the ranks, where it had an effect.
-        keeps_noise = any(
-            isinstance(tensor, LowRankRecord) and tensor.rank > max(1, tensor.noise_rank)
-            for tensor in header.tensors
-        )
-        return TauRequest(encoding.tau, encoding.grid_noise, keeps_noise)
-    if encoding.fidelity.budget is not None:
-        return BudgetRequest(encoding.fidelity.budget)
-    assert encoding.fidelity.max_error is not None  # the reader checked that one of the two is set
-    return ErrorRequest(encoding.fidelity.max_error)
+    if encoding.budget is not None:
+        return BudgetRequest(encoding.budget)
+    if encoding.max_error is not None:
+        return ErrorRequest(encoding.max_error)
+    # The header does not record `keep_noise`; it is read from the ranks, where it had an effect.
+    keeps_noise = any(
+        isinstance(tensor, LowRankRecord) and tensor.rank > max(1, tensor.noise_rank)
+        for tensor in header.tensors
+    )
+    return TauRequest(encoding.tau, encoding.grid_noise, keeps_noise)
