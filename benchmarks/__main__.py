@@ -42,6 +42,7 @@ FIGURES = (
     "startup",
     "catalog",
     "commits",
+    "cloud",
     "bulk",
     "served",
 )
