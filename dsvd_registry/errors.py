@@ -93,7 +93,7 @@ class RegistryError(DsvdError):
 
 
 class StorageError(DsvdError):
-    """An operation that the operating system refused: disk full, no permission, read error."""
+    """An operation that the system or a bucket refused: disk full, no permission, read error."""
 
     exit_code = 9
 
