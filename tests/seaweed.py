@@ -89,11 +89,9 @@ def running(folder: Path) -> Iterator[Seaweed]:
     finally:
         server.kill()
         server.wait()
-        for name in ("filer", "s3"):
-            port = named[f"{name}.port.grpc"]
-            Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink(missing_ok=True)
-            port = named[f"{name}.port"]
-            Path(f"/tmp/seaweedfs-{name}-{port}.sock").unlink(missing_ok=True)
+        for name, port in named.items():  # the sockets that it leaves beside its ports
+            kind = name.replace(".port", "").replace(".", "-")
+            Path(f"/tmp/seaweedfs-{kind}-{port}.sock").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
