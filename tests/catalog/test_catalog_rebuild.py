@@ -186,7 +186,7 @@ def test_opening_sees_a_log_shorter_than_the_catalog(
         home.open()
     last.unlink()
     last.write_bytes(data)
-    monkeypatch.setattr(EventLog, "_read", None)  # no other event is read for it
+    monkeypatch.setattr(EventLog, "_decoded", None)  # no other event is read for it
     home.open().close()
     assert home.dump() == before
 

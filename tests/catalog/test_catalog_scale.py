@@ -10,9 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event
 
 from dsvd_registry.catalog import Catalog, Wanted
+from dsvd_registry.catalog.database import Rows
+from dsvd_registry.catalog.postgresql import PostgresqlConnection, _in_psycopgs_words
 from dsvd_registry.catalog.sqlite import SqliteDatabase
 from dsvd_registry.store import EventLog, event_log
 
@@ -74,15 +75,16 @@ def statements(catalog: Catalog, call: Callable[[Catalog], Any]) -> list[str]:
         connection.set_trace_callback(None)
         return said
 
-    def say(
-        _connection: object, cursor: psycopg.Cursor[Any], statement: str, values: Any, *_: object
-    ) -> None:
-        said.append(psycopg.ClientCursor(cursor.connection).mogrify(statement, values or None))
+    execute = PostgresqlConnection.execute
 
-    engine = database.engine  # type: ignore[attr-defined]
-    event.listen(engine, "before_cursor_execute", say)
-    call(catalog)
-    event.remove(engine, "before_cursor_execute", say)
+    def say(connection: PostgresqlConnection, statement: str, values: Any = None, /) -> Rows:
+        words = _in_psycopgs_words(statement)
+        said.append(psycopg.ClientCursor(connection.driver).mogrify(words, values or {}))
+        return execute(connection, statement, values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PostgresqlConnection, "execute", say)
+        call(catalog)
     return said
 
 
@@ -93,7 +95,7 @@ def test_the_number_of_statements_is_fixed(catalog: Catalog, add: Add) -> None:
         populate(add, catalog, models)
         counted = {name: len(statements(catalog, call)) for name, call in READS.items()}
         counts.append(counted | {"writing": len(statements(catalog, write))})
-    assert counts[0] == counts[1]
+    assert counts[0] == counts[1] and all(counts[0].values())
     assert max(counts[0][name] for name in READS) <= 10
 
 

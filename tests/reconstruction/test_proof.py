@@ -23,8 +23,9 @@ from registry.crafting import rewritten
 
 from dsvd_registry import Registry
 from dsvd_registry.encoding import container_builder
-from dsvd_registry.errors import BaseMismatch, ContainerError, ResultMismatch
+from dsvd_registry.errors import BaseMismatch, ContainerError, RegistryError, ResultMismatch
 from dsvd_registry.reconstruction import base_weights
+from dsvd_registry.registry.repository import Repository
 
 CAST = "vae.same_cast"
 NAMES = (
@@ -164,8 +165,20 @@ def test_a_base_is_hashed_where_nothing_else_proves_it(
 def test_a_lie_of_the_container_over_a_base_that_is_whole(
     linked: Registry, out: Path, hashed: list[int]
 ) -> None:
+    """The event log has the digest of the result, too: nothing is made."""
     path = object_path(linked.folder, linked.version("subject").container)
     replace_bytes(path, rewritten(path, lambda h: h["results"][0].update(sha256="0" * 64)))
+    with pytest.raises(RegistryError, match="not the one that the event log tells of"):
+        linked.materialize("subject", out / "out.safetensors")
+    assert hashed == [] and files_in(out) == {}
+
+
+def test_a_lie_of_container_and_log_over_a_base_that_is_whole(
+    linked: Registry, out: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = object_path(linked.folder, linked.version("subject").container)
+    replace_bytes(path, rewritten(path, lambda h: h["results"][0].update(sha256="0" * 64)))
+    monkeypatch.setattr(Repository, "_check_goes_with", lambda *_: None)  # as if the log lied, too
     with pytest.raises(ResultMismatch, match="0" * 64):
         linked.materialize("subject", out / "out.safetensors")
     assert len(hashed) >= len(NAMES)  # before the container is blamed
