@@ -46,6 +46,9 @@ def database_errors(where: str) -> Iterator[None]:
     except UnicodeEncodeError as error:
         # A name to look up that was not in the terminal's encoding.
         raise InvalidArgument(f"{error.object!r} is not Unicode text") from error
+    except UnicodeDecodeError as error:
+        # SQLite's own message quotes what it read of the damaged file.
+        raise DamagedCatalogError(f"{where} is damaged: {error}") from error
     except sqlite3.Error as error:
         raise of_sqlite(error, where) from error
 
