@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .errors import InvalidArgument
-
 MILLION = 1_000_000
 
 
 def millionths(tau: float) -> int:
-    """The number of millionths in tau. Raises `InvalidArgument` for more than six decimals."""
-    number = round(tau * MILLION)
-    if number / MILLION != tau:
-        raise InvalidArgument(f"tau {tau!r} has more than six decimals", "Round it to six.")
-    return number
+    """The number of millionths in tau, to the nearest, at least 1."""
+    return max(1, round(tau * MILLION))
+
+
+def whole_millionths(tau: float) -> float:
+    """The nearest tau that is a whole number of millionths: 0.3 for 0.1 + 0.2."""
+    return millionths(tau) / MILLION
 
 
 def decimal(tau: float) -> str:

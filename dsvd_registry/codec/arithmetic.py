@@ -87,7 +87,7 @@ one_blas_thread = ProcessWide(_one_thread)
 
 
 _ENVIRONMENT_BYTES = 256  # more than the `fenv_t` of any system
-_PROBE = np.full(2, 2.0**-127, np.float32)
+_PROBE = np.full(2, 1 << 22, np.uint32).view(np.float32)  # 2^-127, not rounded in a flushing thread
 _ONE = np.ones(2, np.float32)
 
 

@@ -82,8 +82,8 @@ _ZERO = np.float32(0.0)
 def add_elements(base: Weights, elements: Elements, out: Weights) -> None:
     """Write round(base + delta) to `out`. Both have one shape and must not share memory."""
     path: Path = np.float32 if elements.fit_fp32() else np.float64
-    scale = path(2.0**elements.exponent)
     with ieee_arithmetic():
+        scale = path(2.0**elements.exponent)
         for values, words, result in blocks(elements.values, base.words, out.words):
             total = scratch.array("sum", values.shape, path)
             np.multiply(values, scale, out=total, dtype=path, casting="unsafe")

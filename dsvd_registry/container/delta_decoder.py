@@ -9,7 +9,7 @@ import numpy as np
 
 from ..codec.components import Components, Elements, GridDelta
 from ..errors import InvalidArgument, TauNotServed
-from ..tau import millionths
+from ..tau import whole_millionths
 from .reader import Container
 from .records import CastRecord, DenseRecord, LowRankRecord, RawRecord, SameRecord
 from .table import ComponentTable
@@ -28,16 +28,16 @@ def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau
     return wanted
 
 
-def check_served(container: Container, tau: float) -> None:
-    """Check that the container stores the ranks for `tau`.
+def served_tau(container: Container, tau: float) -> float:
+    """Return `tau` as whole millionths, once it is known that the container stores its ranks.
 
     Raises `TauNotServed`, naming the largest tau that the container serves, and `InvalidArgument`.
     """
     if not tau > 0:
         raise InvalidArgument(f"tau {tau} is not above 0", "Give a tau in (0, 1].")
+    if tau <= 1:
+        tau = whole_millionths(tau)
     stored = container.header.encoding.tau
-    if tau <= stored:
-        millionths(tau)
     largest, served = stored, tau <= stored
     for index, record in enumerate(container.header.tensors):
         if isinstance(record, LowRankRecord):
@@ -53,6 +53,7 @@ def check_served(container: Container, tau: float) -> None:
             f"tau {tau!r} is not stored: the largest that this version serves is {largest!r}",
             f"Ask for --tau {largest!r} or less, or add the checkpoint again with a larger tau.",
         )
+    return tau
 
 
 def expect_result(container: Container, tau: float) -> None:

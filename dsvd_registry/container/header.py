@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 from ..checkpoint.tensor_info import DTYPES
+from ..codec.arithmetic import subnormals_kept
 from ..hashing import sha256
 from ..tau import millionths
 from .fields import FieldWriter
@@ -51,6 +52,7 @@ def content_digest(header: Header) -> str:
     return sha256(bytes(_without_results(header).data))
 
 
+@subnormals_kept()
 def _without_results(header: Header) -> FieldWriter:
     fields = FieldWriter()
     fields.uint(0)  # features that a reader must have: none yet

@@ -6,6 +6,7 @@ import itertools
 from typing import assert_never
 
 from ..checkpoint.tensor_info import DTYPES
+from ..codec.arithmetic import subnormals_kept
 from ..errors import UnsupportedFeature
 from ..tau import MILLION
 from . import limits
@@ -44,6 +45,7 @@ from .records import (
 _REASONS = tuple(RAW_REASONS)
 
 
+@subnormals_kept()
 def parse_header(data: bytes, payload_offset: int, file_bytes: int) -> Header:
     """Parse the bytes of a header; the first frame starts at `payload_offset` in the file.
 

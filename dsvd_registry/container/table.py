@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..codec.arithmetic import subnormals_kept
 from ..codec.components import EXACT_FP64, magnitude_bound
 from ..errors import ContainerError
 from . import limits
@@ -86,6 +87,7 @@ class ComponentTable:
         """
         return rank_at(self.singular_values, tau, nuclear_norm)
 
+    @subnormals_kept()
     def ranks_at(self, taus: Sequence[float], nuclear_norm: float) -> list[int]:
         """The result of `rank_at` for each tau."""
         sums = np.cumsum(self.singular_values.astype(np.float64))
@@ -93,6 +95,7 @@ class ComponentTable:
         return ranks
 
 
+@subnormals_kept()
 def rank_at(singular_values: npt.NDArray[np.float32], tau: float, nuclear_norm: float) -> int:
     """The result of `ComponentTable.rank_at` for these falling values."""
     sums = np.cumsum(singular_values.astype(np.float64))

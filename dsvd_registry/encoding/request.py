@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import canonical
 from ..errors import InvalidArgument
-from ..tau import millionths
+from ..tau import whole_millionths
 
 WEIGHTS_KEY = "weights"  # of the chosen entry of a torch file, in settings
 DEFAULT_TAU = 0.5
@@ -124,11 +124,10 @@ def request_of(
 
 
 def checked_tau(tau: float) -> float:
-    """Return tau as a float. Raises `InvalidArgument` if it is outside (0, 1]."""
+    """Return tau as whole millionths. Raises `InvalidArgument` if it is outside (0, 1]."""
     if not 0 < tau <= 1:
         raise InvalidArgument(f"tau {tau} is outside (0, 1]", f"{DEFAULT_TAU} is the default.")
-    millionths(tau)
-    return float(tau)
+    return whole_millionths(tau)
 
 
 def checked_taus(taus: Iterable[float]) -> tuple[float, ...]:

@@ -237,7 +237,7 @@ class Registry(Closing):
         """The path of the registry's folder, or its URL, which opens it again.
 
         Example:
-            >>> Path(registry.name) == registry.folder
+            >>> registry.name == str(registry.folder)
             True
         """
         return self.repository.home.name

@@ -12,7 +12,7 @@ from spec.building import Built, Recipe
 from spec.exact import Component, encoded
 from spec.valid_vectors import rounding_of_tau
 
-from dsvd_registry.container.delta_decoder import check_served, served_rank
+from dsvd_registry.container.delta_decoder import served_rank, served_tau
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import LowRankRecord
 from dsvd_registry.errors import InvalidArgument, TauNotServed
@@ -34,10 +34,10 @@ def of(*tensors: tuple[list[float], float, int, int]) -> Built:
 
 
 def ranks(path: Path, built: Built, tau: float) -> list[int]:
-    """The ranks of all low-rank tensors. Raises as `check_served` does."""
+    """The ranks of all low-rank tensors. Raises as `served_tau` does."""
     path.write_bytes(built.file)
     with Container(path) as container:
-        check_served(container, tau)
+        served_tau(container, tau)
         return [
             served_rank(record, container.table(i), STORED, tau)
             for i, record in enumerate(container.header.tensors)
@@ -84,7 +84,7 @@ def test_not_stored(path: Path) -> None:
         assert "--tau 0.5" in caught.value.hint
 
 
-@pytest.mark.parametrize("tau", [math.nextafter(STORED, 1), 1.0, 7.0, math.inf])
+@pytest.mark.parametrize("tau", [STORED + 1e-6, 1.0, 7.0, math.inf])
 def test_above(path: Path, tau: float) -> None:
     with pytest.raises(TauNotServed, match=r"0\.9"):
         ranks(path, of(([4.0], 4.0, 1, 1)), tau)

@@ -51,20 +51,20 @@ def outputs(golden: Golden) -> Outputs:
     """What each process printed. Two at a time: most of it is importing torch."""
     files = [str(golden.container), str(golden.base)]
     runs = {
-        name: (environment, ["worker.py", *files, *arguments])
+        name: (environment, [str(HERE / "worker.py"), *files, *arguments])
         for name, (environment, arguments) in PROCESSES.items()
     }
     for name, environment in REFERENCES.items():
-        runs[name] = (environment, ["reference_worker.py", str(DECODER), *files])
+        runs[name] = (environment, [str(HERE / "reference_worker.py"), str(DECODER), *files])
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(runs, pool.map(run, runs.values()), strict=True))
 
 
 def run(process: tuple[dict[str, str], list[str]]) -> dict[str, Any]:
-    environment, (script, *arguments) = process
+    environment, arguments = process
     inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     done = subprocess.run(
-        [sys.executable, str(HERE / script), *arguments],
+        [sys.executable, *arguments],
         env={**inherited, "OMP_WAIT_POLICY": "passive", **environment},
         capture_output=True,
         text=True,
@@ -72,6 +72,14 @@ def run(process: tuple[dict[str, str], list[str]]) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_a_process_that_flushed_before_it_imported_this_package(golden: Golden) -> None:
+    code = "import runpy, sys, torch; torch.set_flush_denormal(True); sys.argv = sys.argv[1:]; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    files = [str(golden.container), str(golden.base)]
+    found = run((TWO_THREADS, ["-c", code, str(HERE / "worker.py"), *files]))
+    assert found["exact"]["plain"] == [golden.sha256] * 2
 
 
 def test_the_pair_has_every_kind_of_tensor_and_both_paths(outputs: Outputs) -> None:

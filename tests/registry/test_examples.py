@@ -101,7 +101,7 @@ def test_what_a_method_gives_is_exported() -> None:
     """Every type of our own in a public signature can be imported from `dsvd_registry.registry`."""
     known = {*registry.__all__, "Self", "Path", "Callable", "Iterable", "Sequence", "datetime"}
     known |= {"str", "bool", "int", "float", "None", "list", "tuple", "Unpack", "Literal"}
-    known |= {"BinaryIO", "dict", "Mapping"}
+    known |= {"BinaryIO", "dict", "Executor", "Mapping"}
     unknown = set()
     for member in PUBLIC.values():
         function = member.fget if isinstance(member, property) else member

@@ -17,7 +17,6 @@ from dsvd_registry.errors import (
     InvalidArgument,
     NotFound,
     RegistryError,
-    ResultMismatch,
     StorageError,
 )
 
@@ -185,17 +184,15 @@ def test_a_result_that_is_not_the_recorded_one(registry: Registry, out: Path) ->
     path = object_path(registry.folder, registry.version("subject").container)
     lie = rewritten(path, lambda header: header["results"][0].update(sha256="0" * 64))
     replace_bytes(path, lie)
-    with pytest.raises(ResultMismatch, match="0" * 64):
+    with pytest.raises(RegistryError, match="not the one that the event log tells of"):
         registry.materialize("subject", out / "model.safetensors")
     assert files_in(out) == {}
-    # A lower tau has no recorded digest, and is served.
-    assert not registry.materialize("subject", out / "low", tau=0.2).recorded
 
 
 def test_a_result_of_another_size(registry: Registry, out: Path) -> None:
     path = object_path(registry.folder, registry.version("subject").container)
     replace_bytes(path, rewritten(path, lambda header: header["results"][0].update(size=7)))
-    with pytest.raises(ContainerError, match="where 7 are recorded"):
+    with pytest.raises(RegistryError, match="not the one that the event log tells of"):
         registry.materialize("subject", out / "model.safetensors")
     assert files_in(out) == {}
 

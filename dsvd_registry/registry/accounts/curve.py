@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...catalog import VersionRecord
-from ...container.delta_decoder import check_served, served_rank
+from ...container.delta_decoder import served_rank, served_tau
 from ...container.reader import Container
 from ...container.records import LowRankRecord, TensorRecord
 from ...encoding.request import DEFAULT_TAUS, checked_taus
@@ -81,7 +81,7 @@ def curve_of_version(
 
 def _point(container: Container, tau: float) -> Point:
     try:
-        check_served(container, tau)
+        tau = served_tau(container, tau)
     except TauNotServed:
         return Point(tau, is_served=False)
     stored = container.header.encoding.tau
