@@ -304,7 +304,7 @@ def lost_object_of(there: Mixed, what: str) -> Path:
     """A damaged object, found without a catalog: the first that looks like it."""
     assert what == "manifest"
     objects = (path for path in (there.root / "objects").rglob("*") if path.is_file())
-    path = next(path for path in objects if path.read_bytes().startswith(b'{"tensors"'))
+    path = next(path for path in objects if path.read_bytes().startswith(b"DSVDBASE"))
     flip(path)
     return path
 

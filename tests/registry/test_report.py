@@ -54,7 +54,7 @@ def assert_adds_up(registry: Registry, ref: str, tuned: Weights) -> Report:
         header = container.header
         frames = sum(frame.stored for frame in header.frames if frame.parts)
         start = path.stat().st_size - sum(frame.stored for frame in header.frames)
-        prologue = int.from_bytes(path.read_bytes()[12:16], "little") + 32
+        prologue = int.from_bytes(path.read_bytes()[12:16], "little") + 56
     stored = sum(kind.stored_bytes for kind in report.kinds)
     assert abs(stored - frames) <= len(tuned) / 2  # each share is rounded to a byte
     assert report.stored_bytes == version.size == path.stat().st_size
