@@ -95,6 +95,11 @@ def recording(at: Path) -> Iterator[Recording]:
         open_files[handle.fileno()] = shown(path)
         return _Written(handle, lambda data: note("write", shown(path), data=data))
 
+    def open_lock(path: Path) -> int:
+        if not path.exists():
+            note("create", shown(path))
+        return int(real["open_lock"](path))
+
     def write_at(descriptor: int, data: memoryview, position: int) -> int:
         note("write", open_files[descriptor], data=bytes(data), position=position)
         return int(real["write_at"](descriptor, data, position))
@@ -147,6 +152,7 @@ def recording(at: Path) -> Iterator[Recording]:
 
     ours: dict[str, Any] = {
         "create": create,
+        "open_lock": open_lock,
         "write_at": write_at,
         "sync": sync,
         "sync_folder": sync_folder,
@@ -168,6 +174,7 @@ def recording(at: Path) -> Iterator[Recording]:
 
 CALLS = (
     "create",
+    "open_lock",
     "write_at",
     "sync",
     "sync_folder",
