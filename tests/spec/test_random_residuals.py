@@ -238,7 +238,7 @@ def ones(dtype: str, shape: tuple[int, ...], container: Path, base: Path) -> tup
     header["tensors"][0]["base"][0] |= {"shape": list(shape), "sha256": sha256(data)}
     header["frames"][0] |= {
         "parts": [{"tensor": 0, "count": elements}],
-        "raw": elements,
+        "raw": len(content),
         "stored": len(frame),
     }
     header["frames"][0]["sha256"] = sha256(frame)
