@@ -95,7 +95,8 @@ def table(rank: int) -> bytes:
 
 def components(tensors: int, rank: int, padding: int = 0) -> bytes:
     """So many tensors of this rank; `padding`: bytes of the file that do not compress."""
-    side, together = 2 * rank * rank, max(1, FREE_FRAME // (2 * rank * rank))
+    side = 2 * rank * -(-rank // 5)  # five integers of -1 to 1 in a byte
+    together = max(1, FREE_FRAME // side)
     frames: list[Frame] = [("tables", [(i, rank)], 13 * rank, table(rank)) for i in range(tensors)]
     records = [low_rank(f"a{i:06}", rank) for i in range(tensors)]
     if not padding:  # the tables are read first, and then it shows that this is not all

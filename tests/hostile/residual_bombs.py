@@ -115,7 +115,6 @@ ENTRIES: dict[str, tuple[str, Callable[[int], object]]] = {
     "tensors": ("tensors", lambda i: tensor(f"{i:06x}", [1])),
     "dimensions": ("tensors", lambda i: tensor(f"{i:06x}", [1] * 32)),
     "frames": ("frames", lambda i: {"raw": 1, "stored": 1, "sha256": f"{i:064x}"}),
-    "results": ("results", lambda i: {"path": f"{i:06x}", "sha256": "0" * 64, "size": 1}),
 }
 
 REFUSED: dict[str, Callable[[], bytes]] = {
@@ -132,6 +131,9 @@ REFUSED: dict[str, Callable[[], bytes]] = {
 }
 
 READ: dict[str, Callable[[], bytes]] = {
+    "a residual's results": lambda: filled(
+        "results", lambda i: {"path": f"{i:06x}", "sha256": "0" * 64, "size": 1}
+    ),
     "runs of zeros in digits": lambda: runs(64, bytes((0, 255, 0, 0)) + bytes(RUN // 8)),
     "runs as large as they get": lambda: runs(64, outside_run(RUN)),
     "runs of half precision": lambda: runs(
