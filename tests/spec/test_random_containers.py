@@ -1,8 +1,9 @@
-"""Random containers: the package's reader, the decoder and exact fractions agree on every byte."""
+"""Random containers: the package, the decoder, the reader in C and exact fractions agree."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from trained_pair import one_thread
 from dsvd_registry.errors import ContainerError, TauNotServed
 
 from .building import Built, safetensors
+from .c_reader import CReader
 from .exact import NotFinite
 from .random_recipes import containers
 from .readers import decoder, decoder_gives, package_gives_files
@@ -25,7 +27,7 @@ from .readers import decoder, decoder_gives, package_gives_files
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(built=containers(), lower=st.floats(0.001, 1.0))
-def test_readers_agree(tmp_path: Path, built: Built, lower: float) -> None:
+def test_readers_agree(c_reader: CReader, tmp_path: Path, built: Built, lower: float) -> None:
     file, base = tmp_path / "random.dsvd", tmp_path / "base.safetensors"
     file.write_bytes(built.file)
     base.write_bytes(safetensors(built.base))
@@ -48,8 +50,14 @@ def test_readers_agree(tmp_path: Path, built: Built, lower: float) -> None:
                     decoder_gives(file, base, tau)
             else:
                 assert decoder_gives(file, base, tau) == expected
+                assert written_in_c(c_reader, file, base, tau) == expected
                 made = package_gives_files(file, base, tau)
                 assert (made if built.header["tree"] else made["model.safetensors"]) == expected
+
+
+def written_in_c(c_reader: CReader, file: Path, base: Path, tau: float) -> bytes | dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        return c_reader.gives(file, base, Path(folder, "output"), tau)
 
 
 def folder_of(built: Built, folder: Path) -> Path:
