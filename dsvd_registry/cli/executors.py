@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 
@@ -21,7 +23,14 @@ def executor_of(workers: int | None, ray: str | None) -> AbstractContextManager[
 
         return WorkerProcesses(workers)
     if ray is not None:
-        from ..registry import RayExecutor
-
-        return RayExecutor(ray)
+        return _on_ray(ray)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _on_ray(address: str) -> Iterator[Executor]:
+    from ..registry import RayExecutor
+
+    # Ray tells of lost nodes on the standard output, which is for what the command gives.
+    with contextlib.redirect_stdout(sys.stderr), RayExecutor(address) as executor:
+        yield executor
