@@ -87,19 +87,23 @@ class ComponentTable:
         """
         return rank_at(self.singular_values, tau, nuclear_norm)
 
-    @subnormals_kept()
     def ranks_at(self, taus: Sequence[float], nuclear_norm: float) -> list[int]:
         """The result of `rank_at` for each tau."""
-        sums = np.cumsum(self.singular_values.astype(np.float64))
-        ranks: list[int] = (np.searchsorted(sums, np.array(taus) * nuclear_norm) + 1).tolist()
-        return ranks
+        return _ranks_at(self.singular_values, taus, nuclear_norm)
+
+
+def rank_at(singular_values: npt.NDArray[np.float32], tau: float, nuclear_norm: float) -> int:
+    """The result of `ComponentTable.rank_at` for these falling values."""
+    return _ranks_at(singular_values, (tau,), nuclear_norm)[0]
 
 
 @subnormals_kept()
-def rank_at(singular_values: npt.NDArray[np.float32], tau: float, nuclear_norm: float) -> int:
-    """The result of `ComponentTable.rank_at` for these falling values."""
+def _ranks_at(
+    singular_values: npt.NDArray[np.float32], taus: Sequence[float], nuclear_norm: float
+) -> list[int]:
     sums = np.cumsum(singular_values.astype(np.float64))
-    return int(np.searchsorted(sums, tau * nuclear_norm, side="left")) + 1
+    ranks: list[int] = (np.searchsorted(sums, np.array(taus) * nuclear_norm) + 1).tolist()
+    return ranks
 
 
 def pack_table(table: ComponentTable) -> bytes:
