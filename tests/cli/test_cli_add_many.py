@@ -23,8 +23,8 @@ from .conftest import Dsvd, base_weights, fine_tuned
 from .program import PROGRAM, environment, run
 from .test_cli_terminal import on_terminal
 
-PATIENCE = 600.0  # seconds, which only a program that hangs takes
-MANY = 40
+PATIENCE = 100.0  # seconds, which only a program that hangs takes
+MANY = 100  # which take several batches' time, each of 2 seconds
 
 
 @pytest.fixture
@@ -218,10 +218,7 @@ def test_a_terminal_gets_bars(here: Path, files: Path) -> None:
 
 @contextmanager
 def stopped(number: int, many: Path, here: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """`dsvd add` of a folder, which gets the signal `number` once some of it is there.
-
-    Events are counted, which takes no time: it must not be at the end before it gets the signal.
-    """
+    """`dsvd add` of a folder, which gets the signal `number` once its first batch is there."""
     events = here / ".dsvd" / "events"
     before = len(list(events.rglob("*.json")))
     with subprocess.Popen(
@@ -233,8 +230,8 @@ def stopped(number: int, many: Path, here: Path, *words: str) -> Iterator[subpro
         text=True,
         start_new_session=True,
     ) as process:
-        end = time.monotonic() + PATIENCE
-        while len(list(events.rglob("*.json"))) < before + 3 and time.monotonic() < end:
+        while len(list(events.rglob("*.json"))) == before:
+            assert process.poll() is None, "it ended before its first batch was committed"
             time.sleep(0.01)
         os.kill(process.pid, number)
         yield process
@@ -249,7 +246,7 @@ def test_killed_and_run_again(dsvd: Dsvd, here: Path, filled: Path, many: Path) 
     with stopped(signal.SIGKILL, many, here) as process:
         assert process.wait(PATIENCE) == -signal.SIGKILL
     left = there(here)
-    assert 3 <= len(left) < MANY
+    assert 0 < len(left) < MANY
     assert left == [f"ft-{number:02}@1" for number in range(len(left))]
     assert dsvd("verify", "--all", "--deep").code == 0
     again = dsvd("add", many, "--base", "sd15")
@@ -268,8 +265,8 @@ def test_interrupted(here: Path, filled: Path, many: Path, number: int) -> None:
     assert err == "error: interrupted\n"
     left = there(here)
     told = [line.split()[1] for line in out.splitlines() if line.startswith("added")]
-    assert left[: len(told)] == told
-    assert len(left) - len(told) <= 1  # interrupted after its last step, before it was told
+    assert left == told  # what was prepared is committed before the program ends
+    assert 0 < len(told) < MANY
     rest = MANY - len(told)
     assert f"not reached ({rest}):" in out
     assert f"{MANY} files: {len(told)} added, 0 already there, 0 refused, {rest} not reached" in out
