@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from alembic.config import Config
 
-HEAD = "0009"
+HEAD = "0001"
 SCHEMA_SHA256 = "e80824ca0fdd8ae24bedf54c21099aa3ca5d55d2ac7393f193a39b7085c4281f"
 """What `schema_sha256` gives for the tables of `HEAD` in SQLite."""
 
