@@ -22,7 +22,7 @@ from dsvd_registry.catalog.schema import Table
 from dsvd_registry.errors import InvalidArgument, RegistryError, StorageError
 from dsvd_registry.store import RegistryFolder
 
-from .conftest import ROOT, Home, add_to, dump, start_child
+from .conftest import ROOT, Home, dump, start_child
 
 NEXT = """
 from alembic import op
@@ -72,7 +72,7 @@ def test_migrations_give_the_models_schema(empty_home: Home, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("database", ["postgresql"])
 def test_postgresql_compares_texts_by_their_bytes(empty_home: Home) -> None:
-    """Seen to fail without the collation of `_text` in the migration: the server of the tests sorts as English does."""
+    """Seen to fail without the collation in the migration: the tests' server sorts as English does."""
     empty_home.open().close()
     query = (
         "SELECT table_name, column_name, collation_name FROM information_schema.columns "
