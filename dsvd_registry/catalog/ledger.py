@@ -7,9 +7,10 @@ If it is killed before the event is durable, nothing has changed; if after, the 
 it.
 
 The event is what counts: if another writer's has the number, the rows are undone, and the edit is made
-again on what that one has left. If the connection to the database breaks before the event is written,
-nothing has happened, and the edit is made again, too; if after, the change is made, and the tables show
-it by catching up.
+again on what that one has left. Where asking for events takes a while, a writer that has just written
+one tries its next edit at once, and asks only if that is refused. If the connection to the database
+breaks before the event is written, nothing has happened, and the edit is made again, too; if after, the
+change is made, and the tables show it by catching up.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Ledger:
         written = None
         try:
             with self.database.writing() as connection:
-                last = self._catch_up(connection)
+                last = self._last(connection)
                 if last.sequence >= MAX_SEQUENCE:
                     raise RegistryError(f"the event log is full: it has {last.sequence} events")
                 transaction = Transaction(connection, last.sequence + 1, utc_now())
@@ -123,9 +124,14 @@ class Ledger:
         """
 
         def make() -> _Record:
+            self.log.ask_again()
             with self.transaction() as transaction:
                 return edit(transaction, *arguments, **named)
 
+        if self.log.is_written_lately():
+            lost = contextlib.suppress(_MayBeOldError, LostRace, LostConnection, Unreachable)
+            with lost, self.transaction() as transaction:
+                return _proven(transaction, lambda: edit(transaction, *arguments, **named))
         return tried_again(make, LostRace, LostConnection, Unreachable)
 
     def catch_up(self) -> None:
@@ -193,6 +199,11 @@ class Ledger:
                 "database can be reached.",
             ) from lost
 
+    def _last(self, connection: Connection) -> Position:
+        """The last event, after catching up; without asking if this process wrote it a moment ago."""
+        shown = _position(connection)
+        return shown if self.log.is_written_lately(shown) else self._catch_up(connection)
+
     def _catch_up(self, connection: Connection) -> Position:
         self.check_shown(connection)
         shown = last = _position(connection)
@@ -207,6 +218,24 @@ class Ledger:
                 self.log.sync(shown.sequence + 1, last.sequence)
             _set_position(connection, last, first)
         return last
+
+
+class _MayBeOldError(Exception):
+    """What was found in tables that may lack events of others."""
+
+
+def _proven(transaction: Transaction, edit: Callable[[], _Record]) -> _Record:
+    """What `edit` returns, if it makes an event: that can only be written if the tables lack none.
+
+    Raises `_MayBeOldError` for what a newer view might not refuse, or not find to be there already.
+    """
+    try:
+        record = edit()
+    except DsvdError as error:
+        raise _MayBeOldError from error
+    if not transaction.changes:
+        raise _MayBeOldError
+    return record
 
 
 def shown_position(home: Home, url: str | None = None) -> Position:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time as clock
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -36,6 +37,9 @@ class Position(NamedTuple):
 
 START = Position(0, "")
 
+LEASE = 1.0  # seconds
+"""How long the writer of an event supposes that it is still the last one, where asking takes time."""
+
 
 class LostRace(RegistryError):
     """An event that was not written, because another writer was faster and has its number."""
@@ -48,6 +52,8 @@ class EventLog:
 
     def __init__(self, home: Home) -> None:
         self._name, self._backend, self._files = home.name, home.backend, home.files
+        self._lease = LEASE if home.has_many_clients else 0.0
+        self._written, self._until = START, 0.0
 
     def append(self, last: Position, time: str, changes: Sequence[Change]) -> Position:
         """Write the event that comes after `last` durably; its changes take effect with that.
@@ -70,6 +76,7 @@ class EventLog:
         The caller has the one before it. Raises as `append`.
         """
         data = events.encode(event)
+        self._until = 0.0
         try:
             self._backend.create(event_key(event.sequence), data)
         except Conflict as error:
@@ -80,7 +87,21 @@ class EventLog:
                     "wrote it a moment ago"
                 ) from error
             self.sync(event.sequence, event.sequence)
-        return Position(event.sequence, hashing.sha256(data))
+        self._written = Position(event.sequence, hashing.sha256(data))
+        self._until = clock.monotonic() + self._lease
+        return self._written
+
+    def is_written_lately(self, position: Position | None = None) -> bool:
+        """True if this object wrote an event a moment ago, to a log that is far away.
+
+        `position`: that event; any by default. Likely it is the last event still, and whoever adds the
+        next one is told if it is not.
+        """
+        return position in {None, self._written} and clock.monotonic() < self._until
+
+    def ask_again(self) -> None:
+        """Let `is_written_lately` be False until the next event is written."""
+        self._until = 0.0
 
     def after(self, last: Position = START) -> Iterator[tuple[Position, Event]]:
         """The events after `last` in order, each with its position.
