@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -85,19 +86,22 @@ class Ledger:
     may_write: bool = True
     after_event: Callable[[Position, int], object] | None = None
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """A transaction after catching up; on leaving without an error its event is written, and it is
         committed.
 
         Raises `RegistryError` if log and tables do not belong together, `StorageError` for a read-only
         registry, and as `database_errors`.
         """
+        return self._transaction(self._catch_up)
+
+    @contextlib.contextmanager
+    def _transaction(self, to_last: Callable[[Connection], Position]) -> Iterator[Transaction]:
         self.check_may_write()
         written = None
         try:
             with self.database.writing() as connection:
-                last = self._last(connection)
+                last = to_last(connection)
                 if last.sequence >= MAX_SEQUENCE:
                     raise RegistryError(f"the event log is full: it has {last.sequence} events")
                 transaction = Transaction(connection, last.sequence + 1, utc_now())
@@ -124,13 +128,12 @@ class Ledger:
         """
 
         def make() -> _Record:
-            self.log.ask_again()
             with self.transaction() as transaction:
                 return edit(transaction, *arguments, **named)
 
         if self.log.is_written_lately():
             lost = contextlib.suppress(_MayBeOldError, LostRace, LostConnection, Unreachable)
-            with lost, self.transaction() as transaction:
+            with lost, self._transaction(self._supposed_last) as transaction:
                 return _proven(transaction, lambda: edit(transaction, *arguments, **named))
         return tried_again(make, LostRace, LostConnection, Unreachable)
 
@@ -199,8 +202,8 @@ class Ledger:
                 "database can be reached.",
             ) from lost
 
-    def _last(self, connection: Connection) -> Position:
-        """The last event, after catching up; without asking if this process wrote it a moment ago."""
+    def _supposed_last(self, connection: Connection) -> Position:
+        """The event that this process wrote a moment ago, unasked; otherwise as `_catch_up`."""
         shown = _position(connection)
         return shown if self.log.is_written_lately(shown) else self._catch_up(connection)
 

@@ -99,10 +99,6 @@ class EventLog:
         """
         return position in {None, self._written} and clock.monotonic() < self._until
 
-    def ask_again(self) -> None:
-        """Let `is_written_lately` be False until the next event is written."""
-        self._until = 0.0
-
     def after(self, last: Position = START) -> Iterator[tuple[Position, Event]]:
         """The events after `last` in order, each with its position.
 
