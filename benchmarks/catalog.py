@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from dsvd_registry import Registry, __version__, mount
 from dsvd_registry.catalog import VersionRecord
-from dsvd_registry.catalog.migrate import HEAD
+from dsvd_registry.catalog.migrate import SCHEMA_SHA256
 from dsvd_registry.mount import MountOptions
 from dsvd_registry.store import AliasSet, Change, EventLog, TagAdded, VersionAdded, registry_folder
 from dsvd_registry.store.description import VERSION
@@ -83,7 +83,7 @@ def _of_many() -> list[dict[str, object]]:
 def large_registry(models: int = MODELS) -> Path:
     """A registry to measure, which is made once, in a minute for 500 models, and kept in the cache."""
     cache = default_folder()
-    place = cache / f"catalog-of-one-source-{__version__}-{HEAD}-log-{VERSION}-{models * ROUNDS}"
+    place = cache / f"catalog-of-one-source-{__version__}-{SCHEMA_SHA256[:8]}-log-{VERSION}-{models * ROUNDS}"
     if not place.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:
