@@ -15,7 +15,7 @@ from dsvd_registry import Registry
 from dsvd_registry.container import limits
 from dsvd_registry.errors import CheckpointError
 
-MANY = 8_000
+MANY = 2_500
 
 
 def small(number: int, length: int = 4) -> Weights:
