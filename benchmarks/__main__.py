@@ -1,8 +1,9 @@
 """Run the named figures (all by default) and print them as tables: `python -m benchmarks [NAME ...]`.
 
 Full-size subjects are made at their first use (20 GB in the cache folder, minutes), and all figures
-together take about an hour on two cores. Tables go to stdout, progress to stderr. The exit status
-is 1 if a yardstick and our run disagree on a rank, or if an error is larger than claimed.
+together take about an hour on two cores. Tables go to stdout, progress to stderr; at the end stands
+what was not run, and why. The exit status is 1 if a yardstick and our run disagree on a rank, or if an
+error is larger than claimed.
 """
 
 from __future__ import annotations
@@ -76,18 +77,21 @@ def main() -> int:
 
 def _run(options: argparse.Namespace, given: Subject | None, folder: Path, bench: Bench) -> int:
     modules = {name: importlib.import_module(f".{name}", __package__) for name in FIGURES}
-    failed = False
+    failed, not_run = False, []
     for name in options.names or FIGURES:
         module, sections = modules[name], []
+        if given is None and GIVEN in getattr(module, "SUBJECTS", ()) and not options.subject:
+            not_run.append(f"{name}, {GIVEN}: no pair was given with --pair")
         for key in _subjects(module, options.subject, given is not None):
-            subject = given if key == GIVEN else cache.subject(key, folder) if key else None
-            say(f"{name}: {subject.title if subject else 'its own subject'}")
             try:
+                subject = given if key == GIVEN else cache.subject(key, folder) if key else None
+                say(f"{name}: {subject.title if subject else 'its own subject'}")
                 records = run_figure(module, bench, subject)
-            except Unsuited as error:
+            except (Unsuited, ModuleNotFoundError) as error:
                 say(f"  left out: {error}")
+                not_run.append(f"{name}, {key or 'its own subject'}: {error}")
                 continue
-            except (Disagreement, TaskFailed, DsvdError, ModuleNotFoundError) as error:
+            except (Disagreement, TaskFailed, DsvdError) as error:
                 failed = True
                 print(f"FAILED: {name}, {key}: {error}", file=sys.stderr, flush=True)
                 continue
@@ -97,6 +101,8 @@ def _run(options: argparse.Namespace, given: Subject | None, folder: Path, bench
             print(f"## {name}\n\n{_text(module)}\n\n{results.tables(sections)}\n", flush=True)
         if sections and options.write:
             results.write(sections, {name: _text(module) for name, module in modules.items()})
+    if not_run:
+        print("\n".join(["## Not run", "", *(f"- {line}" for line in not_run)]), flush=True)
     return int(failed)
 
 

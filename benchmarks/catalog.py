@@ -83,7 +83,10 @@ def _of_many() -> list[dict[str, object]]:
 def large_registry(models: int = MODELS) -> Path:
     """A registry to measure, which is made once, in a minute for 500 models, and kept in the cache."""
     cache = default_folder()
-    place = cache / f"catalog-of-one-source-{__version__}-{SCHEMA_SHA256[:8]}-log-{VERSION}-{models * ROUNDS}"
+    place = (
+        cache
+        / f"catalog-of-one-source-{__version__}-{SCHEMA_SHA256[:8]}-log-{VERSION}-{models * ROUNDS}"
+    )
     if not place.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:

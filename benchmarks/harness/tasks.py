@@ -137,6 +137,34 @@ def zstd(clock: Clock, file: str, output: str, level: int, workers: int) -> Answ
     return {}
 
 
+def unzstd(clock: Clock, file: str, folder: str, output: str, level: int) -> Answer:
+    """Write what one zstd frame of `file` gives to `output`, and hash it; it is packed in `folder`."""
+    import zstandard
+
+    packed = Path(folder) / "packed.zst"
+    compressor, decompressor = zstandard.ZstdCompressor(level), zstandard.ZstdDecompressor()
+    with Path(file).open("rb") as source, packed.open("xb") as target:
+        compressor.copy_stream(source, target, read_size=1 << 22, write_size=1 << 22)
+    with clock.running():
+        with packed.open("rb") as source, Path(output).open("xb") as target:
+            decompressor.copy_stream(source, target, read_size=1 << 22, write_size=1 << 22)
+        digest = _digest(output)
+    packed.unlink()
+    return {"sha256": digest}
+
+
+def unzipnn(clock: Clock, file: str, folder: str, output: str, dtype: str) -> Answer:
+    """Write what ZipNN gives of the packed `file` to `output`, and hash it, as `unzstd`."""
+    from ..yardsticks.zipnn import packed_file, unpack_file
+
+    packed = packed_file(Path(file), Path(folder), dtype)
+    with clock.running():
+        unpack_file(packed, Path(output), dtype)
+        digest = _digest(output)
+    packed.unlink()
+    return {"sha256": digest}
+
+
 def sha256(clock: Clock, files: list[str]) -> Answer:
     """Hash each file with hashlib."""
     with clock.running():
@@ -310,6 +338,8 @@ TASKS: dict[str, Callable[..., Answer]] = {
         verify,
         residual,
         zstd,
+        unzstd,
+        unzipnn,
         sha256,
         load_and_save,
         read_file,

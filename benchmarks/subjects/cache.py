@@ -17,7 +17,14 @@ from . import synthetic
 from .pair import Subject
 from .unets import SD15, SDXL, TINY, UNet
 
-KEYS = ("sd15-fp32", "sd15-fp16", "sdxl-fp16", "demo", "tiny-fp32", "tiny-fp16")
+HARD = {
+    "full-rank": ("a delta of full rank", synthetic.full_rank_delta),
+    "merge": ("two fine-tunes merged", synthetic.merged_delta),
+}
+"""The hard cases: a title, and what makes the deltas."""
+
+PART = "down_blocks.2."  # of SD 1.5, with layers of every kind: 470 MB in fp32
+KEYS = ("sd15-fp32", "sd15-fp16", "sdxl-fp16", "demo", "tiny-fp32", "tiny-fp16", *HARD)
 DEMO = Path(__file__).parents[2] / "demo"
 
 
@@ -36,6 +43,8 @@ def subject(key: str, cache: Path) -> Subject:
         title, dtype = "the demo's trained model, fp32", "fp32"
         base, tuned = (folder / synthetic.file_name(side, dtype) for side in ("base", "tuned"))
         return Subject(title, base, tuned, trained=True)
+    if key in HARD:
+        return _hard(key, cache)
     family, dtype = key.split("-")
     unet = {"sd15": SD15, "sdxl": SDXL, "tiny": TINY}[family]
     exact = unet is not SDXL
@@ -51,9 +60,21 @@ def subject(key: str, cache: Path) -> Subject:
 
 
 def _make(unet: UNet, exact: bool, folder: Path) -> None:
-    # SDXL is published in fp16, and no figure needs 10 GB of fp32.
+    # SDXL is published in fp16, no figure needs 10 GB of fp32, and its exact factors take an hour.
+    delta = synthetic.exact_delta if exact else synthetic.noisy_delta
     dtypes = ("fp32", "fp16") if exact else ("fp16",)
-    synthetic.make_pair(folder, unet.shapes(), exact=exact, dtypes=dtypes)
+    synthetic.make_pair(folder, unet.shapes(), delta, dtypes=dtypes)
+
+
+def _hard(key: str, cache: Path) -> Subject:
+    title, delta = HARD[key]
+
+    def make(folder: Path) -> None:
+        synthetic.make_pair(folder, SD15.part(PART), delta, dtypes=("fp32",))
+
+    folder = _kept(cache / f"{key}-v{synthetic.VERSION}", make)
+    base, tuned = (folder / synthetic.file_name(side, "fp32") for side in ("base", "tuned"))
+    return Subject(f"a block of SD 1.5's U-Net, fp32, {title}", base, tuned)
 
 
 def _train_demo(folder: Path) -> None:

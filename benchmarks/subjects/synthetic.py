@@ -1,11 +1,15 @@
-"""A base and a fine-tune with given shapes, whose deltas have the spectrum of the paper's table 2."""
+"""A base and a fine-tune with given shapes, whose deltas have a spectrum of choice.
+
+`exact_delta` and `noisy_delta` have that of the paper's table 2, the easy case. The hard ones are
+`full_rank_delta`, in which nothing is of low rank, and `merged_delta`, of two fine-tunes at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,18 +25,19 @@ WEIGHT_RMS = 0.03
 DELTA_RMS = 0.01 * WEIGHT_RMS  # 1 % of the weights, equal for all tensors as with AdamW
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
+MakeDelta = Callable[[str, int, int, torch.Generator], torch.Tensor]
+"""A function of a layer group, rows, columns and a generator; the delta's size is set afterwards."""
+
 
 def file_name(side: str, dtype: str) -> str:
     """The name of a file. `side`: "base" or "tuned"."""
     return f"{side}.{dtype}.safetensors"
 
 
-def make_pair(folder: Path, shapes: Shapes, *, exact: bool, dtypes: Sequence[str]) -> None:
+def make_pair(folder: Path, shapes: Shapes, delta: MakeDelta, *, dtypes: Sequence[str]) -> None:
     """Write base and fine-tune in each of `dtypes` (the same numbers, rounded) into `folder`.
 
-    `exact`: deltas have exactly the group's singular values, from random orthonormal factors; else
-    they are random low-rank matrices plus noise, in a fraction of the time (`noisy_delta`). Memory
-    stays within a few times the largest tensor.
+    `delta` makes those of matrices. Memory stays within a few times the largest tensor.
     """
     with contextlib.ExitStack() as stack:
         files = {
@@ -51,7 +56,7 @@ def make_pair(folder: Path, shapes: Shapes, *, exact: bool, dtypes: Sequence[str
             # Each tensor has its own seed, so that the order does not matter.
             draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
             base = _weights(name, shape, draw)
-            tuned = base + _delta(name, shape, draw, exact)
+            tuned = base + _delta(name, shape, draw, delta)
             for dtype in dtypes:
                 files["base", dtype].write(name, base.to(DTYPES[dtype]))
                 files["tuned", dtype].write(name, tuned.to(DTYPES[dtype]))
@@ -64,12 +69,13 @@ def _weights(name: str, shape: tuple[int, ...], draw: torch.Generator) -> torch.
     return weights + 1 if len(shape) == 1 and name.endswith(".weight") else weights
 
 
-def _delta(name: str, shape: tuple[int, ...], draw: torch.Generator, exact: bool) -> torch.Tensor:
+def _delta(
+    name: str, shape: tuple[int, ...], draw: torch.Generator, make: MakeDelta
+) -> torch.Tensor:
     """A random delta in float32, of RMS `DELTA_RMS`."""
     if len(shape) < 2:
         delta = torch.randn(shape, generator=draw)
     else:
-        make = exact_delta if exact else noisy_delta
         delta = make(group_of(name), shape[0], math.prod(shape[1:]), draw).reshape(shape)
     rms = float(torch.linalg.vector_norm(delta)) / math.sqrt(delta.numel())
     scaled: torch.Tensor = delta * (DELTA_RMS / rms)
@@ -98,3 +104,14 @@ def noisy_delta(group: str, rows: int, columns: int, draw: torch.Generator) -> t
     sigma = float(values[rank:].sum()) / (full_rank * mean)
     noise = torch.randn(rows, columns, generator=draw).mul_(sigma)
     return noise.addmm_(left, right)
+
+
+def full_rank_delta(_group: str, rows: int, columns: int, draw: torch.Generator) -> torch.Tensor:
+    """Standard normals: all singular values are of one order, and no rank is low."""
+    return torch.randn(rows, columns, generator=draw)
+
+
+def merged_delta(group: str, rows: int, columns: int, draw: torch.Generator) -> torch.Tensor:
+    """The delta of two fine-tunes merged half and half: `exact_delta` twice, with other factors."""
+    one, other = (exact_delta(group, rows, columns, draw) for _ in range(2))
+    return (one + other) / 2

@@ -30,6 +30,10 @@ class UNet:
             raise AssertionError(f"{self.title} has {found} parameters, not {self.parameters}")
         return shapes
 
+    def part(self, prefix: str) -> Shapes:
+        """The shapes of the tensors whose names begin with `prefix`."""
+        return {name: s for name, s in self.shapes().items() if name.startswith(prefix)}
+
 
 SD15 = UNet(
     "SD 1.5 U-Net",

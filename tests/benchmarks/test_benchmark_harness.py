@@ -27,7 +27,14 @@ from benchmarks.harness.rows import Aim, Row, markdown
 from benchmarks.subjects.pair import BadPair, Subject
 from benchmarks.subjects.spectra import TABLE_2, TAUS, group_of, rank_at, singular_values
 from benchmarks.subjects.streamed import StreamedSafetensors
-from benchmarks.subjects.synthetic import DELTA_RMS, make_pair
+from benchmarks.subjects.synthetic import (
+    DELTA_RMS,
+    exact_delta,
+    full_rank_delta,
+    make_pair,
+    merged_delta,
+    noisy_delta,
+)
 from benchmarks.subjects.unets import SD15, TINY
 from benchmarks.yardsticks import algorithm_1, eight_bit, fixed_rank, zstd
 from benchmarks.yardsticks.lossless import METHODS
@@ -55,7 +62,7 @@ def _one_thread() -> Iterator[None]:
 def subject(tmp_path: Path) -> Subject:
     folder = tmp_path / "pair"
     folder.mkdir()
-    make_pair(folder, SHAPES, exact=True, dtypes=("fp32",))
+    make_pair(folder, SHAPES, exact_delta, dtypes=("fp32",))
     return Subject(
         "tiny", folder / "base.fp32.safetensors", folder / "tuned.fp32.safetensors", aims=True
     )
@@ -72,7 +79,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_a_switch_of_a_tiny_pipeline(bench: Bench, tmp_path: Path) -> None:
-    make_pair(tmp_path, TINY.shapes(), exact=True, dtypes=("fp32",))
+    make_pair(tmp_path, TINY.shapes(), exact_delta, dtypes=("fp32",))
     files = (tmp_path / f"{side}.fp32.safetensors" for side in ("base", "tuned"))
     records = program.run_figure(switch, bench, Subject("tiny", *files))
     assert [record["what"] for record in records] == [
@@ -145,6 +152,26 @@ def test_the_program_ends_with_1_where_a_figure_fails(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_the_program_tells_what_it_could_not_run(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def lacks(*_: object) -> list[Row]:
+        raise ModuleNotFoundError("No module named 'zipnn'")
+
+    monkeypatch.setenv("DSVD_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lossless, "measure", lacks)
+    monkeypatch.setattr(lossless, "SUBJECTS", ("pair",))
+    monkeypatch.setattr("sys.argv", ["benchmarks", "lossless"])
+    assert program.main() == 0
+    told = "## Not run\n\n- lossless, pair: no pair was given with --pair\n"
+    assert capsys.readouterr().out == told
+    paths = ["--pair", str(subject.base), str(subject.tuned), "--subject", "pair"]
+    monkeypatch.setattr("sys.argv", ["benchmarks", "lossless", *paths])
+    assert program.main() == 0
+    told = "## Not run\n\n- lossless, pair: No module named 'zipnn'\n"
+    assert capsys.readouterr().out == told
+
+
 @pytest.mark.parametrize(
     "arguments", [["speed"], ["add", "--subject", "pair"], ["add", "--runs", "0"]]
 )
@@ -204,7 +231,8 @@ def test_the_spectra_have_the_ranks_of_the_papers_table() -> None:
 @pytest.mark.parametrize("exact", [True, False])
 def test_made_pairs_have_the_ranks_wanted(exact: bool, tmp_path: Path) -> None:
     shape = (160, 30, 3, 3)
-    make_pair(tmp_path, {"mid_block.weight": shape}, exact=exact, dtypes=("fp32", "fp16"))
+    make = exact_delta if exact else noisy_delta
+    make_pair(tmp_path, {"mid_block.weight": shape}, make, dtypes=("fp32", "fp16"))
     sides = {path.stem: load_file(path)["mid_block.weight"] for path in tmp_path.iterdir()}
     delta = sides["tuned.fp32"].double() - sides["base.fp32"].double()
     values = torch.linalg.svdvals(delta.reshape(160, -1))
@@ -215,6 +243,22 @@ def test_made_pairs_have_the_ranks_wanted(exact: bool, tmp_path: Path) -> None:
         )
     assert float(delta.square().mean().sqrt()) == pytest.approx(DELTA_RMS, rel=1e-3)
     assert torch.equal(sides["tuned.fp32"].half(), sides["tuned.fp16"])
+
+
+def test_hard_deltas_are_hard(tmp_path: Path) -> None:
+    """A merge has the components of both fine-tunes; white noise needs nearly half of the ranks."""
+    found = {}
+    for make in (exact_delta, merged_delta, full_rank_delta):
+        (folder := tmp_path / make.__name__).mkdir()
+        make_pair(folder, {"mid_block.weight": (160, 240)}, make, dtypes=("fp32",))
+        base, tuned = (
+            load_file(folder / f"{side}.fp32.safetensors")["mid_block.weight"].double()
+            for side in ("base", "tuned")
+        )
+        values = torch.linalg.svdvals(tuned - base)
+        found[make] = algorithm_1.rank_at(values, 0.5)
+    assert 1.3 * found[exact_delta] < found[merged_delta] < found[full_rank_delta]
+    assert found[full_rank_delta] > 0.25 * 160
 
 
 def test_the_yardsticks_do_what_they_are_named_for(bench: Bench, subject: Subject) -> None:
@@ -261,7 +305,7 @@ def test_a_streamed_file_takes_its_tensors_in_order_and_whole(tmp_path: Path) ->
 
 def test_files_that_are_no_pair_are_refused(subject: Subject, tmp_path: Path) -> None:
     subject.check()
-    make_pair(tmp_path, {"conv_in.weight": (4, 4)}, exact=True, dtypes=("fp32",))
+    make_pair(tmp_path, {"conv_in.weight": (4, 4)}, exact_delta, dtypes=("fp32",))
     with pytest.raises(BadPair, match=r"conv_in\.weight of base and fine-tune differ in shape"):
         replace(subject, base=tmp_path / "base.fp32.safetensors").check()
     with pytest.raises(BadPair, match="not a pair of safetensors files"):
