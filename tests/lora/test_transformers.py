@@ -17,6 +17,7 @@ from diffusers.loaders.single_file_utils import (
     convert_sd3_transformer_checkpoint_to_diffusers,
 )
 from layouts.original import State
+from layouts.transformers import KINDS, state_of
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -133,6 +134,21 @@ def test_the_names_are_those_of_diffusers(family: str) -> None:
         assert torch.equal(rows[ours], taken(pieces, converted)), ours
     unnamed = {name for name in rows.keys() - back.keys() if "_norm." not in name}
     assert unnamed == ({"pos_embed"} if family == "sd3" else set())
+
+
+@pytest.mark.parametrize("kind", ["wan-i2v", "z-image"])
+def test_the_names_of_other_families(kind: str) -> None:
+    state = state_of(kind)
+    original = KINDS[kind].original(state)
+    words = diffusers_words({name: tuple(tensor.shape) for name, tensor in original.items()})
+    assert {name for name in state if ".to_q." in name} <= words.keys() <= state.keys()
+    for theirs, pieces in words.items():
+        assert torch.equal(state[theirs], taken(pieces, original)), theirs
+    back = original_words({name: tuple(tensor.shape) for name, tensor in state.items()})
+    assert back.keys() == {name for name in original if name in back}
+    for ours, pieces in back.items():
+        assert torch.equal(original[ours], taken(pieces, state)), ours
+    assert any(len(pieces) == 3 for pieces in back.values()) == (kind == "z-image")
 
 
 def random_base(shapes: Shapes, prefix: str) -> State:
