@@ -233,6 +233,32 @@ def test_an_original_base(family: str, spelling: int, prefix: str, tmp_path: Pat
         assert (change > 0) == (not torch.equal(tensor, base[name]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "layer", "parts"),
+    [
+        ("wan", "blocks.1.cross_attn.o", ("blocks.1.attn2.to_out.0",)),
+        ("z-image", "layers.0.attention.qkv", tuple(f"layers.0.attention.to_{x}" for x in "qkv")),
+    ],
+)
+def test_original_names_on_a_folder_of_other_families(
+    kind: str, layer: str, parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    base = {f"transformer.{name}": tensor for name, tensor in state_of(kind).items()}
+    names = [f"transformer.{part}.weight" for part in parts]
+    fused = torch.cat([base[name] for name in names])
+    up, down = factors(*fused.shape)
+    lora = {
+        f"diffusion_model.{layer}.lora_B.weight": up,
+        f"diffusion_model.{layer}.lora_A.weight": down,
+    }
+    with registry_of(tmp_path, base) as registry:
+        registry.add(save(lora, tmp_path / "lora.safetensors"), base="sd15")
+        result = weights(registry, "lora")
+    made = torch.cat([result[name] for name in names])
+    assert (made - (fused + up @ down)).norm() <= 1e-5 * fused.norm()
+    assert all(torch.equal(result[name], base[name]) for name in base if name not in names)
+
+
 def small_transformer(family: str) -> torch.nn.Module:
     torch.manual_seed(9)
     if family == "flux":
