@@ -200,7 +200,7 @@ static u8 *unpack(const u8 *p, u64 stored, u64 raw) {
 }
 
 /* ---- What a header holds ---- */
-enum { SAME, LOW_RANK, DENSE, RAW, CAST };  enum { RESHAPE, TRANSPOSE, SLICE, CONCATENATE };
+enum { SAME, LOW_RANK, DENSE, RAW, CAST };  enum { RESHAPE, TRANSPOSE, SLICE, CONCATENATE, ROLL };
 enum { TABLES, ELEMENTS, BYTES, SOURCE_HEADER, FILES, COMPONENTS, CONTENTS };  enum { TENSORS, STORED, OF_BASE };
 typedef struct { Kind k; const u8 *digest, *data; } BaseTensor;
 typedef struct {
@@ -321,8 +321,9 @@ static void read_tree(void) {
 
 /* ---- Records ---- */
 static void read_view(Record *r) { /* the base tensors of a record, and V1 to V4 */
-    r->view = code(4);
+    r->view = code(5);
     if (r->view == SLICE) { r->first = uint_(); r->rows = uint_within(1, UINT_MAX53); }
+    if (r->view == ROLL) r->first = uint_within(1, UINT_MAX53);
     r->n_base = list(1, 64); r->base = take(r->n_base, sizeof *r->base);
     for (u64 i = 0; i < r->n_base; i++) {
         BaseTensor *b = r->base + i;
@@ -341,6 +342,7 @@ static void read_view(Record *r) { /* the base tensors of a record, and V1 to V4
         MUST("V2", b->k.nd && r->first + r->rows <= b->k.dims[0], "a slice goes beyond its tensor");
         elements = r->rows * product(b->k.dims, 1, b->k.nd);
     }
+    if (r->view == ROLL) MUST("V2", b->k.nd && r->first < b->k.dims[0], "a roll from a row that its tensor lacks");
     if (r->view == CONCATENATE)
         for (u64 i = 0; i < r->n_base; i++) {
             MUST("V2", b[i].k.nd && b[i].k.nd == b->k.nd && b[i].k.dtype == b->k.dtype
@@ -630,7 +632,10 @@ static const u8 *view_base(const Record *r, u8 **owned) {
     u64 size = dtype_bits[b->k.dtype] / 8;
     if (r->view == SLICE) return b->data + r->first * product(b->k.dims, 1, b->k.nd) * size;
     u8 *p = *owned = take(r->common, size);
-    if (r->view == TRANSPOSE) {
+    if (r->view == ROLL) {
+        u64 head = r->first * product(b->k.dims, 1, b->k.nd) * size;
+        copy(p, b->data + head, b->k.bytes - head); copy(p + (b->k.bytes - head), b->data, head);
+    } else if (r->view == TRANSPOSE) {
         u64 rows = b->k.dims[0], columns = b->k.dims[1];
         for (u64 j = 0; r->common && j < columns; j++)
             for (u64 i = 0; i < rows; i++, p += size) memcpy(p, b->data + (i * columns + j) * size, size);

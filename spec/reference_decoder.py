@@ -280,6 +280,7 @@ VIEWS: dict[str, Json] = {
     "transpose": {},
     "slice": {"first": uint(), "rows": uint(1)},
     "concatenate": {},
+    "roll": {"first": uint(1)},
 }
 SAME = {
     **TENSOR,
@@ -360,6 +361,10 @@ def view_elements(record: Json, what: str) -> int:
         first, rows = record["view"]["first"], record["view"]["rows"]
         need(shapes[0] and first + rows <= shapes[0][0], f"{what}: slice leaves its base tensor")
         return int(rows * math.prod(shapes[0][1:]))
+    if kind == "roll":
+        need(
+            shapes[0] and record["view"]["first"] < shapes[0][0], f"{what}: roll past the last row"
+        )
     return sum(math.prod(shape) for shape in shapes)
 
 
@@ -382,6 +387,9 @@ def viewed_base(record: Json, held: Mapping[tuple[str, str], bytes]) -> bytes:
     if view["kind"] == "slice":
         row = size_of(base) // base["shape"][0]
         return data[view["first"] * row : (view["first"] + view["rows"]) * row]
+    if view["kind"] == "roll" and data:
+        start = view["first"] * (size_of(base) // base["shape"][0])
+        return data[start:] + data[:start]
     if view["kind"] == "transpose" and data:
         elements = np.frombuffer(data, f"V{BITS[base['dtype']] // 8}")
         return elements.reshape(base["shape"]).T.tobytes()

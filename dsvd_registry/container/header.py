@@ -132,6 +132,8 @@ def _write_tensor(fields: FieldWriter, tensor: TensorRecord) -> None:
         if tensor.view.kind == "slice":
             fields.uint(tensor.view.first)
             fields.uint(tensor.view.rows)
+        elif tensor.view.kind == "roll":
+            fields.uint(tensor.view.first)
         fields.uint(len(tensor.base))
         for base in tensor.base:
             _write_base_tensor(fields, base)

@@ -178,6 +178,8 @@ def _based(fields: FieldReader) -> tuple[tuple[BaseTensor, ...], View, int]:
     match kind:
         case "slice":
             view = View(kind, fields.uint("first"), fields.uint("rows", 1))
+        case "roll":
+            view = View(kind, fields.uint("first", 1))
         case "reshape" | "transpose" | "concatenate":
             view = View(kind)
         case _:

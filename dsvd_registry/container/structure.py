@@ -186,6 +186,8 @@ def _check_view(tensor: BasedRecord, where: str) -> None:
         case "slice":
             fits = len(shape) > 0 and view.first + view.rows <= shape[0]
             shape = (view.rows, *shape[1:])
+        case "roll":
+            fits = len(shape) > 0 and 0 < view.first < shape[0]
         case "concatenate":
             fits = len(shape) > 0 and all(
                 (part.dtype, part.shape[1:], len(part.shape))

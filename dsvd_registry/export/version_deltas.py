@@ -116,6 +116,8 @@ def viewed_delta(delta: Delta, view: View) -> Delta:
             return Factors(delta.b, delta.a)
         case "slice":
             return Factors(delta.a[:, view.first : view.first + view.rows], delta.b)
+        case "roll":
+            return Factors(torch.roll(delta.a, -view.first, 1), delta.b)
         case "reshape" | "concatenate":
             return delta
         case _:

@@ -27,6 +27,8 @@ def original_of(converted: Sequence[ConvertedTensor], shape: Shape) -> ViewedTen
             one.view.kind == "transpose" and len(one.info.shape) == 2
         ):
             return ViewedTensors((one.info.name,), one.view)  # the view is its own inverse
+        if one.view.kind == "roll" and one.info.shape == shape:
+            return ViewedTensors((one.info.name,), View("roll", shape[0] - one.view.first))
     slices = sorted(converted, key=lambda one: one.view.first)
     end = 0
     for one in slices:

@@ -20,8 +20,9 @@ from typing import Literal
 from ..checkpoint import TensorInfo
 from ..errors import BaseMismatch
 from .model_parts import Layout, Part, split
+from .transformer_marks import Kind, is_strange, mark_of
 
-Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux", "unknown"]
+Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", Kind, "unknown"]
 
 _FAMILIES: dict[Family, str] = {
     "sd1": "Stable Diffusion 1.x",
@@ -30,6 +31,9 @@ _FAMILIES: dict[Family, str] = {
     "sdxl-refiner": "Stable Diffusion XL refiner",
     "sd3": "Stable Diffusion 3",
     "flux": "FLUX",
+    "wan": "Wan",
+    "z-image": "Z-Image",
+    "qwen-image": "Qwen-Image",
     "unknown": "unknown family",
 }
 _LAYOUTS: dict[Layout | Literal["unknown"], str] = {
@@ -41,6 +45,7 @@ _MODELS = {
     "unet": "U-Net",
     "vae": "VAE",
     "transformer": "transformer",
+    "transformer_2": "second transformer",
     "text_encoder": "text encoder",
     "text_encoder_2": "second text encoder",
     "text_encoder_3": "third text encoder",
@@ -54,14 +59,6 @@ _STRANGE_UNET = (
     "controlnet_cond_embedding.",
 )
 _STRANGE_UNET_NAMES = ("label_emb.weight", "class_embedding.weight")
-# CHECKPOINT_KEY_NAMES of diffusers: FLUX.2, FLUX.3, Chroma and HunyuanVideo have blocks of FLUX's names.
-_STRANGE_TRANSFORMER = (
-    "single_stream_modulation.",
-    "early_stream_modulations.",
-    "distilled_guidance_layer.",
-    "txt_in.individual_token_refiner.",
-    "context_embedder.token_refiner.",
-)
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,9 @@ def _family(parts: tuple[Part, ...], tensors: Mapping[str, TensorInfo]) -> Famil
     by_model = {part.model: part for part in parts}
     if "unet" in by_model:
         return _unet_family(by_model["unet"], tensors)
-    if "transformer" in by_model:
-        return _transformer_family(by_model["transformer"])
+    transformer = by_model.get("transformer") or by_model.get("transformer_2")
+    if transformer is not None:
+        return _transformer_family(transformer)
     if any(name.startswith("conditioner.embedders.1.model.") for name in tensors):
         return "sdxl"
     return "unknown"
@@ -157,17 +155,12 @@ def _attention_by_level(unet: Part) -> list[bool]:
 
 def _transformer_family(transformer: Part) -> Family:
     names = transformer.names
-    if any(name.startswith(_STRANGE_TRANSFORMER) for name in names):
+    if is_strange(names):
         return "unknown"
+    # A partial file may lack its mark; these names are no other family's.
     if any(name.startswith("joint_blocks.0.context_block.") for name in names):
         return "sd3"
     if "double_blocks.0.img_attn.norm.key_norm.scale" in names:
         return "flux"
-    if "transformer_blocks.0.norm1_context.linear.weight" not in names:
-        return "unknown"
-    if "pos_embed.proj.weight" in names:
-        return "sd3"
-    flux = (
-        "single_transformer_blocks.0.norm.linear.weight" in names and "x_embedder.weight" in names
-    )
-    return "flux" if flux else "unknown"
+    mark = mark_of(names)
+    return "unknown" if mark is None else mark.kind

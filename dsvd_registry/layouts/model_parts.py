@@ -9,9 +9,11 @@ The name of a sub-model is that of its folder in a diffusers checkpoint: `unet`,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from .transformer_marks import mark_of
 
 Naming = Literal["ldm", "open_clip", "diffusers"]
 Layout = Literal["ldm", "diffusers"]
@@ -29,7 +31,7 @@ _ORIGINAL_PREFIXES = {
     "text_encoders.clip_g.transformer.": "text_encoder_2",
     "text_encoders.t5xxl.transformer.": "text_encoder_3",
 }
-_FOLDER = re.compile(r"(unet_ema|unet|vae|transformer|text_encoder(?:_[23])?)[./]")
+_FOLDER = re.compile(r"(unet_ema|unet|vae|transformer(?:_2)?|text_encoder(?:_[23])?)[./]")
 
 # Names at the top of a file that only one sub-model has; all names of a group must be there.
 _OWN_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -41,15 +43,12 @@ _OWN_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("text_encoder", ("embeddings.token_embedding.weight",)),
     ("text_encoder", ("token_embedding.weight", "positional_embedding")),
     ("text_encoder_3", ("shared.weight", "encoder.final_layer_norm.weight")),
-    ("transformer", ("double_blocks.0.img_attn.qkv.weight",)),
-    ("transformer", ("joint_blocks.0.x_block.attn.qkv.weight",)),
     ("transformer", ("transformer_blocks.0.norm1_context.linear.weight",)),
 )
 _LDM_TRANSFORMER = ("double_blocks.", "joint_blocks.")
 _LDM_STARTS = {
     "unet": ("input_blocks.", "output_blocks."),
     "vae": ("encoder.down.", "encoder.mid.", "decoder.up.", "decoder.mid."),
-    "transformer": _LDM_TRANSFORMER,
 }
 _PROJECTIONS = ("text_projection.weight", "text_projection")
 # transformers >= 5.6 saves a CLIPTextModel without `text_model.`, as early SD 1 files did.
@@ -87,7 +86,11 @@ def split(names: Iterable[str]) -> Split:
     variants = tuple(name for name in known if _is_of_variant(name))
     for name in variants:
         del known[name]
-    for model, marks in _OWN_FILES:
+    of_transformer = mark_of(known)
+    own_files = (
+        (("transformer", of_transformer.names), *_OWN_FILES) if of_transformer else _OWN_FILES
+    )
+    for model, marks in own_files:
         if all(mark in known for mark in marks):
             projects = model == "text_encoder" and any(name in known for name in _PROJECTIONS)
             pairs = [(name, name) for name in known]
@@ -132,8 +135,10 @@ def _located(name: str) -> tuple[str, Layout, str] | None:
 
 def _part(model: str, layout: Layout, pairs: list[tuple[str, str]]) -> tuple[Part, tuple[str, ...]]:
     """The part of these (name inside, name in the file) pairs, and the names that occur twice."""
-    naming = _naming(model, [local for local, _ in pairs])
-    if model == "unet" and any(local.startswith(_LDM_TRANSFORMER) for local, _ in pairs):
+    locals_of_part = dict(pairs)
+    naming = _naming(model, locals_of_part)
+    is_transformer = any(local.startswith(_LDM_TRANSFORMER) for local in locals_of_part)
+    if model == "unet" and (is_transformer or mark_of(locals_of_part) is not None):
         model = "transformer"
     names: dict[str, str] = {}
     twice = []
@@ -143,10 +148,13 @@ def _part(model: str, layout: Layout, pairs: list[tuple[str, str]]) -> tuple[Par
     return Part(model, naming, layout if naming == "diffusers" else "ldm", names), tuple(twice)
 
 
-def _naming(model: str, names: Iterable[str]) -> Naming:
+def _naming(model: str, names: Collection[str]) -> Naming:
     if is_text_encoder(model):
         clip = any(name.startswith("transformer.resblocks.") for name in names)
         return "open_clip" if clip else "diffusers"
+    mark = mark_of(names)
+    if mark is not None:
+        return "ldm" if mark.is_original else "diffusers"
     starts = _LDM_STARTS.get(model.removesuffix("_ema"), ()) + _LDM_TRANSFORMER
     return "ldm" if any(name.startswith(starts) for name in names) else "diffusers"
 

@@ -1,10 +1,10 @@
 """The tensors of a base that each tensor of a fine-tune corresponds to, whatever their layouts.
 
 Sub-models are paired first, then their tensors. Where both sides use the same names, these decide.
-Otherwise diffusers' own conversion is applied to the side in the original layout, forwards for a
-fine-tune in diffusers' names and backwards for one in the original names; only this imports torch and
-diffusers. If names contain the words of wrappers, they are also compared without them. The result
-always has the names of the files.
+Otherwise the side in the original layout is converted to diffusers' names, forwards for a fine-tune in
+diffusers' names and backwards for one in the original names: a transformer by tables, all else by
+diffusers' own conversion, and only this imports torch and diffusers. If names contain the words of
+wrappers, they are also compared without them. The result always has the names of the files.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .converted_tensors import ConvertedTensor, original_of
 from .families import check_same_family
 from .model_parts import Part, split
 from .sub_model_pairs import ldm_unet_names, partners, with_ema
+from .transformer_conversion import transformer_in_diffusers_names
 from .view import ViewedTensors, fits
 from .wrappers import Unwrapped, unwrappings
 
@@ -193,11 +194,13 @@ def _correspondences_of_part(
 
 
 def _converted(part: Part, tensors: Tensors) -> Mapping[str, ViewedTensors[str]]:
+    shapes = {local: tensors[name].shape for local, name in part.names.items()}
+    if part.model.startswith("transformer"):
+        return transformer_in_diffusers_names(shapes)
     from .conversion import converts, in_diffusers_names
 
     if not converts(part.model, part.naming):
         return {}
-    shapes = {local: tensors[name].shape for local, name in part.names.items()}
     return in_diffusers_names(part.model, part.naming, shapes)
 
 

@@ -1,8 +1,8 @@
 """The tensors of a file in the original layout that correspond to those of a diffusers folder.
 
 diffusers only converts the other way. The names here are those of its script
-`convert_diffusers_to_original_stable_diffusion.py`, for any number of levels and layers. Callers check
-them with `map_names`, which uses diffusers' own conversion.
+`convert_diffusers_to_original_stable_diffusion.py`, for any number of levels and layers, and those of
+`transformer_tables`. Callers check them with `map_names`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,37 @@ from ..errors import InvalidArgument
 from .families import Family, describe
 from .model_parts import Part, split
 from .original_unet import original_unet_names
+from .transformer_conversion import original_transformer
 
 Rule = Callable[[Mapping[str, TensorInfo]], Iterator[TensorInfo]]
 
+_UNET_AND_VAE = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
+_CLIP_L = "text_encoders.clip_l.transformer."
+_T5 = "text_encoders.t5xxl.transformer."
+_TRANSFORMER = {"transformer": "model.diffusion_model."}
+# Those of the published files that hold all sub-models; for FLUX, of ComfyUI's. The text encoders of
+# the last three families come as files of their own, and so does the VAE.
 _PREFIXES: dict[Family, dict[str, str]] = {
-    "sd1": {"text_encoder": "cond_stage_model.transformer."},
-    "sd2": {"text_encoder": "cond_stage_model.model."},
-    "sdxl": {
+    "sd1": _UNET_AND_VAE | {"text_encoder": "cond_stage_model.transformer."},
+    "sd2": _UNET_AND_VAE | {"text_encoder": "cond_stage_model.model."},
+    "sdxl": _UNET_AND_VAE
+    | {
         "text_encoder": "conditioner.embedders.0.transformer.",
         "text_encoder_2": "conditioner.embedders.1.model.",
     },
-    "sdxl-refiner": {"text_encoder_2": "conditioner.embedders.0.model."},
+    "sdxl-refiner": _UNET_AND_VAE | {"text_encoder_2": "conditioner.embedders.0.model."},
+    "sd3": _TRANSFORMER
+    | {
+        "vae": "first_stage_model.",
+        "text_encoder": _CLIP_L,
+        "text_encoder_2": "text_encoders.clip_g.transformer.",
+        "text_encoder_3": _T5,
+    },
+    "flux": _TRANSFORMER | {"vae": "vae.", "text_encoder": _CLIP_L, "text_encoder_2": _T5},
+    "wan": _TRANSFORMER,
+    "z-image": _TRANSFORMER,
+    "qwen-image": _TRANSFORMER,
 }
-_EVERYWHERE = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
 _VAE = (
     ("conv_norm_out.", "norm_out."),
     ("conv_shortcut.", "nin_shortcut."),
@@ -58,22 +76,31 @@ _OPEN_CLIP = (
 def original_tensors(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
     """The tensors of the original file, by name, that a folder of `tensors` corresponds to.
 
-    A tensor that no rule knows has none. Raises `InvalidArgument` for a family without an original
-    layout here, and for tensors that are not in diffusers' names.
+    A transformer that no other sub-model goes with has names without a prefix, as in its published
+    file. A tensor that no rule knows has none, unless it is a transformer's. Raises `InvalidArgument`
+    for a family without an original layout here, for tensors that are not in diffusers' names, for
+    two transformers, and for a transformer with a weight that the original layout lacks.
     """
     description = describe(tensors)
     if description.layout != "diffusers" or description.family not in _PREFIXES:
         raise InvalidArgument(
             f"it is {description}, which is not written as a single file in the original layout",
-            "Only Stable Diffusion 1.x, 2.x and XL in the layout of diffusers are.",
+            "Stable Diffusion, FLUX, Wan, Z-Image and Qwen-Image in the layout of diffusers are.",
         )
-    prefixes = _EVERYWHERE | _PREFIXES[description.family]
+    parts = split(tensors).parts
+    if {"transformer", "transformer_2"} <= {part.model for part in parts}:
+        raise InvalidArgument(
+            "it has two transformers, which are two files in the original layout",
+            "Add the folder of each transformer as a version of its own.",
+        )
+    prefixes = _PREFIXES[description.family]
+    taken = [part for part in parts if part.model in prefixes and part.naming == "diffusers"]
+    if [part.model for part in taken] == ["transformer"]:
+        prefixes = {"transformer": ""}
     originals = {}
-    for part in split(tensors).parts:
-        if part.model not in prefixes or part.naming != "diffusers":
-            continue
+    for part in taken:
         prefix = prefixes[part.model]
-        own = {local: tensors[name] for local, name in part.names.items()}
+        own = {local: replace(tensors[name], name=local) for local, name in part.names.items()}
         for info in _rule(part, prefix)(own):
             originals[prefix + info.name] = replace(info, name=prefix + info.name)
     return originals
@@ -84,6 +111,8 @@ def _rule(part: Part, prefix: str) -> Rule:
         return _unet
     if part.model == "vae":
         return _vae
+    if part.model == "transformer":
+        return original_transformer
     return _open_clip if prefix.endswith(".model.") else _clip
 
 

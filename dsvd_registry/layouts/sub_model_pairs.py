@@ -75,6 +75,9 @@ def partners(
             candidates = [other for other in base.parts if other.model == part.model]
         if part.model == EMA_MODEL and not candidates:
             candidates = [other for other in base.parts if other.model == "unet"]
+        # Of the two that Wan 2.2 has, a file on its own does not tell which it is.
+        if part.model.startswith("transformer") and not candidates:
+            candidates = [one for one in base.parts if one.model.startswith("transformer")]
         if candidates:
             yield min(candidates, key=lambda other: other.naming != part.naming), part
 

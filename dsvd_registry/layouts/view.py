@@ -1,4 +1,4 @@
-"""The four views of a container, which make one array of base tensors.
+"""The five views of a container, which make one array of base tensors.
 
 The terms are those of spec/dsvd-container-v1.md, "Views". The base side of every delta
 is a `ViewedTensors`: the tensors, and the view that makes one array of them.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar, assert_never, cast, get_args
 
-ViewKind = Literal["reshape", "transpose", "slice", "concatenate"]
+ViewKind = Literal["reshape", "transpose", "slice", "concatenate", "roll"]
 VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 Shape = tuple[int, ...]
 
@@ -31,7 +31,8 @@ class View:
     """A view of one or more tensors.
 
     `reshape`: one tensor as it is. `transpose`: one 2-D tensor, transposed. `slice`: `rows` rows
-    of one tensor from row `first`. `concatenate`: two or more tensors, joined along the rows.
+    of one tensor from row `first`. `concatenate`: two or more tensors, joined along the rows. `roll`:
+    the rows of one tensor from row `first` on, then those before it.
     """
 
     kind: ViewKind = "reshape"
@@ -42,7 +43,7 @@ class View:
         """The shape of the view of tensors of these shapes."""
         first = shapes[0]
         match self.kind:
-            case "reshape":
+            case "reshape" | "roll":
                 return first
             case "transpose":
                 return first[::-1]
@@ -65,6 +66,8 @@ class View:
                 return cast(Array, first[self.first : self.first + self.rows])
             case "concatenate":
                 return concatenate(list(tensors))
+            case "roll":
+                return concatenate([first[self.first :], first[: self.first]])
             case _:
                 assert_never(self.kind)
 

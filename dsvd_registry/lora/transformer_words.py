@@ -1,4 +1,4 @@
-"""The layers of a FLUX or SD 3 transformer by the names of the layout that its file is not in.
+"""The layers of a diffusion transformer by the names of the layout that its file is not in.
 
 A fused projection of the original layout is several tensors in diffusers, one below the other, and
 the halves of the last modulation change places. Diffusers' own conversions work only for models of
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..layouts import View, ViewedTensors
+from ..layouts.transformer_marks import words_of
+from ..layouts.transformer_tables import Layer, layers
 from ..layouts.view import Shape
 from .layer_place import LayerRows
-from .transformer_layers import FLUX, SD3, Layer, layers
 
 Words = dict[str, tuple[LayerRows, ...]]
 
 # A layer that makes one shift and one scale: diffusers has the scale first, the original the shift. A
 # layer that makes six of them, as in every block but SD 3's last, has the same order in both.
 _SHIFT_AND_SCALE = ("norm_out.linear", "norm1_context.linear")
-_OF_SD3 = ("pos_embed.proj.weight", "transformer_blocks.0.norm1_context.linear.weight")
 
 
 def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
@@ -27,9 +27,9 @@ def diffusers_words(shapes: Mapping[str, Shape]) -> Words:
 
     `shapes`: the weights and biases, by their names inside the transformer, as the result has them.
     """
+    table = words_of(shapes)
     words: Words = {}
-    is_flux = any(name.startswith("double_blocks.") for name in shapes)
-    for layer in layers(shapes, FLUX if is_flux else SD3):
+    for layer in layers(shapes, table) if table is not None else ():
         width = _width(layer.original, shapes)
         for parameter in ("weight", "bias"):
             name = f"{layer.original}.{parameter}"
@@ -52,12 +52,9 @@ def original_words(shapes: Mapping[str, Shape]) -> Words:
 
     The rows of a fused layer are in several tensors. `shapes`: by the names inside the transformer.
     """
-    is_flux = any(name.startswith("single_transformer_blocks.") for name in shapes)
-    # Qwen-Image and PixArt have blocks of these names too, but are neither FLUX nor SD 3.
-    if not is_flux and not all(name in shapes for name in _OF_SD3):
-        return {}
+    table = words_of(shapes)
     words: Words = {}
-    for layer in layers(shapes, FLUX if is_flux else SD3):
+    for layer in layers(shapes, table) if table is not None else ():
         width = _width(layer.parts[0], shapes)
         for parameter in ("weight", "bias"):
             names = [f"{part}.{parameter}" for part in layer.parts]

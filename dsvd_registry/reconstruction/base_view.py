@@ -45,6 +45,9 @@ class ViewedBase:
                 row = size // first.shape[0]
                 piece = _Piece(base.copier(first), view.first * row, view.rows * row)
                 self._pieces = [piece]
+            case "roll":
+                copy, head = base.copier(first), view.first * (size // first.shape[0])
+                self._pieces = [_Piece(copy, head, size - head), _Piece(copy, 0, head)]
             case "reshape" | "concatenate":
                 self._pieces = [_Piece(base.copier(one), 0, one.nbytes) for one in viewed.tensors]
             case _:

@@ -31,6 +31,8 @@ def composed(record: BasedRecord, outer: View) -> Content | None:
         return content_of(ViewedTensors(base, outer))
     if inner.kind == outer.kind == "transpose":
         return content_of(ViewedTensors(base))
+    if inner.kind == outer.kind == "roll" and inner.first + outer.first == base[0].shape[0]:
+        return content_of(ViewedTensors(base)) if base[0].shape == record.shape else None
     if inner.kind == "concatenate" and outer.kind == "slice":
         first = 0
         for tensor in base:

@@ -32,6 +32,8 @@ def viewed(tensors: list[torch.Tensor], view: View) -> torch.Tensor:
             return tensors[0][view.first : view.first + view.rows]
         case "concatenate":
             return torch.cat(tensors)
+        case "roll":
+            return torch.roll(tensors[0], -view.first, 0)
 
 
 def mapped(base: State, fine_tune: State) -> NameMap:

@@ -278,6 +278,12 @@ NAMES = (
     "encoder.mid_block.attentions.0.to_q.weight",
     "text_model.encoder.layers.0.self_attn.q_proj.weight",
     "text_projection.weight",
+    "transformer_blocks.0.norm1_context.linear.weight",
+    "single_transformer_blocks.0.norm.linear.weight",
+    "single_transformer_blocks.0.attn.to_q.weight",
+    "single_transformer_blocks.99999999999999999999.proj_mlp.weight",
+    "x_embedder.weight",
+    "norm_out.linear.weight",
 )
 ORIGINAL_NAMES = (
     "input_blocks.0.0.weight",
@@ -293,9 +299,28 @@ ORIGINAL_NAMES = (
     "transformer.resblocks.0.attn.in_proj_weight",
     "transformer.resblocks.x.attn.in_proj_bias",
     "text_projection",
+    "double_blocks.0.img_attn.qkv.weight",
+    "double_blocks.0.img_attn.proj.weight",
+    "single_blocks.0.linear1.weight",
+    "single_blocks.0.linear2.weight",
+    "single_blocks.x.linear2.weight",
+    "final_layer.adaLN_modulation.1.weight",
+    "final_layer.adaLN_modulation.1.bias",
 )
-SHAPES = ((), (0,), (6,), (6, 2), (2, 6), (6, 2, 1, 1), (6, 2, 3, 3), (2, 0, 1), (0, 2**52, 2**52))
-PREFIXES = ("", "unet.", "vae.", "text_encoder.")
+SHAPES = (
+    (),
+    (0,),
+    (6,),
+    (4, 2),
+    (2, 2),
+    (6, 2),
+    (2, 6),
+    (6, 2, 1, 1),
+    (6, 2, 3, 3),
+    (2, 0, 1),
+    (0, 2**52, 2**52),
+)
+PREFIXES = ("", "unet.", "vae.", "text_encoder.", "transformer.")
 ORIGINAL_PREFIXES = (
     "",
     "model.diffusion_model.",
@@ -334,6 +359,7 @@ def test_any_names_and_shapes_are_mapped_or_refused(base, fine_tune):
         assert (view.kind == "concatenate") == (len(found.base.tensors) > 1)
         assert len(dtypes) == 1
         assert view.kind != "transpose" or len(shapes[0]) == 2
+        assert view.kind != "roll" or 0 < view.first < shapes[0][0]
         assert view.kind != "slice" or view.first + view.rows <= shapes[0][0]
         longer = own.elements - math.prod(view.shape(shapes))
         assert longer == 0 or (longer > 0 and longer % rest == 0)

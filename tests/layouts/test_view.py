@@ -17,6 +17,7 @@ MADE = {
     "transpose": (View("transpose"), [ONE], np.array([[row[i] for row in ONE] for i in range(4)])),
     "slice": (View("slice", 2, 3), [ONE], np.array([ONE[2], ONE[3], ONE[4]])),
     "concatenate": (View("concatenate"), [ONE, OTHER], np.array([*ONE, *OTHER])),
+    "roll": (View("roll", 2), [ONE], np.array([ONE[i] for i in (2, 3, 4, 5, 0, 1)])),
 }
 
 

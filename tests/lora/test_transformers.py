@@ -17,6 +17,7 @@ from diffusers.loaders.single_file_utils import (
     convert_sd3_transformer_checkpoint_to_diffusers,
 )
 from layouts.original import State
+from layouts.transformers import KINDS, state_of
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -135,6 +136,21 @@ def test_the_names_are_those_of_diffusers(family: str) -> None:
     assert unnamed == ({"pos_embed"} if family == "sd3" else set())
 
 
+@pytest.mark.parametrize("kind", ["wan-i2v", "z-image"])
+def test_the_names_of_other_families(kind: str) -> None:
+    state = state_of(kind)
+    original = KINDS[kind].original(state)
+    words = diffusers_words({name: tuple(tensor.shape) for name, tensor in original.items()})
+    assert {name for name in state if ".to_q." in name} <= words.keys() <= state.keys()
+    for theirs, pieces in words.items():
+        assert torch.equal(state[theirs], taken(pieces, original)), theirs
+    back = original_words({name: tuple(tensor.shape) for name, tensor in state.items()})
+    assert back.keys() == {name for name in original if name in back}
+    for ours, pieces in back.items():
+        assert torch.equal(original[ours], taken(pieces, state)), ours
+    assert any(len(pieces) == 3 for pieces in back.values()) == (kind == "z-image")
+
+
 def random_base(shapes: Shapes, prefix: str) -> State:
     numbers = torch.Generator().manual_seed(8)
     return {f"{prefix}{n}": 0.05 * torch.randn(s, generator=numbers) for n, s in shapes.items()}
@@ -215,6 +231,32 @@ def test_an_original_base(family: str, spelling: int, prefix: str, tmp_path: Pat
         off = float((tensor.double() - expected[name]).norm())
         assert off <= 1e-5 * change + 2**-23 * float(expected[name].norm()), name
         assert (change > 0) == (not torch.equal(tensor, base[name]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "parts"),
+    [
+        ("wan", "blocks.1.cross_attn.o", ("blocks.1.attn2.to_out.0",)),
+        ("z-image", "layers.0.attention.qkv", tuple(f"layers.0.attention.to_{x}" for x in "qkv")),
+    ],
+)
+def test_original_names_on_a_folder_of_other_families(
+    kind: str, layer: str, parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    base = {f"transformer.{name}": tensor for name, tensor in state_of(kind).items()}
+    names = [f"transformer.{part}.weight" for part in parts]
+    fused = torch.cat([base[name] for name in names])
+    up, down = factors(*fused.shape)
+    lora = {
+        f"diffusion_model.{layer}.lora_B.weight": up,
+        f"diffusion_model.{layer}.lora_A.weight": down,
+    }
+    with registry_of(tmp_path, base) as registry:
+        registry.add(save(lora, tmp_path / "lora.safetensors"), base="sd15")
+        result = weights(registry, "lora")
+    made = torch.cat([result[name] for name in names])
+    assert (made - (fused + up @ down)).norm() <= 1e-5 * fused.norm()
+    assert all(torch.equal(result[name], base[name]) for name in base if name not in names)
 
 
 def small_transformer(family: str) -> torch.nn.Module:

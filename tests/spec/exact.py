@@ -132,6 +132,10 @@ def viewed(view: Json, base: list[tuple[str, tuple[int, ...], bytes]]) -> bytes:
     if view["kind"] == "slice":
         row = size * math.prod(shape[1:])
         return data[view["first"] * row :][: view["rows"] * row]
+    if view["kind"] == "roll":
+        row = size * math.prod(shape[1:])
+        order = [*range(view["first"], shape[0]), *range(view["first"])]
+        return b"".join(data[place * row :][:row] for place in order)
     rows, columns = shape
     places = [i * columns + j for j in range(columns) for i in range(rows)]
     return b"".join(data[place * size : (place + 1) * size] for place in places)

@@ -19,7 +19,7 @@ DTYPES = (
     *("F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "I8", "U8", "BOOL"),
     *("F6_E2M3", "F6_E3M2", "F4"),
 )
-VIEWS = ("reshape", "transpose", "slice", "concatenate")
+VIEWS = ("reshape", "transpose", "slice", "concatenate", "roll")
 CONTENTS = ("tables", "elements", "bytes", "source_header", "files", "components")
 AIMS = ("tau", "max_error", "budget")
 FILES = ("tensors", "stored", "base")
@@ -136,6 +136,8 @@ def _record(record: Json) -> bytes:
         data += uint(record["new_rows"]) + code(view["kind"], VIEWS)
         if view["kind"] == "slice":
             data += uint(view["first"]) + uint(view["rows"])
+        if view["kind"] == "roll":
+            data += uint(view["first"])
         data += counted(_tensor(one) + bytes.fromhex(one["sha256"]) for one in record["base"])
     if kind == "low_rank":
         data += b"".join(uint(record[rank]) for rank in ("rank", "tau_rank", "noise_rank"))

@@ -233,7 +233,7 @@ header("format-long", "F4", lambda h: h["source"].update(format="x" * 33))
 for name, tensor, code in (
     ("kind", "dense", {"kind": 5}), ("dtype", "raw", {"dtype": 22}),
     ("dtype-255", "raw", {"dtype": 255}), ("reason", "raw", {"reason": 9}),
-    ("view", "dense", {"view": {"kind": 4}}),
+    ("view", "dense", {"view": {"kind": 5}}),
 ):  # fmt: skip
 
     def _code(value: Json, tensor: str = tensor, code: Json = code) -> None:
@@ -390,6 +390,10 @@ def _two_dtypes(value: Json) -> None:
 
 header("concatenate-dtypes", "V2", _two_dtypes, of="empty-and-scalar")
 record("transpose-F4", "V4", "F4", of=TWO, view={"kind": "transpose"})
+record("roll-of-no-row", "F3", "dense.roll", of="views", view={"kind": "roll", "first": 0})
+record("roll-outside", "V2", "dense.roll", of="views", view={"kind": "roll", "first": 4})
+record("roll-of-scalar", "V2", "one.same", view={"kind": "roll", "first": 1}, **EMPTY)
+record("roll-F4", "V4", "F4", of=TWO, view={"kind": "roll", "first": 1})
 record("slice-F4", "V4", "F4", of=TWO, view={"kind": "slice", "first": 0, "rows": 2})
 
 # Frames

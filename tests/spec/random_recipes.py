@@ -162,7 +162,7 @@ def _hold(
             )
         return recipe.hold(f"{name}.{label}", dtype, shape, data)
 
-    kinds = ["reshape", "transpose", "slice"] + (["concatenate"] if m > 1 else [])
+    kinds = ["reshape", "transpose", "slice"] + (["concatenate", "roll"] if m > 1 else [])
     if BITS[dtype] % 8 or not m:
         kinds = ["reshape"]
     match draw(st.sampled_from(kinds)):
@@ -173,6 +173,8 @@ def _hold(
             return [held("s", (first + m + draw(st.integers(0, 1)), n))], View("slice", first, m)
         case "concatenate":
             return [held("a", (1, n)), held("b", (m - 1, n))], View("concatenate")
+        case "roll":
+            return [held("o", (m, n))], View("roll", draw(st.integers(1, m - 1)))
         case _:
             shapes = [(m, n), (m * n,), (1, m, n), (n, m)]
             return [held("r", draw(st.sampled_from(shapes)))], View()

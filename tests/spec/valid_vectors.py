@@ -129,6 +129,7 @@ def same_odd_dtypes() -> Recipe:
         recipe.same(f"{dtype}.reshape", dtype, (6,), [base])
         recipe.same(f"{dtype}.transpose", dtype, (2, 3), [base], View("transpose"))
         recipe.same(f"{dtype}.slice", dtype, (2, 2), [base], View("slice", 1, 2))
+        recipe.same(f"{dtype}.roll", dtype, (2, 3), [base], View("roll", 2))
         recipe.same(f"{dtype}.concatenate", dtype, (8,), [base, other], View("concatenate"))
         new = 1, data[: 2 * size]
         recipe.same(f"{dtype}.new", dtype, (4, 2), [base], new=new)
@@ -303,6 +304,8 @@ def views() -> Recipe:
         ("slice", [base], (2, 3), View("slice", 2, 2)),
         ("slice.first", [base], (1, 3), View("slice", 0, 1)),
         ("concatenate", [base, more, more], (6, 3), View("concatenate")),
+        ("roll", [base], (4, 3), View("roll", 3)),
+        ("roll.cube", [cube], (3, 4), View("roll", 1)),
     )
     for name, held, shape, view in cases:
         m, n = shape[0], math.prod(shape[1:])
@@ -358,6 +361,7 @@ def empty_and_scalar() -> Recipe:
     recipe.same("none.new", "F16", (5, 0), [none], new=(2, b""))
     wide = recipe.hold("wide", "U8", (3, 0), b"")
     recipe.same("none.slice", "U8", (0, 2**49 - 1), [wide], View("slice", 1, 2))
+    recipe.same("none.roll", "U8", (3, 0), [wide], View("roll", 1))
     one = recipe.hold("one", "F32", (), encoded((1.5,), "F32"))
     recipe.same("one.same", "BF16", (), [one])
     recipe.dense("one.dense", "F32", (), [one], -4, (-1,))
