@@ -112,6 +112,7 @@ class Spectrum:
 def spectrum(matrix: torch.Tensor, *taus: float) -> Spectrum:
     """The spectrum of `matrix` (m, n), precise enough to decide the tau rank for each of `taus`.
 
+    Without any tau, single values may be less precise, but their sum is not.
     `matrix` is float64, or float32 if its largest magnitude is neither tiny nor huge. Its elements
     are in the range of differences of float32 numbers, so that their squares neither overflow nor
     vanish in float64.
