@@ -94,7 +94,7 @@ def all_digests(chunks: Iterable[Bytes]) -> dict[str, str]:
     # Imported here because commands that hash no file would pay for the import.
     from concurrent.futures import ThreadPoolExecutor
 
-    whole, others = hashlib.sha256(), _OtherDigests()
+    whole, others = _WholeDigests(), _OtherDigests()
     with ThreadPoolExecutor(1) as beside:
         for chunk in chunks:
             with memoryview(chunk) as view:
@@ -105,7 +105,7 @@ def all_digests(chunks: Iterable[Bytes]) -> dict[str, str]:
                 done = beside.submit(others.update, view)
                 whole.update(view)
                 done.result()  # because the memory of a chunk is used again
-    return {"sha256": whole.hexdigest(), **others.digests()}
+    return {**whole.digests(), **others.digests()}
 
 
 def all_digests_of_file(
@@ -116,14 +116,28 @@ def all_digests_of_file(
         return all_digests(chunks if progress is None else _told(chunks, progress))
 
 
+class _WholeDigests:
+    """The SHA-256 and the CRC-32 of a file, which together take about as long as all others."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._crc32 = 0
+
+    def update(self, chunk: memoryview) -> None:
+        self._sha256.update(chunk)
+        self._crc32 = zlib.crc32(chunk, self._crc32)
+
+    def digests(self) -> dict[str, str]:
+        return {"sha256": self._sha256.hexdigest(), "crc32": f"{self._crc32:08x}"}
+
+
 class _OtherDigests:
-    """The digests besides that of the whole file by SHA-256."""
+    """The digests besides those of `_WholeDigests`."""
 
     def __init__(self) -> None:
         from blake3 import blake3
 
         self._blake3 = blake3()
-        self._crc32 = 0
         self._autov1 = hashlib.sha256()
         self._tensors = hashlib.sha256()
         self._start = b""  # of the file: the size of a safetensors header, and its first character
@@ -134,14 +148,13 @@ class _OtherDigests:
         if len(self._start) < 9:
             self._start += bytes(chunk[: 9 - len(self._start)])
         self._blake3.update(chunk)
-        self._crc32 = zlib.crc32(chunk, self._crc32)
         self._autov1.update(_between(chunk, position, AUTOV1_BEGIN, AUTOV1_END))
         # A header has at least two bytes, so nothing of the tensors comes before it is known.
         self._tensors.update(_between(chunk, position, self._header_end(), None))
         self._size = position + len(chunk)
 
     def digests(self) -> dict[str, str]:
-        found = {"blake3": self._blake3.hexdigest(), "crc32": f"{self._crc32:08x}"}
+        found = {"blake3": self._blake3.hexdigest()}
         if self._size > AUTOV1_BEGIN:
             found["autov1"] = self._autov1.hexdigest()[: DIGEST_DIGITS["autov1"]]
         starts_well = self._start[8:] in (b"{", b" ", b"\t", b"\n", b"\r")

@@ -15,7 +15,6 @@ import torch
 
 from .arithmetic import one_blas_thread
 from .encode_tau import DENSE_ERROR, SizeOf, compared, dense, low_rank, smallest
-from .encode_water_level import FOR_ENERGY
 from .encoded import Encoded, LowRank, Raw
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
 from .integer_grid import OutsideGrid, component_grid, dithered_entropy, entropy
@@ -155,7 +154,7 @@ def _dense(pair: Pair) -> Iterator[Encoded]:
 def _low_rank(pair: Pair, source: torch.Tensor, device: str) -> tuple[LowRank, Level]:
     """Components at the best water level, and that level. Raises `OutsideGrid`."""
     matrix = pair.delta.to(device)
-    svd = spectrum(matrix, FOR_ENERGY)
+    svd = spectrum(matrix)
     level = best_level(svd, pair, spacings(source))
     components = component_grid(*svd.factors(matrix, level.rank), level.distortion)
     reached = distance(pair, DeltaProduct(components))

@@ -14,31 +14,41 @@ from .encode_tau import SizeOf, dense, dense_may_win, low_rank, smallest
 from .encoded import Dense, Encoded, LowRank, Raw, Same
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
 from .integer_grid import OutsideGrid, component_grid
-from .spectrum import spectrum
+from .kept_spectrum import KeptSpectrum, kept
+from .spectrum import Spectrum, spectrum
 from .tensor_pair import Distance, Pair, distance, is_same, mean_square_ulp, pair
 from .water_level import Survey, Target, kept_at_levels
 
 TOLERANCE = 1.03  # of the allowed error: another step would cost more bits than this excess saves
 NEARER = 0.999  # of the base's distance: a delta that gets no nearer would be useless
-FOR_ENERGY = 0.5  # the spectrum is computed as precisely as this tau needs it
 
 
-def survey(base: torch.Tensor, source: torch.Tensor, device: str) -> Survey | None:
-    """Measure a tensor for the plan; None if no delta of it is taken."""
+def survey(
+    base: torch.Tensor, source: torch.Tensor, device: str, likely_error: float
+) -> tuple[Survey, KeptSpectrum | None] | None:
+    """Measure a tensor for the plan; None if no delta of it is taken.
+
+    The second is None for a vector. It has what an encoding with the `likely_error` needs.
+    """
     with ieee_arithmetic(CPU), one_blas_thread:
         if is_same(base, source):
             return None
         sides = pair(base, source)
-        return None if sides is None else survey_pair(sides, source.ndim, device)
+        if sides is None or sides.norm == 0:
+            return None
+        svd = spectrum(sides.delta.to(device)) if source.ndim >= 2 else None
+        return _survey_of_pair(sides, svd), None if svd is None else kept(svd, likely_error)
 
 
 def survey_pair(sides: Pair, ndim: int, device: str) -> Survey | None:
     """Measure a delta of a tensor of `ndim` dimensions; None if it is zero."""
     if sides.norm == 0:
         return None
-    values = torch.empty(0, dtype=torch.float64)
-    if ndim >= 2:
-        values = spectrum(sides.delta.to(device), FOR_ENERGY).singular_values
+    return _survey_of_pair(sides, spectrum(sides.delta.to(device)) if ndim >= 2 else None)
+
+
+def _survey_of_pair(sides: Pair, svd: Spectrum | None) -> Survey:
+    values = torch.empty(0, dtype=torch.float64) if svd is None else svd.singular_values
     return survey_of((sides.delta.shape[0], sides.delta.shape[1]), values, sides.norm, sides.source)
 
 
@@ -56,13 +66,18 @@ def survey_of(
 
 
 def encode_at(
-    base: torch.Tensor, source: torch.Tensor, target: Target, device: str, size_of: SizeOf
+    base: torch.Tensor,
+    source: torch.Tensor,
+    target: Target,
+    device: str,
+    size_of: SizeOf,
+    known: KeptSpectrum | None = None,
 ) -> Encoded:
     """Encode `source` against `base` with an error of at most about `target.allowed`.
 
     Both have one shape, and are F32, F16 or BF16. The plan gives a first water level. It is lowered
     until the error measured on the product is within `TOLERANCE` of the target, and the result is
-    nearer to `source` than `base` is. `size_of`: as of `encode`.
+    nearer to `source` than `base` is. `size_of`: as of `encode`. `known`: from the survey.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
         if is_same(base, source):
@@ -72,10 +87,16 @@ def encode_at(
             return Raw("non_finite")
         if sides.norm == 0:
             return Raw("signed_zero")
-        return encode_pair_at(sides, target, device, size_of)
+        return encode_pair_at(sides, target, device, size_of, known)
 
 
-def encode_pair_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> Encoded:
+def encode_pair_at(
+    pair: Pair,
+    target: Target,
+    device: str,
+    size_of: SizeOf,
+    known: KeptSpectrum | None = None,
+) -> Encoded:
     """Encode a delta that is not zero; see `encode_at`."""
     if target.kind == "raw":
         return Raw("smaller")
@@ -83,7 +104,7 @@ def encode_pair_at(pair: Pair, target: Target, device: str, size_of: SizeOf) -> 
     within = TOLERANCE * target.allowed
     with contextlib.suppress(OutsideGrid):
         if target.kind == "low_rank":
-            candidates.append(_low_rank_at(pair, target, device))
+            candidates.append(_low_rank_at(pair, target, device, known))
     with contextlib.suppress(OutsideGrid):
         if not candidates or dense_may_win(pair, within, size_of(candidates[0]), size_of):
             candidates.append(_dense_within(pair, within))
@@ -102,9 +123,9 @@ def _dense_within(pair: Pair, within: float) -> Dense:
         within /= 2
 
 
-def _low_rank_at(pair: Pair, target: Target, device: str) -> LowRank:
+def _low_rank_at(pair: Pair, target: Target, device: str, known: KeptSpectrum | None) -> LowRank:
     matrix = pair.delta.to(device)
-    svd = spectrum(matrix, FOR_ENERGY)
+    svd = spectrum(matrix) if known is None else known.over(matrix)
     components, reached = components_within(
         svd.singular_values,
         (pair.delta.shape[0], pair.delta.shape[1]),

@@ -3,7 +3,8 @@
 numpy and SciPy compute all eigenvectors, or bisect for each eigenvalue. Here the matrix is reduced
 to a tridiagonal one once (dsytrd), which gives all eigenvalues (dsterf). The eigenvectors of the
 largest ones follow by relatively robust representations (dstemr) and are transformed back by the
-reflectors (dormqr); both also exist in single precision (sstemr, sormqr).
+reflectors (dormqr). All but the eigenvalues can be had in single precision as well: half of the
+reduction is bound by memory, and takes half the time.
 
 The routines are called through the pointers that SciPy provides for Cython, because SciPy's own
 wrappers do not release Python's lock.
@@ -22,6 +23,7 @@ from scipy.linalg import cython_lapack
 
 Array = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.floating[Any]]
+Precision = type[np.float32 | np.float64]
 
 BLOCK = 64  # columns that a blocked routine processes at once; its workspace needs as many rows
 
@@ -66,19 +68,27 @@ def _by_reference(argument: object) -> tuple[ctypes.c_void_p, object]:
             return ctypes.cast(ctypes.pointer(real), ctypes.c_void_p), real
 
 
-_dsytrd, _dsterf = map(_routine, ("dsytrd", "dsterf"))
+_dsterf = _routine("dsterf")
+_SYTRD = {np.float32: _routine("ssytrd"), np.float64: _routine("dsytrd")}
 _STEMR = {np.float32: _routine("sstemr"), np.float64: _routine("dstemr")}
 _ORMQR = {np.float32: _routine("sormqr"), np.float64: _routine("dormqr")}
 
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """Q^T G Q of a symmetric G (n, n): its diagonal (n,) and off-diagonal (n - 1,); Q as reflectors."""
+    """Q^T G Q of a symmetric G (n, n): its diagonal (n,) and off-diagonal (n - 1,); Q as reflectors.
+
+    `dtype`: the precision of the reduction, which the reflectors have, too.
+    """
 
     diagonal: Array
     off_diagonal: Array
-    reflectors: Array  # (n, n), Fortran order: column j below row j + 1
-    scales: Array  # (n - 1,)
+    reflectors: Vectors  # (n, n), Fortran order: column j below row j + 1
+    scales: Vectors  # (n - 1,)
+
+    @property
+    def dtype(self) -> Precision:
+        return np.float32 if self.reflectors.dtype == np.float32 else np.float64
 
     def eigenvalues(self) -> Array:
         """All eigenvalues, float64 (n,), rising. Raises `NotConverged`."""
@@ -86,12 +96,11 @@ class Tridiagonal:
         _dsterf(len(values), values, off_diagonal)
         return values
 
-    def top_eigenvectors(
-        self, count: int, dtype: type[np.float32 | np.float64] = np.float64
-    ) -> Vectors:
+    def top_eigenvectors(self, count: int, dtype: Precision = np.float64) -> Vectors:
         """The eigenvectors of the `count` largest eigenvalues, the largest first.
 
-        They are orthonormal columns, (n, count), computed in and of `dtype`. Raises `NotConverged`.
+        They are orthonormal columns, (n, count), computed in and of `dtype`, but no more precise than
+        the reduction. Raises `NotConverged`.
         """
         n = len(self.diagonal)
         nothing, values, found = np.zeros(1, dtype), np.empty(n, dtype), np.zeros(1, np.int32)
@@ -118,12 +127,22 @@ class Tridiagonal:
         return vectors[:, ::-1]
 
 
-def tridiagonalize(symmetric: Array) -> Tridiagonal:
-    """Reduce a symmetric matrix, float64 (n, n), which is overwritten. Raises `NotConverged`."""
-    n = len(symmetric)
+def tridiagonalize(symmetric: Vectors) -> Tridiagonal:
+    """Reduce a symmetric matrix (n, n), float64 or float32, in its precision; it is overwritten.
+
+    Only its upper triangle is read. Raises `NotConverged`.
+    """
+    n, dtype = len(symmetric), symmetric.dtype.type
     reflectors = symmetric.T  # the same matrix in Fortran order
-    diagonal, off_diagonal, scales = np.empty(n), np.empty(max(n - 1, 1)), np.empty(max(n - 1, 1))
-    _dsytrd(
-        b"L", n, reflectors, n, diagonal, off_diagonal, scales, np.empty(BLOCK * n), BLOCK * n
+    diagonal, off_diagonal, scales, workspace = (
+        np.empty(size, dtype) for size in (n, max(n - 1, 1), max(n - 1, 1), BLOCK * n)
+    )
+    _SYTRD[dtype](
+        b"L", n, reflectors, n, diagonal, off_diagonal, scales, workspace, BLOCK * n
     )  # fmt: skip
-    return Tridiagonal(diagonal, off_diagonal[: n - 1], reflectors, scales[: n - 1])
+    return Tridiagonal(
+        diagonal.astype(np.float64),
+        off_diagonal[: n - 1].astype(np.float64),
+        reflectors,
+        scales[: n - 1],
+    )

@@ -15,11 +15,10 @@ import torch
 from .torch_tensors import empty, scratch_tensor
 
 LEAST_WORK = 1 << 21  # multiplications; for fewer, calling oneDNN costs more than it saves
-GRAM_ROWS = 320  # of a block of a Gram matrix
-# Columns whose products are summed in their own dtype. OpenBLAS sums them in parts of a few hundred,
-# oneDNN from the first to the last, so that shorter runs of it round as little.
-NUMPY_RUN, ONEDNN_RUN = 2048, 256
-GRAM_FROM = 640  # rows; with two blocks or more, blocks below the diagonal need no work
+GRAM_ROWS = (
+    160  # of a Gram matrix that one product gives: what is left of the diagonal needs no work
+)
+GRAM_RUN = 2048  # columns whose products are summed in their own dtype
 
 
 def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -42,31 +41,17 @@ def gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     Runs of columns are multiplied in `dtype`, and their products summed in float64.
     """
     rows, columns = wide.shape
-    by_onednn = dtype == torch.float32 and rows >= GRAM_FROM and _onednn_is_exact()
-    step = ONEDNN_RUN if by_onednn else NUMPY_RUN
     sums = empty((rows, rows), torch.float64).zero_()
-    for first in range(0, columns, NUMPY_RUN):
-        runs = [
-            scratch_tensor(f"run {number}", tuple(run.shape), dtype).copy_(run)
-            for number, run in enumerate(torch.split(wide[:, first : first + NUMPY_RUN], step, 1))
-        ]
-        if by_onednn:
-            _add_upper_blocks(runs, sums)
-        else:
-            # numpy recognises a product with the own transpose and computes only half of it.
-            for run in runs:
-                sums += torch.from_numpy(run.numpy() @ run.numpy().T)
+    for start in range(0, columns, GRAM_RUN):
+        run = wide[:, start : start + GRAM_RUN]
+        if run.dtype != dtype:
+            run = scratch_tensor("run", tuple(run.shape), dtype).copy_(run)
+        for first in range(0, rows, GRAM_ROWS):
+            left, right = run[first : first + GRAM_ROWS], run[first:].T
+            block = scratch_tensor("block", (left.shape[0], right.shape[1]), dtype)
+            # torch sums long products in parts, as OpenBLAS does: oneDNN would round more.
+            sums[first : first + GRAM_ROWS, first:] += torch.mm(left, right, out=block)
     return sums
-
-
-def _add_upper_blocks(runs: list[torch.Tensor], sums: torch.Tensor) -> None:
-    """Add the products of all runs, one block at a time, so that the block stays in the cache."""
-    blocks = [slice(first, first + GRAM_ROWS) for first in range(0, len(sums), GRAM_ROWS)]
-    for number, rows in enumerate(blocks):
-        for columns in blocks[number:]:
-            block = sums[rows, columns]
-            for run in runs:
-                block += _by_onednn(run[rows], run[columns].T)
 
 
 def _by_numpy(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:

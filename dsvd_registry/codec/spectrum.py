@@ -60,7 +60,12 @@ RUN = 2048  # columns multiplied at a time on a device
 # measurements. That is no proof: the norm of the rounding error bounds it, and was up to 2^-22.6 for
 # pure noise, spread over all directions.
 SINGLE_DOUBT = 2.0**-24
-SINGLE_FROM = 512  # rows of a Gram matrix; single precision saves little for smaller ones
+# The errors that a reduction in float32 is taken to cause as well: relative to the root mean square of
+# all eigenvalues, to the eigenvalue itself, and, for eigenvalues near zero, to the norm of all. Measured
+# for trained deltas, noise and exact low rank: up to 2^-22.2, 2^-20 and 2^-23.2.
+MEAN_DOUBT, OWN_DOUBT, NORM_DOUBT = 2.0**-21.5, 2.0**-19, 2.0**-22
+WIDEST = 2e-3  # share of the nuclear norm in doubt: more is seen where most eigenvalues are zero
+SINGLE_FROM = 256  # rows of a Gram matrix; single precision saves little for smaller ones
 
 # The largest deviation from orthonormality that vectors of each precision may have. The error of the
 # projection is orthogonal to that of truncation, so only its square counts.
@@ -107,30 +112,66 @@ class Spectrum:
 def spectrum(matrix: torch.Tensor, *taus: float) -> Spectrum:
     """The spectrum of `matrix` (m, n), precise enough to decide the tau rank for each of `taus`.
 
+    Without any tau, single values may be less precise, but their sum is not.
     `matrix` is float64, or float32 if its largest magnitude is neither tiny nor huge. Its elements
     are in the range of differences of float32 numbers, so that their squares neither overflow nor
     vanish in float64.
     """
     transposed = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if transposed else matrix
-    for dtype, doubt in _precisions(wide):
-        eigenvalues, vectors = _eigen(_gram(wide, dtype), wide.dtype)
-        doubts = doubt * float(eigenvalues[0])
-        if all(_gram_decides(eigenvalues, matrix.shape, tau, doubts) for tau in taus):
+    square, products = None, None
+    for precision in _precisions(wide):
+        if square is None or products != precision.products:
+            products = precision.products
+            square = _gram(wide, products)
+        eigenvalues, vectors = _eigen(square, precision.reduction, wide.dtype)
+        doubts = precision.doubts(eigenvalues)
+        if _doubted_share(eigenvalues, doubts) <= precision.widest and all(
+            _gram_decides(eigenvalues, matrix.shape, tau, doubts) for tau in taus
+        ):
             return Spectrum(eigenvalues.clamp_min(0).sqrt(), vectors, transposed)
     left, values, _ = torch.linalg.svd(wide.to(torch.float64), full_matrices=False)
     return Spectrum(values.cpu(), lambda count: left[:, :count].to(wide.dtype), transposed)
 
 
-def _precisions(wide: torch.Tensor) -> Iterator[tuple[torch.dtype, float]]:
-    """Dtypes for the products, the fastest first, with the error of eigenvalues that each may cause.
+@dataclass(frozen=True)
+class _Precision:
+    """Dtypes to work in, and a function for the errors of falling eigenvalues that they may cause.
 
-    The error is relative to the largest eigenvalue. It covers the rounding of the solver, and of
-    sums over the longer side.
+    `products`: of the Gram matrix. `reduction`: to tridiagonal form, on the CPU. `widest`: the largest
+    share of the sum of all singular values that may be in doubt, even where the rank is not.
     """
+
+    products: torch.dtype
+    reduction: torch.dtype
+    doubts: Callable[[torch.Tensor], torch.Tensor]
+    widest: float = math.inf
+
+
+def _precisions(wide: torch.Tensor) -> Iterator[_Precision]:
+    """The precisions to try, the fastest first."""
     if wide.dtype == torch.float32 and len(wide) >= SINGLE_FROM:
-        yield torch.float32, SINGLE_DOUBT
-    yield torch.float64, (len(wide) + math.sqrt(wide.shape[1])) * UNIT
+        if wide.device.type == "cpu":
+            yield _Precision(torch.float32, torch.float32, _single_doubts, WIDEST)
+        yield _Precision(torch.float32, torch.float64, lambda values: SINGLE_DOUBT * values[:1])
+    # The rounding of the solver, and of sums over the longer side.
+    doubt = (len(wide) + math.sqrt(wide.shape[1])) * UNIT
+    yield _Precision(torch.float64, torch.float64, lambda values: doubt * values[:1])
+
+
+def _single_doubts(eigenvalues: torch.Tensor) -> torch.Tensor:
+    """The errors that products and a reduction in float32 may cause.
+
+    A random error moves single eigenvalues by little, and those that coincide by its norm in the
+    space of their vectors. Where that happens far from zero, their roots keep their sum. At zero,
+    negative eigenvalues tell of it, too.
+    """
+    norm, number = float(torch.linalg.vector_norm(eigenvalues)), len(eigenvalues)
+    is_near_zero = eigenvalues < 8 * NORM_DOUBT * norm
+    share = float(is_near_zero.sum()) / number
+    together = max(NORM_DOUBT * norm * math.sqrt(share), -2 * float(eigenvalues[-1]))
+    doubts = torch.where(is_near_zero, together, 0.0)
+    return doubts.clamp_min(MEAN_DOUBT * norm / math.sqrt(number)) + OWN_DOUBT * eigenvalues.abs()
 
 
 def _gram(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -151,11 +192,16 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return product(a, b) if a.device.type == "cpu" else a @ b
 
 
-def _eigen(square: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Vectors]:
-    """All eigenvalues, falling, on the CPU, and a function for the first eigenvectors, in `dtype`."""
+def _eigen(
+    square: torch.Tensor, working: torch.dtype, dtype: torch.dtype
+) -> tuple[torch.Tensor, Vectors]:
+    """All eigenvalues, falling, on the CPU, and a function for the first eigenvectors, in `dtype`.
+
+    `working`: the precision of the reduction to tridiagonal form, on the CPU.
+    """
     if square.device.type == "cpu":
         try:
-            reduced = tridiagonalize(square.numpy().copy())
+            reduced = tridiagonalize(square.to(working, copy=True).numpy())
             values = torch.from_numpy(reduced.eigenvalues()[::-1].copy())
             return values, functools.partial(_staged_vectors, reduced, square, dtype)
         except NotConverged:
@@ -170,6 +216,8 @@ def _staged_vectors(
     """The first eigenvectors, in single precision if `dtype` is single and they are accurate enough."""
     for working, bound in ORTHONORMAL.items():
         if working == np.float32 and (dtype != torch.float32 or len(square) < SINGLE_FROM):
+            continue
+        if working == np.float64 and reduced.dtype == np.float32:
             continue
         try:
             vectors = torch.from_numpy(reduced.top_eigenvectors(count, working).copy())
@@ -188,18 +236,19 @@ def _off_orthonormal(vectors: torch.Tensor) -> float:
     return float(products.abs().max())
 
 
-def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float, doubt: float) -> bool:
-    """True if eigenvalues with an error of at most `doubt` determine the tau rank.
+def _gram_decides(
+    eigenvalues: torch.Tensor, shape: torch.Size, tau: float, doubts: torch.Tensor
+) -> bool:
+    """True if eigenvalues with errors of at most `doubts` determine the tau rank.
 
-    A singular value near zero has an error of up to the root of `doubt`. The energies of the least
+    A singular value near zero has an error of up to the root of its doubt. The energies of the least
     and of the largest possible singular values must give the same rank, or agree to
     `ENERGY_TOLERANCE`.
     """
     if tau == 1:
         threshold = math.sqrt(float(eigenvalues[0])) * max(shape) * 2.0**-52
-        return float(eigenvalues[-1]) - doubt > threshold**2
-    least = (eigenvalues - doubt).clamp_min(0).sqrt()
-    most = (eigenvalues + doubt).clamp_min(0).sqrt()
+        return float((eigenvalues - doubts)[-1]) > threshold**2
+    least, most = _bounds(eigenvalues, doubts)
     total = float(most.sum())
     if float((most - least).sum()) <= ENERGY_TOLERANCE * total:
         return True
@@ -207,3 +256,17 @@ def _gram_decides(eigenvalues: torch.Tensor, shape: torch.Size, tau: float, doub
     low = float(least[:rank].sum()) / total
     high = energy(most, rank - 1) * total / max(float(least.sum()), UNIT)
     return low >= tau and high < tau
+
+
+def _doubted_share(eigenvalues: torch.Tensor, doubts: torch.Tensor) -> float:
+    """The share of the sum of all singular values by which it may be wrong, up and down together."""
+    least, most = _bounds(eigenvalues, doubts)
+    return float((most - least).sum()) / float(most.sum())
+
+
+def _bounds(eigenvalues: torch.Tensor, doubts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The least and the largest singular values that the eigenvalues allow."""
+    least, most = (
+        values.clamp_min(0).sqrt() for values in (eigenvalues - doubts, eigenvalues + doubts)
+    )
+    return least, most

@@ -105,7 +105,7 @@ def _store_within(
         return _merged(merge, encode, levels.finish, objects, progress, is_whole=False)
 
     surveys = _surveyed(merge, progress)
-    return store_within(request.max_error, surveys, "cpu", draft_at, objects, progress)
+    return store_within(request.max_error, surveys, draft_at, objects, progress)
 
 
 def _surveyed(merge: OpenMerge, progress: Progress) -> dict[str, Survey]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ..checkpoint import TensorInfo
 from ..codec.encode_water_level import encode_at, survey
+from ..codec.kept_spectrum import KeptSpectrum
 from ..codec.tensor_order import in_order
 from ..codec.water_level import Plan, Survey, Target
 from ..container.records import Encoding, Header, RawRecord, TensorRecord
@@ -25,6 +26,8 @@ from .request import BudgetRequest, ErrorRequest
 
 CAREFUL = 5e-4  # share of the error left as a margin: for large checkpoints the model errs by less
 DIGEST_ROOM = 64  # bytes that a header may grow by once the digest of its result is known
+KEPT_BYTES = 1 << 28  # of spectra, from the survey to the encoding; others are computed twice
+USUAL_ERROR = 0.4  # of a container whose size is asked for; a larger one needs further spectra
 HEADER_BYTES = 60  # expected size of a record in the compressed header
 
 
@@ -36,18 +39,18 @@ def store_by_error(
     progress: Progress,
 ) -> StoredContainer:
     """Store with the fewest bytes that the error allows, by lowering the level until it is met."""
-    surveys = _surveyed(fine_tune, device, progress)
+    surveys, spectra = _surveyed(fine_tune, device, request.max_error, progress)
 
     def draft_at(levels: Levels) -> AbstractContextManager[Draft]:
-        return encoded(fine_tune, levels.codec_of, levels.finish, objects, progress)
+        codec_of = _codec_of(levels, spectra, device)
+        return encoded(fine_tune, codec_of, levels.finish, objects, progress)
 
-    return store_within(request.max_error, surveys, device, draft_at, objects, progress)
+    return store_within(request.max_error, surveys, draft_at, objects, progress)
 
 
 def store_within(
     max_error: float,
     surveys: Mapping[str, Survey],
-    device: str,
     draft_at: Callable[[Levels], AbstractContextManager[Draft]],
     objects: ObjectStore,
     progress: Progress,
@@ -58,7 +61,7 @@ def store_within(
     while True:
         plan = Plan(list(surveys.values()))
         targets = dict(zip(surveys, plan.within_error(aim * plan.norm), strict=True))
-        levels = Levels(targets, device, max_error=max_error)
+        levels = Levels(targets, max_error=max_error)
         with draft_at(levels) as draft:
             error = _error(draft)
             if error <= max_error:
@@ -83,10 +86,15 @@ def store_by_budget(
 
     Raises `InvalidArgument`, which names the smallest budget that fits.
     """
-    surveys = _surveyed(fine_tune, device, progress)
+    surveys, spectra = _surveyed(fine_tune, device, USUAL_ERROR, progress)
+
+    def draft_at(levels: Levels) -> AbstractContextManager[Draft]:
+        codec_of = _codec_of(levels, spectra, device)
+        return encoded(fine_tune, codec_of, levels.finish, objects, progress)
+
     while True:
         plan = Plan(list(surveys.values()))
-        with _Drafts(fine_tune, plan, list(surveys), request, device, objects, progress) as drafts:
+        with _Drafts(plan, list(surveys), request, draft_at) as drafts:
             overhead = HEADER_BYTES * len(fine_tune.checkpoint.tensors)
             plans = PlanSeries(plan.last, plan.bits, overhead)
             try:
@@ -117,16 +125,12 @@ class _Drafts:
 
     def __init__(
         self,
-        fine_tune: FineTune,
         plan: Plan,
         names: list[str],
         request: BudgetRequest,
-        device: str,
-        objects: ObjectStore,
-        progress: Progress,
+        draft_at: Callable[[Levels], AbstractContextManager[Draft]],
     ) -> None:
-        self._fine_tune, self._plan, self._names, self._request = fine_tune, plan, names, request
-        self._device, self._objects, self._progress = device, objects, progress
+        self._plan, self._names, self._request, self._draft_at = plan, names, request, draft_at
         self._kept = contextlib.ExitStack()  # keeps the payload of `best` open
         self.best: Draft | None = None
         self.least = 0  # the budget that the smallest would fit
@@ -140,13 +144,9 @@ class _Drafts:
     def measure(self, place: int) -> int:
         """Carry out plan number `place` and return its bytes. Raises `_OutsideGridError`."""
         targets = dict(zip(self._names, self._plan.targets(place), strict=True))
-        levels = Levels(targets, self._device, budget=self._request.budget)
         with contextlib.ExitStack() as opened:
-            draft = opened.enter_context(
-                encoded(
-                    self._fine_tune, levels.codec_of, levels.finish, self._objects, self._progress
-                )
-            )
+            levels = Levels(targets, budget=self._request.budget)
+            draft = opened.enter_context(self._draft_at(levels))
             if outside := _outside(draft) & targets.keys():
                 raise _OutsideGridError(outside)
             size = container_size(draft.header) + DIGEST_ROOM
@@ -182,25 +182,43 @@ def _outside(draft: Draft) -> set[str]:
     return {r.name for r in records if isinstance(r, RawRecord) and r.reason == "range"}
 
 
-def _surveyed(fine_tune: FineTune, device: str, progress: Progress) -> dict[str, Survey]:
-    """The surveys by name of all tensors of which a delta is taken."""
+def _surveyed(
+    fine_tune: FineTune, device: str, likely_error: float, progress: Progress
+) -> tuple[dict[str, Survey], Mapping[str, KeptSpectrum]]:
+    """The surveys by name of all tensors of which a delta is taken, and spectra for their encoding.
+
+    Spectra are kept in the order of the tensors, so that their number does not depend on threads.
+    """
     checkpoint = fine_tune.checkpoint
 
-    def surveyed(info: TensorInfo) -> tuple[TensorInfo, Survey | None]:
+    def surveyed(info: TensorInfo) -> tuple[TensorInfo, tuple[Survey, KeptSpectrum | None] | None]:
         sides = sides_of(fine_tune, info)
-        result = survey(sides.base, sides.source, device) if sides is not None else None
+        found = survey(sides.base, sides.source, device, likely_error) if sides else None
         checkpoint.release(info.name)
-        return info, result
+        return info, found
 
-    surveys = {}
+    surveys, spectra, room = {}, {}, KEPT_BYTES
     meter = Meter(progress, "surveying", sum(t.nbytes for t in checkpoint.tensors.values()))
     infos = (checkpoint.tensors[name] for name in data_order(checkpoint))
     with in_order(surveyed, infos, lambda info: info.elements) as results:
-        for info, result in results:
-            if result is not None:
-                surveys[info.name] = result
+        for info, found in results:
+            if found is not None:
+                surveys[info.name], svd = found
+                if svd is not None and svd.nbytes <= room:
+                    spectra[info.name] = svd
+                    room -= svd.nbytes
             meter.advance(info.nbytes)
-    return surveys
+    return surveys, spectra
+
+
+def _codec_of(
+    levels: Levels, spectra: Mapping[str, KeptSpectrum], device: str
+) -> Callable[[TensorInfo], Codec]:
+    def codec_of(info: TensorInfo) -> Codec:
+        target, known = levels.target(info.name), spectra.get(info.name)
+        return lambda base, source, size_of: encode_at(base, source, target, device, size_of, known)
+
+    return codec_of
 
 
 class Levels:
@@ -209,21 +227,16 @@ class Levels:
     def __init__(
         self,
         targets: dict[str, Target],
-        device: str,
         *,
         max_error: float | None = None,
         budget: int | None = None,
     ) -> None:
-        self._targets, self._device = targets, device
+        self._targets = targets
         self._max_error, self._budget = max_error, budget
 
     def target(self, name: str) -> Target:
         """The target of a tensor; raw for one that the plan does not have."""
         return self._targets.get(name, Target("raw", 1.0, 0.0, 0.0))
-
-    def codec_of(self, info: TensorInfo) -> Codec:
-        target = self.target(info.name)
-        return lambda base, source, size_of: encode_at(base, source, target, self._device, size_of)
 
     def finish(
         self, tensors: Mapping[str, PackedTensor]

@@ -11,15 +11,13 @@ from dsvd_registry.codec.products import gram, product
 
 from .deltas import noise
 
-# Of the largest eigenvalue, for noise. OpenBLAS sums in order on processors without AVX.
-LEAST_ROUNDING = {"onednn": 2.0**-22, "numpy": 2.0**-21.5}
+LEAST_ROUNDING = 2.0**-21.5  # of the largest eigenvalue, for noise
 SHAPES = [(3, 2, 5), (128, 160, 128), (90, 700, 1100)]
 
 
 @pytest.fixture(params=["onednn", "numpy"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_onednn_is_exact", lambda: request.param == "onednn")
-    return str(request.param)
 
 
 @pytest.mark.usefixtures("library")
@@ -51,8 +49,7 @@ def test_a_product_of_integers_is_exact(shape: tuple[int, int, int]) -> None:
     assert torch.equal(found.to(torch.int64), a @ b)
 
 
-@pytest.mark.usefixtures("library")
-@pytest.mark.parametrize("rows", [5, 639, 640, 900, 961])
+@pytest.mark.parametrize("rows", [5, 159, 160, 161, 639, 961])
 def test_the_upper_triangle_of_a_gram_matrix_is_right(rows: int) -> None:
     for columns in (300, 2100):
         wide = noise(rows, columns)
@@ -63,14 +60,12 @@ def test_the_upper_triangle_of_a_gram_matrix_is_right(rows: int) -> None:
                 torch.testing.assert_close(found, true.triu(), rtol=0, atol=off)
 
 
-def test_long_sums_are_taken_in_runs_short_enough(library: str) -> None:
-    """In one run the rounding of oneDNN would be about twice this."""
+def test_long_sums_are_taken_in_runs_short_enough() -> None:
+    """Summed from the first to the last, they would be rounded to more than this."""
     wide = noise(640, 4096)
     off = (gram(wide, torch.float32) - gram(wide, torch.float64)).triu()
     largest = torch.linalg.matrix_norm(wide.to(torch.float64), ord=2) ** 2
-    assert float(torch.linalg.matrix_norm(off + off.triu(1).T, ord=2)) <= (
-        LEAST_ROUNDING[library] * largest
-    )
+    assert float(torch.linalg.matrix_norm(off + off.triu(1).T, ord=2)) <= (LEAST_ROUNDING * largest)
 
 
 def test_large_single_precision_products_go_to_the_quicker_library(
@@ -88,11 +83,9 @@ def test_large_single_precision_products_go_to_the_quicker_library(
     monkeypatch.setattr(products, "_onednn_is_exact", lambda: True)
     product(noise(90, 700), noise(700, 1100))
     assert len(asked) == 1
-    gram(noise(641, 10), torch.float32)
-    assert len(asked) == 1 + 6
     product(noise(9, 7), noise(7, 11))
     product(noise(90, 700).to(torch.float64), noise(700, 1100).to(torch.float64))
-    assert len(asked) == 1 + 6
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsvd_registry.codec import spectrum as spectrum_module
-from dsvd_registry.codec.lapack import Tridiagonal
-from dsvd_registry.codec.spectrum import energy, noise_rank, spectrum, tau_rank
+from dsvd_registry.codec.lapack import Tridiagonal, tridiagonalize
+from dsvd_registry.codec.products import gram
+from dsvd_registry.codec.spectrum import (
+    _single_doubts,
+    energy,
+    noise_rank,
+    spectrum,
+    tau_rank,
+)
 from dsvd_registry.codec.tensor_pair import pair
 
 from .deltas import awkward_deltas, noise, trained_deltas, with_spectrum
@@ -110,6 +117,36 @@ def test_single_precision_is_enough_for_an_ordinary_large_delta(
     assert asked == [torch.float32, torch.float64]
 
 
+@pytest.mark.parametrize("name", LARGE)
+def test_single_precision_errs_by_no_more_than_is_allowed_for(name: str) -> None:
+    matrix = LARGE[name]
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    found = tridiagonalize(gram(wide, torch.float32).float().numpy()).eigenvalues()[::-1].copy()
+    off = np.abs(found - full_svd(matrix) ** 2)
+    assert (off <= _single_doubts(torch.from_numpy(found)).numpy()).all()
+    assert off.max() > 2.0**-32 * found[0]  # it was single precision
+
+
+def test_an_undecided_rank_is_looked_for_again_with_a_more_precise_reduction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reduced = []
+    monkeypatch.setattr(
+        spectrum_module,
+        "tridiagonalize",
+        lambda square: reduced.append(square.dtype) or tridiagonalize(square),
+    )
+    spectrum(LARGE["wide"], 0.5)
+    assert reduced == [np.float32]
+    reduced.clear()
+    energies = np.cumsum(full_svd(LARGE["power_law"]))
+    spectrum(LARGE["power_law"], float(energies[99] / energies[-1]))  # a hair's breadth
+    assert reduced[:2] == [np.float32, np.float64]
+    reduced.clear()
+    spectrum(LARGE["rank_deficient"], 0.5)  # its rank is sure, but the roots of 490 zeros add up
+    assert reduced == [np.float32, np.float64]
+
+
 def test_most_of_these_ranks_leave_no_choice() -> None:
     """Otherwise the tests above would show little."""
     clear = []
@@ -200,22 +237,28 @@ def test_factors_in_single_precision_lose_nothing(name: str, tau: float) -> None
     torch.testing.assert_close(a.norm(dim=1), b.norm(dim=1), rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "tau", "asked"),
+    [("wide", 0.5, [np.float32]), ("ill_conditioned", 0.999, [np.float32, np.float64])],
+)
 def test_vectors_that_are_not_orthonormal_are_worked_out_again(
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, tau: float, asked: list[type[np.floating]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    """In double precision from the same reduction, if that was precise; else from the start."""
+    tried = []
     top_eigenvectors = Tridiagonal.top_eigenvectors
 
     def spoilt(reduced: Tridiagonal, count: int, dtype: type[np.floating]) -> np.ndarray:
-        asked.append(dtype)
+        tried.append(dtype)
         vectors = top_eigenvectors(reduced, count, dtype)
         return vectors + np.float32(0.01) if dtype == np.float32 else vectors
 
     monkeypatch.setattr(Tridiagonal, "top_eigenvectors", spoilt)
-    a, b = spectrum(LARGE["wide"], 0.5).factors(LARGE["wide"], 20)
-    assert asked == [np.float32, np.float64]
-    off = LARGE["wide"].to(torch.float64) - a.to(torch.float64).T @ b.to(torch.float64)
-    best = math.sqrt(math.fsum(full_svd(LARGE["wide"])[20:] ** 2))
+    matrix = LARGE[name]
+    a, b = spectrum(matrix, tau).factors(matrix, 20)
+    assert tried == asked
+    off = matrix.to(torch.float64) - a.to(torch.float64).T @ b.to(torch.float64)
+    best = math.sqrt(math.fsum(full_svd(matrix)[20:] ** 2))
     assert float(off.norm()) == pytest.approx(best, rel=1e-6)
 
 

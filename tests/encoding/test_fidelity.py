@@ -18,6 +18,7 @@ from dsvd_registry.catalog import VersionRecord
 from dsvd_registry.container.reader import Container
 from dsvd_registry.container.records import Encoding, LowRankRecord
 from dsvd_registry.container.totals import total_error
+from dsvd_registry.encoding import water_filling
 from dsvd_registry.errors import InvalidArgument
 
 NAMES = 40  # of the trained pair's tensors: enough of every kind, quick to encode many times
@@ -137,6 +138,16 @@ def test_the_same_error_takes_fewer_bytes_than_a_tau_that_reaches_it(shelf: Shel
         by_error = shelf.registry.add(shelf.file, base="base", name="t", max_error=error)
         # Of bf16, most of the error is the rounding of the result, whatever the delta.
         assert by_error.version.size < 1.01 * by_tau.version.size
+
+
+def test_without_room_for_what_a_survey_found_an_error_is_met_as_well(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = shelf.registry.add(shelf.file, base="base", name="m", max_error=0.31).version.size
+    monkeypatch.setattr(water_filling, "KEPT_BYTES", 0)
+    version = shelf.registry.add(shelf.file, base="base", name="m", max_error=0.3100001).version
+    assert shelf.error(version) <= 0.3100001
+    assert version.size == pytest.approx(size, rel=0.01)
 
 
 def test_the_tau_of_the_header_is_one_that_is_served(shelf: Shelf) -> None:
