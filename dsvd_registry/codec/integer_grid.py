@@ -3,12 +3,14 @@
 Both factors of a component have the quantisation step 2^(e/2). By reverse water-filling, e is
 chosen so that one more bit lowers the squared error equally in every component. On a fine grid that
 gives 2^e = 12 D / s for a component of strength s, and each coefficient adds the distortion D. Weak
-components get coarse steps, and compress to few bits.
+components get coarse steps, and compress to few bits. Their coefficients are scaled down before they
+are rounded, so that no multiple of the integers is nearer to them than the integers are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -21,9 +23,10 @@ from .components import (
     Components,
     magnitude_bound,
 )
-from .rate_distortion import bits_and_error
+from .rate_distortion import best_scale, scaled_bits_and_error
 
 BITS_PER_NAT = 2 * math.log(2)  # dD/dR of a fine grid: -D * BITS_PER_NAT
+NOT_ZERO = 1.999  # steps p of up to this many peaks round no peak to zero; 2 leaves no room
 COARSER = 3  # values of e tried above that of the fine-grid formula; one below it is tried too
 
 
@@ -42,15 +45,20 @@ def component_costs(
     The unit vectors u and v are modelled as evenly spread. `strengths`: s, float64. `exponents`: e,
     broadcast against the strengths; the results have their common shape.
     """
+    ratios = _log_ratios(strengths, shape, exponents)
+    (bits_a, error_a), (bits_b, error_b) = map(scaled_bits_and_error, ratios)
+    error = error_a + error_b - error_a * error_b  # the share that is not kept in both
+    return torch.square(strengths) * error, shape[0] * bits_a + shape[1] * bits_b
+
+
+def _log_ratios(
+    strengths: torch.Tensor, shape: Sizes, exponents: torch.Tensor
+) -> Iterator[torch.Tensor]:
+    """Log2 of the ratio of the standard deviation to the step, in both factors of components."""
     scaled = torch.log2(strengths) - exponents
-    squares = torch.exp2(exponents)
-    sides = []
     for size in shape:
         log_size = torch.log2(size) if isinstance(size, torch.Tensor) else math.log2(size)
-        bits, error = bits_and_error((scaled - log_size) / 2)
-        sides.append((size * bits, size * error * squares))
-    (bits_a, rows), (bits_b, columns) = sides
-    return strengths * (rows + columns) + rows * columns, bits_a + bits_b
+        yield (scaled - log_size) / 2
 
 
 def best_exponents(
@@ -70,19 +78,23 @@ def best_exponents(
 def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Components:
     """Quantise balanced factors `a` (r, m) and `b` (r, n) at `distortion` > 0.
 
-    Both are float64, or float32 if its precision suffices for the grid.
+    Both are float64, or float32 if its precision suffices for the grid. They are scaled before they
+    are rounded, as suits evenly spread vectors.
 
     A component whose integers would all be zero gets the largest step at which they are not.
     Raises `OutsideGrid`.
     """
     strengths = component_strengths(a, b)
     wanted = best_exponents(strengths, (a.shape[1], b.shape[1]), distortion)
-    # round(x / p) is not zero if x > p / 2; 1.999 instead of 2 leaves room for rounding.
-    peaks = torch.minimum(_peaks(a), _peaks(b))
-    largest = torch.floor(2 * torch.log2(1.999 * peaks))
+    peaks = _peaks(a), _peaks(b)
+    largest = torch.floor(2 * torch.log2(NOT_ZERO * torch.minimum(*peaks)))
     exponents = torch.minimum(wanted, largest).clamp(MIN_EXPONENT, MAX_EXPONENT)
-    steps = torch.exp2(exponents / 2)[:, None]
-    integers = [(factor / steps.to(factor.dtype)).round_() for factor in (a, b)]
+    steps = torch.exp2(exponents / 2)
+    integers = []
+    ratios = _log_ratios(strengths, (a.shape[1], b.shape[1]), exponents)
+    for factor, peak, log_ratio in zip((a, b), peaks, ratios, strict=True):
+        scale = torch.maximum(best_scale(log_ratio), steps / (NOT_ZERO * peak))
+        integers.append((factor * (scale / steps).to(factor.dtype)[:, None]).round_())
     maxima = [_peaks(factor) for factor in integers]
     tops = exponents + sum(torch.frexp(largest).exponent for largest in maxima)
     if (
@@ -101,15 +113,20 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
 def grid_error(a: torch.Tensor, b: torch.Tensor, components: Components) -> float:
     """Estimate the squared Frobenius distance of the components from a^T b without building a matrix.
 
-    The estimate takes the errors of different components as orthogonal. Rounding errors nearly are.
+    The estimate takes the errors of different components as orthogonal. They nearly are.
     """
     steps = torch.from_numpy(np.exp2(components.exponents / 2))[:, None]
-    true = [square_norms(side) for side in (a, b)]
-    off = [
-        square_norms(side - torch.from_numpy(integers) * steps.to(side.dtype))
-        for side, integers in zip((a, b), (components.a, components.b), strict=True)
-    ]
-    return float((true[0] * off[1] + off[0] * true[1] + off[0] * off[1]).sum())
+    squares, errors, inner = [], [], []
+    for side, integers in ((a, components.a), (b, components.b)):
+        off = side - torch.from_numpy(integers) * steps.to(side.dtype)
+        squares.append(square_norms(side))
+        errors.append(square_norms(off))
+        # A coefficient that was scaled down is still in its error.
+        inner.append(torch.linalg.vecdot(side, off).to(torch.float64))
+    # The error of a component is a_c^T off_b + off_a^T b_c - off_a^T off_b.
+    alone = squares[0] * errors[1] + errors[0] * squares[1] + errors[0] * errors[1]
+    crossed = inner[0] * inner[1] - inner[0] * errors[1] - errors[0] * inner[1]
+    return float((alone + 2 * crossed).sum())
 
 
 def component_strengths(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

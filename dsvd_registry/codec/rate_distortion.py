@@ -4,6 +4,12 @@ A coefficient whose standard deviation is `ratio` steps is rounded to the neares
 of that integer is its rate in bits, and the rounding error is its distortion. For fine steps they
 approach log2(ratio sqrt(2 pi e)) and a twelfth of the squared step; a table has the values for coarser
 ones.
+
+Coefficients of components are scaled down before they are rounded. Rounding alone makes them longer,
+by the variance of its error, while their best approximation by a multiple of the integers is shorter
+than they are, as in the reverse test channel of rate-distortion theory. The steps of the grid are given,
+so the coefficients are scaled such that the best multiple is the integers themselves. At 2 bits that
+leaves a tenth less error. Source: Cover and Thomas, Elements of Information Theory, section 10.3.
 """
 
 from __future__ import annotations
@@ -11,11 +17,13 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import torch
 
 FINEST, PER_OCTAVE = 5.0, 32  # log2 of the largest tabulated ratio; entries per factor of 2
 COARSEST = -5.0  # log2 of the least tabulated ratio: below it all integers are zero
 ENTRIES = round((FINEST - COARSEST) * PER_OCTAVE) + 1
+SCALED_COARSEST = -2.0  # the same for coefficients that are scaled; scaled, they are half
 
 
 def entropy(ratio: torch.Tensor) -> torch.Tensor:
@@ -38,6 +46,48 @@ def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     return bits, torch.where(fine, 1 / 12, error)
 
 
+def scaled_bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The bits, and the error as a share of the variance, of coefficients scaled by `best_scale`.
+
+    `log_ratio`: log2 of the standard deviation before scaling, in steps, float64.
+    """
+    fine, coarse = log_ratio >= FINEST, log_ratio <= SCALED_COARSEST
+    below, share = _place(log_ratio)
+    bits, error = (_lerp(row, below, share) for row in _scaled_table()[:2])
+    bits = torch.where(fine, log_ratio + 0.5 * math.log2(2 * math.pi * math.e), bits)
+    error = torch.where(fine, torch.exp2(-2 * log_ratio) / 12, error)
+    return torch.where(coarse, 0.0, bits), torch.where(coarse, 1.0, error)
+
+
+def best_scale(log_ratio: torch.Tensor) -> torch.Tensor:
+    """The scale, in [0.5, 1], at which the integers are their own best approximation, float64.
+
+    `log_ratio`: log2 of the standard deviation before scaling, in steps, float64.
+    """
+    scale = _lerp(_scaled_table()[2], *_place(log_ratio))
+    return torch.where(log_ratio >= FINEST, 1.0, scale)
+
+
+@functools.cache
+def _scaled_table() -> tuple[torch.Tensor, ...]:
+    """Bits, error and scale at each tabulated ratio before scaling, float64 (entries,) each.
+
+    Where the ratio is r after scaling, let S be the mean square of the integers, and C that of their
+    product with the coefficients. The best multiple of the integers is then C / S of them.
+    """
+    after = np.arange(SCALED_COARSEST - 1, FINEST + 0.5, 1 / PER_OCTAVE)
+    bits, off, square = torch.stack([_of_ratio(2.0**r) for r in after.tolist()], dim=1).numpy()
+    variance = np.exp2(2 * after)
+    both = (variance + square - off) / 2
+    scale = both / square
+    error = 1 - both * scale / variance
+    tabulated = np.linspace(COARSEST, FINEST, ENTRIES)
+    before = after - np.log2(scale)
+    return tuple(
+        torch.from_numpy(np.interp(tabulated, before, row)) for row in (bits, error, scale)
+    )
+
+
 def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
     """The mean square of rounded coefficients of `ratio` steps, in squared steps, float64.
 
@@ -51,7 +101,10 @@ def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
 
 
 def _interpolated(row: int, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    values = _table()[row]
+    return _lerp(_table()[row], below, share)
+
+
+def _lerp(values: torch.Tensor, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     return torch.lerp(values[below], values[1:][below], share)
 
 
