@@ -32,6 +32,7 @@ from .subjects.pair import BadPair, Subject, Unsuited
 FIGURES = (
     "add",
     "size",
+    "rate",
     "materialize",
     "results",
     "mount",

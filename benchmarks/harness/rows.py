@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Unit = Literal["s", "B", "share", "MiB", "error", "parameters"]
+Unit = Literal["s", "B", "share", "MiB", "error", "parameters", "bits"]
 Record = Mapping[str, object]
 
 SHOWN: dict[str, Callable[[float], str]] = {
@@ -16,6 +16,7 @@ SHOWN: dict[str, Callable[[float], str]] = {
     "MiB": lambda value: f"{value:,.0f} MiB",
     "error": lambda value: f"{value:.4f}",
     "parameters": lambda value: f"{value:,.0f}",
+    "bits": lambda value: f"{value:.3f} bits",
 }
 
 

@@ -19,13 +19,18 @@ from dsvd_registry.container.records import DenseRecord, LowRankRecord, RawRecor
 from dsvd_registry.store import ObjectStore, registry_folder
 
 
+def opened_container(registry: Path, ref: str) -> Container:
+    """The open container of a version."""
+    with Registry.open(registry) as opened:
+        digest = opened.version(ref).container
+    return Container(ObjectStore(registry_folder.open(registry)).local_file(digest))
+
+
 class StoredDeltas:
     """The stored deltas of one version, by tensor name."""
 
     def __init__(self, registry: Path, ref: str) -> None:
-        with Registry.open(registry) as opened:
-            digest = opened.version(ref).container
-        self._container = Container(ObjectStore(registry_folder.open(registry)).local_file(digest))
+        self._container = opened_container(registry, ref)
         self._index = {t.name: i for i, t in enumerate(self._container.header.tensors)}
 
     def delta(self, name: str) -> torch.Tensor | None:

@@ -17,8 +17,9 @@ from .arithmetic import one_blas_thread
 from .encode_tau import DENSE_ERROR, SizeOf, compared, dense, low_rank, smallest
 from .encoded import Encoded, LowRank, Raw
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
-from .integer_grid import OutsideGrid, component_grid, dithered_entropy, entropy
+from .integer_grid import OutsideGrid, component_grid
 from .number_spacing import Spacings, spacings
+from .rate_distortion import dithered_entropy, entropy
 from .spectrum import Spectrum, noise_rank, spectrum
 from .tensor_pair import Pair, distance
 from .water_level import kept_at_levels

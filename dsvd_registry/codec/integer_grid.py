@@ -3,18 +3,14 @@
 Both factors of a component have the quantisation step 2^(e/2). By reverse water-filling, e is
 chosen so that one more bit lowers the squared error equally in every component. On a fine grid that
 gives 2^e = 12 D / s for a component of strength s, and each coefficient adds the distortion D. Weak
-components get coarse steps, and compress to few bits.
-
-The rate-distortion model is that of a normally distributed coefficient. One whose standard deviation is
-`ratio` steps is rounded to the nearest integer. The entropy of that integer is its rate in bits, and the
-rounding error is its distortion. For fine steps they approach log2(ratio sqrt(2 pi e)) and a twelfth of
-the squared step; a table has the values for coarser ones.
+components get coarse steps, and compress to few bits. Their coefficients are scaled down before they
+are rounded, so that no multiple of the integers is nearer to them than the integers are.
 """
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -27,115 +23,10 @@ from .components import (
     Components,
     magnitude_bound,
 )
+from .rate_distortion import best_scale, scaled_bits_and_error
 
-FINEST, PER_OCTAVE = 5.0, 32  # log2 of the largest tabulated ratio; entries per factor of 2
-COARSEST = -5.0  # log2 of the least tabulated ratio: below it all integers are zero
-ENTRIES = round((FINEST - COARSEST) * PER_OCTAVE) + 1
 BITS_PER_NAT = 2 * math.log(2)  # dD/dR of a fine grid: -D * BITS_PER_NAT
-
-
-def entropy(ratio: torch.Tensor) -> torch.Tensor:
-    """The bits of coefficients of `ratio` steps, float64, in the shape of `ratio`."""
-    return bits_and_error(torch.log2(ratio))[0]
-
-
-def squared_error(ratio: torch.Tensor) -> torch.Tensor:
-    """The mean squared error of rounding coefficients of `ratio` steps, in squared steps, float64."""
-    return bits_and_error(torch.log2(ratio))[1]
-
-
-def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The bits and the mean squared error of coefficients of 2^`log_ratio` steps."""
-    fine, coarse = log_ratio >= FINEST, log_ratio <= COARSEST
-    below, share = _place(log_ratio)
-    bits, error = _interpolated(0, below, share), _interpolated(1, below, share)
-    bits = torch.where(fine, log_ratio + 0.5 * math.log2(2 * math.pi * math.e), bits)
-    error = torch.where(coarse, torch.exp2(2 * log_ratio), error)
-    return bits, torch.where(fine, 1 / 12, error)
-
-
-def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
-    """The mean square of rounded coefficients of `ratio` steps, in squared steps, float64.
-
-    It gives the error that remains after rounding to a coarser dtype: an error far below the
-    spacing of its numbers vanishes.
-    """
-    fine = torch.square(ratio) + 1 / 12
-    log_ratio = torch.log2(ratio)
-    square = torch.where(log_ratio <= COARSEST, 0.0, _interpolated(2, *_place(log_ratio)))
-    return torch.where(log_ratio >= FINEST, fine, square)
-
-
-def _interpolated(row: int, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    values = _table()[row]
-    return torch.lerp(values[below], values[1:][below], share)
-
-
-def _place(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The table entry below each ratio, and its fractional distance to the next entry."""
-    place = ((log_ratio - COARSEST) * PER_OCTAVE).clamp(0, ENTRIES - 1.001)
-    below = place.long()
-    return below, place - below
-
-
-@functools.cache
-def _table() -> tuple[torch.Tensor, ...]:
-    """Entropy, squared error and rounded square at each tabulated ratio, float64 (entries,) each."""
-    exponents = torch.linspace(COARSEST, FINEST, ENTRIES, dtype=torch.float64, device="cpu")
-    found = torch.stack([_of_ratio(2.0**exponent) for exponent in exponents.tolist()], dim=1)
-    return tuple(found)
-
-
-def _of_ratio(ratio: float) -> torch.Tensor:
-    reach = math.ceil(9 * ratio) + 1
-    integers = torch.arange(-reach, reach + 1, dtype=torch.float64, device="cpu")
-    low, high = (integers - 0.5) / ratio, (integers + 0.5) / ratio
-    shares = 0.5 * (torch.erf(high / math.sqrt(2)) - torch.erf(low / math.sqrt(2)))
-    # The mean of a normal variable over an interval is a difference of densities.
-    means = (torch.exp(-(low**2) / 2) - torch.exp(-(high**2) / 2)) / math.sqrt(2 * math.pi)
-    square = (integers**2 * shares).sum()
-    error = ratio**2 - 2 * ratio * (integers * means).sum() + square
-    return torch.stack([-torch.xlogy(shares, shares).sum() / math.log(2), error, square])
-
-
-def dithered_entropy(log_ratio: torch.Tensor) -> torch.Tensor:
-    """The bits of the difference of two numbers that are rounded to the same grid, float64.
-
-    Before rounding, the difference is normally distributed with a standard deviation of
-    2^`log_ratio` steps, and the numbers lie anywhere between the points of the grid.
-    """
-    place = ((log_ratio - _DITHERED[0]) * _DITHERED[2]).clamp(0, len(_dithered_table()) - 1.001)
-    below = place.long()
-    table = _dithered_table()
-    bits = torch.lerp(table[below], table[below + 1], place - below)
-    fine = log_ratio + 0.5 * math.log2(2 * math.pi * math.e)
-    return torch.where(log_ratio >= _DITHERED[1], fine, bits)
-
-
-_DITHERED = (
-    -16,
-    5,
-    4,
-)  # least and greatest tabulated log2 of a ratio, and entries per factor of 2
-
-
-@functools.cache
-def _dithered_table() -> torch.Tensor:
-    least, greatest, entries = _DITHERED
-    steps = range(least * entries, greatest * entries + 1)
-    return torch.tensor([_dithered(2.0 ** (step / entries)) for step in steps], dtype=torch.float64)
-
-
-def _dithered(ratio: float) -> float:
-    reach = math.ceil(9 * ratio) + 2
-    points = torch.arange(-reach - 1, reach + 2, dtype=torch.float64, device="cpu") / ratio
-    density = torch.exp(-torch.square(points) / 2) / math.sqrt(2 * math.pi)
-    # The mean excess of the variable over each point; its second differences are the shares.
-    above = ratio * (density - points * 0.5 * torch.erfc(points / math.sqrt(2)))
-    shares = (above[:-2] - 2 * above[1:-1] + above[2:]).clamp_min(0)
-    return float(-torch.xlogy(shares, shares).sum()) / math.log(2)
-
-
+NOT_ZERO = 1.999  # steps p of up to this many peaks round no peak to zero; 2 leaves no room
 COARSER = 3  # values of e tried above that of the fine-grid formula; one below it is tried too
 
 
@@ -154,15 +45,20 @@ def component_costs(
     The unit vectors u and v are modelled as evenly spread. `strengths`: s, float64. `exponents`: e,
     broadcast against the strengths; the results have their common shape.
     """
+    ratios = _log_ratios(strengths, shape, exponents)
+    (bits_a, error_a), (bits_b, error_b) = map(scaled_bits_and_error, ratios)
+    error = error_a + error_b - error_a * error_b  # the share that is not kept in both
+    return torch.square(strengths) * error, shape[0] * bits_a + shape[1] * bits_b
+
+
+def _log_ratios(
+    strengths: torch.Tensor, shape: Sizes, exponents: torch.Tensor
+) -> Iterator[torch.Tensor]:
+    """Log2 of the ratio of the standard deviation to the step, in both factors of components."""
     scaled = torch.log2(strengths) - exponents
-    squares = torch.exp2(exponents)
-    sides = []
     for size in shape:
         log_size = torch.log2(size) if isinstance(size, torch.Tensor) else math.log2(size)
-        bits, error = bits_and_error((scaled - log_size) / 2)
-        sides.append((size * bits, size * error * squares))
-    (bits_a, rows), (bits_b, columns) = sides
-    return strengths * (rows + columns) + rows * columns, bits_a + bits_b
+        yield (scaled - log_size) / 2
 
 
 def best_exponents(
@@ -182,19 +78,23 @@ def best_exponents(
 def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Components:
     """Quantise balanced factors `a` (r, m) and `b` (r, n) at `distortion` > 0.
 
-    Both are float64, or float32 if its precision suffices for the grid.
+    Both are float64, or float32 if its precision suffices for the grid. They are scaled before they
+    are rounded, as suits evenly spread vectors.
 
     A component whose integers would all be zero gets the largest step at which they are not.
     Raises `OutsideGrid`.
     """
     strengths = component_strengths(a, b)
     wanted = best_exponents(strengths, (a.shape[1], b.shape[1]), distortion)
-    # round(x / p) is not zero if x > p / 2; 1.999 instead of 2 leaves room for rounding.
-    peaks = torch.minimum(_peaks(a), _peaks(b))
-    largest = torch.floor(2 * torch.log2(1.999 * peaks))
+    peaks = _peaks(a), _peaks(b)
+    largest = torch.floor(2 * torch.log2(NOT_ZERO * torch.minimum(*peaks)))
     exponents = torch.minimum(wanted, largest).clamp(MIN_EXPONENT, MAX_EXPONENT)
-    steps = torch.exp2(exponents / 2)[:, None]
-    integers = [(factor / steps.to(factor.dtype)).round_() for factor in (a, b)]
+    steps = torch.exp2(exponents / 2)
+    integers = []
+    ratios = _log_ratios(strengths, (a.shape[1], b.shape[1]), exponents)
+    for factor, peak, log_ratio in zip((a, b), peaks, ratios, strict=True):
+        scale = torch.maximum(best_scale(log_ratio), steps / (NOT_ZERO * peak))
+        integers.append((factor * (scale / steps).to(factor.dtype)[:, None]).round_())
     maxima = [_peaks(factor) for factor in integers]
     tops = exponents + sum(torch.frexp(largest).exponent for largest in maxima)
     if (
@@ -213,15 +113,20 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
 def grid_error(a: torch.Tensor, b: torch.Tensor, components: Components) -> float:
     """Estimate the squared Frobenius distance of the components from a^T b without building a matrix.
 
-    The estimate takes the errors of different components as orthogonal. Rounding errors nearly are.
+    The estimate takes the errors of different components as orthogonal. They nearly are.
     """
     steps = torch.from_numpy(np.exp2(components.exponents / 2))[:, None]
-    true = [square_norms(side) for side in (a, b)]
-    off = [
-        square_norms(side - torch.from_numpy(integers) * steps.to(side.dtype))
-        for side, integers in zip((a, b), (components.a, components.b), strict=True)
-    ]
-    return float((true[0] * off[1] + off[0] * true[1] + off[0] * off[1]).sum())
+    squares, errors, inner = [], [], []
+    for side, integers in ((a, components.a), (b, components.b)):
+        off = side - torch.from_numpy(integers) * steps.to(side.dtype)
+        squares.append(square_norms(side))
+        errors.append(square_norms(off))
+        # A coefficient that was scaled down is still in its error.
+        inner.append(torch.linalg.vecdot(side, off).to(torch.float64))
+    # The error of a component is a_c^T off_b + off_a^T b_c - off_a^T off_b.
+    alone = squares[0] * errors[1] + errors[0] * squares[1] + errors[0] * errors[1]
+    crossed = inner[0] * inner[1] - inner[0] * errors[1] - errors[0] * inner[1]
+    return float((alone + 2 * crossed).sum())
 
 
 def component_strengths(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -15,14 +15,8 @@ from typing import Literal
 
 import torch
 
-from .integer_grid import (
-    BITS_PER_NAT,
-    best_exponents,
-    component_costs,
-    entropy,
-    rounded_square,
-    squared_error,
-)
+from .integer_grid import BITS_PER_NAT, best_exponents, component_costs
+from .rate_distortion import entropy, rounded_square, squared_error
 
 Kind = Literal["low_rank", "dense", "raw"]
 KINDS: tuple[Kind, ...] = ("low_rank", "dense", "raw")

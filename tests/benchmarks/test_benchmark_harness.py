@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import __main__ as program
-from benchmarks import add, lossless, materialize, memory, noise, size, switch, verify
+from benchmarks import add, lossless, materialize, memory, noise, rate, size, switch, verify
 from benchmarks.harness import results
 from benchmarks.harness.bench import Bench, FullSvd
 from benchmarks.harness.checks import Disagreement, check_error, check_ranks
@@ -89,7 +89,7 @@ def test_a_switch_of_a_tiny_pipeline(bench: Bench, tmp_path: Path) -> None:
     assert not any(bench.scratch.iterdir())
 
 
-@pytest.mark.parametrize("figure", [add, size, materialize, verify, memory, lossless, noise])
+@pytest.mark.parametrize("figure", [add, size, rate, materialize, verify, memory, lossless, noise])
 def test_each_figure_gives_rows_and_leaves_nothing_behind(
     figure: ModuleType, bench: Bench, subject: Subject
 ) -> None:
