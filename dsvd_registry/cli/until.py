@@ -95,16 +95,13 @@ def tau_by_pictures(
     own = {name: settings.pop(name) for name in NAMES}
     if own["until"] is None:
         return None
-    from ..evaluation import Settings
-    from ..evaluation.goal import goal_of
-    from ..evaluation.until import tau_until
-    from ..evaluation.until_request import UntilRequest
+    from ..evaluation import Settings, UntilRequest, goal_of, tau_until
 
     noise = settings["grid_noise"]
     request = UntilRequest(
         goal=goal_of(own["until"]),
         source=file,
-        base=registry.repository.catalog.base(base),
+        base=registry.base(base),
         pipeline=own["pipeline"],
         words=settings["metadata"].get(TRIGGER, ""),
         prompts=own["prompts"],

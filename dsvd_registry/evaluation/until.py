@@ -85,7 +85,9 @@ def tau_until(
         CheckpointError: for a file that is no fine-tune.
 
     Example:
-        >>> request = UntilRequest(goal_of("ssim>=0.95"), file, base, Path("sd15"), "sks dog")
+        >>> request = UntilRequest(
+        ...     goal_of("ssim>=0.95"), file, registry.base("sd15"), Path("sd15"), "sks dog"
+        ... )
         >>> tau_until(request, registry).tau
         0.37
     """
