@@ -4,6 +4,8 @@ Full-size subjects are made at their first use (20 GB in the cache folder, minut
 together take about an hour on two cores. Tables go to stdout, progress to stderr; at the end stands
 what was not run, and why. The exit status is 1 if a yardstick and our run disagree on a rank, or if an
 error is larger than claimed.
+
+`python -m benchmarks paper` draws the Delta-SVD paper's tables and figures again.
 """
 
 from __future__ import annotations
@@ -48,10 +50,15 @@ FIGURES = (
     "bulk",
     "served",
 )
+PAPER = "paper"  # a command of its own: `python -m benchmarks paper --help`
 GIVEN = "pair"  # the key of the subject that --pair names
 
 
 def main() -> int:
+    if sys.argv[1:2] == [PAPER]:
+        from .paper.command import main as paper  # needs diffusers, which no figure does
+
+        return paper(sys.argv[2:])
     options = _parser().parse_args()
     if unknown := set(options.names) - set(FIGURES):
         _parser().error(f"no figure is called {min(unknown)}: choose from {', '.join(FIGURES)}")

@@ -39,7 +39,7 @@ def default_folder() -> Path:
 def subject(key: str, cache: Path) -> Subject:
     """The subject of one of `KEYS`. The first call takes minutes for a large one."""
     if key == "demo":
-        folder = _kept(cache / f"demo-{_demo_code():08x}", _train_demo)
+        folder = kept(cache / f"demo-{_demo_code():08x}", _train_demo)
         title, dtype = "the demo's trained model, fp32", "fp32"
         base, tuned = (folder / synthetic.file_name(side, dtype) for side in ("base", "tuned"))
         return Subject(title, base, tuned, trained=True)
@@ -48,7 +48,7 @@ def subject(key: str, cache: Path) -> Subject:
     family, dtype = key.split("-")
     unet = {"sd15": SD15, "sdxl": SDXL, "tiny": TINY}[family]
     exact = unet is not SDXL
-    folder = _kept(cache / f"{family}-v{synthetic.VERSION}", lambda to: _make(unet, exact, to))
+    folder = kept(cache / f"{family}-v{synthetic.VERSION}", lambda to: _make(unet, exact, to))
     spectrum = "spectrum of table 2" if exact else "random low rank and noise"
     return Subject(
         f"{unet.title}, {dtype}, {spectrum}",
@@ -88,7 +88,7 @@ def _demo_code() -> int:
     return zlib.crc32(b"".join((DEMO / file).read_bytes() for file in files))
 
 
-def _kept(folder: Path, make: Callable[[Path], None]) -> Path:
+def kept(folder: Path, make: Callable[[Path], None]) -> Path:
     """Return `folder`, which is made under another name and renamed when it is complete."""
     if folder.is_dir():
         return folder

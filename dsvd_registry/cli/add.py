@@ -16,7 +16,7 @@ from .account import print_account, warn
 from .add_summary import many_document, print_many, print_plan, warn_of_many
 from .attachments import print_taken_in
 from .base_matches import print_match
-from .documents import print_document, version_document
+from .documents import plain, print_document, version_document
 from .errors import INTERRUPTED
 from .executors import executor_of
 from .meta import parsed_entries
@@ -25,6 +25,8 @@ from .path_list import read_path_list
 from .progress import shown_progress
 from .sizes import SIZE
 from .tables import print_line
+from .until import NAMES as UNTIL_NAMES
+from .until import check_alone, print_attempts, tau_by_pictures, until_options
 from .versions import print_lossless
 
 
@@ -65,6 +67,7 @@ from .versions import print_lossless
     type=SIZE,
     help="Instead of tau: the least error in this many bytes, such as 20MB.",
 )
+@until_options
 @click.option(
     "--grid-noise",
     type=float,
@@ -158,6 +161,8 @@ def add(
     FILE may also be a folder of diffusers, the folder of one sub-model, or a checkpoint folder of
     accelerate. Weights in it that do not belong to the model are left out, and listed.
 
+    With --until, pictures decide: several taus are tried, none is stored but the one that is found.
+
     With --lossless, an existing version of the same file is made lossless.
 
     Several FILEs, or a folder of them, become one model each, with unique ASCII names made from the
@@ -183,6 +188,14 @@ def add(
             "--name is for a single file, without --workers and --ray",
             "Leave it out, or use --name-from to make the names of models.",
         )
+    check_alone(settings)
+    if settings["until"] is not None:
+        raise InvalidArgument(
+            "--until is for a single file, without --workers and --ray",
+            "Give one FILE, or a --tau for all of them.",
+        )
+    for name in UNTIL_NAMES:
+        del settings[name]
     if settings["preview"] is not None:
         raise InvalidArgument(
             "--preview is for a single file, without --workers and --ray",
@@ -227,6 +240,10 @@ def _add_one(
         if base is None:
             match = registry.best_base(file, weights=settings["weights"])
             base = match.sure()
+        goal = settings["until"]
+        found_tau = tau_by_pictures(file, base, settings, registry, progress)
+        if found_tau is not None:
+            settings["tau"] = found_tau.tau
         addition = registry.add(file, base=base, name=name, progress=progress, **settings)
         report = registry.report(addition.ref).also_left_out(addition.left_out)
     warn(report)
@@ -234,8 +251,11 @@ def _add_one(
         found = {"created": addition.created, "upgraded": addition.upgraded, "report": report}
         found["taken_in"] = addition.taken_in
         how = {} if match is None else {"match": match}
-        print_document(version_document(addition.version) | found | how)
+        tried = {} if found_tau is None else {"until": {"goal": goal, **plain(found_tau)}}
+        print_document(version_document(addition.version) | found | how | tried)
         return
+    if found_tau is not None:
+        print_attempts(found_tau, goal)
     if match is not None:
         print_match(match)
     if addition.created:

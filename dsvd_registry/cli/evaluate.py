@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,30 +14,11 @@ from .curve import Taus
 from .documents import print_document
 from .options import common_options, open_registry
 from .progress import shown_progress
+from .seeds import Seeds
 from .tables import figure, print_line, print_table, text
 
 if TYPE_CHECKING:
     from ..evaluation.models import Rounding
-
-MOST_SEEDS = 10_000
-
-
-class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """A parameter type: whole numbers and ranges of them, separated by commas."""
-
-    name = "N,N-M,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        found: list[int] = []
-        for part in str(value).split(","):
-            ends = re.fullmatch(r"\s*([0-9]{1,18})(?:-([0-9]{1,18}))?\s*", part)
-            first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
-            if not first <= last < first + MOST_SEEDS:
-                self.fail(f"{value!r} is not a list of seeds, such as 0-3 or 1,5,9", param, ctx)
-            found.extend(range(first, last + 1))
-        return tuple(found)
 
 
 @click.command()
@@ -133,6 +114,7 @@ def evaluate(
     """
     from ..evaluation import EvaluationRequest, ReportFolder, Settings
     from ..evaluation import evaluate as evaluation_of
+    from ..evaluation.models import LORA
 
     loras, roundings = _others(others)
     request = EvaluationRequest(
@@ -145,7 +127,7 @@ def evaluate(
         seeds=seeds,
         taus=taus or (),
         full=full,
-        loras=loras,
+        loras={LORA: loras} if loras else {},
         roundings=roundings,
         weights=dict(_named(one) for one in weights),
         settings=Settings(steps, guidance, side),

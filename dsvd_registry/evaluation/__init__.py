@@ -10,9 +10,23 @@ Importing this imports torch. Pictures need the extra `evaluate`.
 """
 
 from .evaluate import evaluate
+from .goal import Goal, goal_of
 from .live_pipeline import Settings
 from .report.write import ReportFolder
 from .request import EvaluationRequest
 from .results import Evaluation
+from .until import FoundTau, tau_until
+from .until_request import UntilRequest
 
-__all__ = ["Evaluation", "EvaluationRequest", "ReportFolder", "Settings", "evaluate"]
+__all__ = [
+    "Evaluation",
+    "EvaluationRequest",
+    "FoundTau",
+    "Goal",
+    "ReportFolder",
+    "Settings",
+    "UntilRequest",
+    "evaluate",
+    "goal_of",
+    "tau_until",
+]

@@ -11,15 +11,26 @@ from typing import Any, assert_never
 import numpy as np
 import torch
 
+from ..catalog import BaseRecord
 from ..closing import Closing
 from ..errors import InvalidArgument, MissingExtra
 from ..registry import Registry
 from ..runtime import SubjectSwitcher
+from ..runtime.live_weights import LiveWeights
 from ..runtime.pipeline import infos_of, overwrite, tensors_of
-from ..runtime.pipeline_base import cast
+from ..runtime.pipeline_base import PipelineBase, cast
 from ..runtime.pipeline_sources import find_sources
+from .drafts import open_draft
 from .image_similarity import SMALLEST_SIDE, Picture
-from .models import BaseWeights, LoraWeights, Model, Rounding, SourceWeights, VersionWeights
+from .models import (
+    BaseWeights,
+    DraftWeights,
+    LoraWeights,
+    Model,
+    Rounding,
+    SourceWeights,
+    VersionWeights,
+)
 from .rounding import rounded
 from .source_tensors import SourceTensors, open_source
 
@@ -72,8 +83,14 @@ class LivePipeline(Closing):
                     yield
             case SourceWeights():
                 with (
-                    open_source(weights.source, self._registry) as opened,
+                    open_source(weights.source, self._registry, weights.entry) as opened,
                     self._overwritten(opened, weights.rounding),
+                ):
+                    yield
+            case DraftWeights():
+                with (
+                    open_draft(weights.file, weights.base, weights.tau, self._registry) as opened,
+                    self._overwritten(opened, None),
                 ):
                     yield
             case LoraWeights():
@@ -81,6 +98,13 @@ class LivePipeline(Closing):
                     yield
             case _:
                 assert_never(weights)
+
+    def check_is_of(self, base: BaseRecord) -> None:
+        """Raise `BaseMismatch` unless the pipeline's weights are the base's, bit for bit."""
+        live = tensors_of(self._pipeline)
+        weights = self._registry.repository.open_base(base)
+        with PipelineBase(weights, infos_of(live)) as expected:
+            LiveWeights().prove(expected.sources, expected, live, "the fine-tune")
 
     def paint(self, prompt: str, seed: int, settings: Settings) -> Picture:
         """Paint one picture. Raises `InvalidArgument` for a pipeline that cannot."""

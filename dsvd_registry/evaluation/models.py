@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..catalog import BaseRecord
+
 Rounding = Literal["fp16", "int8 per channel", "int8 per tensor"]
 """What becomes of each weight: half precision, or 255 levels for each output channel or tensor."""
 
@@ -14,6 +16,7 @@ BASE = "base"
 FINE_TUNE = "fine-tune"
 NOISE = "fine-tune in fp16"
 AS_STORED = "as stored"
+LORA = "LoRA"
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,14 @@ class VersionWeights:
 
 @dataclass(frozen=True)
 class SourceWeights:
-    """The fine-tune itself: a file or folder, or a lossless version, whose weights may be rounded."""
+    """The fine-tune itself: a file or folder, or a lossless version, whose weights may be rounded.
+
+    `entry`: the one to use of a torch file that has several.
+    """
 
     source: Path | str
     rounding: Rounding | None = None
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,16 @@ class LoraWeights:
     file: Path
 
 
-Weights = BaseWeights | VersionWeights | SourceWeights | LoraWeights
+@dataclass(frozen=True)
+class DraftWeights:
+    """What a container at a tau gives that no registry has."""
+
+    file: Path
+    base: BaseRecord
+    tau: float
+
+
+Weights = BaseWeights | VersionWeights | SourceWeights | LoraWeights | DraftWeights
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+from ..catalog import BaseRecord
+from ..closing import Closing
 from ..progress import Progress
 from ..registry import Registry
 from .files import folder_digest
-from .live_pipeline import LivePipeline
+from .live_pipeline import LivePipeline, Settings
 from .models import Model, Subject
 from .picture_store import PictureStore, picture_key
-from .request import EvaluationRequest
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 PICTURES = "pictures"  # the stage of progress, which counts them
@@ -52,7 +55,23 @@ class Circumstances:
         )
 
 
-def circumstances(request: EvaluationRequest) -> Circumstances:
+class PaintingRequest(Protocol):
+    """What is the same for all pictures of a request."""
+
+    @property
+    def pipeline(self) -> Path: ...
+
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def device(self) -> str: ...
+
+
+def circumstances(request: PaintingRequest) -> Circumstances:
     """The circumstances of a request on this machine."""
     return Circumstances(
         pipeline=folder_digest(request.pipeline),
@@ -62,8 +81,70 @@ def circumstances(request: EvaluationRequest) -> Circumstances:
     )
 
 
+class Painter(Closing):
+    """A painter of the pictures that `store` lacks; the pipeline is loaded for the first of them.
+
+    `base`: what the pipeline's weights are compared with once; None if its models see to that.
+    """
+
+    def __init__(
+        self,
+        request: PaintingRequest,
+        store: PictureStore,
+        registry: Registry,
+        base: BaseRecord | None = None,
+    ) -> None:
+        self._request, self._store, self._registry = request, store, registry
+        self._base = base
+        self._common = circumstances(request)
+        self._live: LivePipeline | None = None
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.close()
+            self._live = None
+
+    def planned(self, subject: Subject) -> tuple[Painted, ...]:
+        """The keys of the pictures of each model of a subject; nothing is painted."""
+        return tuple(
+            Painted(
+                subject,
+                model,
+                tuple(
+                    tuple(self._common.key(model, prompt, seed) for seed in self._request.seeds)
+                    for prompt in subject.prompts
+                ),
+            )
+            for model in subject.models
+        )
+
+    def paint(self, one: Painted) -> Iterator[int]:
+        """Paint the pictures of a model that the store lacks; yield how many more it then has.
+
+        Raises as `LivePipeline`.
+        """
+        wanted = [
+            (prompt, seed, key)
+            for prompt, keys in zip(one.subject.prompts, one.keys, strict=True)
+            for seed, key in zip(self._request.seeds, keys, strict=True)
+        ]
+        missing = [(prompt, seed, key) for prompt, seed, key in wanted if not self._store.has(key)]
+        yield len(wanted) - len(missing)
+        if not missing:
+            return
+        if self._live is None:
+            request = self._request
+            self._live = LivePipeline(request.pipeline, self._registry, request.device)
+            if self._base is not None:
+                self._live.check_is_of(self._base)
+        with self._live.holding(one.model):
+            for prompt, seed, key in missing:
+                self._store.put(key, self._live.paint(prompt, seed, self._request.settings))
+                yield 1
+
+
 def painted(
-    request: EvaluationRequest,
+    request: PaintingRequest,
     subjects: tuple[Subject, ...],
     store: PictureStore,
     registry: Registry,
@@ -73,66 +154,15 @@ def painted(
 
     Raises as `LivePipeline`.
     """
-    common = circumstances(request)
-    plan = tuple(
-        tuple(_planned(subject, model, common, request.seeds) for model in subject.models)
-        for subject in subjects
-    )
-    total = sum(len(row) for ones in plan for one in ones for row in one.keys)
-    done = 0
-    with _opened_when_needed(request, registry) as pipeline:
+    with Painter(request, store, registry) as painter:
+        plan = tuple(map(painter.planned, subjects))
+        total = sum(len(row) for ones in plan for one in ones for row in one.keys)
+        done = 0
         for one in (one for ones in plan for one in ones):
-            for seeds in _paint_missing(one, request, store, pipeline):
-                done += seeds
+            for more in painter.paint(one):
+                done += more
                 progress(PICTURES, done, total)
     return plan
-
-
-def _planned(
-    subject: Subject, model: Model, common: Circumstances, seeds: tuple[int, ...]
-) -> Painted:
-    keys = (tuple(common.key(model, prompt, seed) for seed in seeds) for prompt in subject.prompts)
-    return Painted(subject, model, tuple(keys))
-
-
-def _paint_missing(
-    one: Painted,
-    request: EvaluationRequest,
-    store: PictureStore,
-    pipeline: Callable[[], LivePipeline],
-) -> Iterator[int]:
-    """Paint the pictures of a model that the store lacks; yield 1 for each that it then has."""
-    wanted = [
-        (prompt, seed, key)
-        for prompt, keys in zip(one.subject.prompts, one.keys, strict=True)
-        for seed, key in zip(request.seeds, keys, strict=True)
-    ]
-    missing = [(prompt, seed, key) for prompt, seed, key in wanted if not store.has(key)]
-    yield len(wanted) - len(missing)
-    if not missing:
-        return
-    live = pipeline()
-    with live.holding(one.model):
-        for prompt, seed, key in missing:
-            store.put(key, live.paint(prompt, seed, request.settings))
-            yield 1
-
-
-@contextlib.contextmanager
-def _opened_when_needed(
-    request: EvaluationRequest, registry: Registry
-) -> Iterator[Callable[[], LivePipeline]]:
-    """The pipeline, which is loaded when it is first asked for: nothing may be missing."""
-    with contextlib.ExitStack() as opened:
-        found: list[LivePipeline] = []
-
-        def pipeline() -> LivePipeline:
-            if not found:
-                live = LivePipeline(request.pipeline, registry, request.device)
-                found.append(opened.enter_context(live))
-            return found[0]
-
-        yield pipeline
 
 
 def _installed_versions() -> dict[str, str]:

@@ -22,9 +22,10 @@ class EvaluationRequest:
     `refs`: the versions. `pipeline`: the base's folder of diffusers. `reference`: a folder of
     photographs, or of one folder for each model. `token`, `noun`: the rare word and the class, such as
     "sks" and "dog"; None for those of the version's metadata. `prompts`: "dreambooth", a file, or None.
-    `taus`: none for the versions as they are stored. `full`, `loras`: none, or one for each ref.
-    `roundings`: of the fine-tune. `weights`: extractors by path. `margin`: how much of the fine-tune's
-    gain may be lost by what is called no worse.
+    `taus`: none for the versions as they are stored. `full`: none, or one for each ref. `loras`: LoRA
+    files by the label of their model, one for each ref. `roundings`: of the fine-tune. `weights`:
+    extractors by path. `margin`: how much of the fine-tune's gain may be lost by what is called no
+    worse.
 
     Raises `InvalidArgument`.
     """
@@ -38,7 +39,7 @@ class EvaluationRequest:
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     taus: tuple[float, ...] = ()
     full: tuple[Path, ...] = ()
-    loras: tuple[Path, ...] = ()
+    loras: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     roundings: tuple[Rounding, ...] = ()
     weights: Mapping[str, Path] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
@@ -46,8 +47,8 @@ class EvaluationRequest:
     margin: float = MARGIN
 
     def __post_init__(self) -> None:
-        for name, files in (("full", self.full), ("lora", self.loras)):
-            if files and len(files) != len(self.refs):
+        for name, files in (("full", self.full), *self.loras.items()):
+            if (files or name in self.loras) and len(files) != len(self.refs):
                 raise InvalidArgument(
                     f"{len(files)} files of {name} for {len(self.refs)} versions",
                     "Give one for each version, in their order.",

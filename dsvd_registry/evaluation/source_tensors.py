@@ -25,13 +25,15 @@ class SourceTensors:
 
 
 @contextlib.contextmanager
-def open_source(source: Path | str, registry: Registry) -> Iterator[SourceTensors]:
-    """Open a file or folder, or a version by its ref.
+def open_source(
+    source: Path | str, registry: Registry, entry: str | None = None
+) -> Iterator[SourceTensors]:
+    """Open a file or folder, or a version by its ref. `entry`: of a torch file that has several.
 
     Raises as `open_checkpoint` and `Registry.tensors`.
     """
     if isinstance(source, Path):
-        with open_checkpoint(source) as checkpoint:
+        with open_checkpoint(source, entry) as checkpoint:
             yield SourceTensors(checkpoint.tensors, lambda name: tensor_of(checkpoint, name))
         return
     infos = infos_of_version(source, registry)

@@ -60,10 +60,10 @@ def _subject(
         *_rounded(fine_tune, ("fp16", *request.roundings), registry),
         *_stored(version, request.taus, registry),
     ]
-    if request.loras:
-        file = request.loras[number]
+    for label, files in request.loras.items():
+        file = files[number]
         identity = {"base": version.base, "lora": sha256_file(file)}
-        models.append(Model("LoRA", LoraWeights(file), identity, file.stat().st_size))
+        models.append(Model(label, LoraWeights(file), identity, file.stat().st_size))
     return Subject(
         ref=version.ref,
         words=words,

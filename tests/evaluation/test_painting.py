@@ -57,7 +57,7 @@ def test_each_model_paints_with_its_own_weights(studio: Studio, tmp_path) -> Non
     down, up = torch.randn(2, 32, generator=draw), torch.randn(32, 2, generator=draw) * 0.3
     save_file({f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}, lora)
     request = studio.request(
-        taus=(0.5, 0.2), loras=(lora,), roundings=("int8 per channel", "int8 per tensor")
+        taus=(0.5, 0.2), loras={"LoRA": (lora,)}, roundings=("int8 per channel", "int8 per tensor")
     )
     (subject,) = planned_subjects(request, studio.registry)
     pipe = StableDiffusionPipeline.from_pretrained(studio.pipeline, local_files_only=True)

@@ -167,7 +167,7 @@ def test_refusals(words: list[str], studio: Studio, tmp_path: Path, capsys) -> N
         (["-o", str(tmp_path / "r"), "--with=int4"], 2, "--with 'int4' is not known"),
         (["-o", str(tmp_path / "r"), "--weights=clip"], 2, "is not of the form NAME=PATH"),
         (["-o", str(tmp_path / "r"), "--seeds=3-1"], 2, "is not a list of seeds"),
-        (["-o", str(tmp_path / "r"), "--with=lora=a", "--with=lora=b"], 2, "2 files of lora"),
+        (["-o", str(tmp_path / "r"), "--with=lora=a", "--with=lora=b"], 2, "2 files of LoRA"),
         (["-o", str(tmp_path / "r"), "--margin=2"], 2, "is not between 0 and 1"),
         (["-o", str(tmp_path / "r"), "--taus=0.95"], 10, "does not store tau 0.95"),
         (["-o", str(tmp_path / "r"), "--weights=clip=none"], 2, "there are no weights at none"),

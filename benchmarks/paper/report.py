@@ -1,0 +1,99 @@
+"""The whole paper for one study: its tables as one Markdown file, and its figures beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsvd_registry import Registry
+from dsvd_registry.cli.plot import write_plot
+from dsvd_registry.evaluation import EvaluationRequest, ReportFolder, Settings, evaluate
+from dsvd_registry.evaluation.models import NOISE
+from dsvd_registry.evaluation.picture_store import PictureStore
+from dsvd_registry.evaluation.report.tables import remarks, verdicts
+from dsvd_registry.progress import Progress
+
+from ..harness.machine import this_machine
+from .figures import figure_2, figure_3, figure_4
+from .picture_tables import honest_columns, papers_columns
+from .study import Study
+from .training import RARE_WORD
+from .weights_tables import TAUS, mean_sizes, table_2
+
+HIGHEST = TAUS[0]
+TEXT = "paper.md"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is painted, and the networks that judge, by path."""
+
+    prompts: str | None
+    seeds: tuple[int, ...]
+    settings: Settings
+    device: str = "cpu"
+    weights: dict[str, Path] = field(default_factory=dict)
+
+
+def write_paper(study: Study, out: Path, pictures: Pictures, progress: Progress) -> str:
+    """Write every table and figure into `out`, and return the tables as Markdown.
+
+    A run that was stopped goes on: versions are recognised, and pictures are found.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    place = out / "registry"
+    with Registry.open(place) if place.exists() else Registry.init(place) as registry:
+        if not registry.bases():
+            registry.add_base("base", study.base, link=True, progress=progress)
+        for name, file in study.subjects.items():
+            noun = study.noun(name)
+            known = {"trigger": f"{RARE_WORD} {noun}", "class": noun}
+            registry.add(
+                file, base="base", name=name, tau=HIGHEST, metadata=known, progress=progress
+            )
+        curves = [
+            registry.curve(file, base="base", taus=TAUS, progress=progress)
+            for file in study.subjects.values()
+        ]
+        write_plot(curves[0], out / "figure-1.png", replace=True)
+        request = EvaluationRequest(
+            refs=tuple(study.subjects),
+            pipeline=study.base,
+            reference=study.photos,
+            prompts=pictures.prompts,
+            seeds=pictures.seeds,
+            taus=TAUS,
+            full=tuple(study.subjects.values()),
+            loras={label: tuple(files.values()) for label, files in study.loras.items()},
+            roundings=("int8 per channel", "int8 per tensor"),
+            weights=pictures.weights,
+            settings=pictures.settings,
+            device=pictures.device,
+        )
+        report = ReportFolder(out / "report")
+        report.prepare()
+        found = evaluate(request, registry, report.pictures, progress=progress)
+        report.write(found)
+    store, sizes = PictureStore(report.pictures), mean_sizes(curves)
+    figure_2(found, store, out / "figure-2.png")
+    figure_3(found, store, out / "figure-3.png")
+    figure_4(found, out / "figure-4.svg")
+    painted = len(found.request.seeds) * len(found.subjects[0].prompts)
+    text = "\n".join(
+        (
+            "# The paper's tables, drawn again\n",
+            f"{len(found.subjects)} subjects ({', '.join(study.subjects)}), {painted} pictures of "
+            f"each by each model. {this_machine()}.\n",
+            "## Table 1, in the paper's columns\n",
+            papers_columns(found, store, sizes),
+            "## Table 1, against the fine-tune's own pictures\n",
+            honest_columns(found, sizes),
+            f"Pictures at each tau are by the version that is stored at tau {HIGHEST:g}; the sizes are "
+            f"those of versions stored at that tau alone. `{NOISE}` is the floor of noise.\n",
+            *(f"- {sentence}" for sentence in (*verdicts(found), *remarks(found))),
+            "\n## Table 2, with the time embedding\n",
+            table_2(curves),
+        )
+    )
+    (out / TEXT).write_text(text, encoding="utf-8")
+    return text
