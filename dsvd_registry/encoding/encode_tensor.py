@@ -25,6 +25,7 @@ from ..tau import MILLION
 from .constants import Values, is_constant
 from .fine_tune import Counterpart, FineTune
 from .parts import PackedPart, bytes_parts, delta_parts, raw_record, record_of, stored_size
+from .quantise_tensor import quantised_record
 
 Codec = Callable[[torch.Tensor, torch.Tensor, SizeOf], Encoded]
 """Encodes a source tensor (second) against a base tensor (first); the third sizes a candidate."""
@@ -75,7 +76,12 @@ def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[Pa
     data = fine_tune.checkpoint.read(info.name)
     counterpart = fine_tune.counterparts.found.get(info.name)
     packed: tuple[PackedTensor, ...]
-    if counterpart is None:
+    if info.name in fine_tune.quantised:
+        quantised = quantised_record(fine_tune, info)
+        if quantised is not None:
+            return (PackedTensor(quantised, (), None),)
+        packed = (PackedTensor(raw_record(info, "scheme"), tuple(bytes_parts(data)), None),)
+    elif counterpart is None:
         record = raw_record(info, fine_tune.counterparts.reasons[info.name])
         packed = (PackedTensor(record, tuple(bytes_parts(data)), None),)
     else:

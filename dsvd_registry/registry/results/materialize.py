@@ -17,6 +17,7 @@ from ..upkeep.residuals import at_tau, open_lossless, residual_errors
 from .output import check_folder, check_kind, check_output, open_target, pattern_of
 
 if TYPE_CHECKING:
+    from ...container.delta_decoder import check_lossy_result
     from ...reconstruction.cast import FloatDtype
     from ...reconstruction.lazy_tensors import LazyTensors
     from ...reconstruction.target_layout import LayoutName
@@ -78,6 +79,7 @@ def lazy_tensors(version: VersionRecord, tau: float | None, repository: Reposito
         if lossless is not None:
             reconstruction: Reconstruction = LosslessReconstruction(container, weights, lossless)
         else:
+            check_lossy_result(container.header)
             stored = container.header.encoding.tau
             reconstruction = Reconstruction(container, weights, stored if tau is None else tau)
         errors = functools.partial(residual_errors, version, version.residual, repository)
