@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..checkpoint import Checkpoint, TensorInfo
 from ..codec.quantise import Grid
 from ..container.quantisation import Arrangement, Nested, Order, Quantisation, Scale, SecondRule
@@ -21,6 +23,7 @@ SINGLE_GRIDS: Mapping[str, Grid] = {"F8_E4M3": "e4m3", "F8_E5M2": "e5m2", "I8": 
 SMALL_DTYPES = (*SINGLE_GRIDS, "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2", "F4", "U8")
 SCALE_NAMES = ("scale_weight", "weight_scale", "weight_scale_inv")
 BLOCK_OF_NVFP4, BLOCK_OF_MX = 16, 32
+UNIT_OF_SCB = float(np.float32(1 / 127))  # bitsandbytes stores the magnitude that becomes 127
 LARGEST_STATE = 1 << 16  # bytes of JSON of a state of bitsandbytes
 ORDERS: tuple[Order, ...] = ("low", "high")
 ARRANGEMENTS: tuple[Arrangement, ...] = ("rows", "tiles")
@@ -125,7 +128,7 @@ class _Search:
         if grid == "int8":
             scale = self._info(f"{stem}SCB", floats)
             if scale is not None and scale.elements == shape[0]:
-                yield from self._scaled(grid, shape, scale, 1 / 127)
+                yield from self._scaled(grid, shape, scale, UNIT_OF_SCB)
         elif not self._has_companion(info.name):
             yield Quantisation(grid, "low", shape[1], "divide", None, None)
 
@@ -230,7 +233,7 @@ class _Search:
             return None
         if not 0 <= offset < 1e30:
             return None
-        return Nested(self.places[values.name], self.places[scales.name], block, offset)
+        return Nested(self.places[values.name], self.places[scales.name], block, float(np.float32(offset)))
 
     def _state(self, name: str) -> Mapping[str, Any] | None:
         info = self._info(name, ("U8",))

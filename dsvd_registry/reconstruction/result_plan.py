@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..checkpoint.tree import ListedFile
-from ..container.delta_decoder import check_lossy_result
 from ..container.reader import Container
 from ..container.records import Header
 from ..container.records import Result as RecordedResult
@@ -78,7 +77,6 @@ def reconstruction_of(
     """
     if request.lossless is not None:
         return LosslessReconstruction(container, base, request.lossless)
-    check_lossy_result(container.header)
     return Reconstruction(container, base, request.tau_of(container.header))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from ..checkpoint.folder import is_checkpoint_folder
 from ..checkpoint.folder_listing import listing_digest
 from ..checkpoint.tree import ListedFile
-from ..container.delta_decoder import check_lossy_result
 from ..container.reader import Container
 from ..errors import InvalidArgument, ResultMismatch
 from ..fs import NewFile, check_place, new_file, new_folder, storage_errors
@@ -181,7 +180,6 @@ def write_cached(
             with proven_by_digest(container, base, lossless) as recorded:
                 recorded.check([_filled(file, recorded.made, progress)])
         else:
-            check_lossy_result(container.header)
             reconstruction = Reconstruction(container, base, tau)
             _filled(file, reconstruction, progress)
         file.publish(path, replace=True, read_only=True)

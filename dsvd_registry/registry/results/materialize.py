@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...catalog import VersionRecord
+from ...container.delta_decoder import check_lossy_result
 from ...encoding.request import checked_tau
 from ...progress import Progress
 from ...reconstruction.result_plan import ResultRequest
@@ -17,7 +18,6 @@ from ..upkeep.residuals import at_tau, open_lossless, residual_errors
 from .output import check_folder, check_kind, check_output, open_target, pattern_of
 
 if TYPE_CHECKING:
-    from ...container.delta_decoder import check_lossy_result
     from ...reconstruction.cast import FloatDtype
     from ...reconstruction.lazy_tensors import LazyTensors
     from ...reconstruction.target_layout import LayoutName
@@ -42,6 +42,8 @@ def materialize(
         repository.open_version(version) as (container, weights),
         open_lossless(at_tau(version, tau), repository) as lossless,
     ):
+        if lossless is None:
+            check_lossy_result(container.header)
         check_output(output, repository)
         with open_target(layout, container, weights, pattern, repository) as target:
             is_folder = container.header.tree is not None if target is None else target.is_folder
