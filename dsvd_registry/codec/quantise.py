@@ -155,7 +155,8 @@ def joined(codes: Codes, bits: int, is_low_first: bool) -> Codes:
         return codes
     first, second = codes[0::2], codes[1::2]
     low, high = (first, second) if is_low_first else (second, first)
-    packed: Codes = low | (high << 4)
+    packed: Codes = np.left_shift(high, np.uint8(4))
+    packed |= low
     return packed
 
 
