@@ -250,6 +250,11 @@ def signed(z: Array) -> Array:
     return np.asarray(np.where(z & 1, -(z >> 1) - 1, z >> 1))
 
 
+def restored(p: Array, z: Array, bits: int) -> Array:
+    """The bits that are z away from the bits p, all as int64."""
+    return bits_at(place(p, bits) + signed(z) & 2**bits - 1, bits)
+
+
 class Predicted(NamedTuple):
     """A run's prediction: W, the keys and their largest, and what z makes of it, all as int64."""
 
@@ -262,11 +267,7 @@ class Predicted(NamedTuple):
 def predicted_numbers(p: Array, dtype: str) -> Predicted:
     bits, mantissa = BITS[dtype], MANTISSA[dtype]
     top = 2 ** (bits - 1 - mantissa) - 1
-
-    def restored(z: Array) -> Array:
-        return bits_at(place(p, bits) + signed(z) & 2**bits - 1, bits)
-
-    return Predicted(bits, p >> mantissa & top, top, restored)
+    return Predicted(bits, p >> mantissa & top, top, lambda z: restored(p, z, bits))
 
 
 def predicted_codes(record: Json, predicted: Codes) -> Predicted:

@@ -233,7 +233,9 @@ class _Search:
             return None
         if not 0 <= offset < 1e30:
             return None
-        return Nested(self.places[values.name], self.places[scales.name], block, float(np.float32(offset)))
+        return Nested(
+            self.places[values.name], self.places[scales.name], block, float(np.float32(offset))
+        )
 
     def _state(self, name: str) -> Mapping[str, Any] | None:
         info = self._info(name, ("U8",))
