@@ -62,8 +62,8 @@ RAW_REASONS: dict[RawReason, str] = {
     "constant": "ids, a schedule, statistics or scales: kept exactly, and counted in no error",
     "smaller": "the bytes themselves are smaller than a delta",
     "range": "the delta is outside the range of the grid, or its reconstruction is not finite",
-    "quantised": "quantised weights, which only a lossless version stores as a change of the base",
-    "scheme": "quantised by a scheme that is not known",
+    "quantised": "quantised weights, which a lossless version (--lossless) alone stores by what differs",
+    "scheme": "quantised by a scheme that is not known, or not from this base",
 }
 
 

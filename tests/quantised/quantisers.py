@@ -137,7 +137,7 @@ def mxfp4(name: str, weight: torch.Tensor) -> Weights:
 
 def mxfp8(name: str, weight: torch.Tensor) -> Weights:
     """MXFP8 as ComfyUI has it: e4m3 and a power of two for each 32 weights, in tiles."""
-    if weight.ndim != 2 or weight.shape[1] % 32:
+    if weight.ndim != 2 or weight.shape[1] % 32 or weight.shape[1] == 32:
         return {name: weight}
     wide = weight.float().reshape(len(weight), -1, 32)
     scale = _e8m0(wide.abs().amax(2), 256.0)

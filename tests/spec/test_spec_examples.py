@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from dsvd_registry import canonical
+from dsvd_registry.codec.quantise import GRIDS, SCALE_RULES
+from dsvd_registry.container.quantisation import ARRANGEMENTS, ORDERS, SECOND_RULES
 from dsvd_registry.checkpoint.folder_listing import (
     check_paths,
     listing_bytes,
@@ -262,6 +264,11 @@ def test_codes() -> None:
         ("Records", "kind"): RECORD_KINDS,
         ("Records", "view"): VIEW_KINDS,
         ("Records", "reason"): ("raw", *RAW_REASONS),
+        ("Records", "grid"): GRIDS,
+        ("Records", "order"): (*ORDERS, "e2m1", "map"),
+        ("Records", "rule"): SCALE_RULES,
+        ("Records", "arrangement"): ARRANGEMENTS,
+        ("Records", "second rule"): SECOND_RULES,
         ("Frames", "content"): FRAME_ORDER,
         ("Trees", "kind"): FILE_KINDS,
     }
