@@ -232,8 +232,8 @@ def scale_values(data: bytes | bytearray | memoryview, dtype: str) -> Float32:
     if dtype == "BF16":
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     if dtype in ("F8_E8M0", "U8"):
-        table = np.ldexp(np.float64(1), np.arange(256) - 127).astype(np.float32)
-        table[255] = np.nan
+        powers = np.ldexp(np.float64(1), np.arange(255) - 127)
+        table = np.append(powers, np.nan).astype(np.float32)
         return table[held]
     if dtype not in _SIGN:
         raise ContainerError(f"there are no scales of {dtype}")

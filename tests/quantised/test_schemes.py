@@ -72,7 +72,7 @@ def test_fine_tune(name: str, registry: Registry, tuned_weights: Weights, tmp_pa
     layer, scheme = SCHEMES[name]
     tried = {n: layer(n, w) for n, w in tuned_weights.items() if is_quantised(n, w)}
     made = {n: tensors for n, tensors in tried.items() if tensors.get(n) is not tuned_weights[n]}
-    assert len(made) > 20
+    assert len(made) >= 20
     tensors = {n: tensor for layer in made.values() for n, tensor in layer.items()}
     path = saved(tensors, tmp_path / f"{name}.safetensors")
     with one_thread():
@@ -144,7 +144,7 @@ def test_no_lossy_result_of_a_lossless_version(
         with pytest.raises(TauNotServed, match="quantised"):
             registry.materialize(version.ref, tmp_path / "out.safetensors", tau=stored)
         with pytest.raises(InvalidArgument, match="quantised weights"):
-            registry.merge([version.ref], name="merged")
+            registry.merge([(version.ref, 1.0)], name="merged")
     assert not (tmp_path / "out.safetensors").exists()
 
 
