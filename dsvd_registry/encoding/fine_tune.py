@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -219,6 +220,11 @@ class FineTune:
                 reasons[name] = "scheme"
         quantised = {name: tensor for name, tensor in known.items() if name in found}
         return cls(checkpoint, source, base, Counterparts(found, reasons), casts, quantised)
+
+    @cached_property
+    def record_names(self) -> list[str]:
+        """The names of all tensors, in the order of their records."""
+        return sorted(self.checkpoint.tensors, key=str.encode)
 
     def without_quantised(self) -> FineTune:
         """The same, where quantised weights are stored raw: nothing lossy is made of them."""

@@ -7,24 +7,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..checkpoint import Checkpoint, TensorInfo
+from ..checkpoint import TensorInfo
 from ..checkpoint.tensor_info import BITS
 from ..codec.quantise import split
 from ..codec.weights import Weights
-from ..container.frames import NUMBERS, compress_blocks
+from ..container.frames import BYTES, NUMBERS, compress, compress_blocks
 from ..container.quantisation import Quantisation
 from ..container.records import QuantisedRecord
 from ..container.rows import blocks
 from ..errors import ContainerError
 from ..reconstruction.base_view import ViewedBase
-from ..reconstruction.base_weights import BaseWeights
 from ..reconstruction.quantised_weights import Quantiser
 from ..residual.predicted import PredictedCodes
 from ..residual.run import encode_run
 from .fine_tune import Counterpart, FineTune
 
 SAMPLE = 1 << 16  # codes that rules are compared by, from the middle of the tensor
-WORTH_IT = 0.95  # share of the codes' own bytes that differences may take at most
+WORTH_IT = 0.95  # share of what the codes alone are compressed to that differences may take
 
 
 def quantised_record(fine_tune: FineTune, info: TensorInfo) -> QuantisedRecord | None:
@@ -36,7 +35,7 @@ def quantised_record(fine_tune: FineTune, info: TensorInfo) -> QuantisedRecord |
     rules = fine_tune.quantised[info.name].rules
     counterpart = fine_tune.counterparts.found[info.name]
     records = [_record(info, counterpart, rule) for rule in rules]
-    sizes = _sizes(fine_tune.checkpoint, records, counterpart, fine_tune.base)
+    sizes = _sizes(fine_tune, records, counterpart)
     least = min(sizes, default=1.0)
     return records[sizes.index(least)] if least < WORTH_IT else None
 
@@ -47,18 +46,15 @@ def _record(info: TensorInfo, counterpart: Counterpart, rule: Quantisation) -> Q
 
 
 def _sizes(
-    checkpoint: Checkpoint,
-    records: Sequence[QuantisedRecord],
-    counterpart: Counterpart,
-    base: BaseWeights,
+    fine_tune: FineTune, records: Sequence[QuantisedRecord], counterpart: Counterpart
 ) -> list[float]:
-    """The bytes of a sample of differences by each record, over those of the codes themselves."""
-    names = sorted(checkpoint.tensors, key=str.encode)
+    """The bytes of a sample of differences by each record, over those of the codes; compressed."""
+    checkpoint, names = fine_tune.checkpoint, fine_tune.record_names
 
     def read(place: int) -> tuple[str, memoryview]:
         return checkpoint.tensors[names[place]].dtype, checkpoint.read(names[place])
 
-    viewed, dtype = ViewedBase(counterpart.base, base), counterpart.base.tensors[0].dtype
+    viewed, dtype = ViewedBase(counterpart.base, fine_tune.base), counterpart.base.tensors[0].dtype
     sizes = []
     for record in records:
         rule, elements = record.quantisation, math.prod(record.weights_shape)
@@ -76,7 +72,8 @@ def _sizes(
             sizes.append(math.inf)
             continue
         run = encode_run(source, PredictedCodes(predicted, rule.grid))
-        sizes.append(len(compress_blocks(list(blocks(run)), NUMBERS)) / size)
+        alone = len(compress(data, BYTES))
+        sizes.append(len(compress_blocks(list(blocks(run)), NUMBERS)) / alone)
     return sizes
 
 

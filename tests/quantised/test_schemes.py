@@ -11,7 +11,7 @@ import torch
 from trained_pair import one_thread
 
 from dsvd_registry import Registry
-from dsvd_registry.errors import InvalidArgument, TauNotServed
+from dsvd_registry.errors import Conflict, InvalidArgument, TauNotServed
 
 from .conftest import Weights, saved
 from .quantisers import (
@@ -145,6 +145,8 @@ def test_no_lossy_result_of_a_lossless_version(
             registry.materialize(version.ref, tmp_path / "out.safetensors", tau=stored)
         with pytest.raises(InvalidArgument, match="quantised weights"):
             registry.merge([(version.ref, 1.0)], name="merged")
+        with pytest.raises(Conflict, match="lossless only"):
+            registry.thin(version.ref)
     assert not (tmp_path / "out.safetensors").exists()
 
 
