@@ -19,6 +19,7 @@ from dsvd_registry.container.frames import BYTES, RESIDUAL, compress, decompress
 from dsvd_registry.hashing import sha256
 from dsvd_registry.residual.header import header_bytes, parse_header
 from dsvd_registry.residual.ordered import FORMATS, Bits, FloatFormat
+from dsvd_registry.residual.predicted import PredictedFloats
 from dsvd_registry.residual.reader import Residual
 from dsvd_registry.residual.records import ResidualHeader
 from dsvd_registry.residual.run import decode_run, encode_run
@@ -40,7 +41,7 @@ def seeds() -> Iterator[bytes]:
             yield bytes([which, number]) + content
     for number, of in enumerate(FORMATS.values()):
         bits = prediction(300, of)
-        runs = encode_run(bits[::-1].copy(), bits, of)
+        runs = encode_run(bits[::-1].copy(), PredictedFloats(bits, of))
         yield bytes([RUN + number, 1, 44]) + b"".join(run.data for run in runs)
 
 
@@ -55,10 +56,10 @@ def read(data: bytes, folder: Path) -> None:
     elif data[0] >= RUN:
         of = list(FORMATS.values())[(data[0] - RUN) % 3]
         bits = prediction(256 * data[1] + data[2], of)
-        source = decode_run(memoryview(data)[3:], bits, of)
-        again = encode_run(source, bits, of)
+        source = decode_run(memoryview(data)[3:], PredictedFloats(bits, of))
+        again = encode_run(source, PredictedFloats(bits, of))
         content = memoryview(b"".join(run.data for run in again))
-        assert (decode_run(content, bits, of) == source).all()
+        assert (decode_run(content, PredictedFloats(bits, of)) == source).all()
     else:
         read_file(_refilled(data), folder)
 
@@ -74,7 +75,8 @@ def read_file(data: bytes, folder: Path) -> None:
                 residual.components(tensor)
             for number in range(tensor.runs):
                 bits = prediction(tensor.run_elements(number), tensor.of)
-                assert len(residual.run(tensor, number, bits)) == len(bits)
+                predicted = PredictedFloats(bits, FORMATS[tensor.dtype])
+                assert len(residual.run(tensor, number, predicted)) == len(bits)
 
 
 def prediction(count: int, of: FloatFormat) -> Bits:

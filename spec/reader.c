@@ -147,7 +147,7 @@ static void putf(Buf *b, const char *format, ...) { /* for short pieces */
 }
 
 /* ---- Dtypes and shapes ---- */
-enum { F64, I64, U64, C64, F32, I32, U32, F16, BF16, DTYPES = 22 };
+enum { F64, I64, U64, C64, F32, I32, U32, F16, BF16, F8_E4M3 = 11, F8_E5M2 = 13, F8_E8M0 = 15, I8, U8, DTYPES = 22 };
 static const char *const dtype_names[DTYPES] = {
     "F64", "I64", "U64", "C64", "F32", "I32", "U32", "F16", "BF16", "I16", "U16", "F8_E4M3", "F8_E4M3FNUZ",
     "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "I8", "U8", "BOOL", "F6_E2M3", "F6_E3M2", "F4"};
@@ -200,7 +200,7 @@ static u8 *unpack(const u8 *p, u64 stored, u64 raw) {
 }
 
 /* ---- What a header holds ---- */
-enum { SAME, LOW_RANK, DENSE, RAW, CAST };  enum { RESHAPE, TRANSPOSE, SLICE, CONCATENATE, ROLL };
+enum { SAME, LOW_RANK, DENSE, RAW, CAST, QUANTISED };  enum { RESHAPE, TRANSPOSE, SLICE, CONCATENATE, ROLL };
 enum { TABLES, ELEMENTS, BYTES, SOURCE_HEADER, FILES, COMPONENTS, CONTENTS };  enum { TENSORS, STORED, OF_BASE };
 typedef struct { Kind k; const u8 *digest, *data; } BaseTensor;
 typedef struct {
@@ -208,11 +208,17 @@ typedef struct {
     u64 place;                  /* the byte, or the number of the row, that it begins at in its frame */
 } Part;
 typedef struct { u64 total, seen, head, tail; } Chain;     /* the parts of one thing; head and tail plus 1 */
+enum { G_E4M3, G_E5M2, G_INT8, G_E2M1, G_MAP };
+typedef struct {        /* of records named: their numbers plus 1, 0 for none */
+    int grid, high, multiply, tiles, second_divides; u64 codes, columns, values, scale, rows, across, second, nested, nested_scales;
+    u64 nested_block; float unit, offset;
+} Quantisation;
 typedef struct {
     int kind, view; Str name; Kind k;
     u64 new_rows, new_bytes, common, m, n, first, rows, n_base, rank, tau_rank, noise_rank, of; BaseTensor *base;
     double nuclear; int exponent; u32 maximum; Chain chain[CONTENTS];
     signed char *e; u32 *max_a, *max_b, *s;     /* component tables */
+    Quantisation q;
     u64 used_rank; int used;    /* the rank for the tau asked for; D4, S2: how often a result names it */
 } Record;
 typedef struct { u64 length; u32 max, class; int strings; u32 at[4]; } Row;
@@ -259,8 +265,8 @@ static double f64(int weight) {
     u64 v = get64(bytes(8)); MUST("F6", (v >> 52 & 2047) != 2047, "a number is not finite");
     MUST("F6", weight ? v != 1ULL << 63 : !(v >> 63), "a number has a minus sign"); return f64_of(v);
 }
-static void f32(void) {
-    u32 v = get32(bytes(4)); MUST("F6", v < 0x7F800000, "a number is not finite, or has a minus sign");
+static float f32(void) {
+    u32 v = get32(bytes(4)); MUST("F6", v < 0x7F800000, "a number is not finite, or has a minus sign"); return f32_of(v);
 }
 static u64 list(u64 least, u64 most) {
     u64 n = uint_(); MUST("L4", n >= least && n <= most, "a list is too short or too long"); entries += n;
@@ -334,7 +340,9 @@ static void read_view(Record *r) { /* the base tensors of a record, and V1 to V4
     for (u64 i = 0; i < r->n_base; i++) {
         deltas = deltas && is_delta(b[i].k.dtype); equal = equal && b[i].k.dtype == r->k.dtype;
     }
-    MUST("R4", deltas || (r->kind == SAME && equal), "the dtypes take no delta, or differ");
+    if (r->kind == QUANTISED)
+        for (u64 i = 0; i < r->n_base; i++) MUST("R4", is_delta(b[i].k.dtype), "the dtypes of a base are not quantised");
+    else MUST("R4", deltas || (r->kind == SAME && equal), "the dtypes take no delta, or differ");
     MUST("V1", r->view == CONCATENATE ? r->n_base > 1 : r->n_base == 1, "a view has the wrong number of base tensors");
     u64 elements = b->k.elements;
     if (r->view == TRANSPOSE) MUST("V2", b->k.nd == 2, "the transpose of what is no matrix");
@@ -352,10 +360,62 @@ static void read_view(Record *r) { /* the base tensors of a record, and V1 to V4
     MUST("V3", elements == r->common, "the view has another number of elements");
     MUST("V4", r->view == RESHAPE || dtype_bits[b->k.dtype] % 8 == 0, "a view of elements of less than a byte");
 }
+/* "Quantised weights": the fields. */
+static void read_quantisation(Record *r) {
+    Quantisation *q = &r->q; q->grid = code(5);
+    if (q->grid >= G_E2M1) q->high = code(2);
+    q->columns = uint_within(1, UINT_MAX53); q->multiply = code(2);
+    if (q->grid == G_MAP) q->values = uint_() + 1;
+    q->scale = uint_();
+    if (!q->scale) return;
+    q->rows = uint_within(1, UINT_MAX53); q->across = uint_within(1, UINT_MAX53); q->tiles = code(2); q->unit = f32();
+    MUST("F3", q->unit > 0, "the unit of a scale is 0"); q->second = uint_();
+    if (q->second) q->second_divides = code(2);
+    q->nested = uint_();
+    if (!q->nested) return;
+    q->nested_scales = uint_() + 1; q->nested_block = uint_within(1, UINT_MAX53); q->offset = f32();
+}
+static u64 ceiling(u64 a, u64 b) { return a / b + (a % b != 0); }
+/* How many scales a tensor has, with what fills its tiles; *across: blocks in a row. */
+static u64 count_scales(const Quantisation *q, u64 *across) {
+    u64 down = ceiling(q->codes / q->columns, q->rows); *across = ceiling(q->columns, q->across);
+    return q->tiles ? 512 * ceiling(down, 128) * ceiling(*across, 4) : down * *across;
+}
+static void check_named(u64 place, u64 dtypes, u64 count) {
+    MUST("R14", place && place <= n_records && records[place - 1].kind == RAW, "a quantisation names no raw record");
+    const Kind *k = &records[place - 1].k;
+    MUST("R14", dtypes >> k->dtype & 1, "a scale is of another dtype"); MUST("R14", k->elements == count, "there are more or fewer scales");
+}
+static void check_quantisation(const Record *r) {
+    const Quantisation *q = &r->q; u64 across, f32s = 1ULL << F32;
+    u64 scales = f32s | 1ULL << F16 | 1ULL << BF16 | 1ULL << F8_E4M3 | 1ULL << F8_E5M2 | 1ULL << F8_E8M0 | 1ULL << U8;
+    if (q->values) check_named(q->values, f32s, 16);
+    if (!q->scale) return;
+    u64 count = count_scales(q, &across); check_named(q->scale, q->nested ? 1ULL << U8 : scales, count);
+    if (q->second) check_named(q->second, f32s, 1);
+    if (q->nested) {
+        check_named(q->nested, f32s, 256); check_named(q->nested_scales, f32s, ceiling(count, q->nested_block));
+    }
+}
 static void read_record(Record *r) {
-    r->kind = code(5); r->name = text(1, 4096); MUST("R1", !name_is_bad(r->name), "a name is not allowed");
+    r->kind = code(6); r->name = text(1, 4096); MUST("R1", !name_is_bad(r->name), "a name is not allowed");
     dtype_and_shape(&r->k); Kind *k = &r->k; r->common = k->elements;
-    if (r->kind <= DENSE) {
+    if (r->kind == QUANTISED) {
+        static const int of_grid[] = {F8_E4M3, F8_E5M2, I8, U8, U8};
+        MUST("R12", !uint_(), "codes have no new rows"); const u8 *from = at; /* the view is checked when N is known */
+        r->view = code(4);
+        if (r->view == SLICE) { uint_(); uint_(); }
+        for (u64 i = uint_(); i; i--) {
+            text(1, 4096); code(DTYPES);
+            for (u64 d = uint_(); d; d--) uint_();
+            bytes(32);
+        }
+        read_quantisation(r); const u8 *after = at; Quantisation *q = &r->q;
+        MUST("R12", k->dtype == of_grid[q->grid], "the dtype is not that of the grid");
+        q->codes = q->grid >= G_E2M1 ? 2 * k->elements : k->elements;
+        MUST("R13", q->codes && q->codes % q->columns == 0, "the codes are no rows of so many columns");
+        r->common = q->codes; at = from; read_view(r); at = after;
+    } else if (r->kind <= DENSE) {
         r->new_rows = uint_();
         MUST("R5", !r->new_rows || (k->nd && r->new_rows < k->dims[0]), "as many new rows as rows, or more");
         r->n = product(k->dims, k->nd ? 1 : 0, k->nd); r->m = k->nd ? k->dims[0] - r->new_rows : 1;
@@ -375,7 +435,7 @@ static void read_record(Record *r) {
         r->chain[ELEMENTS].total = r->common;
     }
     if (r->kind == LOW_RANK || r->kind == DENSE) { f32(); f32(); f32(); }
-    if (r->kind == RAW) code(9);
+    if (r->kind == RAW) code(11);
     if (r->kind == CAST) r->of = uint_();
     r->chain[BYTES].total = r->kind == RAW ? k->bytes : r->new_bytes;
 }
@@ -389,6 +449,7 @@ static void read_records(void) {
     }
     for (u64 i = 0; i < n_records; i++) {
         Record *r = records + i;
+        if (r->kind == QUANTISED) check_quantisation(r);
         if (r->kind != CAST) continue;
         MUST("R10", r->of < n_records && records[r->of].kind != CAST, "a cast of nothing, or of a cast");
         Kind other = records[r->of].k;
@@ -686,6 +747,70 @@ static void copy_parts(const Chain *c, u8 *out) {
         const Part *p = parts + j - 1; copy(out + p->start, open_frame(frames + p->frame) + p->place, p->count);
     }
 }
+static const u8 *raw_of(u64 place, u8 **owned) {
+    const Record *r = records + place - 1; *owned = take(r->k.bytes, 1); copy_parts(&r->chain[BYTES], *owned); return *owned;
+}
+static float f8(u32 u, int p, int q) {
+    int e = (int)(u >> p & (p == 3 ? 15 : 31)), m = (int)(u & ((1U << p) - 1)); double v = ldexp(m + (e ? 1 << p : 0), (e ? e - 1 : 0) + q - p);
+    if (p == 3 ? (u & 127) == 127 : e == 31) v = p == 2 && !m ? INFINITY : NAN;
+    return (float)(u & 128 ? -v : v);
+}
+static float scale_at(int dtype, const u8 *data, u64 i) {
+    if (is_delta(dtype)) return (float)load(dtype, data + i * (dtype_bits[dtype] / 8));
+    if (dtype == F8_E4M3) return f8(data[i], 3, -6);
+    if (dtype == F8_E5M2) return f8(data[i], 2, -14);
+    return data[i] == 255 ? NAN : (float)ldexp(1, data[i] - 127);
+}
+/* The codes of "Quantised weights"; single operations in binary32 (FLT_EVAL_METHOD 0, no contraction). */
+static u32 code_of(const Quantisation *q, float x, const float *map) {
+    if (isnan(x)) x = 0;
+    if (q->grid == G_MAP) {
+        float y = x < map[0] ? map[0] : x > map[15] ? map[15] : x; u32 k = 0;
+        for (int i = 0; i < 15; i++) { volatile float sum = map[i] + map[i + 1]; k += sum * 0.5F < y; }
+        return k;
+    }
+    if (q->grid == G_INT8) { float y = x < -128 ? -128 : x > 127 ? 127 : x; return (u32)(int)nearbyintf(y) & 255; }
+    static const int ps[] = {3, 2, 0, 1}, qs[] = {-6, -14, 0, 0}; static const float largest[] = {448, 57344, 0, 6};
+    int p = ps[q->grid], least = qs[q->grid], e; float y = fabsf(x);
+    if (y > largest[q->grid]) y = largest[q->grid];
+    frexpf(y, &e); e--;
+    if (y == 0 || e < least) e = least;
+    u32 k = (u32)nearbyintf(ldexpf(y, p - e)) + ((u32)(e - least) << p);
+    return k | (signbit(x) ? (q->grid == G_E2M1 ? 8U : 128U) : 0);
+}
+static void make_quantised(const Record *r, const u8 *base, u8 *out) {
+    const Quantisation *q = &r->q; u64 across = 0; u8 *o[5] = {0}; const u8 *s = NULL, *second = NULL, *values = NULL, *scales = NULL; float map[16] = {0};
+    int dtype = r->base->k.dtype, size = dtype_bits[dtype] / 8;
+    if (q->values) {
+        const u8 *p = raw_of(q->values, o);
+        for (int i = 0; i < 16; i++) {
+            map[i] = f32_of(get32(p + 4 * i)); MUST("N5", isfinite(map[i]) && (!i || map[i - 1] < map[i]), "a map does not ascend");
+        }
+    }
+    if (q->scale) { count_scales(q, &across); s = raw_of(q->scale, o + 1); }
+    if (q->second) second = raw_of(q->second, o + 2);
+    if (q->nested) { values = raw_of(q->nested, o + 3); scales = raw_of(q->nested_scales, o + 4); }
+    for (u64 i = 0; i < q->codes; i++) {
+        volatile float v = 1, w = (float)load(dtype, base + i * (u64)size), x;
+        if (s) {
+            u64 row = i / q->columns / q->rows, column = i % q->columns / q->across, n = row * across + column;
+            if (q->tiles) n = 512 * (row / 128 * ceiling(across, 4) + column / 4) + row % 32 * 16 + row % 128 / 32 * 4 + column % 4;
+            if (q->nested) {
+                v = f32_of(get32(values + 4 * s[n])) * f32_of(get32(scales + 4 * (n / q->nested_block))); v = v + q->offset;
+            } else v = scale_at(records[q->scale - 1].k.dtype, s, n);
+            v = v * q->unit;
+            if (second) { float t = f32_of(get32(second)); v = q->second_divides ? v / t : v * t; }
+            if (!(v > 0 && isfinite(v))) v = INFINITY;
+        }
+        if (q->multiply) { volatile float inverse = 1 / v; x = w * inverse; }
+        else x = w / v;
+        u32 c = code_of(q, x, map);
+        if (q->grid < G_E2M1) out[i] = (u8)c;
+        else if (i % 2 == 0) out[i / 2] = (u8)(q->high ? c << 4 : c);
+        else out[i / 2] |= (u8)(q->high ? c : c << 4);
+    }
+    for (int i = 0; i < 5; i++) free(o[i]);
+}
 static void make_tensor(const Record *r, u8 *out) {
     u8 *owned = NULL;
     if (r->kind == CAST) {
@@ -698,7 +823,8 @@ static void make_tensor(const Record *r, u8 *out) {
         }
     } else if (r->kind != RAW) {
         const u8 *base = view_base(r, &owned); int dtype = r->base->k.dtype;
-        if (r->kind == LOW_RANK) make_low_rank(r, base, out);
+        if (r->kind == QUANTISED) make_quantised(r, base, out);
+        else if (r->kind == LOW_RANK) make_low_rank(r, base, out);
         else if (r->kind == DENSE) make_dense(r, base, out);
         else if (dtype == r->k.dtype) copy(out, base, r->k.bytes - r->new_bytes);
         else for (u64 i = 0, from = dtype_bits[dtype] / 8, to = dtype_bits[r->k.dtype] / 8; i < r->common; i++)
@@ -856,7 +982,7 @@ static int by_name(const void *a, const void *b) {
 }
 static int lossy(const Record *r) {
     if (r->kind == CAST) r = records + r->of;
-    return r->kind == LOW_RANK || r->kind == DENSE;
+    return r->kind == LOW_RANK || r->kind == DENSE || r->kind == QUANTISED;
 }
 /* The tensors of a result: S2 and D4. */
 static void match_source(Result *r, Source *s) {

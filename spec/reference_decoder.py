@@ -242,6 +242,7 @@ def read_header(data: bytes, file_size: int) -> Json:
     header["results"] = [{"path": path, **read(fields, RESULT_FILE, path)} for path in paths]
     need(fields.at == len(data), "the header must end with its last field")
     check_casts(header)
+    check_quantised(header)
     check_tree(header)
     check_frames(header)
     return header
@@ -264,6 +265,8 @@ REASONS = (
     "constant",
     "smaller",
     "range",
+    "quantised",
+    "scheme",
 )
 
 
@@ -290,12 +293,40 @@ SAME = {
 }
 FIGURES = {"base_norm": single, "norm": single, "error": single}
 RANKS = {"rank": uint(1), "tau_rank": uint(1), "noise_rank": uint()}
+# The dtype of the codes of a grid, and their bits.
+GRIDS = {"e4m3": ("F8_E4M3", 8), "e5m2": ("F8_E5M2", 8), "int8": ("I8", 8)}
+GRIDS |= {"e2m1": ("U8", 4), "map": ("U8", 4)}
+ARRANGED = {"block_rows": uint(1), "block_columns": uint(1), "arrangement": code("rows", "tiles")}
+
+
+def read_quantisation(fields: Fields, what: str) -> Json:
+    grid = code(*GRIDS)(fields, f"{what}.grid")
+    q: Json = {"grid": grid}
+    if GRIDS[grid][1] == 4:
+        q["order"] = code("low", "high")(fields, f"{what}.order")
+    q |= read(fields, {"columns": uint(1), "rule": code("divide", "multiply")}, what)
+    if grid == "map":
+        q["values"] = fields.uint(f"{what}.values")
+    q["scale"] = fields.uint(f"{what}.scale")
+    if q["scale"]:
+        q |= read(fields, {**ARRANGED, "unit": single, "second": uint()}, what)
+        need(q["unit"] > 0, f"{what}.unit must be over 0")
+        if q["second"]:
+            q["second_rule"] = code("multiply", "divide")(fields, f"{what}.second_rule")
+        q["nested"] = fields.uint(f"{what}.nested")
+        if q["nested"]:
+            more = {"nested_scales": uint(), "nested_block": uint(1), "offset": single}
+            q |= read(fields, more, what)
+    return q
+
+
 RECORDS: dict[str, Json] = {
     "same": SAME,
     "low_rank": {**SAME, **RANKS, "nuclear_norm": above_0, **FIGURES},
     "dense": {**SAME, "exponent": exponent, "maximum": uint(1, 2**31 - 1), **FIGURES},
     "raw": {**TENSOR, "reason": code(*REASONS)},
     "cast": {**TENSOR, "of": uint()},
+    "quantised": {**SAME, "quantisation": read_quantisation},
 }
 
 
@@ -328,6 +359,9 @@ def check_record(record: Json, what: str) -> None:
         return
     for tensor in record["base"]:
         check_size(tensor, f"a base tensor of {what}")
+    if kind == "quantised":
+        check_codes(record, what)
+        return
     dtypes = {record["dtype"], *(tensor["dtype"] for tensor in record["base"])}
     one_dtype = kind == "same" and len(dtypes) == 1
     need(dtypes <= {"F32", "F16", "BF16"} or one_dtype, f"{what}: these dtypes have no {kind}")
@@ -394,6 +428,178 @@ def viewed_base(record: Json, held: Mapping[tuple[str, str], bytes]) -> bytes:
         elements = np.frombuffer(data, f"V{BITS[base['dtype']] // 8}")
         return elements.reshape(base["shape"]).T.tobytes()
     return data
+
+
+# Quantised weights
+
+SCALES = ("F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "U8")
+
+
+def codes_of(record: Json) -> int:
+    return size_of(record) * 8 // GRIDS[record["quantisation"]["grid"]][1]
+
+
+def blocks_of(record: Json) -> tuple[int, int]:
+    """The number of blocks down and across."""
+    q = record["quantisation"]
+    m, n = codes_of(record) // q["columns"], q["columns"]
+    return -(-m // q["block_rows"]), -(-n // q["block_columns"])
+
+
+def check_codes(record: Json, what: str) -> None:
+    """What can be said of it without other records."""
+    q, count = record["quantisation"], 0
+    dtypes = {tensor["dtype"] for tensor in record["base"]}
+    need(dtypes <= {"F32", "F16", "BF16"}, f"{what}: its base has no weights")
+    need(not record["new_rows"], f"{what}: codes have no new rows")
+    need(record["dtype"] == GRIDS[q["grid"]][0], f"{what} has not the dtype of its grid")
+    count = codes_of(record)
+    need(count > 0 and count % q["columns"] == 0, f"{what}: its codes are no rows")
+    need(view_elements(record, what) == count, f"{what}: the viewed base has another size")
+
+
+def check_quantised(header: Json) -> None:
+    """The records that quantisations name."""
+    tensors = header["tensors"]
+    for record in tensors:
+        if record["kind"] != "quantised":
+            continue
+        q, named = record["quantisation"], []
+        if "values" in q:
+            named.append((q["values"], ("F32",), 16))
+        if q["scale"]:
+            down, across = blocks_of(record)
+            count = down * across
+            if q["arrangement"] == "tiles":
+                count = 512 * -(-down // 128) * -(-across // 4)
+            named.append((q["scale"] - 1, ("U8",) if q["nested"] else SCALES, count))
+            if q["second"]:
+                named.append((q["second"] - 1, ("F32",), 1))
+            if q["nested"]:
+                named.append((q["nested"] - 1, ("F32",), 256))
+                named.append((q["nested_scales"], ("F32",), -(-count // q["nested_block"])))
+        for place, dtypes, count in named:
+            need(place < len(tensors), f"{record['name']!r} names no record")
+            other = tensors[place]
+            fits = other["kind"] == "raw" and other["dtype"] in dtypes
+            fits = fits and math.prod(other["shape"]) == count
+            need(fits, f"{record['name']!r} names {other['name']!r}, which does not fit")
+
+
+def f8(p: int, q: int) -> Array:
+    """The 256 numbers of a float of 8 bits: p bits of mantissa, least exponent q."""
+    sizes = []
+    for u in range(128):
+        e, rest = max(u >> p, 1) - 1 + q, u % 2**p + (2**p if u >> p else 0)
+        sizes.append(math.ldexp(rest, e - p))
+    if p == 2:
+        sizes[124:] = [math.inf, math.nan, math.nan, math.nan]
+    else:
+        sizes[127] = math.nan
+    return np.array(sizes + [-size for size in sizes], np.float32)
+
+
+def scale_numbers(data: bytes, dtype: str) -> Array:
+    held = np.frombuffer(data, np.uint8)
+    if dtype in ("F32", "F16", "BF16"):
+        return widen(data, dtype).astype(np.float32)
+    if dtype in ("F8_E4M3", "F8_E5M2"):
+        return (f8(3, -6) if dtype == "F8_E4M3" else f8(2, -14))[held]
+    powers = [*(math.ldexp(1, u - 127) for u in range(255)), math.nan]
+    return np.array(powers, np.float32)[held]
+
+
+def scales_of(header: Json, record: Json, raw: Callable[[int], bytes]) -> Array:
+    """S of each weight."""
+    q, count = record["quantisation"], codes_of(record)
+    if not q["scale"]:
+        return np.ones(count, np.float32)
+    place = q["scale"] - 1
+    data = raw(place)
+    if q["nested"]:
+        u = np.frombuffer(data, np.uint8)
+        of = np.frombuffer(raw(q["nested_scales"]), "<f4")[np.arange(len(u)) // q["nested_block"]]
+        s = np.frombuffer(raw(q["nested"] - 1), "<f4")[u] * of + np.float32(q["offset"])
+    else:
+        s = scale_numbers(data, header["tensors"][place]["dtype"])
+    s = s * np.float32(q["unit"])
+    if q["second"]:
+        second = np.frombuffer(raw(q["second"] - 1), "<f4")
+        s = s * second if q["second_rule"] == "multiply" else s / second
+    s = np.where((s > 0) & (s < math.inf), s, np.float32(math.inf))
+    i, j = np.divmod(np.arange(count), q["columns"])
+    r, c, across = i // q["block_rows"], j // q["block_columns"], blocks_of(record)[1]
+    if q["arrangement"] == "rows":
+        return np.asarray(s[r * across + c])
+    tile = r // 128 * -(-across // 4) + c // 4
+    return np.asarray(s[512 * tile + r % 32 * 16 + r % 128 // 32 * 4 + c % 4])
+
+
+class Codes(NamedTuple):
+    """Codes, the distances from the nearest borders times S, and whether these are up."""
+
+    codes: Array
+    g: Array
+    up: Array
+
+
+def quantise(header: Json, record: Json, w: Array, raw: Callable[[int], bytes]) -> Codes:
+    """The codes of weights, which are binary32."""
+    q = record["quantisation"]
+    with np.errstate(all="ignore"):
+        s = scales_of(header, record, raw)
+        x = w / s if q["rule"] == "divide" else w * (np.float32(1) / s)
+        x = np.where(np.isnan(x), np.float32(0), x)
+        if q["grid"] == "map":
+            v = np.frombuffer(raw(q["values"]), "<f4")
+            good = np.isfinite(v).all() and (v[1:] > v[:-1]).all()
+            need(good, f"{record['name']!r}: the numbers of its map do not ascend")
+            codes, a, up = map_codes(np.clip(x, v[0], v[-1]), v)
+        elif q["grid"] == "int8":
+            y = np.clip(x, np.float32(-128), np.float32(127))
+            f = y - np.rint(y)
+            codes, a, up = np.rint(y).astype(np.int64) % 256, np.float32(0.5) - abs(f), f >= 0
+        else:
+            codes, a, up = float_codes(x, *FLOATS[q["grid"]])
+        return Codes(codes, a * s, up)
+
+
+FLOATS = {"e4m3": (3, -6, 448), "e5m2": (2, -14, 57344), "e2m1": (1, 0, 6)}
+
+
+def float_codes(x: Array, p: int, q: int, largest: int) -> tuple[Array, Array, Array]:
+    y = np.minimum(abs(x), np.float32(largest))
+    e = np.maximum(np.frexp(y)[1] - 1, q)
+    e = np.where(y == 0, q, e)
+    h = np.ldexp(np.float32(1), e - p)
+    t = y / h
+    k = np.rint(t)
+    f = t - k
+    half = {3: 128, 2: 128, 1: 8}[p]
+    negative = np.signbit(x)
+    codes = k.astype(np.int64) + (e - q) * 2**p + half * negative
+    return codes, (np.float32(0.5) - abs(f)) * h, (f >= 0) != negative
+
+
+def map_codes(y: Array, v: Array) -> tuple[Array, Array, Array]:
+    inner = (v[:-1] + v[1:]) * np.float32(0.5)
+    k = (inner[None] < y[:, None]).sum(axis=1)
+    borders = np.array([-math.inf, *inner, math.inf], np.float32)
+    below, above = y - borders[k], borders[k + 1] - y
+    return k, np.minimum(below, above), above <= below
+
+
+def packed(record: Json, codes: Array) -> bytes:
+    if GRIDS[record["quantisation"]["grid"]][1] == 8:
+        return codes.astype(np.uint8).tobytes()
+    first, second = codes[::2], codes[1::2]
+    if record["quantisation"]["order"] == "high":
+        first, second = second, first
+    return (first + 16 * second).astype(np.uint8).tobytes()
+
+
+def weights(record: Json, viewed: bytes) -> Array:
+    return np.asarray(widen(viewed, record["base"][0]["dtype"]).astype(np.float32))
 
 
 # Frames
@@ -805,6 +1011,7 @@ def tensors_at(opened: Opened, base: Base, x: int) -> dict[str, bytes]:
     tau = header["encoding"]["tau"]
     ranks = {i: rank_at(tensors[i], t.singular, x, tau) for i, t in tables.items()}
     raw = read_parts(header, payload, "bytes")
+    kept = dict(raw)
     elements = read_integers(header, payload, "elements", tables)
     components = read_integers(header, payload, "components", tables)
     data = {}
@@ -820,6 +1027,11 @@ def tensors_at(opened: Opened, base: Base, x: int) -> dict[str, bytes]:
             right = abs(integers).max() == record["maximum"]
             need(right, f"{record['name']!r}: the elements have not the stated maximum")
             delta = np.ldexp(integers.astype(np.float64), record["exponent"])
+        if record["kind"] == "quantised":
+            w = weights(record, viewed_base(record, held))
+            codes = quantise(header, record, w, lambda place: b"".join(kept[place])).codes
+            data[record["name"]] = packed(record, codes)
+            continue
         if record["kind"] != "raw":
             rows = add(record, viewed_base(record, held), delta)
         data[record["name"]] = rows + b"".join(raw.pop(i, ()))

@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from reference_decoder import (
     TENSOR,
     Array,
     Base,
+    Codes,
     Fields,
     Files,
     Head,
@@ -37,8 +38,10 @@ from reference_decoder import (
     Row,
     check_size,
     check_sizes,
+    codes_of,
     decompress,
     digest,
+    find_base_tensors,
     from_planes,
     kept_files,
     kept_head,
@@ -48,6 +51,8 @@ from reference_decoder import (
     open_container,
     open_frame,
     own_entries,
+    packed,
+    quantise,
     read,
     read_base,
     read_features,
@@ -61,6 +66,8 @@ from reference_decoder import (
     tensors_at,
     text,
     uint,
+    viewed_base,
+    weights,
     whole_file,
     widen,
     with_casts,
@@ -94,6 +101,7 @@ def open_residual(file: bytes) -> OpenedResidual:
 # Header
 
 DELTA_DTYPES = ("F32", "F16", "BF16")
+CODE_BITS = {"F8_E4M3": 8, "F8_E5M2": 8, "I8": 8, "U8": 4}
 FRAME = {"raw": uint(1, 2**26), "stored": uint(1, 2**26 + 2**20), "sha256": digest}
 RESULT_FILE = {"path": text(), "sha256": digest, "size": uint()}
 HEADER = {
@@ -115,7 +123,8 @@ def read_header(data: bytes, file_size: int) -> Json:
     for tensor in tensors:
         what, (m, n) = repr(tensor["name"]), matrix(tensor)
         check_size(tensor, what)
-        need(tensor["dtype"] in DELTA_DTYPES, f"{what}: there are no differences of its dtype")
+        known = tensor["dtype"] in (*DELTA_DTYPES, *CODE_BITS)
+        need(known, f"{what}: there are no differences of its dtype")
         need(m * n > 0, f"{what} has no element")
         most = min(m, n) if len(tensor["shape"]) > 1 else 0
         need(tensor["rank"] <= most, f"{what} can have no more than {most} own components")
@@ -131,14 +140,18 @@ def check_fits(header: Json, file: bytes, container: Json) -> None:
     records = {record["name"]: record for record in container["tensors"]}
     for tensor in header["tensors"]:
         record = records.get(tensor["name"], {"kind": "none"})
-        fits = record["kind"] in ("low_rank", "dense") and record["dtype"] == tensor["dtype"]
+        fits = record["kind"] in ("low_rank", "dense", "quantised")
+        fits = fits and record["dtype"] == tensor["dtype"]
         fits = fits and common_shape(record) == tensor["shape"]
-        need(fits, f"{tensor['name']!r} is no low_rank or dense record of this dtype and shape")
+        need(fits, f"{tensor['name']!r} is no such record of this dtype and shape")
     paths = [[result["path"] for result in told["results"]] for told in (header, container)]
     need(paths[0] == paths[1], "the results must have the paths of the container's, in order")
 
 
 def common_shape(record: Json) -> list[int]:
+    if record["kind"] == "quantised":
+        columns = record["quantisation"]["columns"]
+        return [codes_of(record) // columns, columns]
     first, *others = record["shape"] or [0]
     return [first - record.get("new_rows", 0), *others] if record["shape"] else []
 
@@ -161,9 +174,9 @@ def frames_of(tensor: Json) -> Iterator[tuple[str, int, int]]:
         yield "table", rank, 13 * rank
         for count in split(rank, max(1, 2**22 // (m + n))):
             yield "components", count, count * 4 * (m + n)
-    exponents = 2 ** (BITS[dtype] - 1 - MANTISSA[dtype])
+    keys = 256 if dtype in CODE_BITS else 2 ** (BITS[dtype] - 1 - MANTISSA[dtype])
     for count in split(m * n, RUN):
-        yield "run", count, count * (1 + 2 * BITS[dtype] // 8) + 1 + 3 * exponents
+        yield "run", count, count * (1 + 2 * BITS[dtype] // 8) + 1 + 3 * keys
 
 
 def frame_count(tensor: Json) -> int:
@@ -187,11 +200,9 @@ def check_frames(header: Json) -> None:
 # Prediction
 
 
-def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
-    """Out of the result's common rows, and the tensor's frames that are no runs."""
+def own_delta(tensor: Json, frames: Iterator[tuple[Json, bytes]]) -> Array:
+    """The exact sum of the own components, out of the tensor's frames that are no runs."""
     rank, what = tensor["rank"], repr(tensor["name"])
-    if not rank:
-        return result
     contents = [f[:2] for f in frames_of(tensor) if f[0] == "components"]
     table = read_table([open_frame(*next(frames), 13 * rank)], what)
     sides: tuple[list[Array], list[Array]] = ([], [])
@@ -208,7 +219,14 @@ def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]
             need(abs(x).max() == row.maximum, f"{what}: a component has not its table's maximum")
             sides[row.side].append(x)
         first += count
-    delta = low_rank_delta(table.e, np.stack(sides[0]), np.stack(sides[1]))
+    return low_rank_delta(table.e, np.stack(sides[0]), np.stack(sides[1]))
+
+
+def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
+    """Out of the result's common rows."""
+    if not tensor["rank"]:
+        return result
+    delta, what = own_delta(tensor, frames), repr(tensor["name"])
     with np.errstate(all="ignore"):  # an overflow shows in the result
         made = round_to(widen(result, tensor["dtype"]) + delta, tensor["dtype"])
         good = np.isfinite(widen(made, tensor["dtype"]))
@@ -228,10 +246,44 @@ def bits_at(places: Array, bits: int) -> Array:
     return np.asarray(np.where(negative, 2**bits - 1 - places, places - 2 ** (bits - 1)))
 
 
+def signed(z: Array) -> Array:
+    return np.asarray(np.where(z & 1, -(z >> 1) - 1, z >> 1))
+
+
 def restored(p: Array, z: Array, bits: int) -> Array:
     """The bits that are z away from the bits p, all as int64."""
-    d = np.where(z & 1, -(z >> 1) - 1, z >> 1)
-    return bits_at(place(p, bits) + d & 2**bits - 1, bits)
+    return bits_at(place(p, bits) + signed(z) & 2**bits - 1, bits)
+
+
+class Predicted(NamedTuple):
+    """A run's prediction: W, the keys and their largest, and what z makes of it, all as int64."""
+
+    bits: int
+    keys: Array
+    top: int
+    restored: Callable[[Array], Array]
+
+
+def predicted_numbers(p: Array, dtype: str) -> Predicted:
+    bits, mantissa = BITS[dtype], MANTISSA[dtype]
+    top = 2 ** (bits - 1 - mantissa) - 1
+    return Predicted(bits, p >> mantissa & top, top, lambda z: restored(p, z, bits))
+
+
+def predicted_codes(record: Json, predicted: Codes) -> Predicted:
+    grid, bits = record["quantisation"]["grid"], CODE_BITS[record["dtype"]]
+    u = np.arange(2**bits)
+    places = u if grid == "map" else (u + 128) % 256 if grid == "int8" else place(u, bits)
+    at = np.argsort(places)
+    v = predicted.g.astype(np.float32).view(np.uint32).astype(np.int64)
+    keys = np.clip((v >> 21) - 316, 0, 255)
+    keys = np.where(np.isnan(predicted.g), 255, keys)
+
+    def restored(z: Array) -> Array:
+        d = np.where(predicted.up, -signed(z), signed(z))
+        return np.asarray(at[(places[predicted.codes] + d) % 2**bits])
+
+    return Predicted(bits, keys, 255, restored)
 
 
 # Runs
@@ -264,20 +316,19 @@ def read_digits(data: Array, count: int, code: int) -> Array:
     return found[:count]
 
 
-def read_run(data: bytes, p: Array, dtype: str) -> Array:
-    """The bits of the source, as int64; `p` are those of the prediction."""
-    bits, mantissa, held = BITS[dtype], MANTISSA[dtype], Bytes(data)
-    top = 2 ** (bits - 1 - mantissa) - 1
+def read_run(data: bytes, p: Predicted) -> Array:
+    """The bits of the source, as int64."""
+    bits, top, held = p.bits, p.top, Bytes(data)
     lasts, shifts, codes = held.take(3 * (int(held.take(1)[0]) + 1)).reshape(-1, 3).T.astype(int)
     need((np.diff(lasts) > 0).all(), "the groups must rise")
     need(lasts[-1] == top, f"the last group must go up to {top}")
     need((shifts < bits).all(), f"a shift must be less than {bits}")
     need((codes <= 4).all(), "a code must be at most 4")
-    group_of = np.searchsorted(lasts, p >> mantissa & top)  # the first that is large enough
+    group_of = np.searchsorted(lasts, p.keys)  # the first that is large enough
     groups = []  # the elements of each, its shift, its code
     for g, (shift, code) in enumerate(zip(shifts.tolist(), codes.tolist(), strict=True)):
         groups.append((np.flatnonzero(group_of == g), shift, code))
-    high, low = np.zeros(len(p), np.int64), np.zeros(len(p), np.int64)
+    high, low = np.zeros(len(p.keys), np.int64), np.zeros(len(p.keys), np.int64)
     for at, shift, code in groups:
         count, each = len(at), DIGITS[code][1]
         high[at] = read_digits(held.take(-(-count // each)), count, code)
@@ -286,7 +337,7 @@ def read_run(data: bytes, p: Array, dtype: str) -> Array:
         low[at] = held.planes(len(at), -(-shift // 8))
         need((low[at] < 2**shift).all(), "a low plane has a bit of the digits")
     full = [at[high[at] == DIGITS[code][0] - 1] for at, _, code in groups]
-    rest = held.planes(sum(map(len, full)), bits // 8)
+    rest = held.planes(sum(map(len, full)), -(-bits // 8))
     need(not len(held.left), "a run is longer than its groups say")
     first = 0
     for at, (_, shift, code) in zip(full, groups, strict=True):
@@ -296,7 +347,7 @@ def read_run(data: bytes, p: Array, dtype: str) -> Array:
         high[at] += more
         first += len(at)
     shift_of = shifts.astype(np.int64)[group_of]
-    return restored(p, (high << shift_of) + low, bits)
+    return p.restored((high << shift_of) + low)
 
 
 def source_rows(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
@@ -308,8 +359,35 @@ def source_rows(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]
     for first in range(0, len(p), RUN):
         frame, stored = next(frames)
         data = open_frame(frame, stored, frame["raw"])
-        rows.append(read_run(data, p[first : first + RUN], dtype).astype(unsigned).tobytes())
+        rows.append(
+            read_run(data, predicted_numbers(p[first : first + RUN], dtype))
+            .astype(unsigned)
+            .tobytes()
+        )
     return b"".join(rows)
+
+
+def source_codes(
+    opened: Opened,
+    record: Json,
+    tensor: Json,
+    w: Array,
+    data: dict[str, bytes],
+    frames: Iterator[tuple[Json, bytes]],
+) -> bytes:
+    """A tensor of codes of the source, out of the viewed base in binary32."""
+    if tensor["rank"]:
+        with np.errstate(all="ignore"):
+            w = (w.astype(np.float64) + own_delta(tensor, frames)).astype(np.float32)
+    names = [other["name"] for other in opened.header["tensors"]]
+    made = quantise(opened.header, record, w, lambda place: data[names[place]])
+    runs = []
+    for first in range(0, len(w), RUN):
+        frame, stored = next(frames)
+        run = open_frame(frame, stored, frame["raw"])
+        part = Codes(*(of[first : first + RUN] for of in made))
+        runs.append(read_run(run, predicted_codes(record, part)))
+    return packed(record, np.concatenate(runs))
 
 
 # Result files
@@ -361,7 +439,14 @@ def decode(
         opened.header, read_parts(opened.header, opened.payload, "files"), base_files or {}
     )
     data = tensors_at(opened, base, opened.header["encoding"]["tau"])
+    records = {record["name"]: record for record in opened.header["tensors"]}
+    held = find_base_tensors(opened.header, base)
     for tensor in header["tensors"]:
+        record = records[tensor["name"]]
+        if record["kind"] == "quantised":
+            w = weights(record, viewed_base(record, held))
+            data[tensor["name"]] = source_codes(opened, record, tensor, w, data, frames)
+            continue
         name, size = tensor["name"], math.prod(tensor["shape"]) * BITS[tensor["dtype"]] // 8
         common, new = data[name][:size], data[name][size:]
         data[name] = source_rows(tensor, common, frames) + new

@@ -72,7 +72,7 @@ def _hard(key: str, cache: Path) -> Subject:
     def make(folder: Path) -> None:
         synthetic.make_pair(folder, SD15.part(PART), delta, dtypes=("fp32",))
 
-    folder = _kept(cache / f"{key}-v{synthetic.VERSION}", make)
+    folder = kept(cache / f"{key}-v{synthetic.VERSION}", make)
     base, tuned = (folder / synthetic.file_name(side, "fp32") for side in ("base", "tuned"))
     return Subject(f"a block of SD 1.5's U-Net, fp32, {title}", base, tuned)
 

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import click
 
 from .. import number_format
-from ..container.records import LORA_FORMAT, MERGE_FORMAT, CastRecord
+from ..container.records import LORA_FORMAT, MERGE_FORMAT, CastRecord, QuantisedRecord
 from ..container.totals import CONSTANT
 from ..registry import GroupRow, KindRow, Report
 from .printable_text import color, printable
 from .tables import figure, print_line, print_table, text
 
 NAMES_SHOWN = 10
+# Kinds that most versions have none of, and need no row for.
+_SELDOM = (CastRecord.kind, QuantisedRecord.kind, CONSTANT)
 
 
 def print_account(report: Report) -> None:
@@ -38,6 +40,11 @@ def print_account(report: Report) -> None:
         print_line(
             f"the rounding noise of half precision: {capped} capped,"
             f" 1/{saved:.3g} of the parameters that tau alone would keep"
+        )
+    for scheme, count in report.schemes.items():
+        tensors = number_format.counted(count, "tensor")
+        print_line(
+            f"quantised ({scheme}): {tensors}, predicted from the base; the rest is in the residual"
         )
     print_line()
     _print_kinds(report)
@@ -108,10 +115,7 @@ def _print_kinds(report: Report) -> None:
     rest_before = "" if has_none else number_format.size(report.source_bytes - before)
     rest_after = report.stored_bytes - sum(row.stored_bytes for row in report.kinds)
     columns = [text("kind"), *map(figure, ("tensors", "parameters", "kept", "before", "after"))]
-    # Most versions have no casts and no changed constants, and need no row for them.
-    shown = [
-        row for row in report.kinds if row.tensors or row.kind not in (CastRecord.kind, CONSTANT)
-    ]
+    shown = [row for row in report.kinds if row.tensors or row.kind not in _SELDOM]
     rows = [_kind_cells(row) for row in shown]
     # Headers and padding. `rest_before` is negative if tensors share storage in the source.
     rows.append(("rest of the file", "", "", "", rest_before, number_format.size(rest_after)))

@@ -11,7 +11,15 @@ from ..codec.components import Components, Elements, GridDelta
 from ..errors import InvalidArgument, TauNotServed
 from ..tau import whole_millionths
 from .reader import Container
-from .records import CastRecord, DenseRecord, LowRankRecord, RawRecord, SameRecord
+from .records import (
+    CastRecord,
+    DenseRecord,
+    Header,
+    LowRankRecord,
+    QuantisedRecord,
+    RawRecord,
+    SameRecord,
+)
 from .table import ComponentTable
 
 
@@ -56,6 +64,19 @@ def served_tau(container: Container, tau: float) -> float:
     return tau
 
 
+def check_lossy_result(header: Header) -> None:
+    """Check that a result without the residual means something.
+
+    Raises `TauNotServed` where the change of quantised weights is in the residual alone.
+    """
+    quantised = sum(isinstance(record, QuantisedRecord) for record in header.tensors)
+    if quantised:
+        raise TauNotServed(
+            f"{quantised} tensors of this version are quantised weights, which come back lossless only",
+            "Leave tau out: the version then gives its source to the byte.",
+        )
+
+
 def expect_result(container: Container, tau: float) -> None:
     """Tell the container that its whole result at `tau` will be made, so that it can be fetched."""
     stored = container.header.encoding.tau
@@ -83,7 +104,7 @@ def decoded_delta(container: Container, tensor: int, tau: float | None = None) -
             return Components(*container.components(tensor, rank), table.exponents[:rank])
         case DenseRecord():
             return Elements(container.elements(tensor), record.exponent)
-        case SameRecord() | RawRecord() | CastRecord():
+        case SameRecord() | RawRecord() | CastRecord() | QuantisedRecord():
             return None
         case _:
             assert_never(record)

@@ -9,6 +9,7 @@ from ..codec.arithmetic import subnormals_kept
 from ..hashing import sha256
 from ..tau import millionths
 from .fields import FieldWriter
+from .quantisation import write_quantisation
 from .records import (
     AIMS,
     FILE_KINDS,
@@ -26,6 +27,7 @@ from .records import (
     Header,
     LowRankRecord,
     MergeRecipe,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     TensorFile,
@@ -154,6 +156,8 @@ def _write_tensor(fields: FieldWriter, tensor: TensorRecord) -> None:
             fields.code(tensor.reason, tuple(RAW_REASONS))
         case CastRecord():
             fields.uint(tensor.of)
+        case QuantisedRecord():
+            write_quantisation(fields, tensor.quantisation)
         case _:
             assert_never(tensor)
 

@@ -11,6 +11,7 @@ from ..errors import UnsupportedFeature
 from ..tau import MILLION
 from . import limits
 from .fields import FieldReader
+from .quantisation import read_quantisation
 from .records import (
     AIMS,
     FILE_KINDS,
@@ -32,6 +33,7 @@ from .records import (
     MergeRecipe,
     Omission,
     Part,
+    QuantisedRecord,
     RawRecord,
     Result,
     SameRecord,
@@ -168,6 +170,9 @@ def _tensor(fields: FieldReader) -> TensorRecord:
             return RawRecord(name, dtype, shape, fields.code("the reason", _REASONS))
         case "cast":
             return CastRecord(name, dtype, shape, fields.uint("of"))
+        case "quantised":
+            based = _based(fields)
+            return QuantisedRecord(name, dtype, shape, *based, read_quantisation(fields))
         case _:
             assert_never(kind)
 

@@ -17,6 +17,7 @@ from ..layouts.view import VIEW_KINDS as VIEW_KINDS
 from ..layouts.view import View as View
 from ..layouts.view import ViewedTensors
 from . import limits
+from .quantisation import Quantisation
 
 FrameContent = Literal["tables", "elements", "bytes", "source_header", "files", "components"]
 FRAME_ORDER: tuple[FrameContent, ...] = (
@@ -36,7 +37,7 @@ Aim = Literal["tau", "max_error", "budget"]
 AIMS: tuple[Aim, ...] = get_args(Aim)
 FileKind = Literal["tensors", "stored", "base"]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
-RecordKind = Literal["same", "low_rank", "dense", "raw", "cast"]
+RecordKind = Literal["same", "low_rank", "dense", "raw", "cast", "quantised"]
 RECORD_KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
 RawReason = Literal[
     "new",
@@ -48,6 +49,8 @@ RawReason = Literal[
     "constant",
     "smaller",
     "range",
+    "quantised",
+    "scheme",
 ]
 RAW_REASONS: dict[RawReason, str] = {
     "new": "the base has no tensor of this name",
@@ -59,6 +62,8 @@ RAW_REASONS: dict[RawReason, str] = {
     "constant": "ids, a schedule, statistics or scales: kept exactly, and counted in no error",
     "smaller": "the bytes themselves are smaller than a delta",
     "range": "the delta is outside the range of the grid, or its reconstruction is not finite",
+    "quantised": "quantised weights, which a lossless version (--lossless) alone stores by what differs",
+    "scheme": "quantised by a scheme that is not known, or not from this base",
 }
 
 
@@ -144,7 +149,29 @@ class CastRecord(TensorInfo):
     of: int
 
 
-TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord | CastRecord
+@dataclass(frozen=True)
+class QuantisedRecord(BasedRecord):
+    """The counterpart in the base, quantised by the rule of `quantisation`; it has no new rows.
+
+    What the source's own codes are is told by a residual.
+    """
+
+    kind: ClassVar[RecordKind] = "quantised"
+    quantisation: Quantisation
+
+    @property
+    def common_shape(self) -> tuple[int, ...]:
+        """The (rows, columns) of the matrix of weights: as many as there are codes."""
+        return self.weights_shape
+
+    @property
+    def weights_shape(self) -> tuple[int, int]:
+        """The same, as a pair."""
+        codes, columns = self.elements * 8 // self.quantisation.bits, self.quantisation.columns
+        return codes // columns, columns
+
+
+TensorRecord = SameRecord | LowRankRecord | DenseRecord | RawRecord | CastRecord | QuantisedRecord
 """The record of one tensor. Add a new kind here: mypy then reports every `match` that lacks it."""
 
 
@@ -302,12 +329,12 @@ class Header:
     def may_differ(self, tensor: TensorRecord) -> bool:
         """True if the result of one of `tensors` may differ from its source."""
         known = self.tensors[tensor.of] if isinstance(tensor, CastRecord) else tensor
-        return isinstance(known, DeltaRecord)
+        return isinstance(known, DeltaRecord | QuantisedRecord)
 
     @property
     def is_lossy(self) -> bool:
         """True if the result may differ from the source."""
-        return any(isinstance(tensor, DeltaRecord) for tensor in self.tensors)
+        return any(isinstance(tensor, DeltaRecord | QuantisedRecord) for tensor in self.tensors)
 
     @property
     def keeps_source(self) -> bool:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import assert_never
 
 from ..checkpoint.folder_listing import check_paths
-from ..checkpoint.tensor_info import BITS, DELTA_DTYPES, tensor_bytes
+from ..checkpoint.tensor_info import BITS, DELTA_DTYPES, TensorInfo, tensor_bytes
 from ..errors import CheckpointError, ContainerError, HeaderTooLarge
 from . import limits
+from .quantisation import check_quantisation
 from .records import (
     FRAME_ORDER,
     RESULT_PATH,
@@ -27,6 +28,7 @@ from .records import (
     KeptFile,
     LowRankRecord,
     Part,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     TensorFile,
@@ -92,7 +94,7 @@ def raw_bytes(tensor: TensorRecord) -> int:
         case SameRecord() | LowRankRecord() | DenseRecord():
             new = (tensor.new_rows, *tensor.shape[1:])
             return _bytes(tensor.name, tensor.dtype, new) if tensor.new_rows else 0
-        case CastRecord():
+        case CastRecord() | QuantisedRecord():
             return 0
         case _:
             assert_never(tensor)
@@ -107,7 +109,7 @@ def units(tensor: TensorRecord, content: FrameContent) -> int:
             return tensor.rank if content in ("tables", "components") else 0
         case DenseRecord():
             return math.prod(tensor.common_shape) if content == "elements" else 0
-        case SameRecord() | RawRecord() | CastRecord():
+        case SameRecord() | RawRecord() | CastRecord() | QuantisedRecord():
             return 0
         case _:
             assert_never(tensor)
@@ -124,6 +126,8 @@ def _check_tensor(tensor: TensorRecord, header: Header) -> None:
             _check_based(tensor, where)
         case CastRecord():
             _check_cast(tensor, header, where)
+        case QuantisedRecord():
+            _check_quantised(tensor, header, where)
         case _:
             assert_never(tensor)
 
@@ -150,6 +154,20 @@ def _check_based(tensor: SameRecord | LowRankRecord | DenseRecord, where: str) -
             pass
         case _:
             assert_never(tensor)
+
+
+def _check_quantised(tensor: QuantisedRecord, header: Header, where: str) -> None:
+    if tensor.new_rows:
+        raise ContainerError(f"{where}: quantised weights have no new rows")
+    if not {base.dtype for base in tensor.base} <= set(DELTA_DTYPES):
+        raise ContainerError(f"{where}: the dtypes of its base are not quantised")
+
+    def raw(place: int) -> TensorInfo | None:
+        found = header.tensors[place] if place < len(header.tensors) else None
+        return found if isinstance(found, RawRecord) else None
+
+    check_quantisation(tensor.quantisation, tensor, raw, where)
+    _check_view(tensor, where)
 
 
 def _check_cast(tensor: CastRecord, header: Header, where: str) -> None:

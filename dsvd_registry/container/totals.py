@@ -15,6 +15,7 @@ from .records import (
     DenseRecord,
     Header,
     LowRankRecord,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     TensorRecord,
@@ -77,7 +78,7 @@ def _parameters(tensor: TensorRecord, rank: int) -> int:
             return rank * sum(tensor.matrix_shape) + _new_elements(tensor)
         case DenseRecord() | RawRecord():
             return tensor.elements
-        case CastRecord():
+        case CastRecord() | QuantisedRecord():
             return 0
         case _:
             assert_never(tensor)

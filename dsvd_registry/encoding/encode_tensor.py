@@ -17,7 +17,7 @@ from ..codec.encode_tau import SizeOf, compared
 from ..codec.encoded import Dense, Encoded, LowRank, Raw, Same
 from ..codec.tensor_pair import Pair
 from ..codec.torch_tensors import tensor_over
-from ..container.records import LowRankRecord, TensorRecord
+from ..container.records import LowRankRecord, RawReason, TensorRecord
 from ..container.table import rank_at
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.base_weights import BaseWeights
@@ -25,6 +25,9 @@ from ..tau import MILLION
 from .constants import Values, is_constant
 from .fine_tune import Counterpart, FineTune
 from .parts import PackedPart, bytes_parts, delta_parts, raw_record, record_of, stored_size
+from .quantise_tensor import quantised_record
+
+TOLD_APART = 1 << 10  # codes by which a rule that does not fit is known
 
 Codec = Callable[[torch.Tensor, torch.Tensor, SizeOf], Encoded]
 """Encodes a source tensor (second) against a base tensor (first); the third sizes a candidate."""
@@ -75,7 +78,14 @@ def pack_each(fine_tune: FineTune, info: TensorInfo, codecs: Codecs) -> tuple[Pa
     data = fine_tune.checkpoint.read(info.name)
     counterpart = fine_tune.counterparts.found.get(info.name)
     packed: tuple[PackedTensor, ...]
-    if counterpart is None:
+    if info.name in fine_tune.quantised:
+        quantised = quantised_record(fine_tune, info)
+        if quantised is not None:
+            return (PackedTensor(quantised, (), None),)
+        # Of a few codes the differences may take more bytes than the codes, by the right rule, too.
+        reason: RawReason = "scheme" if info.elements >= TOLD_APART else "smaller"
+        packed = (PackedTensor(raw_record(info, reason), tuple(bytes_parts(data)), None),)
+    elif counterpart is None:
         record = raw_record(info, fine_tune.counterparts.reasons[info.name])
         packed = (PackedTensor(record, tuple(bytes_parts(data)), None),)
     else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from ..layouts import (
     map_with_variants,
 )
 from ..reconstruction.base_weights import BaseWeights
+from .quantised_schemes import QuantisedTensor, before_quantisation, find_quantised
 
 BLOCK = 1 << 20  # elements compared at once; most tensors that differ do in the first few
 # The other tensor may come back larger than it was, and still has to be finite in this precision.
@@ -121,21 +123,29 @@ class Counterparts:
     reasons: Mapping[str, RawReason]
 
 
-def find_counterparts(checkpoint: Checkpoint, base: BaseWeights) -> Counterparts:
-    """Find the counterparts by names, dtypes and shapes alone.
+def find_counterparts(
+    checkpoint: Checkpoint, base: BaseWeights, quantised: Mapping[str, QuantisedTensor]
+) -> Counterparts:
+    """Find the counterparts by names, dtypes and shapes alone; of `quantised` as it was before.
 
     Raises `BaseMismatch` for a base of another family, and for one without any counterpart. A base
     whose counterparts allow no delta, such as quantised weights, is accepted.
     """
-    names = map_with_variants(base.tensors, checkpoint.tensors, checkpoint.variants)
+    tensors, own_names = before_quantisation(checkpoint.tensors, quantised)
+    names = map_with_variants(base.tensors, tensors, checkpoint.variants)
     found: dict[str, Counterpart] = {}
-    reasons: dict[str, RawReason] = {one.tensor: one.reason for one in names.unmatched}
+    reasons: dict[str, RawReason] = {
+        own_names.get(one.tensor, one.tensor): one.reason for one in names.unmatched
+    }
     for match in names.correspondences:
-        counterpart = _counterpart(checkpoint.tensors[match.tensor], match.base, base)
-        if isinstance(counterpart, Counterpart):
-            found[match.tensor] = counterpart
+        counterpart = _counterpart(tensors[match.tensor], match.base, base)
+        name = own_names.get(match.tensor, match.tensor)
+        if isinstance(counterpart, Counterpart) and not (
+            name in quantised and counterpart.new_rows
+        ):
+            found[name] = counterpart
         else:
-            reasons[match.tensor] = counterpart
+            reasons[name] = counterpart if isinstance(counterpart, str) else "shape"
     if not names.correspondences:
         raise BaseMismatch(
             f"{checkpoint.path} ({describe(checkpoint.tensors)}) shares no tensor with the base "
@@ -174,7 +184,8 @@ class FineTune:
     """A checkpoint, its base, and the counterparts of its tensors in that base.
 
     `source`: the format, digest and size of the checkpoint. `casts`: the records of tensors that are
-    other tensors of the checkpoint, rounded.
+    other tensors of the checkpoint, rounded. `quantised`: those that have counterparts as the weights
+    that they were before, and rules by which these may have been quantised.
     """
 
     checkpoint: Checkpoint
@@ -182,6 +193,7 @@ class FineTune:
     base: BaseWeights
     counterparts: Counterparts
     casts: Mapping[str, CastRecord]
+    quantised: Mapping[str, QuantisedTensor]
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, source: Source, base: BaseWeights) -> FineTune:
@@ -189,5 +201,35 @@ class FineTune:
 
         Raises `BaseMismatch` if the base does not belong to the checkpoint, `CheckpointError`.
         """
-        counterparts = find_counterparts(checkpoint, base)
-        return cls(checkpoint, source, base, counterparts, find_casts(checkpoint))
+        seen = find_quantised(checkpoint)
+        known = {name: tensor for name, tensor in seen.items() if tensor.rules}
+        counterparts, casts = find_counterparts(checkpoint, base, known), find_casts(checkpoint)
+        names = sorted(checkpoint.tensors, key=str.encode)
+        based = counterparts.found.keys() | casts.keys()
+        for name, tensor in tuple(known.items()):
+            if any(names[place] in based for place in tensor.companions):
+                del known[name]  # scales that are not stored as they are serve no rule
+        reasons = dict(counterparts.reasons)
+        found = {
+            name: one
+            for name, one in counterparts.found.items()
+            if name in known or name not in seen or not seen[name].rules
+        }
+        for name in seen.keys() - known.keys():
+            if name not in found:
+                reasons[name] = "scheme"
+        quantised = {name: tensor for name, tensor in known.items() if name in found}
+        return cls(checkpoint, source, base, Counterparts(found, reasons), casts, quantised)
+
+    @cached_property
+    def record_names(self) -> list[str]:
+        """The names of all tensors, in the order of their records."""
+        return sorted(self.checkpoint.tensors, key=str.encode)
+
+    def without_quantised(self) -> FineTune:
+        """The same, where quantised weights are stored raw: nothing lossy is made of them."""
+        counterparts, names = self.counterparts, self.quantised.keys()
+        found = {name: one for name, one in counterparts.found.items() if name not in names}
+        reasons: dict[str, RawReason] = dict(counterparts.reasons)
+        reasons |= dict.fromkeys(names, "quantised")
+        return replace(self, counterparts=Counterparts(found, reasons), quantised={})

@@ -36,6 +36,7 @@ from ..container.records import (
     LowRankRecord,
     MergeRecipe,
     Omission,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     Source,
@@ -211,7 +212,7 @@ class TensorMerge:
             case SameRecord() if not record.new_rows and record.base[0].dtype == record.dtype:
                 counterpart = Counterpart(record.viewed_base, record.shape, 0)
                 return record.dtype, record.shape, sha256(viewed_bytes(counterpart, self._base))
-            case SameRecord() | LowRankRecord() | DenseRecord():
+            case SameRecord() | LowRankRecord() | DenseRecord() | QuantisedRecord():
                 return term.source, term.index
             case _:
                 assert_never(record)

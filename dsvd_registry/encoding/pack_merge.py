@@ -18,6 +18,7 @@ from ..container.records import (
     CastRecord,
     DenseRecord,
     LowRankRecord,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
 )
@@ -113,7 +114,7 @@ def pack_taken(term: Term, first: MergeSource) -> PackedTensor:
                 assert isinstance(delta, Elements)
                 dense = Dense(values=delta.values, exponent=delta.exponent, **delta_figures(record))
                 parts += delta_parts(dense)
-        case SameRecord() | RawRecord():
+        case SameRecord() | RawRecord() | QuantisedRecord():
             pass
         case _:
             assert_never(record)

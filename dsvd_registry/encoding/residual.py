@@ -17,9 +17,10 @@ import numpy as np
 from ..checkpoint import Checkpoint
 from ..codec.encode_lossless import components_on_top
 from ..codec.encoded import LowRank
+from ..codec.quantise import split
 from ..codec.torch_tensors import tensor_over
 from ..container.reader import Container
-from ..container.records import BasedRecord, DeltaRecord, Result
+from ..container.records import BasedRecord, DeltaRecord, QuantisedRecord, Result
 from ..errors import CheckpointError
 from ..fs import storage_errors
 from ..progress import Meter, Progress
@@ -73,7 +74,7 @@ def _store(
     header = lossy.container.header
     # The check at the end compares every tensor of the base, and finds a damaged one.
     result = Reconstruction(lossy.container, lossy.base.unproven(), header.encoding.tau)
-    deltas = [t for t in header.tensors if isinstance(t, DeltaRecord)]
+    deltas = [t for t in header.tensors if isinstance(t, DeltaRecord | QuantisedRecord)]
     on_top = None if lossy.is_for_lossless else device
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         writer = ResidualWriter(scratch)
@@ -115,17 +116,20 @@ def _encoded(
     try:
         frames: list[StoredFrame] = []
         prediction = Prediction(predicted, tensor, None)
-        low_rank = None if on_top is None else _on_top(checkpoint, tensor, prediction, on_top)
+        is_float = not isinstance(record, QuantisedRecord)
+        low_rank = None
+        if is_float and on_top is not None:
+            low_rank = _on_top(checkpoint, tensor, prediction, on_top)
         if low_rank is not None:
             a, b, table = low_rank.components.a, low_rank.components.b, component_table(low_rank)
             tensor = replace(tensor, rank=table.rank)
             frames += component_frames(tensor, a, b, table)
             prediction = Prediction(predicted, tensor, low_rank.components)
         is_lacking = low_rank is not None
-        for number, source in enumerate(_runs(checkpoint, tensor)):
-            bits = prediction.bits(number)
-            is_lacking = is_lacking or not np.array_equal(source, bits)
-            frames.append(run_frame(encode_run(source, bits, tensor.of)))
+        for number, source in enumerate(_runs(checkpoint, tensor, record)):
+            predicted_run = prediction.run(number)
+            is_lacking = is_lacking or predicted_run.differs(source)
+            frames.append(run_frame(encode_run(source, predicted_run)))
         return (tensor, frames) if is_lacking else None
     finally:
         predicted.release()
@@ -142,12 +146,17 @@ def _on_top(
     return components_on_top(result, source, device)
 
 
-def _runs(checkpoint: Checkpoint, tensor: ResidualTensor) -> Iterator[Bits]:
+def _runs(checkpoint: Checkpoint, tensor: ResidualTensor, record: BasedRecord) -> Iterator[Bits]:
     """The bits of the source's rows that have a counterpart in the base, run by run."""
-    data = checkpoint.read(tensor.name)[: tensor.elements * tensor.of.width]
+    data = checkpoint.read(tensor.name)[: tensor.source_bytes(tensor.elements)]
     bits: Bits = np.frombuffer(data, tensor.of.unsigned)
-    for first in range(0, len(bits), ELEMENTS):
-        yield bits[first : first + ELEMENTS]
+    run = tensor.source_bytes(ELEMENTS) // tensor.of.width
+    for first in range(0, len(bits), run):
+        part = bits[first : first + run]
+        if isinstance(record, QuantisedRecord):
+            rule = record.quantisation
+            part = split(part.view(np.uint8), rule.bits, rule.order == "low")
+        yield part
 
 
 def _results(checkpoint: Checkpoint, container: Container) -> tuple[Result, ...]:

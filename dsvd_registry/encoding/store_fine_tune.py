@@ -29,14 +29,15 @@ def store_fine_tune(
     `CheckpointError`, `StorageError`.
     """
     check_storable(fine_tune.checkpoint)
+    lossy = fine_tune.without_quantised()
     with large_headers_named(fine_tune.checkpoint):
         match request:
             case TauRequest():
-                return _store_by_tau(fine_tune, request, device, objects, progress)
+                return _store_by_tau(lossy, request, device, objects, progress)
             case ErrorRequest():
-                return store_by_error(fine_tune, request, device, objects, progress)
+                return store_by_error(lossy, request, device, objects, progress)
             case BudgetRequest():
-                return store_by_budget(fine_tune, request, device, objects, progress)
+                return store_by_budget(lossy, request, device, objects, progress)
             case LosslessRequest():
                 return _store_for_lossless(fine_tune, device, objects, progress)
             case _:

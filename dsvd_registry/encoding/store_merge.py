@@ -19,6 +19,7 @@ from ..codec.water_level import Survey
 from ..container.records import (
     Encoding,
     Part,
+    QuantisedRecord,
     TensorRecord,
 )
 from ..container.rows import Run
@@ -62,6 +63,12 @@ def store_merge(
     finite, and for a rule that matches no tensor; `BaseMismatch`, `ContainerError`, `StorageError`.
     """
     check_layouts(merge.sources)
+    for source in merge.sources:
+        if any(isinstance(t, QuantisedRecord) for t in source.container.header.tensors):
+            raise InvalidArgument(
+                f"{source.name} has quantised weights, which have no sum",
+                "Merge versions of the weights before they were quantised.",
+            )
     for rule in merge.recipe.layers:
         if not any(matches(rule.pattern, record.name) for record in merge.header.tensors):
             raise InvalidArgument(

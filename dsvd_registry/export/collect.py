@@ -15,6 +15,7 @@ from ..container.records import (
     DenseRecord,
     Header,
     LowRankRecord,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     TensorRecord,
@@ -86,7 +87,7 @@ def _stored_rank(header: Header, record: TensorRecord, limit: int | None) -> int
             return record.rank
         case DenseRecord():
             return limit
-        case SameRecord() | RawRecord():
+        case SameRecord() | RawRecord() | QuantisedRecord():
             return None
         case CastRecord():
             return _stored_rank(header, header.tensors[record.of], limit)

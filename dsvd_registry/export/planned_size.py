@@ -19,6 +19,7 @@ from ..container.records import (
     DenseRecord,
     Header,
     LowRankRecord,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     TensorRecord,
@@ -94,6 +95,8 @@ def _rank(header: Header, record: TensorRecord, layer: Layer) -> int:
             rows, *others = layer.shape
             return min(rows, torch.Size(others).numel())
         case SameRecord():
+            return 0
+        case QuantisedRecord():
             return 0
         case CastRecord():
             return _rank(header, header.tensors[record.of], layer)

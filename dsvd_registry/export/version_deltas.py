@@ -18,6 +18,7 @@ from ..container.records import (
     DenseRecord,
     Header,
     LowRankRecord,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     TensorRecord,
@@ -61,7 +62,7 @@ class Deltas:
             case RawRecord():
                 is_delta = record.name in self._counterparts
                 return self._of_raw(record, self._container.raw(index)) if is_delta else None
-            case SameRecord():
+            case SameRecord() | QuantisedRecord():
                 return None
             case CastRecord():
                 return self.of(record.of)
@@ -101,6 +102,8 @@ def missing_delta(record: TensorRecord) -> str | None:
         case RawRecord():
             is_equal = record.reason == "signed_zero"
             return None if is_equal else f"stored whole ({record.reason}): it has no delta"
+        case QuantisedRecord():
+            return "quantised: it has no delta"
         case SameRecord() | LowRankRecord() | DenseRecord() | CastRecord():
             return None
         case _:

@@ -30,7 +30,8 @@ NoDelta = Literal["dtype", "base_dtype"]
 
 # Tensors that accompany quantised weights: scales of ComfyUI and transformers, and bitsandbytes'.
 _COMPANION = re.compile(
-    r"(^|\.)(scale_weight|scale_input|weight_scale|input_scale|scaled_fp8"
+    r"(^|\.)(scale_weight|scale_input|weight_scale(_inv|_2)?|weight_global_scale|input_scale"
+    r"|input_global_scale|pre_quant_scale|scaled_fp8|comfy_quant|SCB|weight_format"
     r"|weight\.(nested_)?(absmax|quant_map)|weight\.quant_state\..*)$"
 )
 

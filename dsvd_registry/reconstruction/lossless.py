@@ -106,7 +106,7 @@ class LosslessTensor(ResultTensor):
 
     def runs(self) -> Iterator[Run]:
         for number in range(self._lacking.runs):
-            nbytes = self._lacking.run_elements(number) * self._lacking.of.width
+            nbytes = self._lacking.source_bytes(self._lacking.run_elements(number))
             yield Run(number, number + 1, nbytes)
         yield from (run for run in self._predicted.runs() if run.is_stored)
 
@@ -114,6 +114,10 @@ class LosslessTensor(ResultTensor):
         if run.is_stored:
             self._predicted.fill(run, memory)
             return
-        prediction = self._prediction.bits(run.first)
+        prediction = self._prediction.run(run.first)
+        if self._predicted.quantiser is not None:
+            codes = self._residual.run(self._lacking, run.first, prediction)
+            memory[:] = self._predicted.quantiser.bytes_of(codes)
+            return
         out = memory.view(self._lacking.of.unsigned)
         self._residual.run(self._lacking, run.first, prediction, out)

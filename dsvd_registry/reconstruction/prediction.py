@@ -10,9 +10,10 @@ import numpy as np
 from ..codec.components import Components
 from ..codec.exact_product import DeltaProduct
 from ..codec.weights import Memory, Weights, scratch
-from ..container.records import BasedRecord, LowRankRecord
+from ..container.records import BasedRecord, LowRankRecord, QuantisedRecord
 from ..errors import ContainerError
-from ..residual.ordered import Bits
+from ..residual.ordered import FORMATS, Bits
+from ..residual.predicted import Predicted, PredictedCodes, PredictedFloats
 from ..residual.records import ResidualTensor
 from ..residual.run import ELEMENTS
 from .file_plan import Run
@@ -22,7 +23,8 @@ from .reconstruction import ResultTensor, columns_of
 class Prediction:
     """The prediction of a tensor from its lossy `result`, which must be prepared.
 
-    `own`: the residual's components of the tensor, if it has any.
+    `own`: the residual's components of the tensor, if it has any. Those of quantised weights change
+    the weights before they are quantised.
     """
 
     def __init__(
@@ -40,10 +42,36 @@ class Prediction:
         """The memory that the components take, without that of the result."""
         return 0 if self._product is None else self._product.nbytes
 
-    def bits(self, number: int) -> Bits:
-        """The bits of run `number`, flat; the thread's next call overwrites them.
+    def run(self, number: int) -> Predicted:
+        """The prediction of run `number`; the thread's next call overwrites it.
 
         Raises `ContainerError` if the result would not be finite, and `BaseMismatch`.
+        """
+        record = self._result.record
+        if isinstance(record, QuantisedRecord):
+            return self._codes(record, number)
+        return PredictedFloats(self.bits(number), FORMATS[record.dtype])
+
+    def _codes(self, record: QuantisedRecord, number: int) -> PredictedCodes:
+        begin, count = number * ELEMENTS, self._tensor.run_elements(number)
+        first, end = begin // self._row, -(-(begin + count) // self._row)
+        weights = self._result.weights(record, first * self._row, (end - first) * self._row)
+        if self._product is not None:
+            shape = end - first, self._row
+            memory = scratch.memory("predicted on top", weights.nbytes)
+            on_top = Weights.over(memory, shape, "F32")
+            with np.errstate(all="ignore"):  # an infinity has a code like any weight
+                self._product.run(first, end).add_to(Weights(weights.reshape(shape), "F32"), on_top)
+            weights = on_top.words.reshape(-1)
+        quantiser = self._result.quantiser
+        assert quantiser is not None
+        own = weights[begin - first * self._row :][:count]
+        return PredictedCodes(quantiser.codes(own, begin), quantiser.rule.grid)
+
+    def bits(self, number: int) -> Bits:
+        """The bits of run `number` of floats, flat; the thread's next call overwrites them.
+
+        Raises as `run`.
         """
         tensor, width = self._tensor, self._tensor.of.width
         begin, count = number * ELEMENTS, tensor.run_elements(number)

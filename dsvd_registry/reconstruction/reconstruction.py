@@ -19,7 +19,7 @@ from ..checkpoint import TensorInfo
 from ..checkpoint.tensor_info import BITS, tensor_bytes
 from ..codec.components import Components, Elements
 from ..codec.exact_product import DeltaProduct, add_elements, cast, row_tiles
-from ..codec.weights import Memory, Weights, scratch
+from ..codec.weights import Float32, Memory, Weights, scratch
 from ..container.delta_decoder import decoded_delta, expect_result, served_tau
 from ..container.reader import Container
 from ..container.records import (
@@ -29,6 +29,7 @@ from ..container.records import (
     Header,
     KeptFile,
     LowRankRecord,
+    QuantisedRecord,
     RawRecord,
     SameRecord,
     TensorRecord,
@@ -44,6 +45,7 @@ from .cast_tensor import RecordedCast
 from .file_assembly import Place, file_bytes, nowhere
 from .file_plan import STORED_RUN, FilePlan, Run, RunsOfTensor, plan_of
 from .kept_files import check_base_has, kept_files, kept_plan
+from .quantised_weights import Quantiser, raw_of
 from .result_layout import ResultFile, checked_files, own_metadata
 
 Tensor = TypeVar("Tensor", bound=RunsOfTensor)
@@ -229,6 +231,7 @@ class ResultTensor:
     """One tensor of the result, computed a run at a time; after `prepare`, in any thread."""
 
     viewed: ViewedBase
+    quantiser: Quantiser | None = None
     _delta: DeltaProduct | Elements | None = None
 
     def __init__(self, container: Container, base: BaseReader, index: int, tau: float) -> None:
@@ -240,6 +243,8 @@ class ResultTensor:
         record = self.record
         if isinstance(record, BasedRecord):
             self.viewed = ViewedBase(record.viewed_base, self._base)
+        if isinstance(record, QuantisedRecord):
+            self.quantiser = Quantiser(record, raw_of(self._container))
         delta = decoded_delta(self._container, self._index, self._tau)
         self._delta = DeltaProduct(delta) if isinstance(delta, Components) else delta
 
@@ -247,14 +252,16 @@ class ResultTensor:
     def prepared_bytes(self) -> int:
         """The memory that the prepared tensor takes: the delta, and a transposed counterpart."""
         viewed = self.viewed.nbytes if isinstance(self.record, BasedRecord) else 0
-        return viewed + (0 if self._delta is None else self._delta.nbytes)
+        scales = 0 if self.quantiser is None else self.quantiser.nbytes
+        return viewed + scales + (0 if self._delta is None else self._delta.nbytes)
 
     def runs(self) -> Iterator[Run]:
         """All runs, in order: the common rows, then the stored bytes."""
         record = self.record
         if isinstance(record, BasedRecord):
             columns, width = columns_of(record), _width(record.dtype)
-            rows = tensor_bytes(record.dtype, record.common_shape) // (columns * width)
+            common = (record.elements,) if self._is_quantised else record.common_shape
+            rows = tensor_bytes(record.dtype, common) // (columns * width)
             for first, end in row_tiles(rows, columns):
                 yield Run(first, end, (end - first) * columns * width)
         stored = raw_bytes(record)
@@ -269,10 +276,28 @@ class ResultTensor:
             self._container.raw_range(self._index, run.first, memory)
             return
         assert isinstance(record, BasedRecord)
-        if _is_copied(record):
+        if isinstance(record, QuantisedRecord):
+            assert self.quantiser is not None
+            codes_of = 8 // record.quantisation.bits  # codes in a byte
+            first, count = run.first * codes_of, len(memory) * codes_of
+            weights = self.weights(record, first, count)
+            memory[:] = self.quantiser.bytes_of(self.quantiser.codes(weights, first).codes)
+        elif _is_copied(record):
             self.viewed.copy(run.first * _width(record.dtype), memory)
         else:
             self._compute(record, run, memory)
+
+    def weights(self, record: QuantisedRecord, first: int, count: int) -> Float32:
+        """Elements of the counterpart in binary32, flat; the thread's next call overwrites them."""
+        dtype = record.base[0].dtype
+        width = _width(dtype)
+        held = scratch.memory("base", count * width)
+        self.viewed.copy(first * width, held)
+        return Weights.over(held, (count,), dtype).widened()
+
+    @property
+    def _is_quantised(self) -> bool:
+        return isinstance(self.record, QuantisedRecord)
 
     def release(self) -> None:
         """Return the memory of the base tensors to the system."""
@@ -319,7 +344,7 @@ def columns_of(record: TensorRecord) -> int:
     match record:
         case LowRankRecord():
             return record.matrix_shape[1]
-        case SameRecord() | DenseRecord() | RawRecord() | CastRecord():
+        case SameRecord() | DenseRecord() | RawRecord() | CastRecord() | QuantisedRecord():
             return 1
         case _:
             assert_never(record)

@@ -1,4 +1,4 @@
-"""Groups of elements by the exponent of their prediction (spec, "Groups").
+"""Groups of elements by the key of their prediction, such as its exponent (spec, "Runs").
 
 The spacing of floating-point numbers grows with their magnitude. The same prediction error is many
 steps for a small number, and few for a large one. Within a group differences are of similar size,
@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from ..errors import ContainerError
 from .digits import BASES, per_byte
-from .ordered import Bits, FloatFormat, exponents
+from .ordered import Bits, Exponents
+from .predicted import ElementFormat, Predicted
 
 TILE = 1 << 16  # elements that stay in the cache while they are sorted
 LEAST_SHARE, LEAST_COUNT = 32, 2048  # a group has at least 1/32 of its run, and 2048 elements
@@ -31,7 +32,7 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Group:
-    """The elements whose prediction has an exponent of at most `last`, and above the previous group's.
+    """The elements whose prediction has a key of at most `last`, and above the previous group's.
 
     `shift`: the number of lowest bits of a difference that are stored separately. `base`: the base
     of the digit for the other bits; its largest value marks an overflow, whose bits are stored
@@ -54,7 +55,7 @@ def pack_groups(groups: tuple[Group, ...]) -> bytes:
     return bytes((len(groups) - 1,)) + b"".join(entries)
 
 
-def unpack_groups(content: memoryview, of: FloatFormat) -> tuple[Group, ...]:
+def unpack_groups(content: memoryview, of: ElementFormat) -> tuple[Group, ...]:
     """Inverse of `pack_groups`, from the start of a run's bytes. Raises `ContainerError`."""
     count = content[0] + 1 if len(content) else 1
     if len(content) < 1 + ENTRY_SIZE * count:
@@ -73,11 +74,11 @@ def unpack_groups(content: memoryview, of: FloatFormat) -> tuple[Group, ...]:
 class Places:
     """The positions of a run's elements, sorted by group in a stable order."""
 
-    def __init__(self, prediction: Bits, of: FloatFormat, groups: tuple[Group, ...]) -> None:
+    def __init__(self, prediction: Predicted, groups: tuple[Group, ...]) -> None:
         self._group_of = np.empty(len(prediction), np.uint8)
         counts = []
         for part in tiles(len(prediction)):
-            found = exponents(prediction[part], of)
+            found = prediction.keys(part)
             own = self._group_of[part]
             own[:] = 0
             for group in groups[:-1]:
@@ -123,10 +124,10 @@ def tiles(elements: int) -> Iterator[slice]:
         yield slice(first, min(first + TILE, elements))
 
 
-def exponents_apart(prediction: Bits, of: FloatFormat) -> tuple[int, ...]:
-    """Choose groups that are worth a code of their own, by a sample; their last exponents, ascending."""
-    elements, last_exponent = len(prediction), of.last_exponent
-    sample = exponents(prediction[:: max(1, elements // SAMPLE)], of)
+def keys_apart(prediction: Predicted) -> tuple[int, ...]:
+    """Choose groups that are worth a code of their own, by a sample; their last keys, ascending."""
+    elements, last_exponent = len(prediction), prediction.of.last_exponent
+    sample: Exponents = prediction.keys(slice(None, None, max(1, elements // SAMPLE)))
     counts = np.bincount(sample, minlength=last_exponent + 1) * (elements / len(sample))
     least = max(LEAST_COUNT, elements / LEAST_SHARE)
     lasts, held, left = [last_exponent], 0.0, float(elements)

@@ -11,11 +11,10 @@ from ..checkpoint.tree import ListedFile
 from ..container import limits
 from ..container.fields import FieldReader, FieldWriter
 from ..container.parse_header import check_features
-from ..container.records import DeltaRecord, Header, KeptFile, Result
+from ..container.records import DeltaRecord, Header, KeptFile, QuantisedRecord, Result
 from ..container.table import TABLE_ENTRY_SIZE
 from ..errors import ContainerError
-from .ordered import FORMATS
-from .records import ResidualFrame, ResidualHeader, ResidualTensor
+from .records import RESIDUAL_FORMATS, ResidualFrame, ResidualHeader, ResidualTensor
 from .run import most_bytes
 
 
@@ -70,11 +69,11 @@ def check_goes_with(header: ResidualHeader, container: Header, sha256: str) -> N
         raise ContainerError(
             f"the residual goes with the container {header.container}, and not with {sha256}"
         )
-    deltas = {t.name: t for t in container.tensors if isinstance(t, DeltaRecord)}
+    deltas = {t.name: t for t in container.tensors if isinstance(t, DeltaRecord | QuantisedRecord)}
     for tensor in header.tensors:
         record = deltas.get(tensor.name)
         if record is None or (record.dtype, record.common_shape) != (tensor.dtype, tensor.shape):
-            raise ContainerError(f"the container has no delta like that of tensor {tensor.name!r}")
+            raise ContainerError(f"the container has no record like that of tensor {tensor.name!r}")
     paths = [result.path for result in container.results]
     if [result.path for result in header.results] != paths:
         raise ContainerError("the residual's results are not the files of the container's")
@@ -94,7 +93,7 @@ def _digest_of(header: ResidualHeader, container: Header) -> str:
 
 def _tensor(fields: FieldReader) -> ResidualTensor:
     name, dtype = fields.text("the name"), fields.code("the dtype", DTYPES)
-    if dtype not in FORMATS:
+    if dtype not in RESIDUAL_FORMATS:
         raise fields.fail(f"there are no differences of {dtype}")
     tensor = ResidualTensor(
         name, dtype, fields.shape(), fields.uint("rank", 0, limits.MAX_COMPONENTS)

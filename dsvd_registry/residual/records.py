@@ -6,8 +6,16 @@ import math
 from dataclasses import dataclass
 
 from ..container.records import Result
-from .ordered import FORMATS, FloatFormat
+from .ordered import FORMATS
+from .predicted import CODES, ElementFormat
 from .run import ELEMENTS
+
+RESIDUAL_FORMATS: dict[str, ElementFormat] = {
+    **FORMATS,
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8"), CODES[8]),
+    "U8": CODES[4],
+}
+"""The elements of each dtype: floats, and codes of quantised weights, of which U8 has two a byte."""
 
 COMPONENT_NUMBERS = 1 << 22  # in a frame of components; a single component may have more
 
@@ -16,8 +24,8 @@ COMPONENT_NUMBERS = 1 << 22  # in a frame of components; a single component may 
 class ResidualTensor:
     """A tensor whose result differs from its source.
 
-    `shape`: of the rows that have a counterpart in the base. `rank`: the number of components that
-    the residual adds to those of the container.
+    `shape`: of the rows that have a counterpart in the base; of quantised weights, of their
+    matrix. `rank`: the number of components that the residual adds to those of the container.
     """
 
     name: str
@@ -26,9 +34,9 @@ class ResidualTensor:
     rank: int
 
     @property
-    def of(self) -> FloatFormat:
-        """The format of its numbers."""
-        return FORMATS[self.dtype]
+    def of(self) -> ElementFormat:
+        """The format of its elements."""
+        return RESIDUAL_FORMATS[self.dtype]
 
     @property
     def elements(self) -> int:
@@ -56,6 +64,10 @@ class ResidualTensor:
     def frames(self) -> int:
         """The number of its frames: a component table and components, if any, and its runs."""
         return (1 if self.rank else 0) + len(self.component_counts) + self.runs
+
+    def source_bytes(self, elements: int) -> int:
+        """The bytes that so many elements take in the source."""
+        return elements * self.of.bits // 8
 
     def run_elements(self, number: int) -> int:
         """The number of elements in run `number`."""

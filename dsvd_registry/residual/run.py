@@ -13,27 +13,29 @@ from .exponent_groups import (
     Group,
     Places,
     best_code,
-    exponents_apart,
+    keys_apart,
     pack_groups,
     tiles,
     unpack_groups,
 )
-from .ordered import Bits, FloatFormat, differences, restored
+from .ordered import Bits
+from .predicted import ElementFormat, Predicted
 
 ELEMENTS = 1 << 20  # in a run; the last run of a tensor may have fewer
 
 
-def most_bytes(elements: int, of: FloatFormat) -> int:
+def most_bytes(elements: int, of: ElementFormat) -> int:
     """The largest size in bytes that a run of so many elements can have."""
     return 1 + 3 * (of.last_exponent + 1) + elements * (1 + 2 * of.width)
 
 
-def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ...]:
-    """Encode a run. `source` and `prediction` are flat arrays of the bits of their numbers."""
-    lasts = exponents_apart(prediction, of)
-    places = Places(prediction, of, tuple(Group(last, 0, 2) for last in lasts))
+def encode_run(source: Bits, prediction: Predicted) -> tuple[Run, ...]:
+    """Encode a run. `source` is a flat array of the bits of its numbers."""
+    of = prediction.of
+    lasts = keys_apart(prediction)
+    places = Places(prediction, tuple(Group(last, 0, 2) for last in lasts))
     ordered = np.empty(len(source), of.unsigned)
-    places.in_order(lambda part: differences(source[part], prediction[part], of), ordered)
+    places.in_order(lambda part: prediction.differences(source[part], part), ordered)
     groups, digits, low = [], [], []
     rests = [np.empty(0, of.unsigned)]
     for last, part in zip(lasts, _parts(places.counts), strict=True):
@@ -52,15 +54,14 @@ def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ..
     return tuple(Run((number, 0), piece.tobytes()) for number, piece in enumerate(pieces))
 
 
-def decode_run(
-    content: memoryview, prediction: Bits, of: FloatFormat, out: Bits | None = None
-) -> Bits:
+def decode_run(content: memoryview, prediction: Predicted, out: Bits | None = None) -> Bits:
     """Inverse of `encode_run`: the bits of the source, written to `out` if it is given.
 
     Raises `ContainerError` for bytes that do not encode a run of these elements.
     """
+    of = prediction.of
     groups = unpack_groups(content, of)
-    places = Places(prediction, of, groups)
+    places = Places(prediction, groups)
     left = _Left(content[1 + 3 * len(groups) :])
     counts = places.counts
     owners = list(zip(groups, counts, strict=True))
@@ -81,7 +82,7 @@ def decode_run(
         coded[part][where] += own_rest << group.shift
     source = np.empty_like(coded) if out is None else out
     for part, tile in places.back(coded):
-        source[part] = restored(tile, prediction[part], of)
+        source[part] = prediction.restored(tile, part)
     return source
 
 
@@ -93,7 +94,7 @@ def _parts(counts: list[int]) -> Iterator[slice]:
         first += count
 
 
-def _digits(left: _Left, group: Group, count: int, of: FloatFormat) -> Digits:
+def _digits(left: _Left, group: Group, count: int, of: ElementFormat) -> Digits:
     digits = unpack_digits(left.take(digit_bytes(count, group.base)), count, group.base)
     if of.bits - group.shift < 8:
         _check_below(digits, 1 << (of.bits - group.shift))
@@ -141,7 +142,7 @@ def _planes(values: Bits, planes: int) -> list[Digits]:
     return [(values >> (8 * plane)).astype(np.uint8) for plane in range(planes)]
 
 
-def _rest(left: _Left, count: int, of: FloatFormat) -> Bits:
+def _rest(left: _Left, count: int, of: ElementFormat) -> Bits:
     values = np.zeros(count, of.unsigned)
     for plane in range(of.width):
         part = np.frombuffer(left.take(count), np.uint8)

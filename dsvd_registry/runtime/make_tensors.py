@@ -11,7 +11,7 @@ from ..checkpoint import TensorInfo
 from ..codec.components import Components, Elements
 from ..codec.exact_product_torch import DeltaProduct, apply_delta, apply_dense
 from ..codec.torch_tensors import TORCH_DTYPES, as_tensor, is_finite
-from ..container.delta_decoder import decoded_delta
+from ..container.delta_decoder import check_lossy_result, decoded_delta
 from ..container.reader import Container
 from ..container.records import BasedRecord, DeltaRecord
 from ..errors import ContainerError
@@ -31,6 +31,7 @@ class Maker:
     def __init__(self, container: Container, base: BaseReader, tau: float | None) -> None:
         self._container = container
         self._tau = container.header.encoding.tau if tau is None else tau
+        check_lossy_result(container.header)
         self._reconstruction = Reconstruction(container, base, self._tau)
         self._index = {record.name: i for i, record in enumerate(container.header.tensors)}
 

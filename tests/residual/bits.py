@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dsvd_registry.container.frames import decompress
 from dsvd_registry.residual.ordered import FORMATS, Bits
+from dsvd_registry.residual.predicted import PredictedFloats
 from dsvd_registry.residual.run import encode_run
 from dsvd_registry.residual.writer import run_frame
 
@@ -86,5 +87,5 @@ def numbers(dtype: str, count: int) -> st.SearchStrategy[Bits]:
 
 def content_of(source: Bits, prediction: Bits, dtype: str) -> bytes:
     """The content of a run's frame."""
-    frame = run_frame(encode_run(source.copy(), prediction.copy(), FORMATS[dtype]))
+    frame = run_frame(encode_run(source.copy(), PredictedFloats(prediction.copy(), FORMATS[dtype])))
     return decompress(frame.data, frame.raw, "a run")

@@ -19,6 +19,8 @@ from dsvd_registry.container import limits
 from dsvd_registry.container.frames import RESIDUAL, stored_header
 from dsvd_registry.errors import ContainerError, StorageError, UnsupportedFeature
 from dsvd_registry.residual.header import header_bytes, parse_header
+from dsvd_registry.residual.ordered import FORMATS
+from dsvd_registry.residual.predicted import PredictedFloats
 from dsvd_registry.residual.reader import Residual
 from dsvd_registry.residual.records import ResidualFrame
 
@@ -31,6 +33,7 @@ from .files import (
     Json,
     header_and_payload,
     header_of,
+    predicted,
     prediction,
     sealed,
     small_file,
@@ -50,7 +53,7 @@ def test_what_was_written(tmp_path: Path) -> None:
         a, b, exponents = residual.components(MATRIX)
         assert (a == A).all() and (b == B).all() and (exponents == TABLE.exponents).all()
         for tensor in (MATRIX, VECTOR):
-            assert (residual.run(tensor, 0, prediction(tensor)) == source(tensor)).all()
+            assert (residual.run(tensor, 0, predicted(tensor)) == source(tensor)).all()
         residual.check_frames()
         assert header_bytes(residual.header) == header_and_payload(file)[0]
 
@@ -58,7 +61,7 @@ def test_what_was_written(tmp_path: Path) -> None:
 def test_runs_in_any_order(tmp_path: Path) -> None:
     with Residual(written(tmp_path, small_file())) as residual:
         for tensor in (VECTOR, MATRIX, VECTOR):
-            assert (residual.run(tensor, 0, prediction(tensor)) == source(tensor)).all()
+            assert (residual.run(tensor, 0, predicted(tensor)) == source(tensor)).all()
 
 
 def test_missing(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_damaged_frame_is_named(frame: int, tmp_path: Path) -> None:
     with Residual(written(tmp_path, bytes(file))) as residual:
         with pytest.raises(ContainerError, match=rf"frames\[{frame}\].*{tensor.name}"):
             residual.check_frames()
-        assert (residual.run(other, 0, prediction(other)) == source(other)).all()
+        assert (residual.run(other, 0, predicted(other)) == source(other)).all()
 
 
 def _set(*path: str | int, to: object) -> Change:
@@ -252,16 +255,17 @@ def test_checksum_of_a_frame_that_lies(tmp_path: Path) -> None:
         Residual(written(tmp_path, file)) as residual,
         pytest.raises(ContainerError, match="does not hold the"),
     ):
-        residual.run(MATRIX, 0, prediction(MATRIX))
+        residual.run(MATRIX, 0, predicted(MATRIX))
 
 
 def test_prediction_of_another_length(tmp_path: Path) -> None:
     """A run is of as many elements as are predicted, or refused."""
+    short = PredictedFloats(np.resize(prediction(MATRIX), 100), FORMATS[MATRIX.dtype])
     with (
         Residual(written(tmp_path, small_file())) as residual,
         pytest.raises(ContainerError),
     ):
-        residual.run(MATRIX, 0, np.resize(prediction(MATRIX), 100))
+        residual.run(MATRIX, 0, short)
 
 
 def test_frames_in_the_header_are_in_order() -> None:

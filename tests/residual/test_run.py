@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dsvd_registry.errors import ContainerError
 from dsvd_registry.residual.exponent_groups import TILE
 from dsvd_registry.residual.ordered import FORMATS, Bits
+from dsvd_registry.residual.predicted import PredictedFloats
 from dsvd_registry.residual.run import ELEMENTS, decode_run, most_bytes
 
 from .bits import DTYPES, FILLS, content_of, numbers, random_bits, rounded, weights
@@ -24,7 +25,7 @@ def check(source: Bits, prediction: Bits, dtype: str) -> bytes:
     of = FORMATS[dtype]
     content = content_of(source, prediction, dtype)
     assert len(content) <= most_bytes(len(source), of)
-    found = decode_run(memoryview(content), prediction, of)
+    found = decode_run(memoryview(content), PredictedFloats(prediction, of))
     assert found.dtype == of.unsigned and (found == source).all()
     return content
 
@@ -136,7 +137,7 @@ def test_any_bytes(case: tuple[str, Bits, bytes]) -> None:
     dtype, prediction, content = case
     before = prediction.copy()
     try:
-        found = decode_run(memoryview(content), prediction, FORMATS[dtype])
+        found = decode_run(memoryview(content), PredictedFloats(prediction, FORMATS[dtype]))
     except ContainerError:
         pass
     else:
@@ -159,7 +160,7 @@ def test_random_groups(dtype: str) -> None:
         most = int(random.choice([2, 4, 256]))
         body = random.integers(0, most, random.integers(1, 40)).astype(np.uint8).tobytes()
         try:
-            found = decode_run(_forged(*groups, body=body), prediction, of)
+            found = decode_run(_forged(*groups, body=body), PredictedFloats(prediction, of))
         except ContainerError:
             continue
         assert len(found) == len(prediction)
@@ -177,7 +178,7 @@ def test_memory_of_hostile_bytes(dtype: str) -> None:
     try:
         for content in contents:
             with pytest.raises(ContainerError):
-                decode_run(memoryview(content), prediction, of)
+                decode_run(memoryview(content), PredictedFloats(prediction, of))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -219,6 +220,6 @@ ONE = rounded(np.array([1.0]), "F16")  # of exponent 15
 def test_refused(content: memoryview, message: str) -> None:
     """Each rule of the text on runs, by name; seen to fail with each check taken out."""
     with pytest.raises(ContainerError, match=message):
-        decode_run(content, ONE, FORMATS["F16"])
+        decode_run(content, PredictedFloats(ONE, FORMATS["F16"]))
     right = _forged((31, 0, 0), body=b"\0")
-    assert decode_run(right, ONE, FORMATS["F16"]).tolist() == ONE.tolist()
+    assert decode_run(right, PredictedFloats(ONE, FORMATS["F16"])).tolist() == ONE.tolist()

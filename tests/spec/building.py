@@ -17,6 +17,7 @@ import numpy as np
 
 from dsvd_registry.checkpoint.tensor_info import BITS, Fingerprint, weights_digest
 from dsvd_registry.container.header import header_bytes
+from dsvd_registry.container.quantisation import Quantisation
 from dsvd_registry.container.records import (
     BaseTensor,
     CastRecord,
@@ -29,6 +30,7 @@ from dsvd_registry.container.records import (
     MergeRecipe,
     Omission,
     Part,
+    QuantisedRecord,
     RawReason,
     RawRecord,
     Result,
@@ -119,6 +121,8 @@ class Recipe:
         self._stored: dict[str, bytes] = {}
         self._rows_at: dict[str, Callable[[int], bytes]] = {}
         self._singular: dict[str, list[float]] = {}
+        self._rules: dict[str, Callable[[Sequence[str]], Quantisation]] = {}
+        self._based: dict[str, tuple[Any, ...]] = {}
         self._casts: dict[str, str] = {}  # the name of the tensor that each is made of
 
     def hold(self, name: str, dtype: str, shape: Sequence[int], data: bytes) -> BaseTensor:
@@ -258,6 +262,25 @@ class Recipe:
         self._records[name] = CastRecord(name, dtype, (), 0)  # `build` has the rest
         self._parts[name] = []
 
+    def quantised(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        base: Sequence[BaseTensor],
+        rule: Callable[[Sequence[str]], Quantisation],
+        codes: bytes,
+        view: View = View(),  # noqa: B008 - frozen
+    ) -> None:
+        """Codes that are told. `rule`: makes the quantisation from the names of all records."""
+        self._rules[name] = rule
+        self._based[name] = name, dtype, tuple(shape), tuple(base), view, 0
+        self._records[name] = RawRecord(
+            name, dtype, tuple(shape), "new"
+        )  # `build` has the right one
+        self._rows_at[name] = lambda _: codes
+        self._parts[name], self._stored[name] = [], b""
+
     def plain(self) -> Recipe:
         """The same tensors, and no tree."""
         other = copy.copy(self)
@@ -269,6 +292,8 @@ class Recipe:
         for name, of in self._casts.items():
             cast, shape = self._records[name], self._records[of].shape
             self._records[name] = CastRecord(name, cast.dtype, shape, names.index(of))
+        for name, rule in self._rules.items():
+            self._records[name] = QuantisedRecord(*self._based[name], rule(names))
         records = [self._records[name] for name in names]
         payload = PayloadWriter(io.BytesIO())
         for number, name in enumerate(names):

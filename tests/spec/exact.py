@@ -178,7 +178,7 @@ def result_file(
         own_records = [record for record in header["tensors"] if record["name"] in own_names]
         named = [header["tensors"][one["of"]] for one in own_records if one["kind"] == "cast"]
         kinds = {record["kind"] for record in own_records + named}
-        if not {"low_rank", "dense"} & kinds:
+        if not {"low_rank", "dense", "quantised"} & kinds:
             return struct.pack("<Q", len(source_header)) + source_header + body
         metadata = {k: v for k, v in kept.items() if k not in STALE and k[:5] != "dsvd."} | own
     else:

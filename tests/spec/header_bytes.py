@@ -13,7 +13,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-KINDS = ("same", "low_rank", "dense", "raw", "cast")
+KINDS = ("same", "low_rank", "dense", "raw", "cast", "quantised")
 DTYPES = (
     *("F64", "I64", "U64", "C64", "F32", "I32", "U32", "F16", "BF16", "I16", "U16"),
     *("F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "I8", "U8", "BOOL"),
@@ -25,7 +25,7 @@ AIMS = ("tau", "max_error", "budget")
 FILES = ("tensors", "stored", "base")
 REASONS = (
     *("new", "shape", "dtype", "base_dtype", "non_finite", "signed_zero", "constant", "smaller"),
-    "range",
+    *("range", "quantised", "scheme"),
 )
 
 
@@ -150,6 +150,29 @@ def _record(record: Json) -> bytes:
         data += code(record["reason"], REASONS)
     if kind == "cast":
         data += uint(record["of"])
+    if kind == "quantised":
+        data += _quantisation(record["quantisation"])
+    return data
+
+
+def _quantisation(told: Json) -> bytes:
+    data = code(told["grid"], ("e4m3", "e5m2", "int8", "e2m1", "map"))
+    if "order" in told:
+        data += code(told["order"], ("low", "high"))
+    data += uint(told["columns"]) + code(told["rule"], ("divide", "multiply"))
+    if "values" in told:
+        data += uint(told["values"])
+    data += uint(told["scale"])
+    if "unit" in told:
+        data += uint(told["block_rows"]) + uint(told["block_columns"])
+        data += code(told["arrangement"], ("rows", "tiles")) + struct.pack("<f", told["unit"])
+        data += uint(told["second"])
+        if "second_rule" in told:
+            data += code(told["second_rule"], ("multiply", "divide"))
+        data += uint(told["nested"])
+    if "nested_scales" in told:
+        data += uint(told["nested_scales"]) + uint(told["nested_block"])
+        data += struct.pack("<f", told["offset"])
     return data
 
 

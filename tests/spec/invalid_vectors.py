@@ -231,8 +231,8 @@ header("base-name-long", "F4", lambda h: h["base"].update(name="é" * 2049))
 header("format-empty", "F4", lambda h: h["source"].update(format=""))
 header("format-long", "F4", lambda h: h["source"].update(format="x" * 33))
 for name, tensor, code in (
-    ("kind", "dense", {"kind": 5}), ("dtype", "raw", {"dtype": 22}),
-    ("dtype-255", "raw", {"dtype": 255}), ("reason", "raw", {"reason": 9}),
+    ("kind", "dense", {"kind": 6}), ("dtype", "raw", {"dtype": 22}),
+    ("dtype-255", "raw", {"dtype": 255}), ("reason", "raw", {"reason": 11}),
     ("view", "dense", {"view": {"kind": 5}}),
 ):  # fmt: skip
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from .building import Built, base_files
-from .invalid_merges import INVALID
+from .invalid_quantised import INVALID
+from .quantised_vectors import VALID
 from .readers import SPEC
 from .sealing import header_of, with_frames, with_zstd, zstd
-from .valid_vectors import VALID
 
 VECTORS = SPEC / "vectors"
 

@@ -15,7 +15,7 @@ from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.rows import Rows, blocks, pack_rows
 from dsvd_registry.container.table import ComponentTable, pack_table
 
-from . import exact
+from . import exact, exact_codes
 from .building import Built, Recipe
 from .exact import Component, Json
 from .header_bytes import encode_residual
@@ -39,11 +39,13 @@ class Lacking:
     """What a residual has of a tensor: the bits of its source, and how they are to be coded.
 
     `groups`: of its run; without them a single one of bytes as digits. `own`: components on top.
+    `predicted`: of quantised weights, the code, the key and the side of the nearest border of each.
     """
 
     source: Bits
     groups: tuple[Group, ...] = ()
     own: tuple[Component, ...] = ()
+    predicted: tuple[tuple[int, int, bool], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,14 @@ def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
         shape, dtype = list(record["shape"]), record["dtype"]
         if shape:
             shape[0] -= record.get("new_rows", 0)
+        if record["kind"] == "quantised":
+            made = code_contents(record, lacking[name])
+            contents += made
+            data[name] = exact_codes.packed(lacking[name].source, order_of(record))
+            columns = record["quantisation"]["columns"]
+            matrix = [len(lacking[name].source) // columns, columns]
+            tensors.append({"dtype": dtype, "name": name, "rank": len(own), "shape": matrix})
+            continue
         size = math.prod(shape) * BITS[dtype] // 8
         common, new = data[name][:size], data[name][size:]
         if own:
@@ -171,6 +181,25 @@ def bits_of(data: bytes, dtype: str) -> list[int]:
     return found
 
 
+def order_of(record: Json) -> str:
+    return str(record["quantisation"].get("order", ""))
+
+
+def code_contents(record: Json, one: Lacking) -> list[bytes]:
+    """The contents of the frames of a tensor of codes."""
+    grid, bits = record["quantisation"]["grid"], 4 if order_of(record) else 8
+    keys, coded = [], []
+    for source, (code, key, up) in zip(one.source, one.predicted, strict=True):
+        places = [exact_codes.place_of(u, grid) for u in (source, code)]
+        d = (places[0] - places[1]) * (-1 if up else 1) % (1 << bits)
+        d -= (1 << bits) if d >> bits - 1 else 0
+        keys.append(key)
+        coded.append(2 * d if d >= 0 else -2 * d - 1)
+    groups = one.groups or ((255, 0, 4 if bits == 8 else 3),)
+    run = coded_run(coded, keys, bits, groups)
+    return [*(component_contents(one.own) if one.own else ()), run]
+
+
 def bytes_of(bits: Bits, dtype: str) -> bytes:
     return np.array(bits, f"<u{BITS[dtype] // 8}").tobytes()
 
@@ -195,11 +224,19 @@ def apart(prediction: int, z: int, bits: int) -> int:
 def run_bytes(source: Bits, prediction: Bits, dtype: str, groups: Sequence[Group]) -> bytes:
     """A run, one element after another."""
     bits, mantissa = BITS[dtype], MANTISSA[dtype]
+    keys = [p >> mantissa & last_exponent(dtype) for p in prediction]
+    coded = [zigzag(s, p, bits) for s, p in zip(source, prediction, strict=True)]
+    return coded_run(coded, keys, bits, groups)
+
+
+def coded_run(
+    coded: Sequence[int], keys: Sequence[int], bits: int, groups: Sequence[Group]
+) -> bytes:
+    """A run of these zigzag forms."""
     own: list[list[int]] = [[] for _ in groups]
-    for s, p in zip(source, prediction, strict=True):
-        exponent = p >> mantissa & last_exponent(dtype)
-        first = next(i for i, (last, _, _) in enumerate(groups) if exponent <= last)
-        own[first].append(zigzag(s, p, bits))
+    for z, key in zip(coded, keys, strict=True):
+        first = next(i for i, (last, _, _) in enumerate(groups) if key <= last)
+        own[first].append(z)
     digits, low, rest = b"", b"", []
     for of_group, (_, shift, code) in zip(own, groups, strict=True):
         base, each = BASES[code]
@@ -208,7 +245,7 @@ def run_bytes(source: Bits, prediction: Bits, dtype: str, groups: Sequence[Group
         low += planes([z & 2**shift - 1 for z in of_group], -(-shift // 8))
         rest += [(z >> shift) - (base - 1) for z in of_group if z >> shift >= base - 1]
     start = bytes((len(groups) - 1, *(byte for group in groups for byte in group)))
-    return start + digits + low + planes(rest, bits // 8)
+    return start + digits + low + planes(rest, -(-bits // 8))
 
 
 def digit_bytes(digits: Sequence[int], base: int, each: int) -> bytes:

@@ -480,3 +480,17 @@ rule = "one that is over 2^(W - shift) - B"
 invalid("rest-over", rule, _run("0.0", _put((-17, 2))), SHIFTS)
 invalid("run-short", "shorter", _run("0.0", lambda content: content.pop()), SHIFTS)
 invalid("run-long", "longer", _run("0.0", lambda content: content.append(0)), SHIFTS)
+
+
+# Of `codes`, tensor 0 has 24 codes of 4 bits in three groups; their `shift` and `code` follow `last`.
+CODES = "codes"
+rule = "of a `quantised` one, [rows, columns] of its matrix"
+invalid("codes-shape", rule, _set("tensors", 0, "shape", to=[6, 4]), CODES)
+invalid("codes-shape-of-bytes", rule, _set("tensors", 0, "shape", to=[12, 2]), CODES)
+invalid(
+    "codes-dtype", "that of the container's record", _set("tensors", 0, "dtype", to="I8"), CODES
+)
+rule = "`shift` is less than W (of which codes of 4 bits have 4)"
+invalid("codes-shift", rule, _run("e2m1.divide", _put((5, 4))), CODES)
+rule = "a digit of 2^(W - shift) or more"
+invalid("codes-digit", rule, _run("e2m1.divide", _put((9, 4))), CODES)

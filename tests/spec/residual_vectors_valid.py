@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
 
 from dsvd_registry.checkpoint.tensor_info import BITS
 
+from . import exact, exact_codes
 from .building import Recipe, file_header
 from .exact import Component, encoded
+from .quantised_vectors import GRIDS, MAP, add, single
 from .residual_building import (
     BASES,
     MANTISSA,
@@ -354,3 +356,41 @@ def other_zstd() -> BuiltResidual:
     number = count()
     file = recompressed(one, lambda data: zstd(data, **options[next(number) % 3]))
     return replace(one, file=file)
+
+
+@vector
+def codes() -> BuiltResidual:
+    """Codes of every grid, near their predictions and far from them, in groups by their keys."""
+    recipe, lacking = Recipe(0.75), {}
+    weights = tuple(single((i - 9.3) * 0.11 * (1 + i % 3)) for i in range(24))
+    base = recipe.hold("w", "F32", (4, 6), encoded(weights, "F32"))
+    scale = single(0.35)
+    recipe.raw("scale", "F32", (), encoded((scale,), "F32"))
+    recipe.raw("map", "F32", (16,), encoded(MAP, "F32"))
+    one = {"tensor": "scale", "rows": 4, "columns": 6}
+    for grid, rule in product(GRIDS, ("divide", "multiply")):
+        scales, order = [scale] * 24, "low" if rule == "divide" else "high"
+        add(recipe, f"{grid}.{rule}", [base], weights, scales, grid, 6, rule, order=order, **one)
+        predicted = tuple(exact_codes.predicted(w, scale, grid, rule, MAP) for w in weights)
+        bits = 4 if grid in ("e2m1", "map") else 8
+        off = (0, 1, 0, -1, 0, 2, 77, 0)
+        source = [(p[0] + off[i % 8]) % (1 << bits) for i, p in enumerate(predicted)]
+        groups = ((177, 0, 0), (183, 1, 1), (255, 0, 4 if bits == 8 else 3))
+        lacking[f"{grid}.{rule}"] = Lacking(source, groups, (), predicted)
+    return build(recipe, lacking)
+
+
+@vector
+def codes_with_components() -> BuiltResidual:
+    """Codes of weights with own components, without a scale."""
+    recipe, lacking = Recipe(0.75), {}
+    base = recipe.hold("w", "F16", (3, 2), encoded(SIX, "F16"))
+    own = (Component(-5, (3, -4, 0), (5, 1), 2.0),)
+    delta = exact.low_rank_delta(own, 3, 2)
+    weights = exact.decoded(exact.added(encoded(SIX, "F16"), "F16", delta, "F32"), "F32")
+    for grid in ("e4m3", "e5m2", "int8", "e2m1"):
+        add(recipe, grid, [base], SIX, [1.0] * 6, grid, 2)
+        predicted = tuple(exact_codes.predicted(w, 1.0, grid, "divide") for w in weights)
+        source = [p[0] ^ (i == 3) for i, p in enumerate(predicted)]
+        lacking[grid] = Lacking(source, own=own, predicted=predicted)
+    return build(recipe, lacking)

@@ -20,6 +20,7 @@ from dsvd_registry.hashing import sha256
 from dsvd_registry.residual.exponent_groups import Group as OwnGroup
 from dsvd_registry.residual.exponent_groups import pack_groups
 from dsvd_registry.residual.ordered import FORMATS, Bits
+from dsvd_registry.residual.predicted import PredictedFloats
 from dsvd_registry.residual.records import ResidualTensor
 from dsvd_registry.residual.run import ELEMENTS, decode_run, encode_run
 from dsvd_registry.residual.writer import ResidualWriter, component_frames, run_frame
@@ -59,6 +60,8 @@ quick = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
+predicted_numbers = residual_decoder.predicted_numbers
+
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[str, list[int], list[int], tuple[Group, ...]]:
@@ -85,8 +88,10 @@ def test_any_groups(run: tuple[str, list[int], list[int], tuple[Group, ...]]) ->
     dtype, prediction, source, groups = run
     content = run_bytes(source, prediction, dtype, groups)
     of, p = FORMATS[dtype], np.array(prediction, f"u{BITS[dtype] // 8}")
-    assert decode_run(memoryview(content), p, of).tolist() == source
-    found = residual_decoder.read_run(content, np.array(prediction, np.int64), dtype)
+    assert decode_run(memoryview(content), PredictedFloats(p, of)).tolist() == source
+    found = residual_decoder.read_run(
+        content, predicted_numbers(np.array(prediction, np.int64), dtype)
+    )
     assert found.tolist() == source
     packed = tuple(OwnGroup(last, shift, BASES[code][0]) for last, shift, code in groups)
     assert content.startswith(pack_groups(packed))
@@ -147,7 +152,7 @@ def test_runs_of_the_package(run: tuple[str, list[int], list[int], tuple[Group, 
     unsigned = np.dtype(f"u{BITS[dtype] // 8}")
     s, p = np.array(source, unsigned), np.array(prediction, unsigned)
     content = run_of(s, p, dtype)
-    found = residual_decoder.read_run(content, p.astype(np.int64), dtype)
+    found = residual_decoder.read_run(content, predicted_numbers(p.astype(np.int64), dtype))
     assert found.tolist() == source
     tensor = {"rank": 0, "shape": [len(source)], "dtype": dtype}
     ((_, count, most),) = residual_decoder.frames_of(tensor)
@@ -156,7 +161,7 @@ def test_runs_of_the_package(run: tuple[str, list[int], list[int], tuple[Group, 
 
 def run_of(source: Bits, prediction: Bits, dtype: str) -> bytes:
     """What a frame holds that the package makes."""
-    frame = run_frame(encode_run(source, prediction, FORMATS[dtype]))
+    frame = run_frame(encode_run(source, PredictedFloats(prediction, FORMATS[dtype])))
     content: bytes = decoder.decompress(frame.data, frame.raw, "a run")
     return content
 
@@ -204,7 +209,7 @@ def test_several_frames(dtype: str, shape: tuple[int, ...], rank: int, tmp_path:
     source = prediction + random.integers(0, 3, elements).astype(of.unsigned)
     for first in range(0, elements, ELEMENTS):
         run = slice(first, first + ELEMENTS)
-        frames.append(run_frame(encode_run(source[run], prediction[run], of)))
+        frames.append(run_frame(encode_run(source[run], PredictedFloats(prediction[run], of))))
     assert len(frames) == tensor.frames
     writer, out = ResidualWriter(io.BytesIO()), io.BytesIO()
     writer.add(tensor, frames)

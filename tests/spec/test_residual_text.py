@@ -12,8 +12,10 @@ from dsvd_registry.container import limits
 from dsvd_registry.container.frames import RESIDUAL
 from dsvd_registry.residual.digits import BASES, per_byte
 from dsvd_registry.residual.ordered import FORMATS, differences, exponents
+from dsvd_registry.residual.predicted import PredictedFloats
 from dsvd_registry.residual.records import (
     COMPONENT_NUMBERS,
+    RESIDUAL_FORMATS,
     ResidualFrame,
     ResidualHeader,
     ResidualTensor,
@@ -73,14 +75,16 @@ def test_fields() -> None:
 
 def test_formats() -> None:
     dtypes = re.findall(r"`(\w+)`", tables("Header")[1][1][1])
-    assert dtypes == list(FORMATS) == list(residual_decoder.MANTISSA)
+    assert dtypes[:3] == list(FORMATS) == list(residual_decoder.MANTISSA)
+    assert dtypes == list(RESIDUAL_FORMATS)
+    assert dtypes[3:] == list(residual_decoder.CODE_BITS)
     mantissa = found(r"lowest (\d+) \(`F32`\), (\d+) \(`F16`\) or (\d+) \(`BF16`\)", "Runs")
     told = dict(zip(("F32", "F16", "BF16"), map(int, mantissa.groups()), strict=True))
     assert told == residual_decoder.MANTISSA == plain.MANTISSA
     assert told == {dtype: of.mantissa for dtype, of in FORMATS.items()}
-    exponent_bits = found(r"exponent bits: (\d+) for `F32` and `BF16`, (\d+) for `F16`", "Frames")
-    for dtype, e in (("F32", 1), ("BF16", 1), ("F16", 2)):
-        assert FORMATS[dtype].last_exponent == 2 ** int(exponent_bits[e]) - 1
+    key_bits = found(r"bits of a key: (\d+) for `F16`, else (\d+)", "Frames")
+    for dtype, of in RESIDUAL_FORMATS.items():
+        assert of.last_exponent == 2 ** int(key_bits[1 if dtype == "F16" else 2]) - 1
 
 
 def test_codes() -> None:
@@ -143,8 +147,13 @@ def test_example() -> None:
     told_groups = re.findall(r"to (\d+) \(shift (\d), B = 2\)", example)
     groups = [(int(last), int(shift), 0) for last, shift in told_groups]
     assert plain.run_bytes(s, p, "F16", groups) == run
-    assert decode_run(memoryview(run), bits, of).tolist() == s
-    assert residual_decoder.read_run(run, np.array(p, np.int64), "F16").tolist() == s
+    assert decode_run(memoryview(run), PredictedFloats(bits, of)).tolist() == s
+    assert (
+        residual_decoder.read_run(
+            run, residual_decoder.predicted_numbers(np.array(p, np.int64), "F16")
+        ).tolist()
+        == s
+    )
 
 
 def test_order_of_numbers() -> None:

@@ -22,7 +22,9 @@ from dsvd_registry.checkpoint.folder_listing import (
 )
 from dsvd_registry.checkpoint.tensor_info import BITS, DELTA_DTYPES, Fingerprint, weights_digest
 from dsvd_registry.checkpoint.tree import ListedFile
+from dsvd_registry.codec.quantise import GRIDS, SCALE_RULES
 from dsvd_registry.container import limits
+from dsvd_registry.container.quantisation import ARRANGEMENTS, ORDERS, SECOND_RULES
 from dsvd_registry.container.records import (
     AIMS,
     FILE_KINDS,
@@ -251,7 +253,7 @@ def test_codes() -> None:
     """The words of each list of codes, in their order."""
     told = {
         (title, row[0]): tuple(words(cell))
-        for title in ("Header", "Records", "Frames", "Trees")
+        for title in ("Header", "Records", "Quantised weights", "Frames", "Trees")
         for row in rows(title)
         for cell in row[1:2]
         if cell.startswith("code")
@@ -262,6 +264,11 @@ def test_codes() -> None:
         ("Records", "kind"): RECORD_KINDS,
         ("Records", "view"): VIEW_KINDS,
         ("Records", "reason"): ("raw", *RAW_REASONS),
+        ("Quantised weights", "grid"): GRIDS,
+        ("Quantised weights", "order"): (*ORDERS, "e2m1", "map"),
+        ("Quantised weights", "rule"): SCALE_RULES,
+        ("Quantised weights", "arrangement"): ARRANGEMENTS,
+        ("Quantised weights", "second rule"): SECOND_RULES,
         ("Frames", "content"): FRAME_ORDER,
         ("Trees", "kind"): FILE_KINDS,
     }

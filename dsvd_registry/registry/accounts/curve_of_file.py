@@ -63,7 +63,7 @@ def curve_of_file(
             )
         # The digest only takes its place in the header, which has the same size with any digest.
         source = Source(checkpoint.format, NOT_YET, path.stat().st_size)
-        fine_tune = FineTune.of(checkpoint, source, weights)
+        fine_tune = FineTune.of(checkpoint, source, weights).without_quantised()
         check_storable(checkpoint)
         with large_headers_named(checkpoint):
             points, spectra = _points(fine_tune, settings, progress)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ...container.records import (
     Header,
     LowRankRecord,
     Omission,
+    QuantisedRecord,
     RawRecord,
     TensorRecord,
 )
@@ -96,6 +97,7 @@ class Report:
     `not_taken`: names of tensors that the base has and the fine-tune lacks. `capped`: names of
     tensors whose rank is the noise rank, below the tau rank. `uncapped_parameters`: the number of
     stored parameters at the tau ranks; `stored_parameters`: their number at the stored ranks.
+    `schemes`: the number of quantised tensors that are predicted from the base, by their scheme.
     """
 
     kinds: tuple[KindRow, ...]
@@ -108,6 +110,7 @@ class Report:
     stored_parameters: int
     uncapped_parameters: int
     capped: tuple[str, ...]
+    schemes: Mapping[str, int]
     source_format: str
     source_bytes: int
     stored_bytes: int
@@ -163,6 +166,7 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         stored_parameters=sum(map(stored_parameters, header.tensors)),
         uncapped_parameters=sum(map(uncapped_parameters, header.tensors)),
         capped=tuple(tensor.name for tensor in header.tensors if is_capped(tensor)),
+        schemes=dict(sorted(_schemes(header).items())),
         source_format=header.source.format,
         source_bytes=header.source.size,
         stored_bytes=container.size,
@@ -174,6 +178,10 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
         change=total_change(header.tensors),
         warnings=tuple(input_warnings(header)),
     )
+
+
+def _schemes(header: Header) -> Mapping[str, int]:
+    return Counter(t.quantisation.scheme for t in header.tensors if isinstance(t, QuantisedRecord))
 
 
 def report_of_version(version: VersionRecord, base: BaseRecord, repository: Repository) -> Report:

@@ -9,6 +9,7 @@ from ...catalog import BaseRecord
 from ...checkpoint import Checkpoint, TensorInfo
 from ...checkpoint.safetensors_file import parse_header
 from ...container.records import BaseTensor
+from ...encoding.quantised_schemes import before_quantisation, find_quantised
 from ...errors import BaseMismatch, CheckpointError
 from ...layouts import ViewedTensors, describe, goes_with_quantised, lacks_delta, map_with_variants
 from ...lora import Adapter, Configuration, check_whole, is_lora, place_changes, read_adapter
@@ -145,9 +146,10 @@ def _compared_base(
 def _counterparts_of_weights(
     checkpoint: Checkpoint, infos: Tensors, tensors: Mapping[str, BaseTensor]
 ) -> Iterator[tuple[str, ViewedTensors[BaseTensor]]]:
-    names = map_with_variants(infos, checkpoint.tensors, checkpoint.variants)
+    seen, own_names = before_quantisation(checkpoint.tensors, find_quantised(checkpoint))
+    names = map_with_variants(infos, seen, checkpoint.variants)
     for one in names.correspondences:
-        yield one.tensor, one.base.resolve(tensors)
+        yield own_names.get(one.tensor, one.tensor), one.base.resolve(tensors)
 
 
 def _counterparts_of_lora(

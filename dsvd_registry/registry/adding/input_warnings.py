@@ -10,6 +10,7 @@ from ...container.totals import total_change
 from ...layouts import wrappers_in
 
 WRONG_BASE_CHANGE = 0.5  # relative change from which on the base is probably a wrong one
+NAMED = 3  # tensors that a warning names
 MOSTLY = 0.5  # share of the bytes from which on little is saved
 
 
@@ -28,6 +29,10 @@ def input_warnings(header: Header) -> Iterator[str]:
         if reasons[reason]:
             noun = "tensor is" if reasons[reason] == 1 else "tensors are"
             yield f"{reasons[reason]} {noun} stored raw: {RAW_REASONS[reason]}"
+    unknown = [t.name for t in header.tensors if isinstance(t, RawRecord) and t.reason == "scheme"]
+    if unknown:
+        some = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
+        yield f"{len(unknown)} tensors are stored raw: {RAW_REASONS['scheme']}: {some}"
     if not is_lora:  # the tensors of a LoRA's result are the base's own
         yield from _mostly_raw(header)
     yield from _wrapped(header)

@@ -42,12 +42,15 @@ def cached_file(
     renew_time(path)  # mark it as used; the time of another user's file may stay as it is
     if _size(path) != size:
         # Only here: a file that is there needs nothing that makes one.
+        from ...container.delta_decoder import check_lossy_result
         from ...reconstruction.write_result import write_cached
 
         with (
             repository.open_version(version) as (container, weights),
             open_lossless(at_tau(version, tau), repository) as lossless,
         ):
+            if lossless is None:
+                check_lossy_result(container.header)
             cache.remove_abandoned()
             cache.make_room(path, coming=size)
             write_cached(container, weights, tau, lossless, path, size, progress)

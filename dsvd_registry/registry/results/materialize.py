@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...catalog import VersionRecord
+from ...container.delta_decoder import check_lossy_result
 from ...encoding.request import checked_tau
 from ...progress import Progress
 from ...reconstruction.result_plan import ResultRequest
@@ -41,6 +42,8 @@ def materialize(
         repository.open_version(version) as (container, weights),
         open_lossless(at_tau(version, tau), repository) as lossless,
     ):
+        if lossless is None:
+            check_lossy_result(container.header)
         check_output(output, repository)
         with open_target(layout, container, weights, pattern, repository) as target:
             is_folder = container.header.tree is not None if target is None else target.is_folder
@@ -78,6 +81,7 @@ def lazy_tensors(version: VersionRecord, tau: float | None, repository: Reposito
         if lossless is not None:
             reconstruction: Reconstruction = LosslessReconstruction(container, weights, lossless)
         else:
+            check_lossy_result(container.header)
             stored = container.header.encoding.tau
             reconstruction = Reconstruction(container, weights, stored if tau is None else tau)
         errors = functools.partial(residual_errors, version, version.residual, repository)

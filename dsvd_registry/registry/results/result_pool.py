@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ...cache import bytes_from
 from ...catalog import VersionRecord
 from ...closing import Closing
+from ...container.delta_decoder import check_lossy_result
 from ...container.reader import Container
 from ...encoding.request import checked_tau
 from ...errors import RegistryError
@@ -161,6 +162,8 @@ class ResultPool(Closing):
             open_target(form.layout, container, weights, pattern, repository) as target,
         ):
             self._check(version.container, container)
+            if lossless is None:
+                check_lossy_result(container.header)
             if lossless is not None and version.residual is not None:
                 self._check(version.residual.sha256, lossless.residual)
             request = ResultRequest(form.tau, form.dtype, target, lossless)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...catalog import VersionRecord
+from ...container.records import QuantisedRecord
+from ...errors import Conflict
 from ..repository import Repository
 
 
@@ -19,9 +21,18 @@ class Thinned:
 def thin(version: VersionRecord, repository: Repository) -> Thinned:
     """Drop what makes a version lossless.
 
-    Raises `NotFound` for a lossy version, `Conflict` if archived files need it.
+    Raises `NotFound` for a lossy version, `Conflict` if archived files need it, or if it has
+    quantised weights, of which nothing but the base's would be left.
     """
     catalog = repository.catalog
+    if version.residual is not None:
+        with repository.open_container(version) as container:
+            quantised = sum(isinstance(t, QuantisedRecord) for t in container.header.tensors)
+        if quantised:
+            raise Conflict(
+                f"{quantised} tensors of {version.ref} are quantised weights, which are lossless only",
+                "Remove the version instead, or add the weights in full precision beside it.",
+            )
     if version.original is not None:
         thinned = catalog.remove_original(version.model, version.number)
     else:
