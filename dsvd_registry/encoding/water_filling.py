@@ -25,6 +25,7 @@ from .fine_tune import FineTune
 from .request import BudgetRequest, ErrorRequest
 
 CAREFUL = 5e-4  # share of the error left as a margin: for large checkpoints the model errs by less
+FAR = 0.995  # of the error: below it, bytes are spent that nobody asked for
 DIGEST_ROOM = 64  # bytes that a header may grow by once the digest of its result is known
 KEPT_BYTES = 1 << 28  # of spectra, from the survey to the encoding; others are computed twice
 USUAL_ERROR = 0.4  # of a container whose size is asked for; a larger one needs further spectra
@@ -55,8 +56,12 @@ def store_within(
     objects: ObjectStore,
     progress: Progress,
 ) -> StoredContainer:
-    """Store the first draft whose error is small enough; `draft_at` makes one at given levels."""
-    care = CAREFUL
+    """Store the first draft whose error is small enough; `draft_at` makes one at given levels.
+
+    If the plan has promised too little, so that a draft stays far below the error, one is made with
+    more.
+    """
+    care, may_raise = CAREFUL, True
     aim = (1 - care) * max_error
     while True:
         plan = Plan(list(surveys.values()))
@@ -64,11 +69,16 @@ def store_within(
         levels = Levels(targets, max_error=max_error)
         with draft_at(levels) as draft:
             error = _error(draft)
-            if error <= max_error:
+            is_far = may_raise and error < FAR * max_error
+            if error <= max_error and not is_far:
                 return store(draft, objects, progress)
             outside = _outside(draft)
         if outside & surveys.keys():  # the plan expected deltas of tensors that cannot have any
             surveys = {name: s for name, s in surveys.items() if name not in outside}
+            continue
+        if is_far:
+            may_raise = False
+            aim *= (1 - care) * max_error / max(error, 0.5 * max_error)
             continue
         # The margin doubles each time: where steps are coarse, many aims lead to the same error.
         care = min(2 * care, 0.5)
