@@ -185,8 +185,14 @@ def _on_grid(
 
 
 def distortion_for(strengths: torch.Tensor, shape: tuple[int, ...], noise: float) -> float:
-    """The distortion at which the model's squared error of all components is just below `noise`."""
+    """The distortion at which the model's squared error of all components is just below `noise`.
+
+    If all of them together may be lost, it is one at which no coefficient is worth a bit.
+    """
     rows, columns = shape
+    energies = torch.square(strengths)
+    if float(energies.sum()) <= noise:
+        return float(energies.max())
     distortion, step = noise / (len(strengths) * (rows + columns)), 2.0**0.5
     powers = torch.arange(1, AT_ONCE + 1, dtype=torch.float64, device="cpu")[:, None]
     while step > 1.001:

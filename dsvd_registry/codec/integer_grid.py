@@ -93,7 +93,8 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
     integers = []
     ratios = _log_ratios(strengths, (a.shape[1], b.shape[1]), exponents)
     for factor, peak, log_ratio in zip((a, b), peaks, ratios, strict=True):
-        scale = torch.maximum(best_scale(log_ratio), steps / (NOT_ZERO * peak))
+        # Scaled so far down that its peak is still no zero; not up, where the grid has no finer step.
+        scale = torch.maximum(best_scale(log_ratio), steps / (NOT_ZERO * peak)).clamp_max(1)
         integers.append((factor * (scale / steps).to(factor.dtype)[:, None]).round_())
     maxima = [_peaks(factor) for factor in integers]
     tops = exponents + sum(torch.frexp(largest).exponent for largest in maxima)
