@@ -18,7 +18,7 @@ import numpy as np
 from dsvd_registry.container.frames import BYTES, RESIDUAL, compress, decompress, stored_header
 from dsvd_registry.hashing import sha256
 from dsvd_registry.residual.header import header_bytes, parse_header
-from dsvd_registry.residual.ordered import FORMATS, Bits, FloatFormat
+from dsvd_registry.residual.ordered import FORMATS, FloatFormat, Predicted
 from dsvd_registry.residual.reader import Residual
 from dsvd_registry.residual.records import ResidualHeader
 from dsvd_registry.residual.run import decode_run, encode_run
@@ -39,8 +39,8 @@ def seeds() -> Iterator[bytes]:
         for number, content in enumerate(contents):
             yield bytes([which, number]) + content
     for number, of in enumerate(FORMATS.values()):
-        bits = prediction(300, of)
-        runs = encode_run(bits[::-1].copy(), bits, of)
+        guess = prediction(300, of)
+        runs = encode_run(guess.bits[::-1].copy(), guess, of)
         yield bytes([RUN + number, 1, 44]) + b"".join(run.data for run in runs)
 
 
@@ -54,11 +54,11 @@ def read(data: bytes, folder: Path) -> None:
         assert header_bytes(header) == data[1:], "a header has two spellings"
     elif data[0] >= RUN:
         of = list(FORMATS.values())[(data[0] - RUN) % 3]
-        bits = prediction(256 * data[1] + data[2], of)
-        source = decode_run(memoryview(data)[3:], bits, of)
-        again = encode_run(source, bits, of)
+        guess = prediction(256 * data[1] + data[2], of)
+        source = decode_run(memoryview(data)[3:], guess, of)
+        again = encode_run(source, guess, of)
         content = memoryview(b"".join(run.data for run in again))
-        assert (decode_run(content, bits, of) == source).all()
+        assert (decode_run(content, guess, of) == source).all()
     else:
         read_file(_refilled(data), folder)
 
@@ -73,14 +73,18 @@ def read_file(data: bytes, folder: Path) -> None:
             if tensor.rank and tensor.rank * sum(tensor.matrix_shape) <= MOST:
                 residual.components(tensor)
             for number in range(tensor.runs):
-                bits = prediction(tensor.run_elements(number), tensor.of)
-                assert len(residual.run(tensor, number, bits)) == len(bits)
+                guess = prediction(tensor.run_elements(number), tensor.of)
+                assert len(residual.run(tensor, number, guess)) == len(guess)
 
 
-def prediction(count: int, of: FloatFormat) -> Bits:
-    """The bits of `count` numbers, of all exponents and both signs."""
-    step = 0x9E3779B1 >> (32 - of.bits) | 1
-    return np.arange(count, dtype=of.unsigned) * of.unsigned.type(step)
+def prediction(count: int, of: FloatFormat) -> Predicted:
+    """As many numbers, of all exponents and both signs, near and far from what they were."""
+    step = 0x9E3779B1
+    unrounded = np.arange(count, dtype=np.uint32) * np.uint32(step)
+    if not of.cut:
+        return Predicted(unrounded, unrounded)
+    bits = np.arange(count, dtype=of.unsigned) * of.unsigned.type(step >> (32 - of.bits) | 1)
+    return Predicted(bits, unrounded)
 
 
 @functools.cache

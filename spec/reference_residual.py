@@ -161,9 +161,8 @@ def frames_of(tensor: Json) -> Iterator[tuple[str, int, int]]:
         yield "table", rank, 13 * rank
         for count in split(rank, max(1, 2**22 // (m + n))):
             yield "components", count, count * 4 * (m + n)
-    exponents = 2 ** (BITS[dtype] - 1 - MANTISSA[dtype])
     for count in split(m * n, RUN):
-        yield "run", count, count * (1 + 2 * BITS[dtype] // 8) + 1 + 3 * exponents
+        yield "run", count, count * (1 + 2 * BITS[dtype] // 8) + 1 + 4 * 256
 
 
 def frame_count(tensor: Json) -> int:
@@ -187,11 +186,13 @@ def check_frames(header: Json) -> None:
 # Prediction
 
 
-def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
-    """Out of the result's common rows, and the tensor's frames that are no runs."""
+def prediction(
+    tensor: Json, result: bytes, single: bytes, frames: Iterator[tuple[Json, bytes]]
+) -> Array:
+    """The binary32 numbers x, out of the common rows and the tensor's frames that are no runs."""
     rank, what = tensor["rank"], repr(tensor["name"])
     if not rank:
-        return result
+        return np.frombuffer(single, "<f4")
     contents = [f[:2] for f in frames_of(tensor) if f[0] == "components"]
     table = read_table([open_frame(*next(frames), 13 * rank)], what)
     sides: tuple[list[Array], list[Array]] = ([], [])
@@ -210,10 +211,10 @@ def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]
         first += count
     delta = low_rank_delta(table.e, np.stack(sides[0]), np.stack(sides[1]))
     with np.errstate(all="ignore"):  # an overflow shows in the result
-        made = round_to(widen(result, tensor["dtype"]) + delta, tensor["dtype"])
-        good = np.isfinite(widen(made, tensor["dtype"]))
+        x = (widen(result, tensor["dtype"]) + delta).astype("<f4")
+        good = np.isfinite(widen(round_to(x, tensor["dtype"]), tensor["dtype"]))
     need(good.all(), f"{what}: the prediction has a NaN or an infinity")
-    return made
+    return x
 
 
 # Differences
@@ -228,10 +229,24 @@ def bits_at(places: Array, bits: int) -> Array:
     return np.asarray(np.where(negative, 2**bits - 1 - places, places - 2 ** (bits - 1)))
 
 
-def restored(p: Array, z: Array, bits: int) -> Array:
-    """The bits that are z away from the bits p, all as int64."""
+def rounded(x: Array, dtype: str) -> Array:
+    """The bits p of the prediction."""
+    with np.errstate(all="ignore"):  # infinities stay what they are
+        return np.frombuffer(round_to(x, dtype), f"<u{BITS[dtype] // 8}").astype(np.int64)
+
+
+def is_up(x: Array, dtype: str) -> Array:
+    """Where the side that rounding came from is that of the larger numbers; nowhere for F32."""
+    u, c = x.view(np.uint32).astype(np.int64), 23 - MANTISSA[dtype]
+    return (u >> 31 == (u >> c - 1 & 1)) if c else np.zeros(len(x), bool)
+
+
+def restored(x: Array, z: Array, dtype: str) -> Array:
+    """The bits that are z away from the prediction, all as int64."""
+    bits = BITS[dtype]
     d = np.where(z & 1, -(z >> 1) - 1, z >> 1)
-    return bits_at(place(p, bits) + d & 2**bits - 1, bits)
+    d = np.where(is_up(x, dtype), -d, d)
+    return bits_at(place(rounded(x, dtype), bits) + d & 2**bits - 1, bits)
 
 
 # Runs
@@ -264,20 +279,32 @@ def read_digits(data: Array, count: int, code: int) -> Array:
     return found[:count]
 
 
-def read_run(data: bytes, p: Array, dtype: str) -> Array:
-    """The bits of the source, as int64; `p` are those of the prediction."""
-    bits, mantissa, held = BITS[dtype], MANTISSA[dtype], Bytes(data)
-    top = 2 ** (bits - 1 - mantissa) - 1
-    lasts, shifts, codes = held.take(3 * (int(held.take(1)[0]) + 1)).reshape(-1, 3).T.astype(int)
+def classes(x: Array, dtype: str) -> Array:
+    mantissa, c = MANTISSA[dtype], 23 - MANTISSA[dtype]
+    exponent = rounded(x, dtype) >> mantissa & 2 ** (BITS[dtype] - 1 - mantissa) - 1
+    if not c:
+        return exponent
+    u = x.view(np.uint32).astype(np.int64)
+    return 2 * exponent + ((u >> c - 1 ^ u >> c - 2) & 1)
+
+
+def read_run(data: bytes, x: Array, dtype: str) -> Array:
+    """The bits of the source, as int64; `x` is the prediction before it is rounded."""
+    bits, held = BITS[dtype], Bytes(data)
+    top = 2 ** (bits - 1 - MANTISSA[dtype]) * (1 if dtype == "F32" else 2) - 1
+    lasts, last_high, shifts, codes = (
+        held.take(4 * (int(held.take(1)[0]) + 1)).reshape(-1, 4).T.astype(int)
+    )
+    lasts = lasts + 256 * last_high
     need((np.diff(lasts) > 0).all(), "the groups must rise")
     need(lasts[-1] == top, f"the last group must go up to {top}")
     need((shifts < bits).all(), f"a shift must be less than {bits}")
     need((codes <= 4).all(), "a code must be at most 4")
-    group_of = np.searchsorted(lasts, p >> mantissa & top)  # the first that is large enough
+    group_of = np.searchsorted(lasts, classes(x, dtype))  # the first that is large enough
     groups = []  # the elements of each, its shift, its code
     for g, (shift, code) in enumerate(zip(shifts.tolist(), codes.tolist(), strict=True)):
         groups.append((np.flatnonzero(group_of == g), shift, code))
-    high, low = np.zeros(len(p), np.int64), np.zeros(len(p), np.int64)
+    high, low = np.zeros(len(x), np.int64), np.zeros(len(x), np.int64)
     for at, shift, code in groups:
         count, each = len(at), DIGITS[code][1]
         high[at] = read_digits(held.take(-(-count // each)), count, code)
@@ -296,19 +323,21 @@ def read_run(data: bytes, p: Array, dtype: str) -> Array:
         high[at] += more
         first += len(at)
     shift_of = shifts.astype(np.int64)[group_of]
-    return restored(p, (high << shift_of) + low, bits)
+    return restored(x, (high << shift_of) + low, dtype)
 
 
-def source_rows(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
+def source_rows(
+    tensor: Json, result: bytes, single: bytes, frames: Iterator[tuple[Json, bytes]]
+) -> bytes:
     """The common rows of the source, out of those of the container's result."""
     dtype = tensor["dtype"]
     unsigned = np.dtype(f"<u{BITS[dtype] // 8}")
-    p = np.frombuffer(prediction(tensor, result, frames), unsigned).astype(np.int64)
+    x = prediction(tensor, result, single, frames)
     rows = []
-    for first in range(0, len(p), RUN):
+    for first in range(0, len(x), RUN):
         frame, stored = next(frames)
         data = open_frame(frame, stored, frame["raw"])
-        rows.append(read_run(data, p[first : first + RUN], dtype).astype(unsigned).tobytes())
+        rows.append(read_run(data, x[first : first + RUN], dtype).astype(unsigned).tobytes())
     return b"".join(rows)
 
 
@@ -360,11 +389,12 @@ def decode(
     given = kept_files(
         opened.header, read_parts(opened.header, opened.payload, "files"), base_files or {}
     )
-    data = tensors_at(opened, base, opened.header["encoding"]["tau"])
+    singles: dict[str, bytes] = {}
+    data = tensors_at(opened, base, opened.header["encoding"]["tau"], singles)
     for tensor in header["tensors"]:
         name, size = tensor["name"], math.prod(tensor["shape"]) * BITS[tensor["dtype"]] // 8
         common, new = data[name][:size], data[name][size:]
-        data[name] = source_rows(tensor, common, frames) + new
+        data[name] = source_rows(tensor, common, singles[name], frames) + new
     data = with_casts(opened.header, data)
     for stated, head, (prefix, _) in zip(header["results"], heads, opened.files, strict=True):
         result = whole_file(head, prefix, data)

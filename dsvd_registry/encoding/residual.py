@@ -123,9 +123,9 @@ def _encoded(
             prediction = Prediction(predicted, tensor, low_rank.components)
         is_lacking = low_rank is not None
         for number, source in enumerate(_runs(checkpoint, tensor)):
-            bits = prediction.bits(number)
-            is_lacking = is_lacking or not np.array_equal(source, bits)
-            frames.append(run_frame(encode_run(source, bits, tensor.of)))
+            run = prediction.run(number)
+            is_lacking = is_lacking or not np.array_equal(source, run.bits)
+            frames.append(run_frame(encode_run(source, run, tensor.of)))
         return (tensor, frames) if is_lacking else None
     finally:
         predicted.release()

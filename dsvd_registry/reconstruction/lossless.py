@@ -114,6 +114,6 @@ class LosslessTensor(ResultTensor):
         if run.is_stored:
             self._predicted.fill(run, memory)
             return
-        prediction = self._prediction.bits(run.first)
+        predicted = self._prediction.run(run.first)
         out = memory.view(self._lacking.of.unsigned)
-        self._residual.run(self._lacking, run.first, prediction, out)
+        self._residual.run(self._lacking, run.first, predicted, out)

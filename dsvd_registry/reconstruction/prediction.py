@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..codec.components import Components
-from ..codec.exact_product import DeltaProduct
-from ..codec.weights import Memory, Weights, scratch
+from ..codec.exact_product import DeltaProduct, cast
+from ..codec.weights import WORDS, Memory, Weights, scratch
 from ..container.records import BasedRecord, LowRankRecord
 from ..errors import ContainerError
-from ..residual.ordered import Bits
+from ..residual.ordered import Predicted
 from ..residual.records import ResidualTensor
 from ..residual.run import ELEMENTS
 from .file_plan import Run
@@ -40,34 +40,46 @@ class Prediction:
         """The memory that the components take, without that of the result."""
         return 0 if self._product is None else self._product.nbytes
 
-    def bits(self, number: int) -> Bits:
-        """The bits of run `number`, flat; the thread's next call overwrites them.
+    def run(self, number: int) -> Predicted:
+        """The numbers of run `number`; the thread's next call overwrites them.
 
         Raises `ContainerError` if the result would not be finite, and `BaseMismatch`.
         """
-        tensor, width = self._tensor, self._tensor.of.width
+        tensor = self._tensor
         begin, count = number * ELEMENTS, tensor.run_elements(number)
         first, end = begin // self._row, -(-(begin + count) // self._row)
-        memory = scratch.memory("predicted", (end - first) * self._row * width)
+        shape = end - first, self._row
         rows = self._row // self._columns
-        self._result.fill(Run(first * rows, end * rows, memory.nbytes), memory)
+        result = Weights(scratch.array("predicted", shape, WORDS[tensor.dtype]), tensor.dtype)
+        memory = result.words.reshape(-1).view(np.uint8)
+        run = Run(first * rows, end * rows, memory.nbytes)
+        unrounded = result
+        if tensor.of.cut:
+            unrounded = Weights(scratch.array("unrounded", shape, np.float32), "F32")
         if self._product is not None:
-            shape = end - first, self._row
-            below = Weights.over(memory, shape, tensor.dtype)
-            memory = scratch.memory("predicted on top", memory.nbytes)
-            on_top = Weights.over(memory, shape, tensor.dtype)
-            self._product.run(first, end).add_to(below, on_top)
-            if not on_top.is_finite():
+            self._result.fill(run, memory)
+            below = result
+            result = Weights(scratch.array("on top", shape, WORDS[tensor.dtype]), tensor.dtype)
+            unrounded = unrounded if tensor.of.cut else result
+            self._product.run(first, end).add_to(below, unrounded)
+            if tensor.of.cut:
+                cast(unrounded, result)
+            if not result.is_finite():
                 raise ContainerError(f"tensor {tensor.name!r} would be predicted NaN or infinity")
-        skipped = (begin - first * self._row) * width
-        bits: Bits = memory[skipped : skipped + count * width].view(tensor.of.unsigned)
-        return bits
+        elif tensor.of.cut:
+            self._result.fill_both(run, memory, unrounded.words.reshape(-1).view(np.uint8))
+        else:
+            self._result.fill(run, memory)
+        skipped = begin - first * self._row
+        own = slice(skipped, skipped + count)
+        bits = result.words.reshape(-1)[own].view(tensor.of.unsigned)
+        return Predicted(bits, unrounded.words.reshape(-1)[own].view(np.uint32))
 
 
 def whole(prediction: Prediction, tensor: ResidualTensor) -> Memory:
     """All bytes of a prediction, in memory of their own."""
     memory = np.empty(tensor.elements, tensor.of.unsigned)
     for number in range(tensor.runs):
-        bits = prediction.bits(number)
+        bits = prediction.run(number).bits
         memory[number * ELEMENTS :][: len(bits)] = bits
     return memory.view(np.uint8)

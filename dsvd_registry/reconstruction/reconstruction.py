@@ -25,6 +25,7 @@ from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
     CastRecord,
+    DeltaRecord,
     DenseRecord,
     Header,
     KeptFile,
@@ -272,34 +273,47 @@ class ResultTensor:
         if _is_copied(record):
             self.viewed.copy(run.first * _width(record.dtype), memory)
         else:
-            self._compute(record, run, memory)
+            shape = run.end - run.first, columns_of(record)
+            self._compute(record, run, Weights.over(memory, shape, record.dtype))
+
+    def fill_both(self, run: Run, memory: Memory, unrounded: Memory) -> None:
+        """Write a run of a delta's common rows as `fill` does, and its float32 numbers before that."""
+        record = self.record
+        assert isinstance(record, DeltaRecord)
+        shape = run.end - run.first, columns_of(record)
+        result = Weights.over(memory, shape, record.dtype)
+        self._compute(record, run, result, Weights.over(unrounded, shape, "F32"))
 
     def release(self) -> None:
         """Return the memory of the base tensors to the system."""
         if isinstance(self.record, BasedRecord):
             self.viewed.release()
 
-    def _compute(self, record: BasedRecord, run: Run, memory: Memory) -> None:
-        shape = run.end - run.first, columns_of(self.record)
+    def _compute(
+        self, record: BasedRecord, run: Run, result: Weights, unrounded: Weights | None = None
+    ) -> None:
+        out = result if unrounded is None else unrounded
+        shape = result.words.shape
         base_dtype = record.base[0].dtype
         row = shape[1] * _width(base_dtype)
         held = scratch.memory("base", shape[0] * row)
         self.viewed.copy(run.first * row, held)
         base = Weights.over(held, shape, base_dtype)
-        result = Weights.over(memory, shape, record.dtype)
         match self._delta:
             case DeltaProduct() as product:
-                product.run(run.first, run.end).add_to(base, result)
+                product.run(run.first, run.end).add_to(base, out)
             case Elements() as elements:
-                add_elements(base, elements.run(run.first, run.end), result)
+                add_elements(base, elements.run(run.first, run.end), out)
             case None:
-                cast(base, result)
-                if result.has_nan():
-                    raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
-                return
+                cast(base, out)
             case _:
                 assert_never(self._delta)
-        if not result.is_finite():
+        if unrounded is not None:
+            cast(unrounded, result)
+        if self._delta is None:
+            if result.has_nan():
+                raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
+        elif not result.is_finite():
             raise ContainerError(
                 f"{self._container.name}: tensor {record.name!r} would hold NaN or infinity"
             )

@@ -1,8 +1,9 @@
-"""Groups of elements by the exponent of their prediction (spec, "Groups").
+"""Groups of elements by the class of their prediction (spec, "Runs").
 
 The spacing of floating-point numbers grows with their magnitude. The same prediction error is many
 steps for a small number, and few for a large one. Within a group differences are of similar size,
-so one code suits them.
+so one code suits them. A number of half precision that was rounded far is nearly as close to its
+other neighbour, and differs more often.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import numpy.typing as npt
 
 from ..errors import ContainerError
 from .digits import BASES, per_byte
-from .ordered import Bits, FloatFormat, exponents
+from .ordered import Bits, FloatFormat, Predicted, classes
 
 TILE = 1 << 16  # elements that stay in the cache while they are sorted
 LEAST_SHARE, LEAST_COUNT = 32, 2048  # a group has at least 1/32 of its run, and 2048 elements
 SAMPLE = 1 << 12  # elements of a run, or of a group, by which codes are chosen
 SHIFTS = (0, 1, 2, 4, 8)  # reductions that are tried of the shift at which few elements overflow
 RARE = 2.0**-9  # share of a group that may overflow its digits
-ENTRY_SIZE = 3
+_ENTRY = np.dtype([("last", "<u2"), ("shift", "u1"), ("code", "u1")])
 
 Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Group:
-    """The elements whose prediction has an exponent of at most `last`, and above the previous group's.
+    """The elements whose class is at most `last`, and above the previous group's.
 
     `shift`: the number of lowest bits of a difference that are stored separately. `base`: the base
     of the digit for the other bits; its largest value marks an overflow, whose bits are stored
@@ -49,23 +50,28 @@ class Group:
 
 
 def pack_groups(groups: tuple[Group, ...]) -> bytes:
-    """Encode groups: their number minus one, then three bytes for each."""
-    entries = (bytes((group.last, group.shift, BASES.index(group.base))) for group in groups)
-    return bytes((len(groups) - 1,)) + b"".join(entries)
+    """Encode groups: their number minus one, then four bytes for each."""
+    entries = [(group.last, group.shift, BASES.index(group.base)) for group in groups]
+    return bytes((len(groups) - 1,)) + np.array(entries, _ENTRY).tobytes()
+
+
+def groups_size(count: int) -> int:
+    """The bytes that so many packed groups take."""
+    return 1 + _ENTRY.itemsize * count
 
 
 def unpack_groups(content: memoryview, of: FloatFormat) -> tuple[Group, ...]:
     """Inverse of `pack_groups`, from the start of a run's bytes. Raises `ContainerError`."""
     count = content[0] + 1 if len(content) else 1
-    if len(content) < 1 + ENTRY_SIZE * count:
+    if len(content) < groups_size(count):
         raise ContainerError("a run ends inside its groups")
-    entries = np.frombuffer(content[1 : 1 + ENTRY_SIZE * count], np.uint8).reshape(count, 3)
-    lasts = entries[:, 0].astype(int).tolist()
+    entries = np.frombuffer(content[1 : groups_size(count)], _ENTRY)
+    lasts = entries["last"].tolist()
     if any(left >= right for left, right in itertools.pairwise(lasts)):
         raise ContainerError("the groups of a run are not in order")
-    if lasts[-1] != of.last_exponent:
-        raise ContainerError("the groups of a run do not have all exponents")
-    if (entries[:, 1] >= of.bits).any() or (entries[:, 2] >= len(BASES)).any():
+    if lasts[-1] != of.last_class:
+        raise ContainerError("the groups of a run do not have all classes")
+    if (entries["shift"] >= of.bits).any() or (entries["code"] >= len(BASES)).any():
         raise ContainerError("a group of a run has a shift or a base that there is not")
     return tuple(Group(last, shift, BASES[base]) for last, shift, base in entries.tolist())
 
@@ -73,11 +79,11 @@ def unpack_groups(content: memoryview, of: FloatFormat) -> tuple[Group, ...]:
 class Places:
     """The positions of a run's elements, sorted by group in a stable order."""
 
-    def __init__(self, prediction: Bits, of: FloatFormat, groups: tuple[Group, ...]) -> None:
-        self._group_of = np.empty(len(prediction), np.uint8)
+    def __init__(self, predicted: Predicted, of: FloatFormat, groups: tuple[Group, ...]) -> None:
+        self._group_of = np.empty(len(predicted), np.uint8)
         counts = []
-        for part in tiles(len(prediction)):
-            found = exponents(prediction[part], of)
+        for part in tiles(len(predicted)):
+            found = classes(predicted.part(part), of)
             own = self._group_of[part]
             own[:] = 0
             for group in groups[:-1]:
@@ -123,18 +129,18 @@ def tiles(elements: int) -> Iterator[slice]:
         yield slice(first, min(first + TILE, elements))
 
 
-def exponents_apart(prediction: Bits, of: FloatFormat) -> tuple[int, ...]:
-    """Choose groups that are worth a code of their own, by a sample; their last exponents, ascending."""
-    elements, last_exponent = len(prediction), of.last_exponent
-    sample = exponents(prediction[:: max(1, elements // SAMPLE)], of)
-    counts = np.bincount(sample, minlength=last_exponent + 1) * (elements / len(sample))
+def classes_apart(predicted: Predicted, of: FloatFormat) -> tuple[int, ...]:
+    """Choose groups that are worth a code of their own, by a sample; their last classes, ascending."""
+    elements, last_class = len(predicted), of.last_class
+    sample = classes(predicted.part(slice(None, None, max(1, elements // SAMPLE))), of)
+    counts = np.bincount(sample, minlength=last_class + 1) * (elements / len(sample))
     least = max(LEAST_COUNT, elements / LEAST_SHARE)
-    lasts, held, left = [last_exponent], 0.0, float(elements)
-    for exponent in range(last_exponent, 0, -1):
-        held += counts[exponent]
-        left -= counts[exponent]
+    lasts, held, left = [last_class], 0.0, float(elements)
+    for one in range(last_class, 0, -1):
+        held += counts[one]
+        left -= counts[one]
         if held >= least and left >= least:
-            lasts.append(exponent - 1)
+            lasts.append(one - 1)
             held = 0.0
     return tuple(reversed(lasts))
 

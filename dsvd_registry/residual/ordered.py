@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Bits = npt.NDArray[np.unsignedinteger[Any]]
-Exponents = npt.NDArray[np.uint8]
+Classes = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,16 @@ class FloatFormat:
         return (1 << (self.bits - 1 - self.mantissa)) - 1
 
     @property
+    def cut(self) -> int:
+        """The lowest bits of a float32 that a number of the format lacks."""
+        return 23 - self.mantissa
+
+    @property
+    def last_class(self) -> int:
+        """The largest class of an element."""
+        return 2 * self.last_exponent + 1 if self.cut else self.last_exponent
+
+    @property
     def unsigned(self) -> np.dtype[np.unsignedinteger[Any]]:
         """The numpy dtype for the bits of a number."""
         return np.dtype(f"u{self.width}")
@@ -42,28 +52,61 @@ class FloatFormat:
 FORMATS = {"F32": FloatFormat(4, 23), "F16": FloatFormat(2, 10), "BF16": FloatFormat(2, 7)}
 
 
-def exponents(bits: Bits, of: FloatFormat) -> Exponents:
-    """The exponent bits of each number, uint8, in the same shape."""
-    found: Exponents = ((bits >> of.mantissa) & of.last_exponent).astype(np.uint8)
+@dataclass(frozen=True)
+class Predicted:
+    """Predicted numbers, flat.
+
+    `bits`: of the numbers. `unrounded`: uint32, the bits of the float32 numbers that they are rounded
+    from; for F32 the same array.
+    """
+
+    bits: Bits
+    unrounded: Bits
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def part(self, part: slice) -> Predicted:
+        """The numbers of a slice, sharing the memory of all."""
+        return Predicted(self.bits[part], self.unrounded[part])
+
+
+def classes(predicted: Predicted, of: FloatFormat) -> Classes:
+    """The class of each element: by the exponent, and by whether rounding moved it far or not."""
+    found: Classes = ((predicted.bits >> of.mantissa) & of.last_exponent).astype(np.uint16)
+    if of.cut:
+        # More than a quarter of a step off, if the two highest of the bits cut off differ.
+        far = predicted.unrounded >> 1
+        far ^= predicted.unrounded
+        far >>= of.cut - 2
+        found <<= 1
+        found |= far.astype(np.uint16) & 1
     return found
 
 
-def differences(source: Bits, prediction: Bits, of: FloatFormat) -> Bits:
-    """The steps from each prediction to its source, counted in numbers of the format, in zigzag form."""
+def differences(source: Bits, predicted: Predicted, of: FloatFormat) -> Bits:
+    """The steps from each prediction to its source, counted in numbers of the format, in zigzag form.
+
+    A step to the side that rounding came from is counted as negative: it is the likelier one.
+    """
     off = _in_order(source, of)
-    off -= _in_order(prediction, of)
+    off -= _in_order(predicted.bits, of)
+    if of.cut:
+        _turn(off, predicted, of)
     signs = _signs(off, of)
     off <<= 1
     off ^= signs
     return off
 
 
-def restored(coded: Bits, prediction: Bits, of: FloatFormat) -> Bits:
+def restored(coded: Bits, predicted: Predicted, of: FloatFormat) -> Bits:
     """Inverse of `differences`; the sources overwrite `coded`."""
     negative = coded & 1
     coded >>= 1
     coded ^= np.negative(negative, out=negative)  # all bits, or none
-    coded += _in_order(prediction, of)
+    if of.cut:
+        _turn(coded, predicted, of)
+    coded += _in_order(predicted.bits, of)
     # Ordered numbers with the highest bit set were not negative: only that bit is inverted. All bits
     # of the others are.
     turned = _signs(coded, of)
@@ -71,6 +114,16 @@ def restored(coded: Bits, prediction: Bits, of: FloatFormat) -> Bits:
     turned |= _highest(of)
     coded ^= turned
     return coded
+
+
+def _turn(off: Bits, predicted: Predicted, of: FloatFormat) -> None:
+    """Negate the differences of those numbers that rounding made lower, in place."""
+    came_from = (predicted.unrounded >> 16).astype(of.unsigned)  # its highest bit is the sign
+    came_from ^= (predicted.unrounded << (of.bits - of.cut)).astype(of.unsigned)
+    above = _signs(came_from, of)
+    np.invert(above, out=above)
+    off ^= above
+    off -= above
 
 
 def _in_order(bits: Bits, of: FloatFormat) -> Bits:

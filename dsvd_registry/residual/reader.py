@@ -15,7 +15,7 @@ from ..container.table import ComponentTable, unpack_table
 from ..errors import ContainerError
 from ..ranged_file import Range, RangedFile, as_ranged
 from .header import parse_header
-from .ordered import Bits
+from .ordered import Bits, Predicted
 from .records import ResidualTensor
 from .run import decode_run
 
@@ -84,16 +84,16 @@ class Residual(Closing):
             raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
 
     def run(
-        self, tensor: ResidualTensor, number: int, prediction: Bits, out: Bits | None = None
+        self, tensor: ResidualTensor, number: int, predicted: Predicted, out: Bits | None = None
     ) -> Bits:
-        """Decode the bits of one run of the source from those of its prediction; both are flat.
+        """Decode the bits of one run of the source, flat, from its prediction.
 
         The result is written to `out` if it is given.
         """
         frame = self._first_frame[tensor.name] + tensor.frames - tensor.runs + number
         content = memoryview(self._content(tensor, frame))
         try:
-            return decode_run(content, prediction, tensor.of, out)
+            return decode_run(content, predicted, tensor.of, out)
         except ContainerError as error:
             raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
 

@@ -13,27 +13,29 @@ from .exponent_groups import (
     Group,
     Places,
     best_code,
-    exponents_apart,
+    classes_apart,
+    groups_size,
     pack_groups,
     tiles,
     unpack_groups,
 )
-from .ordered import Bits, FloatFormat, differences, restored
+from .ordered import Bits, FloatFormat, Predicted, differences, restored
 
+MOST_GROUPS = 256
 ELEMENTS = 1 << 20  # in a run; the last run of a tensor may have fewer
 
 
 def most_bytes(elements: int, of: FloatFormat) -> int:
     """The largest size in bytes that a run of so many elements can have."""
-    return 1 + 3 * (of.last_exponent + 1) + elements * (1 + 2 * of.width)
+    return groups_size(MOST_GROUPS) + elements * (1 + 2 * of.width)
 
 
-def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ...]:
-    """Encode a run. `source` and `prediction` are flat arrays of the bits of their numbers."""
-    lasts = exponents_apart(prediction, of)
-    places = Places(prediction, of, tuple(Group(last, 0, 2) for last in lasts))
+def encode_run(source: Bits, predicted: Predicted, of: FloatFormat) -> tuple[Run, ...]:
+    """Encode a run. `source` is a flat array of the bits of its numbers."""
+    lasts = classes_apart(predicted, of)
+    places = Places(predicted, of, tuple(Group(last, 0, 2) for last in lasts))
     ordered = np.empty(len(source), of.unsigned)
-    places.in_order(lambda part: differences(source[part], prediction[part], of), ordered)
+    places.in_order(lambda part: differences(source[part], predicted.part(part), of), ordered)
     groups, digits, low = [], [], []
     rests = [np.empty(0, of.unsigned)]
     for last, part in zip(lasts, _parts(places.counts), strict=True):
@@ -53,20 +55,20 @@ def encode_run(source: Bits, prediction: Bits, of: FloatFormat) -> tuple[Run, ..
 
 
 def decode_run(
-    content: memoryview, prediction: Bits, of: FloatFormat, out: Bits | None = None
+    content: memoryview, predicted: Predicted, of: FloatFormat, out: Bits | None = None
 ) -> Bits:
     """Inverse of `encode_run`: the bits of the source, written to `out` if it is given.
 
     Raises `ContainerError` for bytes that do not encode a run of these elements.
     """
     groups = unpack_groups(content, of)
-    places = Places(prediction, of, groups)
-    left = _Left(content[1 + 3 * len(groups) :])
+    places = Places(predicted, of, groups)
+    left = _Left(content[groups_size(len(groups)) :])
     counts = places.counts
     owners = list(zip(groups, counts, strict=True))
     digits = [_digits(left, group, count, of) for group, count in owners]
     low = [_low_planes(left, group, count) for group, count in owners]
-    coded = np.empty(len(prediction), of.unsigned)
+    coded = np.empty(len(predicted), of.unsigned)
     for group, part, own, planes in zip(groups, _parts(counts), digits, low, strict=True):
         _join(coded[part], own, planes, group.shift)
     outside = [np.flatnonzero(own == g.base - 1) for g, own in zip(groups, digits, strict=True)]
@@ -81,7 +83,7 @@ def decode_run(
         coded[part][where] += own_rest << group.shift
     source = np.empty_like(coded) if out is None else out
     for part, tile in places.back(coded):
-        source[part] = restored(tile, prediction[part], of)
+        source[part] = restored(tile, predicted.part(part), of)
     return source
 
 

@@ -15,12 +15,12 @@ from spec.residual_building import residual_header_of
 from dsvd_registry.container.frames import RESIDUAL, decompress, stored_header
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
-from dsvd_registry.residual.ordered import FORMATS, Bits
+from dsvd_registry.residual.ordered import FORMATS, Bits, Predicted
 from dsvd_registry.residual.records import ResidualTensor
 from dsvd_registry.residual.run import encode_run
 from dsvd_registry.residual.writer import ResidualWriter, component_frames, run_frame
 
-from .bits import rounded
+from .bits import predicted, rounded
 
 Json = dict[str, Any]
 
@@ -37,6 +37,10 @@ def prediction(tensor: ResidualTensor) -> Bits:
     return rounded(np.linspace(-1, 1, tensor.elements), tensor.dtype)
 
 
+def guess(tensor: ResidualTensor) -> Predicted:
+    return predicted(prediction(tensor), tensor.dtype)
+
+
 def source(tensor: ResidualTensor) -> Bits:
     of = FORMATS[tensor.dtype]
     return prediction(tensor) + np.arange(tensor.elements).astype(of.unsigned)
@@ -46,7 +50,7 @@ def small_file() -> bytes:
     """One tensor with components of its own, and one without."""
     writer, out = ResidualWriter(io.BytesIO()), io.BytesIO()
     for tensor in (VECTOR, MATRIX):  # the writer sorts them
-        run = run_frame(encode_run(source(tensor), prediction(tensor), FORMATS[tensor.dtype]))
+        run = run_frame(encode_run(source(tensor), guess(tensor), FORMATS[tensor.dtype]))
         own = component_frames(tensor, A, B, TABLE) if tensor.rank else []
         writer.add(tensor, [*own, run])
     writer.write("c" * 64, (Result("model.safetensors", "d" * 64, 1000),), out)

@@ -11,7 +11,7 @@ import pytest
 from dsvd_registry.container import limits
 from dsvd_registry.container.frames import RESIDUAL
 from dsvd_registry.residual.digits import BASES, per_byte
-from dsvd_registry.residual.ordered import FORMATS, differences, exponents
+from dsvd_registry.residual.ordered import FORMATS, Predicted, classes, differences
 from dsvd_registry.residual.records import (
     COMPONENT_NUMBERS,
     ResidualFrame,
@@ -78,9 +78,11 @@ def test_formats() -> None:
     told = dict(zip(("F32", "F16", "BF16"), map(int, mantissa.groups()), strict=True))
     assert told == residual_decoder.MANTISSA == plain.MANTISSA
     assert told == {dtype: of.mantissa for dtype, of in FORMATS.items()}
-    exponent_bits = found(r"exponent bits: (\d+) for `F32` and `BF16`, (\d+) for `F16`", "Frames")
-    for dtype, e in (("F32", 1), ("BF16", 1), ("F16", 2)):
-        assert FORMATS[dtype].last_exponent == 2 ** int(exponent_bits[e]) - 1
+    largest = found(r"class is (\d+) for `F32`, (\d+) for\s+`F16` and (\d+) for `BF16`", "Runs")
+    for dtype, last in zip(("F32", "F16", "BF16"), map(int, largest.groups()), strict=True):
+        assert FORMATS[dtype].last_class == last == plain.last_class(dtype)
+    cut = found(r"c is (\d+) for `F16` and (\d+) for `BF16`", "Prediction")
+    assert [FORMATS[dtype].cut for dtype in ("F16", "BF16")] == [int(c) for c in cut.groups()]
 
 
 def test_codes() -> None:
@@ -100,9 +102,9 @@ def test_sizes_of_frames() -> None:
     assert 2 ** int(run[1]) == ELEMENTS == residual_decoder.RUN
     numbers = found(r"max\(1, floor\(2\^(\d+) / \(m \+ n\)\)\)", "Frames")
     assert 2 ** int(numbers[1]) == COMPONENT_NUMBERS
-    assert found(r"`raw` is at most n \(1 \+ 2 w\) \+ 1 \+ 3 \* 2\^e", "Frames")
-    for dtype, w, e in (("F32", 4, 8), ("F16", 2, 5), ("BF16", 2, 8)):
-        assert most_bytes(100, FORMATS[dtype]) == 100 * (1 + 2 * w) + 1 + 3 * 2**e
+    more = int(found(r"`raw` is at most n \(1 \+ 2 w\) \+ (\d+)", "Frames")[1])
+    for dtype, w in (("F32", 4), ("F16", 2), ("BF16", 2)):
+        assert most_bytes(100, FORMATS[dtype]) == 100 * (1 + 2 * w) + more
     assert most_bytes(ELEMENTS, FORMATS["F32"]) < limits.FREE_FRAME_RAW
 
 
@@ -130,21 +132,26 @@ def test_example() -> None:
     numbers = re.search(r"d is ([-\d, ]+) and z ([\d, ]+)\.", example)
     assert numbers is not None
     d, z = ([int(x) for x in text.split(",")] for text in numbers.groups())
-    assert [a - b for a, b in zip(places_s, places_p, strict=True)] == d
-    of, bits, source = FORMATS["F16"], np.array(p, np.uint16), np.array(s, np.uint16)
-    assert differences(source, bits, of).tolist() == z
-    told = re.search(r"exponents are ([\d, ]+)\.", example)
+    x = [int(word, 16) for word in re.findall(r"\b[0-9A-F]{8}\b", example)]
+    signs = [-1 if plain.is_up(u, "F16") else 1 for u in x]
+    off = (a - b for a, b in zip(places_s, places_p, strict=True))
+    assert [sign * away for sign, away in zip(signs, off, strict=True)] == d
+    assert [plain.rounded(u, "F16") for u in x] == p
+    of, source = FORMATS["F16"], np.array(s, np.uint16)
+    guess = Predicted(np.array(p, np.uint16), np.array(x, np.uint32))
+    assert differences(source, guess, of).tolist() == z
+    told = re.search(r"classes\s+are ([\d, ]+)\.", example)
     assert told is not None
-    assert exponents(bits, of).tolist() == [int(x) for x in told[1].split(",")]
+    assert classes(guess, of).tolist() == [int(x) for x in told[1].split(",")]
     block = re.search(r"these (\d+) bytes:\s+```text\n(.*?)```", example, re.DOTALL)
     assert block is not None
     run = bytes.fromhex(block[2])
     assert len(run) == int(block[1])
     told_groups = re.findall(r"to (\d+) \(shift (\d), B = 2\)", example)
     groups = [(int(last), int(shift), 0) for last, shift in told_groups]
-    assert plain.run_bytes(s, p, "F16", groups) == run
-    assert decode_run(memoryview(run), bits, of).tolist() == s
-    assert residual_decoder.read_run(run, np.array(p, np.int64), "F16").tolist() == s
+    assert plain.run_bytes(s, x, "F16", groups) == run
+    assert decode_run(memoryview(run), guess, of).tolist() == s
+    assert residual_decoder.read_run(run, guess.unrounded.view("<f4"), "F16").tolist() == s
 
 
 def test_order_of_numbers() -> None:
