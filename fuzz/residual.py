@@ -82,9 +82,9 @@ def prediction(count: int, of: FloatFormat) -> Predicted:
     step = 0x9E3779B1
     unrounded = np.arange(count, dtype=np.uint32) * np.uint32(step)
     if not of.cut:
-        return Predicted(unrounded, unrounded)
+        return Predicted(unrounded, None)
     bits = np.arange(count, dtype=of.unsigned) * of.unsigned.type(step >> (32 - of.bits) | 1)
-    return Predicted(bits, unrounded)
+    return Predicted.rounded(bits, unrounded, of)
 
 
 @functools.cache

@@ -73,7 +73,8 @@ class Prediction:
         skipped = begin - first * self._row
         own = slice(skipped, skipped + count)
         bits = result.words.reshape(-1)[own].view(tensor.of.unsigned)
-        return Predicted(bits, unrounded.words.reshape(-1)[own].view(np.uint32))
+        words = unrounded.words.reshape(-1)[own].view(np.uint32)
+        return Predicted.rounded(bits, words, tensor.of)
 
 
 def whole(prediction: Prediction, tensor: ResidualTensor) -> Memory:

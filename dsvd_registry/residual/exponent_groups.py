@@ -86,9 +86,12 @@ class Places:
             found = classes(predicted.part(part), of)
             own = self._group_of[part]
             own[:] = 0
+            behind = [len(found)]  # elements in each group or a later one
             for group in groups[:-1]:
-                own += found > group.last
-            counts.append([np.count_nonzero(own == number) for number in range(len(groups))])
+                is_behind = found > group.last
+                own += is_behind
+                behind.append(int(np.count_nonzero(is_behind)))
+            counts.append(-np.diff([*behind, 0]))
         self._counts: Int64 = np.array(counts)
 
     @property

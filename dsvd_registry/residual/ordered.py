@@ -56,31 +56,39 @@ FORMATS = {"F32": FloatFormat(4, 23), "F16": FloatFormat(2, 10), "BF16": FloatFo
 class Predicted:
     """Predicted numbers, flat.
 
-    `bits`: of the numbers. `unrounded`: uint32, the bits of the float32 numbers that they are rounded
-    from; for F32 the same array.
+    `bits`: of the numbers. `cut_off`: uint16, the bits that rounding cut off the float32 numbers that
+    they are rounded from, as the highest bits; None for F32.
     """
 
     bits: Bits
-    unrounded: Bits
+    cut_off: Bits | None
+
+    @staticmethod
+    def rounded(bits: Bits, unrounded: Bits, of: FloatFormat) -> Predicted:
+        """Numbers of this format, and the float32 numbers that they are rounded from, as uint32."""
+        if not of.cut:
+            return Predicted(bits, None)
+        low: Bits = unrounded.astype("<u4", copy=False).view("<u2")[::2]
+        return Predicted(bits, np.left_shift(low, np.uint16(16 - of.cut)))
 
     def __len__(self) -> int:
         return len(self.bits)
 
     def part(self, part: slice) -> Predicted:
         """The numbers of a slice, sharing the memory of all."""
-        return Predicted(self.bits[part], self.unrounded[part])
+        return Predicted(self.bits[part], None if self.cut_off is None else self.cut_off[part])
 
 
 def classes(predicted: Predicted, of: FloatFormat) -> Classes:
     """The class of each element: by the exponent, and by whether rounding moved it far or not."""
     found: Classes = ((predicted.bits >> of.mantissa) & of.last_exponent).astype(np.uint16)
-    if of.cut:
+    if predicted.cut_off is not None:
         # More than a quarter of a step off, if the two highest of the bits cut off differ.
-        far = predicted.unrounded >> 1
-        far ^= predicted.unrounded
-        far >>= of.cut - 2
+        far = predicted.cut_off << 1
+        far ^= predicted.cut_off
+        far >>= 15
         found <<= 1
-        found |= far.astype(np.uint16) & 1
+        found |= far
     return found
 
 
@@ -91,8 +99,8 @@ def differences(source: Bits, predicted: Predicted, of: FloatFormat) -> Bits:
     """
     off = _in_order(source, of)
     off -= _in_order(predicted.bits, of)
-    if of.cut:
-        _turn(off, predicted, of)
+    if predicted.cut_off is not None:
+        _turn(off, predicted.bits ^ predicted.cut_off, of)
     signs = _signs(off, of)
     off <<= 1
     off ^= signs
@@ -104,8 +112,8 @@ def restored(coded: Bits, predicted: Predicted, of: FloatFormat) -> Bits:
     negative = coded & 1
     coded >>= 1
     coded ^= np.negative(negative, out=negative)  # all bits, or none
-    if of.cut:
-        _turn(coded, predicted, of)
+    if predicted.cut_off is not None:
+        _turn(coded, predicted.bits ^ predicted.cut_off, of)
     coded += _in_order(predicted.bits, of)
     # Ordered numbers with the highest bit set were not negative: only that bit is inverted. All bits
     # of the others are.
@@ -116,11 +124,12 @@ def restored(coded: Bits, predicted: Predicted, of: FloatFormat) -> Bits:
     return coded
 
 
-def _turn(off: Bits, predicted: Predicted, of: FloatFormat) -> None:
-    """Negate the differences of those numbers that rounding made lower, in place."""
-    came_from = (predicted.unrounded >> 16).astype(of.unsigned)  # its highest bit is the sign
-    came_from ^= (predicted.unrounded << (of.bits - of.cut)).astype(of.unsigned)
-    above = _signs(came_from, of)
+def _turn(off: Bits, signs: Bits, of: FloatFormat) -> None:
+    """Negate differences in place, where rounding made the number lower.
+
+    There the highest of the bits cut off is the sign's, so that the highest bit of `signs` is 0.
+    """
+    above = _signs(signs, of)
     np.invert(above, out=above)
     off ^= above
     off -= above

@@ -86,9 +86,8 @@ def numbers(dtype: str, count: int) -> st.SearchStrategy[Bits]:
 
 def predicted(bits: Bits, dtype: str) -> Predicted:
     """A prediction of these bits, as if rounded from numbers that lie anywhere around them."""
-    if dtype == "F32":
-        return Predicted(bits, bits)
-    return Predicted(bits, random_bits(len(bits), "F32", np.random.default_rng(len(bits))))
+    around = random_bits(len(bits), "F32", np.random.default_rng(len(bits)))
+    return Predicted.rounded(bits, around, FORMATS[dtype])
 
 
 def content_of(source: Bits, prediction: Bits, dtype: str) -> bytes:

@@ -58,7 +58,9 @@ def test_kinds(dtype: str, source: str, prediction: str) -> None:
 def test_all_of_16_bits(dtype: str, prediction: int, unrounded: int) -> None:
     """Different sources have different differences."""
     of, source = FORMATS[dtype], np.arange(1 << 16).astype("u2")
-    guess = Predicted(np.full(1 << 16, prediction, "u2"), np.full(1 << 16, unrounded, "u4"))
+    guess = Predicted.rounded(
+        np.full(1 << 16, prediction, "u2"), np.full(1 << 16, unrounded, "u4"), of
+    )
     coded = differences(source, guess, of)
     assert len(np.unique(coded)) == 1 << 16
     assert (restored(coded, guess, of) == source).all()
@@ -84,7 +86,7 @@ def test_side_that_rounding_came_from(dtype: str) -> None:
     numbers = random.normal(0, 0.02, 4000).astype("f4")
     numbers = numbers[abs(numbers) > 2.0**-14]  # normal in F16, too
     bits = nearest(numbers, dtype)
-    guess = Predicted(bits, numbers.view("u4"))
+    guess = Predicted.rounded(bits, numbers.view("u4"), of)
     off = numbers.astype("f8") - values(bits, dtype)
     assert (off > 0).sum() > 1000 and (off < 0).sum() > 1000
     farther = np.where((off > 0) == (numbers > 0), bits + 1, bits - 1).astype("u2")
@@ -100,7 +102,7 @@ def test_classes_of_exponents(dtype: str) -> None:
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5])
     bias = of.last_exponent // 2
     expected = [0, 0, *[of.last_exponent] * 3, bias, bias, bias - 1]
-    exact = Predicted(rounded(special, dtype), rounded(special, "F32"))
+    exact = Predicted.rounded(rounded(special, dtype), rounded(special, "F32"), of)
     times = 1 if dtype == "F32" else 2
     assert (classes(exact, of) // times).tolist() == expected
     assert (classes(exact, of)[[0, 5, 6, 7]] % times == 0).all()
@@ -113,7 +115,7 @@ def test_classes_of_roundings(dtype: str) -> None:
     numbers = random.uniform(0.25, 0.5, 4000).astype("f4")
     bits = nearest(numbers, dtype)
     steps = abs(numbers.astype("f8") - values(bits, dtype)) * 2.0 ** (of.mantissa + 2)
-    found = classes(Predicted(bits, numbers.view("u4")), of) % 2
+    found = classes(Predicted.rounded(bits, numbers.view("u4"), of), of) % 2
     inside = (bits & ((1 << of.mantissa) - 1) != 0) & (abs(steps - 0.25) > 2.0**-12)
     assert (found == (steps > 0.25))[inside].all() and 0.4 < found.mean() < 0.6
 

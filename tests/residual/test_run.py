@@ -192,7 +192,9 @@ def _forged(*groups: tuple[int, int, int], body: bytes = b"") -> memoryview:
 
 
 ONE = rounded(np.array([1.0]), "F16")
-EXACT = Predicted(ONE, rounded(np.array([1.0]), "F32"))  # of exponent 15, class 30
+EXACT = Predicted.rounded(
+    ONE, rounded(np.array([1.0]), "F32"), FORMATS["F16"]
+)  # of exponent 15, class 30
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_any_groups(run: tuple[str, list[int], list[int], tuple[Group, ...]]) ->
     content = run_bytes(source, prediction, dtype, groups)
     guess = predicted(prediction, dtype)
     assert decode_run(memoryview(content), guess, FORMATS[dtype]).tolist() == source
-    found = residual_decoder.read_run(content, guess.unrounded.view("<f4"), dtype)
+    found = residual_decoder.read_run(content, single_of(prediction), dtype)
     assert found.tolist() == source
     packed = tuple(OwnGroup(last, shift, BASES[code][0]) for last, shift, code in groups)
     assert content.startswith(pack_groups(packed))
@@ -151,7 +151,7 @@ def test_runs_of_the_package(run: tuple[str, list[int], list[int], tuple[Group, 
     unsigned = np.dtype(f"u{BITS[dtype] // 8}")
     guess = predicted(prediction, dtype)
     content = run_of(np.array(source, unsigned), guess, dtype)
-    found = residual_decoder.read_run(content, guess.unrounded.view("<f4"), dtype)
+    found = residual_decoder.read_run(content, single_of(prediction), dtype)
     assert found.tolist() == source
     tensor = {"rank": 0, "shape": [len(source)], "dtype": dtype}
     ((_, count, most),) = residual_decoder.frames_of(tensor)
@@ -161,7 +161,11 @@ def test_runs_of_the_package(run: tuple[str, list[int], list[int], tuple[Group, 
 def predicted(xs: Sequence[int], dtype: str) -> Predicted:
     """The prediction that is rounded from these binary32 numbers, given by their bits."""
     bits = np.array([rounded(x, dtype) for x in xs], f"u{BITS[dtype] // 8}")
-    return Predicted(bits, np.array(xs, "u4"))
+    return Predicted.rounded(bits, np.array(xs, "u4"), FORMATS[dtype])
+
+
+def single_of(xs: Sequence[int]) -> np.ndarray:
+    return np.array(xs, "<u4").view("<f4")
 
 
 def run_of(source: Bits, guess: Predicted, dtype: str) -> bytes:
@@ -213,7 +217,7 @@ def test_several_frames(dtype: str, shape: tuple[int, ...], rank: int, tmp_path:
         delta = (a.T * 2.0**exponents) @ b + 0.0
         single = (decoder.widen(result, dtype) + delta.reshape(-1)).astype("<f4")
     prediction = np.frombuffer(decoder.round_to(single, dtype), of.unsigned)
-    guess = Predicted(prediction, prediction if dtype == "F32" else single.view("<u4"))
+    guess = Predicted.rounded(prediction, single.view("<u4"), of)
     source = prediction + random.integers(0, 3, elements).astype(of.unsigned)
     for first in range(0, elements, ELEMENTS):
         run = slice(first, first + ELEMENTS)

@@ -138,7 +138,8 @@ def test_example() -> None:
     assert [sign * away for sign, away in zip(signs, off, strict=True)] == d
     assert [plain.rounded(u, "F16") for u in x] == p
     of, source = FORMATS["F16"], np.array(s, np.uint16)
-    guess = Predicted(np.array(p, np.uint16), np.array(x, np.uint32))
+    unrounded = np.array(x, np.uint32)
+    guess = Predicted.rounded(np.array(p, np.uint16), unrounded, of)
     assert differences(source, guess, of).tolist() == z
     told = re.search(r"classes\s+are ([\d, ]+)\.", example)
     assert told is not None
@@ -151,7 +152,7 @@ def test_example() -> None:
     groups = [(int(last), int(shift), 0) for last, shift in told_groups]
     assert plain.run_bytes(s, x, "F16", groups) == run
     assert decode_run(memoryview(run), guess, of).tolist() == s
-    assert residual_decoder.read_run(run, guess.unrounded.view("<f4"), "F16").tolist() == s
+    assert residual_decoder.read_run(run, unrounded.view("<f4"), "F16").tolist() == s
 
 
 def test_order_of_numbers() -> None:
