@@ -24,8 +24,8 @@ from .harness.rows import Aim, Row
 from .subjects.pair import Subject, Unsuited
 from .yardsticks import algorithm_1, eight_bit, fixed_rank, zstd
 
-SUBJECTS = ("sd15-fp32", "demo", "pair")
-AIMS = {0.5: Aim(1 / 4.5, 1 / 5.5), 0.2: Aim(1 / 5, 1 / 6.5), 0.06: Aim(1 / 6, 1 / 8)}
+SUBJECTS = ("sd15-fp32", "demo", "full-rank", "merge", "pair")
+AIMS = {0.5: Aim(1 / 5.5, 1 / 6), 0.2: Aim(1 / 6.3, 1 / 7), 0.06: Aim(1 / 7.7, 1 / 8.5)}
 DEFAULT_TAU = 0.5  # of the rows with yardsticks without low rank
 
 

@@ -28,14 +28,14 @@ GROUPS = 4
 
 @dataclass(frozen=True)
 class Latents:
-    """What encoding gives, by the name that diffusers gives it."""
+    """The result of encoding, by the name that diffusers gives it."""
 
     latents: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What decoding gives, by the name that diffusers gives it."""
+    """The result of decoding, by the name that diffusers gives it."""
 
     sample: torch.Tensor
 

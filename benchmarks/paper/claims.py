@@ -1,4 +1,4 @@
-"""What the paper's figures say, checked by arithmetic, shapes and photographs; nothing is trained."""
+"""Claims of the paper's figures, checked by arithmetic, shapes and photographs; nothing is trained."""
 
 from __future__ import annotations
 

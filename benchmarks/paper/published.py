@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 FULL_MB = 3276.8
-"""What the paper gives as the size of a full fine-tune."""
+"""The paper's size of a full fine-tune."""
 
 STORED_MB = {0.8: 982.5, 0.5: 353.8, 0.2: 75.4, 0.06: 12.1}
-"""What it gives for factors in fp16, by tau."""
+"""Its sizes of factors in fp16, by tau."""
 
 LORA_RANK, LORA_MB = 128, 48.7
 INT8_MB = 1638

@@ -26,7 +26,7 @@ TEXT = "paper.md"
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is painted, and the networks that judge, by path."""
+    """The pictures to paint, and the networks that judge, by path."""
 
     prompts: str | None
     seeds: tuple[int, ...]

@@ -43,7 +43,7 @@ OF_RANK = f"LoRA, rank {RANK}"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How fine-tunes and LoRAs are trained. `prior`: the pictures of the class that the base paints."""
+    """The training of fine-tunes and LoRAs. `prior`: the pictures of the class that the base paints."""
 
     plan: Plan
     lora_plan: Plan

@@ -45,11 +45,11 @@ class Plan:
     batch: int = 16
     seed: int = 1
     falls: bool = False
-    """Whether the rate falls to 0 along a cosine, after a short rise."""
+    """True if the rate falls to 0 along a cosine, after a short rise."""
 
 
 def captions(one: Photographed) -> tuple[str, ...]:
-    """What a base learns of a photograph; the second teaches that a word may name an individual."""
+    """The words that a base learns for a photograph; the second: a word may name an individual."""
     return f"a photo of a {one.noun}", f"a photo of {one.name} {one.noun}"
 
 

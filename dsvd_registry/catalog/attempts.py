@@ -12,7 +12,7 @@ from typing import TypeVar
 from ..errors import DsvdError
 
 SECONDS = 20.0
-"""How long work is tried again, from its first failure; a database that restarts is back by then."""
+"""The time for which work is tried again, from its first failure: a database restarts in it."""
 
 _Result = TypeVar("_Result")
 

@@ -122,7 +122,7 @@ class Ledger:
         *arguments: _Arguments.args,
         **named: _Arguments.kwargs,
     ) -> _Record:
-        """What `edit` returns, which is made in a transaction, and again in a new one if that is lost.
+        """Return what `edit` returns, made in a transaction, and again in a new one if that is lost.
 
         Raises as `transaction`, and what the edit raises.
         """
@@ -224,11 +224,11 @@ class Ledger:
 
 
 class _MayBeOldError(Exception):
-    """What was found in tables that may lack events of others."""
+    """The error for what was found in tables that may lack events of others."""
 
 
 def _proven(transaction: Transaction, edit: Callable[[], _Record]) -> _Record:
-    """What `edit` returns, if it makes an event: that can only be written if the tables lack none.
+    """Return what `edit` returns, if it makes an event, which is written only if the tables lack none.
 
     Raises `_MayBeOldError` for what a newer view might not refuse, or not find to be there already.
     """

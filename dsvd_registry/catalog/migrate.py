@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HEAD = "0001"
 SCHEMA_SHA256 = "e80824ca0fdd8ae24bedf54c21099aa3ca5d55d2ac7393f193a39b7085c4281f"
-"""What `schema_sha256` gives for the tables of `HEAD` in SQLite."""
+"""The result of `schema_sha256` for the tables of `HEAD` in SQLite."""
 
 
 def migrations_folder() -> Path:

@@ -42,7 +42,7 @@ from .errors import BUSY_SECONDS, DamagedCatalogError, LostConnection, Unreachab
 
 DRIVER = "postgresql+psycopg"
 IDLE_SECONDS = 5 * BUSY_SECONDS
-"""How long a writer may do nothing while it has the lock: a machine that was suspended loses it."""
+"""The time a writer may do nothing while it has the lock: a suspended machine loses it."""
 
 _LOCK = (
     "SELECT pg_advisory_xact_lock(hashtext('dsvd-registry catalog'), hashtext(current_schema()))"

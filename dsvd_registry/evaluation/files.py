@@ -1,4 +1,4 @@
-"""What a folder holds, as one digest."""
+"""One digest of all that a folder holds."""
 
 from __future__ import annotations
 

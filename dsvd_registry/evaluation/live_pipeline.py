@@ -37,7 +37,7 @@ from .source_tensors import SourceTensors, open_source
 
 @dataclass(frozen=True)
 class Settings:
-    """How each picture is painted; None for what the pipeline does by itself."""
+    """The settings by which each picture is painted; None for what the pipeline does by itself."""
 
     steps: int | None = None
     guidance: float | None = None

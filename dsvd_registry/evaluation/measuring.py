@@ -29,7 +29,7 @@ MOST_PHOTOGRAPHS = 10_000
 
 @dataclass(frozen=True)
 class _Reference:
-    """What a subject's pictures are compared with, by the name of each judge."""
+    """The references of a subject's pictures, by the name of each judge."""
 
     photographs: Mapping[str, Matrix]
     prompts: Mapping[str, tuple[Vector, ...]]

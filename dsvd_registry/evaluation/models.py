@@ -10,7 +10,7 @@ from typing import Literal
 from ..catalog import BaseRecord
 
 Rounding = Literal["fp16", "int8 per channel", "int8 per tensor"]
-"""What becomes of each weight: half precision, or 255 levels for each output channel or tensor."""
+"""The rounding of each weight: half precision, or 255 levels for each output channel or tensor."""
 
 BASE = "base"
 FINE_TUNE = "fine-tune"
@@ -26,7 +26,7 @@ class BaseWeights:
 
 @dataclass(frozen=True)
 class VersionWeights:
-    """What the container of a version gives at a tau; None for the stored one."""
+    """The weights that the container of a version gives at a tau; None for the stored one."""
 
     ref: str
     tau: float | None
@@ -53,7 +53,7 @@ class LoraWeights:
 
 @dataclass(frozen=True)
 class DraftWeights:
-    """What a container at a tau gives that no registry has."""
+    """The weights that a container at a tau gives, which no registry has."""
 
     file: Path
     base: BaseRecord

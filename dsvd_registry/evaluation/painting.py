@@ -33,7 +33,7 @@ class Painted:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What all pictures of a run have in common; `versions`: of the libraries that paint them."""
+    """The settings that all pictures of a run share; `versions`: of the libraries that paint them."""
 
     pipeline: str
     settings: Mapping[str, object]
@@ -56,7 +56,7 @@ class Circumstances:
 
 
 class PaintingRequest(Protocol):
-    """What is the same for all pictures of a request."""
+    """The settings that are the same for all pictures of a request."""
 
     @property
     def pipeline(self) -> Path: ...

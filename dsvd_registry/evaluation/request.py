@@ -17,7 +17,7 @@ MOST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate, checked when it is made.
+    """A request to evaluate, checked when it is made.
 
     `refs`: the versions. `pipeline`: the base's folder of diffusers. `reference`: a folder of
     photographs, or of one folder for each model. `token`, `noun`: the rare word and the class, such as

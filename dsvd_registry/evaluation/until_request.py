@@ -16,7 +16,7 @@ from .live_pipeline import Settings
 
 @dataclass(frozen=True)
 class UntilRequest:
-    """What is asked of the pictures of a fine-tune, checked when it is made.
+    """A request to the pictures of a fine-tune, checked when it is made.
 
     `source`: the fine-tune. `pipeline`: the base's folder of diffusers. `words`: the place of the
     subject in prompts, such as "sks dog". `prompts`: as in `EvaluationRequest`. `reference`: a folder of
@@ -60,7 +60,7 @@ class UntilRequest:
 
     @property
     def noun(self) -> str:
-        """What the subject is: its words without the rare one."""
+        """The kind of the subject: its words without the rare one."""
         return self.words.partition(" ")[2] or self.words
 
     @property

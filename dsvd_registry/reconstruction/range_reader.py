@@ -121,7 +121,7 @@ class RangeReader:
         return self._cache.limit // SHARE_AHEAD
 
     def _reach(self, most: int) -> int:
-        """As many bytes ahead as were read one after another, up to `most`; none after a few."""
+        """The bytes to read ahead: as many as were read in a row, up to `most`; none after a few."""
         return min(most, self._read) if self._read >= FOLLOWING else 0
 
     def _make_ahead(self, position: int, horizon: int) -> None:

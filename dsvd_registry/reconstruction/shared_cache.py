@@ -58,7 +58,7 @@ class SharedCache(Generic[Key, Value]):
         start: Callable[[Callable[[], None]], object],
         make: Callable[[Source], Value],
     ) -> Future[Value]:
-        """As `future`, made from what another future gives, for which no thread waits.
+        """A `future` made from what another future gives, for which no thread waits.
 
         If the work cannot be started once that is there, the value is cancelled.
         """

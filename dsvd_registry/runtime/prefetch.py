@@ -52,7 +52,7 @@ class Prefetch(Closing):
         self._made: Future[MadeAhead] = self._thread.submit(self._make)
 
     def result(self) -> MadeAhead:
-        """What was made; waits for it. Raises what kept it from being made."""
+        """The weights that were made; waits for them. Raises what kept it from being made."""
         return self._made.result()
 
     def close(self) -> None:

@@ -194,7 +194,7 @@ class SubjectSwitcher(Closing):
             self._base = None
 
     def _ahead(self, wanted: Wanted) -> MadeAhead | None:
-        """What was made ahead, if it is what is wanted. Raises what kept it from being made."""
+        """The weights that were made ahead, if they are wanted. Raises what kept them from it."""
         try:
             if self._next is not None and self._next.wanted == wanted:
                 return self._next.result()

@@ -17,7 +17,7 @@ from .operations import Operation, Parameter, Serving, from_catalog, looked_up
 from .schemas import COUNT, SHA256, TEXT, TIME, array, fields
 
 REPORT_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""What a report may do: be read. It is a stranger's page, of no origin, with no script and no form."""
+"""The rights of a report: to be read. It is a stranger's page, of no origin, script or form."""
 
 _REF = Parameter("ref", "A ref: name, name@3 or name@alias.", TEXT, "path")
 _ATTACHMENT = fields(name=TEXT, role=TEXT, media_type=TEXT, sha256=SHA256, size=COUNT, added=TIME)

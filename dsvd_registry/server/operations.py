@@ -112,7 +112,7 @@ def page_size(request: Request) -> int:
 
 
 def looked_up(what: str, find: Callable[[], Any]) -> Any:
-    """What `find` finds by a name in a path. A name that breaks a rule is one that does not exist."""
+    """Find by a name in a path, as `find` does. A name that breaks a rule is one that does not exist."""
     try:
         return find()
     except InvalidArgument:

@@ -62,7 +62,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to listen, whom to answer, and how much work to do at once.
+    """Settings of a server: where it listens, whom it answers, and how much work it does at once.
 
     `tokens`: None if anybody who reaches the address may ask. `at_once`: the number of requests that
     make bytes at the same time. `wait`: the seconds that others wait for their turn to begin. `write`:

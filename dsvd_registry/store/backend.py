@@ -21,7 +21,7 @@ _KEY = re.compile(r"registry\.json|[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]{0,254})+")
 
 
 class Entry(NamedTuple):
-    """What a backend tells of a key without reading its bytes.
+    """The facts that a backend tells of a key without reading its bytes.
 
     `mtime`: seconds, by the clock of the backend. `state`: differs after each write and each `renew`.
     `is_plain`: False for a link that stands in a folder, and is no key.

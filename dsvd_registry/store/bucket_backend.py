@@ -113,7 +113,7 @@ class BucketBackend:
             yield _entry(waiting, None)
 
     def _listed(self, folder: str, after: str) -> Iterator[ObjectMeta]:
-        """What the service lists, in the order of the keys; it goes on after a break."""
+        """All that the service lists, in the order of the keys; it goes on after a break."""
         import obstore
 
         last = after

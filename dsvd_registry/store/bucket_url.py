@@ -28,7 +28,7 @@ _SCHEMES = ("s3", "gs", "az")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a service is waited for, in seconds: to connect, for the next bytes, for one request.
+    """Seconds for which a service is waited for: to connect, for the next bytes, for one request.
 
     `retries`: how often one request is sent again, after a pause that begins at `pause`, grows and is
     drawn at random.

@@ -38,7 +38,7 @@ class Position(NamedTuple):
 START = Position(0, "")
 
 LEASE = 1.0  # seconds
-"""How long the writer of an event supposes that it is still the last one, where asking takes time."""
+"""The time for which the writer of an event supposes it to be the last one, where asking takes long."""
 
 
 class LostRace(RegistryError):

@@ -60,7 +60,7 @@ class Files(Protocol):
         ...
 
     def found(self, key: str) -> Found | None:
-        """What is in the place of a key, whatever it is; None for nothing."""
+        """Whatever is in the place of a key; None for nothing."""
         ...
 
     def set_aside(self, key: str, found: Found, target: str) -> bool:
@@ -72,7 +72,7 @@ class Files(Protocol):
 
 
 class Home(Protocol):
-    """Where a registry is.
+    """The place of a registry.
 
     `name`: its path or URL. `root`: the folder on this machine, with the catalog.
     """

@@ -129,7 +129,7 @@ def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
 
 
 def _gaps(wanted: Range, there: Iterable[_Part]) -> Iterator[Range]:
-    """What the parts lack of the range."""
+    """The pieces of the range that no part has."""
     at = wanted.start
     for part in there:
         if part.start > at:

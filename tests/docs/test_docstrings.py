@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +41,17 @@ def test_code_in_an_example_is_marked_and_a_session_is_left(marked) -> None:
     assert marked(["Example:", "    x = f(*y)"]) == ["Example:", "    ::", "", "        x = f(*y)"]
     session = ["Example:", "    >>> f(*y)", "    1"]
     assert marked(session) == session
+
+
+def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
+    """Of the package and the benchmarks: a newcomer need not decode them."""
+    root = Path(__file__).parents[2]
+    begins = re.compile(r'"""(What|How|Which|Whether|Of|As|Who|Whom|Where|That|Why)\b')
+    found = [
+        f"{path.relative_to(root)}:{number}: {line.strip()}"
+        for folder in ("dsvd_registry", "benchmarks", "migrations")
+        for path in sorted((root / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if begins.match(line.strip())
+    ]
+    assert found == []

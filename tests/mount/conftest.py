@@ -45,7 +45,7 @@ class Sources:
 class Mount:
     """A registry, the folder that it is mounted on, and the home folder of the programs."""
 
-    registry: Path
+    registry: Path | str
     folder: Path
     home: Path
     _foreground: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -111,7 +111,7 @@ class Mount:
             with contextlib.suppress(OSError):
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 environment = (process / "environ").read_bytes()
-                if b"dsvd_registry.mount" in words and bytes(self.registry) in environment:
+                if b"dsvd_registry.mount" in words and os.fsencode(self.registry) in environment:
                     found.append(int(process.name))
         return found
 

@@ -90,7 +90,9 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def serving(registry: Path, where: Path, *options: str, **more: str) -> Iterator[RunningServer]:
+def serving(
+    registry: Path | str, where: Path, *options: str, **more: str
+) -> Iterator[RunningServer]:
     """Run `dsvd serve` on a free port. At the end it must end by itself, without a traceback."""
     where.mkdir(parents=True, exist_ok=True)
     log = where / "log"

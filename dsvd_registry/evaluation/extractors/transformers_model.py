@@ -22,7 +22,7 @@ MOST_SIDE = 2048
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a picture becomes the input of a network: the settings of its preprocessor_config.json.
+    """The steps by which a picture becomes the input of a network: its preprocessor_config.json.
 
     `edge`: the pixels of the shorter side, or None to make the picture `side` x `side` at once.
     """

@@ -54,7 +54,7 @@ def tables(found: Evaluation) -> tuple[Table, ...]:
 
 
 def headline(found: Evaluation) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """What matters most, as titles and rows: paired measures, and the share of the likeness kept."""
+    """The summary, as titles and rows: paired measures, and the share of the likeness kept."""
     titles, cells = ["SSIM"], [[_interval(row.cells["ssim"].estimate) for row in found.models]]
     for column in found.columns:
         if column.reason or not column.extractor:
@@ -76,7 +76,7 @@ def _interval(one: Estimate | None) -> str:
 
 
 def empty_columns(found: Evaluation) -> tuple[str, ...]:
-    """What was not measured, and why."""
+    """The measures that are missing, and why."""
     grouped: dict[str, list[str]] = {}
     for column in found.columns:
         if column.reason:
@@ -90,7 +90,7 @@ def verdicts(found: Evaluation) -> tuple[str, ...]:
 
 
 def remarks(found: Evaluation) -> tuple[str, ...]:
-    """What limits the results: stand-ins, single subjects, few photographs."""
+    """The limits of the results: stand-ins, single subjects, few photographs."""
     said = [subject.remark for subject in found.subjects if subject.remark]
     if len(found.subjects) == 1:
         said.append(

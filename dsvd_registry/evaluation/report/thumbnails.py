@@ -11,7 +11,7 @@ from ..image_similarity import Picture
 
 MOST_SIDE = 192
 STRENGTH = 4
-"""How much a difference is shown stronger than it is."""
+"""The factor by which a difference is shown stronger than it is."""
 
 
 def inlined(picture: Picture) -> str:

@@ -29,7 +29,7 @@ def spread(
     repository: Repository,
     executor: Executor,
 ) -> Iterator[_Ended | None]:
-    """What becomes of each file, in the order in which that is known; None when a pause was long.
+    """The outcome of each file, in the order in which that is known; None when a pause was long.
 
     A file whose worker dies is tried again, up to three times in all. If the iteration ends early,
     what has not begun is not begun.
@@ -75,7 +75,7 @@ def _submitted(executor: Executor, task: Task) -> Future[PreparedFile | AddedFil
 def _outcome(
     future: Future[PreparedFile | AddedFile], file: NamedFile, attempt: int
 ) -> PreparedFile | AddedFile | None:
-    """What became of a file; None if it is to be tried again."""
+    """The outcome of a file; None if it is to be tried again."""
     try:
         outcome = future.result()
         if isinstance(outcome, PreparedFile):

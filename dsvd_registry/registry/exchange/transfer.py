@@ -57,7 +57,7 @@ class Exchanged:
 
 
 def foreseen(plan: TransferPlan) -> Exchanged:
-    """What `exchange` would do."""
+    """The plan of `exchange`, without doing it."""
     return _exchanged(plan, {}, [base.name for base in plan.bases.values()], dry_run=True)
 
 

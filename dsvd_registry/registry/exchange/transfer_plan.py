@@ -1,4 +1,4 @@
-"""What another registry lacks of the versions of this one: versions or parts of them, bases, objects."""
+"""A plan of what another registry lacks of this one's: versions or parts of them, bases, objects."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Filters:
 
     @property
     def wanted(self) -> Wanted:
-        """What they ask of the catalog. Raises `InvalidArgument` for what is no date."""
+        """The query of the catalog that they stand for. Raises `InvalidArgument` for what is no date."""
         words = tuple(self.text.split())
         return Wanted(words, self.base or None, self.tag or None, _date(self.since), not self.every)
 

@@ -90,7 +90,7 @@ def _pictures(attached: Sequence[AttachmentRecord]) -> list[AttachmentRecord]:
 
 
 def readable(read: Callable[[], Found], version: VersionRecord) -> Found | None:
-    """What `read` gives; None if the version is damaged, which the log says."""
+    """The result of `read`; None if the version is damaged, which the log says."""
     try:
         return read()
     except DsvdError as error:
