@@ -8,8 +8,7 @@ import numpy as np
 
 from ..container.rows import Run
 from ..errors import ContainerError
-from .digits import Digits, digit_bytes, pack_digits, unpack_digits
-from .exponent_groups import (
+from .class_groups import (
     Group,
     Places,
     best_code,
@@ -18,6 +17,7 @@ from .exponent_groups import (
     pack_groups,
     unpack_groups,
 )
+from .digits import Digits, digit_bytes, pack_digits, unpack_digits
 from .ordered import Bits, ElementFormat
 from .predicted import Predicted, differences, restored, tiles
 

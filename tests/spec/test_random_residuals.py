@@ -19,8 +19,8 @@ from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.hashing import sha256
-from dsvd_registry.residual.exponent_groups import Group as OwnGroup
-from dsvd_registry.residual.exponent_groups import pack_groups
+from dsvd_registry.residual.class_groups import Group as OwnGroup
+from dsvd_registry.residual.class_groups import pack_groups
 from dsvd_registry.residual.ordered import FORMATS, Bits
 from dsvd_registry.residual.predicted import Predicted, predicted_floats
 from dsvd_registry.residual.records import ResidualTensor
