@@ -18,10 +18,10 @@ import numpy as np
 from dsvd_registry.container.frames import BYTES, RESIDUAL, compress, decompress, stored_header
 from dsvd_registry.hashing import sha256
 from dsvd_registry.residual.header import header_bytes, parse_header
-from dsvd_registry.residual.ordered import FORMATS, Bits, FloatFormat
-from dsvd_registry.residual.predicted import PredictedFloats
+from dsvd_registry.residual.ordered import ElementFormat, FloatFormat
+from dsvd_registry.residual.predicted import Predicted, predicted_floats
 from dsvd_registry.residual.reader import Residual
-from dsvd_registry.residual.records import ResidualHeader
+from dsvd_registry.residual.records import RESIDUAL_FORMATS, ResidualHeader
 from dsvd_registry.residual.run import decode_run, encode_run
 
 from . import VALID
@@ -29,6 +29,7 @@ from . import VALID
 VECTORS = VALID.parent / "residual" / "valid"
 NAMES = ("plain", "own-components", "digits", "all-groups", "tree")
 MAGIC, HEADER, RUN = 0x89, 0xDF, 0xE0  # the first byte; vectors are below the others
+KINDS = list(RESIDUAL_FORMATS.values())
 MOST = 1 << 22  # numbers of a tensor: even a small file may describe a huge one
 
 
@@ -39,9 +40,9 @@ def seeds() -> Iterator[bytes]:
         yield bytes([HEADER]) + header_bytes(header)
         for number, content in enumerate(contents):
             yield bytes([which, number]) + content
-    for number, of in enumerate(FORMATS.values()):
-        bits = prediction(300, of)
-        runs = encode_run(bits[::-1].copy(), PredictedFloats(bits, of))
+    for number, of in enumerate(KINDS):
+        guess = prediction(300, of)
+        runs = encode_run(guess.bits[::-1].copy(), guess)
         yield bytes([RUN + number, 1, 44]) + b"".join(run.data for run in runs)
 
 
@@ -54,12 +55,12 @@ def read(data: bytes, folder: Path) -> None:
         header = parse_header(data[1:], 0, len(data))
         assert header_bytes(header) == data[1:], "a header has two spellings"
     elif data[0] >= RUN:
-        of = list(FORMATS.values())[(data[0] - RUN) % 3]
-        bits = prediction(256 * data[1] + data[2], of)
-        source = decode_run(memoryview(data)[3:], PredictedFloats(bits, of))
-        again = encode_run(source, PredictedFloats(bits, of))
+        of = KINDS[(data[0] - RUN) % len(KINDS)]
+        guess = prediction(256 * data[1] + data[2], of)
+        source = decode_run(memoryview(data)[3:], guess)
+        again = encode_run(source, guess)
         content = memoryview(b"".join(run.data for run in again))
-        assert (decode_run(content, PredictedFloats(bits, of)) == source).all()
+        assert (decode_run(content, guess) == source).all()
     else:
         read_file(_refilled(data), folder)
 
@@ -74,15 +75,19 @@ def read_file(data: bytes, folder: Path) -> None:
             if tensor.rank and tensor.rank * sum(tensor.matrix_shape) <= MOST:
                 residual.components(tensor)
             for number in range(tensor.runs):
-                bits = prediction(tensor.run_elements(number), tensor.of)
-                predicted = PredictedFloats(bits, FORMATS[tensor.dtype])
-                assert len(residual.run(tensor, number, predicted)) == len(bits)
+                guess = prediction(tensor.run_elements(number), tensor.of)
+                assert len(residual.run(tensor, number, guess)) == len(guess)
 
 
-def prediction(count: int, of: FloatFormat) -> Bits:
-    """The bits of `count` numbers, of all exponents and both signs."""
-    step = 0x9E3779B1 >> (32 - of.bits) | 1
-    return np.arange(count, dtype=of.unsigned) * of.unsigned.type(step)
+def prediction(count: int, of: ElementFormat) -> Predicted:
+    """As many elements, of all classes, and with borders on both sides."""
+    step = 0x9E3779B1
+    spread = np.arange(count, dtype=np.uint32) * np.uint32(step)
+    if isinstance(of, FloatFormat):
+        bits = np.arange(count, dtype=of.unsigned) * of.unsigned.type(step >> (32 - of.bits) | 1)
+        return predicted_floats(bits, spread, of)
+    codes = (spread >> (32 - of.bits)).astype(np.uint8)
+    return Predicted(of, codes, spread % 2 == 1, (spread >> 8).astype(np.uint8))
 
 
 @functools.cache

@@ -816,17 +816,17 @@ def low_rank_delta(e: Array, a: Array, b: Array) -> Array:
     return np.asarray(product + 0.0).reshape(-1)
 
 
-def add(record: Json, viewed: bytes, delta: Array | None) -> bytes:
-    """The common rows; `same` has no delta."""
+def add(record: Json, viewed: bytes, delta: Array | None) -> tuple[bytes, bytes]:
+    """The common rows, and what they are rounded from, as F32; `same` has no delta."""
     source, dtype = record["base"][0]["dtype"], record["dtype"]
     if delta is None and source == dtype:
-        return viewed
+        return viewed, b""
     with np.errstate(all="ignore"):  # an overflow shows in the result
         x = widen(viewed, source) if delta is None else widen(viewed, source) + delta
-        result = round_to(x, dtype)
+        single, result = round_to(x, "F32"), round_to(x, dtype)
         good = ~np.isnan(x) if delta is None else np.isfinite(x) & np.isfinite(widen(result, dtype))
     need(good.all(), f"{record['name']!r}: the result has a NaN or an infinity")
-    return result
+    return result, single
 
 
 # Lower tau
@@ -1002,8 +1002,13 @@ def check_sizes(heads: list[Head], results: list[Json]) -> None:
         need(total == stated["size"], f"{stated['path']}: the result has another size")
 
 
-def tensors_at(opened: Opened, base: Base, x: int) -> dict[str, bytes]:
-    """The bytes of every tensor of the result at x millionths, but for casts."""
+def tensors_at(
+    opened: Opened, base: Base, x: int, singles: dict[str, bytes] | None = None
+) -> dict[str, bytes]:
+    """The bytes of every tensor of the result at x millionths, but for casts.
+
+    `singles` is filled with what common rows are rounded from, as F32, for those who need it.
+    """
     header, payload, tensors = opened.header, opened.payload, opened.header["tensors"]
     held = find_base_tensors(header, base)
     parts = read_parts(header, payload, "tables")
@@ -1033,7 +1038,9 @@ def tensors_at(opened: Opened, base: Base, x: int) -> dict[str, bytes]:
             data[record["name"]] = packed(record, codes)
             continue
         if record["kind"] != "raw":
-            rows = add(record, viewed_base(record, held), delta)
+            rows, single = add(record, viewed_base(record, held), delta)
+            if singles is not None:
+                singles[record["name"]] = single
         data[record["name"]] = rows + b"".join(raw.pop(i, ()))
     return data
 

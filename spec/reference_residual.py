@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -174,9 +174,8 @@ def frames_of(tensor: Json) -> Iterator[tuple[str, int, int]]:
         yield "table", rank, 13 * rank
         for count in split(rank, max(1, 2**22 // (m + n))):
             yield "components", count, count * 4 * (m + n)
-    keys = 256 if dtype in CODE_BITS else 2 ** (BITS[dtype] - 1 - MANTISSA[dtype])
     for count in split(m * n, RUN):
-        yield "run", count, count * (1 + 2 * BITS[dtype] // 8) + 1 + 3 * keys
+        yield "run", count, count * (1 + 2 * BITS[dtype] // 8) + 1 + 4 * 256
 
 
 def frame_count(tensor: Json) -> int:
@@ -222,68 +221,75 @@ def own_delta(tensor: Json, frames: Iterator[tuple[Json, bytes]]) -> Array:
     return low_rank_delta(table.e, np.stack(sides[0]), np.stack(sides[1]))
 
 
-def prediction(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
-    """Out of the result's common rows."""
+def unrounded(
+    tensor: Json, result: bytes, single: bytes, frames: Iterator[tuple[Json, bytes]]
+) -> Array:
+    """The binary32 numbers x, out of the common rows and what these are rounded from."""
     if not tensor["rank"]:
-        return result
+        return np.frombuffer(single, "<f4")
     delta, what = own_delta(tensor, frames), repr(tensor["name"])
     with np.errstate(all="ignore"):  # an overflow shows in the result
-        made = round_to(widen(result, tensor["dtype"]) + delta, tensor["dtype"])
-        good = np.isfinite(widen(made, tensor["dtype"]))
+        x = (widen(result, tensor["dtype"]) + delta).astype("<f4")
+        good = np.isfinite(widen(round_to(x, tensor["dtype"]), tensor["dtype"]))
     need(good.all(), f"{what}: the prediction has a NaN or an infinity")
-    return made
+    return x
+
+
+class Predicted(NamedTuple):
+    """A run's prediction: its elements, where the border is up, and the classes, all of integers."""
+
+    p: Array
+    up: Array
+    classes: Array
+    bits: int  # W
+    top: int  # the largest class there is
+    grid: str
+
+
+def predicted_numbers(x: Array, dtype: str) -> Predicted:
+    bits, mantissa, c = BITS[dtype], MANTISSA[dtype], 23 - MANTISSA[dtype]
+    with np.errstate(all="ignore"):  # infinities stay what they are
+        p = np.frombuffer(round_to(x, dtype), f"<u{bits // 8}").astype(np.int64)
+    last = 2 ** (bits - 1 - mantissa) - 1
+    exponent = p >> mantissa & last
+    if dtype == "F32":
+        return Predicted(p, np.zeros(len(p), bool), exponent, bits, last, "")
+    u = x.view(np.uint32).astype(np.int64)
+    sign, first, second = u >> 31, u >> c - 1 & 1, u >> c - 2 & 1
+    return Predicted(p, sign == first, 2 * exponent + (first ^ second), bits, 2 * last + 1, "")
+
+
+def predicted_codes(record: Json, made: Codes) -> Predicted:
+    v = made.g.astype(np.float32).view(np.uint32).astype(np.int64)
+    classes = np.where(np.isnan(made.g), 255, np.clip((v >> 21) - 316, 0, 255))
+    bits, grid = CODE_BITS[record["dtype"]], record["quantisation"]["grid"]
+    return Predicted(made.codes, made.up, classes, bits, 255, grid)
 
 
 # Differences
 
 
-def place(u: Array, bits: int) -> Array:
+def place(u: Array, bits: int, grid: str = "") -> Array:
+    if grid == "map":
+        return u
+    if grid == "int8":
+        return (u + 128) % 256
     return np.asarray(np.where(u >> (bits - 1), 2**bits - 1 - u, u + 2 ** (bits - 1)))
 
 
-def bits_at(places: Array, bits: int) -> Array:
+def bits_at(places: Array, bits: int, grid: str = "") -> Array:
+    if grid in ("map", "int8"):
+        return place(places, bits, grid)  # it undoes itself
     negative = places < 2 ** (bits - 1)
     return np.asarray(np.where(negative, 2**bits - 1 - places, places - 2 ** (bits - 1)))
 
 
-def signed(z: Array) -> Array:
-    return np.asarray(np.where(z & 1, -(z >> 1) - 1, z >> 1))
-
-
-def restored(p: Array, z: Array, bits: int) -> Array:
-    """The bits that are z away from the bits p, all as int64."""
-    return bits_at(place(p, bits) + signed(z) & 2**bits - 1, bits)
-
-
-class Predicted(NamedTuple):
-    """A run's prediction: W, the keys and their largest, and what z makes of it, all as int64."""
-
-    bits: int
-    keys: Array
-    top: int
-    restored: Callable[[Array], Array]
-
-
-def predicted_numbers(p: Array, dtype: str) -> Predicted:
-    bits, mantissa = BITS[dtype], MANTISSA[dtype]
-    top = 2 ** (bits - 1 - mantissa) - 1
-    return Predicted(bits, p >> mantissa & top, top, lambda z: restored(p, z, bits))
-
-
-def predicted_codes(record: Json, predicted: Codes) -> Predicted:
-    grid, bits = record["quantisation"]["grid"], CODE_BITS[record["dtype"]]
-    u = np.arange(2**bits)
-    places = u if grid == "map" else (u + 128) % 256 if grid == "int8" else place(u, bits)
-    at = np.argsort(places)
-    v = predicted.g.astype(np.float32).view(np.uint32).astype(np.int64)
-    keys = np.clip((v >> 21) - 316, 0, 255)
-    keys = np.where(np.isnan(predicted.g), 255, keys)
-
-    def restored(z: Array) -> Array:
-        d = np.where(predicted.up, -signed(z), signed(z))
-        return np.asarray(at[(places[predicted.codes] + d) % 2**bits])
-
-    return Predicted(bits, keys, 255, restored)
+def restored(z: Array, predicted: Predicted) -> Array:
+    """The elements that are z away from the predicted ones, all as int64."""
+    bits, grid = predicted.bits, predicted.grid
+    d = np.where(z & 1, -(z >> 1) - 1, z >> 1)
+    d = np.where(predicted.up, -d, d)
+    return bits_at(place(predicted.p, bits, grid) + d & 2**bits - 1, bits, grid)
 
 
 # Runs
@@ -316,19 +322,20 @@ def read_digits(data: Array, count: int, code: int) -> Array:
     return found[:count]
 
 
-def read_run(data: bytes, p: Predicted) -> Array:
+def read_run(data: bytes, predicted: Predicted) -> Array:
     """The bits of the source, as int64."""
-    bits, top, held = p.bits, p.top, Bytes(data)
-    lasts, shifts, codes = held.take(3 * (int(held.take(1)[0]) + 1)).reshape(-1, 3).T.astype(int)
+    bits, top, held = predicted.bits, predicted.top, Bytes(data)
+    entries = held.take(4 * (int(held.take(1)[0]) + 1)).reshape(-1, 4).T.astype(int)
+    lasts, shifts, codes = entries[0] + 256 * entries[1], entries[2], entries[3]
     need((np.diff(lasts) > 0).all(), "the groups must rise")
     need(lasts[-1] == top, f"the last group must go up to {top}")
     need((shifts < bits).all(), f"a shift must be less than {bits}")
     need((codes <= 4).all(), "a code must be at most 4")
-    group_of = np.searchsorted(lasts, p.keys)  # the first that is large enough
+    group_of = np.searchsorted(lasts, predicted.classes)  # the first that is large enough
     groups = []  # the elements of each, its shift, its code
     for g, (shift, code) in enumerate(zip(shifts.tolist(), codes.tolist(), strict=True)):
         groups.append((np.flatnonzero(group_of == g), shift, code))
-    high, low = np.zeros(len(p.keys), np.int64), np.zeros(len(p.keys), np.int64)
+    high, low = (np.zeros(len(group_of), np.int64) for _ in range(2))
     for at, shift, code in groups:
         count, each = len(at), DIGITS[code][1]
         high[at] = read_digits(held.take(-(-count // each)), count, code)
@@ -347,23 +354,22 @@ def read_run(data: bytes, p: Predicted) -> Array:
         high[at] += more
         first += len(at)
     shift_of = shifts.astype(np.int64)[group_of]
-    return p.restored((high << shift_of) + low)
+    return restored((high << shift_of) + low, predicted)
 
 
-def source_rows(tensor: Json, result: bytes, frames: Iterator[tuple[Json, bytes]]) -> bytes:
+def source_rows(
+    tensor: Json, result: bytes, single: bytes, frames: Iterator[tuple[Json, bytes]]
+) -> bytes:
     """The common rows of the source, out of those of the container's result."""
     dtype = tensor["dtype"]
     unsigned = np.dtype(f"<u{BITS[dtype] // 8}")
-    p = np.frombuffer(prediction(tensor, result, frames), unsigned).astype(np.int64)
+    x = unrounded(tensor, result, single, frames)
     rows = []
-    for first in range(0, len(p), RUN):
+    for first in range(0, len(x), RUN):
         frame, stored = next(frames)
         data = open_frame(frame, stored, frame["raw"])
-        rows.append(
-            read_run(data, predicted_numbers(p[first : first + RUN], dtype))
-            .astype(unsigned)
-            .tobytes()
-        )
+        part = predicted_numbers(x[first : first + RUN], dtype)
+        rows.append(read_run(data, part).astype(unsigned).tobytes())
     return b"".join(rows)
 
 
@@ -438,7 +444,8 @@ def decode(
     given = kept_files(
         opened.header, read_parts(opened.header, opened.payload, "files"), base_files or {}
     )
-    data = tensors_at(opened, base, opened.header["encoding"]["tau"])
+    singles: dict[str, bytes] = {}
+    data = tensors_at(opened, base, opened.header["encoding"]["tau"], singles)
     records = {record["name"]: record for record in opened.header["tensors"]}
     held = find_base_tensors(opened.header, base)
     for tensor in header["tensors"]:
@@ -449,7 +456,7 @@ def decode(
             continue
         name, size = tensor["name"], math.prod(tensor["shape"]) * BITS[tensor["dtype"]] // 8
         common, new = data[name][:size], data[name][size:]
-        data[name] = source_rows(tensor, common, frames) + new
+        data[name] = source_rows(tensor, common, singles[name], frames) + new
     data = with_casts(opened.header, data)
     for stated, head, (prefix, _) in zip(header["results"], heads, opened.files, strict=True):
         result = whole_file(head, prefix, data)

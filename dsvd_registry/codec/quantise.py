@@ -23,8 +23,8 @@ SCALE_RULES: tuple[ScaleRule, ...] = get_args(ScaleRule)
 
 Codes = npt.NDArray[np.uint8]
 TILE = 1 << 16  # weights that are quantised at once, so that they stay in the cache
-FIRST_KEY = 4 * 79  # of a distance of 2^-48, in quarters of an octave
-LAST_KEY = 255
+FIRST_CLASS = 4 * 79  # of a distance of 2^-48, in quarters of an octave
+LAST_CLASS = 255
 _HALF = np.float32(0.5)
 
 
@@ -52,12 +52,12 @@ def code_bits(grid: Grid) -> int:
 
 @dataclass(frozen=True)
 class Quantised:
-    """Codes of weights, flat. `keys`: the distance of each weight from the nearest border between
+    """Codes of weights, flat. `classes`: the distance of each weight from the nearest border between
     codes, on a logarithmic scale from 0 to 255. `up`: whether that border is to larger weights.
     """
 
     codes: Codes
-    keys: Codes
+    classes: Codes
     up: npt.NDArray[np.bool_]
 
 
@@ -83,8 +83,8 @@ def quantise(
             np.copyto(x, np.float32(0), where=np.isnan(x))
             distances = _codes(x, grid, values, made.codes[part], made.up[part])
             distances *= scales[own]
-            steps = (distances.view(np.uint32) >> 21).astype(np.int32) - FIRST_KEY
-            made.keys[part] = np.clip(steps, 0, LAST_KEY)
+            steps = (distances.view(np.uint32) >> 21).astype(np.int32) - FIRST_CLASS
+            made.classes[part] = np.clip(steps, 0, LAST_CLASS)
     return made
 
 

@@ -18,7 +18,7 @@ from ..container.rows import blocks
 from ..errors import ContainerError
 from ..reconstruction.base_view import ViewedBase
 from ..reconstruction.quantised_weights import Quantiser
-from ..residual.predicted import PredictedCodes
+from ..residual.predicted import predicted_codes
 from ..residual.run import encode_run
 from .fine_tune import Counterpart, FineTune
 
@@ -67,11 +67,11 @@ def _sizes(
         data = checkpoint.read(record.name)[first * rule.bits // 8 :][:size]
         source = split(np.frombuffer(data, np.uint8), rule.bits, rule.order == "low")
         try:
-            predicted = Quantiser(record, read).codes(weights, first)
+            codes = Quantiser(record, read).codes(weights, first)
         except ContainerError:
             sizes.append(math.inf)
             continue
-        run = encode_run(source, PredictedCodes(predicted, rule.grid))
+        run = encode_run(source, predicted_codes(codes, rule.grid))
         alone = len(compress(data, BYTES))
         sizes.append(len(compress_blocks(list(blocks(run)), NUMBERS)) / alone)
     return sizes

@@ -127,9 +127,9 @@ def _encoded(
             prediction = Prediction(predicted, tensor, low_rank.components)
         is_lacking = low_rank is not None
         for number, source in enumerate(_runs(checkpoint, tensor, record)):
-            predicted_run = prediction.run(number)
-            is_lacking = is_lacking or predicted_run.differs(source)
-            frames.append(run_frame(encode_run(source, predicted_run)))
+            run = prediction.run(number)
+            is_lacking = is_lacking or not np.array_equal(source, run.bits)
+            frames.append(run_frame(encode_run(source, run)))
         return (tensor, frames) if is_lacking else None
     finally:
         predicted.release()

@@ -114,10 +114,10 @@ class LosslessTensor(ResultTensor):
         if run.is_stored:
             self._predicted.fill(run, memory)
             return
-        prediction = self._prediction.run(run.first)
+        predicted = self._prediction.run(run.first)
         if self._predicted.quantiser is not None:
-            codes = self._residual.run(self._lacking, run.first, prediction)
+            codes = self._residual.run(self._lacking, run.first, predicted)
             memory[:] = self._predicted.quantiser.bytes_of(codes)
             return
         out = memory.view(self._lacking.of.unsigned)
-        self._residual.run(self._lacking, run.first, prediction, out)
+        self._residual.run(self._lacking, run.first, predicted, out)

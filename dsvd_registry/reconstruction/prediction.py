@@ -8,15 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..codec.components import Components
-from ..codec.exact_product import DeltaProduct
-from ..codec.weights import Memory, Weights, scratch
+from ..codec.exact_product import DeltaProduct, cast
+from ..codec.weights import WORDS, Memory, Weights, scratch
 from ..container.records import BasedRecord, LowRankRecord, QuantisedRecord
 from ..errors import ContainerError
-from ..residual.ordered import FORMATS, Bits
-from ..residual.predicted import Predicted, PredictedCodes, PredictedFloats
+from ..residual.ordered import FORMATS
+from ..residual.predicted import Predicted, predicted_codes, predicted_floats
 from ..residual.records import ResidualTensor
 from ..residual.run import ELEMENTS
-from .file_plan import Run
 from .reconstruction import ResultTensor, columns_of
 
 
@@ -47,14 +46,17 @@ class Prediction:
 
         Raises `ContainerError` if the result would not be finite, and `BaseMismatch`.
         """
-        record = self._result.record
-        if isinstance(record, QuantisedRecord):
-            return self._codes(record, number)
-        return PredictedFloats(self.bits(number), FORMATS[record.dtype])
-
-    def _codes(self, record: QuantisedRecord, number: int) -> PredictedCodes:
         begin, count = number * ELEMENTS, self._tensor.run_elements(number)
         first, end = begin // self._row, -(-(begin + count) // self._row)
+        skipped = begin - first * self._row
+        own = slice(skipped, skipped + count)
+        record = self._result.record
+        if isinstance(record, QuantisedRecord):
+            return self._codes(record, first, end, own)
+        return self._floats(first, end, own)
+
+    def _codes(self, record: QuantisedRecord, first: int, end: int, own: slice) -> Predicted:
+        """Elements `own` of rows of quantised weights."""
         weights = self._result.weights(record, first * self._row, (end - first) * self._row)
         if self._product is not None:
             shape = end - first, self._row
@@ -65,37 +67,41 @@ class Prediction:
             weights = on_top.words.reshape(-1)
         quantiser = self._result.quantiser
         assert quantiser is not None
-        own = weights[begin - first * self._row :][:count]
-        return PredictedCodes(quantiser.codes(own, begin), quantiser.rule.grid)
+        codes = quantiser.codes(weights[own], first * self._row + own.start)
+        return predicted_codes(codes, quantiser.rule.grid)
 
-    def bits(self, number: int) -> Bits:
-        """The bits of run `number` of floats, flat; the thread's next call overwrites them.
-
-        Raises as `run`.
-        """
-        tensor, width = self._tensor, self._tensor.of.width
-        begin, count = number * ELEMENTS, tensor.run_elements(number)
-        first, end = begin // self._row, -(-(begin + count) // self._row)
-        memory = scratch.memory("predicted", (end - first) * self._row * width)
+    def _floats(self, first: int, end: int, own: slice) -> Predicted:
+        """Elements `own` of rows of numbers, which are rounded from float32."""
+        tensor, shape = self._tensor, (end - first, self._row)
         rows = self._row // self._columns
-        self._result.fill(Run(first * rows, end * rows, memory.nbytes), memory)
+        memory = scratch.memory("unrounded", 4 * shape[0] * shape[1])
+        self._result.unrounded(first * rows, end * rows, memory)
+        unrounded = Weights.over(memory, shape, "F32")
         if self._product is not None:
-            shape = end - first, self._row
-            below = Weights.over(memory, shape, tensor.dtype)
-            memory = scratch.memory("predicted on top", memory.nbytes)
-            on_top = Weights.over(memory, shape, tensor.dtype)
-            self._product.run(first, end).add_to(below, on_top)
-            if not on_top.is_finite():
-                raise ContainerError(f"tensor {tensor.name!r} would be predicted NaN or infinity")
-        skipped = (begin - first * self._row) * width
-        bits: Bits = memory[skipped : skipped + count * width].view(tensor.of.unsigned)
-        return bits
+            below = _rounded(unrounded, tensor.dtype)
+            unrounded = Weights(scratch.array("on top", shape, np.float32), "F32")
+            self._product.run(first, end).add_to(below, unrounded)
+        result = _rounded(unrounded, tensor.dtype)
+        if not result.is_finite():
+            raise ContainerError(f"tensor {tensor.name!r} would be predicted NaN or infinity")
+        bits = result.words.reshape(-1)[own].view(tensor.of.unsigned)
+        words = unrounded.words.reshape(-1)[own].view(np.uint32)
+        return predicted_floats(bits, words, FORMATS[tensor.dtype])
 
 
 def whole(prediction: Prediction, tensor: ResidualTensor) -> Memory:
     """All bytes of a prediction, in memory of their own."""
     memory = np.empty(tensor.elements, tensor.of.unsigned)
     for number in range(tensor.runs):
-        bits = prediction.bits(number)
+        bits = prediction.run(number).bits
         memory[number * ELEMENTS :][: len(bits)] = bits
     return memory.view(np.uint8)
+
+
+def _rounded(unrounded: Weights, dtype: str) -> Weights:
+    """Numbers rounded to a dtype, in memory that the thread's next call overwrites."""
+    if dtype == "F32":
+        return unrounded
+    result = Weights(scratch.array("rounded", unrounded.words.shape, WORDS[dtype]), dtype)
+    cast(unrounded, result)
+    return result

@@ -285,7 +285,22 @@ class ResultTensor:
         elif _is_copied(record):
             self.viewed.copy(run.first * _width(record.dtype), memory)
         else:
-            self._compute(record, run, memory)
+            shape = run.end - run.first, columns_of(record)
+            result = Weights.over(memory, shape, record.dtype)
+            self._compute(record, run.first, run.end, result)
+            if self._delta is None:
+                if result.has_nan():
+                    raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
+            elif not result.is_finite():
+                raise ContainerError(
+                    f"{self._container.name}: tensor {record.name!r} would hold NaN or infinity"
+                )
+
+    def unrounded(self, first: int, end: int, out: Memory) -> None:
+        """Write the float32 numbers that rows of a delta are rounded from, whatever they are."""
+        assert isinstance(self.record, BasedRecord)
+        shape = end - first, columns_of(self.record)
+        self._compute(self.record, first, end, Weights.over(out, shape, "F32"))
 
     def weights(self, record: QuantisedRecord, first: int, count: int) -> Float32:
         """Elements of the counterpart in binary32, flat; the thread's next call overwrites them."""
@@ -304,30 +319,23 @@ class ResultTensor:
         if isinstance(self.record, BasedRecord):
             self.viewed.release()
 
-    def _compute(self, record: BasedRecord, run: Run, memory: Memory) -> None:
-        shape = run.end - run.first, columns_of(self.record)
+    def _compute(self, record: BasedRecord, first: int, end: int, out: Weights) -> None:
+        """Write the sum of base and delta, rounded to the dtype of `out`."""
+        shape = end - first, columns_of(self.record)
         base_dtype = record.base[0].dtype
         row = shape[1] * _width(base_dtype)
         held = scratch.memory("base", shape[0] * row)
-        self.viewed.copy(run.first * row, held)
+        self.viewed.copy(first * row, held)
         base = Weights.over(held, shape, base_dtype)
-        result = Weights.over(memory, shape, record.dtype)
         match self._delta:
             case DeltaProduct() as product:
-                product.run(run.first, run.end).add_to(base, result)
+                product.run(first, end).add_to(base, out)
             case Elements() as elements:
-                add_elements(base, elements.run(run.first, run.end), result)
+                add_elements(base, elements.run(first, end), out)
             case None:
-                cast(base, result)
-                if result.has_nan():
-                    raise ContainerError(f"{record.name!r}: a NaN of the base would be cast")
-                return
+                cast(base, out)
             case _:
                 assert_never(self._delta)
-        if not result.is_finite():
-            raise ContainerError(
-                f"{self._container.name}: tensor {record.name!r} would hold NaN or infinity"
-            )
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ byte for the code to come near their entropy.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,17 +55,17 @@ def unpack_digits(data: memoryview, count: int, base: int) -> Digits:
         return held
     if base ** per_byte(base) < 256 and len(held) and int(held.max()) >= base ** per_byte(base):
         raise ContainerError("a byte of a run is no digits")
-    digits: Digits = np.take(_table(base), held, axis=0).reshape(-1)
+    digits: Digits = np.take(_table(base), held, axis=0).reshape(-1).view(np.uint8)
     if digits[count:].any():
         raise ContainerError("a run has digits behind its end")
     return digits[:count]
 
 
 @functools.cache
-def _table(base: int) -> Digits:
-    """The digits of each byte, (256, digits)."""
+def _table(base: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """The digits of each byte: (256,) numbers of as many bytes, or (256, digits) if there are none."""
     left = np.arange(256)
     table = np.empty((256, per_byte(base)), np.uint8)
     for place in range(per_byte(base)):
         left, table[:, place] = np.divmod(left, base)
-    return table
+    return table if per_byte(base) == 3 else table.view(f"u{per_byte(base)}").reshape(256)

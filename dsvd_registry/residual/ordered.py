@@ -1,19 +1,42 @@
-"""Floats as integers in the order of their values, and differences of these (spec, "Differences").
+"""Elements as integers in the order of their values (spec, "Differences").
 
-Floats that are close differ by a small integer, also across zero and across powers of two. The
-mapping is a bijection of bit patterns, so NaN, infinities and both zeros need no special case.
+Elements that are close differ by a small integer, floats also across zero and across powers of two.
+The mapping is a bijection of bit patterns, so NaN, infinities and both zeros need no special case.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ..codec.quantise import GRIDS, LAST_CLASS, Grid, code_bits, order_of
+
 Bits = npt.NDArray[np.unsignedinteger[Any]]
-Exponents = npt.NDArray[np.uint8]
+
+
+class ElementFormat(Protocol):
+    """The format of a tensor's elements: `width` bytes each in memory, of which `bits` bits are used.
+
+    `last_class`: the largest class that a prediction may have.
+    """
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def bits(self) -> int: ...
+    @property
+    def last_class(self) -> int: ...
+    @property
+    def unsigned(self) -> np.dtype[np.unsignedinteger[Any]]: ...
+
+    def places(self, bits: Bits) -> Bits:
+        """The place of each element among all in the order of their values, in new memory."""
+
+    def at(self, places: Bits) -> Bits:
+        """Inverse of `places`, taken modulo 2^bits; may overwrite them."""
 
 
 @dataclass(frozen=True)
@@ -34,59 +57,68 @@ class FloatFormat:
         return (1 << (self.bits - 1 - self.mantissa)) - 1
 
     @property
+    def cut(self) -> int:
+        """The lowest bits of a float32 that a number of the format lacks."""
+        return 23 - self.mantissa
+
+    @property
+    def last_class(self) -> int:
+        """The largest class of a prediction."""
+        return 2 * self.last_exponent + 1 if self.cut else self.last_exponent
+
+    @property
     def unsigned(self) -> np.dtype[np.unsignedinteger[Any]]:
         """The numpy dtype for the bits of a number."""
         return np.dtype(f"u{self.width}")
 
+    def places(self, bits: Bits) -> Bits:
+        """All bits inverted if the sign bit is set, otherwise only the sign bit."""
+        turned = signs(bits)
+        turned |= self._highest
+        turned ^= bits
+        return turned
+
+    def at(self, places: Bits) -> Bits:
+        """Inverse of `places`, which it overwrites."""
+        turned = signs(places)
+        np.invert(turned, out=turned)
+        turned |= self._highest
+        places ^= turned
+        return places
+
+    @property
+    def _highest(self) -> np.unsignedinteger[Any]:
+        return self.unsigned.type(1 << (self.bits - 1))
+
+
+class CodeFormat:
+    """Codes of quantised weights, a byte each in memory."""
+
+    width = 1
+    last_class = LAST_CLASS
+    unsigned: np.dtype[np.unsignedinteger[Any]] = np.dtype(np.uint8)
+
+    def __init__(self, grid: Grid) -> None:
+        self.bits = code_bits(grid)
+        self._places, self._codes = order_of(grid)
+
+    def places(self, bits: Bits) -> Bits:
+        found: Bits = self._places[bits]
+        return found
+
+    def at(self, places: Bits) -> Bits:
+        """Inverse of `places`, which it overwrites."""
+        places &= np.uint8((1 << self.bits) - 1)
+        found: Bits = self._codes[places]
+        return found
+
 
 FORMATS = {"F32": FloatFormat(4, 23), "F16": FloatFormat(2, 10), "BF16": FloatFormat(2, 7)}
+CODES = {grid: CodeFormat(grid) for grid in GRIDS}
 
 
-def exponents(bits: Bits, of: FloatFormat) -> Exponents:
-    """The exponent bits of each number, uint8, in the same shape."""
-    found: Exponents = ((bits >> of.mantissa) & of.last_exponent).astype(np.uint8)
-    return found
-
-
-def differences(source: Bits, prediction: Bits, of: FloatFormat) -> Bits:
-    """The steps from each prediction to its source, counted in numbers of the format, in zigzag form."""
-    off = _in_order(source, of)
-    off -= _in_order(prediction, of)
-    signs = _signs(off, of)
-    off <<= 1
-    off ^= signs
-    return off
-
-
-def restored(coded: Bits, prediction: Bits, of: FloatFormat) -> Bits:
-    """Inverse of `differences`; the sources overwrite `coded`."""
-    negative = coded & 1
-    coded >>= 1
-    coded ^= np.negative(negative, out=negative)  # all bits, or none
-    coded += _in_order(prediction, of)
-    # Ordered numbers with the highest bit set were not negative: only that bit is inverted. All bits
-    # of the others are.
-    turned = _signs(coded, of)
-    np.invert(turned, out=turned)
-    turned |= _highest(of)
-    coded ^= turned
-    return coded
-
-
-def _in_order(bits: Bits, of: FloatFormat) -> Bits:
-    """The ordered form: all bits inverted if the sign bit is set, otherwise only the sign bit."""
-    turned = _signs(bits, of)
-    turned |= _highest(of)
-    turned ^= bits
-    return turned
-
-
-def _signs(bits: Bits, of: FloatFormat) -> Bits:
-    """All bits set for numbers with the highest bit set, none for others."""
-    signed: npt.NDArray[np.signedinteger[Any]] = bits.view(np.dtype(f"i{of.width}"))
-    signed = signed >> (of.bits - 1)
-    return signed.view(of.unsigned)
-
-
-def _highest(of: FloatFormat) -> np.unsignedinteger[Any]:
-    return of.unsigned.type(1 << (of.bits - 1))
+def signs(bits: Bits) -> Bits:
+    """All bits set for elements with the highest bit set, none for others."""
+    signed: npt.NDArray[np.signedinteger[Any]] = bits.view(f"i{bits.itemsize}")
+    signed = signed >> (8 * bits.itemsize - 1)
+    return signed.view(bits.dtype)

@@ -1,137 +1,112 @@
-"""Predictions of a run of elements, and differences of sources from them (spec, "Differences").
+"""Predictions of a run of elements, and differences of sources from them (spec, "Prediction").
 
-Floats that are close differ by a small integer, also across zero and across powers of two. The codes
-of quantised weights stand in the order of their values, too.
+Between an element and the next one there is a border, where rounding takes the other one. What was
+rounded is known: a step across the nearest border is the likeliest one, and the nearer that border
+is, the likelier is a step.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ..codec.quantise import Codes, Grid, Quantised, code_bits, order_of
-from .ordered import Bits, Exponents, FloatFormat, differences, exponents, restored
+from ..codec.quantise import Grid, Quantised
+from .ordered import CODES, Bits, ElementFormat, FloatFormat, signs
+
+Classes = npt.NDArray[np.unsignedinteger[Any]]
+TILE = 1 << 16  # elements that stay in the cache
 
 
-class ElementFormat(Protocol):
-    """The format of a tensor's elements: `width` bytes each in memory, of which `bits` bits are used.
+@dataclass(frozen=True)
+class Predicted:
+    """The predicted elements of a run, flat.
 
-    `last_exponent`: the largest key that a prediction may have.
+    `bits`: of the elements. `up`: whether the nearest border is that to larger ones; None if no
+    border is (F32). `classes`: elements of one class are likely to be as far from their source.
     """
 
-    @property
-    def width(self) -> int: ...
-    @property
-    def bits(self) -> int: ...
-    @property
-    def last_exponent(self) -> int: ...
-    @property
-    def unsigned(self) -> np.dtype[np.unsignedinteger]: ...
-
-
-class Predicted(Protocol):
-    """The prediction of a run. A key of an element tells how far its source is likely to be from it."""
-
-    @property
-    def of(self) -> ElementFormat: ...
-
-    def __len__(self) -> int: ...
-
-    def differs(self, source: Bits) -> bool:
-        """True if an element of the source is not as predicted."""
-
-    def keys(self, part: slice) -> Exponents:
-        """The key of each element."""
-
-    def differences(self, source: Bits, part: slice) -> Bits:
-        """The steps from the predictions of a part to its sources, in zigzag form."""
-
-    def restored(self, coded: Bits, part: slice) -> Bits:
-        """Inverse of `differences`; may overwrite `coded`."""
-
-
-class PredictedFloats:
-    """Floats, whose key is the exponent of the prediction."""
-
-    def __init__(self, bits: Bits, of: FloatFormat) -> None:
-        self._bits, self.of = bits, of
+    of: ElementFormat
+    bits: Bits
+    up: npt.NDArray[np.bool_] | None
+    classes: Classes
 
     def __len__(self) -> int:
-        return len(self._bits)
+        return len(self.bits)
 
-    def differs(self, source: Bits) -> bool:
-        return not np.array_equal(source, self._bits)
-
-    def keys(self, part: slice) -> Exponents:
-        return exponents(self._bits[part], self.of)
-
-    def differences(self, source: Bits, part: slice) -> Bits:
-        return differences(source, self._bits[part], self.of)
-
-    def restored(self, coded: Bits, part: slice) -> Bits:
-        return restored(coded, self._bits[part], self.of)
+    def part(self, part: slice) -> Predicted:
+        """The elements of a slice, sharing the memory of all."""
+        up = None if self.up is None else self.up[part]
+        return Predicted(self.of, self.bits[part], up, self.classes[part])
 
 
-class CodeFormat:
-    """Codes of quantised weights, a byte each in memory."""
-
-    width = 1
-    last_exponent = 255
-    unsigned = np.dtype(np.uint8)
-
-    def __init__(self, bits: int) -> None:
-        self.bits = bits
-
-
-CODES = {8: CodeFormat(8), 4: CodeFormat(4)}
-
-
-class PredictedCodes:
-    """Codes, whose key is the distance of the weight from the nearest border between codes.
-
-    A step across that border is the likeliest one, and has the smallest zigzag form.
-    """
-
-    def __init__(self, predicted: Quantised, grid: Grid) -> None:
-        self.of = CODES[code_bits(grid)]
-        self._predicted = predicted
-        self._mask = np.uint8((1 << self.of.bits) - 1)
-        self._places, self._codes = order_of(grid)
-
-    def __len__(self) -> int:
-        return len(self._predicted.codes)
-
-    def differs(self, source: Bits) -> bool:
-        return not np.array_equal(source, self._predicted.codes)
-
-    def keys(self, part: slice) -> Exponents:
-        return self._predicted.keys[part]
-
-    def differences(self, source: Bits, part: slice) -> Bits:
-        off = self._places[source] - self._places[self._predicted.codes[part]]
-        np.negative(off, out=off, where=self._predicted.up[part])
-        off &= self._mask
-        coded: Bits = _ZIGZAG[self.of.bits][off]
-        return coded
-
-    def restored(self, coded: Bits, part: slice) -> Bits:
-        off = _BACK[self.of.bits][coded]
-        np.negative(off, out=off, where=self._predicted.up[part])
-        off += self._places[self._predicted.codes[part]]
-        off &= self._mask
-        source: Bits = self._codes[off]
-        return source
+def predicted_floats(bits: Bits, unrounded: Bits, of: FloatFormat) -> Predicted:
+    """Predicted numbers, and the float32 numbers that they are rounded from, as uint32."""
+    classes = np.empty(len(bits), np.uint16)
+    if not of.cut:
+        for part in tiles(len(bits)):
+            classes[part] = (bits[part] >> of.mantissa) & of.last_exponent
+        return Predicted(of, bits, None, classes)
+    up = np.empty(len(bits), np.bool_)
+    cut_off: Bits = unrounded.astype("<u4", copy=False).view("<u2")[::2]
+    for part in tiles(len(bits)):
+        low = np.left_shift(cut_off[part], 16 - of.cut)  # the bits cut off, the highest first
+        np.less((low ^ bits[part]), 1 << 15, out=up[part])
+        # Nearer to the border than a quarter of a step, if the two highest of the bits differ.
+        close = low << 1
+        close ^= low
+        close >>= 15
+        own = classes[part]
+        np.right_shift(bits[part], of.mantissa, out=own)
+        own &= of.last_exponent
+        own <<= 1
+        own |= close
+    return Predicted(of, bits, up, classes)
 
 
-def _tables(bits: int) -> tuple[Codes, Codes]:
-    """The zigzag form of each difference modulo 2^bits, and its inverse."""
-    off = np.arange(1 << bits)
-    signed = np.where(off >> (bits - 1), off - (1 << bits), off)
-    coded = np.where(signed < 0, -2 * signed - 1, 2 * signed)
-    back = np.empty_like(off)
-    back[coded] = off
-    return coded.astype(np.uint8), back.astype(np.uint8)
+def predicted_codes(quantised: Quantised, grid: Grid) -> Predicted:
+    """Predicted codes of weights."""
+    return Predicted(CODES[grid], quantised.codes, quantised.up, quantised.classes)
 
 
-_ZIGZAG, _BACK = ({bits: _tables(bits)[way] for bits in CODES} for way in (0, 1))
+def differences(source: Bits, predicted: Predicted) -> Bits:
+    """The steps from each prediction to its source, in zigzag form; one across the border is 1."""
+    of = predicted.of
+    off = of.places(source)
+    off -= of.places(predicted.bits)
+    _turn(off, predicted)
+    spare = 8 * of.width - of.bits
+    off <<= spare
+    turned = signs(off)
+    off <<= 1
+    off ^= turned
+    off >>= spare
+    return off
+
+
+def restored(coded: Bits, predicted: Predicted) -> Bits:
+    """Inverse of `differences`; may overwrite `coded`."""
+    negative = coded & 1
+    coded >>= 1
+    coded ^= np.negative(negative, out=negative)  # all bits, or none
+    _turn(coded, predicted)
+    coded += predicted.of.places(predicted.bits)
+    return predicted.of.at(coded)
+
+
+def _turn(off: Bits, predicted: Predicted) -> None:
+    """Negate differences in place where the border is up, so that a step across it is negative."""
+    if predicted.up is not None:
+        turned = predicted.up.astype(off.dtype)
+        np.negative(turned, out=turned)  # all bits, or none
+        off ^= turned
+        off -= turned
+
+
+def tiles(elements: int) -> Iterator[slice]:
+    """Slices of elements small enough to stay in the cache, and to need no new memory pages."""
+    for first in range(0, elements, TILE):
+        yield slice(first, min(first + TILE, elements))

@@ -85,7 +85,7 @@ class Residual(Closing):
             raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
 
     def run(
-        self, tensor: ResidualTensor, number: int, prediction: Predicted, out: Bits | None = None
+        self, tensor: ResidualTensor, number: int, predicted: Predicted, out: Bits | None = None
     ) -> Bits:
         """Decode the bits of one run of the source, flat, from its prediction.
 
@@ -94,7 +94,7 @@ class Residual(Closing):
         frame = self._first_frame[tensor.name] + tensor.frames - tensor.runs + number
         content = memoryview(self._content(tensor, frame))
         try:
-            return decode_run(content, prediction, out)
+            return decode_run(content, predicted, out)
         except ContainerError as error:
             raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
 

@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass
 
 from ..container.records import Result
-from .ordered import FORMATS
-from .predicted import CODES, ElementFormat
+from .ordered import CODES, FORMATS, ElementFormat
 from .run import ELEMENTS
 
 RESIDUAL_FORMATS: dict[str, ElementFormat] = {
     **FORMATS,
-    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8"), CODES[8]),
-    "U8": CODES[4],
+    "F8_E4M3": CODES["e4m3"],
+    "F8_E5M2": CODES["e5m2"],
+    "I8": CODES["int8"],
+    "U8": CODES["map"],  # those of `e2m1` have another order, which only a prediction tells
 }
 """The elements of each dtype: floats, and codes of quantised weights, of which U8 has two a byte."""
 

@@ -8,34 +8,35 @@ import numpy as np
 
 from ..container.rows import Run
 from ..errors import ContainerError
-from .digits import Digits, digit_bytes, pack_digits, unpack_digits
-from .exponent_groups import (
+from .class_groups import (
     Group,
     Places,
     best_code,
-    keys_apart,
+    classes_apart,
+    groups_size,
     pack_groups,
-    tiles,
     unpack_groups,
 )
-from .ordered import Bits
-from .predicted import ElementFormat, Predicted
+from .digits import Digits, digit_bytes, pack_digits, unpack_digits
+from .ordered import Bits, ElementFormat
+from .predicted import Predicted, differences, restored, tiles
 
+MOST_GROUPS = 256
 ELEMENTS = 1 << 20  # in a run; the last run of a tensor may have fewer
 
 
 def most_bytes(elements: int, of: ElementFormat) -> int:
     """The largest size in bytes that a run of so many elements can have."""
-    return 1 + 3 * (of.last_exponent + 1) + elements * (1 + 2 * of.width)
+    return groups_size(MOST_GROUPS) + elements * (1 + 2 * of.width)
 
 
-def encode_run(source: Bits, prediction: Predicted) -> tuple[Run, ...]:
-    """Encode a run. `source` is a flat array of the bits of its numbers."""
-    of = prediction.of
-    lasts = keys_apart(prediction)
-    places = Places(prediction, tuple(Group(last, 0, 2) for last in lasts))
+def encode_run(source: Bits, predicted: Predicted) -> tuple[Run, ...]:
+    """Encode a run. `source` is a flat array of the bits of its elements."""
+    of = predicted.of
+    lasts = classes_apart(predicted)
+    places = Places(predicted, tuple(Group(last, 0, 2) for last in lasts))
     ordered = np.empty(len(source), of.unsigned)
-    places.in_order(lambda part: prediction.differences(source[part], part), ordered)
+    places.in_order(lambda part: differences(source[part], predicted.part(part)), ordered)
     groups, digits, low = [], [], []
     rests = [np.empty(0, of.unsigned)]
     for last, part in zip(lasts, _parts(places.counts), strict=True):
@@ -54,20 +55,20 @@ def encode_run(source: Bits, prediction: Predicted) -> tuple[Run, ...]:
     return tuple(Run((number, 0), piece.tobytes()) for number, piece in enumerate(pieces))
 
 
-def decode_run(content: memoryview, prediction: Predicted, out: Bits | None = None) -> Bits:
+def decode_run(content: memoryview, predicted: Predicted, out: Bits | None = None) -> Bits:
     """Inverse of `encode_run`: the bits of the source, written to `out` if it is given.
 
     Raises `ContainerError` for bytes that do not encode a run of these elements.
     """
-    of = prediction.of
+    of = predicted.of
     groups = unpack_groups(content, of)
-    places = Places(prediction, groups)
-    left = _Left(content[1 + 3 * len(groups) :])
+    places = Places(predicted, groups)
+    left = _Left(content[groups_size(len(groups)) :])
     counts = places.counts
     owners = list(zip(groups, counts, strict=True))
     digits = [_digits(left, group, count, of) for group, count in owners]
     low = [_low_planes(left, group, count) for group, count in owners]
-    coded = np.empty(len(prediction), of.unsigned)
+    coded = np.empty(len(predicted), of.unsigned)
     for group, part, own, planes in zip(groups, _parts(counts), digits, low, strict=True):
         _join(coded[part], own, planes, group.shift)
     outside = [np.flatnonzero(own == g.base - 1) for g, own in zip(groups, digits, strict=True)]
@@ -82,7 +83,7 @@ def decode_run(content: memoryview, prediction: Predicted, out: Bits | None = No
         coded[part][where] += own_rest << group.shift
     source = np.empty_like(coded) if out is None else out
     for part, tile in places.back(coded):
-        source[part] = prediction.restored(tile, part)
+        source[part] = restored(tile, predicted.part(part))
     return source
 
 

@@ -174,7 +174,7 @@ def test_a_tensor_left_out(registry: Registry, at: Path, lacks: str) -> None:
         header["tensors"][number]["name"] = {"w": "wx", "b": "ba"}[lacks]
 
     attach_as_it_is(registry, "pickled", rewritten(data, drop))
-    with pytest.raises(ContainerError, match="no delta like that"):
+    with pytest.raises(ContainerError, match="no record like that"):
         registry.materialize("pickled", at / "out")
     assert not (at / "out").exists()
 

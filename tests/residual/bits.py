@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsvd_registry.container.frames import decompress
 from dsvd_registry.residual.ordered import FORMATS, Bits
-from dsvd_registry.residual.predicted import PredictedFloats
+from dsvd_registry.residual.predicted import Predicted, predicted_floats
 from dsvd_registry.residual.run import encode_run
 from dsvd_registry.residual.writer import run_frame
 
@@ -85,7 +85,13 @@ def numbers(dtype: str, count: int) -> st.SearchStrategy[Bits]:
     return made | own if count <= 64 else made
 
 
+def predicted(bits: Bits, dtype: str) -> Predicted:
+    """A prediction of these bits, as if rounded from numbers that lie anywhere around them."""
+    around = random_bits(len(bits), "F32", np.random.default_rng(len(bits)))
+    return predicted_floats(bits, around, FORMATS[dtype])
+
+
 def content_of(source: Bits, prediction: Bits, dtype: str) -> bytes:
     """The content of a run's frame."""
-    frame = run_frame(encode_run(source.copy(), PredictedFloats(prediction.copy(), FORMATS[dtype])))
+    frame = run_frame(encode_run(source.copy(), predicted(prediction, dtype)))
     return decompress(frame.data, frame.raw, "a run")

@@ -16,12 +16,12 @@ from dsvd_registry.container.frames import RESIDUAL, decompress, stored_header
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.residual.ordered import FORMATS, Bits
-from dsvd_registry.residual.predicted import PredictedFloats
+from dsvd_registry.residual.predicted import Predicted
 from dsvd_registry.residual.records import ResidualTensor
 from dsvd_registry.residual.run import encode_run
 from dsvd_registry.residual.writer import ResidualWriter, component_frames, run_frame
 
-from .bits import rounded
+from .bits import predicted, rounded
 
 Json = dict[str, Any]
 
@@ -38,8 +38,8 @@ def prediction(tensor: ResidualTensor) -> Bits:
     return rounded(np.linspace(-1, 1, tensor.elements), tensor.dtype)
 
 
-def predicted(tensor: ResidualTensor) -> PredictedFloats:
-    return PredictedFloats(prediction(tensor), FORMATS[tensor.dtype])
+def guess(tensor: ResidualTensor) -> Predicted:
+    return predicted(prediction(tensor), tensor.dtype)
 
 
 def source(tensor: ResidualTensor) -> Bits:
@@ -51,7 +51,7 @@ def small_file() -> bytes:
     """One tensor with components of its own, and one without."""
     writer, out = ResidualWriter(io.BytesIO()), io.BytesIO()
     for tensor in (VECTOR, MATRIX):  # the writer sorts them
-        run = run_frame(encode_run(source(tensor), predicted(tensor)))
+        run = run_frame(encode_run(source(tensor), guess(tensor)))
         own = component_frames(tensor, A, B, TABLE) if tensor.rank else []
         writer.add(tensor, [*own, run])
     writer.write("c" * 64, (Result("model.safetensors", "d" * 64, 1000),), out)

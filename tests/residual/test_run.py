@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 
 import numpy as np
@@ -10,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsvd_registry.errors import ContainerError
-from dsvd_registry.residual.exponent_groups import TILE
 from dsvd_registry.residual.ordered import FORMATS, Bits
-from dsvd_registry.residual.predicted import PredictedFloats
+from dsvd_registry.residual.predicted import TILE, predicted_floats
 from dsvd_registry.residual.run import ELEMENTS, decode_run, most_bytes
 
-from .bits import DTYPES, FILLS, content_of, numbers, random_bits, rounded, weights
+from .bits import DTYPES, FILLS, content_of, numbers, predicted, random_bits, rounded, weights
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -25,7 +25,7 @@ def check(source: Bits, prediction: Bits, dtype: str) -> bytes:
     of = FORMATS[dtype]
     content = content_of(source, prediction, dtype)
     assert len(content) <= most_bytes(len(source), of)
-    found = decode_run(memoryview(content), PredictedFloats(prediction, of))
+    found = decode_run(memoryview(content), predicted(prediction, dtype))
     assert found.dtype == of.unsigned and (found == source).all()
     return content
 
@@ -137,7 +137,7 @@ def test_any_bytes(case: tuple[str, Bits, bytes]) -> None:
     dtype, prediction, content = case
     before = prediction.copy()
     try:
-        found = decode_run(memoryview(content), PredictedFloats(prediction, FORMATS[dtype]))
+        found = decode_run(memoryview(content), predicted(prediction, dtype))
     except ContainerError:
         pass
     else:
@@ -152,15 +152,15 @@ def test_random_groups(dtype: str) -> None:
     prediction = random_bits(5, dtype, random)
     taken = 0
     for _ in range(3000):
-        lasts = np.unique(random.integers(0, of.last_exponent, random.integers(0, 3)))
+        lasts = np.unique(random.integers(0, of.last_class, random.integers(0, 3)))
         groups = [
             (int(last), int(random.integers(0, of.bits)), int(random.integers(0, 5)))
-            for last in (*lasts, of.last_exponent)
+            for last in (*lasts, of.last_class)
         ]
         most = int(random.choice([2, 4, 256]))
         body = random.integers(0, most, random.integers(1, 40)).astype(np.uint8).tobytes()
         try:
-            found = decode_run(_forged(*groups, body=body), PredictedFloats(prediction, of))
+            found = decode_run(_forged(*groups, body=body), predicted(prediction, dtype))
         except ContainerError:
             continue
         assert len(found) == len(prediction)
@@ -173,12 +173,12 @@ def test_memory_of_hostile_bytes(dtype: str) -> None:
     """Memory depends on the predicted elements and the actual bytes, not on what these claim."""
     of = FORMATS[dtype]
     prediction = weights(1000, dtype, np.random.default_rng(9))
-    contents = [bytes((255,)) * 800, bytes((0, of.last_exponent, of.bits - 1, 0)), b"\0" * 900]
+    contents = [bytes((255,)) * 800, bytes(_forged((of.last_class, of.bits - 1, 0))), b"\0" * 900]
     tracemalloc.start()
     try:
         for content in contents:
             with pytest.raises(ContainerError):
-                decode_run(memoryview(content), PredictedFloats(prediction, of))
+                decode_run(memoryview(content), predicted(prediction, dtype))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -187,11 +187,14 @@ def test_memory_of_hostile_bytes(dtype: str) -> None:
 
 def _forged(*groups: tuple[int, int, int], body: bytes = b"") -> memoryview:
     return memoryview(
-        bytes((len(groups) - 1, *(byte for group in groups for byte in group))) + body
+        bytes((len(groups) - 1,)) + b"".join(struct.pack("<HBB", *group) for group in groups) + body
     )
 
 
-ONE = rounded(np.array([1.0]), "F16")  # of exponent 15
+ONE = rounded(np.array([1.0]), "F16")
+EXACT = predicted_floats(
+    ONE, rounded(np.array([1.0]), "F32"), FORMATS["F16"]
+)  # of exponent 15, class 30
 
 
 @pytest.mark.parametrize(
@@ -200,26 +203,26 @@ ONE = rounded(np.array([1.0]), "F16")  # of exponent 15
         (memoryview(b""), "ends inside its groups"),
         (memoryview(b"\0"), "ends inside its groups"),
         (memoryview(b"\xff" + bytes(60)), "ends inside its groups"),
-        (_forged((3, 0, 0), (3, 0, 0), (31, 0, 0), body=b"\0"), "not in order"),
-        (_forged((3, 0, 0), (2, 0, 0), (31, 0, 0), body=b"\0"), "not in order"),
-        (_forged((30, 0, 0), body=b"\0"), "do not have all exponents"),
-        (_forged((32, 0, 0), body=b"\0"), "do not have all exponents"),
-        (_forged((31, 16, 0), body=b"\0\0\0"), "that there is not"),
-        (_forged((31, 0, 5), body=b"\0"), "that there is not"),
-        (_forged((31, 0, 2), body=b"\xd8"), "is no digits"),
-        (_forged((31, 0, 0), body=b"\x02"), "digits behind its end"),
-        (_forged((31, 15, 4), body=b"\x02\0\0"), "larger than it can be"),
-        (_forged((31, 3, 4), body=b"\0\x08"), "larger than it can be"),
-        (_forged((31, 15, 0), body=b"\x01\0\0\x01\0"), "too large"),
-        (_forged((31, 0, 0)), "cut short"),
-        (_forged((31, 3, 4), body=b"\0"), "cut short"),
-        (_forged((31, 0, 0), body=b"\x01\0"), "cut short"),
-        (_forged((31, 0, 0), body=b"\0\0"), "followed by something else"),
+        (_forged((3, 0, 0), (3, 0, 0), (63, 0, 0), body=b"\0"), "not in order"),
+        (_forged((3, 0, 0), (2, 0, 0), (63, 0, 0), body=b"\0"), "not in order"),
+        (_forged((62, 0, 0), body=b"\0"), "do not have all classes"),
+        (_forged((64, 0, 0), body=b"\0"), "do not have all classes"),
+        (_forged((63, 16, 0), body=b"\0\0\0"), "that there is not"),
+        (_forged((63, 0, 5), body=b"\0"), "that there is not"),
+        (_forged((63, 0, 2), body=b"\xd8"), "is no digits"),
+        (_forged((63, 0, 0), body=b"\x02"), "digits behind its end"),
+        (_forged((63, 15, 4), body=b"\x02\0\0"), "larger than it can be"),
+        (_forged((63, 3, 4), body=b"\0\x08"), "larger than it can be"),
+        (_forged((63, 15, 0), body=b"\x01\0\0\x01\0"), "too large"),
+        (_forged((63, 0, 0)), "cut short"),
+        (_forged((63, 3, 4), body=b"\0"), "cut short"),
+        (_forged((63, 0, 0), body=b"\x01\0"), "cut short"),
+        (_forged((63, 0, 0), body=b"\0\0"), "followed by something else"),
     ],
 )
 def test_refused(content: memoryview, message: str) -> None:
     """Each rule of the text on runs, by name; seen to fail with each check taken out."""
     with pytest.raises(ContainerError, match=message):
-        decode_run(content, PredictedFloats(ONE, FORMATS["F16"]))
-    right = _forged((31, 0, 0), body=b"\0")
-    assert decode_run(right, PredictedFloats(ONE, FORMATS["F16"])).tolist() == ONE.tolist()
+        decode_run(content, EXACT)
+    right = _forged((63, 0, 0), body=b"\0")
+    assert decode_run(right, EXACT).tolist() == ONE.tolist()

@@ -67,6 +67,9 @@ class Built:
     source_headers: tuple[bytes, ...] = ()  # of the files of a tree
     kept: Mapping[str, bytes] = field(default_factory=dict)  # its other files, by path
     base_files: Mapping[str, bytes] = field(default_factory=dict)  # if the base is a folder
+    singles: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # F32, deltas before the last rounding
 
     @property
     def tau(self) -> float:
@@ -120,6 +123,7 @@ class Recipe:
         self._parts: dict[str, list[_Part]] = {}
         self._stored: dict[str, bytes] = {}
         self._rows_at: dict[str, Callable[[int], bytes]] = {}
+        self._singles: dict[str, bytes] = {}
         self._singular: dict[str, list[float]] = {}
         self._rules: dict[str, Callable[[Sequence[str]], Quantisation]] = {}
         self._based: dict[str, tuple[Any, ...]] = {}
@@ -196,6 +200,7 @@ class Recipe:
         seen = self._viewed(base, view)
         delta = [Fraction(2) ** exponent * value for value in values]
         rows = exact.added(seen, base[0].dtype, delta, dtype)
+        self._singles[name] = exact.added(seen, base[0].dtype, delta, "F32")
         based = (name, dtype, tuple(shape), tuple(base), view, new[0])
         fields = {"base_norm": 1.0, "norm": 0.5, "error": 0.01} | told
         self._records[name] = DenseRecord(*based, exponent=exponent, maximum=maximum, **fields)
@@ -239,6 +244,7 @@ class Recipe:
         delta_at = [exact.low_rank_delta(components[:t], m, n) for t in range(rank + 1)]
         self._rows_at[name] = lambda t: exact.added(seen, base_dtype, delta_at[t], dtype)
         self._rows_at[name](rank)  # it must be finite
+        self._singles[name] = exact.added(seen, base_dtype, delta_at[rank], "F32")
         a, b = (np.array([getattr(c, side) for c in components], np.int64) for side in "ab")
         table = ComponentTable(
             np.array([c.e for c in components], np.int64),
@@ -365,6 +371,7 @@ class Recipe:
             source_headers,
             dict(self._kept),
             dict(self.base_files),
+            dict(self._singles),
         )
 
     def _data_at(self, header: Json, x: float) -> dict[str, bytes] | None:

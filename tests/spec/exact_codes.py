@@ -99,7 +99,7 @@ def place_of(u: int, grid: str) -> int:
 def predicted(
     weight: float, scale: float, grid: str, rule: str, values: Sequence[float] = ()
 ) -> tuple[int, int, bool]:
-    """The code of a finite weight, its key, and whether the nearest border is to larger numbers."""
+    """The code of a finite weight, its class, and whether the nearest border is to larger numbers."""
     x = over(weight, scale) if rule == "divide" else times(weight, over(1.0, scale))
     if grid == "map":
         y = Fraction(min(max(x, values[0]), values[-1]))
@@ -108,12 +108,12 @@ def predicted(
         k = sum(one < y for one in borders)
         below = single(y - borders[k - 1]) if k else math.inf
         above = single(borders[k] - y) if k < 15 else math.inf
-        return k, key_of(times(min(below, above), scale)), above <= below
+        return k, class_of(times(min(below, above), scale)), above <= below
     if grid == "int8":
         y = Fraction(min(max(x, -128.0), 127.0))
         f = single(y - round(y))
         half = single(Fraction(1, 2) - abs(Fraction(f)))
-        return round(y) % 256, key_of(times(half, scale)), f >= 0
+        return round(y) % 256, class_of(times(half, scale)), f >= 0
     p, least, _ = FLOATS[grid]
     y = Fraction(min(abs(x), float(numbers(grid)[-1])))
     e = least
@@ -123,10 +123,10 @@ def predicted(
     f = single(y / h - round(y / h))
     a = times(single(Fraction(1, 2) - abs(Fraction(f))), float(h))
     sign = math.copysign(1, x) < 0
-    return code(weight, scale, grid, rule), key_of(times(a, scale)), (f >= 0) != sign
+    return code(weight, scale, grid, rule), class_of(times(a, scale)), (f >= 0) != sign
 
 
-def key_of(g: float) -> int:
+def class_of(g: float) -> int:
     """Quarters of an octave from 2^-48 on."""
     if math.isnan(g) or g == math.inf:
         return 255

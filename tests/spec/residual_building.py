@@ -34,12 +34,21 @@ def last_exponent(dtype: str) -> int:
     return (1 << BITS[dtype] - 1 - MANTISSA[dtype]) - 1
 
 
+def last_of(exponent: int, dtype: str) -> int:
+    """The last class of an exponent."""
+    return exponent if dtype == "F32" else 2 * exponent + 1
+
+
+def last_class(dtype: str) -> int:
+    return last_of(last_exponent(dtype), dtype)
+
+
 @dataclass(frozen=True)
 class Lacking:
     """What a residual has of a tensor: the bits of its source, and how they are to be coded.
 
     `groups`: of its run; without them a single one of bytes as digits. `own`: components on top.
-    `predicted`: of quantised weights, the code, the key and the side of the nearest border of each.
+    `predicted`: of quantised weights, the code, the class and the side of the nearest border of each.
     """
 
     source: Bits
@@ -54,7 +63,7 @@ class BuiltResidual:
 
     file: bytes
     container: Built
-    predictions: Mapping[str, list[int]]  # the bits of each tensor in it
+    predictions: Mapping[str, list[int]]  # of each tensor in it, the bits of x
     files: dict[str, bytes]  # the source, by path
 
     @property
@@ -85,14 +94,15 @@ def build(recipe: Recipe, lacking: Mapping[str, Lacking]) -> BuiltResidual:
             tensors.append({"dtype": dtype, "name": name, "rank": len(own), "shape": matrix})
             continue
         size = math.prod(shape) * BITS[dtype] // 8
-        common, new = data[name][:size], data[name][size:]
+        common, new, single = data[name][:size], data[name][size:], built.singles[name]
         if own:
             delta = exact.low_rank_delta(own, shape[0], math.prod(shape[1:]))
-            common = exact.added(common, dtype, delta, dtype)
+            single = exact.added(common, dtype, delta, "F32")
+            exact.added(common, dtype, delta, dtype)  # it must be finite
             contents += component_contents(own)
-        predictions[name] = bits_of(common, dtype)
+        predictions[name] = bits_of(single, "F32")
         source = lacking[name].source
-        groups = lacking[name].groups or ((last_exponent(dtype), 0, 4),)
+        groups = lacking[name].groups or ((last_class(dtype), 0, 4),)
         contents.append(run_bytes(source, predictions[name], dtype, groups))
         data[name] = bytes_of(source, dtype) + new
         tensors.append({"dtype": dtype, "name": name, "rank": len(own), "shape": shape})
@@ -188,15 +198,13 @@ def order_of(record: Json) -> str:
 def code_contents(record: Json, one: Lacking) -> list[bytes]:
     """The contents of the frames of a tensor of codes."""
     grid, bits = record["quantisation"]["grid"], 4 if order_of(record) else 8
-    keys, coded = [], []
-    for source, (code, key, up) in zip(one.source, one.predicted, strict=True):
-        places = [exact_codes.place_of(u, grid) for u in (source, code)]
-        d = (places[0] - places[1]) * (-1 if up else 1) % (1 << bits)
-        d -= (1 << bits) if d >> bits - 1 else 0
-        keys.append(key)
-        coded.append(2 * d if d >= 0 else -2 * d - 1)
+    classes, coded = [], []
+    for source, (code, found, up) in zip(one.source, one.predicted, strict=True):
+        off = exact_codes.place_of(source, grid) - exact_codes.place_of(code, grid)
+        classes.append(found)
+        coded.append(folded(off, up, bits))
     groups = one.groups or ((255, 0, 4 if bits == 8 else 3),)
-    run = coded_run(coded, keys, bits, groups)
+    run = coded_run(coded, classes, bits, groups)
     return [*(component_contents(one.own) if one.own else ()), run]
 
 
@@ -208,34 +216,66 @@ def place(u: int, bits: int) -> int:
     return (1 << bits) - 1 - u if u >> bits - 1 else u + (1 << bits - 1)
 
 
-def zigzag(source: int, prediction: int, bits: int) -> int:
-    d = (place(source, bits) - place(prediction, bits)) % (1 << bits)
+def rounded(x: int, dtype: str) -> int:
+    """The bits of the prediction, from those of x, which is no NaN."""
+    return bits_of(exact.cast(bytes_of([x], "F32"), "F32", dtype), dtype)[0]
+
+
+def cut_off(x: int, dtype: str) -> int:
+    """The lowest bits of x that the dtype lacks, as a signed integer; not for F32."""
+    count = 23 - MANTISSA[dtype]
+    low = x % (1 << count)
+    return low - (1 << count) if low >> count - 1 else low
+
+
+def is_up(x: int, dtype: str) -> bool:
+    return dtype != "F32" and (cut_off(x, dtype) < 0) == (x >> 31 == 1)
+
+
+def class_of(x: int, dtype: str) -> int:
+    exponent = rounded(x, dtype) >> MANTISSA[dtype] & last_exponent(dtype)
+    if dtype == "F32":
+        return exponent
+    quarter = 1 << 23 - MANTISSA[dtype] - 2
+    return 2 * exponent + (not -quarter <= cut_off(x, dtype) < quarter)
+
+
+def zigzag(source: int, x: int, dtype: str) -> int:
+    bits = BITS[dtype]
+    off = place(source, bits) - place(rounded(x, dtype), bits)
+    return folded(off, is_up(x, dtype), bits)
+
+
+def folded(off: int, up: bool, bits: int) -> int:
+    """The zigzag form of so many places, where the border is up or not."""
+    d = (-off if up else off) % (1 << bits)
     d -= (1 << bits) if d >> bits - 1 else 0
     return 2 * d if d >= 0 else -2 * d - 1
 
 
-def apart(prediction: int, z: int, bits: int) -> int:
+def apart(x: int, z: int, dtype: str) -> int:
     """The source that is so far from its prediction: inverse of `zigzag`."""
+    bits = BITS[dtype]
     d = -(z >> 1) - 1 if z & 1 else z >> 1
-    found = (place(prediction, bits) + d) % (1 << bits)
+    d = -d if is_up(x, dtype) else d
+    found = (place(rounded(x, dtype), bits) + d) % (1 << bits)
     return found - (1 << bits - 1) if found >> bits - 1 else (1 << bits) - 1 - found
 
 
-def run_bytes(source: Bits, prediction: Bits, dtype: str, groups: Sequence[Group]) -> bytes:
+def run_bytes(source: Bits, xs: Bits, dtype: str, groups: Sequence[Group]) -> bytes:
     """A run, one element after another."""
-    bits, mantissa = BITS[dtype], MANTISSA[dtype]
-    keys = [p >> mantissa & last_exponent(dtype) for p in prediction]
-    coded = [zigzag(s, p, bits) for s, p in zip(source, prediction, strict=True)]
-    return coded_run(coded, keys, bits, groups)
+    classes = [class_of(x, dtype) for x in xs]
+    coded = [zigzag(s, x, dtype) for s, x in zip(source, xs, strict=True)]
+    return coded_run(coded, classes, BITS[dtype], groups)
 
 
 def coded_run(
-    coded: Sequence[int], keys: Sequence[int], bits: int, groups: Sequence[Group]
+    coded: Sequence[int], classes: Sequence[int], bits: int, groups: Sequence[Group]
 ) -> bytes:
     """A run of these zigzag forms."""
     own: list[list[int]] = [[] for _ in groups]
-    for z, key in zip(coded, keys, strict=True):
-        first = next(i for i, (last, _, _) in enumerate(groups) if key <= last)
+    for z, found in zip(coded, classes, strict=True):
+        first = next(i for i, (last, _, _) in enumerate(groups) if found <= last)
         own[first].append(z)
     digits, low, rest = b"", b"", []
     for of_group, (_, shift, code) in zip(own, groups, strict=True):
@@ -244,7 +284,7 @@ def coded_run(
         digits += digit_bytes(high, base, each)
         low += planes([z & 2**shift - 1 for z in of_group], -(-shift // 8))
         rest += [(z >> shift) - (base - 1) for z in of_group if z >> shift >= base - 1]
-    start = bytes((len(groups) - 1, *(byte for group in groups for byte in group)))
+    start = bytes((len(groups) - 1,)) + b"".join(struct.pack("<HBB", *group) for group in groups)
     return start + digits + low + planes(rest, -(-bits // 8))
 
 

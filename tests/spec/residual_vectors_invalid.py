@@ -172,7 +172,7 @@ def _refilled(change: Callable[[Json, list[bytes]], object]) -> Make:
 def _same(header: Json, contents: list[bytes]) -> None:
     """One that lacks nothing."""
     header["tensors"].insert(1, {"dtype": "BF16", "name": "text/copy", "rank": 0, "shape": [2, 3]})
-    contents.insert(3, bytes((0, 255, 0, 4)) + bytes(6))  # behind those of `root`
+    contents.insert(3, bytes((0, 255, 1, 0, 4)) + bytes(6))  # behind those of `root`
 
 
 invalid("tensors-order", "ascending by the UTF-8 bytes of `name`", _refilled(_swapped))
@@ -324,10 +324,11 @@ def _overflow(one: BuiltResidual) -> bytes:
     a, b = np.array([[300, -4, 1], [1, 1, -1]], float), np.array([[5, 1], [-1, 40000]], float)
     delta = (a.T * np.array([2.0**12, 2.0**-12])) @ b
     with np.errstate(all="ignore"):
-        bits = (result + delta).astype("<f4").astype("<f2").view("<u2").reshape(-1).tolist()
-    assert 0x7C00 in bits
+        single = (result + delta).astype("<f4")
+        assert np.isinf(single.astype("<f2")).any() and np.isfinite(single).all()
+    xs = single.view("<u4").reshape(-1).tolist()
     source = np.frombuffer(_source(one, "low.F16"), "<u2").tolist()
-    contents[3 * number + 2] = run_bytes(source, bits, "F16", [(31, 0, 4)])
+    contents[3 * number + 2] = run_bytes(source, xs, "F16", [(63, 0, 4)])
     return with_contents(header, contents)
 
 
@@ -379,7 +380,7 @@ def _one_byte_more(frames: list[Json]) -> None:
 
 
 def _larger(data: bytes) -> bytes:
-    return data + bytes(6 * (1 + 8) + 1 + 3 * 256 + 1 - len(data))
+    return data + bytes(6 * (1 + 8) + 1 + 4 * 256 + 1 - len(data))
 
 
 invalid("frames-too-many", "there are no others", _refilled(lambda _, held: held.append(b"\0")))
@@ -451,21 +452,25 @@ invalid("cast-of-nan", rule, _run("w", _nan), "cast-alone")
 DIGITS, SHIFTS, GROUPS = "digits", "shifts-f16", "empty-groups"
 # In a tensor of `digits` one byte of digits follows the one group; in one of `shifts-f16` 16 of them
 # the 16 groups, and group g, of the shift g, has one element; in `empty-groups` most groups are empty.
-FIRST, START = 4, 1 + 3 * 16
+FIRST, START = 5, 1 + 4 * 16
 invalid("groups-cut", "the run is shorter", _run("2.1", _put((0, 255))), DIGITS)
-invalid("groups-alone", "the run is shorter", _run("2.1", _keep(4)), DIGITS)
+invalid("groups-alone", "the run is shorter", _run("2.1", _keep(5)), DIGITS)
 invalid("groups-none", "the run is shorter", _run("2.1", _keep(1)), DIGITS)
-invalid("groups-equal", "`last` rises strictly", _run("F16", _put((4, 0))), GROUPS)
-invalid("groups-falling", "`last` rises strictly", _run("F16", _put((7, 0))), GROUPS)
-invalid("groups-not-all", "is 2^e - 1 in the last one", _run("2.1", _put((1, 30))), DIGITS)
-invalid("groups-too-far", "is 2^e - 1 in the last one", _run("F16", _put((94, 32))), GROUPS)
+invalid("groups-equal", "`last` rises strictly", _run("F16", _put((5, 1))), GROUPS)
+invalid("groups-falling", "`last` rises strictly", _run("F16", _put((9, 1))), GROUPS)
+invalid("groups-not-all", "is the largest class in the last", _run("2.1", _put((1, 62))), DIGITS)
+invalid("groups-too-far", "is the largest class in the last", _run("F16", _put((125, 64))), GROUPS)
 invalid(
-    "groups-not-all-f32", "is 2^e - 1 in the last one", _run("F32.0", _put((1, 254))), "farthest"
+    "groups-not-all-f32",
+    "is the largest class in the last",
+    _run("F32.0", _put((1, 254))),
+    "farthest",
 )
-invalid("shift-of-16", "`shift` is less than W", _run("F16", _put((2, 16))), GROUPS)
-invalid("shift-of-16-bf16", "`shift` is less than W", _run("BF16", _put((2, 16))), GROUPS)
-invalid("shift-of-32", "`shift` is less than W", _run("F32", _put((2, 32))), GROUPS)
-invalid("code-5", "`code`", _run("F16", _put((3, 5))), GROUPS)
+invalid("groups-high-byte", "is the largest class in the last", _run("2.1", _put((2, 1))), DIGITS)
+invalid("shift-of-16", "`shift` is less than W", _run("F16", _put((3, 16))), GROUPS)
+invalid("shift-of-16-bf16", "`shift` is less than W", _run("BF16", _put((3, 16))), GROUPS)
+invalid("shift-of-32", "`shift` is less than W", _run("F32", _put((3, 32))), GROUPS)
+invalid("code-5", "`code`", _run("F16", _put((4, 5))), GROUPS)
 invalid("digits-byte", "a byte of B^D or more", _run("6.1", _more(FIRST, 216)), DIGITS)
 for base in (2, 4, 6, 16):
     rule = "a digit other than 0 behind the end"
@@ -491,6 +496,6 @@ invalid(
     "codes-dtype", "that of the container's record", _set("tensors", 0, "dtype", to="I8"), CODES
 )
 rule = "`shift` is less than W (of which codes of 4 bits have 4)"
-invalid("codes-shift", rule, _run("e2m1.divide", _put((5, 4))), CODES)
+invalid("codes-shift", rule, _run("e2m1.divide", _put((7, 4))), CODES)
 rule = "a digit of 2^(W - shift) or more"
-invalid("codes-digit", rule, _run("e2m1.divide", _put((9, 4))), CODES)
+invalid("codes-digit", rule, _run("e2m1.divide", _put((12, 4))), CODES)

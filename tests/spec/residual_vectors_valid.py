@@ -23,7 +23,9 @@ from .residual_building import (
     Lacking,
     apart,
     build,
+    last_class,
     last_exponent,
+    last_of,
     recompressed,
 )
 from .sealing import zstd
@@ -55,16 +57,18 @@ def near(
     for size in (shape[0] - record.get("new_rows", 0), *shape[1:]) if shape else ():
         elements *= size
     one = build(recipe, {name: Lacking((0,) * elements, own=own)})
-    predictions, bits = one.predictions[name], BITS[record["dtype"]]
     z = (off * elements)[:elements]
-    return Lacking([apart(p, x, bits) for p, x in zip(predictions, z, strict=True)], own=own)
+    xs, dtype = one.predictions[name], record["dtype"]
+    return Lacking([apart(x, far, dtype) for x, far in zip(xs, z, strict=True)], own=own)
 
 
 @vector
 def plain() -> BuiltResidual:
     """A low-rank and a dense tensor beside others, no `source_header`; most invalid ones are of it."""
     recipe = small()
-    low = replace(near(recipe, "low", (2, 0, 5, 1, 0, 40)), groups=((15, 1, 2), (31, 3, 4)))
+    low = replace(
+        near(recipe, "low", (2, 0, 5, 1, 0, 40)), groups=((30, 1, 2), (31, 0, 1), (63, 3, 4))
+    )
     dense = replace(near(recipe, "dense", (0, 3, 300, 1, 0, 9)), groups=((120, 0, 0), (255, 4, 3)))
     return build(recipe, {"low": low, "dense": dense})
 
@@ -153,6 +157,23 @@ def new_rows() -> BuiltResidual:
 
 
 @vector
+def roundings() -> BuiltResidual:
+    """Predictions of both signs that were rounded by each eighth of a step, up and down."""
+    recipe, lacking = Recipe(), {}
+    for dtype in ("F16", "BF16"):
+        values = (1.0, -1.0, 1.5, -1.5, 0.75, -0.75)
+        held = recipe.hold(dtype, dtype, (6, 16), encoded(values * 16, dtype))
+        eighths = tuple(i // 6 - 8 for i in range(96))
+        recipe.dense(dtype, dtype, (6, 16), [held], -MANTISSA[dtype] - 3, eighths)
+    for dtype in ("F16", "BF16"):
+        one = 1 << BITS[dtype] - 2 - MANTISSA[dtype]  # more than the exponent of 1
+        groups = ((2 * one - 4, 0, 1), (2 * one - 3, 1, 0), (2 * one - 2, 0, 2))
+        far = near(recipe, dtype, (1, 0, 2, 5, 3))
+        lacking[dtype] = replace(far, groups=(*groups, (last_class(dtype), 0, 3)))
+    return build(recipe, lacking)
+
+
+@vector
 def digits() -> BuiltResidual:
     """Every base of digits, in groups that fill their last byte or not, with and without a rest."""
     recipe, lacking = Recipe(), {}
@@ -164,7 +185,7 @@ def digits() -> BuiltResidual:
         for elements in (1, 6, 25):
             off = (base - 2, base - 1, 0, base, base // 2, base + 700)
             far = near(recipe, f"{base}.{elements}", off)
-            lacking[f"{base}.{elements}"] = replace(far, groups=((31, 0, code),))
+            lacking[f"{base}.{elements}"] = replace(far, groups=((63, 0, code),))
     return build(recipe, lacking)
 
 
@@ -182,8 +203,8 @@ def _shifts(dtype: str) -> BuiltResidual:
             lacking[name] = replace(
                 near(recipe, name, tuple(limits)),
                 groups=(
-                    *((8 + i, first + i, code) for i in range(15)),
-                    (last_exponent(dtype), first + 15, code),
+                    *((last_of(8 + i, dtype), first + i, code) for i in range(15)),
+                    (last_class(dtype), first + 15, code),
                 ),
             )
     return build(recipe, lacking)
@@ -209,7 +230,7 @@ def shifts_bf16() -> BuiltResidual:
 
 def _by_exponent(dtype: str) -> tuple[tuple[int, int, int], ...]:
     """As many groups as there are."""
-    return tuple((x, x % 3, x % 5) for x in range(last_exponent(dtype) + 1))
+    return tuple((last_of(x, dtype), x % 3, x % 5) for x in range(last_exponent(dtype) + 1))
 
 
 @vector
@@ -238,7 +259,8 @@ def empty_groups() -> BuiltResidual:
         base = recipe.hold(dtype, dtype, (2,), encoded((1.0, 2.0), dtype))
         recipe.dense(dtype, dtype, (2,), [base], -126, (1, 0))
     for dtype in DELTA:
-        groups = _by_exponent(dtype) if dtype == "F16" else ((0, 1, 2), (1, 2, 3), (255, 0, 4))
+        few = ((0, 1, 2), (1, 2, 3), (last_class(dtype), 0, 4))
+        groups = _by_exponent(dtype) if dtype == "F16" else few
         lacking[dtype] = replace(near(recipe, dtype, (700,)), groups=groups)
     return build(recipe, lacking)
 
@@ -256,7 +278,7 @@ def farthest() -> BuiltResidual:
         for code in range(5):
             name = f"{dtype}.{code}"
             far = near(recipe, name, (most, most - 1))
-            groups = ((last_exponent(dtype), code, code),)
+            groups = ((last_class(dtype), code, code),)
             lacking[name] = replace(far, groups=groups)
     return build(recipe, lacking)
 
@@ -360,7 +382,7 @@ def other_zstd() -> BuiltResidual:
 
 @vector
 def codes() -> BuiltResidual:
-    """Codes of every grid, near their predictions and far from them, in groups by their keys."""
+    """Codes of every grid, near their predictions and far from them, in groups by their classes."""
     recipe, lacking = Recipe(0.75), {}
     weights = tuple(single((i - 9.3) * 0.11 * (1 + i % 3)) for i in range(24))
     base = recipe.hold("w", "F32", (4, 6), encoded(weights, "F32"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,10 @@ from dsvd_registry.checkpoint.tensor_info import BITS
 from dsvd_registry.container.records import Result
 from dsvd_registry.container.table import ComponentTable
 from dsvd_registry.hashing import sha256
-from dsvd_registry.residual.exponent_groups import Group as OwnGroup
-from dsvd_registry.residual.exponent_groups import pack_groups
+from dsvd_registry.residual.class_groups import Group as OwnGroup
+from dsvd_registry.residual.class_groups import pack_groups
 from dsvd_registry.residual.ordered import FORMATS, Bits
-from dsvd_registry.residual.predicted import PredictedFloats
+from dsvd_registry.residual.predicted import Predicted, predicted_floats
 from dsvd_registry.residual.records import ResidualTensor
 from dsvd_registry.residual.run import ELEMENTS, decode_run, encode_run
 from dsvd_registry.residual.writer import ResidualWriter, component_frames, run_frame
@@ -38,7 +40,9 @@ from .residual_building import (
     Lacking,
     apart,
     build,
-    last_exponent,
+    class_of,
+    last_class,
+    rounded,
     run_bytes,
     source_file,
     zigzag,
@@ -60,19 +64,18 @@ quick = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
-predicted_numbers = residual_decoder.predicted_numbers
-
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[str, list[int], list[int], tuple[Group, ...]]:
     """A dtype, bits of a prediction and of a source, near it or anywhere, and groups."""
     dtype = draw(st.sampled_from(DELTA))
-    bits, top = BITS[dtype], last_exponent(dtype)
+    bits, top = BITS[dtype], last_class(dtype)
     number = st.integers(0, 2**bits - 1)
     size = draw(st.integers(1, 40))
-    prediction = draw(st.lists(number, min_size=size, max_size=size))
+    single = st.integers(0, 2**32 - 1).filter(lambda x: x & 0x7FFFFFFF <= 0x7F800000)  # no NaN
+    prediction = draw(st.lists(single, min_size=size, max_size=size))
     far = draw(st.lists(st.integers(0, 40) | number, min_size=size, max_size=size))
-    source = [apart(p, z, bits) for p, z in zip(prediction, far, strict=True)]
+    source = [apart(x, z, dtype) for x, z in zip(prediction, far, strict=True)]
     lasts = draw(st.lists(st.integers(0, top - 1), max_size=5, unique=True))
     groups = [
         (last, draw(st.integers(0, bits - 1)), draw(st.integers(0, 4)))
@@ -87,11 +90,9 @@ def test_any_groups(run: tuple[str, list[int], list[int], tuple[Group, ...]]) ->
     """A plain encoder with any groups; both readers give the source."""
     dtype, prediction, source, groups = run
     content = run_bytes(source, prediction, dtype, groups)
-    of, p = FORMATS[dtype], np.array(prediction, f"u{BITS[dtype] // 8}")
-    assert decode_run(memoryview(content), PredictedFloats(p, of)).tolist() == source
-    found = residual_decoder.read_run(
-        content, predicted_numbers(np.array(prediction, np.int64), dtype)
-    )
+    guess = predicted(prediction, dtype)
+    assert decode_run(memoryview(content), guess).tolist() == source
+    found = residual_decoder.read_run(content, told_of(prediction, dtype))
     assert found.tolist() == source
     packed = tuple(OwnGroup(last, shift, BASES[code][0]) for last, shift, code in groups)
     assert content.startswith(pack_groups(packed))
@@ -150,18 +151,29 @@ def test_runs_of_the_package(run: tuple[str, list[int], list[int], tuple[Group, 
     """What the package's encoder chooses, the decoder reads; its `raw` is within the bound."""
     dtype, prediction, source, _ = run
     unsigned = np.dtype(f"u{BITS[dtype] // 8}")
-    s, p = np.array(source, unsigned), np.array(prediction, unsigned)
-    content = run_of(s, p, dtype)
-    found = residual_decoder.read_run(content, predicted_numbers(p.astype(np.int64), dtype))
+    guess = predicted(prediction, dtype)
+    content = run_of(np.array(source, unsigned), guess)
+    found = residual_decoder.read_run(content, told_of(prediction, dtype))
     assert found.tolist() == source
     tensor = {"rank": 0, "shape": [len(source)], "dtype": dtype}
     ((_, count, most),) = residual_decoder.frames_of(tensor)
     assert count == len(source) and len(content) <= most
 
 
-def run_of(source: Bits, prediction: Bits, dtype: str) -> bytes:
+def predicted(xs: Sequence[int], dtype: str) -> Predicted:
+    """The prediction that is rounded from these binary32 numbers, given by their bits."""
+    bits = np.array([rounded(x, dtype) for x in xs], f"u{BITS[dtype] // 8}")
+    return predicted_floats(bits, np.array(xs, "u4"), FORMATS[dtype])
+
+
+def told_of(xs: Sequence[int], dtype: str) -> Any:
+    """The same prediction as the decoder has it."""
+    return residual_decoder.predicted_numbers(np.array(xs, "<u4").view("<f4"), dtype)
+
+
+def run_of(source: Bits, guess: Predicted) -> bytes:
     """What a frame holds that the package makes."""
-    frame = run_frame(encode_run(source, PredictedFloats(prediction, FORMATS[dtype])))
+    frame = run_frame(encode_run(source, guess))
     content: bytes = decoder.decompress(frame.data, frame.raw, "a run")
     return content
 
@@ -169,15 +181,17 @@ def run_of(source: Bits, prediction: Bits, dtype: str) -> bytes:
 @quick
 @given(
     u=st.integers(0, 2**32 - 1),
-    p=st.integers(0, 2**32 - 1),
-    bits=st.sampled_from([16, 32]),
+    x=st.integers(0, 2**32 - 1).filter(lambda x: x & 0x7FFFFFFF <= 0x7F800000),
+    dtype=st.sampled_from(DELTA),
 )
-def test_differences(u: int, p: int, bits: int) -> None:
+def test_differences(u: int, x: int, dtype: str) -> None:
     """The text's words in plain integers are the decoder's, and undo each other."""
-    u, p = u % 2**bits, p % 2**bits
-    z = zigzag(u, p, bits)
-    assert 0 <= z < 2**bits and apart(p, z, bits) == u
-    assert residual_decoder.restored(np.array([p]), np.array([z]), bits).tolist() == [u]
+    u %= 2 ** BITS[dtype]
+    z = zigzag(u, x, dtype)
+    assert 0 <= z < 2 ** BITS[dtype] and apart(x, z, dtype) == u
+    told = told_of([x], dtype)
+    assert residual_decoder.restored(np.array([z]), told).tolist() == [u]
+    assert told.classes.tolist() == [class_of(x, dtype)]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +208,7 @@ def test_several_frames(dtype: str, shape: tuple[int, ...], rank: int, tmp_path:
     random, of, elements = np.random.default_rng(5), FORMATS[dtype], math.prod(shape)
     header, result = ones(dtype, shape, container, base)
     tensor = ResidualTensor("w", dtype, shape, rank)
-    frames, prediction = [], np.frombuffer(result, of.unsigned)
+    frames, single = [], (decoder.widen(result, dtype)).astype("<f4")
     if rank:
         a = random.integers(-3, 4, (rank, shape[0])).astype(np.int32)
         b = random.integers(-300, 301, (rank, shape[1])).astype(np.int32)
@@ -204,12 +218,13 @@ def test_several_frames(dtype: str, shape: tuple[int, ...], rank: int, tmp_path:
         table = ComponentTable(exponents, np.array([3, 3]), np.array([300, 300]), singular)
         frames += component_frames(tensor, a, b, table)
         delta = (a.T * 2.0**exponents) @ b + 0.0
-        moved = decoder.widen(result, dtype) + delta.reshape(-1)
-        prediction = np.frombuffer(decoder.round_to(moved, dtype), of.unsigned)
+        single = (decoder.widen(result, dtype) + delta.reshape(-1)).astype("<f4")
+    prediction = np.frombuffer(decoder.round_to(single, dtype), of.unsigned)
+    guess = predicted_floats(prediction, single.view("<u4"), of)
     source = prediction + random.integers(0, 3, elements).astype(of.unsigned)
     for first in range(0, elements, ELEMENTS):
         run = slice(first, first + ELEMENTS)
-        frames.append(run_frame(encode_run(source[run], PredictedFloats(prediction[run], of))))
+        frames.append(run_frame(encode_run(source[run], guess.part(run))))
     assert len(frames) == tensor.frames
     writer, out = ResidualWriter(io.BytesIO()), io.BytesIO()
     writer.add(tensor, frames)

@@ -11,8 +11,8 @@ import pytest
 from dsvd_registry.container import limits
 from dsvd_registry.container.frames import RESIDUAL
 from dsvd_registry.residual.digits import BASES, per_byte
-from dsvd_registry.residual.ordered import FORMATS, differences, exponents
-from dsvd_registry.residual.predicted import PredictedFloats
+from dsvd_registry.residual.ordered import FORMATS
+from dsvd_registry.residual.predicted import differences, predicted_floats
 from dsvd_registry.residual.records import (
     COMPONENT_NUMBERS,
     RESIDUAL_FORMATS,
@@ -78,13 +78,17 @@ def test_formats() -> None:
     assert dtypes[:3] == list(FORMATS) == list(residual_decoder.MANTISSA)
     assert dtypes == list(RESIDUAL_FORMATS)
     assert dtypes[3:] == list(residual_decoder.CODE_BITS)
-    mantissa = found(r"lowest (\d+) \(`F32`\), (\d+) \(`F16`\) or (\d+) \(`BF16`\)", "Runs")
+    mantissa = found(r"lowest (\d+) \(`F32`\), (\d+) \(`F16`\)\s+or (\d+) \(`BF16`\)", "Prediction")
     told = dict(zip(("F32", "F16", "BF16"), map(int, mantissa.groups()), strict=True))
     assert told == residual_decoder.MANTISSA == plain.MANTISSA
     assert told == {dtype: of.mantissa for dtype, of in FORMATS.items()}
-    key_bits = found(r"bits of a key: (\d+) for `F16`, else (\d+)", "Frames")
+    largest = {row[0].strip("`"): int(row[2]) for row in tables("Prediction")[0][1:]}
     for dtype, of in RESIDUAL_FORMATS.items():
-        assert of.last_exponent == 2 ** int(key_bits[1 if dtype == "F16" else 2]) - 1
+        assert of.last_class == largest.get(dtype, largest["codes"])
+        if dtype in FORMATS:
+            assert of.last_class == plain.last_class(dtype)
+    cut = found(r"c is (\d+) for `F16` and (\d+) for `BF16`", "Prediction")
+    assert [FORMATS[dtype].cut for dtype in ("F16", "BF16")] == [int(c) for c in cut.groups()]
 
 
 def test_codes() -> None:
@@ -104,9 +108,9 @@ def test_sizes_of_frames() -> None:
     assert 2 ** int(run[1]) == ELEMENTS == residual_decoder.RUN
     numbers = found(r"max\(1, floor\(2\^(\d+) / \(m \+ n\)\)\)", "Frames")
     assert 2 ** int(numbers[1]) == COMPONENT_NUMBERS
-    assert found(r"`raw` is at most n \(1 \+ 2 w\) \+ 1 \+ 3 \* 2\^e", "Frames")
-    for dtype, w, e in (("F32", 4, 8), ("F16", 2, 5), ("BF16", 2, 8)):
-        assert most_bytes(100, FORMATS[dtype]) == 100 * (1 + 2 * w) + 1 + 3 * 2**e
+    more = int(found(r"`raw` is at most n \(1 \+ 2 w\) \+ (\d+)", "Frames")[1])
+    for dtype, w in (("F32", 4), ("F16", 2), ("BF16", 2)):
+        assert most_bytes(100, FORMATS[dtype]) == 100 * (1 + 2 * w) + more
     assert most_bytes(ELEMENTS, FORMATS["F32"]) < limits.FREE_FRAME_RAW
 
 
@@ -134,26 +138,28 @@ def test_example() -> None:
     numbers = re.search(r"d is ([-\d, ]+) and z ([\d, ]+)\.", example)
     assert numbers is not None
     d, z = ([int(x) for x in text.split(",")] for text in numbers.groups())
-    assert [a - b for a, b in zip(places_s, places_p, strict=True)] == d
-    of, bits, source = FORMATS["F16"], np.array(p, np.uint16), np.array(s, np.uint16)
-    assert differences(source, bits, of).tolist() == z
-    told = re.search(r"exponents are ([\d, ]+)\.", example)
+    x = [int(word, 16) for word in re.findall(r"\b[0-9A-F]{8}\b", example)]
+    signs = [-1 if plain.is_up(u, "F16") else 1 for u in x]
+    off = (a - b for a, b in zip(places_s, places_p, strict=True))
+    assert [sign * away for sign, away in zip(signs, off, strict=True)] == d
+    assert [plain.rounded(u, "F16") for u in x] == p
+    of, source = FORMATS["F16"], np.array(s, np.uint16)
+    unrounded = np.array(x, np.uint32)
+    guess = predicted_floats(np.array(p, np.uint16), unrounded, of)
+    assert differences(source, guess).tolist() == z
+    told = re.search(r"classes\s+are ([\d, ]+)\.", example)
     assert told is not None
-    assert exponents(bits, of).tolist() == [int(x) for x in told[1].split(",")]
+    assert guess.classes.tolist() == [int(x) for x in told[1].split(",")]
     block = re.search(r"these (\d+) bytes:\s+```text\n(.*?)```", example, re.DOTALL)
     assert block is not None
     run = bytes.fromhex(block[2])
     assert len(run) == int(block[1])
     told_groups = re.findall(r"to (\d+) \(shift (\d), B = 2\)", example)
     groups = [(int(last), int(shift), 0) for last, shift in told_groups]
-    assert plain.run_bytes(s, p, "F16", groups) == run
-    assert decode_run(memoryview(run), PredictedFloats(bits, of)).tolist() == s
-    assert (
-        residual_decoder.read_run(
-            run, residual_decoder.predicted_numbers(np.array(p, np.int64), "F16")
-        ).tolist()
-        == s
-    )
+    assert plain.run_bytes(s, x, "F16", groups) == run
+    assert decode_run(memoryview(run), guess).tolist() == s
+    predicted = residual_decoder.predicted_numbers(unrounded.view("<f4"), "F16")
+    assert residual_decoder.read_run(run, predicted).tolist() == s
 
 
 def test_order_of_numbers() -> None:

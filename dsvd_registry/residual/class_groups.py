@@ -1,8 +1,8 @@
-"""Groups of elements by the key of their prediction, such as its exponent (spec, "Runs").
+"""Groups of elements by the class of their prediction (spec, "Runs").
 
 The spacing of floating-point numbers grows with their magnitude. The same prediction error is many
 steps for a small number, and few for a large one. Within a group differences are of similar size,
-so one code suits them.
+so one code suits them. An element that was rounded from close to a border differs more often.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ import numpy.typing as npt
 
 from ..errors import ContainerError
 from .digits import BASES, per_byte
-from .ordered import Bits, Exponents
-from .predicted import ElementFormat, Predicted
+from .ordered import Bits, ElementFormat
+from .predicted import Predicted, tiles
 
-TILE = 1 << 16  # elements that stay in the cache while they are sorted
 LEAST_SHARE, LEAST_COUNT = 32, 2048  # a group has at least 1/32 of its run, and 2048 elements
 SAMPLE = 1 << 12  # elements of a run, or of a group, by which codes are chosen
 SHIFTS = (0, 1, 2, 4, 8)  # reductions that are tried of the shift at which few elements overflow
 RARE = 2.0**-9  # share of a group that may overflow its digits
-ENTRY_SIZE = 3
+_ENTRY = np.dtype([("last", "<u2"), ("shift", "u1"), ("code", "u1")])
 
 Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Group:
-    """The elements whose prediction has a key of at most `last`, and above the previous group's.
+    """The elements whose class is at most `last`, and above the previous group's.
 
     `shift`: the number of lowest bits of a difference that are stored separately. `base`: the base
     of the digit for the other bits; its largest value marks an overflow, whose bits are stored
@@ -50,23 +49,28 @@ class Group:
 
 
 def pack_groups(groups: tuple[Group, ...]) -> bytes:
-    """Encode groups: their number minus one, then three bytes for each."""
-    entries = (bytes((group.last, group.shift, BASES.index(group.base))) for group in groups)
-    return bytes((len(groups) - 1,)) + b"".join(entries)
+    """Encode groups: their number minus one, then four bytes for each."""
+    entries = [(group.last, group.shift, BASES.index(group.base)) for group in groups]
+    return bytes((len(groups) - 1,)) + np.array(entries, _ENTRY).tobytes()
+
+
+def groups_size(count: int) -> int:
+    """The bytes that so many packed groups take."""
+    return 1 + _ENTRY.itemsize * count
 
 
 def unpack_groups(content: memoryview, of: ElementFormat) -> tuple[Group, ...]:
     """Inverse of `pack_groups`, from the start of a run's bytes. Raises `ContainerError`."""
     count = content[0] + 1 if len(content) else 1
-    if len(content) < 1 + ENTRY_SIZE * count:
+    if len(content) < groups_size(count):
         raise ContainerError("a run ends inside its groups")
-    entries = np.frombuffer(content[1 : 1 + ENTRY_SIZE * count], np.uint8).reshape(count, 3)
-    lasts = entries[:, 0].astype(int).tolist()
+    entries = np.frombuffer(content[1 : groups_size(count)], _ENTRY)
+    lasts = entries["last"].tolist()
     if any(left >= right for left, right in itertools.pairwise(lasts)):
         raise ContainerError("the groups of a run are not in order")
-    if lasts[-1] != of.last_exponent:
-        raise ContainerError("the groups of a run do not have all exponents")
-    if (entries[:, 1] >= of.bits).any() or (entries[:, 2] >= len(BASES)).any():
+    if lasts[-1] != of.last_class:
+        raise ContainerError("the groups of a run do not have all classes")
+    if (entries["shift"] >= of.bits).any() or (entries["code"] >= len(BASES)).any():
         raise ContainerError("a group of a run has a shift or a base that there is not")
     return tuple(Group(last, shift, BASES[base]) for last, shift, base in entries.tolist())
 
@@ -74,16 +78,19 @@ def unpack_groups(content: memoryview, of: ElementFormat) -> tuple[Group, ...]:
 class Places:
     """The positions of a run's elements, sorted by group in a stable order."""
 
-    def __init__(self, prediction: Predicted, groups: tuple[Group, ...]) -> None:
-        self._group_of = np.empty(len(prediction), np.uint8)
+    def __init__(self, predicted: Predicted, groups: tuple[Group, ...]) -> None:
+        self._group_of = np.empty(len(predicted), np.uint8)
         counts = []
-        for part in tiles(len(prediction)):
-            found = prediction.keys(part)
+        for part in tiles(len(predicted)):
+            found = predicted.classes[part]
             own = self._group_of[part]
             own[:] = 0
+            behind = [len(found)]  # elements in each group or a later one
             for group in groups[:-1]:
-                own += found > group.last
-            counts.append([np.count_nonzero(own == number) for number in range(len(groups))])
+                is_behind = found > group.last
+                own += is_behind
+                behind.append(int(np.count_nonzero(is_behind)))
+            counts.append(-np.diff([*behind, 0]))
         self._counts: Int64 = np.array(counts)
 
     @property
@@ -118,24 +125,18 @@ class Places:
             yield part, order, list(zip(of_tile.tolist(), counts.tolist(), strict=True))
 
 
-def tiles(elements: int) -> Iterator[slice]:
-    """Slices of elements small enough to stay in the cache, and to need no new memory pages."""
-    for first in range(0, elements, TILE):
-        yield slice(first, min(first + TILE, elements))
-
-
-def keys_apart(prediction: Predicted) -> tuple[int, ...]:
-    """Choose groups that are worth a code of their own, by a sample; their last keys, ascending."""
-    elements, last_exponent = len(prediction), prediction.of.last_exponent
-    sample: Exponents = prediction.keys(slice(None, None, max(1, elements // SAMPLE)))
-    counts = np.bincount(sample, minlength=last_exponent + 1) * (elements / len(sample))
+def classes_apart(predicted: Predicted) -> tuple[int, ...]:
+    """Choose groups that are worth a code of their own, by a sample; their last classes, ascending."""
+    elements, last_class = len(predicted), predicted.of.last_class
+    sample = predicted.classes[:: max(1, elements // SAMPLE)]
+    counts = np.bincount(sample, minlength=last_class + 1) * (elements / len(sample))
     least = max(LEAST_COUNT, elements / LEAST_SHARE)
-    lasts, held, left = [last_exponent], 0.0, float(elements)
-    for exponent in range(last_exponent, 0, -1):
-        held += counts[exponent]
-        left -= counts[exponent]
+    lasts, held, left = [last_class], 0.0, float(elements)
+    for one in range(last_class, 0, -1):
+        held += counts[one]
+        left -= counts[one]
         if held >= least and left >= least:
-            lasts.append(exponent - 1)
+            lasts.append(one - 1)
             held = 0.0
     return tuple(reversed(lasts))
 
