@@ -33,7 +33,7 @@ def assert_adds_up(registry: Registry, ref: str, tuned: Weights) -> Report:
     parameters = sum(tensor.numel() for tensor in tuned.values())
 
     assert sorted(row.name for row in report.tensors) == sorted(tuned)
-    kinds = ["same", "low_rank", "dense", "raw", "cast", "constant"]
+    kinds = ["same", "low_rank", "dense", "raw", "cast", "quantised", "constant"]
     assert [row.kind for row in report.kinds] == kinds
     for kind in report.kinds:
         rows = [row for row in report.tensors if row.kind == kind.kind]
@@ -81,7 +81,8 @@ def test_every_kind_and_every_reason(registry: Registry, pair: Pair) -> None:
     assert names_of(report, "constant") == starting(pair.tuned, "constant")
     constant = {row.reason for row in report.tensors if row.kind == "constant"}
     assert constant == {RAW_REASONS["constant"]}
-    assert set(raw.values()) | constant == set(RAW_REASONS.values())
+    of_quantised = {RAW_REASONS["quantised"], RAW_REASONS["scheme"]}  # see tests/quantised
+    assert set(raw.values()) | constant == set(RAW_REASONS.values()) - of_quantised
     assert raw["tied_too"] == raw["raw_new"] == RAW_REASONS["new"]
     for reason in ("shape", "base_dtype", "non_finite", "signed_zero", "smaller", "range"):
         assert raw[f"raw_{reason}"] == RAW_REASONS[reason]  # type: ignore[index]
