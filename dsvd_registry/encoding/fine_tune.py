@@ -179,6 +179,12 @@ def _counterpart(
     return Counterpart(tensors, shape, new_rows)
 
 
+def _is_quantised_alike(info: TensorInfo, base: BaseWeights) -> bool:
+    """True if the base has such codes itself: they are the same, or differ as any integers do."""
+    own = base.tensors.get(info.name)
+    return own is not None and (own.dtype, own.shape) == (info.dtype, info.shape)
+
+
 @dataclass(frozen=True)
 class FineTune:
     """A checkpoint, its base, and the counterparts of its tensors in that base.
@@ -201,7 +207,11 @@ class FineTune:
 
         Raises `BaseMismatch` if the base does not belong to the checkpoint, `CheckpointError`.
         """
-        seen = find_quantised(checkpoint)
+        seen = {
+            name: tensor
+            for name, tensor in find_quantised(checkpoint).items()
+            if not _is_quantised_alike(checkpoint.tensors[name], base)
+        }
         known = {name: tensor for name, tensor in seen.items() if tensor.rules}
         counterparts, casts = find_counterparts(checkpoint, base, known), find_casts(checkpoint)
         names = sorted(checkpoint.tensors, key=str.encode)
