@@ -134,13 +134,6 @@ def no_database(root: Path) -> None:
     (root / "catalog.sqlite").write_bytes(b"no database at all" * 1000)
 
 
-def of_an_older_program(root: Path) -> None:
-    with closing(sqlite3.connect(root / "catalog.sqlite")) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.execute("DROP TABLE signatures")
-        connection.commit()
-
-
 def behind(root: Path) -> None:
     """Rows that a program did not live to commit."""
     copy = root.with_name("copy.sqlite")
@@ -168,7 +161,6 @@ def with_a_log(root: Path) -> None:
         (never_made, ""),
         (damaged, ""),
         (no_database, ""),
-        (of_an_older_program, ""),
         (behind, "a later one"),
         (with_a_log, "a later one"),
     ],
