@@ -38,14 +38,14 @@ def tensor(name: str, shape: list[int], rank: int = 0, dtype: str = "F32") -> Js
 
 def outside_run(elements: int) -> bytes:
     """A valid run, as large as runs get: all differences are outside of their digits."""
-    groups = bytes((0, 255, 16, 4))
+    groups = bytes((0, 255, 0, 16, 4))
     digits, low, rest = (bytes([byte]) * elements for byte in (255, 1, 0))
     return groups + digits + low * 2 + rest * 4
 
 
 def many_groups(elements: int) -> bytes:
     """256 groups, each with digits of its own; bits of 0 in all."""
-    groups = b"".join(bytes((last, 0, 0)) for last in range(256))
+    groups = b"".join(bytes((last, 0, 0, 0)) for last in range(256))
     # How many elements each has, follows from the predictions: one too few for any.
     return bytes((255,)) + groups + bytes(elements // 8 + 256)
 
@@ -71,7 +71,7 @@ def claimed_rank(rank: int) -> bytes:
 
 def components(tensors: int, rank: int, padding: int = 0) -> bytes:
     """So many tensors of this rank; `padding`: bytes of the file that do not compress."""
-    run = bytes((0, 255, 0, 0)) + bytes(math.ceil(rank * rank / 8))
+    run = bytes((0, 255, 0, 0, 0)) + bytes(math.ceil(rank * rank / 8))
     ones = Component(0, (1,) * rank, (1,) * rank, 1.0)
     contents = [*component_contents([ones] * rank), run]
     frames: list[Frame] = [(len(content), zstd(content, 1)) for content in contents] * tensors
@@ -79,16 +79,16 @@ def components(tensors: int, rank: int, padding: int = 0) -> bytes:
     if padding:
         elements = padding // 3
         noise = random.Random(1).randbytes(3 * elements)
-        content = bytes((0, 255, 24, 4)) + bytes(elements) + noise
+        content = bytes((0, 255, 0, 24, 4)) + bytes(elements) + noise
         records.append(tensor("b", [elements]))
         frames.append((len(content), zstd(content, 1)))
     return residual(records, frames)
 
 
 def window() -> bytes:
-    content = bytes((0, 255, 0, 4, 0, 0, 0, 0))
-    stored = _zstd_by_hand(8, 27, _block(0, 8, content, last=True))
-    return residual([tensor("a", [4])], [(8, stored)])
+    content = bytes((0, 255, 0, 0, 4, 0, 0, 0, 0))
+    stored = _zstd_by_hand(9, 27, _block(0, 9, content, last=True))
+    return residual([tensor("a", [4])], [(9, stored)])
 
 
 def lying_zstd() -> bytes:
@@ -119,7 +119,7 @@ ENTRIES: dict[str, tuple[str, Callable[[int], object]]] = {
 
 REFUSED: dict[str, Callable[[], bytes]] = {
     "a run of 2^26 zeros": lambda: zeros(1 << 26),
-    "a run over its bound": lambda: zeros(9 * RUN + 770),
+    "a run over its bound": lambda: zeros(9 * RUN + 1026),
     "2^22 own components": lambda: claimed_rank(1 << 22),
     "2^18 own components": lambda: claimed_rank(1 << 18),
     "too many own components of many tensors": lambda: components(700, 512),
@@ -134,10 +134,10 @@ READ: dict[str, Callable[[], bytes]] = {
     "a residual's results": lambda: filled(
         "results", lambda i: {"path": f"{i:06x}", "sha256": "0" * 64, "size": 1}
     ),
-    "runs of zeros in digits": lambda: runs(64, bytes((0, 255, 0, 0)) + bytes(RUN // 8)),
+    "runs of zeros in digits": lambda: runs(64, bytes((0, 255, 0, 0, 0)) + bytes(RUN // 8)),
     "runs as large as they get": lambda: runs(64, outside_run(RUN)),
     "runs of half precision": lambda: runs(
-        64, bytes((0, 31, 15, 4)) + bytes(RUN) + b"\1" * (2 * RUN), dtype="F16"
+        64, bytes((0, 63, 0, 15, 4)) + bytes(RUN) + b"\1" * (2 * RUN), dtype="F16"
     ),
     "a residual's window of 2^27": window,
     "as many own components as there may be": lambda: components(500, 512, 280_000),
