@@ -80,7 +80,7 @@ def read_file(data: bytes, folder: Path) -> None:
 
 
 def prediction(count: int, of: ElementFormat) -> Predicted:
-    """As many elements, of all classes, and with borders on both sides."""
+    """Predictions of so many elements, of all classes, and with borders on both sides."""
     step = 0x9E3779B1
     spread = np.arange(count, dtype=np.uint32) * np.uint32(step)
     if isinstance(of, FloatFormat):

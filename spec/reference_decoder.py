@@ -447,7 +447,7 @@ def blocks_of(record: Json) -> tuple[int, int]:
 
 
 def check_codes(record: Json, what: str) -> None:
-    """What can be said of it without other records."""
+    """The checks of it that need no other record."""
     q, count = record["quantisation"], 0
     dtypes = {tensor["dtype"] for tensor in record["base"]}
     need(dtypes <= {"F32", "F16", "BF16"}, f"{what}: its base has no weights")

@@ -40,7 +40,7 @@ def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     """The bits and the mean squared error of coefficients of 2^`log_ratio` steps."""
     fine, coarse = log_ratio >= FINEST, log_ratio <= COARSEST
     below, share = _place(log_ratio)
-    bits, error = _interpolated(0, below, share), _interpolated(1, below, share)
+    bits, error = (_lerp(row, below, share) for row in _table()[:2])
     bits = torch.where(fine, log_ratio + 0.5 * math.log2(2 * math.pi * math.e), bits)
     error = torch.where(coarse, torch.exp2(2 * log_ratio), error)
     return bits, torch.where(fine, 1 / 12, error)
@@ -96,12 +96,8 @@ def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
     """
     fine = torch.square(ratio) + 1 / 12
     log_ratio = torch.log2(ratio)
-    square = torch.where(log_ratio <= COARSEST, 0.0, _interpolated(2, *_place(log_ratio)))
+    square = torch.where(log_ratio <= COARSEST, 0.0, _lerp(_table()[2], *_place(log_ratio)))
     return torch.where(log_ratio >= FINEST, fine, square)
-
-
-def _interpolated(row: int, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    return _lerp(_table()[row], below, share)
 
 
 def _lerp(values: torch.Tensor, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -149,11 +145,8 @@ def dithered_entropy(log_ratio: torch.Tensor) -> torch.Tensor:
     return torch.where(log_ratio >= _DITHERED[1], fine, bits)
 
 
-_DITHERED = (
-    -16,
-    5,
-    4,
-)  # least and greatest tabulated log2 of a ratio, and entries per factor of 2
+# The least and the greatest tabulated log2 of a ratio, and entries per factor of 2.
+_DITHERED = (-16, 5, 4)
 
 
 @functools.cache

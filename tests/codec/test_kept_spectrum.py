@@ -1,4 +1,4 @@
-"""What a survey keeps of a spectrum serves its encoding, and what it did not keep is found again."""
+"""A spectrum that a survey keeps serves the encoding, and the rest of it is found again."""
 
 from __future__ import annotations
 

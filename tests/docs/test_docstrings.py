@@ -44,7 +44,7 @@ def test_code_in_an_example_is_marked_and_a_session_is_left(marked) -> None:
 
 
 def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
-    """Of the package and the benchmarks: a newcomer need not decode them."""
+    """A newcomer need not decode those of the package and the benchmarks."""
     root = Path(__file__).parents[2]
     begins = re.compile(r'"""(What|How|Which|Whether|Of|As|Who|Whom|Where|That|Why)\b')
     found = [

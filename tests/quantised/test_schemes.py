@@ -90,7 +90,7 @@ def test_fine_tune(name: str, registry: Registry, tuned_weights: Weights, tmp_pa
 def test_the_base_itself(
     name: str, registry: Registry, base_weights: Weights, tmp_path: Path
 ) -> None:
-    """Of a model that was only quantised hardly a code is left over."""
+    """Hardly a code is left over of a model that was only quantised."""
     layer, _ = SCHEMES[name]
     path = saved(quantised(base_weights, layer), tmp_path / "base-only.safetensors")
     with one_thread():

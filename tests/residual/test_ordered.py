@@ -101,7 +101,7 @@ def test_side_of_the_border(dtype: str) -> None:
 @pytest.mark.parametrize("is_up", [False, True])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_codes(grid: Grid, is_up: bool) -> None:
-    """Of any two codes; a step across the border is 1, and one to the other side is 2."""
+    """Differences of any two codes; a step across the border is 1, and one to the other side is 2."""
     of = CODES[grid]
     count = 1 << of.bits
     source, code = (side.reshape(-1) for side in np.indices((count, count)).astype(np.uint8))

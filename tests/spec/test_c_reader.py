@@ -1,4 +1,4 @@
-"""What the reader in C gives for every golden file; for random ones see test_random_containers.py."""
+"""The results of the reader in C for the golden files; for random ones see test_random_containers.py."""
 
 from __future__ import annotations
 
