@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ContainerError
 from .digits import BASES, per_byte
 from .ordered import Bits, ElementFormat
-from .predicted import Predicted, tiles
+from .predicted import Predicted
 
 LEAST_SHARE, LEAST_COUNT = 32, 2048  # a group has at least 1/32 of its run, and 2048 elements
 SAMPLE = 1 << 12  # elements of a run, or of a group, by which codes are chosen
 SHIFTS = (0, 1, 2, 4, 8)  # reductions that are tried of the shift at which few elements overflow
 RARE = 2.0**-9  # share of a group that may overflow its digits
 _ENTRY = np.dtype([("last", "<u2"), ("shift", "u1"), ("code", "u1")])
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -73,56 +69,6 @@ def unpack_groups(content: memoryview, of: ElementFormat) -> tuple[Group, ...]:
     if (entries["shift"] >= of.bits).any() or (entries["code"] >= len(BASES)).any():
         raise ContainerError("a group of a run has a shift or a base that there is not")
     return tuple(Group(last, shift, BASES[base]) for last, shift, base in entries.tolist())
-
-
-class Places:
-    """The positions of a run's elements, sorted by group in a stable order."""
-
-    def __init__(self, predicted: Predicted, groups: tuple[Group, ...]) -> None:
-        self._group_of = np.empty(len(predicted), np.uint8)
-        counts = []
-        for part in tiles(len(predicted)):
-            found = predicted.classes[part]
-            own = self._group_of[part]
-            own[:] = 0
-            behind = [len(found)]  # elements in each group or a later one
-            for group in groups[:-1]:
-                is_behind = found > group.last
-                own += is_behind
-                behind.append(int(np.count_nonzero(is_behind)))
-            counts.append(-np.diff([*behind, 0]))
-        self._counts: Int64 = np.array(counts)
-
-    @property
-    def counts(self) -> list[int]:
-        """The number of elements in each group."""
-        found: list[int] = self._counts.sum(axis=0).tolist()
-        return found
-
-    def in_order(self, values: Callable[[slice], Bits], ordered: Bits) -> None:
-        """Write values to `ordered`, sorted by group; `values(part)` gives those of a tile."""
-        for part, order, runs in self._tiles():
-            moved = np.take(values(part), order, mode="clip")  # all in range: skips a check
-            taken = 0
-            for place, count in runs:
-                ordered[place : place + count] = moved[taken : taken + count]
-                taken += count
-
-    def back(self, ordered: Bits) -> Iterator[tuple[slice, Bits]]:
-        """Inverse of `in_order`: each tile with its position in the run."""
-        for part, order, runs in self._tiles():
-            tile = np.empty(len(order), ordered.dtype)
-            tile[order] = np.concatenate([ordered[place : place + count] for place, count in runs])
-            yield part, tile
-
-    def _tiles(self) -> Iterator[tuple[slice, Int64, list[tuple[int, int]]]]:
-        """Each tile, the sorted order of its elements, and the positions of its groups."""
-        starts = np.concatenate([[0], self._counts.sum(axis=0).cumsum()[:-1]])
-        places = starts + self._counts.cumsum(axis=0) - self._counts
-        of_tiles = zip(tiles(len(self._group_of)), places, self._counts, strict=True)
-        for part, of_tile, counts in of_tiles:
-            order = np.argsort(self._group_of[part], kind="stable")
-            yield part, order, list(zip(of_tile.tolist(), counts.tolist(), strict=True))
 
 
 def classes_apart(predicted: Predicted) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ class ElementFormat(Protocol):
 class FloatFormat:
     """The format of a dtype's numbers: `width` bytes, whose lowest `mantissa` bits are the mantissa."""
 
+    dtype: str
     width: int
     mantissa: int
 
@@ -113,7 +114,10 @@ class CodeFormat:
         return found
 
 
-FORMATS = {"F32": FloatFormat(4, 23), "F16": FloatFormat(2, 10), "BF16": FloatFormat(2, 7)}
+FORMATS = {
+    own.dtype: own
+    for own in (FloatFormat("F32", 4, 23), FloatFormat("F16", 2, 10), FloatFormat("BF16", 2, 7))
+}
 CODES = {grid: CodeFormat(grid) for grid in GRIDS}
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..codec.weights import scratch
 from ..container.rows import Run
 from ..errors import ContainerError
 from .class_groups import (
     Group,
-    Places,
     best_code,
     classes_apart,
     groups_size,
@@ -18,8 +18,10 @@ from .class_groups import (
     unpack_groups,
 )
 from .digits import Digits, digit_bytes, pack_digits, unpack_digits
+from .kernels import Kernels
+from .numpy_kernels import NUMPY
 from .ordered import Bits, ElementFormat
-from .predicted import Predicted, differences, restored, tiles
+from .predicted import Predicted
 
 MOST_GROUPS = 256
 ELEMENTS = 1 << 20  # in a run; the last run of a tensor may have fewer
@@ -30,47 +32,52 @@ def most_bytes(elements: int, of: ElementFormat) -> int:
     return groups_size(MOST_GROUPS) + elements * (1 + 2 * of.width)
 
 
-def encode_run(source: Bits, predicted: Predicted) -> tuple[Run, ...]:
+def encode_run(source: Bits, predicted: Predicted, kernels: Kernels = NUMPY) -> tuple[Run, ...]:
     """Encode a run. `source` is a flat array of the bits of its elements."""
     of = predicted.of
     lasts = classes_apart(predicted)
-    places = Places(predicted, tuple(Group(last, 0, 2) for last in lasts))
-    ordered = np.empty(len(source), of.unsigned)
-    places.in_order(lambda part: differences(source[part], predicted.part(part)), ordered)
-    groups, digits, low = [], [], []
+    order = kernels.order(predicted, lasts)
+    counts = order.counts
+    ordered = order.differences(source)
+    groups: list[Group] = []
+    digits: list[Digits] = []
+    low: list[Digits] = []
     rests = [np.empty(0, of.unsigned)]
-    for last, part in zip(lasts, _parts(places.counts), strict=True):
+    for last, part in zip(lasts, _parts(counts), strict=True):
         own = ordered[part]
         group = Group(last, *best_code(own, of.bits))
         groups.append(group)
-        high = own >> group.shift if group.shift else own
-        of_group = np.minimum(high, group.base - 1).astype(np.uint8)
+        of_group = np.empty(len(own), np.uint8)
+        planes = np.empty((group.low_planes, len(own)), np.uint8)
+        kernels.split(own, group.shift, group.base, of_group, planes.reshape(-1))
         digits.append(pack_digits(of_group, group.base))
+        low.extend(planes)
         outside = np.flatnonzero(of_group == group.base - 1)
-        rests.append(high[outside] - of.unsigned.type(group.base - 1))
-        low += _planes(own & of.unsigned.type((1 << group.shift) - 1), group.low_planes)
+        rests.append((own[outside] >> group.shift) - of.unsigned.type(group.base - 1))
     rest = np.concatenate(rests)
     pieces = [np.frombuffer(pack_groups(tuple(groups)), np.uint8), *digits, *low]
-    pieces += _planes(rest, of.width)
+    pieces += [(rest >> (8 * plane)).astype(np.uint8) for plane in range(of.width)]
     return tuple(Run((number, 0), piece.tobytes()) for number, piece in enumerate(pieces))
 
 
-def decode_run(content: memoryview, predicted: Predicted, out: Bits | None = None) -> Bits:
+def decode_run(
+    content: memoryview, predicted: Predicted, out: Bits | None = None, kernels: Kernels = NUMPY
+) -> Bits:
     """Inverse of `encode_run`: the bits of the source, written to `out` if it is given.
 
     Raises `ContainerError` for bytes that do not encode a run of these elements.
     """
     of = predicted.of
     groups = unpack_groups(content, of)
-    places = Places(predicted, groups)
+    order = kernels.order(predicted, [group.last for group in groups])
+    counts = order.counts
     left = _Left(content[groups_size(len(groups)) :])
-    counts = places.counts
     owners = list(zip(groups, counts, strict=True))
     digits = [_digits(left, group, count, of) for group, count in owners]
     low = [_low_planes(left, group, count) for group, count in owners]
-    coded = np.empty(len(predicted), of.unsigned)
+    coded = scratch.array("coded", (len(predicted),), of.unsigned)
     for group, part, own, planes in zip(groups, _parts(counts), digits, low, strict=True):
-        _join(coded[part], own, planes, group.shift)
+        kernels.join(coded[part], own, planes, group.shift)
     outside = [np.flatnonzero(own == g.base - 1) for g, own in zip(groups, digits, strict=True)]
     rest = _rest(left, sum(map(len, outside)), of)
     left.end()
@@ -81,9 +88,8 @@ def decode_run(content: memoryview, predicted: Predicted, out: Bits | None = Non
         if len(where) and int(own_rest.max()) > (1 << (of.bits - group.shift)) - group.base:
             raise ContainerError("a difference of a run is too large")
         coded[part][where] += own_rest << group.shift
-    source = np.empty_like(coded) if out is None else out
-    for part, tile in places.back(coded):
-        source[part] = restored(tile, predicted.part(part))
+    source = np.empty_like(predicted.bits) if out is None else out
+    order.restore(coded, source)
     return source
 
 
@@ -102,23 +108,11 @@ def _digits(left: _Left, group: Group, count: int, of: ElementFormat) -> Digits:
     return digits
 
 
-def _low_planes(left: _Left, group: Group, count: int) -> list[Digits]:
-    planes = [np.frombuffer(left.take(count), np.uint8) for _ in range(group.low_planes)]
+def _low_planes(left: _Left, group: Group, count: int) -> Digits:
+    planes = np.frombuffer(left.take(group.low_planes * count), np.uint8)
     if group.shift % 8:
-        _check_below(planes[-1], 1 << group.shift % 8)
+        _check_below(planes[-count:] if count else planes, 1 << group.shift % 8)
     return planes
-
-
-def _join(out: Bits, digits: Digits, planes: list[Digits], shift: int) -> None:
-    """Join digits and low byte planes, a tile at a time, so that it stays in the cache."""
-    for part in tiles(len(out)):
-        tile = out[part]
-        tile[:] = digits[part]
-        tile <<= shift
-        for number, plane in enumerate(planes):
-            wide = plane[part].astype(out.dtype)
-            wide <<= 8 * number
-            tile |= wide
 
 
 class _Left:
@@ -136,11 +130,6 @@ class _Left:
     def end(self) -> None:
         if len(self._content):
             raise ContainerError("a run is followed by something else")
-
-
-def _planes(values: Bits, planes: int) -> list[Digits]:
-    """Split integers into byte planes: the lowest bytes, then the second bytes, and so on."""
-    return [(values >> (8 * plane)).astype(np.uint8) for plane in range(planes)]
 
 
 def _rest(left: _Left, count: int, of: ElementFormat) -> Bits:
