@@ -29,9 +29,11 @@ from ..reconstruction.lossless import Lossless, LosslessReconstruction
 from ..reconstruction.prediction import Prediction, whole
 from ..reconstruction.reconstruction import Reconstruction
 from ..reconstruction.result_layout import ResultFile, source_files
+from ..residual.compiled import kernels_for
+from ..residual.kernels import Kernels
 from ..residual.ordered import Bits
 from ..residual.reader import Residual
-from ..residual.records import ResidualTensor
+from ..residual.records import ResidualTensor, elements_of
 from ..residual.run import ELEMENTS, encode_run
 from ..residual.writer import ResidualWriter, StoredFrame, component_frames, run_frame
 from ..store import ObjectStore, StoredObject
@@ -80,8 +82,11 @@ def _store(
         writer = ResidualWriter(scratch)
         meter = Meter(progress, "residual", sum(record.nbytes for record in deltas))
 
+        elements = elements_of(map(_tensor, deltas))
+
         def encode(record: BasedRecord) -> tuple[ResidualTensor, list[StoredFrame]] | None:
-            return _encoded(checkpoint, result, record, on_top)
+            kernels = kernels_for(record.dtype, elements[record.dtype])
+            return _encoded(checkpoint, result, record, on_top, kernels)
 
         with (
             threads() as pool,
@@ -104,18 +109,22 @@ def _store(
 
 
 def _encoded(
-    checkpoint: Checkpoint, result: Reconstruction, record: BasedRecord, on_top: str | None
+    checkpoint: Checkpoint,
+    result: Reconstruction,
+    record: BasedRecord,
+    on_top: str | None,
+    kernels: Kernels,
 ) -> tuple[ResidualTensor, list[StoredFrame]] | None:
     """The residual's frames of one tensor; None if the result equals the source.
 
     `on_top`: the device for computing additional components; None to try none.
     """
-    tensor = ResidualTensor(record.name, record.dtype, record.common_shape, rank=0)
+    tensor = _tensor(record)
     predicted = result.stored_tensor(record.name)
     predicted.prepare()
     try:
         frames: list[StoredFrame] = []
-        prediction = Prediction(predicted, tensor, None)
+        prediction = Prediction(predicted, tensor, None, kernels)
         is_float = not isinstance(record, QuantisedRecord)
         low_rank = None
         if is_float and on_top is not None:
@@ -124,16 +133,21 @@ def _encoded(
             a, b, table = low_rank.components.a, low_rank.components.b, component_table(low_rank)
             tensor = replace(tensor, rank=table.rank)
             frames += component_frames(tensor, a, b, table)
-            prediction = Prediction(predicted, tensor, low_rank.components)
+            prediction = Prediction(predicted, tensor, low_rank.components, kernels)
         is_lacking = low_rank is not None
         for number, source in enumerate(_runs(checkpoint, tensor, record)):
             run = prediction.run(number)
             is_lacking = is_lacking or not np.array_equal(source, run.bits)
-            frames.append(run_frame(encode_run(source, run)))
+            frames.append(run_frame(encode_run(source, run, kernels)))
         return (tensor, frames) if is_lacking else None
     finally:
         predicted.release()
         checkpoint.release(record.name)
+
+
+def _tensor(record: BasedRecord) -> ResidualTensor:
+    """The residual's record of a tensor, without components of its own."""
+    return ResidualTensor(record.name, record.dtype, record.common_shape, rank=0)
 
 
 def _on_top(

@@ -98,7 +98,8 @@ class LosslessTensor(ResultTensor):
         own = None
         if self._lacking.rank:
             own = Components(*self._residual.components(self._lacking))
-        self._prediction = Prediction(self._predicted, self._lacking, own)
+        kernels = self._residual.kernels(self._lacking.dtype)
+        self._prediction = Prediction(self._predicted, self._lacking, own, kernels)
 
     @property
     def prepared_bytes(self) -> int:

@@ -12,8 +12,10 @@ from ..codec.exact_product import DeltaProduct, cast
 from ..codec.weights import WORDS, Memory, Weights, scratch
 from ..container.records import BasedRecord, LowRankRecord, QuantisedRecord
 from ..errors import ContainerError
+from ..residual.kernels import Kernels
+from ..residual.numpy_kernels import NUMPY
 from ..residual.ordered import FORMATS
-from ..residual.predicted import Predicted, predicted_codes, predicted_floats
+from ..residual.predicted import Predicted, predicted_codes
 from ..residual.records import ResidualTensor
 from ..residual.run import ELEMENTS
 from .reconstruction import ResultTensor, columns_of
@@ -23,14 +25,18 @@ class Prediction:
     """The prediction of a tensor from its lossy `result`, which must be prepared.
 
     `own`: the residual's components of the tensor, if it has any. Those of quantised weights change
-    the weights before they are quantised.
+    the weights before they are quantised. `kernels`: those for its dtype.
     """
 
     def __init__(
-        self, result: ResultTensor, tensor: ResidualTensor, own: Components | None
+        self,
+        result: ResultTensor,
+        tensor: ResidualTensor,
+        own: Components | None,
+        kernels: Kernels = NUMPY,
     ) -> None:
         assert isinstance(result.record, BasedRecord)
-        self._result, self._tensor = result, tensor
+        self._result, self._tensor, self._kernels = result, tensor, kernels
         self._product = None if own is None else DeltaProduct(own)
         self._columns = columns_of(result.record)
         by_rows = own is not None or isinstance(result.record, LowRankRecord)
@@ -81,12 +87,11 @@ class Prediction:
             below = _rounded(unrounded, tensor.dtype)
             unrounded = Weights(scratch.array("on top", shape, np.float32), "F32")
             self._product.run(first, end).add_to(below, unrounded)
-        result = _rounded(unrounded, tensor.dtype)
-        if not result.is_finite():
+        words = Weights(unrounded.words.reshape(-1)[own], "F32")
+        found = self._kernels.rounded(words, FORMATS[tensor.dtype])
+        if not Weights(found.bits.view(WORDS[tensor.dtype]), tensor.dtype).is_finite():
             raise ContainerError(f"tensor {tensor.name!r} would be predicted NaN or infinity")
-        bits = result.words.reshape(-1)[own].view(tensor.of.unsigned)
-        words = unrounded.words.reshape(-1)[own].view(np.uint32)
-        return predicted_floats(bits, words, FORMATS[tensor.dtype])
+        return found
 
 
 def whole(prediction: Prediction, tensor: ResidualTensor) -> Memory:

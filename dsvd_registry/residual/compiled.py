@@ -1,12 +1,13 @@
-"""Kernels compiled with numba (extra `fast`), for floats: three to five times as fast as numpy's.
+"""Kernels compiled with numba (extra `fast`), for floats: three to four times as fast as numpy's.
 
-Nothing is kept on disk. A compiler's cache would be written past `fs`, and what is loaded from it is
-code: anyone who could write there would run theirs. So each process compiles anew, which takes about
-a second, and which kernels pay is decided by the number of elements.
+Compiling takes two to three seconds, so numba keeps the machine code where Python keeps that of this
+package, in `__pycache__`, or in the user's cache folder (or in NUMBA_CACHE_DIR): who can write there
+can change the package itself. Where nothing can be written, each process compiles anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ import numpy as np
 from ..codec.weights import Weights, scratch
 from . import loops
 from .digits import Digits
-from .kernels import Order
+from .kernels import Kernels, Order
+from .numpy_kernels import NUMPY
 from .ordered import FORMATS, Bits, FloatFormat
 from .predicted import Predicted, predicted_floats
 
@@ -28,16 +30,34 @@ _NO_BORDERS = np.empty(0, np.bool_)
 _ROUNDINGS = {"F16": loops.round_f16, "BF16": loops.round_bf16}
 
 
-class CompiledKernels:
-    """Kernels for floats of one dtype; see `Kernels`.
+LEAST_ELEMENTS = 1 << 26
+"""Fewer elements do not pay for the import of numba, which takes half a second."""
 
-    Making the first one for a dtype compiles it. Raises `ImportError` without a numba that suits the
-    installed numpy.
+
+def kernels_for(dtype: str, elements: int) -> Kernels:
+    """The fastest kernels for so many elements of `dtype`; numpy's without numba."""
+    if dtype in FORMATS and (elements >= LEAST_ELEMENTS or dtype in _made):
+        with contextlib.suppress(ImportError):
+            return compiled_kernels(dtype)
+    return NUMPY
+
+
+def compiled_kernels(dtype: str) -> CompiledKernels:
+    """The kernels for floats of one dtype, compiled at the first call.
+
+    Raises `ImportError` without a numba that suits the installed numpy.
     """
+    with _compiling:
+        if dtype not in _made:
+            _made[dtype] = CompiledKernels(dtype)
+        return _made[dtype]
+
+
+class CompiledKernels:
+    """Kernels for floats of one dtype; see `Kernels`."""
 
     def __init__(self, dtype: str) -> None:
-        with _compiling:
-            self._loops = _Loops(dtype)
+        self._loops = _Loops(dtype)
 
     def rounded(self, unrounded: Weights, of: FloatFormat) -> Predicted:
         words = unrounded.words.view(np.uint32)
@@ -120,5 +140,11 @@ def _compiled(loop: Loop, *arguments: str) -> Loop:
         return numba.types.Array(element, 1, "C", readonly=bool(given))
 
     signature = numba.void(*map(kind, arguments))
-    compiled: Loop = numba.njit(signature, nogil=True)(loop)
+    try:
+        compiled: Loop = numba.njit(signature, nogil=True, cache=True)(loop)
+    except RuntimeError:  # no folder to keep machine code in
+        compiled = numba.njit(signature, nogil=True)(loop)
     return compiled
+
+
+_made: dict[str, CompiledKernels] = {}

@@ -14,10 +14,12 @@ from ..container.rows import FrameRows, Int32, Int64, Rows
 from ..container.table import ComponentTable, unpack_table
 from ..errors import ContainerError
 from ..ranged_file import Range, RangedFile, as_ranged
+from .compiled import kernels_for
 from .header import parse_header
+from .kernels import Kernels
 from .ordered import Bits
 from .predicted import Predicted
-from .records import ResidualTensor
+from .records import ResidualTensor, elements_of
 from .run import decode_run
 
 
@@ -49,6 +51,7 @@ class Residual(Closing):
                 raise ContainerError(
                     f"{self.name}: {components} components are too many for {self._file.size} bytes"
                 )
+            self._expected: dict[str, int] = {}
             self._first_frame = {}
             first = 0
             for tensor in self.header.tensors:
@@ -84,6 +87,10 @@ class Residual(Closing):
         except ContainerError as error:
             raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
 
+    def kernels(self, dtype: str) -> Kernels:
+        """The kernels for the elements of a dtype: the fastest ones for all that is expected."""
+        return kernels_for(dtype, self._expected.get(dtype, 0))
+
     def run(
         self, tensor: ResidualTensor, number: int, predicted: Predicted, out: Bits | None = None
     ) -> Bits:
@@ -94,7 +101,7 @@ class Residual(Closing):
         frame = self._first_frame[tensor.name] + tensor.frames - tensor.runs + number
         content = memoryview(self._content(tensor, frame))
         try:
-            return decode_run(content, predicted, out)
+            return decode_run(content, predicted, out, self.kernels(tensor.dtype))
         except ContainerError as error:
             raise ContainerError(f"{self.name}: tensor {tensor.name!r}: {error}") from error
 
@@ -106,6 +113,7 @@ class Residual(Closing):
     def expect_all(self) -> None:
         """Tell that all of it will be read soon; what is far away is then fetched together."""
         self._file.expect([Range(0, self.size)])
+        self._expected = elements_of(self.header.tensors)
 
     def check_frames(self) -> None:
         """Check every frame against its checksum; nothing is decompressed."""

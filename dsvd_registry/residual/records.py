@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..container.records import Result
@@ -73,6 +74,14 @@ class ResidualTensor:
     def run_elements(self, number: int) -> int:
         """The number of elements in run `number`."""
         return min(ELEMENTS, self.elements - number * ELEMENTS)
+
+
+def elements_of(tensors: Iterable[ResidualTensor]) -> dict[str, int]:
+    """The number of elements of each dtype."""
+    found: dict[str, int] = {}
+    for tensor in tensors:
+        found[tensor.dtype] = found.get(tensor.dtype, 0) + tensor.elements
+    return found
 
 
 @dataclass(frozen=True)
