@@ -11,6 +11,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ Loop = Callable[..., None]
 
 _compiling = threading.Lock()
 _NO_BORDERS = np.empty(0, np.bool_)
-_ROUNDINGS = {"F16": loops.round_f16, "BF16": loops.round_bf16}
+ROUNDINGS = {"F16": loops.round_f16, "BF16": loops.round_bf16}
 
 
 LEAST_ELEMENTS = 1 << 26
@@ -49,19 +50,31 @@ def compiled_kernels(dtype: str) -> CompiledKernels:
     """
     with _compiling:
         if dtype not in _made:
-            _made[dtype] = CompiledKernels(dtype)
+            _made[dtype] = CompiledKernels(_compiled_loops(dtype))
         return _made[dtype]
 
 
-class CompiledKernels:
-    """Kernels for floats of one dtype; see `Kernels`."""
+@dataclass(frozen=True)
+class Loops:
+    """The functions of loops.py for one dtype. `round`: None where nothing is rounded."""
 
-    def __init__(self, dtype: str) -> None:
-        self._loops = _Loops(dtype)
+    count: Loop
+    restore: Loop
+    sort: Loop
+    join: Loop
+    split: Loop
+    round: Loop | None
+
+
+class CompiledKernels:
+    """Kernels for floats of one dtype, made of its `loops`; see `Kernels`."""
+
+    def __init__(self, loops: Loops) -> None:
+        self._loops = loops
 
     def rounded(self, unrounded: Weights, of: FloatFormat) -> Predicted:
         words = unrounded.words.view(np.uint32)
-        if not of.cut:
+        if self._loops.round is None:
             return predicted_floats(words, words, of)
         bits = scratch.array("rounded", words.shape, of.unsigned)
         up = scratch.array("up", words.shape, np.bool_)
@@ -80,7 +93,7 @@ class CompiledKernels:
 
 
 class _Order:
-    def __init__(self, of_dtype: _Loops, predicted: Predicted, lasts: Sequence[int]) -> None:
+    def __init__(self, of_dtype: Loops, predicted: Predicted, lasts: Sequence[int]) -> None:
         self._loops, self._predicted = of_dtype, predicted
         self._up = _NO_BORDERS if predicted.up is None else predicted.up
         self._group_of = scratch.array("group of", (len(predicted),), np.uint8)
@@ -109,19 +122,18 @@ class _Order:
         return np.cumsum(self._counts) - self._counts
 
 
-class _Loops:
-    """The loops of loops.py, compiled for one dtype."""
-
-    def __init__(self, dtype: str) -> None:
-        word = FORMATS[dtype].unsigned.str[1:]
-        self.count = _compiled(loops.count, "u2 given", "u1 given", "u1", "u8")
-        moves = "u1 given", "u8", f"{word} given", "b1 given"
-        self.restore = _compiled(loops.restore, f"{word} given", *moves, word)
-        self.sort = _compiled(loops.sort, f"{word} given", *moves, word)
-        self.join = _compiled(loops.join, word, "u1 given", "u1 given", "int")
-        self.split = _compiled(loops.split, f"{word} given", "int", "int", "u1", "u1")
-        if dtype in _ROUNDINGS:
-            self.round = _compiled(_ROUNDINGS[dtype], "u4 given", word, "b1", "u2")
+def _compiled_loops(dtype: str) -> Loops:
+    word = FORMATS[dtype].unsigned.str[1:]
+    moves = f"{word} given", "u1 given", "u8", f"{word} given", "b1 given", word
+    rounding = ROUNDINGS.get(dtype)
+    return Loops(
+        count=_compiled(loops.count, "u2 given", "u1 given", "u1", "u8"),
+        restore=_compiled(loops.restore, *moves),
+        sort=_compiled(loops.sort, *moves),
+        join=_compiled(loops.join, word, "u1 given", "u1 given", "int"),
+        split=_compiled(loops.split, f"{word} given", "int", "int", "u1", "u1"),
+        round=None if rounding is None else _compiled(rounding, "u4 given", word, "b1", "u2"),
+    )
 
 
 @functools.cache
