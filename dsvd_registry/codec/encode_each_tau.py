@@ -1,19 +1,22 @@
-"""Encoding of one tensor at several values of tau, with one singular value decomposition."""
+"""Encoding of one tensor at several values of tau, with one singular value decomposition.
+
+Taus that lead to the same rank, or to the same error of a vector, share one encoding too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from .arithmetic import one_blas_thread
-from .encode_tau import EncodeRequest, SizeOf, compared, encode_delta, ranks
-from .encoded import Encoded
+from .encode_tau import EncodeRequest, SizeOf, compared, dense_error, encode_delta, ranks
+from .encoded import Encoded, LowRank
 from .exact_product_torch import CPU, ieee_arithmetic
-from .spectrum import spectrum
+from .spectrum import Spectrum, spectrum
 from .tensor_pair import Pair
 
 
@@ -37,11 +40,35 @@ def encode_each(
         sides = compared(base, source)
         if not isinstance(sides, Pair):
             return EncodedCurve((sides,) * len(requests), np.empty(0))
-        svd = None
-        if source.ndim >= 2:
-            matrix = sides.delta.to(requests[0].device)
-            svd = spectrum(matrix, *(request.tau for request in requests))
-            svd = svd.reaching(max(ranks(sides, svd, request)[1] for request in requests))
-        records = tuple(encode_delta(sides, svd, request, size_of) for request in requests)
-        values = svd.singular_values.numpy() if svd is not None else np.empty(0)
-        return EncodedCurve(records, values)
+        if source.ndim < 2:
+            return EncodedCurve(_vector(sides, requests, size_of), np.empty(0))
+        matrix = sides.delta.to(requests[0].device)
+        svd = spectrum(matrix, *(request.tau for request in requests))
+        svd = svd.reaching(max(ranks(sides, svd, request)[1] for request in requests))
+        records = _matrix(sides, svd, requests, size_of)
+        return EncodedCurve(records, svd.singular_values.numpy())
+
+
+def _vector(sides: Pair, requests: Sequence[EncodeRequest], size_of: SizeOf) -> tuple[Encoded, ...]:
+    by_error: dict[float, Encoded] = {}
+    for request in requests:
+        if dense_error(request) not in by_error:
+            by_error[dense_error(request)] = encode_delta(sides, None, request, size_of)
+    return tuple(by_error[dense_error(request)] for request in requests)
+
+
+def _matrix(
+    sides: Pair, svd: Spectrum, requests: Sequence[EncodeRequest], size_of: SizeOf
+) -> tuple[Encoded, ...]:
+    known: dict[tuple[int, float], Encoded] = {}
+    records = []
+    for request in requests:
+        wanted, rank = ranks(sides, svd, request)
+        kind = rank, dense_error(request)  # which counts where no component is on the grid
+        if kind not in known:
+            known[kind] = encode_delta(sides, svd, request, size_of)
+        encoded = known[kind]
+        if isinstance(encoded, LowRank):
+            encoded = replace(encoded, tau_rank=wanted)
+        records.append(encoded)
+    return tuple(records)

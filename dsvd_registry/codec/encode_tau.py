@@ -87,7 +87,7 @@ def encode_delta(
 ) -> Encoded:
     """Encode a delta. `svd`: its spectrum, computed for `request.tau`; None for a vector."""
     candidates: list[Encoded] = []
-    wanted = (DENSE_ERROR if request.tau < 1 else request.least_noise) * pair.norm
+    wanted = dense_error(request) * pair.norm
     if svd is not None:
         with contextlib.suppress(OutsideGrid):
             low_rank, off = _low_rank(pair, svd, request)
@@ -99,6 +99,11 @@ def encode_delta(
         if not candidates or dense_may_win(pair, wanted, size_of(candidates[0]), size_of):
             candidates.append(dense(pair, wanted))
     return smallest(candidates, size_of)
+
+
+def dense_error(request: EncodeRequest) -> float:
+    """The relative error of a tensor that has no rank, such as a vector."""
+    return DENSE_ERROR if request.tau < 1 else request.least_noise
 
 
 def smallest(candidates: list[Encoded], size_of: SizeOf) -> Encoded:

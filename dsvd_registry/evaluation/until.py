@@ -95,6 +95,7 @@ def tau_until(
     if request.goal.needs_features:
         judges = loaded_judges(request.extractors, request.device)
     column = request.goal.column(judges)
+    judges = judges.only(column.extractor)  # no other one decides
     with drafts_folder(registry) as folder:
         drafts = Drafts(
             folder,

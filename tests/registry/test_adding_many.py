@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -314,6 +315,50 @@ def test_killed_and_run_again(
     registry.collect_garbage(grace_days=0)
     assert not list((root / "tmp").iterdir())
     assert registry.usage().reclaimable == 0
+
+
+def test_killed_in_the_commit_of_a_batch(base_file: Path, folder: Path, tmp_path: Path) -> None:
+    """Before each step between the last object and the report: the batch is there whole, or not at all.
+
+    No event names an object that is not there, nothing that was reported is missing, and the same call
+    goes on.
+    """
+    with Registry.init(tmp_path / "before") as made:
+        made.add_base("base", base_file)
+    whole = shutil.copytree(tmp_path / "before", tmp_path / "whole")
+    (_, first), (_, added), (_, end) = Child(many_child.add_batch, whole, [folder], None).reports()
+    assert added == ALL_REFS and end > first + 3
+    left = []
+    for kill_at in range(first, end):
+        root = shutil.copytree(tmp_path / "before", tmp_path / str(kill_at))
+        killed = Child(many_child.add_batch, root, [folder], kill_at)
+        prepared, *reported = killed.reports()
+        assert prepared == ("prepared", first) and killed.process.exitcode == -signal.SIGKILL
+        stored = {path.name for path in (root / "objects").rglob("*") if path.is_file()}
+        assert len(stored) >= NUMBER  # all containers, whether or not an event names them
+        assert named_in_events(root) <= stored
+        with Registry.open(root) as opened:
+            there = refs(opened)
+            assert there in ([], ALL_REFS)
+            assert {ref for _, some in reported for ref in some} <= set(there)
+            assert opened.verify(deep=True).is_well
+            found = opened.add_many([folder], base="base")
+            assert [one.outcome for one in found.files] == NUMBER * ["there" if there else "added"]
+            assert refs(opened) == ALL_REFS
+            assert opened.verify().is_well
+        left.append(len(there))
+        shutil.rmtree(root)
+    assert left == sorted(left) and set(left) == {0, NUMBER}
+
+
+def named_in_events(root: Path) -> set[str]:
+    """The containers that the log's files name."""
+    changes = [
+        change
+        for path in (root / "events").rglob("*.json")
+        for change in json.loads(path.read_bytes())["changes"]
+    ]
+    return {change["container"] for change in changes if change["kind"] == "version-added"}
 
 
 def test_interrupted(registry: Registry, folder: Path) -> None:

@@ -33,6 +33,10 @@ class Judges:
     loaded: tuple[Judge, ...]
     missing: Mapping[str, str]
 
+    def only(self, name: str) -> Judges:
+        """The extractor of this name alone; none if it is not loaded."""
+        return Judges(tuple(one for one in self.loaded if one.extractor.name == name), {})
+
 
 def loaded_judges(weights: Mapping[str, Path], device: str) -> Judges:
     """Load the built-in extractors, and those of `weights`: a folder of transformers, or LPIPS's file.
