@@ -97,9 +97,15 @@ def chunks(file: RangedFile) -> Iterator[bytes]:
         yield file.read(start, CHUNK)
 
 
-class _Stream(io.RawIOBase):
-    def __init__(self, file: RangedFile) -> None:
-        self._file, self._position = file, 0
+class SeekableStream(io.RawIOBase):
+    """A read-only stream of a file whose size is known; `readinto` reads at `_position`."""
+
+    _position = 0
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        raise NotImplementedError
 
     def readable(self) -> bool:
         return True
@@ -111,12 +117,23 @@ class _Stream(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}
-        position = origin[whence] + offset
+        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
+        if whence not in origins:
+            raise ValueError(f"whence is {whence}, not 0, 1 or 2")
+        position = origins[whence] + offset
         if position < 0:
             raise ValueError(f"the position {position} is before the file")
         self._position = position
         return position
+
+
+class _Stream(SeekableStream):
+    def __init__(self, file: RangedFile) -> None:
+        self._file = file
+
+    @property
+    def size(self) -> int:
+        return self._file.size
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         memory = memoryview(buffer).cast("B")

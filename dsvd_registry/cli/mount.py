@@ -43,7 +43,7 @@ def mount(
     folders in diffusers/, and LoRA files in loras/. `dsvd umount DIR` ends it. Needs Linux and FUSE 3.
     """
     from .. import mount as mounts
-    from ..encoding.request import checked_tau
+    from ..tau import checked_tau
 
     with open_registry() as registry:
         root = registry.name

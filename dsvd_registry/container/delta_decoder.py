@@ -8,8 +8,7 @@ from typing import assert_never
 import numpy as np
 
 from ..codec.components import Components, Elements, GridDelta
-from ..errors import InvalidArgument, TauNotServed
-from ..tau import whole_millionths
+from ..errors import TauNotServed
 from .reader import Container
 from .records import (
     CastRecord,
@@ -36,15 +35,11 @@ def served_rank(record: LowRankRecord, table: ComponentTable, stored: float, tau
     return wanted
 
 
-def served_tau(container: Container, tau: float) -> float:
-    """Return `tau` as whole millionths, once it is known that the container stores its ranks.
+def check_served(container: Container, tau: float) -> None:
+    """Check that the container stores the ranks of `tau`, a whole number of millionths.
 
-    Raises `TauNotServed`, naming the largest tau that the container serves, and `InvalidArgument`.
+    Raises `TauNotServed`, naming the largest tau that the container serves.
     """
-    if not tau > 0:
-        raise InvalidArgument(f"tau {tau} is not above 0", "Give a tau in (0, 1].")
-    if tau <= 1:
-        tau = whole_millionths(tau)
     stored = container.header.encoding.tau
     largest, served = stored, tau <= stored
     for index, record in enumerate(container.header.tensors):
@@ -61,7 +56,6 @@ def served_tau(container: Container, tau: float) -> float:
             f"tau {tau!r} is not stored: the largest that this version serves is {largest!r}",
             f"Ask for --tau {largest!r} or less, or add the checkpoint again with a larger tau.",
         )
-    return tau
 
 
 def check_lossy_result(header: Header) -> None:

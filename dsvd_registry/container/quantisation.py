@@ -24,6 +24,8 @@ CODE_DTYPES = {"e4m3": "F8_E4M3", "e5m2": "F8_E5M2", "int8": "I8", "e2m1": "U8",
 """The dtype of a tensor of codes, by grid."""
 
 SCALE_DTYPES = ("F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "U8")
+POWER_DTYPES = ("F8_E8M0", "U8")
+"""Dtypes of scales that are powers of two, but for those that `Nested` explains."""
 MAP_VALUES, NESTED_VALUES = 16, 256
 
 FindRaw = Callable[[int], TensorInfo | None]
@@ -80,9 +82,11 @@ class Quantisation:
         """The bits of a code."""
         return code_bits(self.grid)
 
-    @property
-    def scheme(self) -> str:
-        """The name that people know the scheme by, as far as it can be told from the rule."""
+    def scheme(self, tensors: Sequence[TensorInfo]) -> str:
+        """The name that people know the scheme by, as far as the rule and its scales tell.
+
+        `tensors`: those of the container's records, by their numbers.
+        """
         scale = self.scale
         if self.grid == "map":
             return "nf4"
@@ -93,7 +97,9 @@ class Quantisation:
         name = "int8" if self.grid == "int8" else f"fp8 {self.grid}"
         if scale.rows > 1 and scale.columns >= self.columns:
             return f"{name}, one scale"
-        if scale.columns >= self.columns:
+        # Scales that are powers of two are of blocks, also where a block is as wide as the matrix.
+        is_power = tensors[scale.tensor].dtype in POWER_DTYPES
+        if scale.columns >= self.columns and not is_power:
             return f"{name}, a scale a row"
         return f"{name}, a scale a block"
 

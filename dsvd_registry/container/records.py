@@ -6,6 +6,7 @@ Every class mirrors one entry of the header (spec, section "Header").
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
@@ -305,6 +306,11 @@ class MergeRecipe:
     versions: tuple[MergedVersion, ...]
     layers: tuple[LayerRule, ...] = ()
     take_from: str | None = None
+
+
+def record_numbers(names: Iterable[str]) -> dict[str, int]:
+    """The number of each tensor's record, ascending: records are sorted by the names' UTF-8 bytes."""
+    return {name: number for number, name in enumerate(sorted(names, key=str.encode))}
 
 
 @dataclass(frozen=True)

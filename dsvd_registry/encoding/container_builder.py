@@ -32,6 +32,7 @@ from ..container.records import (
     TensorFile,
     TensorRecord,
     TreeFile,
+    record_numbers,
 )
 from ..container.rows import Run
 from ..container.structure import stored_files
@@ -108,8 +109,7 @@ def encoded(
     Raises `BaseMismatch`, `CheckpointError`, `StorageError`.
     """
     checkpoint = fine_tune.checkpoint
-    names = sorted(checkpoint.tensors, key=str.encode)
-    numbers = {name: number for number, name in enumerate(names)}
+    numbers = record_numbers(checkpoint.tensors)
     packed_tensors: dict[str, PackedTensor] = {}
     with objects.scratch() as scratch, storage_errors(Path(scratch.name).parent):
         payload = PayloadWriter(scratch)
@@ -127,7 +127,7 @@ def encoded(
         encoding, records = finish(packed_tensors)
         yield Draft(
             fine_tune.base,
-            closed(payload, fine_tune, encoding, [records[n] for n in names]),
+            closed(payload, fine_tune, encoding, [records[n] for n in numbers]),
             payload,
         )
 

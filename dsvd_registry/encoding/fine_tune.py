@@ -14,7 +14,7 @@ from ..checkpoint.tensor_info import BITS, DELTA_DTYPES
 from ..codec.exact_product import cast
 from ..codec.tensor_order import in_order
 from ..codec.weights import Weights
-from ..container.records import BaseTensor, CastRecord, RawReason, Source
+from ..container.records import BaseTensor, CastRecord, RawReason, Source, record_numbers
 from ..errors import BaseMismatch
 from ..layouts import (
     NameMap,
@@ -41,7 +41,7 @@ def find_casts(checkpoint: Checkpoint) -> Mapping[str, CastRecord]:
 
     Raises `CheckpointError`.
     """
-    places = {name: at for at, name in enumerate(sorted(checkpoint.tensors, key=str.encode))}
+    numbers = record_numbers(checkpoint.tensors)
 
     def look(group: list[TensorInfo]) -> list[CastRecord]:
         first, *variants = group
@@ -51,7 +51,7 @@ def find_casts(checkpoint: Checkpoint) -> Mapping[str, CastRecord]:
             if other is None:
                 whole.append(info)
             else:
-                found.append(CastRecord(info.name, info.dtype, info.shape, places[other.name]))
+                found.append(CastRecord(info.name, info.dtype, info.shape, numbers[other.name]))
         for info in group:
             checkpoint.release(info.name)
         return found
@@ -214,11 +214,10 @@ class FineTune:
         }
         known = {name: tensor for name, tensor in seen.items() if tensor.rules}
         counterparts, casts = find_counterparts(checkpoint, base, known), find_casts(checkpoint)
-        names = sorted(checkpoint.tensors, key=str.encode)
-        based = counterparts.found.keys() | casts.keys()
-        for name, tensor in tuple(known.items()):
-            if any(names[place] in based for place in tensor.companions):
-                del known[name]  # scales that are not stored as they are serve no rule
+        numbers = record_numbers(checkpoint.tensors)
+        based = {numbers[name] for name in counterparts.found.keys() | casts.keys()}
+        # Scales that are not stored as they are serve no rule.
+        known = {name: one for name, one in known.items() if not one.companions & based}
         reasons = dict(counterparts.reasons)
         found = {
             name: one
@@ -234,7 +233,7 @@ class FineTune:
     @cached_property
     def record_names(self) -> list[str]:
         """The names of all tensors, in the order of their records."""
-        return sorted(self.checkpoint.tensors, key=str.encode)
+        return list(record_numbers(self.checkpoint.tensors))
 
     def without_quantised(self) -> FineTune:
         """The same, where quantised weights are stored raw: nothing lossy is made of them."""

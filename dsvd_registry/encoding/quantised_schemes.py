@@ -17,6 +17,7 @@ import numpy as np
 from ..checkpoint import Checkpoint, TensorInfo
 from ..codec.quantise import Grid
 from ..container.quantisation import Arrangement, Nested, Order, Quantisation, Scale, SecondRule
+from ..container.records import record_numbers
 from ..layouts import goes_with_quantised
 
 SINGLE_GRIDS: Mapping[str, Grid] = {"F8_E4M3": "e4m3", "F8_E5M2": "e5m2", "I8": "int8"}
@@ -56,8 +57,7 @@ class QuantisedTensor:
 
 def find_quantised(checkpoint: Checkpoint) -> Mapping[str, QuantisedTensor]:
     """Every tensor of a checkpoint that holds, or seems to hold, quantised weights; by name."""
-    places = {name: at for at, name in enumerate(sorted(checkpoint.tensors, key=str.encode))}
-    search = _Search(checkpoint, places)
+    search = _Search(checkpoint, record_numbers(checkpoint.tensors))
     found = {}
     for info in checkpoint.tensors.values():
         if info.dtype in SMALL_DTYPES and info.elements and not goes_with_quantised(info.name):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from .. import canonical
 from ..errors import InvalidArgument
-from ..tau import whole_millionths
+from ..tau import checked_tau
 
 WEIGHTS_KEY = "weights"  # of the chosen entry of a torch file, in settings
 DEFAULT_TAU = 0.5
@@ -121,24 +120,6 @@ def request_of(
         )
     chosen = checked_tau(DEFAULT_TAU if tau is None else tau)
     return TauRequest(chosen, float(noise), keep_noise, by_default=tau is None)
-
-
-def checked_tau(tau: float) -> float:
-    """Return tau as whole millionths. Raises `InvalidArgument` if it is outside (0, 1]."""
-    if not 0 < tau <= 1:
-        raise InvalidArgument(f"tau {tau} is outside (0, 1]", f"{DEFAULT_TAU} is the default.")
-    return whole_millionths(tau)
-
-
-def checked_taus(taus: Iterable[float]) -> tuple[float, ...]:
-    """Return the different values, ascending.
-
-    Raises `InvalidArgument` if there are none or one is outside (0, 1].
-    """
-    checked = tuple(sorted({checked_tau(tau) for tau in taus}))
-    if not checked:
-        raise InvalidArgument("no tau is given", f"Give some, such as {DEFAULT_TAU}.")
-    return checked
 
 
 def checked_error(max_error: float) -> float:

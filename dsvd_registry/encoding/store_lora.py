@@ -21,6 +21,7 @@ from ..container.records import (
     Source,
     TensorRecord,
     View,
+    record_numbers,
 )
 from ..container.writer import PayloadWriter
 from ..fs import storage_errors
@@ -98,7 +99,7 @@ def _store(
             Encoding(request.tau, request.grid_noise),
             source,
             left_out,
-            tuple(records[name] for name in sorted(records, key=str.encode)),
+            tuple(records[name] for name in record_numbers(records)),
             tree_of(base.checkpoint, base),
         )
         header = closed_header(payload, base, contents, headers)
@@ -118,7 +119,7 @@ def _encode(
     records: dict[str, TensorRecord] = {
         t.name: SameRecord(t.name, t.dtype, t.shape, (t,), View(), 0) for t in base.tensors.values()
     }
-    numbers = {name: number for number, name in enumerate(sorted(records, key=str.encode))}
+    numbers = record_numbers(records)
     changed = [records[name] for name in order if name in merge.changes]
     meter = Meter(progress, "encoding", sum(record.nbytes for record in changed))
 

@@ -61,28 +61,46 @@ def store_within(
     If the plan has promised too little, so that a draft stays far below the error, one is made with
     more.
     """
-    care, may_raise = CAREFUL, True
-    aim = (1 - care) * max_error
+    aim = _Aim(max_error)
     while True:
         plan = Plan(list(surveys.values()))
-        targets = dict(zip(surveys, plan.within_error(aim * plan.norm), strict=True))
+        targets = dict(zip(surveys, plan.within_error(aim.error * plan.norm), strict=True))
         levels = Levels(targets, max_error=max_error)
         with draft_at(levels) as draft:
             error = _error(draft)
-            is_far = may_raise and error < FAR * max_error
-            if error <= max_error and not is_far:
+            if aim.is_met(error):
                 return store(draft, objects, progress)
-            outside = _outside(draft)
-        if outside & surveys.keys():  # the plan expected deltas of tensors that cannot have any
+            outside = _outside(draft) & surveys.keys()
+        if outside:  # the plan expected deltas of tensors that cannot have any
             surveys = {name: s for name, s in surveys.items() if name not in outside}
-            continue
-        if is_far:
-            may_raise = False
-            aim *= (1 - care) * max_error / max(error, 0.5 * max_error)
-            continue
-        # The margin doubles each time: where steps are coarse, many aims lead to the same error.
-        care = min(2 * care, 0.5)
-        aim *= (1 - care) * max_error / error
+        else:
+            aim.move(error)
+
+
+class _Aim:
+    """The error that a plan is made for, moved until the draft made by it has the error asked for."""
+
+    def __init__(self, max_error: float) -> None:
+        self._max_error, self._care, self._may_raise = max_error, CAREFUL, True
+        self.error = (1 - CAREFUL) * max_error
+
+    def is_met(self, error: float) -> bool:
+        """True if a draft of this error is within the one asked for, and not far below it."""
+        return error <= self._max_error and not self._is_far(error)
+
+    def move(self, error: float) -> None:
+        """Raise the aim, once, after a draft far below the error; lower it after one above."""
+        if self._is_far(error):
+            self._may_raise = False
+            known = max(error, 0.5 * self._max_error)
+        else:
+            # The margin doubles each time: where steps are coarse, many aims lead to the same error.
+            self._care = min(2 * self._care, 0.5)
+            known = error
+        self.error *= (1 - self._care) * self._max_error / known
+
+    def _is_far(self, error: float) -> bool:
+        return self._may_raise and error < FAR * self._max_error
 
 
 def store_by_budget(

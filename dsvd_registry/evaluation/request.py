@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..encoding.request import checked_taus
 from ..errors import InvalidArgument
+from ..tau import checked_taus
 from .live_pipeline import Settings
 from .models import Rounding
 

@@ -1,7 +1,8 @@
 """The layers of a pipeline that the tensors of a version belong to, in diffusers' names.
 
 The names of every LoRA format are derived from these. A version in the original layout is named by
-diffusers' own conversion (`layouts.conversion`), which also gives the slices of fused projections.
+diffusers' own conversion, or for transformers by our rules (`layouts.name_map`), which also give the
+slices of fused projections.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..errors import InvalidArgument
 from ..layouts import View, describe
 from ..layouts.families import Family
 from ..layouts.model_parts import Part, is_text_encoder, split
+from ..layouts.name_map import diffusers_names
 from ..layouts.view import Shape
 
 # The sub-models of each family that loaders load a LoRA into: none does for T5, of SD 3 and FLUX.
@@ -85,8 +87,7 @@ def find_layers(tensors: Mapping[str, TensorInfo]) -> Layers:
     """Find the layers by the names and shapes of a version's tensors.
 
     Raises:
-        InvalidArgument: for a family without LoRA names here, and for SD 3 or FLUX in the original
-            layout.
+        InvalidArgument: for a family without LoRA names here.
         CheckpointError: if diffusers cannot convert the names.
     """
     described = describe(tensors)
@@ -114,15 +115,7 @@ def _named(part: Part, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str,
         for local, name in part.names.items():
             yield name, View(), local
         return
-    from ..layouts.conversion import converts, in_diffusers_names
-
-    if not converts(part.model, part.naming):
-        raise InvalidArgument(
-            f"the {part.model} is in the original layout, whose names LoRA files do not use",
-            "Add the fine-tune as a diffusers folder, or use `dsvd materialize`.",
-        )
-    shapes = {local: tensors[name].shape for local, name in part.names.items()}
-    for local, source in in_diffusers_names(part.model, part.naming, shapes).items():
+    for local, source in diffusers_names(part, tensors).items():
         yield part.names[source.tensors[0]], source.view, local
 
 

@@ -178,12 +178,12 @@ def _correspondences_of_part(
             if local in base_part.names:
                 yield Correspondence(name, ViewedTensors((base_part.names[local],)))
     elif part.naming == "diffusers":
-        for local, source in _converted(base_part, base).items():
+        for local, source in diffusers_names(base_part, base).items():
             if local in part.names:
                 yield Correspondence(part.names[local], source.resolve(base_part.names))
     elif base_part.naming == "diffusers":
         by_original: dict[str, list[ConvertedTensor]] = {}
-        for local, source in _converted(part, fine_tune).items():
+        for local, source in diffusers_names(part, fine_tune).items():
             if local in base_part.names:
                 converted = ConvertedTensor(base[base_part.names[local]], source.view)
                 by_original.setdefault(source.tensors[0], []).append(converted)
@@ -194,7 +194,11 @@ def _correspondences_of_part(
                 yield Correspondence(name, original)
 
 
-def _converted(part: Part, tensors: Tensors) -> Mapping[str, ViewedTensors[str]]:
+def diffusers_names(part: Part, tensors: Tensors) -> Mapping[str, ViewedTensors[str]]:
+    """Map diffusers' names in a part in the original layout to the tensor that each is made of.
+
+    Both names are those inside the part. Returns nothing for a part without a counterpart there.
+    """
     shapes = {local: tensors[name].shape for local, name in part.names.items()}
     if part.model.startswith("transformer"):
         return transformer_in_diffusers_names(shapes)

@@ -20,7 +20,7 @@ from ..checkpoint.tensor_info import BITS, tensor_bytes
 from ..codec.components import Components, Elements
 from ..codec.exact_product import DeltaProduct, add_elements, cast, row_tiles
 from ..codec.weights import Float32, Memory, Weights, scratch
-from ..container.delta_decoder import decoded_delta, expect_result, served_tau
+from ..container.delta_decoder import check_served, decoded_delta, expect_result
 from ..container.reader import Container
 from ..container.records import (
     BasedRecord,
@@ -75,7 +75,7 @@ class Reconstruction:
 
     def __init__(self, container: Container, base: BaseReader, tau: float) -> None:
         header = container.header
-        tau = served_tau(container, tau)
+        check_served(container, tau)
         base.check_suits(
             (b for t in header.tensors if isinstance(t, BasedRecord) for b in t.base),
             header.base_digest,

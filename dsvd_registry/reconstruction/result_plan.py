@@ -11,7 +11,6 @@ from ..container.reader import Container
 from ..container.records import Header
 from ..container.records import Result as RecordedResult
 from ..hashing import sha256
-from ..tau import whole_millionths
 from .base_weights import BaseReader
 from .cast import CastResult, FloatDtype
 from .file_plan import FilePlan, Result, plan_of, plan_of_bytes
@@ -37,10 +36,8 @@ class ResultRequest:
     lossless: Lossless | None = None
 
     def tau_of(self, header: Header) -> float:
-        """The requested tau as whole millionths, or the stored one."""
-        if self.tau is None:
-            return header.encoding.tau
-        return whole_millionths(self.tau) if 0 < self.tau <= 1 else self.tau
+        """The requested tau, or the stored one."""
+        return header.encoding.tau if self.tau is None else self.tau
 
     def recorded(self, header: Header) -> tuple[RecordedResult, ...] | None:
         """The recorded digests of the files with tensors; None if there are none for this form."""

@@ -15,17 +15,12 @@ from ..container.frames import CACHED_BYTES
 from ..container.header import recipe_object
 from ..container.records import MERGE_FORMAT, LayerRule, MergedVersion, MergeRecipe
 from ..container.totals import summary_of
-from ..encoding.request import (
-    DEFAULT_GRID_NOISE,
-    ErrorRequest,
-    TauRequest,
-    checked_error,
-    checked_tau,
-)
+from ..encoding.request import DEFAULT_GRID_NOISE, ErrorRequest, TauRequest, checked_error
 from ..errors import BaseMismatch, InvalidArgument
 from ..hashing import Source, sha256
 from ..progress import Progress
 from ..store.event_fields import MAX_TEXT
+from ..tau import checked_tau
 from .adding.add import check_model
 from .adding.add_request import checked_labels, labelled
 from .adding.commit import Addition

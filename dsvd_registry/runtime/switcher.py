@@ -11,6 +11,7 @@ from ..catalog import VersionRecord
 from ..closing import Closing
 from ..errors import Conflict, DsvdError
 from ..registry import Registry
+from ..tau import checked_tau
 from .changes import find_changes
 from .live_weights import Bits, LiveWeights, Tensors
 from .make_tensors import Maker
@@ -111,12 +112,13 @@ class SubjectSwitcher(Closing):
         Raises:
             NotFound: for an unknown ref.
             InvalidArgument: for a version that changes tensors that the pipeline lacks (another text
-                encoder, added tokens).
+                encoder, added tokens), and for a tau outside (0, 1].
             BaseMismatch: for a version of another base, and for a pipeline whose weights are not the
                 base's.
             TauNotServed: for a tau that the version does not serve.
             ContainerError: for a damaged container.
         """
+        tau = None if tau is None else checked_tau(tau)
         version = self._registry.version(ref)
         if self._loaded and (self._loaded[0].container, self._loaded[1]) == (
             version.container,
@@ -172,6 +174,7 @@ class SubjectSwitcher(Closing):
         self._drop_next()
         pipeline = infos_of(tensors_of(self._pipeline))
         with contextlib.suppress(DsvdError):  # the switch looks it up again, and raises
+            tau = None if tau is None else checked_tau(tau)
             version = self._registry.version(ref)
             self._next = Prefetch(Wanted(version, tau, pipeline), self._registry.repository)
 

@@ -25,6 +25,7 @@ from ..registry.find import with_digest
 from ..registry.results.result_pool import ResultForm
 from ..registry.upkeep.usage import Usage
 from ..store.names import folded
+from ..tau import checked_tau
 from . import schemas
 from .checkpoints import ReadableFile, ServedFile
 from .file_response import FileResponse, FileSource
@@ -416,12 +417,9 @@ def _asked_tau(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        tau = float(text)
-    except ValueError:
-        tau = 0.0
-    if not 0 < tau <= 1:
-        raise InvalidArgument("tau is not above 0 and up to 1")
-    return tau
+        return checked_tau(float(text))
+    except ValueError as error:
+        raise InvalidArgument("tau is not a number") from error
 
 
 def _first(left: Iterable[Any], limit: int) -> tuple[list[Any], bool]:

@@ -9,11 +9,12 @@ A backend keeps immutable bytes under keys, such as `objects/ab/ab12...` or
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from .. import fs
 from ..errors import InvalidArgument
 from ..fs import Bytes
 
@@ -51,6 +52,23 @@ class Content(Protocol):
         Bytes that are there already are replaced, which repairs them. Raises `StorageError`.
         """
         ...
+
+
+class LocalContent:
+    """Content in a temporary file of this machine, which `publish` brings to its key."""
+
+    def __init__(self, file: fs.NewFile, publish: Callable[[fs.NewFile, str], None]) -> None:
+        self._file, self._publish = file, publish
+
+    def write(self, data: Bytes) -> None:
+        self._file.write(data)
+
+    def readable(self) -> Path:
+        self._file.flush()
+        return self._file.path
+
+    def publish(self, key: str) -> None:
+        self._publish(self._file, key)
 
 
 class Backend(Protocol):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .. import fs
 from ..errors import Conflict, InvalidArgument, NotFound, StorageError
 from ..fs import Bytes
-from .backend import Entry, checked_key
+from .backend import Entry, LocalContent, checked_key
 from .bucket_errors import Deed, Refusal
 from .bucket_url import PATIENCE, BucketUrl, Patience
 
@@ -61,10 +61,10 @@ class BucketBackend:
             raise Conflict(f"{self.url}/{key} exists already") from error
 
     @contextlib.contextmanager
-    def new_content(self) -> Iterator[BucketContent]:
+    def new_content(self) -> Iterator[LocalContent]:
         fs.make_folder(self._spool)
         with fs.new_file(self._spool) as file:
-            yield BucketContent(self, file)
+            yield LocalContent(file, self._publish)
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         import obstore
@@ -171,19 +171,20 @@ class BucketBackend:
         self._sent("write", lambda: obstore.put(self._store, _CLOCK, b""))
         return self._meta(_CLOCK)["last_modified"].timestamp()
 
-    def upload(self, path: Path, key: str) -> None:
+    def _publish(self, file: fs.NewFile, key: str) -> None:
         """Write the bytes of a file under a key, in parts if they are many. Raises `StorageError`."""
         import obstore
 
-        with fs.storage_errors(path):
-            size = path.stat().st_size
+        file.flush()
+        with fs.storage_errors(file.path):
+            size = file.path.stat().st_size
         part = max(_PART, -(-size // _MOST_PARTS))
         self._sent(
             "write",
             lambda: obstore.put(
                 self._store,
                 checked_key(key),
-                path,
+                file.path,
                 use_multipart=size > part,
                 chunk_size=part,
                 max_concurrency=_PARTS_AT_ONCE,
@@ -222,23 +223,6 @@ class BucketBackend:
                     raise refusal.error(str(self.url), deed) from error
             time.sleep(random.uniform(0, self._patience.pause * 2 ** (attempt + 1)))
         raise AssertionError("the last attempt returns or raises")
-
-
-class BucketContent:
-    """A file of this machine, which is written to the bucket at the end."""
-
-    def __init__(self, backend: BucketBackend, file: fs.NewFile) -> None:
-        self._backend, self._file = backend, file
-
-    def write(self, data: Bytes) -> None:
-        self._file.write(data)
-
-    def readable(self) -> Path:
-        self._file.flush()
-        return self._file.path
-
-    def publish(self, key: str) -> None:
-        self._backend.upload(self.readable(), key)
 
 
 class _BeyondTheEnd(Exception):

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import fs
 from ..errors import NotFound, RegistryError, StorageError
 from ..fs import Bytes
-from .backend import Entry, checked_key
+from .backend import Entry, LocalContent, checked_key
 
 
 class FolderBackend:
@@ -36,10 +36,10 @@ class FolderBackend:
             file.publish(target, read_only=True)
 
     @contextlib.contextmanager
-    def new_content(self) -> Iterator[FolderContent]:
+    def new_content(self) -> Iterator[LocalContent]:
         fs.make_folder(self._tmp)
         with fs.new_file(self._tmp) as file:
-            yield FolderContent(self, file)
+            yield LocalContent(file, self._publish)
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         place = self.place(key)
@@ -122,31 +122,17 @@ class FolderBackend:
                 )
         return self._root / key
 
+    def _publish(self, file: fs.NewFile, key: str) -> None:
+        target = self.place(key)
+        fs.make_folder(target.parent)
+        file.publish(target, replace=True, read_only=True)
+        # The folder, too: another writer may have made it a moment ago.
+        self._sync(target.parent.parent)
+
     def _sync(self, *folders: Path) -> None:
         for folder in folders:
             with fs.storage_errors(folder):
                 fs.sync_folder(folder)
-
-
-class FolderContent:
-    """A temporary file of a registry, which gets its name by renaming."""
-
-    def __init__(self, backend: FolderBackend, file: fs.NewFile) -> None:
-        self._backend, self._file = backend, file
-
-    def write(self, data: Bytes) -> None:
-        self._file.write(data)
-
-    def readable(self) -> Path:
-        self._file.flush()
-        return self._file.path
-
-    def publish(self, key: str) -> None:
-        target = self._backend.place(key)
-        fs.make_folder(target.parent)
-        self._file.publish(target, replace=True, read_only=True)
-        # The folder, too: another writer may have made it a moment ago.
-        self._backend._sync(target.parent.parent)
 
 
 def _status(place: Path) -> os.stat_result | None:

@@ -119,6 +119,9 @@ def test_a_lower_tau(sd1: Studio, tmp_path) -> None:
         switcher.switch("one", tau=0.3)
         assert changed(weights_of(pipeline), expected) == set()
         assert changed(whole, expected)
+        count = writes(pipeline)
+        switcher.switch("one", tau=0.1 + 0.2)  # the same whole number of millionths
+        assert written(count, writes(pipeline)) == {}
 
 
 def test_an_exception_in_the_block_restores(sd1: Studio) -> None:

@@ -146,7 +146,7 @@ def _headers_turned(value: Json, contents: list[bytes]) -> None:
 
 frames("tree-header-missing", "M8", _last_header(_gone), of="tree-small")
 frames("tree-header-twice", "M8", _last_header(_again), of="tree-small")
-frames("tree-header-order", "S2", _headers_turned, of="tree-small")
+frames("tree-header-order", "D4", _headers_turned, of="tree-small")
 header(
     "tree-header-parts", "M2",
     lambda h: h["frames"][place(h, "source_header")].update(parts=[{"tensor": 0, "count": 1}]),

@@ -521,8 +521,9 @@ add("table-exponent-127", "T3", _lower(-127))
 add("table-exponent-128", "T3", _lower(-128))
 table("exponent-high", "T3", 0, bytes([121, 121]))
 table("bound", "T4", 0, bytes([60, 10]))
-table("a-other", "I2", 2, planes(5, 7))  # of one width; B is another
-table("b-other", "I2", 10, planes(5, 2))
+# Of one width, and in one order; B is another, and larger, so that I1 holds.
+table("a-other", "I2", 2, planes(5, 7))
+table("b-other", "I2", 10, planes(6, 3))
 table("a-digits", "M6", 2, planes(2, 7))
 table("a-wide", "M6", 2, planes(4, 8))
 table("width", "M6", 2, planes(128, 7))

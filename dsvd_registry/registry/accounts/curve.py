@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...catalog import VersionRecord
-from ...container.delta_decoder import served_rank, served_tau
+from ...container.delta_decoder import check_served, served_rank
 from ...container.reader import Container
 from ...container.records import LowRankRecord, TensorRecord
-from ...encoding.request import DEFAULT_TAUS, checked_taus
+from ...encoding.request import DEFAULT_TAUS
 from ...errors import InvalidArgument, TauNotServed
 from ...progress import Progress
+from ...tau import checked_taus
 from ..adding.input_files import file_or_version
 from ..repository import Repository
 from .curve_points import Curve, Point, point
@@ -81,7 +82,7 @@ def curve_of_version(
 
 def _point(container: Container, tau: float) -> Point:
     try:
-        tau = served_tau(container, tau)
+        check_served(container, tau)
     except TauNotServed:
         return Point(tau, is_served=False)
     stored = container.header.encoding.tau

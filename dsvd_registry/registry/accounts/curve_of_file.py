@@ -18,7 +18,7 @@ from ...codec.encode_tau import EncodeRequest, SizeOf
 from ...codec.encoded import Encoded
 from ...codec.tensor_order import in_order
 from ...codec.torch_tensors import check_device
-from ...container.records import Encoding, TensorRecord
+from ...container.records import Encoding, TensorRecord, record_numbers
 from ...container.writer import PayloadWriter, container_size
 from ...encoding.container_builder import NOT_YET, add_parts, check_storable, closed, data_order
 from ...encoding.encode_tensor import PackedTensor, pack_each
@@ -89,8 +89,7 @@ class _Encoded:
 def _points(
     fine_tune: FineTune, settings: Sequence[EncodeRequest], progress: Progress
 ) -> tuple[tuple[Point, ...], list[TensorSpectrum]]:
-    names = sorted(fine_tune.checkpoint.tensors, key=str.encode)
-    numbers = {name: number for number, name in enumerate(names)}
+    numbers = record_numbers(fine_tune.checkpoint.tensors)
     payloads = [PayloadWriter(_Nowhere()) for _ in settings]
     records: list[dict[str, TensorRecord]] = [{} for _ in settings]
     spectra = []
@@ -103,7 +102,7 @@ def _points(
             spectra.append(_spectrum(name, encoded.singular_values))
     points = []
     for request, payload, by_name in zip(settings, payloads, records, strict=True):
-        tensors = [by_name[name] for name in names]
+        tensors = [by_name[name] for name in numbers]
         header = closed(payload, fine_tune, Encoding(request.tau, request.grid_noise), tensors)
         points.append(point(request.tau, container_size(header), tensors))
     return tuple(points), spectra

@@ -181,7 +181,8 @@ def report(container: Container, base_names: Iterable[str]) -> Report:
 
 
 def _schemes(header: Header) -> Mapping[str, int]:
-    return Counter(t.quantisation.scheme for t in header.tensors if isinstance(t, QuantisedRecord))
+    quantised = (t.quantisation for t in header.tensors if isinstance(t, QuantisedRecord))
+    return Counter(one.scheme(header.tensors) for one in quantised)
 
 
 def report_of_version(version: VersionRecord, base: BaseRecord, repository: Repository) -> Report:

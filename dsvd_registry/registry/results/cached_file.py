@@ -13,11 +13,11 @@ from ...cache import Cache
 from ...catalog import VersionRecord
 from ...container.reader import Container
 from ...container.records import Result
-from ...encoding.request import checked_tau
 from ...errors import InvalidArgument
 from ...fs import make_folder, renew_time, storage_errors
 from ...progress import Progress
 from ...reconstruction.result_layout import checked_files
+from ...tau import checked_tau
 from ..repository import Repository
 from ..upkeep.residuals import at_tau, open_lossless, open_residual
 

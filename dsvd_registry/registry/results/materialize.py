@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ...catalog import VersionRecord
 from ...container.delta_decoder import check_lossy_result
-from ...encoding.request import checked_tau
 from ...progress import Progress
 from ...reconstruction.result_plan import ResultRequest
 from ...reconstruction.write_result import Materialized, write_result
+from ...tau import checked_tau
 from ..repository import Repository
 from ..upkeep.residuals import at_tau, open_lossless, residual_errors
 from .output import check_folder, check_kind, check_output, open_target, pattern_of

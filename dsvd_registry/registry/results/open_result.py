@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack
 
 from ...catalog import VersionRecord
 from ...errors import BaseMismatch, ContainerError, InvalidArgument, NotFound, RegistryError
+from ...ranged_file import SeekableStream
 from ...reconstruction.range_reader import RangeReader
 from ..repository import Repository
 from ..upkeep.residuals import at_tau, residual_errors
@@ -19,7 +19,7 @@ from .result_pool import OpenedVersion, ResultEntry, ResultForm, ResultPool
 SHOWN = 8  # paths in the message that names files
 
 
-class OpenResult(io.RawIOBase):
+class OpenResult(SeekableStream):
     """A file of a full checkpoint, read-only and seekable.
 
     `read_at` may be called by several threads at once; the other methods share one position. Reading
@@ -36,7 +36,6 @@ class OpenResult(io.RawIOBase):
     ) -> None:
         self.entry = entry
         self._reader, self._errors, self._opened = reader, errors, opened
-        self._position = 0
 
     @property
     def size(self) -> int:
@@ -47,25 +46,6 @@ class OpenResult(io.RawIOBase):
     def sha256(self) -> str | None:
         """The SHA-256 of the file; None where none is recorded."""
         return self.entry.sha256
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
-        if whence not in origins:
-            raise ValueError(f"whence is {whence}, not 0, 1 or 2")
-        position = origins[whence] + offset
-        if position < 0:
-            raise ValueError(f"the position {position} is before the file")
-        self._position = position
-        return position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         memory = memoryview(buffer).cast("B")

@@ -15,7 +15,6 @@ from ...catalog import VersionRecord
 from ...closing import Closing
 from ...container.delta_decoder import check_lossy_result
 from ...container.reader import Container
-from ...encoding.request import checked_tau
 from ...errors import RegistryError
 from ...reconstruction.base_weights import BaseWeights
 from ...reconstruction.cast import FloatDtype
@@ -25,6 +24,7 @@ from ...reconstruction.range_reader import RangeReader, RunCache
 from ...reconstruction.result_plan import ResultRequest, planned, reconstruction_of
 from ...reconstruction.target_layout import LayoutName
 from ...residual.reader import Residual
+from ...tau import checked_tau
 from ...threads import cores
 from ..repository import Repository
 from ..upkeep.residuals import at_tau, open_lossless
