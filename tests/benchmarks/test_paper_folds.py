@@ -67,7 +67,7 @@ def test_all_subjects_in_two_folds(
         rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
         shown = {row[0].removeprefix("| "): row for row in rows}
         for label in ("base", "tau 0.06", "LoRA, rank 128"):
-            values = [one["values"]["ssim"] for one in pictures if one["model"] == label]
+            values = [one["measures"]["ssim"] for one in pictures if one["model"] == label]
             assert len(values) == 4
             assert shown[label][2].split()[0] == f"{np.mean(values):.3f}"
 
