@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,8 +22,10 @@ from dsvd_registry.evaluation import Settings
 from ..harness.progress import say
 from ..subjects.cache import default_folder
 from .claims import claims
+from .folds import joined, names_of_folds
+from .forecast import forecast, training_steps
 from .photographs import subjects_in
-from .report import Pictures, write_paper
+from .report import TEXT, Pictures, tables_of, write_paper
 from .small_study import SMALL, SmallRecipe, small_study
 from .study import open_study
 from .train_study import FULL_SIZE, Recipe, train_study, with_steps
@@ -38,6 +40,8 @@ def main(words: Sequence[str], small: SmallRecipe = SMALL, full_size: Recipe = F
     options = parser.parse_args(words)
     if (options.folder is not None) + options.small + options.claims != 1:
         parser.error("give one of DIR, --small and --claims")
+    if options.folds is not None and (not options.small or options.folds < 2):
+        parser.error("--folds takes 2 or more, with --small")
     try:
         if options.claims:
             print(claims(subjects_in(options.photos)))
@@ -50,32 +54,65 @@ def main(words: Sequence[str], small: SmallRecipe = SMALL, full_size: Recipe = F
 
 
 def _paper(options: argparse.Namespace, small: SmallRecipe, full_size: Recipe) -> str:
-    out, progress = options.out, _teller()
-    prompts, settings = options.prompts, Settings(options.steps, options.guidance, options.size)
+    progress = _teller()
+    if options.folds:
+        return _folds(options, small, progress)
     folder = options.folder
     if options.small:
-        cache = default_folder()
-        cache.mkdir(parents=True, exist_ok=True)
-        folder = small_study(cache, options.photos, options.autoencoder, small, progress)
-        if prompts is None:
-            out.mkdir(parents=True, exist_ok=True)
-            file = out / "prompts.txt"
-            file.write_text(PLAIN, encoding="utf-8")
-            prompts = str(file)
-        settings = Settings(options.steps or 20, options.guidance or 1.0, options.size)
+        folder = small_study(_cache(), options.photos, options.autoencoder, small, progress)
     elif options.train:
         if options.device == "cpu" and not options.train_steps:
             say("training without a GPU takes days; --train-steps shortens it")
         recipe = with_steps(full_size, options.train_steps)
         train_study(folder, recipe, options.device, progress)
-    pictures = Pictures(
-        prompts or (None if options.small else "dreambooth"),
-        options.seeds or tuple(range(100, 112) if options.small else range(4)),
+    pictures = _pictures(options, range(100, 112) if options.small else range(4))
+    write_paper(open_study(folder), options.out, pictures, progress)
+    return (options.out / TEXT).read_text(encoding="utf-8")
+
+
+def _folds(
+    options: argparse.Namespace, small: SmallRecipe, progress: Callable[[str, int, int], None]
+) -> str:
+    """The small study of each fold, and the tables of all of them as one."""
+    groups = names_of_folds(subjects_in(options.photos), options.folds)
+    count = sum(map(len, groups))
+    steps = training_steps(small, len(groups), count)
+    say(f"{len(groups)} bases and {count} subjects: {steps:,} steps of training, then the pictures")
+    told = forecast(steps, progress)
+    pictures = _pictures(options, range(100, 106))
+    drawn = []
+    for number, names in enumerate(groups, 1):
+        folder = small_study(_cache(), options.photos, options.autoencoder, small, told, names)
+        out = options.out / f"fold-{number}"
+        drawn.append(write_paper(open_study(folder), out, pictures, told))
+    text = tables_of(joined(drawn))
+    (options.out / TEXT).write_text(text, encoding="utf-8")
+    return text
+
+
+def _cache() -> Path:
+    cache = default_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _pictures(options: argparse.Namespace, seeds: Iterable[int]) -> Pictures:
+    """The pictures that are asked for; those of the small study have one prompt, and no guidance."""
+    prompts, settings = options.prompts, Settings(options.steps, options.guidance, options.size)
+    if options.small:
+        if prompts is None:
+            options.out.mkdir(parents=True, exist_ok=True)
+            file = options.out / "prompts.txt"
+            file.write_text(PLAIN, encoding="utf-8")
+            prompts = str(file)
+        settings = Settings(options.steps or 20, options.guidance or 1.0, options.size)
+    return Pictures(
+        prompts or "dreambooth",
+        options.seeds or tuple(seeds),
         settings,
         options.device,
         dict(_named(one) for one in options.weights),
     )
-    return write_paper(open_study(folder), out, pictures, progress)
 
 
 def _teller() -> Callable[[str, int, int], None]:
@@ -105,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     cuda = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("folder", nargs="?", type=Path, metavar="DIR")
     parser.add_argument("--small", action="store_true", help="a small model, trained here")
+    parser.add_argument(
+        "--folds", type=int, help="with --small: hold out every subject once, in this many studies"
+    )
     parser.add_argument("--claims", action="store_true", help="what needs no training")
     parser.add_argument(
         "--photos", type=Path, help="folders of photographs by subject, with --small and --claims"

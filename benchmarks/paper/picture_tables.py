@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from dsvd_registry.evaluation.columns import Column
-from dsvd_registry.evaluation.image_similarity import ssim
+from dsvd_registry.evaluation.image_similarity import Picture, ssim
 from dsvd_registry.evaluation.measuring import photographs_of
 from dsvd_registry.evaluation.models import Subject
-from dsvd_registry.evaluation.picture_store import PictureStore
 from dsvd_registry.evaluation.report.tables import estimate_text, size_text
 from dsvd_registry.evaluation.results import Evaluation, ModelRow
 
@@ -18,9 +17,11 @@ from .photographs import square
 from .text_table import table
 
 Sizes = Mapping[float, tuple[float, float]]
+Read = Callable[[str], Picture]
+"""Gives a picture by its key."""
 
 
-def papers_columns(found: Evaluation, store: PictureStore, sizes: Sizes) -> str:
+def papers_columns(found: Evaluation, read: Read, sizes: Sizes) -> str:
     """Size, similarity, SSIM of unaligned pictures and FID as the paper has them, as Markdown.
 
     The spread is the standard deviation over pictures, which is no confidence interval.
@@ -28,7 +29,7 @@ def papers_columns(found: Evaluation, store: PictureStore, sizes: Sizes) -> str:
     column = _similarity(found)
     if column is None:
         return "There is no extractor, and so no similarity to photographs.\n"
-    unaligned = _unaligned(found, store)
+    unaligned = _unaligned(found, read)
     rows = []
     for row in found.models:
         values = [
@@ -81,7 +82,7 @@ def _paired(row: ModelRow, key: str) -> str:
     return "-" if one is None else estimate_text(one, 3)
 
 
-def _unaligned(found: Evaluation, store: PictureStore) -> dict[str, float]:
+def _unaligned(found: Evaluation, read: Read) -> dict[str, float]:
     """The mean SSIM of each model's pictures against every photograph of the subject."""
     values: dict[str, list[float]] = {row.label: [] for row in found.models}
     for subject in found.subjects:
@@ -89,7 +90,7 @@ def _unaligned(found: Evaluation, store: PictureStore) -> dict[str, float]:
         for one in found.measured.pictures:
             if one.subject != subject.ref:
                 continue
-            picture = store.get(one.picture)
+            picture = read(one.picture)
             side = min(picture.shape[:2])
             if side not in photographs:
                 photographs[side] = _squares(subject, side)

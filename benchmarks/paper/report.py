@@ -11,11 +11,13 @@ from dsvd_registry.evaluation import EvaluationRequest, ReportFolder, Settings, 
 from dsvd_registry.evaluation.models import NOISE
 from dsvd_registry.evaluation.picture_store import PictureStore
 from dsvd_registry.evaluation.report.tables import remarks, verdicts
+from dsvd_registry.evaluation.results import Evaluation
 from dsvd_registry.progress import Progress
+from dsvd_registry.registry import Curve
 
 from ..harness.machine import this_machine
 from .figures import figure_2, figure_3, figure_4
-from .picture_tables import honest_columns, papers_columns
+from .picture_tables import Read, honest_columns, papers_columns
 from .study import Study
 from .training import RARE_WORD
 from .weights_tables import TAUS, mean_sizes, table_2
@@ -35,8 +37,17 @@ class Pictures:
     weights: dict[str, Path] = field(default_factory=dict)
 
 
-def write_paper(study: Study, out: Path, pictures: Pictures, progress: Progress) -> str:
-    """Write every table and figure into `out`, and return the tables as Markdown.
+@dataclass(frozen=True)
+class Drawn:
+    """All that the tables say: an evaluation, the curves of its subjects, and its pictures by key."""
+
+    found: Evaluation
+    curves: tuple[Curve, ...]
+    read: Read
+
+
+def write_paper(study: Study, out: Path, pictures: Pictures, progress: Progress) -> Drawn:
+    """Write every table and figure of a study into `out`.
 
     A run that was stopped goes on: versions are recognised, and pictures are found.
     """
@@ -74,26 +85,33 @@ def write_paper(study: Study, out: Path, pictures: Pictures, progress: Progress)
         report.prepare()
         found = evaluate(request, registry, report.pictures, progress=progress)
         report.write(found)
-    store, sizes = PictureStore(report.pictures), mean_sizes(curves)
+    store = PictureStore(report.pictures)
     figure_2(found, store, out / "figure-2.png")
     figure_3(found, store, out / "figure-3.png")
     figure_4(found, out / "figure-4.svg")
+    drawn = Drawn(found, tuple(curves), store.get)
+    (out / TEXT).write_text(tables_of(drawn), encoding="utf-8")
+    return drawn
+
+
+def tables_of(drawn: Drawn) -> str:
+    """The tables as Markdown."""
+    found, sizes = drawn.found, mean_sizes(drawn.curves)
+    names = ", ".join(subject.ref.partition("@")[0] for subject in found.subjects)
     painted = len(found.request.seeds) * len(found.subjects[0].prompts)
-    text = "\n".join(
+    return "\n".join(
         (
             "# The paper's tables, drawn again\n",
-            f"{len(found.subjects)} subjects ({', '.join(study.subjects)}), {painted} pictures of "
+            f"{len(found.subjects)} subjects ({names}), {painted} pictures of "
             f"each by each model. {this_machine()}.\n",
             "## Table 1, in the paper's columns\n",
-            papers_columns(found, store, sizes),
+            papers_columns(found, drawn.read, sizes),
             "## Table 1, against the fine-tune's own pictures\n",
             honest_columns(found, sizes),
             f"Pictures at each tau are by the version that is stored at tau {HIGHEST:g}; the sizes are "
             f"those of versions stored at that tau alone. `{NOISE}` is the floor of noise.\n",
             *(f"- {sentence}" for sentence in (*verdicts(found), *remarks(found))),
             "\n## Table 2, with the time embedding\n",
-            table_2(curves),
+            table_2(drawn.curves),
         )
     )
-    (out / TEXT).write_text(text, encoding="utf-8")
-    return text

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     "--weights",
     metavar="NAME=PATH",
     multiple=True,
-    help="A network that judges: clip, dino, dinov2 (folders of transformers), lpips (a state dict).",
+    help="A judge: clip, dino, dinov2 (folders of transformers); lpips, inception (files).",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of each picture.")
 @click.option("--guidance", type=float, help="The guidance scale.")

@@ -98,6 +98,10 @@ def _missing(name: str, reason: str) -> Iterator[Column]:
     if name == "lpips":
         yield Column(distance_key(name), "paired", "distance", False, name, reason=reason)
         return
+    if name == "inception":
+        yield Column(kid_key(name), "set", "KID", False, name, reason=reason)
+        yield Column(fid_key(name), "set", "FID", False, name, reason=reason)
+        return
     title = "similarity to photographs"
     yield Column(similarity_key(name), "reference", title, True, name, reason=reason)
     if name == "clip":

@@ -205,5 +205,5 @@ def test_refusals(tmp_path) -> None:
         loaded_extractor("dino", folder, "cpu")
     wrong = tmp_path / "wrong.safetensors"
     save_file({"a": torch.zeros(1)}, wrong)
-    with pytest.raises(CheckpointError, match="not a state dict of LPIPS"):
+    with pytest.raises(CheckpointError, match="neither LPIPS nor Inception"):
         loaded_judges({"lpips": wrong}, "cpu")

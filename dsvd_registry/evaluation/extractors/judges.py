@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InvalidArgument
+from ...checkpoint import open_checkpoint
+from ...errors import CheckpointError, InvalidArgument
 from ..features import Extractor, TextExtractor
 from .efficientnet_lite import SIZES, EfficientNetLite, installed_weights
+from .inception import Inception
+from .inception_layers import FIRST as INCEPTIONS_FIRST
+from .lpips import FIRST as LPIPSS_FIRST
 from .lpips import Lpips
 from .transformers_model import ClipExtractor, loaded_extractor
 
-EXPECTED = ("clip", "dino", "lpips")
+EXPECTED = ("clip", "dino", "lpips", "inception")
 """The networks that papers report; without weights, their columns say why they are empty."""
 
 
@@ -39,7 +43,7 @@ class Judges:
 
 
 def loaded_judges(weights: Mapping[str, Path], device: str) -> Judges:
-    """Load the built-in extractors, and those of `weights`: a folder of transformers, or LPIPS's file.
+    """Load the built-in extractors, and those of `weights`: a folder of transformers, or a state dict.
 
     Nothing is downloaded, and nothing in a file is executed.
 
@@ -69,8 +73,22 @@ def _judge(name: str, path: Path, device: str) -> Judge:
         texts = extractor if isinstance(extractor, ClipExtractor) else None
         return Judge(extractor, True, False, texts)
     if path.is_file():
-        return Judge(Lpips(name, path, device), False, True)
+        return _of_file(name, path, device)
     raise InvalidArgument(
         f"there are no weights at {path}",
-        "Give a folder as transformers saves it, or a file with the state dict of LPIPS.",
+        "Give a folder as transformers saves it, or the file of Inception's or LPIPS's state dict.",
+    )
+
+
+def _of_file(name: str, path: Path, device: str) -> Judge:
+    with open_checkpoint(path) as checkpoint:
+        known = checkpoint.tensors.keys()
+    if INCEPTIONS_FIRST in known:
+        return Judge(Inception(name, path, device), True, False)
+    if LPIPSS_FIRST in known:
+        return Judge(Lpips(name, path, device), False, True)
+    raise CheckpointError(
+        f"{path} is a state dict of neither LPIPS nor Inception: it has neither {LPIPSS_FIRST!r} nor "
+        f"{INCEPTIONS_FIRST!r}",
+        "Give one of these two, or for other networks a folder as transformers saves it.",
     )

@@ -28,6 +28,7 @@ VGG: Layers = (
     ("pool", 17, 19, 21),
     ("pool", 24, 26, 28),
 )
+FIRST = "net.slice1.0.weight"
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
@@ -38,7 +39,7 @@ class Lpips:
         self.name, self.weights = name, sha256_file(file)
         self._device = torch.device(device)
         self._tensors = _read(file, self._device)
-        is_alexnet = self._tensors["net.slice1.0.weight"].shape[-1] == 11
+        is_alexnet = self._tensors[FIRST].shape[-1] == 11
         self._slices = ALEXNET if is_alexnet else VGG
         self._pool = 3 if is_alexnet else 2
 
@@ -75,7 +76,7 @@ class Lpips:
 def _read(file: Path, device: torch.device) -> Mapping[str, torch.Tensor]:
     with open_checkpoint(file) as checkpoint:
         found = {name: tensor_of(checkpoint, name).to(device) for name in checkpoint.tensors}
-    first = found.get("net.slice1.0.weight")
+    first = found.get(FIRST)
     slices = VGG if first is not None and first.shape[-1] != 11 else ALEXNET
     wanted = [f"lin{number}.model.1.weight" for number in range(len(slices))]
     wanted += [

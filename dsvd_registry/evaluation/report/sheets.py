@@ -9,7 +9,7 @@ from ..measuring import photographs_of
 from ..models import FINE_TUNE, Subject
 from ..picture_store import PictureStore
 from ..results import Evaluation, PictureRow
-from .thumbnails import difference, inlined
+from .thumbnails import Size, difference, inlined
 
 MOST_SUBJECTS, MOST_CELLS, MOST_PHOTOGRAPHS = 12, 6, 6
 
@@ -33,12 +33,12 @@ class Sheet:
     rows: tuple[tuple[str, tuple[Shown, ...]], ...]
 
 
-def sheets(found: Evaluation, store: PictureStore) -> tuple[Sheet, ...]:
-    """The sheets of the first subjects, with a few prompts and seeds of each."""
-    return tuple(_sheet(subject, found, store) for subject in found.subjects[:MOST_SUBJECTS])
+def sheets(found: Evaluation, store: PictureStore, size: Size, subjects: int) -> tuple[Sheet, ...]:
+    """The sheets of the first `subjects` subjects, with a few prompts and seeds of each."""
+    return tuple(_sheet(subject, found, store, size) for subject in found.subjects[:subjects])
 
 
-def _sheet(subject: Subject, found: Evaluation, store: PictureStore) -> Sheet:
+def _sheet(subject: Subject, found: Evaluation, store: PictureStore, size: Size) -> Sheet:
     rows = {
         (row.model, row.number, row.seed): row
         for row in found.measured.pictures
@@ -47,12 +47,14 @@ def _sheet(subject: Subject, found: Evaluation, store: PictureStore) -> Sheet:
     cells = _chosen(len(subject.prompts), found.request.seeds)
     shown = []
     for model in subject.models:
-        ones = [_shown(rows[model.label, *cell], rows[FINE_TUNE, *cell], store) for cell in cells]
+        ones = [
+            _shown(rows[model.label, *cell], rows[FINE_TUNE, *cell], store, size) for cell in cells
+        ]
         shown.append((model.label, tuple(ones)))
     known = [] if subject.photographs is None else photographs_of(subject.photographs)
     return Sheet(
         subject.ref,
-        tuple(map(inlined, known[:MOST_PHOTOGRAPHS])),
+        tuple(inlined(one, size) for one in known[:MOST_PHOTOGRAPHS]),
         tuple(f"{subject.prompts[number]}, seed {seed}" for number, seed in cells),
         tuple(shown),
     )
@@ -64,7 +66,7 @@ def _chosen(prompts: int, seeds: Sequence[int]) -> list[tuple[int, int]]:
     return every[:MOST_CELLS]
 
 
-def _shown(row: PictureRow, own: PictureRow, store: PictureStore) -> Shown:
+def _shown(row: PictureRow, own: PictureRow, store: PictureStore, size: Size) -> Shown:
     picture = store.get(row.picture)
     apart = difference(picture, store.get(own.picture))
-    return Shown(inlined(picture), inlined(apart), f"{row.values['ssim']:.3f}")
+    return Shown(inlined(picture, size), inlined(apart, size), f"{row.values['ssim']:.3f}")
