@@ -196,7 +196,7 @@ def closed_header(
 class StoredContainer(StoredObject):
     """A container that is an object of the store, with its header.
 
-    `result_digests`: every digest of each file that it gives, by path ("" for the only file) and kind.
+    `result_digests`: the digests of each file that it gives, by path ("" for the only file) and kind.
     """
 
     header: Header
@@ -210,7 +210,7 @@ def store(draft: Draft, objects: ObjectStore, progress: Progress) -> StoredConta
         file.flush()
         with Container(file.path) as container:
             tau = draft.header.encoding.tau
-            digests = Reconstruction(container, draft.base, tau).full_digests(progress, "checking")
+            digests = Reconstruction(container, draft.base, tau).digests(progress, "checking")
     results = tuple(
         Result(result.path, digest.sha256, digest.size)
         for result, digest in zip(draft.header.results, digests, strict=True)

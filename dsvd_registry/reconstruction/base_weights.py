@@ -16,7 +16,7 @@ from ..closing import Closing
 from ..container.fields import FieldReader, FieldWriter
 from ..container.records import BaseTensor
 from ..errors import BaseMismatch, CheckpointError, ContainerError, RegistryError
-from ..hashing import sha256
+from .checked_bytes import Mismatch, check_bytes, checked_copier
 
 MAGIC = b"DSVDBASE"
 
@@ -92,7 +92,7 @@ class BaseReader(Protocol):
 
 
 class BaseWeights(Closing):
-    """An open base. The SHA-256 of a tensor is checked whenever it is read.
+    """An open base, whose tensors are checked whenever they are read (see checked_bytes.py).
 
     A base suits a container if it has all tensors that the container names, by content. Its other
     tensors and its name do not matter.
@@ -145,10 +145,9 @@ class BaseWeights(Closing):
     def read(self, tensor: BaseTensor) -> memoryview:
         """The bytes of a tensor. Raises `BaseMismatch` if their SHA-256 is not that of `tensor`."""
         data = self.read_unproven(tensor)
-        # Hashed at every read: the file may have changed, and by somebody who can forge an XXH3.
-        digest = "nothing" if data is None else sha256(data)
-        if data is None or digest != tensor.sha256:
-            raise self.damaged(tensor, digest)
+        if data is None:
+            raise self.damaged(tensor, "nothing")
+        check_bytes(data, tensor.sha256, self._mismatch(tensor))
         return data
 
     def damaged(self, tensor: BaseTensor, found: str) -> BaseMismatch:
@@ -160,8 +159,13 @@ class BaseWeights(Closing):
         )
 
     def copier(self, tensor: BaseTensor) -> Copier:
-        self.read(tensor)
-        return self.checkpoint.copier(self._by_content[tensor.sha256, tensor.dtype])
+        copy = self.copier_unproven(tensor)
+        if copy is None:
+            raise self.damaged(tensor, "nothing")
+        return checked_copier(copy, _size(tensor), tensor.sha256, self._mismatch(tensor))
+
+    def _mismatch(self, tensor: BaseTensor) -> Mismatch:
+        return lambda found: self.damaged(tensor, found)
 
     def read_unproven(self, tensor: BaseTensor) -> memoryview | None:
         """The current bytes of the tensor of that name, unchecked; None if there is no such tensor."""

@@ -1,27 +1,23 @@
-"""Bytes of a known SHA-256, read in parts of which each is checked, though all are hashed only once.
+"""Bytes of a known SHA-256, checked whenever they are read, though all are hashed only once.
 
 The first time, all bytes are read and their SHA-256 is compared; an XXH3 of each chunk is kept. What is
-read later is compared with these, after it was copied to memory that nobody else changes. The seed
-of the XXH3 is random and known to this process alone: who changes a file cannot forge them.
+read later is compared with these. The seed of the XXH3 is random and known to this process alone: who
+changes a file cannot forge them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from ..checkpoint.checkpoint import Copier, Memory
-from ..checkpoint.tensor_info import tensor_bytes
 from ..codec.weights import scratch
-from ..container.records import BaseTensor
 from ..errors import DsvdError
-from .base_weights import BaseWeights
 from .shared_cache import SharedCache
 
 CHUNK = 1 << 18
@@ -35,13 +31,33 @@ Mismatch = Callable[[str], DsvdError]
 """The error for bytes that are not those of the SHA-256, given the SHA-256 that they have."""
 
 
+def check_bytes(data: memoryview, sha256: str, mismatch: Mismatch) -> None:
+    """Check all bytes: by SHA-256, or by XXH3 if this process has read bytes of this SHA-256 before.
+
+    Raises `mismatch`.
+    """
+    first: list[bool] = []
+
+    def prove() -> _Sums:
+        first.append(True)
+        return _proven(_chunks_of(data), sha256, mismatch)
+
+    sums = _sums.value((sha256, len(data)), prove)
+    if not first and any(
+        _sum(chunk) != known for chunk, known in zip(_chunks_of(data), sums, strict=True)
+    ):
+        raise mismatch(_digest_and_sums(_chunks_of(data))[0])
+
+
 def checked_copier(copy: Copier, size: int, sha256: str, mismatch: Mismatch) -> Copier:
-    """A function that copies parts of `size` bytes, as `copy` does, and checks them.
+    """A function that copies parts of `size` bytes, as `copy` does, and checks what it has copied.
 
     All of them are read here, unless this process has read bytes of this SHA-256 before. Raises
     `mismatch` here or as a part is copied. Several threads may use the function.
     """
-    sums = _sums.value((sha256, size), lambda: _proven(copy, size, sha256, mismatch))
+    sums = _sums.value(
+        (sha256, size), lambda: _proven(_copied_chunks(copy, size), sha256, mismatch)
+    )
 
     def checked(first: int, memory: Memory) -> None:
         while len(memory):
@@ -51,8 +67,8 @@ def checked_copier(copy: Copier, size: int, sha256: str, mismatch: Mismatch) -> 
             part = memory[:count]
             chunk = part if count == whole else scratch.memory("chunk", whole)
             copy(number * CHUNK, chunk)
-            if xxhash.xxh3_64_intdigest(chunk.data, _SEED) != sums[number]:
-                raise mismatch(_digest_and_sums(copy, size)[0])
+            if _sum(chunk.data) != sums[number]:
+                raise mismatch(_digest_and_sums(_copied_chunks(copy, size))[0])
             if chunk is not part:
                 part[:] = chunk[skipped : skipped + count]
             memory, first = memory[count:], first + count
@@ -60,56 +76,32 @@ def checked_copier(copy: Copier, size: int, sha256: str, mismatch: Mismatch) -> 
     return checked
 
 
-def _proven(copy: Copier, size: int, sha256: str, mismatch: Mismatch) -> _Sums:
-    found, sums = _digest_and_sums(copy, size)
+def _proven(chunks: Iterator[memoryview], sha256: str, mismatch: Mismatch) -> _Sums:
+    found, sums = _digest_and_sums(chunks)
     if found != sha256:
         raise mismatch(found)
     return sums
 
 
-def _digest_and_sums(copy: Copier, size: int) -> tuple[str, _Sums]:
-    digest = hashlib.sha256()
-    sums = np.empty(-(-size // CHUNK), np.uint64)
-    for number in range(len(sums)):
-        chunk = scratch.memory("chunk", min(CHUNK, size - number * CHUNK))
-        copy(number * CHUNK, chunk)
-        digest.update(chunk.data)
-        sums[number] = xxhash.xxh3_64_intdigest(chunk.data, _SEED)
-    return digest.hexdigest(), sums
+def _digest_and_sums(chunks: Iterator[memoryview]) -> tuple[str, _Sums]:
+    digest, sums = hashlib.sha256(), []
+    for chunk in chunks:
+        digest.update(chunk)
+        sums.append(_sum(chunk))
+    return digest.hexdigest(), np.array(sums, np.uint64)
 
 
-class CheckedBase:
-    """A base for readers of parts: every byte is checked whenever it is read.
+def _sum(chunk: memoryview) -> int:
+    return xxhash.xxh3_64_intdigest(chunk, _SEED)
 
-    A base whose file is changed while it is open gives `BaseMismatch`, never a wrong byte.
-    """
 
-    def __init__(self, weights: BaseWeights) -> None:
-        self._weights = weights
+def _chunks_of(data: memoryview) -> Iterator[memoryview]:
+    return (data[first : first + CHUNK] for first in range(0, len(data), CHUNK))
 
-    def check_suits(self, wanted: Iterable[BaseTensor], digest: str) -> None:
-        self._weights.check_suits(wanted, digest)
 
-    def read(self, tensor: BaseTensor) -> memoryview:
-        memory = np.empty(tensor_bytes(tensor.dtype, tensor.shape), np.uint8)
-        self.copier(tensor)(0, memory)
-        return memory.data
-
-    def copier(self, tensor: BaseTensor) -> Copier:
-        copy = self._weights.copier_unproven(tensor)
-        if copy is None:
-            raise self._weights.damaged(tensor, "nothing")
-        checked = checked_copier(
-            copy,
-            tensor_bytes(tensor.dtype, tensor.shape),
-            tensor.sha256,
-            lambda found: self._weights.damaged(tensor, found),
-        )
-        self.release(tensor)
-        return checked
-
-    def release(self, tensor: BaseTensor) -> None:
-        self._weights.release(tensor)
-
-    def kept_file(self, sha256: str) -> Path | None:
-        return self._weights.kept_file(sha256)
+def _copied_chunks(copy: Copier, size: int) -> Iterator[memoryview]:
+    """All chunks, each valid until the next one."""
+    for first in range(0, size, CHUNK):
+        chunk = scratch.memory("chunk", min(CHUNK, size - first))
+        copy(first, chunk)
+        yield chunk.data

@@ -58,12 +58,21 @@ class ResultDigest:
     sha256: str
     size: int
 
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """The digests by which the file can be found, by kind."""
+        return {"sha256": self.sha256}
+
 
 @dataclass(frozen=True)
 class FullDigest(ResultDigest):
-    """`kinds`: every digest of a result file that people know files by; see `all_digests`."""
+    """A `ResultDigest` with `every` digest that people know files by; see `all_digests`."""
 
-    kinds: Mapping[str, str]
+    every: Mapping[str, str]
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        return self.every
 
 
 class Reconstruction:

@@ -15,7 +15,7 @@ from ..container.records import BasedRecord, Header, Result
 from ..errors import ContainerError, ResultMismatch
 from .base_weights import BaseReader, BaseWeights
 from .lossless import Lossless, LosslessReconstruction
-from .reconstruction import FullDigest, Reconstruction, ResultDigest
+from .reconstruction import Reconstruction, ResultDigest
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recorded:
                 )
 
 
-def kinds_by_path(header: Header, digests: Sequence[FullDigest]) -> dict[str, Mapping[str, str]]:
+def kinds_by_path(header: Header, digests: Sequence[ResultDigest]) -> dict[str, Mapping[str, str]]:
     """The digests of the result's files, by path: "" for the file of a result that is no folder."""
     if header.tree is None:
         (only,) = digests

@@ -119,7 +119,7 @@ class Repository:
     def open_base(self, base: BaseRecord) -> BaseWeights:
         """Open the weights of a base; the caller closes them.
 
-        Each tensor is compared with its SHA-256 when it is read. Raises `BaseMismatch` if the base is
+        Each tensor is checked whenever it is read. Raises `BaseMismatch` if the base is
         gone or damaged.
         """
         from ..reconstruction.base_weights import BaseWeights

@@ -22,9 +22,11 @@ from registry.conftest import (
 from registry.crafting import rewritten
 
 from dsvd_registry import Registry
+from dsvd_registry.checkpoint.checkpoint import Copier
 from dsvd_registry.encoding import container_builder
 from dsvd_registry.errors import BaseMismatch, ContainerError, RegistryError, ResultMismatch
 from dsvd_registry.reconstruction import base_weights
+from dsvd_registry.reconstruction.checked_bytes import Mismatch
 from dsvd_registry.registry.repository import Repository
 
 CAST = "vae.same_cast"
@@ -64,16 +66,21 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the base tensors that are hashed."""
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the base tensors that are checked: as a whole, or part by part as they are copied."""
     sizes: list[int] = []
-    sha256 = base_weights.sha256
+    check, copier = base_weights.check_bytes, base_weights.checked_copier
 
-    def counted(data: memoryview) -> str:
+    def check_bytes(data: memoryview, sha256: str, mismatch: Mismatch) -> None:
         sizes.append(len(data))
-        return sha256(data)
+        check(data, sha256, mismatch)
 
-    monkeypatch.setattr(base_weights, "sha256", counted)
+    def checked_copier(copy: Copier, size: int, sha256: str, mismatch: Mismatch) -> Copier:
+        sizes.append(size)
+        return copier(copy, size, sha256, mismatch)
+
+    monkeypatch.setattr(base_weights, "check_bytes", check_bytes)
+    monkeypatch.setattr(base_weights, "checked_copier", checked_copier)
     return sizes
 
 
@@ -134,19 +141,21 @@ def test_damage_that_makes_a_cast_of_nan(linked: Registry, link: Path, out: Path
     assert files_in(out) == {}
 
 
-def test_a_base_that_is_whole_is_not_hashed(linked: Registry, out: Path, hashed: list[int]) -> None:
+def test_a_base_that_is_whole_is_not_checked(
+    linked: Registry, out: Path, checked: list[int]
+) -> None:
     assert linked.materialize("subject", out / "one").recorded
     assert linked.materialize("subject", out / "two", tau=TAU).recorded
-    assert hashed == []
+    assert checked == []
 
 
-def test_a_base_is_hashed_where_nothing_else_proves_it(
-    linked: Registry, link: Path, pair: Pair, out: Path, hashed: list[int]
+def test_a_base_is_checked_where_nothing_else_proves_it(
+    linked: Registry, link: Path, pair: Pair, out: Path, checked: list[int]
 ) -> None:
     tensors = header_of(link)
     sizes = {n: int(np.subtract(*tensors[n]["data_offsets"][::-1])) for n in NAMES}
     assert not linked.materialize("subject", out / "lower", tau=0.3).recorded
-    assert all(hashed.count(size) >= 1 for size in sizes.values())
+    assert all(checked.count(size) >= 1 for size in sizes.values())
 
     def look_up() -> None:
         with linked.tensors("subject") as tensors:
@@ -157,31 +166,31 @@ def test_a_base_is_hashed_where_nothing_else_proves_it(
         lambda: linked.diff_base("subject"),
         lambda: linked.add(pair.tuned_file, base="sd15", name="other", tau=0.5),
     ):
-        hashed.clear()
+        checked.clear()
         step()
-        assert sizes[NAMES[0]] in hashed
+        assert sizes[NAMES[0]] in checked
 
 
 def test_a_lie_of_the_container_over_a_base_that_is_whole(
-    linked: Registry, out: Path, hashed: list[int]
+    linked: Registry, out: Path, checked: list[int]
 ) -> None:
     """The event log has the digest of the result, too: nothing is made."""
     path = object_path(linked.folder, linked.version("subject").container)
     replace_bytes(path, rewritten(path, lambda h: h["results"][0].update(sha256="0" * 64)))
     with pytest.raises(RegistryError, match="not the one that the event log tells of"):
         linked.materialize("subject", out / "out.safetensors")
-    assert hashed == [] and files_in(out) == {}
+    assert checked == [] and files_in(out) == {}
 
 
 def test_a_lie_of_container_and_log_over_a_base_that_is_whole(
-    linked: Registry, out: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch
+    linked: Registry, out: Path, checked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = object_path(linked.folder, linked.version("subject").container)
     replace_bytes(path, rewritten(path, lambda h: h["results"][0].update(sha256="0" * 64)))
     monkeypatch.setattr(Repository, "_check_goes_with", lambda *_: None)  # as if the log lied, too
     with pytest.raises(ResultMismatch, match="0" * 64):
         linked.materialize("subject", out / "out.safetensors")
-    assert len(hashed) >= len(NAMES)  # before the container is blamed
+    assert len(checked) >= len(NAMES)  # before the container is blamed
     assert files_in(out) == {}
 
 
@@ -204,12 +213,12 @@ def test_a_linked_file_whose_tensor_has_another_size(
     assert files_in(out) == {}
 
 
-def test_adding_hashes_each_base_tensor_as_it_is_read(
-    linked: Registry, pair: Pair, hashed: list[int]
+def test_adding_checks_each_base_tensor_as_it_is_read(
+    linked: Registry, pair: Pair, checked: list[int]
 ) -> None:
-    """The encoder and the check of the container each hash it once."""
+    """The encoder and the check of the container each do it once."""
     linked.add(pair.tuned_file, base="sd15", name="again", tau=0.3)
-    assert len(pair.base) < len(hashed) <= 2 * len(pair.base)
+    assert len(pair.base) < len(checked) <= 2 * len(pair.base)
 
 
 def test_a_base_that_changes_after_it_was_encoded_against_is_found(

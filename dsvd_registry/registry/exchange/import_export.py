@@ -198,7 +198,7 @@ def _checked_result(
         repository.open_base(base) as weights,
         proven_by_digest(container, weights) as recorded,
     ):
-        digests = recorded.made.full_digests(progress)
+        digests = recorded.made.digests(progress)
         recorded.check(digests)
     return kinds_by_path(container.header, digests)
 

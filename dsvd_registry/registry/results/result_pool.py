@@ -18,7 +18,7 @@ from ...container.reader import Container
 from ...errors import RegistryError
 from ...reconstruction.base_weights import BaseWeights
 from ...reconstruction.cast import FloatDtype
-from ...reconstruction.checked_bytes import CheckedBase
+from ...reconstruction.checked_base import CheckedBase
 from ...reconstruction.file_plan import FilePlan
 from ...reconstruction.range_reader import RangeReader, RunCache
 from ...reconstruction.result_plan import ResultRequest, planned, reconstruction_of
