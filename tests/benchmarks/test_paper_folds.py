@@ -71,13 +71,10 @@ def test_all_subjects_in_two_folds(
             assert len(values) == 4
             assert shown[label][2].split()[0] == f"{np.mean(values):.3f}"
 
-        # The bases differ, and a second run trains and paints nothing.
+        # The bases differ.
         made = sorted((tmp_path / "cache").glob("paper-*/base/unet/*.safetensors"))
         one, other = (load_file(file)["conv_in.weight"] for file in made)
         assert not np.array_equal(one, other)
-        assert command.main(words, small=RECIPE) == 0
-        assert capsys.readouterr().out == printed.out
-        assert len(learnt) == 2
 
 
 def test_the_thirty_subjects() -> None:
