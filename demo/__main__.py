@@ -16,7 +16,7 @@ import torch
 from . import checkpoints, folders, measure
 from .commands import DemoError, Dsvd
 from .measure import TAUS
-from .training import ModelConfig
+from .small_pipeline import Shape
 
 MARK = ".dsvd-demo"
 CURVE = "curve.png"
@@ -50,9 +50,9 @@ def main() -> int:
         with _timed("materialising"):
             _materialize(dsvd)
         with _timed("other tools"):
-            _share(dsvd, out, recipe.model)
+            _share(dsvd, out, recipe.shape)
         with _timed("painting and measuring"):
-            results = measure.measure(out, recipe.model, dsvd)
+            results = measure.measure(out, recipe.shape, dsvd)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -114,10 +114,10 @@ def _materialize(dsvd: Dsvd) -> None:
     dsvd.show("materialize", measure.LOSSLESS, "-o", measure.LOSSLESS_FILE)
 
 
-def _share(dsvd: Dsvd, out: Path, model: ModelConfig) -> None:
+def _share(dsvd: Dsvd, out: Path, shape: Shape) -> None:
     """Exchange models with other tools: folders of diffusers, a single file, LoRA files, a container."""
-    folders.save_folder(out / "base", out / checkpoints.BASE, model)
-    folders.save_folder(out / "subject", out / checkpoints.FULL, model)
+    folders.save_folder(out / "base", out / checkpoints.BASE, shape)
+    folders.save_folder(out / "subject", out / checkpoints.FULL, shape)
     dsvd.show("base", "add", "sd15-folder", "base")
     dsvd.show("add", "subject", "--name", "subject-folder")
     dsvd.show("materialize", "subject-folder", "-o", "again")

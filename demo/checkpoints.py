@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from .pictures import Photograph, Vocabulary, load_photographs
+from .autoencoder import CosineAutoencoder
+from .pictures import Photographed, load_subjects
+from .small_pipeline import Shape, small_pipeline
 from .training import (
-    FINE_TUNE,
-    PRETRAIN,
-    ModelConfig,
+    PARTS,
     Plan,
-    TinyDiffusion,
-    evaluate,
+    Progress,
+    class_photographs,
     fine_tune,
-    pretrain,
+    mean_loss,
+    train_base,
+    vocabulary,
+    weights_of,
 )
 
 SUBJECT = "dog6"
@@ -37,67 +40,65 @@ OTHER = "subject-7.safetensors"
 class Recipe:
     """The model and how long each training takes."""
 
-    model: ModelConfig
-    pretrain: Plan
-    fine_tune: Plan
+    shape: Shape
+    base: Plan
+    subject: Plan
     other: Plan
 
 
 FULL_RECIPE = Recipe(
-    ModelConfig(), PRETRAIN, FINE_TUNE, replace(FINE_TUNE, steps=FINE_TUNE.steps // 2, seed=7)
+    shape=Shape(),
+    base=Plan(steps=500, learning_rate=1.2e-3, falls=True),
+    subject=Plan(steps=700, learning_rate=8e-4, seed=42, falls=True),
+    other=Plan(steps=100, learning_rate=8e-4, seed=7, falls=True),
 )
 QUICK_RECIPE = Recipe(
-    ModelConfig(channels=(16, 32, 48), text_width=32, text_layers=1),
-    replace(PRETRAIN, steps=10, batch=8),
-    replace(FINE_TUNE, steps=6, batch=4),
-    replace(FINE_TUNE, steps=3, batch=4, seed=7),
+    shape=Shape(channels=(16, 32, 48), text_width=32, text_layers=1),
+    base=Plan(steps=10, learning_rate=1.5e-3, batch=8, falls=True),
+    subject=Plan(steps=6, learning_rate=5e-5, batch=4, seed=42),
+    other=Plan(steps=3, learning_rate=5e-5, batch=4, seed=7),
 )
 
 
 def train_and_save(folder: Path, recipe: Recipe) -> None:
     """Train the base, the subject and another subject, and write their files into `folder`."""
-    photographs = load_photographs()
-    subjects = (SUBJECT, OTHER_SUBJECT)
-    rest = [photograph for photograph in photographs if photograph.subject not in subjects]
-    base = pretrain(
-        rest,
-        Vocabulary(photographs),
-        recipe.model,
-        recipe.pretrain,
-        _ticker("base", recipe.pretrain.steps),
-    )
-    print(f"  base: loss on a fixed batch {evaluate(base, rest):.4f}")
-    _save(folder / BASE, base.weights(), title="Tiny diffusion, base")
-    weights = _fine_tune(base, photographs, rest, SUBJECT, recipe.fine_tune)
-    _save(folder / FULL, weights, title="Tiny diffusion, a photo of sks dog")
+    subjects = {one.name: one for one in load_subjects()}
+    rest = [one for one in subjects.values() if one.name not in (SUBJECT, OTHER_SUBJECT)]
+    base, side = untrained(recipe.shape), recipe.shape.side
+    train_base(base, rest, recipe.base, side, _ticker())
+    print(f"  base: loss on a fixed batch {mean_loss(base, rest, side):.4f}")
+    _save(folder / BASE, weights_of(base), title="Small diffusion, base")
+
+    def tuned(one: Photographed, plan: Plan) -> dict[str, torch.Tensor]:
+        return fine_tune(base, one, class_photographs(one.noun, rest), plan, side, _ticker())
+
+    weights = tuned(subjects[SUBJECT], recipe.subject)
+    _save(folder / FULL, weights, title="Small diffusion, a photo of sks dog")
     for file, dtype, name in ((HALF, torch.float16, "fp16"), (BF16, torch.bfloat16, "bf16")):
         _save(
             folder / file,
             {name: value.to(dtype) for name, value in weights.items()},
-            title=f"Tiny diffusion, a photo of sks dog ({name})",
+            title=f"Small diffusion, a photo of sks dog ({name})",
         )
-    _save_ckpt(folder / CKPT, weights, recipe.fine_tune.steps)
-    weights = _fine_tune(base, photographs, rest, OTHER_SUBJECT, recipe.other)
-    _save(folder / OTHER, weights, title="Tiny diffusion, a photo of sks toy")
+    _save_ckpt(folder / CKPT, weights, recipe.subject.steps)
+    weights = tuned(subjects[OTHER_SUBJECT], recipe.other)
+    _save(folder / OTHER, weights, title="Small diffusion, a photo of sks toy")
 
 
-def load_model(path: Path, config: ModelConfig) -> TinyDiffusion:
-    """The model with the weights of a safetensors file; every name must fit."""
-    model = TinyDiffusion(config, Vocabulary(load_photographs()))
-    model.load_state_dict(load_file(path))
-    return model.eval()
+def untrained(shape: Shape) -> Any:
+    """The pipeline of the demo before its training."""
+    return small_pipeline(vocabulary(load_subjects()), CosineAutoencoder(), shape)
 
 
-def _fine_tune(
-    base: TinyDiffusion,
-    photographs: list[Photograph],
-    rest: list[Photograph],
-    subject: str,
-    plan: Plan,
-) -> dict[str, torch.Tensor]:
-    ours = [photograph for photograph in photographs if photograph.subject == subject]
-    others = [photograph for photograph in rest if photograph.kind == ours[0].kind]
-    return fine_tune(base, ours, others, plan, _ticker(subject, plan.steps)).weights()
+def load_model(path: Path, shape: Shape) -> Any:
+    """A pipeline with the weights of a safetensors file; every name must fit."""
+    pipeline, weights = untrained(shape), load_file(path)
+    for part in PARTS:
+        prefix = f"{part}."
+        own = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
+        getattr(pipeline, part).load_state_dict(own)
+        getattr(pipeline, part).eval()
+    return pipeline
 
 
 def _save(path: Path, weights: dict[str, torch.Tensor], title: str) -> None:
@@ -117,14 +118,13 @@ def _save_ckpt(path: Path, weights: dict[str, torch.Tensor], steps: int) -> None
     )
 
 
-def _ticker(name: str, steps: int) -> Callable[[int, float], None]:
+def _ticker() -> Progress:
     """A callback that prints a line now and then while a training runs."""
     start = time.perf_counter()
-    every = max(1, steps // 6)
 
-    def tick(step: int, loss: float) -> None:
-        if step % every == 0 or step == steps:
+    def tick(what: str, step: int, steps: int) -> None:
+        if step % max(1, steps // 6) == 0 or step == steps:
             seconds = time.perf_counter() - start
-            print(f"  {name}: step {step}/{steps}, loss {loss:.4f}, {seconds:.0f} s", flush=True)
+            print(f"  {what}: step {step}/{steps}, {seconds:.0f} s", flush=True)
 
     return tick

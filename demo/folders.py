@@ -9,14 +9,14 @@ import transformers
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from .checkpoints import load_model
-from .training import ModelConfig
+from .small_pipeline import Shape
 
 
-def save_folder(folder: Path, checkpoint: Path, config: ModelConfig) -> None:
-    """Write the model of a safetensors file as a pipeline without a VAE, which the demo has not."""
+def save_folder(folder: Path, checkpoint: Path, shape: Shape) -> None:
+    """Write the model of a safetensors file as a pipeline without a VAE: the demo's has no weights."""
     diffusers.logging.set_verbosity_error()  # it would tell that there is no VAE
     transformers.logging.disable_progress_bar()
-    model = load_model(checkpoint, config)
+    model = load_model(checkpoint, shape)
     StableDiffusionPipeline(
         vae=None,
         text_encoder=model.text_encoder,

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.torch import load_file
-from skimage.metrics import structural_similarity
 
-from .checkpoints import BASE, FULL, load_model
+from dsvd_registry.evaluation.image_similarity import ssim
+
+from .checkpoints import BASE, FULL, SUBJECT, load_model
 from .commands import DemoError, Dsvd
-from .pictures import RARE_WORD
+from .pictures import load_subjects
 from .sheet import Pictures, Row, write_sheet
-from .training import ModelConfig, sample
+from .small_pipeline import Shape, paint
+from .training import RARE_WORD, class_prompt, subject_prompt
 
 TAUS = ("0.8", "0.5", "0.2", "0.06")
 LOSSLESS = "subject-42-lossless"
 LOSSLESS_FILE = "lossless.safetensors"
 PROMPTS = (
-    ("a photo of sks dog", 0),
-    ("a photo of sks dog", 1),
-    ("a photo of sks dog", 2),
-    ("a photo of sks dog on grass", 3),
-    ("a photo of a dog", 4),
-    ("a photo of a plushie on grass", 5),
-    ("a photo of a vase", 6),
+    *((subject_prompt("dog"), seed) for seed in range(4)),
+    (class_prompt("dog"), 4),
+    (class_prompt("vase"), 5),
 )
 NAMES_SUBJECT = np.array([RARE_WORD in prompt.split() for prompt, _ in PROMPTS])
 
@@ -38,7 +36,8 @@ NAMES_SUBJECT = np.array([RARE_WORD in prompt.split() for prompt, _ in PROMPTS])
 class Result:
     """One line of the table. `prefix_error` is that of the same tau served by the 0.8 container.
 
-    `ssim` is taken over the prompts that name the subject, `ssim_others` over those that do not.
+    `ssim` is taken over the prompts that name the subject, `ssim_others` over those that do not: against
+    the fine-tune's own picture of the prompt and seed, as `dsvd evaluate` has it.
     """
 
     label: str
@@ -78,7 +77,7 @@ def prefix_file_at(tau: str) -> str:
     return f"prefix-{tau}.safetensors"
 
 
-def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
+def measure(folder: Path, shape: Shape, dsvd: Dsvd) -> list[Result]:
     """Measure the full fine-tune, its lossless version, each tau, and the base as the yardstick.
 
     Raises `DemoError` if the file of the lossless version is not the fine-tune's to the byte.
@@ -86,10 +85,10 @@ def measure(folder: Path, config: ModelConfig, dsvd: Dsvd) -> list[Result]:
     full, again = folder / FULL, folder / LOSSLESS_FILE
     if _sha256(again) != _sha256(full):
         raise DemoError(f"{again} is not {full}, which was added with --lossless")
-    wanted = _paint(full, config)
+    wanted = _paint(full, shape)
 
     def result(label: str, path: Path, size: int, prefix: Path | None = None) -> Result:
-        pictures = wanted if path in (full, again) else _paint(path, config)
+        pictures = wanted if path in (full, again) else _paint(path, shape)
         return Result(
             label=label,
             size=size,
@@ -141,21 +140,25 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def write_contact_sheet(folder: Path, results: Sequence[Result]) -> Path:
-    """Write the pictures of every model, the base first; the lossless version has the fine-tune's."""
+    """Write photographs of the subject and the pictures of every model, the base first.
+
+    The lossless version has the fine-tune's pictures.
+    """
     path = folder / "contact-sheet.png"
+    (subject,) = (one for one in load_subjects() if one.name == SUBJECT)
     full, _, *tuned, base = results
-    rows = [
+    rows = [Row("photographs", "of the subject", subject.photographs[: NAMES_SUBJECT.sum()])]
+    rows += [
         Row(
             result.label,
-            f"{result.size / 1000:,.0f} kB, subject SSIM {result.ssim:.3f}"
+            f"{result.size / 1000:,.0f} kB, SSIM {result.ssim:.3f}"
             if result.size
-            else f"subject SSIM {result.ssim:.3f}",
-            result.pictures,
+            else f"SSIM {result.ssim:.3f}",
+            list(result.pictures),
         )
         for result in (base, full, *tuned)
     ]
-    columns = [f"{_folded(prompt)}|seed {seed}" for prompt, seed in PROMPTS]
-    write_sheet(path, columns, rows)
+    write_sheet(path, [f"{prompt}|seed {seed}" for prompt, seed in PROMPTS], rows)
     return path
 
 
@@ -164,18 +167,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _folded(prompt: str) -> str:
-    """A long prompt on two lines."""
-    return prompt.replace(" on ", "|on ") if " on " in prompt else prompt
-
-
-def _paint(path: Path, config: ModelConfig) -> Pictures:
+def _paint(path: Path, shape: Shape) -> Pictures:
     prompts, seeds = zip(*PROMPTS, strict=True)
-    return sample(load_model(path, config), prompts, seeds)
+    return paint(load_model(path, shape), prompts, seeds)
 
 
 def _ssim(wanted: Pictures, got: Pictures, chosen: npt.NDArray[np.bool_]) -> float:
     """The mean structural similarity over the chosen pictures."""
     pairs = zip(wanted[chosen], got[chosen], strict=True)
-    similarity: Callable[..., float] = structural_similarity
-    return float(np.mean([similarity(a, b, channel_axis=-1, data_range=255) for a, b in pairs]))
+    return float(np.mean([ssim(own, other) for own, other in pairs]))

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from dsvd_registry.evaluation.image_similarity import Picture
+
 from .pictures import CREDIT
 
 Pictures = npt.NDArray[np.uint8]
-SCALE = 4
+CELL = 160  # pixels of a picture's side
 GAP = 6
-LABEL_WIDTH = 200
-HEAD = 60
+LABEL_WIDTH = 150
+HEAD = 46
 FOOT = 26
 INK = (30, 30, 30)
 FAINT = (110, 110, 110)
@@ -28,26 +30,25 @@ class Row:
 
     label: str
     detail: str
-    pictures: Pictures
+    pictures: Sequence[Picture]
 
 
 def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Write the sheet as PNG. `columns` are the captions over the pictures; "|" breaks a line."""
-    cell = rows[0].pictures.shape[1] * SCALE
-    width = LABEL_WIDTH + len(columns) * (cell + GAP)
-    height = HEAD + len(rows) * (cell + GAP) + FOOT
+    width = LABEL_WIDTH + len(columns) * (CELL + GAP)
+    height = HEAD + len(rows) * (CELL + GAP) + FOOT
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
     for number, caption in enumerate(columns):
-        left = LABEL_WIDTH + number * (cell + GAP)
+        left = LABEL_WIDTH + number * (CELL + GAP)
         draw.multiline_text((left, 8), caption.replace("|", "\n"), fill=INK, font=small)
     for line, row in enumerate(rows):
-        top = HEAD + line * (cell + GAP)
-        draw.text((GAP, top + cell // 2 - 20), row.label, fill=INK, font=large)
-        draw.text((GAP, top + cell // 2 + 2), row.detail, fill=FAINT, font=small)
+        top = HEAD + line * (CELL + GAP)
+        draw.text((GAP, top + CELL // 2 - 20), row.label, fill=INK, font=large)
+        draw.text((GAP, top + CELL // 2 + 2), row.detail, fill=FAINT, font=small)
         for number, pixels in enumerate(row.pictures):
-            picture = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (LABEL_WIDTH + number * (cell + GAP), top))
+            picture = Image.fromarray(pixels).resize((CELL, CELL), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (LABEL_WIDTH + number * (CELL + GAP), top))
     draw.text((GAP, height - FOOT + 6), CREDIT, fill=FAINT, font=small)
     sheet.save(path)

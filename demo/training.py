@@ -1,248 +1,226 @@
-"""A tiny text-to-image diffusion model, trained from nothing, then fine-tuned as DreamBooth does.
+"""Training of pipelines: a base from nothing, and DreamBooth's fine-tunes of it.
 
-The architecture is that of Stable Diffusion in small: a `UNet2DConditionModel` that looks at the
-hidden states of a `CLIPTextModel` by cross attention. Pictures have 32 x 32 RGB pixels; in place of
-an autoencoder, each square of 2 x 2 pixels is one place of 12 channels. The network names the clean
-picture, not the noise: with so little training it paints far better. Everything is seeded.
+The small model and a real one are trained by the same code. The loss is that of the pipeline's own
+scheduler: it names the noise, the clean latents, or the velocity.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from .pictures import PROMPT_LENGTH, Photograph, Vocabulary
+from dsvd_registry.evaluation.image_similarity import Picture
 
-SIZE = 32
-PATCH = 2
-LATENT = (3 * PATCH**2, SIZE // PATCH, SIZE // PATCH)
-NOISE_LEVELS = 1000
-Batch = tuple[torch.Tensor, list[str]]
-Progress = Callable[[int, float], None]
+from .pictures import Photographed, square
 
+RARE_WORD = "sks"
+PARTS = ("unet", "text_encoder")
+WARM_UP = 20  # steps
+CROPS = (1.0, 0.94, 0.88, 0.82)  # of a photograph's side; every second one is flipped
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of a model, and the seed of its first weights."""
-
-    channels: tuple[int, int, int] = (48, 96, 192)
-    text_width: int = 96
-    text_layers: int = 2
-    seed: int = 0
+Examples = Sequence[tuple[Picture, tuple[str, ...]]]
+"""Photographs, and the prompts that are drawn for each."""
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The length and the learning rate of a training. The seed draws the batches and the noise."""
+    """The length of a training, its learning rate, its batch, and the seed of all draws."""
 
     steps: int
     learning_rate: float
     batch: int = 16
     seed: int = 1
+    falls: bool = False
+    """True if the rate falls to 0 along a cosine, after a short rise."""
 
 
-PRETRAIN = Plan(steps=360, learning_rate=1.5e-3)
-FINE_TUNE = Plan(steps=100, learning_rate=5e-5, seed=42)
+def captions(one: Photographed) -> tuple[str, ...]:
+    """The words that a base learns for a photograph; the second: a word may name an individual."""
+    return f"a photo of a {one.noun}", f"a photo of {one.name} {one.noun}"
 
 
-class TinyDiffusion(nn.Module):
-    """A U-Net and its text encoder; its weights are named `unet.*` and `text_encoder.*`."""
-
-    def __init__(self, config: ModelConfig, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.vocabulary = vocabulary
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.unet = UNet2DConditionModel(
-                sample_size=LATENT[-1],
-                in_channels=LATENT[0],
-                out_channels=LATENT[0],
-                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-                up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                block_out_channels=config.channels,
-                layers_per_block=1,
-                norm_num_groups=16,
-                attention_head_dim=4,
-                cross_attention_dim=config.text_width,
-            )
-            self.text_encoder = CLIPTextModel(
-                CLIPTextConfig(
-                    vocab_size=len(vocabulary),
-                    hidden_size=config.text_width,
-                    intermediate_size=2 * config.text_width,
-                    num_hidden_layers=config.text_layers,
-                    num_attention_heads=4,
-                    max_position_embeddings=PROMPT_LENGTH,
-                    bos_token_id=0,
-                    eos_token_id=0,
-                    pad_token_id=0,
-                )
-            )
-
-    def forward(
-        self, noisy: torch.Tensor, levels: torch.Tensor, prompts: Sequence[str]
-    ) -> torch.Tensor:
-        """The clean latents of `noisy` ones; each has its own prompt and noise level."""
-        hidden = self.text_encoder(self.vocabulary.encode(prompts)).last_hidden_state
-        clean: torch.Tensor = self.unet(noisy, levels, hidden).sample
-        return clean
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """A copy of all weights, by name."""
-        return {name: value.detach().clone() for name, value in self.state_dict().items()}
+def subject_prompt(noun: str) -> str:
+    """DreamBooth's prompt for one subject."""
+    return f"a photo of {RARE_WORD} {noun}"
 
 
-def pretrain(
-    photographs: Sequence[Photograph],
-    vocabulary: Vocabulary,
-    config: ModelConfig,
-    plan: Plan,
-    progress: Progress | None = None,
-) -> TinyDiffusion:
-    """A new model that has learned to paint `photographs` from their captions."""
+def class_prompt(noun: str) -> str:
+    """The prompt of a class."""
+    return f"a photo of a {noun}"
 
-    def batch(draw: torch.Generator) -> Batch:
-        chosen = _choose(photographs, plan.batch, draw)
-        return _crops(chosen, draw), [_caption(photograph, draw) for photograph in chosen]
 
-    def rate(step: int) -> float:
-        """A short warm-up, then a cosine down to nothing."""
-        return min(1.0, (step + 1) / 20) * (1 + math.cos(math.pi * step / plan.steps)) / 2
+def vocabulary(subjects: Iterable[Photographed]) -> list[str]:
+    """The words of all captions, and the rare word."""
+    texts = (caption for one in subjects for caption in captions(one))
+    return [*(word for text in texts for word in text.split()), RARE_WORD]
 
-    model = TinyDiffusion(config, vocabulary)
-    _train(model, batch, plan, rate, progress)
-    return model
+
+def class_photographs(noun: str, subjects: Iterable[Photographed]) -> Examples:
+    """The photographs of a class under its own prompt: a prior that a fine-tune preserves."""
+    return [
+        (picture, (class_prompt(noun),))
+        for one in subjects
+        if one.noun == noun
+        for picture in one.photographs
+    ]
+
+
+def train_base(
+    pipeline: Any, subjects: Iterable[Photographed], plan: Plan, side: int, progress: Progress
+) -> None:
+    """Teach a new pipeline these subjects by their captions."""
+    examples = [(picture, captions(one)) for one in subjects for picture in one.photographs]
+    train(pipeline, [examples], _trained(pipeline), plan, side, "base", progress)
 
 
 def fine_tune(
-    base: TinyDiffusion,
-    subject: Sequence[Photograph],
-    others: Sequence[Photograph],
-    plan: Plan,
-    progress: Progress | None = None,
-) -> TinyDiffusion:
-    """A copy of `base` that also knows one subject by a rare word; all its weights are trained.
+    base: Any, subject: Photographed, prior: Examples, plan: Plan, side: int, progress: Progress
+) -> dict[str, torch.Tensor]:
+    """The weights of a copy of `base` that knows a subject, by their names in diffusers.
 
-    Half of each batch shows the subject; the other half shows `others` of its class under the
-    prompt of the class, so that the class is kept (DreamBooth's prior preservation).
+    Half of each batch shows the subject, half is `prior`, pictures of its class under the class's own
+    prompt, so that the class is kept (DreamBooth's prior preservation).
     """
-
-    def batch(draw: torch.Generator) -> Batch:
-        ours = _choose(subject, plan.batch // 2, draw)
-        prior = _choose(others, plan.batch - plan.batch // 2, draw)
-        prompts = [p.subject_prompt for p in ours] + [_caption(p, draw) for p in prior]
-        return _crops([*ours, *prior], draw), prompts
-
-    model = copy.deepcopy(base)
-    _train(model, batch, plan, lambda _: 1.0, progress)
-    return model
+    tuned = copy.deepcopy(base)
+    sources = [shown(subject), prior or shown(subject)]
+    train(tuned, sources, _trained(tuned), plan, side, subject.name, progress)
+    return weights_of(tuned)
 
 
-def evaluate(model: TinyDiffusion, photographs: Sequence[Photograph], seed: int = 0) -> float:
-    """The loss on one fixed batch: every photograph once, at fixed noise."""
-    draw = _seeded(seed)
-    batch = (_crops(photographs, draw), [photograph.captions[-1] for photograph in photographs])
+def weights_of(pipeline: Any) -> dict[str, torch.Tensor]:
+    """A copy of the weights that a fine-tune has, by their names in diffusers."""
+    return {
+        f"{part}.{name}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for part in PARTS
+        for name, value in getattr(pipeline, part).state_dict().items()
+    }
+
+
+def mean_loss(pipeline: Any, subjects: Iterable[Photographed], side: int, seed: int = 0) -> float:
+    """The loss on one fixed batch: every photograph once under its class, at fixed noise."""
+    examples = [(picture, captions(one)) for one in subjects for picture in one.photographs]
+    pool = _encoded(pipeline, examples, side)
+    drawn = [(crops[0], texts[0]) for crops, texts in zip(pool.latents, pool.prompts, strict=True)]
+    draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        return _loss(model, batch, _scheduler(), draw).item()
+        latents = torch.stack([latents for latents, _ in drawn])
+        return _loss(pipeline, latents, drawn, draw).item()
 
 
-def sample(
-    model: TinyDiffusion, prompts: Sequence[str], seeds: Sequence[int], steps: int = 20
-) -> npt.NDArray[np.uint8]:
-    """One picture per prompt and seed (DDIM without noise of its own): an array (n, 32, 32, 3)."""
-    latents = torch.stack([torch.randn(LATENT, generator=_seeded(seed)) for seed in seeds])
-    scheduler = _scheduler()
-    scheduler.set_timesteps(steps)
-    with torch.no_grad():
-        for level in scheduler.timesteps:
-            clean = model(latents, level.expand(len(latents)), prompts)
-            latents = scheduler.step(clean, level, latents).prev_sample
-    pictures = functional.pixel_shuffle(latents, PATCH)
-    values = ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return values.permute(0, 2, 3, 1).numpy()
+def shown(subject: Photographed) -> Examples:
+    """The photographs of a subject under the prompt that names it."""
+    return [(picture, (subject_prompt(subject.noun),)) for picture in subject.photographs]
 
 
-def _train(
-    model: TinyDiffusion,
-    batch: Callable[[torch.Generator], Batch],
+def _trained(pipeline: Any) -> list[nn.Parameter]:
+    return [p for part in PARTS for p in getattr(pipeline, part).parameters()]
+
+
+def train(
+    pipeline: Any,
+    sources: Sequence[Examples],
+    trained: Sequence[nn.Parameter],
     plan: Plan,
-    rate: Callable[[int], float],
-    progress: Progress | None,
+    side: int,
+    name: str,
+    progress: Progress,
 ) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    scheduler, draw = _scheduler(), _seeded(plan.seed)
-    model.train()
+    """Train these parameters of a pipeline; each source gives an equal part of each batch."""
+    draw = torch.Generator().manual_seed(plan.seed)
+    pools = [_encoded(pipeline, examples, side) for examples in sources]
+    shares = [plan.batch // len(pools) + (n < plan.batch % len(pools)) for n in range(len(pools))]
+    optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
+    for part in PARTS:
+        getattr(pipeline, part).train()
     for step in range(plan.steps):
-        loss = _loss(model, batch(draw), scheduler, draw)
+        for group in optimizer.param_groups:
+            group["lr"] = plan.learning_rate * _rate(step, plan)
+        drawn = [one for pool, n in zip(pools, shares, strict=True) for one in pool.draw(n, draw)]
+        loss = _loss(pipeline, torch.stack([latents for latents, _ in drawn]), drawn, draw)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        schedule.step()
-        if progress is not None:
-            progress(step + 1, loss.item())
-    model.eval()
+        progress(f"training {name}, loss {loss.item():.4f}", step + 1, plan.steps)
+    for part in PARTS:
+        getattr(pipeline, part).eval()
+
+
+def _rate(step: int, plan: Plan) -> float:
+    if not plan.falls:
+        return 1.0
+    return min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / plan.steps)) / 2
+
+
+Drawn = tuple[torch.Tensor, str]
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The latents of each photograph, in several crops (crops, channels, h, w), and its prompts."""
+
+    latents: tuple[torch.Tensor, ...]
+    prompts: tuple[tuple[str, ...], ...]
+
+    def draw(self, count: int, draw: torch.Generator) -> Iterable[Drawn]:
+        for place in torch.randint(0, len(self.latents), (count,), generator=draw).tolist():
+            crops, prompts = self.latents[place], self.prompts[place]
+            crop = int(torch.randint(0, len(crops), (), generator=draw))
+            prompt = int(torch.randint(0, len(prompts), (), generator=draw))
+            yield crops[crop], prompts[prompt]
+
+
+def _encoded(pipeline: Any, examples: Examples, side: int) -> _Pool:
+    latents = []
+    with torch.no_grad():
+        for picture, _ in examples:
+            pixels = torch.from_numpy(np.stack(list(_crops(picture, side)))).permute(0, 3, 1, 2)
+            values = pixels.to(pipeline.device, torch.float32) / 127.5 - 1
+            found = pipeline.vae.encode(values)
+            mean = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+            latents.append(mean * pipeline.vae.config.scaling_factor)
+    return _Pool(tuple(latents), tuple(prompts for _, prompts in examples))
+
+
+def _crops(picture: Picture, side: int) -> Iterable[Picture]:
+    """The middle of a photograph in several sizes, every second one flipped."""
+    for number, share in enumerate(CROPS):
+        height, width = (round(length * share) for length in picture.shape[:2])
+        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+        cut = square(picture[top : top + height, left : left + width], side)
+        yield np.ascontiguousarray(cut[:, ::-1]) if number % 2 else cut
 
 
 def _loss(
-    model: TinyDiffusion, batch: Batch, scheduler: DDIMScheduler, draw: torch.Generator
+    pipeline: Any, latents: torch.Tensor, drawn: Sequence[Drawn], draw: torch.Generator
 ) -> torch.Tensor:
-    pictures, prompts = batch
-    latents = functional.pixel_unshuffle(pictures, PATCH)
-    noise = torch.randn(latents.shape, generator=draw)
+    scheduler, count = pipeline.scheduler, len(latents)
+    noise = torch.randn(latents.shape, generator=draw).to(latents)
     # Spread over the noise levels, one per share: the loss of a small batch then varies less.
-    shares = (torch.arange(len(latents)) + torch.rand(len(latents), generator=draw)) / len(latents)
-    levels = (shares[torch.randperm(len(latents), generator=draw)] * NOISE_LEVELS).long()
+    shares = (torch.arange(count) + torch.rand(count, generator=draw)) / count
+    levels = shares[torch.randperm(count, generator=draw)] * scheduler.config.num_train_timesteps
+    levels = levels.long().to(latents.device)
     noisy = scheduler.add_noise(latents, noise, levels)
-    return functional.mse_loss(model(noisy, levels, prompts), latents)
-
-
-def _scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        num_train_timesteps=NOISE_LEVELS,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",
-        clip_sample=False,
-        timestep_spacing="trailing",
-    )
-
-
-def _seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _number(low: int, high: int, draw: torch.Generator) -> int:
-    return int(torch.randint(low, high, (), generator=draw))
-
-
-def _choose(pool: Sequence[Photograph], count: int, draw: torch.Generator) -> list[Photograph]:
-    return [pool[_number(0, len(pool), draw)] for _ in range(count)]
-
-
-def _caption(photograph: Photograph, draw: torch.Generator) -> str:
-    """One of the photograph's captions."""
-    return photograph.captions[_number(0, len(photograph.captions), draw)]
-
-
-def _crops(photographs: Sequence[Photograph], draw: torch.Generator) -> torch.Tensor:
-    """A random square of each photograph, flipped half of the time, at the size of the model."""
-    crops = []
-    for photograph in photographs:
-        whole = photograph.pixels.shape[-1]
-        side = _number(whole * 7 // 8, whole + 1, draw)
-        top, left = (_number(0, whole - side + 1, draw) for _ in range(2))
-        crop = photograph.pixels[None, :, top : top + side, left : left + side]
-        crop = functional.interpolate(crop, (SIZE, SIZE), mode="bilinear", antialias=True)
-        crops.append(crop.flip(-1) if _number(0, 2, draw) else crop)
-    return torch.cat(crops)
+    ids = pipeline.tokenizer(
+        [prompt for _, prompt in drawn],
+        padding="max_length",
+        max_length=pipeline.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids.to(latents.device)
+    hidden = pipeline.text_encoder(ids).last_hidden_state
+    named = pipeline.unet(noisy, levels, hidden).sample
+    kind = scheduler.config.prediction_type
+    if kind == "sample":
+        return functional.mse_loss(named, latents)
+    target = noise if kind == "epsilon" else scheduler.get_velocity(latents, noise, levels)
+    return functional.mse_loss(named, target)

@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 import torch
 from trained_pair import (
-    CONFIG,
     FINE_TUNE,
+    SHAPE,
     SUBJECT,
     one_thread,
+    silent,
     trained_models,
     trained_pair,
+    tuned,
 )
 
-from demo.pictures import FOLDER, Vocabulary, load_photographs
-from demo.training import Plan, TinyDiffusion, evaluate, fine_tune, sample
+from demo.checkpoints import untrained
+from demo.pictures import FOLDER, load_subjects
+from demo.small_pipeline import paint
+from demo.training import PARTS, Plan, fine_tune, mean_loss, train_base, weights_of
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +31,11 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
-def test_the_loss_falls_over_pretraining() -> None:
-    pair = trained_models()
-    untrained = TinyDiffusion(CONFIG, Vocabulary(load_photographs()))
-    before = evaluate(untrained, pair.photographs)
-    assert evaluate(pair.base, pair.photographs) < 0.8 * before
+def test_the_loss_falls_over_the_training_of_a_base() -> None:
+    base, some = untrained(SHAPE), load_subjects()[:1]
+    before = mean_loss(base, some, SHAPE.side)
+    train_base(base, some, Plan(60, 3e-3, batch=8, falls=True), SHAPE.side, silent)
+    assert mean_loss(base, some, SHAPE.side) < 0.8 * before
 
 
 def test_the_fine_tune_changes_every_tensor_by_little() -> None:
@@ -51,38 +55,35 @@ def test_the_weights_are_fp32_and_carry_the_names_of_both_parts() -> None:
 
 def test_fine_tuning_again_gives_the_same_weights_and_leaves_the_base_alone() -> None:
     pair = trained_models()
-    before, tuned = trained_pair()
-    ours = [photograph for photograph in load_photographs() if photograph.subject == SUBJECT]
-    dogs = [photograph for photograph in pair.photographs if photograph.kind == "dog"]
-    again = fine_tune(pair.base, ours, dogs, FINE_TUNE).weights()
-    after = pair.base.weights()
-    assert all(torch.equal(tuned[name], again[name]) for name in tuned)
+    before, fine_tuned = trained_pair()
+    again = tuned(pair.base, SUBJECT, FINE_TUNE)
+    after = weights_of(pair.base)
+    assert all(torch.equal(fine_tuned[name], again[name]) for name in fine_tuned)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_sampling_is_repeatable_and_sees_seed_and_fine_tune() -> None:
+def test_painting_is_repeatable_and_sees_seed_and_fine_tune() -> None:
     pair = trained_models()
+    fine_tuned = untrained(SHAPE)
+    for part in PARTS:
+        own = {k.removeprefix(f"{part}."): v for k, v in pair.fine_tuned.items() if part in k}
+        getattr(fine_tuned, part).load_state_dict(own)
     prompts = ["a photo of sks dog"] * 2
-    pictures = sample(pair.fine_tuned, prompts, [0, 1], steps=4)
-    assert pictures.shape == (2, 32, 32, 3)
+    pictures = paint(fine_tuned, prompts, [0, 1], steps=4)
+    assert pictures.shape == (2, 64, 64, 3)
     assert pictures.dtype == np.uint8
-    assert np.array_equal(pictures, sample(pair.fine_tuned, prompts, [0, 1], steps=4))
+    assert np.array_equal(pictures, paint(fine_tuned, prompts, [0, 1], steps=4))
     assert not np.array_equal(pictures[0], pictures[1])
-    assert not np.array_equal(pictures, sample(pair.base, prompts, [0, 1], steps=4))
-
-
-def test_a_word_that_no_caption_has_is_an_error() -> None:
-    with pytest.raises(KeyError, match="aardvark"):
-        Vocabulary(load_photographs()).encode(["a photo of aardvark"])
+    assert not np.array_equal(pictures, paint(pair.base, prompts, [0, 1], steps=4))
 
 
 def test_progress_is_told_of_each_step() -> None:
     pair = trained_models()
-    told: list[int] = []
+    told: list[tuple[int, int]] = []
     plan = Plan(steps=2, learning_rate=1e-4, batch=2)
-    ours = pair.photographs[:2]
-    fine_tune(pair.base, ours, ours, plan, lambda step, _: told.append(step))
-    assert told == [1, 2]
+    subject = pair.rest[0]
+    fine_tune(pair.base, subject, [], plan, SHAPE.side, lambda _, *steps: told.append(steps))
+    assert told == [(1, 2), (2, 2)]
 
 
 def test_table_folder_and_credits_name_the_same_photographs() -> None:
@@ -97,6 +98,6 @@ def test_table_folder_and_credits_name_the_same_photographs() -> None:
 
 
 def test_the_photographs_are_small_squares() -> None:
-    photographs = load_photographs()
-    assert {tuple(photograph.pixels.shape) for photograph in photographs} == {(3, 64, 64)}
+    shapes = {picture.shape for one in load_subjects() for picture in one.photographs}
+    assert shapes == {(64, 64, 3)}
     assert sum(path.stat().st_size for path in FOLDER.glob("*.jpg")) < 200_000

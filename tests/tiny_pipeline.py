@@ -7,16 +7,18 @@ from weights to weights for it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from demo.pictures import Photograph, load_photographs
+from demo.pictures import Photographed, load_subjects
+from demo.training import class_prompt, subject_prompt
 
 SIDE = 32
 SUBJECT = "dog6"
@@ -91,16 +93,16 @@ def untrained() -> StableDiffusionPipeline:
 
 def write_models(folder: Path) -> None:
     """Train a base and two fine-tunes; write `base/`, `subject.safetensors` and `other.safetensors`."""
-    known = load_photographs()
-    rest = [one for one in known if one.subject not in (SUBJECT, OTHER)]
+    known = load_subjects()
+    rest = [one for one in known if one.name not in (SUBJECT, OTHER)]
     base = untrained()
     _train_autoencoder(base.vae, _pixels(rest), steps=40)
-    _train(base, rest, [one.class_prompt for one in rest], steps=25, rate=2e-3)
+    _train(base, rest, class_prompt, steps=25, rate=2e-3)
     base.save_pretrained(folder / "base")
     for subject, name in ((SUBJECT, "subject"), (OTHER, "other")):
-        ours = [one for one in known if one.subject == subject]
+        ours = [one for one in known if one.name == subject]
         tuned = copy.deepcopy(base)
-        _train(tuned, ours, [one.subject_prompt for one in ours], steps=15, rate=1e-3)
+        _train(tuned, ours, subject_prompt, steps=15, rate=1e-3)
         save_file(weights(tuned), folder / f"{name}.safetensors", metadata={"format": "pt"})
 
 
@@ -113,8 +115,9 @@ def weights(pipeline: StableDiffusionPipeline) -> dict[str, torch.Tensor]:
     }
 
 
-def _pixels(photographs: Sequence[Photograph]) -> torch.Tensor:
-    whole = torch.stack([one.pixels for one in photographs])
+def _pixels(subjects: Sequence[Photographed]) -> torch.Tensor:
+    pictures = [picture for one in subjects for picture in one.photographs]
+    whole = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
     return functional.interpolate(whole, (SIDE, SIDE), mode="bilinear", antialias=True)
 
 
@@ -131,8 +134,8 @@ def _train_autoencoder(vae: AutoencoderTiny, pixels: torch.Tensor, steps: int) -
 
 def _train(
     pipeline: StableDiffusionPipeline,
-    photographs: Sequence[Photograph],
-    prompts: Sequence[str],
+    subjects: Sequence[Photographed],
+    prompt: Callable[[str], str],
     steps: int,
     rate: float,
 ) -> None:
@@ -140,9 +143,10 @@ def _train(
     optimizer = torch.optim.AdamW([p for m in trained for p in m.parameters()], lr=rate)
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        latents = pipeline.vae.encode(_pixels(photographs)).latents
+        latents = pipeline.vae.encode(_pixels(subjects)).latents
+    prompts = [prompt(one.noun) for one in subjects for _ in one.photographs]
     ids = pipeline.tokenizer(
-        list(prompts), padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
+        prompts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
     ).input_ids
     for _ in range(steps):
         chosen = torch.randint(0, len(latents), (8,), generator=draw)

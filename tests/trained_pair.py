@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
-from demo.pictures import Photograph, Vocabulary, load_photographs
-from demo.training import ModelConfig, Plan, TinyDiffusion, fine_tune, pretrain
+from demo.checkpoints import untrained
+from demo.pictures import Photographed, load_subjects
+from demo.small_pipeline import Shape
+from demo.training import Plan, class_photographs, fine_tune, train_base, weights_of
 
-CONFIG = ModelConfig(channels=(16, 32, 48), text_width=32, text_layers=1)
-PRETRAIN = Plan(steps=12, learning_rate=2e-3, batch=8)
+SHAPE = Shape(channels=(16, 32, 48), text_width=32, text_layers=1)
+BASE = Plan(steps=12, learning_rate=2e-3, batch=8, falls=True)
 FINE_TUNE = Plan(steps=12, learning_rate=5e-5, batch=4, seed=42)
 SUBJECT = "dog6"
 
@@ -22,11 +25,11 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class TrainedPair:
-    """Both models, and the photographs that the base has seen."""
+    """The base as a pipeline, the weights of its fine-tune, and the subjects that the base has seen."""
 
-    base: TinyDiffusion
-    fine_tuned: TinyDiffusion
-    photographs: list[Photograph]
+    base: Any
+    fine_tuned: Weights
+    rest: tuple[Photographed, ...]
 
 
 @contextmanager
@@ -40,19 +43,31 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def silent(what: str, step: int, steps: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def tuned(base: Any, name: str, plan: Plan) -> Weights:
+    """A fine-tune of `base` on one of the subjects, with all others of its class as the prior."""
+    subjects = load_subjects()
+    (subject,) = (one for one in subjects if one.name == name)
+    prior = class_photographs(subject.noun, [one for one in subjects if one.name != name])
+    with one_thread():
+        return fine_tune(base, subject, prior, plan, SHAPE.side, silent)
+
+
 @cache
 def trained_models() -> TrainedPair:
     """Train once per test run. Take copies of the weights; do not change the models."""
-    photographs = load_photographs()
-    rest = [photograph for photograph in photographs if photograph.subject != SUBJECT]
-    ours = [photograph for photograph in photographs if photograph.subject == SUBJECT]
-    dogs = [photograph for photograph in rest if photograph.kind == "dog"]
+    rest = tuple(one for one in load_subjects() if one.name != SUBJECT)
+    base = untrained(SHAPE)
     with one_thread():
-        base = pretrain(rest, Vocabulary(photographs), CONFIG, PRETRAIN)
-        return TrainedPair(base, fine_tune(base, ours, dogs, FINE_TUNE), rest)
+        train_base(base, rest, BASE, SHAPE.side, silent)
+    return TrainedPair(base, tuned(base, SUBJECT, FINE_TUNE), rest)
 
 
 def trained_pair() -> tuple[Weights, Weights]:
     """The fp32 weights of the base and of the fine-tune, by name; the caller may change them."""
     pair = trained_models()
-    return pair.base.weights(), pair.fine_tuned.weights()
+    fine_tuned = {name: value.clone() for name, value in pair.fine_tuned.items()}
+    return weights_of(pair.base), fine_tuned

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from demo.pictures import Photographed
+
 from .measures_claim import fid_claim, ssim_claim
-from .photographs import Photographed
 from .ranks_claim import ranks_claim
 from .sizes_claim import sizes_claim
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from demo.pictures import Photographed
 from dsvd_registry.evaluation.image_similarity import Picture
 from dsvd_registry.evaluation.results import Evaluation, Floor, Measured
 from dsvd_registry.evaluation.summary import summarised
 
-from .photographs import Photographed
 from .report import Drawn
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from demo.pictures import Photographed, square
 from dsvd_registry.evaluation.extractors.efficientnet_lite import (
     SIZES,
     EfficientNetLite,
@@ -16,7 +17,6 @@ from dsvd_registry.evaluation.features import Vector
 from dsvd_registry.evaluation.image_similarity import Picture, ssim
 from dsvd_registry.evaluation.set_distances import fid, kid
 
-from .photographs import Photographed, square
 from .text_table import table
 
 SIDE = 256

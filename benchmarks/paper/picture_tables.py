@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from demo.pictures import square
 from dsvd_registry.evaluation.columns import Column
 from dsvd_registry.evaluation.image_similarity import Picture, ssim
 from dsvd_registry.evaluation.measuring import photographs_of
@@ -13,7 +14,6 @@ from dsvd_registry.evaluation.models import Subject
 from dsvd_registry.evaluation.report.tables import estimate_text, size_text
 from dsvd_registry.evaluation.results import Evaluation, ModelRow
 
-from .photographs import square
 from .text_table import table
 
 Sizes = Mapping[float, tuple[float, float]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo.training import RARE_WORD
 from dsvd_registry import Registry
 from dsvd_registry.cli.plot import write_plot
 from dsvd_registry.evaluation import EvaluationRequest, ReportFolder, Settings, evaluate
@@ -19,7 +20,6 @@ from ..harness.machine import this_machine
 from .figures import figure_2, figure_3, figure_4
 from .picture_tables import Read, honest_columns, papers_columns
 from .study import Study
-from .training import RARE_WORD
 from .weights_tables import TAUS, mean_sizes, table_2
 
 HIGHEST = TAUS[0]

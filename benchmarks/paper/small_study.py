@@ -1,7 +1,8 @@
 """The small study: a base trained from nothing, and subjects that it has not seen, three or a fold.
 
 Nine million parameters, 64 pixels. With TAEF2 the base learns latents of 8 x 8 places and a subject is
-recognised; without it each place is a square of 8 x 8 pixels, and pictures are coarser.
+recognised; without it each place has the low frequencies of a square of 8 x 8 pixels, and pictures are
+coarser.
 """
 
 from __future__ import annotations
@@ -14,18 +15,30 @@ from pathlib import Path
 
 from PIL import Image
 
+import demo
+from demo.autoencoder import CosineAutoencoder
+from demo.pictures import Photographed, square
+from demo.small_pipeline import Shape, small_pipeline
+from demo.training import Plan, Progress, class_photographs, train_base, vocabulary
 from dsvd_registry.evaluation.live_pipeline import loaded
 
 from ..subjects.cache import kept
-from .autoencoders import DECODER, ENCODER, PatchAutoencoder, read_taef2
-from .photographs import Photographed, square, subjects_in
-from .small_pipeline import Shape, small_pipeline
+from .photographs import subjects_in
 from .study import BASE, PHOTOS
+from .taef2 import DECODER, ENCODER, read_taef2
 from .train_study import Recipe, train_subject
-from .training import RARE_WORD, Plan, Progress, captions, class_prompt, train_base
 
 HELD_OUT = ("dog6", "duck_toy", "grey_sloth_plushie")
-CODE = ("autoencoders.py", "small_pipeline.py", "small_study.py", "training.py", "train_study.py")
+CODE = (
+    *(
+        Path(demo.__file__).with_name(name)
+        for name in ("autoencoder.py", "small_pipeline.py", "training.py")
+    ),
+    *(
+        Path(__file__).with_name(name)
+        for name in ("taef2.py", "small_study.py", "train_study.py", "lora_training.py")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ def small_study(
     Args:
         cache: the folder that keeps it, by what it is made of.
         photos: a folder of photographs by subject; None for those of the repository.
-        autoencoder: the folder of TAEF2's two files; None for patches of pixels.
+        autoencoder: the folder of TAEF2's two files; None for that of the demo.
         recipe: the model and its trainings.
         progress: called with what is trained, and the steps done and of all.
         names: the subjects that the base does not see.
@@ -72,9 +85,8 @@ def small_study(
     folder = cache / f"paper-{_made_of(subjects, autoencoder, recipe, names):08x}"
 
     def make(made: Path) -> None:
-        vae = PatchAutoencoder() if autoencoder is None else read_taef2(autoencoder)
-        words = [word for one in subjects for text in captions(one) for word in text.split()]
-        pipeline = small_pipeline([*words, RARE_WORD], vae, recipe.shape)
+        vae = CosineAutoencoder() if autoencoder is None else read_taef2(autoencoder)
+        pipeline = small_pipeline(vocabulary(subjects), vae, recipe.shape)
         train_base(pipeline, rest, recipe.base, recipe.shape.side, progress)
         pipeline.save_pretrained(made / BASE)
         for one in held_out(subjects, names):
@@ -83,12 +95,7 @@ def small_study(
     kept(folder, make)
     base = loaded(folder / BASE, "cpu")
     for one in held_out(subjects, names):
-        prior = [
-            (picture, (class_prompt(one.noun),))
-            for other in rest
-            if other.noun == one.noun
-            for picture in other.photographs
-        ]
+        prior = class_photographs(one.noun, rest)
         train_subject(folder, base, one, prior, recipe.subjects, progress)
     return folder
 
@@ -106,7 +113,7 @@ def _made_of(
 ) -> int:
     """A checksum of all that the weights depend on."""
     parts = [repr(recipe).encode(), repr(tuple(names)).encode()]
-    parts += [(Path(__file__).parent / name).read_bytes() for name in CODE]
+    parts += [file.read_bytes() for file in CODE]
     parts += [picture.tobytes() for one in subjects for picture in one.photographs]
     if autoencoder is not None:
         parts += [(autoencoder / name).read_bytes() for name in (ENCODER, DECODER)]

@@ -16,20 +16,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from demo.pictures import Photographed
+from demo.training import Examples, Plan, Progress, class_prompt, fine_tune
 from dsvd_registry import Registry
 from dsvd_registry.evaluation.live_pipeline import loaded
 
-from .photographs import Photographed, subjects_in
+from .lora_training import lora_parameters, write_lora
+from .photographs import subjects_in
 from .study import BASE, LORA, PHOTOS, SUBJECTS
-from .training import (
-    Examples,
-    Plan,
-    Progress,
-    class_prompt,
-    fine_tune,
-    lora_parameters,
-    write_lora,
-)
 
 RANK = 128
 """The rank of the paper's LoRA."""

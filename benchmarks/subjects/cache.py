@@ -84,7 +84,8 @@ def _train_demo(folder: Path) -> None:
 
 def _demo_code() -> int:
     """A checksum of the files that the demo's weights depend on."""
-    files = ("training.py", "checkpoints.py", "pictures.py", "photographs/photographs.csv")
+    code = ("autoencoder.py", "checkpoints.py", "pictures.py", "small_pipeline.py", "training.py")
+    files = (*code, "photographs/photographs.csv")
     return zlib.crc32(b"".join((DEMO / file).read_bytes() for file in files))
 
 

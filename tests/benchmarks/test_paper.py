@@ -20,14 +20,14 @@ from torch.nn import functional
 from trained_pair import one_thread
 
 from benchmarks.paper import command
-from benchmarks.paper.autoencoders import PatchAutoencoder, read_taef2
 from benchmarks.paper.claims import claims
-from benchmarks.paper.photographs import Photographed, square, subjects_in
-from benchmarks.paper.small_pipeline import Shape
+from benchmarks.paper.photographs import subjects_in
 from benchmarks.paper.small_study import SMALL, small_study
+from benchmarks.paper.taef2 import read_taef2
 from benchmarks.paper.train_study import FULL_SIZE, MATCHED, OF_RANK
-from benchmarks.paper.training import Plan
-from demo.pictures import FOLDER
+from demo.pictures import FOLDER, Photographed, square
+from demo.small_pipeline import Shape
+from demo.training import Plan
 from dsvd_registry import Registry
 
 NAMES = {"subject": tiny_pipeline.SUBJECT, "other": tiny_pipeline.OTHER}
@@ -216,14 +216,6 @@ def test_claims_by_hand(tmp_path: Path) -> None:
     assert measures["a real photograph of the subject"] == [f"{np.mean(real):.3f}"]
     assert measures["a flat picture of that photograph's mean colour"] == [f"{np.mean(grey):.3f}"]
     assert re.search(r"\| 4 \| \d+\.\d ± \d+\.\d \|", text)
-
-
-def test_patches_come_back_exactly() -> None:
-    pixels = torch.rand(2, 3, 32, 16) * 2 - 1
-    model = PatchAutoencoder()
-    latents = model.encode(pixels).latents
-    assert latents.shape == (2, 192, 4, 2)
-    assert torch.equal(model.decode(latents).sample, pixels)
 
 
 def test_taef2_from_its_names_and_shapes(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from trained_pair import one_thread
 from benchmarks.paper import command, small_study
 from benchmarks.paper.folds import names_of_folds
 from benchmarks.paper.forecast import TRIAL, forecast, training_steps
-from benchmarks.paper.photographs import Photographed, subjects_in
-from benchmarks.paper.small_pipeline import Shape
+from benchmarks.paper.photographs import subjects_in
 from benchmarks.paper.small_study import SMALL
-from benchmarks.paper.training import Plan
-from demo.pictures import FOLDER
+from demo.pictures import FOLDER, Photographed
+from demo.small_pipeline import Shape
+from demo.training import Plan
 
 SHORT = Plan(2, 1e-3, batch=4)
 RECIPE = replace(

@@ -22,7 +22,7 @@ from trained_pair import one_thread
 
 from demo import checkpoints, folders
 from demo.pictures import FOLDER
-from demo.training import TinyDiffusion, sample
+from demo.small_pipeline import paint
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -49,8 +49,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with one_thread():
         checkpoints.train_and_save(folder, checkpoints.QUICK_RECIPE)
         for name in (checkpoints.BASE, checkpoints.FULL):
-            config = checkpoints.QUICK_RECIPE.model
-            folders.save_folder(folder / Path(name).stem, folder / name, config)
+            shape = checkpoints.QUICK_RECIPE.shape
+            folders.save_folder(folder / Path(name).stem, folder / name, shape)
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "studio").write_bytes(private)
@@ -101,19 +101,19 @@ class Pictures(list[Any]):
         return self
 
 
-class TinyPipeline:
+class SmallPipeline:
     """The demo's model behind the two things that the pages use of a diffusers pipeline."""
 
-    def __init__(self, model: TinyDiffusion) -> None:
-        self._model = model
-        self.components = {"unet": model.unet, "text_encoder": model.text_encoder}
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+        self.components = {part: pipeline.components[part] for part in ("unet", "text_encoder")}
 
     def __call__(self, prompt: str) -> Pictures:
-        return Pictures(sample(self._model, [prompt], [1], steps=2))
+        return Pictures(paint(self._pipeline, [prompt], [1], steps=2))
 
 
 @pytest.fixture
-def pipe(models: Path) -> TinyPipeline:
+def pipe(models: Path) -> SmallPipeline:
     """A pipeline that was loaded from the base."""
-    config = checkpoints.QUICK_RECIPE.model
-    return TinyPipeline(checkpoints.load_model(models / checkpoints.BASE, config))
+    shape = checkpoints.QUICK_RECIPE.shape
+    return SmallPipeline(checkpoints.load_model(models / checkpoints.BASE, shape))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from trained_pair import FINE_TUNE, SUBJECT, one_thread, trained_models
+from trained_pair import FINE_TUNE, SUBJECT, one_thread, trained_models, trained_pair, tuned
 
-from demo.pictures import load_photographs
-from demo.training import fine_tune
 from dsvd_registry import Registry
 from dsvd_registry.registry import LayerWeight
 
@@ -38,16 +36,10 @@ class Studio:
 
 def subjects() -> dict[str, Weights]:
     """The weights of every subject, each trained on its own photographs."""
-    pair = trained_models()
-    found = {SUBJECT: pair.fine_tuned.weights()}
-    photographs = load_photographs()
-    for number, subject in enumerate(OTHERS):
-        ours = [one for one in photographs if one.subject == subject]
-        others = [one for one in photographs if one.subject != subject]
-        plan = FINE_TUNE.__class__(**{**FINE_TUNE.__dict__, "seed": 100 + number})
-        with one_thread():
-            found[subject] = fine_tune(pair.base, ours, others, plan).weights()
-    return found
+    base, fine_tuned = trained_models().base, trained_pair()[1]
+    plans = [replace(FINE_TUNE, seed=100 + number) for number in range(len(OTHERS))]
+    others = zip(OTHERS, plans, strict=True)
+    return {SUBJECT: fine_tuned} | {name: tuned(base, name, plan) for name, plan in others}
 
 
 def rounded(weights: Weights, dtype: torch.dtype) -> Weights:
@@ -62,7 +54,7 @@ def studio(
     folder = tmp_path_factory.mktemp("studio")
     dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[request.param]
     of_base = torch.float32 if dtype == torch.float16 else dtype
-    base = rounded(trained_models().base.weights(), of_base)
+    base = rounded(trained_pair()[0], of_base)
     with one_thread(), Registry.init(folder / "registry") as registry:
         registry.add_base("tiny", write_safetensors(base, folder / "base.safetensors"))
         for subject, weights in subjects().items():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from diffusers import DDIMScheduler, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer
@@ -12,7 +15,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from .autoencoders import SHRINK
+from .autoencoder import SHRINK
 
 END, UNKNOWN = "<end>", "<unknown>"
 LENGTH = 10  # words of a prompt
@@ -29,7 +32,7 @@ class Shape:
     seed: int = 0
 
 
-def small_pipeline(words: Iterable[str], autoencoder: ModelMixin, shape: Shape) -> object:
+def small_pipeline(words: Iterable[str], autoencoder: ModelMixin, shape: Shape) -> Any:
     """An untrained pipeline that knows these words. It names the clean latents, not the noise."""
     tokenizer = word_tokenizer(words)
     with torch.random.fork_rng(devices=[]):
@@ -74,6 +77,22 @@ def small_pipeline(words: Iterable[str], autoencoder: ModelMixin, shape: Shape) 
             feature_extractor=None,
             requires_safety_checker=False,
         )
+
+
+def paint(
+    pipeline: Any, prompts: Sequence[str], seeds: Sequence[int], steps: int = 20
+) -> npt.NDArray[np.uint8]:
+    """One picture per prompt and seed: an array (n, side, side, 3)."""
+    pipeline.set_progress_bar_config(disable=True)
+    draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+    found: npt.NDArray[np.float32] = pipeline(
+        list(prompts),
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        generator=draws,
+        output_type="np",
+    ).images
+    return (found * 255).round().astype(np.uint8)
 
 
 def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:

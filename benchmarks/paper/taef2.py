@@ -1,4 +1,4 @@
-"""Autoencoders of the small model, which a pipeline of diffusers can load: patches of pixels, and TAEF2.
+"""TAEF2, an autoencoder that a pipeline of diffusers can load.
 
 TAEF2 (Ollin Boer Bohan, `madebyollin/taesd`, MIT licence) is read from its state dicts, which are not
 in this repository; its network is built from their names and shapes.
@@ -10,62 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
-from torch.nn import functional
+
+from demo.autoencoder import HALVINGS, Decoded, Latents, decoded
 
 ENCODER, DECODER = "taef2_encoder.pth", "taef2_decoder.pth"
-SHRINK = 8
-HALVINGS = (1, 1, 1, 1)  # a pipeline takes the factor 8 from the length of this list
 CLAMP = 3  # of latents before they are decoded, softly
 GROUPS = 4
-
-
-@dataclass(frozen=True)
-class Latents:
-    """The result of encoding, by the name that diffusers gives it."""
-
-    latents: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The result of decoding, by the name that diffusers gives it."""
-
-    sample: torch.Tensor
-
-
-class PatchAutoencoder(ModelMixin, ConfigMixin):
-    """No network: each square of 8 x 8 pixels is one place of 192 channels, exactly."""
-
-    @register_to_config
-    def __init__(
-        self,
-        latent_channels: int = 3 * SHRINK**2,
-        scaling_factor: float = 1.0,
-        block_out_channels: tuple[int, ...] = HALVINGS,
-    ) -> None:
-        super().__init__()
-        # A model without weights has neither a dtype nor a device for a pipeline to ask for.
-        self.nothing = nn.Parameter(torch.zeros(1), requires_grad=False)
-
-    def encode(self, pixels: torch.Tensor) -> Latents:
-        """The latents of pixels (n, 3, h, w) between -1 and 1."""
-        return Latents(functional.pixel_unshuffle(pixels, SHRINK))
-
-    def decode(
-        self,
-        latents: torch.Tensor,
-        return_dict: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> Decoded | tuple[torch.Tensor]:
-        """The pixels of latents (n, 192, h / 8, w / 8)."""
-        return _decoded(functional.pixel_shuffle(latents, SHRINK), return_dict)
 
 
 class TinyAutoencoder(ModelMixin, ConfigMixin):
@@ -95,7 +51,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
     ) -> Decoded | tuple[torch.Tensor]:
         """The pixels of latents (n, 32, h / 8, w / 8)."""
         clamped = torch.tanh(latents / CLAMP) * CLAMP
-        return _decoded(self.decoding(clamped) * 2 - 1, return_dict)
+        return decoded(self.decoding(clamped) * 2 - 1, return_dict)
 
 
 def read_taef2(folder: Path) -> TinyAutoencoder:
@@ -182,7 +138,3 @@ def _gap(place: int) -> nn.Module:
     if place == 0:
         return nn.Identity()
     return nn.ReLU() if place == 2 else nn.Upsample(scale_factor=2)
-
-
-def _decoded(pixels: torch.Tensor, return_dict: bool) -> Decoded | tuple[torch.Tensor]:
-    return Decoded(pixels) if return_dict else (pixels,)
