@@ -50,7 +50,7 @@ FULL_RECIPE = Recipe(
     shape=Shape(),
     base=Plan(steps=500, learning_rate=1.2e-3, falls=True),
     subject=Plan(steps=700, learning_rate=3e-4, seed=42),
-    other=Plan(steps=100, learning_rate=3e-4, seed=7),
+    other=Plan(steps=60, learning_rate=3e-4, seed=7),
 )
 QUICK_RECIPE = Recipe(
     shape=Shape(channels=(16, 32, 48), text_width=32, text_layers=1),

@@ -51,6 +51,7 @@ def _joined(ones: Sequence[Evaluation]) -> Evaluation:
         request=replace(
             first.request,
             refs=tuple(ref for one in ones for ref in one.request.refs),
+            others={},
             full=(),
             loras={},
         ),

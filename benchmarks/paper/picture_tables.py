@@ -16,7 +16,7 @@ from dsvd_registry.evaluation.results import Evaluation, ModelRow
 
 from .text_table import table
 
-Sizes = Mapping[float, tuple[float, float]]
+Sizes = Mapping[float, float]
 Read = Callable[[str], Picture]
 """Gives a picture by its key."""
 
@@ -36,7 +36,7 @@ def papers_columns(found: Evaluation, read: Read, sizes: Sizes) -> str:
             one.values[column.key] for one in found.measured.pictures if one.model == row.label
         ]
         mean = row.cells[f"fid {column.extractor}"].estimate
-        size = f"{sizes[row.tau][0] / 1e6:,.3f} MB" if row.tau in sizes else size_text(row)
+        size = f"{sizes[row.tau] / 1e6:,.3f} MB" if row.tau in sizes else size_text(row)
         rows.append(
             [
                 row.label,
@@ -50,21 +50,22 @@ def papers_columns(found: Evaluation, read: Read, sizes: Sizes) -> str:
     return table([*titles, "SSIM to photographs", "FID"], rows)
 
 
-def honest_columns(found: Evaluation, sizes: Sizes) -> str:
+def honest_columns(found: Evaluation) -> str:
     """The bytes that are stored, and paired measures and shares with their intervals, as Markdown."""
     distances = [c for c in found.columns if c.title == "distance" and not c.reason]
     column = _similarity(found)
     rows = []
     for row in found.models:
-        size = f"{sizes[row.tau][1] / 1e6:,.3f} MB" if row.tau in sizes else size_text(row)
-        cells = [_paired(row, "ssim")] + [_paired(row, one.key) for one in distances[:1]]
+        cells = [size_text(row), _paired(row, "ssim")] + [
+            _paired(row, one.key) for one in distances[:1]
+        ]
         if column is not None:
             share = row.cells[column.key].share
             cells.append("-" if share is None else estimate_text(share, 3))
             kid = row.cells[f"kid {column.extractor}"].estimate
             cells.append("-" if kid is None else f"{1000 * kid.mean:.1f}")
-        rows.append([row.label, size, *cells])
-    titles = ["model", "container", "paired SSIM"]
+        rows.append([row.label, *cells])
+    titles = ["model", "bytes", "paired SSIM"]
     titles += [f"distance, {one.extractor}" for one in distances[:1]]
     if column is not None:
         titles += [f"share kept, {column.extractor}", "KID x 1000"]

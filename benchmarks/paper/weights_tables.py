@@ -54,12 +54,11 @@ def _ranks(curves: Sequence[Curve], group: str, tau: float) -> tuple[float, int]
     return sum(rank * count for rank, count in found) / total, round(total / len(curves))
 
 
-def mean_sizes(curves: Sequence[Curve]) -> dict[float, tuple[float, float]]:
-    """By tau, the mean bytes of factors in fp16, as the paper counts, and of a container."""
+def mean_factors(curves: Sequence[Curve]) -> dict[float, float]:
+    """By tau, the mean bytes of factors in fp16, as the paper counts."""
     found = {}
     for tau in TAUS:
         points = [point for curve in curves for point in curve.points if point.tau == tau]
-        fp16 = [2 * point.parameters for point in points if point.parameters is not None]
-        stored = [point.size for point in points if point.size is not None]
-        found[tau] = float(np.mean(fp16)), float(np.mean(stored))
+        numbers = [point.parameters for point in points if point.parameters is not None]
+        found[tau] = 2 * float(np.mean(numbers))
     return found

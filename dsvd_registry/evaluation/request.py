@@ -22,8 +22,9 @@ class EvaluationRequest:
     `refs`: the versions. `pipeline`: the base's folder of diffusers. `reference`: a folder of
     photographs, or of one folder for each model. `token`, `noun`: the rare word and the class, such as
     "sks" and "dog"; None for those of the version's metadata. `prompts`: "dreambooth", a file, or None.
-    `taus`: none for the versions as they are stored. `full`: none, or one for each ref. `loras`: LoRA
-    files by the label of their model, one for each ref. `roundings`: of the fine-tune. `weights`:
+    `taus`: none for the versions as they are stored. `others`: further versions, as they are stored,
+    by the label of their model, one for each ref. `full`: none, or one for each ref. `loras`: LoRA files
+    in the same way. `roundings`: of the fine-tune. `weights`:
     extractors by path. `margin`: how much of the fine-tune's gain may be lost by what is called no
     worse.
 
@@ -38,6 +39,7 @@ class EvaluationRequest:
     prompts: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     taus: tuple[float, ...] = ()
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     full: tuple[Path, ...] = ()
     loras: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     roundings: tuple[Rounding, ...] = ()
@@ -47,10 +49,11 @@ class EvaluationRequest:
     margin: float = MARGIN
 
     def __post_init__(self) -> None:
-        for name, files in (("full", self.full), *self.loras.items()):
-            if (files or name in self.loras) and len(files) != len(self.refs):
+        each = {**self.others, **self.loras} | ({"full": self.full} if self.full else {})
+        for name, given in each.items():
+            if len(given) != len(self.refs):
                 raise InvalidArgument(
-                    f"{len(files)} files of {name} for {len(self.refs)} versions",
+                    f"{len(given)} of {name} for {len(self.refs)} versions",
                     "Give one for each version, in their order.",
                 )
         if not self.refs or len(set(self.refs)) != len(self.refs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..catalog import VersionRecord
@@ -59,6 +60,11 @@ def _subject(
         fine_tune,
         *_rounded(fine_tune, ("fp16", *request.roundings), registry),
         *_stored(version, request.taus, registry),
+        *(
+            replace(model, label=label)
+            for label, refs in request.others.items()
+            for model in _stored(registry.version(refs[number]), (), registry)
+        ),
     ]
     for label, files in request.loras.items():
         file = files[number]

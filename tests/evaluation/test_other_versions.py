@@ -1,0 +1,43 @@
+"""Versions that an evaluation compares beside those at its taus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dsvd_registry.errors import InvalidArgument
+from dsvd_registry.evaluation.models import VersionWeights
+from dsvd_registry.evaluation.subjects import planned_subjects
+
+from .conftest import Studio
+
+
+def test_a_version_stored_at_a_lower_tau(studio: Studio, tmp_path: Path) -> None:
+    file = studio.folder / "subject.safetensors"
+    low = studio.registry.add(file, base="base", name="low", tau=0.1)
+    request = studio.request("subject", taus=(0.1,), others={"stored alone": (low.ref,)})
+    (subject,) = planned_subjects(request, studio.registry)
+    part, alone = subject.models[-2:]
+    assert (part.label, alone.label) == ("tau 0.1", "stored alone")
+    assert part.tau == alone.tau == 0.1
+    # The bytes of a whole container, which is less than what the higher version's part takes.
+    exported = tmp_path / "low.dsvd"
+    studio.registry.export_container(low.ref, exported)
+    assert alone.size == exported.stat().st_size < part.size
+    # What it paints with is what the version gives, and not what the part gives.
+    files = []
+    for number, model in enumerate((part, alone)):
+        assert isinstance(model.weights, VersionWeights)
+        files.append(tmp_path / f"{number}.safetensors")
+        studio.registry.materialize(model.weights.ref, files[-1], tau=model.weights.tau)
+    (one, other), source = map(load_file, files), load_file(file)
+    errors = [sum(np.square(w[n] - source[n]).sum() for n in source) for w in (one, other)]
+    assert errors[0] < errors[1]
+
+
+def test_one_for_each(studio: Studio) -> None:
+    with pytest.raises(InvalidArgument, match="1 of low for 2 versions"):
+        studio.request("subject", "other", others={"low": ("subject",)})
