@@ -53,7 +53,7 @@ def is_constant_name(name: str) -> bool:
 
 STEPS = 12  # rises or falls that make a sequence; random numbers have as many once in 10^9
 SMALL = 64  # elements of the largest tensor that is judged by the size of its change
-UNLIKE_WEIGHTS = 0.5  # share of the base's norm: training changes no weights by so much
+UNLIKE_WEIGHTS = 0.5  # share of the base's norm: fine-tunes seldom change weights by so much
 FROM_ZERO = 1.0  # root mean square of such a change, where the base is zero
 BLOCK = 1 << 16
 # Below these limits a dtype has steps of 1/2 or finer, so that integers are no coincidence.
