@@ -49,11 +49,15 @@ class EvaluationRequest:
     margin: float = MARGIN
 
     def __post_init__(self) -> None:
-        each = {**self.others, **self.loras} | ({"full": self.full} if self.full else {})
+        each: dict[str, tuple[object, ...]] = {
+            f"versions of {name}": refs for name, refs in self.others.items()
+        }
+        each |= {f"files of {name}": files for name, files in self.loras.items()}
+        each |= {"files of full": self.full} if self.full else {}
         for name, given in each.items():
             if len(given) != len(self.refs):
                 raise InvalidArgument(
-                    f"{len(given)} of {name} for {len(self.refs)} versions",
+                    f"{len(given)} {name} for {len(self.refs)} versions",
                     "Give one for each version, in their order.",
                 )
         if not self.refs or len(set(self.refs)) != len(self.refs):

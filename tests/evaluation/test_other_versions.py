@@ -39,5 +39,5 @@ def test_a_version_stored_at_a_lower_tau(studio: Studio, tmp_path: Path) -> None
 
 
 def test_one_for_each(studio: Studio) -> None:
-    with pytest.raises(InvalidArgument, match="1 of low for 2 versions"):
+    with pytest.raises(InvalidArgument, match="1 versions of low for 2 versions"):
         studio.request("subject", "other", others={"low": ("subject",)})

@@ -26,7 +26,10 @@ def run_dsvd(started: Connection, at: Path, words: tuple[str, ...]) -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     started.send(None)
-    sys.exit(main(["--registry", str(at / "registry"), *words]))
+    try:
+        sys.exit(main(["--registry", str(at / "registry"), *words]))
+    except KeyboardInterrupt:  # told to end after its work: as Python ends a program then
+        sys.exit(130)
 
 
 def start(at: Path, words: tuple[str, ...]) -> BaseProcess:
