@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo.training import RARE_WORD
-from dsvd_registry import Registry
+from dsvd_registry import Registry, number_format
 from dsvd_registry.cli.plot import write_plot
 from dsvd_registry.evaluation import EvaluationRequest, ReportFolder, Settings, evaluate
 from dsvd_registry.evaluation.models import NOISE
@@ -115,8 +115,8 @@ def tables_of(drawn: Drawn) -> str:
     return "\n".join(
         (
             "# The paper's tables, drawn again\n",
-            f"{len(found.subjects)} subjects ({names}), {painted} pictures of "
-            f"each by each model. {this_machine()}.\n",
+            f"{len(found.subjects)} subjects ({names}), {number_format.counted(painted, 'picture')} "
+            f"of each by each model. {this_machine()}.\n",
             "## Table 1, in the paper's columns\n",
             papers_columns(found, drawn.read, sizes),
             "## Table 1, against the fine-tune's own pictures\n",

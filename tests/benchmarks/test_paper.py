@@ -155,9 +155,7 @@ def test_a_study(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == text
 
 
-def test_the_small_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_small_study(tmp_path: Path) -> None:
     """The small model from the repository alone, and the same weights when it is trained again."""
     short = Plan(2, 1e-3, batch=4)
     recipe = replace(
@@ -166,13 +164,11 @@ def test_the_small_study(
         base=short,
         subjects=replace(SMALL.subjects, plan=short, lora_plan=short, side=32),
     )
-    first, second = tmp_path / "first", tmp_path / "second"
-    monkeypatch.setenv("DSVD_BENCH_CACHE", str(first))
-    out = tmp_path / "paper"
-    assert command.main(["--small", "--out", str(out), *QUICK], small=recipe) == 0
-    assert "2 subjects (dog6, duck_toy), 2 pictures" in capsys.readouterr().out
-    (made,) = (folder for folder in first.iterdir() if folder.name.startswith("paper-"))
-    again = small_study(second, None, None, recipe, lambda *_: None)
+    made, again = (
+        small_study(tmp_path / name, None, None, recipe, lambda *_: None)
+        for name in ("first", "second")
+    )
+    assert {path.stem for path in (made / "subjects").iterdir()} == {"dog6", "duck_toy"}
     weights = sorted(path.relative_to(made) for path in made.rglob("*.safetensors"))
     assert len(weights) > 4
     for path in weights:
