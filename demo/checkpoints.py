@@ -48,8 +48,8 @@ class Recipe:
 
 FULL_RECIPE = Recipe(
     shape=Shape(),
-    base=Plan(steps=360, learning_rate=1.2e-3, falls=True),
-    subject=Plan(steps=600, learning_rate=3e-4, seed=42),
+    base=Plan(steps=420, learning_rate=1.2e-3, falls=True),
+    subject=Plan(steps=700, learning_rate=3e-4, seed=42),
     other=Plan(steps=60, learning_rate=3e-4, seed=7),
 )
 QUICK_RECIPE = Recipe(
