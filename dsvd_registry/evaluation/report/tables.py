@@ -104,10 +104,15 @@ def remarks(found: Evaluation) -> tuple[str, ...]:
         few, most = floor.photographs
         count = f"{few}" if few == most else f"{few} to {most}"
         pictures = len(found.request.seeds) * len(found.subjects[0].prompts)
-        value = "unknown for so few" if floor.value is None else f"{floor.value:.2f}"
+        floors = "two halves of the same photographs have"
+        told = (
+            "there are too few photographs to tell below what it says nothing."
+            if floor.value is None
+            else f"{floors} {floor.value:.2f}. Below that it says nothing."
+        )
         said.append(
-            f"FID by {name} compares {pictures} pictures with {count} photographs of each subject; two "
-            f"halves of the same photographs have {value}. Below that it says nothing."
+            f"FID by {name} compares {pictures} pictures with {count} photographs of each subject; "
+            f"{told}"
         )
     return tuple(said)
 
