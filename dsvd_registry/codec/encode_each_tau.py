@@ -50,11 +50,12 @@ def encode_each(
 
 
 def _vector(sides: Pair, requests: Sequence[EncodeRequest], size_of: SizeOf) -> tuple[Encoded, ...]:
-    by_error: dict[float, Encoded] = {}
+    known: dict[float, Encoded] = {}
     for request in requests:
-        if dense_error(request) not in by_error:
-            by_error[dense_error(request)] = encode_delta(sides, None, request, size_of)
-    return tuple(by_error[dense_error(request)] for request in requests)
+        error = dense_error(request)
+        if error not in known:
+            known[error] = encode_delta(sides, None, request, size_of)
+    return tuple(known[dense_error(request)] for request in requests)
 
 
 def _matrix(

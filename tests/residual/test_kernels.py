@@ -59,7 +59,7 @@ def test_borders_of_blocks(dtype: str, count: int) -> None:
 
 @each_dtype
 def test_every_exponent(dtype: str) -> None:
-    """As many groups as there can be, and differences of all sizes: each shift, and overflow."""
+    """The most groups that there can be, and differences of all sizes: each shift, and overflow."""
     of, random = FORMATS[dtype], np.random.default_rng(4)
     exponents = np.repeat(np.arange(of.last_exponent + 1), 2100)
     random.shuffle(exponents)
