@@ -16,17 +16,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
+from small_recipe import RECIPE
 from torch.nn import functional
 from trained_pair import one_thread
 
 from benchmarks.paper import command
 from benchmarks.paper.claims import claims
 from benchmarks.paper.photographs import subjects_in
-from benchmarks.paper.small_study import SMALL, small_study
+from benchmarks.paper.small_study import small_study
 from benchmarks.paper.taef2 import read_taef2
 from benchmarks.paper.train_study import FULL_SIZE, MATCHED, OF_RANK
 from demo.pictures import FOLDER, Photographed, square
-from demo.small_pipeline import Shape
 from demo.training import Plan
 from dsvd_registry import Registry
 
@@ -157,15 +157,8 @@ def test_a_study(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_the_small_study(tmp_path: Path) -> None:
     """The small model from the repository alone, and the same weights when it is trained again."""
-    short = Plan(2, 1e-3, batch=4)
-    recipe = replace(
-        SMALL,
-        shape=Shape(channels=(16, 32, 48), text_width=32, text_layers=1, side=32),
-        base=short,
-        subjects=replace(SMALL.subjects, plan=short, lora_plan=short, side=32),
-    )
     made, again = (
-        small_study(tmp_path / name, None, None, recipe, lambda *_: None)
+        small_study(tmp_path / name, None, None, RECIPE, lambda *_: None)
         for name in ("first", "second")
     )
     assert {path.stem for path in (made / "subjects").iterdir()} == {"dog6", "duck_toy"}

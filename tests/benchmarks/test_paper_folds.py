@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from small_recipe import RECIPE
 from trained_pair import one_thread
 
 from benchmarks.paper import command, small_study
@@ -17,16 +17,6 @@ from benchmarks.paper.forecast import TRIAL, forecast, training_steps
 from benchmarks.paper.photographs import subjects_in
 from benchmarks.paper.small_study import SMALL
 from demo.pictures import FOLDER, Photographed
-from demo.small_pipeline import Shape
-from demo.training import Plan
-
-SHORT = Plan(2, 1e-3, batch=4)
-RECIPE = replace(
-    SMALL,
-    shape=Shape(channels=(16, 32, 48), text_width=32, text_layers=1, side=32),
-    base=SHORT,
-    subjects=replace(SMALL.subjects, plan=SHORT, lora_plan=SHORT, side=32),
-)
 
 
 def test_all_subjects_in_two_folds(
