@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -27,9 +28,12 @@ def run_dsvd(started: Connection, at: Path, words: tuple[str, ...]) -> None:
     os.dup2(silence, 2)
     started.send(None)
     try:
-        sys.exit(main(["--registry", str(at / "registry"), *words]))
+        exit_code = main(["--registry", str(at / "registry"), *words])
+        # `multiprocessing` would end the process with 1 if a signal came while it tidies up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except KeyboardInterrupt:  # told to end after its work: as Python ends a program then
-        sys.exit(130)
+        exit_code = 130
+    sys.exit(exit_code)
 
 
 def start(at: Path, words: tuple[str, ...]) -> BaseProcess:

@@ -6,6 +6,7 @@ removal of temporary files on leaving taken out.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -43,8 +44,8 @@ class Run:
             folder.mkdir()
             self._start.write(folder)
         self.copy = at / "copy"
-        begun = time.monotonic()
         process = start(after, self._words)
+        begun = time.monotonic()
         process.join()
         assert process.exitcode == 0
         self.seconds = time.monotonic() - begun
@@ -57,7 +58,8 @@ class Run:
         process.join(seconds)
         if process.is_alive():
             assert process.pid is not None
-            os.kill(process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(process.pid, number)
         process.join()
         return process.exitcode
 
