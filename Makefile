@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # For the tests of the ComfyUI nodes, apart: nothing else is to find its packages.
 COMFYUI := $(VENV)/comfyui
+PROCESSES = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 
 .PHONY: install test lint docs screenshots fuzz demo bench clean
 
@@ -26,9 +27,10 @@ $(INSTALLED): pyproject.toml constraints.txt tests/comfyui/requirements.txt
 	touch $@
 
 # The tests start the program some thousand times: without bytecode each start compiles the package.
+# One process more than there are cores, since many tests wait for a server, a disk or a process.
 test: $(INSTALLED) lint
 	$(BIN)/python -m compileall -q dsvd_registry
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -10,8 +10,8 @@ import torch
 
 from .spectrum import Spectrum, spectrum
 
-SPARE = 1.25  # of the likely rank: the level of all tensors is not quite that of one alone
-SPARE_VECTORS = 8
+SPARE = 1.4  # of the likely rank: the level of all tensors is not quite that of one alone
+SPARE_VECTORS = 12
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ TABLE_BITS = 8 * 9.0  # of a component's entry in the component table, compresse
 RAW_SHARE = 0.92  # of a raw tensor's bits that remain after compression
 COARSEST, FINEST = 2.0**30, 1e-16  # water levels, in mean squares of the elements of all deltas
 STEP = 2.0 ** (1 / 16)  # from a level to the next, which changes the error by a fiftieth
+STRIDE = 32  # levels between those at which a plan is looked for first
 LEVELS = math.ceil(math.log(COARSEST / FINEST, STEP))
 LEAST_RATIO = 0.25  # of a dense delta's standard deviation to its step, lest all become zero
 
@@ -125,7 +126,7 @@ class Plan:
         """The targets of the coarsest plan whose results together have at most this Frobenius error."""
         if not len(self._norms):
             return []
-        low, high = -1, self.last
+        low, high = self._around_error(error)
         while high - low > 1:
             middle = (low + high) // 2
             if float(self._at(middle).errors.sum()) <= error**2:
@@ -133,6 +134,18 @@ class Plan:
             else:
                 low = middle
         return self.targets(high)
+
+    def _around_error(self, error: float) -> tuple[int, int]:
+        """A plan with a larger error than this one, or -1, and one without.
+
+        They are looked for from coarse levels on, where few components cost little time.
+        """
+        number, low = len(self._norms), -1
+        for level in range(0, LEVELS, STRIDE):
+            if float(self._costs_at(level).errors.sum()) <= error**2:
+                return low, level * number
+            low = level * number
+        return low, self.last
 
     def _distortion(self, level: int) -> float:
         scale = self.norm**2 / float((self._rows * self._columns).sum())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 FULL = 0.99  # share of the size that is a good enough use of it
 ALIKE = 1e-3  # plans whose expected bits differ by a smaller share count as equal
-SHARES = (0.2, 1.5)  # least and largest ratio of the real to the expected difference of two plans
+SHARES = (0.6, 1.4)  # least and largest ratio of the real to the expected difference of two plans
 DOUBT = 0.35  # error of an interpolated size, as a share of its distance to the nearer of two plans
 MOST = 12  # plans carried out before an estimate is trusted
 

@@ -28,7 +28,7 @@ CAREFUL = 5e-4  # share of the error left as a margin: for large checkpoints the
 FAR = 0.995  # of the error: below it, bytes are spent that nobody asked for
 DIGEST_ROOM = 64  # bytes that a header may grow by once the digest of its result is known
 KEPT_BYTES = 1 << 28  # of spectra, from the survey to the encoding; others are computed twice
-USUAL_ERROR = 0.4  # of a container whose size is asked for; a larger one needs further spectra
+USUAL_ERROR = 0.3  # of a container whose size is asked for; a larger one needs further spectra
 HEADER_BYTES = 60  # expected size of a record in the compressed header
 
 

@@ -64,7 +64,7 @@ def test_the_vectors_are_enough_for_the_error_and_few(error: float) -> None:
     matrix = DELTAS["large"]
     count = kept(spectrum(matrix), error).vectors.shape[1]
     least = min(rank for rank in range(301) if best_error(matrix, rank) <= error)
-    assert least <= count <= 3 * least + 8
+    assert least <= count <= 3 * least + 12
 
 
 def test_a_delta_that_needs_all_vectors_keeps_all() -> None:

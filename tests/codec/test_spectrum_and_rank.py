@@ -262,6 +262,27 @@ def test_vectors_that_are_not_orthonormal_are_worked_out_again(
     assert float(off.norm()) == pytest.approx(best, rel=1e-6)
 
 
+def test_vectors_that_are_nearly_orthonormal_are_made_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without another look at the matrix, and the space that they span stays what it is."""
+    matrix, count = LARGE["wide"], 20
+    top_eigenvectors = Tridiagonal.top_eigenvectors
+
+    def leaning(reduced: Tridiagonal, count: int, dtype: type[np.floating]) -> np.ndarray:
+        vectors = top_eigenvectors(reduced, count, dtype)
+        others = np.random.default_rng(0).uniform(-1e-3, 1e-3, (count, count)).astype(dtype)
+        return vectors + vectors @ others
+
+    monkeypatch.setattr(Tridiagonal, "top_eigenvectors", leaning)
+    monkeypatch.setattr(torch.linalg, "eigh", None)
+    found = spectrum(matrix, 0.5)
+    vectors = found.vectors(count).numpy().astype(np.float64)
+    assert np.abs(vectors.T @ vectors - np.eye(count)).max() < 1e-4
+    a, b = found.factors(matrix, count)
+    off = matrix.to(torch.float64) - a.to(torch.float64).T @ b.to(torch.float64)
+    best = math.sqrt(math.fsum(full_svd(matrix)[count:] ** 2))
+    assert float(off.norm()) == pytest.approx(best, rel=1e-6)
+
+
 falling = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30).map(
     lambda values: sorted(values, reverse=True)
 )

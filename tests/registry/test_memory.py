@@ -72,7 +72,7 @@ def test_a_merge_of_20_subjects(rank: int, tmp_path: Path) -> None:
     """As factors (20 ranks of 8), and where these would be more numbers than the layer (of 80)."""
     assert AIM.reach is not None
     generator = torch.Generator().manual_seed(0)
-    base = {"layer.weight": 0.02 * torch.randn(2560, 1280, generator=generator)}
+    base = {"layer.weight": 0.02 * torch.randn(1280, 640, generator=generator)}
     save_file(base, tmp_path / "base.safetensors")
     registry = Registry.init(tmp_path / "registry")
     registry.add_base("base", tmp_path / "base.safetensors", link=True)
