@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -359,6 +361,29 @@ def named_in_events(root: Path) -> set[str]:
         for change in json.loads(path.read_bytes())["changes"]
     ]
     return {change["container"] for change in changes if change["kind"] == "version-added"}
+
+
+def test_interrupted_while_the_commit_begins(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that commits may be faster than the one that starts it."""
+    submit = ThreadPoolExecutor.submit
+    interrupts = [KeyboardInterrupt]
+
+    def interrupted(self: ThreadPoolExecutor, *work: Any) -> Any:
+        begun = submit(self, *work)
+        if "commit" in work[0].__name__ and interrupts:
+            raise interrupts.pop()
+        return begun
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    with pytest.raises(StoppedMany) as caught:
+        registry.add_many([folder], base="base", batch=2)
+    assert not interrupts
+    found = caught.value.found
+    assert [one.ref for one in found.files] == ["ft-1@1", "ft-2@1"]
+    assert [version.ref for version in registry.versions()] == ["ft-1@1", "ft-2@1"]
+    assert [path.stem for path in found.not_reached] == ["ft-3", "ft-4"]
 
 
 def test_interrupted(registry: Registry, folder: Path) -> None:

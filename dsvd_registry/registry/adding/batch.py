@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 from ..repository import Repository
 from .commit import commit_all
@@ -43,13 +43,13 @@ class Batch:
 
     def commit(self) -> None:
         """Commit what is waiting. An interrupt is raised after that, so that the outcomes are known."""
-        waiting, self._waiting = self._waiting, {}
-        prepared = [one.addition for one in waiting.values()]
-        with ThreadPoolExecutor(1) as thread:  # no interrupt reaches it
-            commits = thread.submit(commit_all, prepared, self._repository)
-            try:
-                wait([commits])
-            finally:
-                for (number, file), addition in zip(waiting.items(), commits.result(), strict=True):
-                    self.outcomes[number] = added_file(file, addition)
-                self._committed_at = time.monotonic()
+        with ThreadPoolExecutor(1) as thread:  # which no interrupt reaches, and which is waited for
+            thread.submit(self._commit).result()
+
+    def _commit(self) -> None:
+        waiting = self._waiting
+        additions = commit_all([one.addition for one in waiting.values()], self._repository)
+        for (number, file), addition in zip(waiting.items(), additions, strict=True):
+            self.outcomes[number] = added_file(file, addition)
+        self._waiting = {}
+        self._committed_at = time.monotonic()
