@@ -22,7 +22,13 @@ PUBLIC = {
     for name, member in inspect.getmembers(Registry)
     if not name.startswith("_") and (inspect.isroutine(member) or isinstance(member, property))
 }
-WITH_EXAMPLES = [test for test in doctest.DocTestFinder().find(Registry) if test.examples]
+WITH_EXAMPLES = [
+    test
+    for part in Registry.__mro__  # the class is joined of its methods, by what they are about
+    if part.__module__.startswith("dsvd_registry.registry")
+    for test in doctest.DocTestFinder().find(part)
+    if test.examples
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,11 @@ def test_an_example_gives_what_it_says(
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
     runner.run(example, clear_globs=False)
     assert runner.summarize(verbose=False).failed == 0, capsys.readouterr().out
+
+
+def test_every_example_is_run() -> None:
+    shown = [name for name, member in PUBLIC.items() if ">>> " in (inspect.getdoc(member) or "")]
+    assert set(shown) <= {example.name.rpartition(".")[2] for example in WITH_EXAMPLES}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

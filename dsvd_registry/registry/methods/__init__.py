@@ -1,0 +1,1 @@
+"""The methods of `Registry`, by what they are about; `registry.py` joins them."""
