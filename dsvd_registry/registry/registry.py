@@ -198,18 +198,3 @@ class Registry(
             signer=public_key_at(signer),
             progress=progress,
         )
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the registry; of one in a bucket, what this machine has of it."""
-        return self.repository.home.root
-
-    @property
-    def name(self) -> str:
-        """The path of the registry's folder, or its URL, which opens it again.
-
-        Example:
-            >>> registry.name == str(registry.folder)
-            True
-        """
-        return self.repository.home.name

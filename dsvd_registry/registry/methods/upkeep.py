@@ -95,8 +95,10 @@ class UpkeepMethods(OpenRegistry):
         if output is None:
             copy, replace = self.folder / "catalog.sqlite.backup", True
         else:
+            from ..results.output import check_output
+
             copy = Path(output)
-            self.check_output(copy)
+            check_output(copy, self.repository)
         self.repository.catalog.backup(copy, replace=replace)
         return copy
 

@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 class VersionMethods(OpenRegistry):
     """Versions: listing, finding, reporting and comparing them."""
 
-    def version(self, ref: str) -> VersionRecord:
-        """Find the version that a ref means.
-
-        Example:
-            >>> registry.version("subject-42@prod").number
-            1
-        """
-        return self.repository.catalog.version(ref)
-
     def versions(
         self,
         pattern: str | None = None,
