@@ -27,6 +27,7 @@ class RayExecutor(Executor):
         if self._is_ours:
             _connect(self._ray, address)
         self._running: dict[Future[Any], Any] = {}
+        self._known: dict[Callable[..., Any], Any] = {}
 
     def submit(
         self,
@@ -35,9 +36,7 @@ class RayExecutor(Executor):
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> Future[_Result]:
-        # Who waits for the task decides whether it is tried again.
-        work = self._ray.remote(max_retries=0, num_cpus=1)(fn)
-        reference = work.remote(*args, **kwargs)
+        reference = self._remote(fn).remote(*args, **kwargs)
         result: Future[_Result] = Future()
         self._running[result] = reference
         result.add_done_callback(
@@ -45,6 +44,13 @@ class RayExecutor(Executor):
         )
         reference.future().add_done_callback(lambda done: self._end(done, result))
         return result
+
+    def _remote(self, fn: Callable[..., Any]) -> Any:
+        """The function as Ray knows it, made once: for a new one it would send it to each worker anew."""
+        if fn not in self._known:
+            # Who waits for a task decides whether it is tried again.
+            self._known[fn] = self._ray.remote(max_retries=0, num_cpus=1)(fn)
+        return self._known[fn]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
