@@ -11,6 +11,9 @@ from typing import TypeVar
 
 from ..errors import DsvdError
 
+PAUSE = 0.2
+"""The longest first wait, in seconds. Who asks a bucket again at once holds up whoever is faster."""
+
 SECONDS = 20.0
 """The time for which work is tried again, from its first failure: a database restarts in it."""
 
@@ -24,7 +27,7 @@ def tried_again(
 
     Raises what the last attempt raised, once the time is over.
     """
-    longest, until = 0.01, float("inf")
+    longest, until = PAUSE, float("inf")
     while True:
         try:
             return work()
