@@ -46,7 +46,7 @@ class RayExecutor(Executor):
         return result
 
     def _remote(self, fn: Callable[..., Any]) -> Any:
-        """The function as Ray knows it, made once: for a new one it would send it to each worker anew."""
+        """The function as Ray knows it, made once: a new one would be sent to each worker anew."""
         if fn not in self._known:
             # Who waits for a task decides whether it is tried again.
             self._known[fn] = self._ray.remote(max_retries=0, num_cpus=1)(fn)
