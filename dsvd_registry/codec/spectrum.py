@@ -223,10 +223,10 @@ def _staged_vectors(
         try:
             vectors = torch.from_numpy(reduced.top_eigenvectors(count, working).copy())
             off = _off_orthonormal(vectors)
-            if bound <= off < NEARLY_ORTHONORMAL:
-                vectors = _nearer_orthonormal(vectors)
+            if bound <= float(off.abs().max()) < NEARLY_ORTHONORMAL:
+                vectors = _nearer_orthonormal(vectors, off)
                 off = _off_orthonormal(vectors)
-            if off < bound:
+            if float(off.abs().max()) < bound:
                 return vectors.to(dtype)
         except NotConverged:
             pass
@@ -234,21 +234,22 @@ def _staged_vectors(
     return eigenvectors.flip(1)[:, :count].to(dtype)
 
 
-def _off_orthonormal(vectors: torch.Tensor) -> float:
-    """The largest magnitude of an element of V^T V - 1."""
-    products = product(vectors.T, vectors)
-    products.diagonal().sub_(1.0)
-    return float(products.abs().max())
+def _off_orthonormal(vectors: torch.Tensor) -> torch.Tensor:
+    """The deviation of vectors from orthonormal ones: V^T V - 1."""
+    off = product(vectors.T, vectors)
+    off.diagonal().sub_(1.0)
+    return off
 
 
-def _nearer_orthonormal(vectors: torch.Tensor) -> torch.Tensor:
-    """The vectors of the same space after one step of Newton and Schulz: V (3 - V^T V) / 2.
+def _nearer_orthonormal(vectors: torch.Tensor, off: torch.Tensor) -> torch.Tensor:
+    """The vectors of the same space after one step of Newton and Schulz: V (1 - off / 2).
 
-    The nearest orthonormal vectors are its fixed point, and the deviation is squared at each step.
+    `off`: their deviation, which is overwritten, and which is squared at each step. The nearest
+    orthonormal vectors are the fixed point.
     """
-    products = product(vectors.T, vectors).mul_(-0.5)
-    products.diagonal().add_(1.5)
-    return product(vectors, products)
+    step = off.mul_(-0.5)
+    step.diagonal().add_(1.0)
+    return product(vectors, step)
 
 
 def _gram_decides(

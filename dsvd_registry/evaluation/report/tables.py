@@ -104,11 +104,11 @@ def remarks(found: Evaluation) -> tuple[str, ...]:
         few, most = floor.photographs
         count = f"{few}" if few == most else f"{few} to {most}"
         pictures = len(found.request.seeds) * len(found.subjects[0].prompts)
-        floors = "two halves of the same photographs have"
         told = (
             "there are too few photographs to tell below what it says nothing."
             if floor.value is None
-            else f"{floors} {floor.value:.2f}. Below that it says nothing."
+            else f"two halves of the same photographs have {floor.value:.2f}. "
+            "Below that it says nothing."
         )
         said.append(
             f"FID by {name} compares {pictures} pictures with {count} photographs of each subject; "
