@@ -24,7 +24,7 @@ from .yardsticks.algorithm_1 import Values
 if TYPE_CHECKING:
     from dsvd_registry.registry.accounts.report import Report
 
-SUBJECTS = ("sd15-fp32", "sd15-fp16", "demo", "pair", "sdxl-fp16")
+SUBJECTS = ("sd15-fp32", "demo")
 AIM = Aim(reach=1 / 9, stretch=1 / 12)
 WITHOUT_TAU = Aim(reach=1 / 12, stretch=1 / 20)
 TAU = ALGORITHM_1_TAU

@@ -42,7 +42,7 @@ from .yardsticks.lossless import LEVEL, METHODS, Method, sizes
 from .yardsticks.zipnn import DTYPES as ZIPNN_DTYPES
 from .yardsticks.zipnn import ZipNN
 
-SUBJECTS = ("pair", "demo", "sd15-fp32", "full-rank", "merge")
+SUBJECTS = ("pair", "demo", "full-rank", "merge")
 SIZE_AIMS = {"fp32": 0.425, "fp16": 0.142, "bf16": 0.088}  # for a trained full-size pair
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 UNPACKED = {"zstd -3": "unzstd", "ZipNN": "unzipnn"}

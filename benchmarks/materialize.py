@@ -24,7 +24,7 @@ from .harness.progress import say
 from .harness.rows import Aim, Row
 from .subjects.pair import Subject
 
-SUBJECTS = ("sd15-fp32", "sd15-fp16", "pair")
+SUBJECTS = ("sd15-fp32", "sd15-fp16")
 AIM = Aim(reach=0.85, stretch=0.7)
 TAU = 0.5
 FILES = 3.2  # files of the checkpoint's size that are there at the same time

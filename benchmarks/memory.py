@@ -13,7 +13,7 @@ from .harness.bench import Bench
 from .harness.rows import Aim, Row
 from .subjects.pair import Subject
 
-SUBJECTS = ("sd15-fp32", "sd15-fp16", "sdxl-fp16")
+SUBJECTS = ("sd15-fp32", "sdxl-fp16")
 AIM = Aim(reach=1024, stretch=512, absolute=True)  # MiB
 TAU = 0.5
 MIB = 2**20

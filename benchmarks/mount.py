@@ -23,7 +23,7 @@ from .harness.rows import Aim, Row
 from .subjects.pair import Subject
 from .subjects.unets import SD15
 
-SUBJECTS = ("sd15-fp32", "pair")
+SUBJECTS = ("sd15-fp32",)
 TAU = 0.5
 FIRST_TO_LAST = Aim(reach=1.2, stretch=1.0)
 ONE_TENSOR = Aim(reach=0.05, stretch=0.015, absolute=True)  # seconds

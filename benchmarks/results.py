@@ -16,7 +16,7 @@ from .harness.progress import say
 from .harness.rows import Aim, Row
 from .subjects.pair import Subject
 
-SUBJECTS = ("sd15-fp32", "pair")
+SUBJECTS = ("sd15-fp32",)
 TAU = 0.5
 STEP = 1 << 20  # bytes of one read
 TENSOR = [1280, 1280]

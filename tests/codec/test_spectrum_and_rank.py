@@ -144,7 +144,8 @@ def test_an_undecided_rank_is_looked_for_again_with_a_more_precise_reduction(
     assert reduced[:2] == [np.float32, np.float64]
     reduced.clear()
     spectrum(LARGE["rank_deficient"], 0.5)  # its rank is sure, but the roots of 490 zeros add up
-    assert reduced == [np.float32, np.float64]
+    # Whether products in single precision are enough is for the processor's own rounding to say.
+    assert reduced in ([np.float32, np.float64], [np.float32, np.float64, np.float64])
 
 
 def test_most_of_these_ranks_leave_no_choice() -> None:
