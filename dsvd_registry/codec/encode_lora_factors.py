@@ -8,13 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from .arithmetic import one_blas_thread
 from .components import MIN_EXPONENT, Components
-from .encode_tau import EncodeRequest, distortion_for
+from .encode_tau import EncodeRequest, distortion_for, stored_values
 from .encoded import LowRank, Same
 from .exact_product import row_tiles
 from .exact_product_torch import CPU, DeltaProduct, add_tile, ieee_arithmetic
@@ -68,7 +66,7 @@ def encode_spectrum(
     if not bool(values[0] > 0):
         return Same()
     rank = tau_rank(values, request.tau, svd.shape)
-    _stored_values(svd, rank)
+    stored_values(values, rank)  # before the work, if a record cannot have them
     components = _on_grid(svd, rank, request)
     return low_rank_of(svd, components, measured(components))
 
@@ -79,14 +77,14 @@ def low_rank_of(svd: FactorSpectrum, components: Components, measured: Measured)
     Raises `OutsideGrid` where a figure is outside the range of a record.
     """
     values, rank = svd.singular_values, len(components.exponents)
-    stored = _stored_values(svd, rank)
+    first_values = stored_values(values, rank)
     base_norm, off = measured
     if not math.isfinite(off):
         raise OutsideGrid
     norm = float(torch.linalg.vector_norm(values))
     return LowRank(
         components=components,
-        singular_values=stored,
+        singular_values=first_values,
         tau_rank=rank,
         noise_rank=tau_rank(values, 1.0, svd.shape),
         nuclear_norm=float(values.sum()),
@@ -94,14 +92,6 @@ def low_rank_of(svd: FactorSpectrum, components: Components, measured: Measured)
         norm=norm,
         error=off / norm,
     )
-
-
-def _stored_values(svd: FactorSpectrum, rank: int) -> npt.NDArray[np.float32]:
-    """The first singular values as a record has them. Raises `OutsideGrid` if it cannot."""
-    stored: npt.NDArray[np.float32] = svd.singular_values[:rank].to(torch.float32).numpy()
-    if not (np.isfinite(stored).all() and (stored > 0).all()):
-        raise OutsideGrid
-    return stored
 
 
 def _on_grid(svd: FactorSpectrum, rank: int, request: EncodeRequest) -> Components:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .arithmetic import one_blas_thread
@@ -132,13 +133,10 @@ def low_rank(
 ) -> LowRank:
     """The candidate of these components; `wanted` is the tau rank. Raises `OutsideGrid`."""
     values, rank = svd.singular_values, len(components.exponents)
-    stored_values = values[:rank].to(torch.float32).numpy()
-    if not (np.isfinite(stored_values).all() and (stored_values > 0).all()):
-        raise OutsideGrid
     shape = pair.delta.shape[0], pair.delta.shape[1]
     return LowRank(
         components=components,
-        singular_values=stored_values,
+        singular_values=stored_values(values, rank),
         tau_rank=wanted,
         noise_rank=noise_rank(values, pair.noise_variance, shape),
         nuclear_norm=float(values.sum()),
@@ -146,6 +144,14 @@ def low_rank(
         norm=pair.norm,
         error=reached.result / pair.norm,
     )
+
+
+def stored_values(singular_values: torch.Tensor, rank: int) -> npt.NDArray[np.float32]:
+    """The first singular values as a record has them. Raises `OutsideGrid` if it cannot."""
+    stored: npt.NDArray[np.float32] = singular_values[:rank].to(torch.float32).numpy()
+    if not (np.isfinite(stored).all() and (stored > 0).all()):
+        raise OutsideGrid
+    return stored
 
 
 def dense(pair: Pair, wanted: float) -> Dense:

@@ -10,13 +10,13 @@ import torch
 
 from .arithmetic import one_blas_thread
 from .components import MIN_EXPONENT, Components
-from .encode_tau import SizeOf, dense, dense_may_win, low_rank, smallest
-from .encoded import Dense, Encoded, LowRank, Raw, Same
+from .encode_tau import SizeOf, compared, dense, dense_may_win, low_rank, smallest
+from .encoded import Dense, Encoded, LowRank, Raw
 from .exact_product_torch import CPU, DeltaProduct, ieee_arithmetic
 from .integer_grid import OutsideGrid, component_grid
 from .kept_spectrum import KeptSpectrum, kept
 from .spectrum import Spectrum, spectrum
-from .tensor_pair import Distance, Pair, distance, is_same, mean_square_ulp, pair
+from .tensor_pair import Distance, Pair, distance, mean_square_ulp
 from .water_level import Survey, Target, kept_at_levels
 
 TOLERANCE = 1.03  # of the allowed error: another step would cost more bits than this excess saves
@@ -31,10 +31,8 @@ def survey(
     The second is None for a vector. It has what an encoding with the `likely_error` needs.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
-        if is_same(base, source):
-            return None
-        sides = pair(base, source)
-        if sides is None or sides.norm == 0:
+        sides = compared(base, source)
+        if not isinstance(sides, Pair):
             return None
         svd = spectrum(sides.delta.to(device)) if source.ndim >= 2 else None
         return _survey_of_pair(sides, svd), None if svd is None else kept(svd, likely_error)
@@ -80,13 +78,9 @@ def encode_at(
     nearer to `source` than `base` is. `size_of`: as of `encode`. `known`: from the survey.
     """
     with ieee_arithmetic(CPU), one_blas_thread:
-        if is_same(base, source):
-            return Same()
-        sides = pair(base, source)
-        if sides is None:
-            return Raw("non_finite")
-        if sides.norm == 0:
-            return Raw("signed_zero")
+        sides = compared(base, source)
+        if not isinstance(sides, Pair):
+            return sides
         return encode_pair_at(sides, target, device, size_of, known)
 
 

@@ -85,6 +85,8 @@ def component_grid(a: torch.Tensor, b: torch.Tensor, distortion: float) -> Compo
     Raises `OutsideGrid`.
     """
     strengths = component_strengths(a, b)
+    if not torch.isfinite(strengths).all():
+        raise OutsideGrid
     wanted = best_exponents(strengths, (a.shape[1], b.shape[1]), distortion)
     peaks = _peaks(a), _peaks(b)
     largest = torch.floor(2 * torch.log2(NOT_ZERO * torch.minimum(*peaks)))

@@ -20,10 +20,13 @@ import math
 import numpy as np
 import torch
 
-FINEST, PER_OCTAVE = 5.0, 32  # log2 of the largest tabulated ratio; entries per factor of 2
-COARSEST = -5.0  # log2 of the least tabulated ratio: below it all integers are zero
-ENTRIES = round((FINEST - COARSEST) * PER_OCTAVE) + 1
-SCALED_COARSEST = -2.0  # the same for coefficients that are scaled; scaled, they are half
+LARGEST_LOG_RATIO, PER_OCTAVE = (
+    5.0,
+    32,
+)  # log2 of the largest tabulated ratio; entries per factor of 2
+LEAST_LOG_RATIO = -5.0  # log2 of the least tabulated ratio: below it all integers are zero
+ENTRIES = round((LARGEST_LOG_RATIO - LEAST_LOG_RATIO) * PER_OCTAVE) + 1
+LEAST_SCALED_LOG_RATIO = -2.0  # the same for coefficients that are scaled; scaled, they are half
 
 
 def entropy(ratio: torch.Tensor) -> torch.Tensor:
@@ -38,7 +41,7 @@ def squared_error(ratio: torch.Tensor) -> torch.Tensor:
 
 def bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The bits and the mean squared error of coefficients of 2^`log_ratio` steps."""
-    fine, coarse = log_ratio >= FINEST, log_ratio <= COARSEST
+    fine, coarse = log_ratio >= LARGEST_LOG_RATIO, log_ratio <= LEAST_LOG_RATIO
     below, share = _place(log_ratio)
     bits, error = (_lerp(row, below, share) for row in _table()[:2])
     bits = torch.where(fine, log_ratio + 0.5 * math.log2(2 * math.pi * math.e), bits)
@@ -51,7 +54,7 @@ def scaled_bits_and_error(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.
 
     `log_ratio`: log2 of the standard deviation before scaling, in steps, float64.
     """
-    fine, coarse = log_ratio >= FINEST, log_ratio <= SCALED_COARSEST
+    fine, coarse = log_ratio >= LARGEST_LOG_RATIO, log_ratio <= LEAST_SCALED_LOG_RATIO
     below, share = _place(log_ratio)
     bits, error = (_lerp(row, below, share) for row in _scaled_table()[:2])
     bits = torch.where(fine, log_ratio + 0.5 * math.log2(2 * math.pi * math.e), bits)
@@ -65,7 +68,7 @@ def best_scale(log_ratio: torch.Tensor) -> torch.Tensor:
     `log_ratio`: log2 of the standard deviation before scaling, in steps, float64.
     """
     scale = _lerp(_scaled_table()[2], *_place(log_ratio))
-    return torch.where(log_ratio >= FINEST, 1.0, scale)
+    return torch.where(log_ratio >= LARGEST_LOG_RATIO, 1.0, scale)
 
 
 @functools.cache
@@ -75,13 +78,13 @@ def _scaled_table() -> tuple[torch.Tensor, ...]:
     Where the ratio is r after scaling, let S be the mean square of the integers, and C that of their
     product with the coefficients. The best multiple of the integers is then C / S of them.
     """
-    after = np.arange(SCALED_COARSEST - 1, FINEST + 0.5, 1 / PER_OCTAVE)
+    after = np.arange(LEAST_SCALED_LOG_RATIO - 1, LARGEST_LOG_RATIO + 0.5, 1 / PER_OCTAVE)
     bits, off, square = torch.stack([_of_ratio(2.0**r) for r in after.tolist()], dim=1).numpy()
     variance = np.exp2(2 * after)
     both = (variance + square - off) / 2
     scale = both / square
     error = 1 - both * scale / variance
-    tabulated = np.linspace(COARSEST, FINEST, ENTRIES)
+    tabulated = np.linspace(LEAST_LOG_RATIO, LARGEST_LOG_RATIO, ENTRIES)
     before = after - np.log2(scale)
     return tuple(
         torch.from_numpy(np.interp(tabulated, before, row)) for row in (bits, error, scale)
@@ -96,8 +99,8 @@ def rounded_square(ratio: torch.Tensor) -> torch.Tensor:
     """
     fine = torch.square(ratio) + 1 / 12
     log_ratio = torch.log2(ratio)
-    square = torch.where(log_ratio <= COARSEST, 0.0, _lerp(_table()[2], *_place(log_ratio)))
-    return torch.where(log_ratio >= FINEST, fine, square)
+    square = torch.where(log_ratio <= LEAST_LOG_RATIO, 0.0, _lerp(_table()[2], *_place(log_ratio)))
+    return torch.where(log_ratio >= LARGEST_LOG_RATIO, fine, square)
 
 
 def _lerp(values: torch.Tensor, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -106,7 +109,7 @@ def _lerp(values: torch.Tensor, below: torch.Tensor, share: torch.Tensor) -> tor
 
 def _place(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The table entry below each ratio, and its fractional distance to the next entry."""
-    place = ((log_ratio - COARSEST) * PER_OCTAVE).clamp(0, ENTRIES - 1.001)
+    place = ((log_ratio - LEAST_LOG_RATIO) * PER_OCTAVE).clamp(0, ENTRIES - 1.001)
     below = place.long()
     return below, place - below
 
@@ -114,7 +117,9 @@ def _place(log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 @functools.cache
 def _table() -> tuple[torch.Tensor, ...]:
     """Entropy, squared error and rounded square at each tabulated ratio, float64 (entries,) each."""
-    exponents = torch.linspace(COARSEST, FINEST, ENTRIES, dtype=torch.float64, device="cpu")
+    exponents = torch.linspace(
+        LEAST_LOG_RATIO, LARGEST_LOG_RATIO, ENTRIES, dtype=torch.float64, device="cpu"
+    )
     found = torch.stack([_of_ratio(2.0**exponent) for exponent in exponents.tolist()], dim=1)
     return tuple(found)
 

@@ -105,7 +105,9 @@ class Spectrum:
             projected = _product(matrix, vectors).T.contiguous()
         else:
             projected = _product(vectors.T, matrix)
-        roots = torch.linalg.vector_norm(projected, dim=1).sqrt()[:, None]
+        # In float64: the squares of the least float32 numbers would vanish.
+        norms = torch.linalg.vector_norm(projected, dim=1, dtype=torch.float64)
+        roots = norms.sqrt().to(projected.dtype)[:, None]
         own, other = (vectors.T * roots).cpu(), projected.div_(roots).cpu()
         return (other, own) if self.transposed else (own, other)
 
@@ -270,7 +272,7 @@ def _gram_decides(
         return True
     rank = tau_rank(most, tau, tuple(shape))
     low = float(least[:rank].sum()) / total
-    high = energy(most, rank - 1) * total / max(float(least.sum()), UNIT)
+    high = energy(most, rank - 1) * total / max(float(least.sum()), UNIT * total)
     return low >= tau and high < tau
 
 

@@ -136,9 +136,8 @@ class _Search:
         self, grid: Grid, shape: tuple[int, int], scale: TensorInfo, unit: float
     ) -> Iterator[Quantisation]:
         """One scale for all, for a row, or for a block of rows and columns; divided or multiplied."""
-        block = _block(shape, scale.shape)
-        if block is not None:
-            place = self.places[scale.name]
+        place = self.places[scale.name]
+        for block in _blocks(shape, scale.shape):
             of = Scale(place, *block, "rows", unit, None, "multiply", None)
             rule = Quantisation(grid, "low", shape[1], "divide", of, None)
             yield rule
@@ -258,18 +257,21 @@ def _matrix(shape: Shape) -> tuple[int, int]:
     return rows, math.prod(shape[1:])
 
 
-def _block(shape: tuple[int, int], scales: Shape) -> tuple[int, int] | None:
-    """The rows and columns that share a scale; None if so many scales do not fit."""
+def _blocks(shape: tuple[int, int], scales: Shape) -> Iterator[tuple[int, int]]:
+    """The rows and columns that may share a scale: all, a row, or a block (as many as rows, perhaps)."""
     count = math.prod(scales)
     if count == 1:
-        return shape
+        yield shape
+        return
+    row = 1, shape[1]
     if count == shape[0]:
-        return 1, shape[1]
+        yield row
     if len(scales) != 2 or not all(scales):
-        return None
+        return
     rows, columns = (-(-side // of) for side, of in zip(shape, scales, strict=True))
     fits = (-(-shape[0] // rows), -(-shape[1] // columns)) == scales
-    return (rows, columns) if fits else None
+    if fits and (rows, columns) != row:
+        yield rows, columns
 
 
 def _count(value: object) -> int | None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import TypeAlias
 
 from ..checkpoint import TensorInfo
 from ..codec.encode_water_level import encode_at, survey
@@ -32,6 +33,9 @@ USUAL_ERROR = 0.3  # of a container whose size is asked for; a larger one needs 
 HEADER_BYTES = 60  # expected size of a record in the compressed header
 
 
+DraftAt: TypeAlias = "Callable[[Levels], AbstractContextManager[Draft]]"
+
+
 def store_by_error(
     fine_tune: FineTune,
     request: ErrorRequest,
@@ -42,17 +46,14 @@ def store_by_error(
     """Store with the fewest bytes that the error allows, by lowering the level until it is met."""
     surveys, spectra = _surveyed(fine_tune, device, request.max_error, progress)
 
-    def draft_at(levels: Levels) -> AbstractContextManager[Draft]:
-        codec_of = _codec_of(levels, spectra, device)
-        return encoded(fine_tune, codec_of, levels.finish, objects, progress)
-
+    draft_at = _drafts_of(fine_tune, spectra, device, objects, progress)
     return store_within(request.max_error, surveys, draft_at, objects, progress)
 
 
 def store_within(
     max_error: float,
     surveys: Mapping[str, Survey],
-    draft_at: Callable[[Levels], AbstractContextManager[Draft]],
+    draft_at: DraftAt,
     objects: ObjectStore,
     progress: Progress,
 ) -> StoredContainer:
@@ -68,7 +69,7 @@ def store_within(
         levels = Levels(targets, max_error=max_error)
         with draft_at(levels) as draft:
             error = _error(draft)
-            if aim.is_met(error):
+            if not surveys or aim.is_met(error):
                 return store(draft, objects, progress)
             outside = _outside(draft) & surveys.keys()
         if outside:  # the plan expected deltas of tensors that cannot have any
@@ -116,10 +117,7 @@ def store_by_budget(
     """
     surveys, spectra = _surveyed(fine_tune, device, USUAL_ERROR, progress)
 
-    def draft_at(levels: Levels) -> AbstractContextManager[Draft]:
-        codec_of = _codec_of(levels, spectra, device)
-        return encoded(fine_tune, codec_of, levels.finish, objects, progress)
-
+    draft_at = _drafts_of(fine_tune, spectra, device, objects, progress)
     while True:
         plan = Plan(list(surveys.values()))
         with _Drafts(plan, list(surveys), request, draft_at) as drafts:
@@ -156,7 +154,7 @@ class _Drafts:
         plan: Plan,
         names: list[str],
         request: BudgetRequest,
-        draft_at: Callable[[Levels], AbstractContextManager[Draft]],
+        draft_at: DraftAt,
     ) -> None:
         self._plan, self._names, self._request, self._draft_at = plan, names, request, draft_at
         self._kept = contextlib.ExitStack()  # keeps the payload of `best` open
@@ -237,6 +235,22 @@ def _surveyed(
                     room -= svd.nbytes
             meter.advance(info.nbytes)
     return surveys, spectra
+
+
+def _drafts_of(
+    fine_tune: FineTune,
+    spectra: Mapping[str, KeptSpectrum],
+    device: str,
+    objects: ObjectStore,
+    progress: Progress,
+) -> DraftAt:
+    """A function that encodes a fine-tune at given levels."""
+
+    def draft_at(levels: Levels) -> AbstractContextManager[Draft]:
+        codec_of = _codec_of(levels, spectra, device)
+        return encoded(fine_tune, codec_of, levels.finish, objects, progress)
+
+    return draft_at
 
 
 def _codec_of(

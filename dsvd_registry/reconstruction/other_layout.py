@@ -20,7 +20,7 @@ from .base_view import ViewedBase
 from .file_plan import Run, RunsOfTensor
 from .reconstruction import Reconstruction
 from .result_layout import ResultFile
-from .target_layout import Target, TargetFile
+from .target_layout import TargetFile, TargetLayout
 from .version_shapes import adjusted_configurations, result_shape
 
 
@@ -32,7 +32,7 @@ class RelaidResult:
     lacks or has in another shape, `BaseMismatch` for another family.
     """
 
-    def __init__(self, reconstruction: Reconstruction, target: Target) -> None:
+    def __init__(self, reconstruction: Reconstruction, target: TargetLayout) -> None:
         self._reconstruction = reconstruction
         available = reconstruction.infos
         names = map_names(available, dict(target.tensors()))
@@ -62,7 +62,7 @@ class RelaidResult:
             return self._reconstruction.result_tensor(source.tensors[0])
         return _ViewedTensor(self._reconstruction, source, self._infos[name])
 
-    def _files(self, target: Target, metadata: Mapping[str, str]) -> Iterator[ResultFile]:
+    def _files(self, target: TargetLayout, metadata: Mapping[str, str]) -> Iterator[ResultFile]:
         for file in target.files:
             own = [name for name in file.tensors if file.prefix + name in self._sources]
             if not own:
@@ -83,7 +83,7 @@ class RelaidResult:
 
 
 def _shapes(
-    available: Mapping[str, TensorInfo], matches: Mapping[str, Correspondence], target: Target
+    available: Mapping[str, TensorInfo], matches: Mapping[str, Correspondence], target: TargetLayout
 ) -> Iterator[tuple[str, Shape]]:
     """The shape of each tensor of the result, in the order of `target`."""
     for file in target.files:

@@ -18,7 +18,7 @@ from .kept_files import listed_plan
 from .lossless import Lossless, LosslessReconstruction
 from .other_layout import RelaidResult
 from .reconstruction import Reconstruction
-from .target_layout import Target
+from .target_layout import TargetLayout
 from .version_shapes import Adjusted, Configuration
 
 
@@ -32,7 +32,7 @@ class ResultRequest:
 
     tau: float | None = None
     dtype: FloatDtype | None = None
-    target: Target | None = None
+    target: TargetLayout | None = None
     lossless: Lossless | None = None
 
     def tau_of(self, header: Header) -> float:
@@ -104,7 +104,7 @@ def _own(exact: Reconstruction) -> Iterator[KeptPlan]:
         yield KeptPlan(file, partial(exact.kept_plan, kept))
 
 
-def _of_target(target: Target, own: Mapping[str, Configuration]) -> Iterator[KeptPlan]:
+def _of_target(target: TargetLayout, own: Mapping[str, Configuration]) -> Iterator[KeptPlan]:
     for file in target.others:
         if file.path in own:
             data = own[file.path].data

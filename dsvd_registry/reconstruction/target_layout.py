@@ -28,7 +28,7 @@ class TargetFile:
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetLayout:
     """The files to write: one, or those of a folder.
 
     `others`: the folder's files without tensors. `places`: the paths on disk of these, by their
@@ -52,7 +52,7 @@ class Target:
                 yield file.prefix + name, info
 
 
-def folder_like(pattern: Checkpoint) -> Target:
+def folder_like(pattern: Checkpoint) -> TargetLayout:
     """A folder with the files, names and shapes of `pattern`, which is a folder."""
     tree = pattern.tree
     assert tree is not None
@@ -61,15 +61,15 @@ def folder_like(pattern: Checkpoint) -> Target:
         names = (name for name in pattern.tensors if tree.homes[name] == file.path)
         own = {name.removeprefix(file.prefix): pattern.tensors[name] for name in names}
         files.append(TargetFile(file.path, file.prefix, own))
-    return Target("diffusers", tuple(files), tree.others, tree.places)
+    return TargetLayout("diffusers", tuple(files), tree.others, tree.places)
 
 
-def file_like(pattern: Mapping[str, TensorInfo]) -> Target:
+def file_like(pattern: Mapping[str, TensorInfo]) -> TargetLayout:
     """A single file with the names and shapes of `pattern`."""
-    return Target("single-file", (TargetFile(RESULT_PATH, "", pattern),))
+    return TargetLayout("single-file", (TargetFile(RESULT_PATH, "", pattern),))
 
 
-def original_file(tensors: Mapping[str, TensorInfo]) -> Target:
+def original_file(tensors: Mapping[str, TensorInfo]) -> TargetLayout:
     """The single file in the original layout for the tensors of a folder.
 
     Raises `InvalidArgument` for a family that has none.

@@ -20,7 +20,7 @@ from ..errors import InvalidArgument
 from ..layouts.view import Shape, is_alike
 from .file_assembly import whole_file
 from .kept_files import listed_plan
-from .target_layout import Target
+from .target_layout import TargetLayout
 
 CONFIGURATION, VOCABULARY_SIZE = "config.json", "vocab_size"
 _EMBEDDINGS = (
@@ -73,7 +73,7 @@ def result_shape(info: TensorInfo, own: str, viewed: Shape, *, is_folder: bool) 
 
 
 def adjusted_configurations(
-    target: Target, shapes: Mapping[str, Shape]
+    target: TargetLayout, shapes: Mapping[str, Shape]
 ) -> dict[str, Configuration]:
     """The configurations of a folder that must be adjusted to the `shapes` of its tensors, by path.
 
@@ -94,7 +94,7 @@ def adjusted_configurations(
     return configurations
 
 
-def _read(path: str, target: Target) -> bytes:
+def _read(path: str, target: TargetLayout) -> bytes:
     """The bytes of a configuration; empty if it is missing, or too large to be one."""
     places = target.places or {}
     files = [file for file in target.others if file.path == path and file.size <= MAX_WEIGHT]

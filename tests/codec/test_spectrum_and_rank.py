@@ -332,3 +332,28 @@ def test_deltas_between_fp32_tensors_have_no_noise_rank_below_the_full() -> None
     sides = pair(noise(3, 3), noise(3, 3, seed=1))
     assert sides is not None
     assert noise_rank(values, sides.noise_variance, (3, 3)) == 3
+
+
+def test_a_doubtful_rank_is_doubtful_at_every_scale() -> None:
+    """A change of all weights by a power of two changes no rank, and no doubt of it."""
+    values = torch.tensor([1.0, 0.5, 0.25, 0.25], dtype=torch.float64)
+    doubts = torch.full_like(values, 2.0**-9)
+    for tau in (0.3, 0.5, 0.625, 0.75, 0.9):
+        decided = {
+            spectrum_module._gram_decides(
+                torch.square(values * scale), torch.Size((4, 4)), tau, doubts * scale**2
+            )
+            for scale in (2.0**-60, 1.0, 2.0**60)
+        }
+        assert len(decided) == 1, tau
+
+
+def test_the_least_float32_components_have_their_length() -> None:
+    """Squares of numbers below 1e-23 vanish in float32."""
+    matrix = torch.diag(10.0 ** torch.arange(-10.0, -26.0, -1.0)).to(torch.float32)
+    a, b = spectrum(matrix, 1.0).factors(matrix, 15)
+    assert torch.isfinite(a).all() and torch.isfinite(b).all()
+    lengths = np.linalg.norm(a.double().numpy(), axis=1) * np.linalg.norm(
+        b.double().numpy(), axis=1
+    )
+    np.testing.assert_allclose(lengths, np.diag(matrix.double().numpy())[:15], rtol=1e-5)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from dsvd_registry import Registry
+from dsvd_registry.encoding import water_filling
 from dsvd_registry.errors import InvalidArgument
 
 from .inputs import (
@@ -151,3 +152,22 @@ def test_of_a_change_that_hardly_counts_only_the_largest_elements_are_stored(
     assert 1 <= len(moved) <= 0.02 * len(weak)
     change = (tuned["weak"] - base["weak"]).abs()
     assert change[moved].min() >= change.sort().values[-len(moved)]
+
+
+def test_without_any_delta_there_is_one_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, _ = weights_of_a_model(3, "flat")
+    drafts = []
+    made = water_filling.encoded
+    monkeypatch.setattr(
+        water_filling, "encoded", lambda *asked: drafts.append(asked) or made(*asked)
+    )
+    tuned = base | {"ids": torch.arange(9)}
+    with Registry.init(tmp_path / "registry") as registry:
+        registry.add_base("base", write(base, tmp_path / "base.safetensors"))
+        ref = registry.add(
+            write(tuned, tmp_path / "ft.safetensors"), base="base", name="m", max_error=0.1
+        ).ref
+        assert registry.report(ref).error == 0
+    assert len(drafts) == 1

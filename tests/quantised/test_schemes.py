@@ -113,6 +113,23 @@ def test_scaled_e4m3_takes_a_fifth(
     assert version.stored_size < 0.20 * path.stat().st_size
 
 
+def test_as_many_blocks_as_rows(tmp_path: Path) -> None:
+    """Sixteen scales of sixteen rows are those of 4 x 4 blocks, if these fit the codes."""
+    weight = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    blocks = weight.reshape(4, 4, 4, 16)
+    scale = blocks.abs().amax((1, 3)) / torch.finfo(E4M3).max
+    codes = (blocks / scale[:, None, :, None]).to(E4M3).reshape(16, 64)
+    stored = {"layer.weight": codes, "layer.weight_scale_inv": scale}
+    base = saved({"layer.weight": weight}, tmp_path / "base.safetensors")
+    path = saved(stored, tmp_path / "blocks.safetensors")
+    with Registry.init(tmp_path / "registry") as registry:
+        registry.add_base("base", base)
+        ref = registry.add(path, base="base", lossless=True).ref
+        registry.materialize(ref, tmp_path / "out.safetensors")
+        assert registry.report(ref).schemes == {"fp8 e4m3, a scale a block": 1}
+    assert (tmp_path / "out.safetensors").read_bytes() == path.read_bytes()
+
+
 def test_base_is_found(registry: Registry, tuned_weights: Weights, tmp_path: Path) -> None:
     """Without being told, also for packed weights."""
     for name in ("e4m3", "nf4", "nvfp4-compressed"):

@@ -22,7 +22,7 @@ from dsvd_registry.registry.adding.weight_sample import (
     TENSORS,
     relative_change,
     runs,
-    spread,
+    sampled_names,
 )
 
 from .conftest import Weights, write_safetensors
@@ -45,7 +45,7 @@ def test_of_a_large_one_some_runs_from_end_to_end(elements: int) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, TENSORS, TENSORS + 1, 1133])
 def test_names_from_all_parts(count: int) -> None:
     names = [f"layer.{number:04}" for number in range(count)]
-    found = spread(reversed(names))
+    found = sampled_names(reversed(names))
     assert len(found) == len(set(found)) == min(count, TENSORS)
     assert found == sorted(found)
     assert set(found[:1] + found[-1:]) == set(names[:1] + names[-1:])

@@ -21,7 +21,7 @@ from ...lora import is_lora
 from ..repository import Repository
 from .base_candidates import Candidate, ComparedBase, compared_bases, contents, has_delta
 from .input_warnings import WRONG_BASE_CHANGE
-from .weight_sample import can_be_sampled, relative_change, spread
+from .weight_sample import can_be_sampled, relative_change, sampled_names
 
 # Above one half of the checkpoint's tensors, two bases that fit share some of them.
 MIN_MATCHED = 0.5
@@ -83,7 +83,7 @@ def best_base(
             )
         if is_lora(checkpoint.tensors):
             return _by_names(path, fitting, others)
-        names = spread(_distinguishing_tensors(checkpoint, fitting))
+        names = sampled_names(_distinguishing_tensors(checkpoint, fitting))
         if not names and _are_quantised(checkpoint, fitting):
             return _by_names(path, fitting, others)
         compared = [_with_change(checkpoint, one, names, repository) for one in fitting]

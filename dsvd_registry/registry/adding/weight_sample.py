@@ -20,7 +20,7 @@ ELEMENTS = 1 << 15  # of each tensor
 RUNS = 8  # per tensor: its first rows alone may be ones that training does not change
 
 
-def spread(names: Iterable[str]) -> list[str]:
+def sampled_names(names: Iterable[str]) -> list[str]:
     """At most `TENSORS` of the names, evenly from their sorted order: from all parts of a model."""
     ordered = sorted(names)
     last, count = len(ordered) - 1, min(TENSORS, len(ordered))

@@ -16,7 +16,7 @@ from ...layouts import describe
 from ...reconstruction.base_weights import BaseWeights
 from ...reconstruction.target_layout import (
     LayoutName,
-    Target,
+    TargetLayout,
     file_like,
     folder_like,
     original_file,
@@ -157,7 +157,7 @@ def open_target(
     base: BaseWeights,
     pattern: BaseRecord | None,
     repository: Repository,
-) -> Iterator[Target | None]:
+) -> Iterator[TargetLayout | None]:
     """The target files of a version in `layout`; None for the files that were added.
 
     A folder gets the files and configurations of `pattern`, or else of the base. A single file gets
