@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from dsvd_registry.errors import (
 )
 from dsvd_registry.progress import FILES
 from dsvd_registry.registry import AddedMany, StoppedMany
+from dsvd_registry.registry.adding import batch
 from dsvd_registry.registry.adding.input_files import checkpoints_in, each_once, is_one_checkpoint
 
 from . import many_child
@@ -384,6 +386,46 @@ def test_interrupted_while_the_commit_begins(
     assert [one.ref for one in found.files] == ["ft-1@1", "ft-2@1"]
     assert [version.ref for version in registry.versions()] == ["ft-1@1", "ft-2@1"]
     assert [path.stem for path in found.not_reached] == ["ft-3", "ft-4"]
+
+
+def test_interrupted_twice_in_a_commit(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second interrupt comes while the first one waits for the commit, which is not begun anew."""
+    commit_all, shutdown = batch.commit_all, ThreadPoolExecutor.shutdown
+    waited_for, tried_again = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def interrupting(prepared: Sequence[Any], repository: Any) -> Any:
+        sizes.append(len(prepared))
+        if len(sizes) == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            assert waited_for.wait(60)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            tried_again.wait(60)
+        return commit_all(prepared, repository)
+
+    def told(self: ThreadPoolExecutor, *arguments: Any, **options: Any) -> None:
+        if sizes:
+            waited_for.set()
+        shutdown(self, *arguments, **options)
+
+    submit = ThreadPoolExecutor.submit
+
+    def submitted(self: ThreadPoolExecutor, *work: Any) -> Any:
+        begun = submit(self, *work)
+        if sizes and "commit" in work[0].__name__:
+            tried_again.set()
+        return begun
+
+    monkeypatch.setattr(batch, "commit_all", interrupting)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", told)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submitted)
+    with pytest.raises(StoppedMany) as caught:
+        registry.add_many([folder], base="base", batch=2)
+    assert sizes == [2]
+    assert [one.ref for one in caught.value.found.files] == ["ft-1@1", "ft-2@1"]
+    assert [version.ref for version in registry.versions()] == ["ft-1@1", "ft-2@1"]
 
 
 def test_interrupted(registry: Registry, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +25,7 @@ class Batch:
     def __init__(self, repository: Repository, most: int = VERSIONS) -> None:
         self._repository, self._most = repository, most
         self._waiting: dict[int, PreparedFile] = {}
+        self._committing = threading.Lock()
         self._committed_at = time.monotonic()
         self.outcomes: dict[int, AddedFile] = {}
 
@@ -42,14 +44,24 @@ class Batch:
             self.commit()
 
     def commit(self) -> None:
-        """Commit what is waiting. An interrupt is raised after that, so that the outcomes are known."""
-        with ThreadPoolExecutor(1) as thread:  # which no interrupt reaches, and which is waited for
-            thread.submit(self._commit).result()
+        """Commit what is waiting. Interrupts are raised after that, so that the outcomes are known."""
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                with ThreadPoolExecutor(1) as thread:  # which no interrupt reaches
+                    thread.submit(self._commit).result()
+                break
+            except KeyboardInterrupt as error:  # the thread may still be at work: wait for it again
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def _commit(self) -> None:
-        waiting = self._waiting
-        additions = commit_all([one.addition for one in waiting.values()], self._repository)
-        for (number, file), addition in zip(waiting.items(), additions, strict=True):
-            self.outcomes[number] = added_file(file, addition)
-        self._waiting = {}
-        self._committed_at = time.monotonic()
+        with self._committing:  # who comes second finds nothing waiting
+            waiting = self._waiting
+            if waiting:
+                additions = commit_all([one.addition for one in waiting.values()], self._repository)
+                for (number, file), addition in zip(waiting.items(), additions, strict=True):
+                    self.outcomes[number] = added_file(file, addition)
+                self._waiting = {}
+            self._committed_at = time.monotonic()
