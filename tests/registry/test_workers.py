@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from dsvd_registry.registry.adding import batch
 
 from .conftest import Weights, write_pickle, write_safetensors
 from .dying import DyingWorkers
+from .interrupted_worker import tidy_up_together
 
 NUMBER = 6
 NAMES = [f"ft-{number}" for number in range(NUMBER)]
@@ -226,3 +228,24 @@ def test_one_that_is_refused_does_not_stop_its_batch(
     assert added_by_event(registry) == [NUMBER - 1]
     assert registry.verify(deep=True).is_well
     assert registry.add_many([folder], base="base").added[0].ref == "ft-0@1"
+
+
+def test_an_answer_that_cannot_be_sent_fails_its_task_alone() -> None:
+    with WorkerProcesses(1) as workers:
+        worker = workers.submit(os.getpid).result()
+        with pytest.raises(RuntimeError, match="cannot be sent: TypeError"):
+            workers.submit(threading.Lock).result()
+        assert workers.submit(os.getpid).result() == worker
+
+
+def test_all_workers_are_interrupted_before_any_is_waited_for(tmp_path: Path) -> None:
+    def ended(what: str) -> int:
+        return len(list(tmp_path.glob(f"*.{what}")))
+
+    with pytest.raises(KeyboardInterrupt), WorkerProcesses(3) as workers:
+        for name in "abc":
+            workers.submit(tidy_up_together, tmp_path, name, 3)
+        while ended("begun") < 3:
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+    assert ended("interrupted") == ended("together") == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import BrokenExecutor, Executor, Future
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -36,7 +37,10 @@ class RayExecutor(Executor):
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> Future[_Result]:
-        reference = self._remote(fn).remote(*args, **kwargs)
+        try:
+            reference = self._remote(fn).remote(*args, **kwargs)
+        except self._ray.exceptions.RayError as error:  # the cluster is lost
+            raise BrokenExecutor(str(error).splitlines()[0]) from error
         result: Future[_Result] = Future()
         self._running[result] = reference
         result.add_done_callback(
@@ -56,8 +60,10 @@ class RayExecutor(Executor):
         if cancel_futures:
             for future in list(self._running):
                 future.cancel()
-        if wait and self._running:
-            self._ray.wait(list(self._running.values()), num_returns=len(self._running))
+        if wait:
+            futures.wait(
+                list(self._running)
+            )  # not Ray's objects, whose end is to be handed on first
         if self._is_ours:
             self._ray.shutdown()
 

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -65,8 +66,12 @@ class WorkerProcesses(Executor):
     def interrupt(self) -> None:
         """Drop the tasks that have not begun, and interrupt those at work, which tidy up first."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for worker in self._all():
+        workers = self._all()
+        for worker in workers:  # all at once: a worker may take its time to tidy up
             worker.interrupt()
+        deadline = time.monotonic() + _SECONDS_TO_END
+        for worker in workers:
+            worker.end_by(deadline)
         self.shutdown()
 
     def __exit__(
@@ -129,10 +134,13 @@ class _Worker:
         return result
 
     def interrupt(self) -> None:
-        """Interrupt the task at work, as Ctrl-C does, or end the process."""
+        """Interrupt the task at work, as Ctrl-C does."""
         if self.process.is_alive() and self.process.pid is not None:
             os.kill(self.process.pid, signal.SIGINT)
-            self.process.join(_SECONDS_TO_END)
+
+    def end_by(self, deadline: float) -> None:
+        """Wait for the process until then, by `time.monotonic`, and kill it after that."""
+        self.process.join(max(0.0, deadline - time.monotonic()))
         if self.process.is_alive():
             self.process.kill()
 
@@ -164,9 +172,20 @@ def _work(connection: Connection, cores_of_it: int) -> None:
                 answer = False, work(*args, **kwargs)
             except Exception as error:
                 answer = True, error
-            connection.send(answer)
+            _send(connection, answer)
     except (EOFError, OSError, KeyboardInterrupt):
         return
+
+
+def _send(connection: Connection, answer: tuple[bool, object]) -> None:
+    """Send an answer; one that cannot be sent fails its task, and not the worker."""
+    try:
+        connection.send(answer)
+    except OSError:
+        raise
+    except Exception as error:
+        failure = RuntimeError(f"its answer cannot be sent: {type(error).__name__}: {error}")
+        connection.send((True, failure))
 
 
 def _interrupt_once(number: int, _frame: FrameType | None) -> None:
