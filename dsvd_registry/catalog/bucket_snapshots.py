@@ -85,11 +85,13 @@ def keep_if_due(home: Home, written: Position, changes: int) -> None:
     with contextlib.suppress(DsvdError, sqlite3.Error):
         found = snapshots(home.backend)
         last = found[0] if found else Snapshot(0, 0, "")
+        with contextlib.closing(sqlite3.connect(home.catalog)) as catalog:
+            sequence, versions = _counts(catalog)
+        if max(sequence - last.sequence, versions - last.versions) < EVERY:
+            return
         fs.make_folder(home.tmp)
         with fs.new_file(home.tmp) as file:
             sequence, versions = _copy(home.catalog, file.path)
-            if max(sequence - last.sequence, versions - last.versions) < EVERY:
-                return
             made = _put(home.backend, file.path, sequence, versions)
         for old in [one for one in found if one.sequence < made.sequence][KEPT - 1 :]:
             home.backend.delete(old.key)
@@ -106,9 +108,14 @@ def _copy(catalog: Path, copy: Path) -> tuple[int, int]:
             target.execute(f"DELETE FROM {table}")
         target.execute("PRAGMA journal_mode = DELETE")
         target.execute("VACUUM")
-        (sequence,) = target.execute("SELECT position FROM log_position").fetchone()
-        (versions,) = target.execute("SELECT coalesce(max(id), 0) FROM versions").fetchone()
-        return sequence, versions
+        return _counts(target)
+
+
+def _counts(database: sqlite3.Connection) -> tuple[int, int]:
+    """The number of the last event, and of the versions."""
+    (sequence,) = database.execute("SELECT position FROM log_position").fetchone()
+    (versions,) = database.execute("SELECT coalesce(max(id), 0) FROM versions").fetchone()
+    return sequence, versions
 
 
 def _put(backend: Backend, database: Path, sequence: int, versions: int) -> Snapshot:

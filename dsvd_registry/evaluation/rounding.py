@@ -16,7 +16,7 @@ LEVELS = 127  # on each side of zero
 
 def rounded(values: torch.Tensor, rounding: Rounding) -> torch.Tensor:
     """A weight after rounding, in its own dtype. With int8, vectors and scalars stay as they are."""
-    if not values.is_floating_point():
+    if not (values.is_floating_point() and values.numel()):
         return values
     match rounding:
         case "fp16":

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..catalog import VersionRecord
 from ..checkpoint import open_checkpoint
 from ..checkpoint.tensor_info import tensor_bytes
+from ..encoding.request import weights_of
 from ..errors import InvalidArgument, TauNotServed
 from ..hashing import sha256_file
 from ..registry import Registry
@@ -129,7 +130,9 @@ def _fine_tune(version: VersionRecord, full: Path | None, registry: Registry) ->
         return model, other
     for known in (version, *_of_one_source(version, registry)):
         if known.residual is not None:
-            identity = {"source": version.source.sha256}
+            identity: dict[str, object] = {"source": version.source.sha256}
+            if weights := weights_of(version.settings):
+                identity["weights"] = weights
             return Model(FINE_TUNE, SourceWeights(known.ref), identity, version.source.size), ""
     # An original alone is a LoRA file, and no fine-tune.
     kept = "merged" if version.original else version_text.fidelity(version) or "merged"
@@ -149,11 +152,12 @@ def _fine_tune(version: VersionRecord, full: Path | None, registry: Registry) ->
 
 
 def _of_one_source(version: VersionRecord, registry: Registry) -> Iterator[VersionRecord]:
-    """The versions that were made of the same file."""
-    digest = version.source.sha256
+    """The versions that were made of the same file, and of the same weights in it."""
+    digest, weights = version.source.sha256, weights_of(version.settings)
     for found in registry.repository.catalog.find_digest(digest) if digest else ():
-        if found.version.source.sha256 == digest:
-            yield found.version
+        other = found.version
+        if other.source.sha256 == digest and weights_of(other.settings) == weights:
+            yield other
 
 
 def _rounded(

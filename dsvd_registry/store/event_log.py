@@ -25,6 +25,7 @@ from .home import Home
 SHARD = 1000
 
 KEY = re.compile(r"events/(\d{6})/(\d{9})\.json")
+FOLDER = re.compile(r"events/\d{6}/?")
 _RESTORE = "Restore the folder `events` from a copy of the registry."
 
 
@@ -151,6 +152,8 @@ class EventLog:
                 yield int(match[2])
             elif not entry.is_plain:
                 raise RegistryError(f"{self._name}/{entry.key} is a symbolic link", _RESTORE)
+            elif FOLDER.fullmatch(entry.key) and not entry.size:
+                continue  # some programs for buckets write an empty key for each folder
             elif entry.key.rpartition("/")[2][0].isdigit():
                 # Otherwise an event that a sync program renamed would be ignored.
                 raise RegistryError(

@@ -46,6 +46,7 @@ class RemoteFile(Closing):
         self._backend, self._key = backend, entry.key
         self._lock = threading.Lock()
         self._parts: list[_Part] = []  # in order, none over another
+        self._closed = False
         with contextlib.ExitStack() as opened:
             fs.make_folder(tmp)
             self._scratch = opened.enter_context(fs.scratch_file(tmp))
@@ -54,7 +55,12 @@ class RemoteFile(Closing):
             self._opened = opened.pop_all()
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
         self._opened.close()
+
+    def _was_closed(self) -> ValueError:
+        return ValueError(f"{self.name} was closed while it was read")
 
     def read(self, start: int, size: int) -> bytes:
         stop = min(start + size, self.size)
@@ -74,6 +80,8 @@ class RemoteFile(Closing):
     def _wanted(self, wanted: Range) -> list[_Part]:
         """The parts that have the range; those that are missing are begun to be fetched."""
         with self._lock:
+            if self._closed:
+                raise self._was_closed()
             there = self._overlapping(wanted)
             for missing in list(_gaps(wanted, there)):
                 for start in range(missing.start, missing.stop, MOST_BYTES):
@@ -91,7 +99,7 @@ class RemoteFile(Closing):
         try:
             part.fetched.result()
         except CancelledError as error:
-            raise ValueError(f"{self.name} was closed while it was read") from error
+            raise self._was_closed() from error
         except BaseException:
             with self._lock:  # the next reader tries again
                 self._parts = [one for one in self._parts if one is not part]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
+from safetensors.torch import load_file as torch_load
 
 from dsvd_registry.errors import InvalidArgument
-from dsvd_registry.evaluation.models import VersionWeights
+from dsvd_registry.evaluation.models import FINE_TUNE, SourceWeights, VersionWeights
 from dsvd_registry.evaluation.subjects import planned_subjects
 
 from .conftest import Studio
@@ -41,3 +44,22 @@ def test_a_version_stored_at_a_lower_tau(studio: Studio, tmp_path: Path) -> None
 def test_one_for_each(studio: Studio) -> None:
     with pytest.raises(InvalidArgument, match="1 versions of low for 2 versions"):
         studio.request("subject", "other", others={"low": ("subject",)})
+
+
+def test_another_entry_of_one_file_is_no_fine_tune(studio: Studio, tmp_path: Path) -> None:
+    """A torch file with two sets of weights has one digest; lossless is the version of the first."""
+    both = {
+        "model": torch_load(studio.folder / "subject.safetensors"),
+        "ema": torch_load(studio.folder / "other.safetensors"),
+    }
+    torch.save(both, tmp_path / "both.ckpt")
+    add = functools.partial(studio.registry.add, tmp_path / "both.ckpt", base="base")
+    exact = add(name="both-model", weights="model", lossless=True)
+    lossy = add(name="both-ema", weights="ema", tau=0.5)
+    taken = {}
+    for ref in (exact.ref, lossy.ref):
+        (subject,) = planned_subjects(studio.request(ref, taus=(0.1,)), studio.registry)
+        (taken[ref],) = (model for model in subject.models if model.label == FINE_TUNE)
+    weights = {ref: model.weights for ref, model in taken.items()}
+    assert weights == {ref: SourceWeights(ref) for ref in (exact.ref, lossy.ref)}
+    assert taken[exact.ref].identity != taken[lossy.ref].identity

@@ -199,3 +199,17 @@ def test_the_digest_of_the_tables_is_that_of_the_migrations() -> None:
         assert migrate.schema_sha256(connection) == migrate.SCHEMA_SHA256
         connection.execute(TRIGGER)
         assert migrate.schema_sha256(connection) != migrate.SCHEMA_SHA256
+
+
+def test_the_catalog_is_copied_only_where_a_snapshot_is_due(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, copy = [], bucket_snapshots._copy
+
+    def counted(catalog: Path, place: Path) -> tuple[int, int]:
+        copied.append(catalog)
+        return copy(catalog, place)
+
+    monkeypatch.setattr(bucket_snapshots, "_copy", counted)
+    write(client("first"), 11)  # 34 events: every fifth looks, every tenth is due
+    assert len(copied) == 3

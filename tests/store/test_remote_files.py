@@ -57,6 +57,14 @@ def test_each_byte_is_fetched_once(tmp_path: Path) -> None:
     assert not list((tmp_path / "client/tmp").iterdir())
 
 
+def test_a_closed_file_says_so(tmp_path: Path) -> None:
+    backend, data = MemoryBackend(), random.Random(1).randbytes(SIZE)
+    file = opened(backend, put(backend, data), tmp_path)
+    file.close()
+    with pytest.raises(ValueError, match="was closed while it was read"):
+        file.read(HEAD, 10)
+
+
 def test_neighbours_come_in_one_request(tmp_path: Path) -> None:
     backend, data = MemoryBackend(), random.Random(3).randbytes(3 * MOST_BYTES)
     sha256 = put(backend, data)

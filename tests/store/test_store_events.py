@@ -482,6 +482,13 @@ def test_files_that_do_not_belong(log: EventLog, registry: RegistryFolder) -> No
         numbers(log)
 
 
+def test_an_empty_key_of_a_folder_is_passed_over(log: EventLog, registry: RegistryFolder) -> None:
+    """Consoles of buckets write one for each folder, and a copy of the bucket may have it as a file."""
+    fill(log, 1)
+    (paths(registry)[0].parent.parent / "000001").write_bytes(b"")
+    assert numbers(log) == [1]
+
+
 def test_an_event_under_another_number(log: EventLog, registry: RegistryFolder) -> None:
     fill(log, 2)
     paths(registry)[1].rename(paths(registry)[0])
