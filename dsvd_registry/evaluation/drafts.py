@@ -28,7 +28,7 @@ from .source_tensors import SourceTensors
 
 
 @dataclass(frozen=True)
-class Draft:
+class TauDraft:
     """A container at `tau` that no registry has.
 
     `sha256`: of the `file`. `source`: the SHA-256 of the checkpoint.
@@ -56,7 +56,7 @@ class Drafts:
     registry: Registry
     progress: Progress
 
-    def encoded(self, request: TauRequest) -> Draft:
+    def encoded(self, request: TauRequest) -> TauDraft:
         """Encode the checkpoint as `dsvd add` would.
 
         Raises `CheckpointError`, `BaseMismatch`, `StorageError`, and `InvalidArgument` for a LoRA file.
@@ -76,9 +76,9 @@ class Drafts:
             source = Source(checkpoint.format, digest, size)
             fine_tune = FineTune.of(checkpoint, source, weights)
             stored = store_fine_tune(fine_tune, request, self.device, objects, self.progress)
-        return Draft(objects.local_file(stored.sha256), stored.sha256, digest, request.tau)
+        return TauDraft(objects.local_file(stored.sha256), stored.sha256, digest, request.tau)
 
-    def size(self, draft: Draft, tau: float) -> int:
+    def size(self, draft: TauDraft, tau: float) -> int:
         """The bytes of a draft that are read for a tau. Raises `ContainerError`, `StorageError`."""
         with Container(draft.file) as container:
             (point,) = curve_of_version(str(self.source), self.base.name, container, [tau]).points

@@ -23,10 +23,10 @@ from ..runtime.pipeline_sources import find_sources
 from .drafts import open_draft
 from .image_similarity import SMALLEST_SIDE, Picture
 from .models import (
-    BaseWeights,
     DraftWeights,
     LoraWeights,
     Model,
+    PipelineWeights,
     Rounding,
     SourceWeights,
     VersionWeights,
@@ -76,7 +76,7 @@ class LivePipeline(Closing):
         """
         weights = model.weights
         match weights:
-            case BaseWeights():
+            case PipelineWeights():
                 yield
             case VersionWeights():
                 with self._switcher.subject(weights.ref, tau=weights.tau):

@@ -20,7 +20,7 @@ LORA = "LoRA"
 
 
 @dataclass(frozen=True)
-class BaseWeights:
+class PipelineWeights:
     """The weights that the pipeline was loaded with."""
 
 
@@ -60,7 +60,7 @@ class DraftWeights:
     tau: float
 
 
-Weights = BaseWeights | VersionWeights | SourceWeights | LoraWeights | DraftWeights
+Weights = PipelineWeights | VersionWeights | SourceWeights | LoraWeights | DraftWeights
 
 
 @dataclass(frozen=True)

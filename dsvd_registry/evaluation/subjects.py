@@ -21,9 +21,9 @@ from .models import (
     BASE,
     FINE_TUNE,
     NOISE,
-    BaseWeights,
     LoraWeights,
     Model,
+    PipelineWeights,
     Rounding,
     SourceWeights,
     Subject,
@@ -57,7 +57,7 @@ def _subject(
     full = request.full[number] if request.full else None
     fine_tune, remark = _fine_tune(version, full, registry)
     models = [
-        Model(BASE, BaseWeights(), {"base": version.base}, 0),
+        Model(BASE, PipelineWeights(), {"base": version.base}, 0),
         fine_tune,
         *_rounded(fine_tune, ("fp16", *request.roundings), registry),
         *_stored(version, request.taus, registry),

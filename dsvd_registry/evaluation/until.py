@@ -17,15 +17,15 @@ from ..registry import Registry
 from .bisection import least_passing
 from .bootstrap import Estimate
 from .columns import Column
-from .drafts import Draft, Drafts, drafts_folder
+from .drafts import Drafts, TauDraft, drafts_folder
 from .extractors.judges import Judges, loaded_judges
 from .measuring import measured
 from .models import (
     BASE,
     FINE_TUNE,
-    BaseWeights,
     DraftWeights,
     Model,
+    PipelineWeights,
     SourceWeights,
     Subject,
 )
@@ -142,21 +142,21 @@ class _Search:
             raise self._unreachable()
         return FoundTau(tau, tuple(self._attempts))
 
-    def _encoded(self, tau: float) -> Draft:
+    def _encoded(self, tau: float) -> TauDraft:
         request = self._request
         return self._drafts.encoded(TauRequest(tau, request.grid_noise, request.keep_noise))
 
     def _passes_as_stored(self, tau: float) -> bool:
         return self._passes(self._encoded(tau), tau)
 
-    def _passes(self, draft: Draft, tau: float) -> bool:
+    def _passes(self, draft: TauDraft, tau: float) -> bool:
         estimate = self._measured(draft, tau)
         size = self._drafts.size(draft, tau)
         self._attempts.append(Attempt(tau, size, tau != draft.tau, estimate))
         self._progress(TRIED, len(self._attempts), len(self._attempts) + 1)
         return estimate.low is not None and estimate.low >= self._request.goal.least
 
-    def _measured(self, draft: Draft, tau: float) -> Estimate:
+    def _measured(self, draft: TauDraft, tau: float) -> Estimate:
         subject = self._subject(draft, tau)
         plan = self._painter.planned(subject)
         total, done = sum(len(row) for one in plan for row in one.keys), 0
@@ -176,7 +176,7 @@ class _Search:
             )
         return estimate
 
-    def _subject(self, draft: Draft, tau: float) -> Subject:
+    def _subject(self, draft: TauDraft, tau: float) -> Subject:
         request, base = self._request, self._request.base
         photographs = request.reference if request.goal.needs_photographs else None
         found = [
@@ -195,7 +195,7 @@ class _Search:
             ),
         ]
         if request.goal.needs_photographs:
-            found.insert(0, Model(BASE, BaseWeights(), {"base": base.digest}, 0))
+            found.insert(0, Model(BASE, PipelineWeights(), {"base": base.digest}, 0))
         every = request.subject_prompts
         return Subject(
             str(request.source),

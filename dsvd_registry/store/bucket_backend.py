@@ -20,7 +20,7 @@ from .. import fs
 from ..errors import Conflict, InvalidArgument, NotFound, StorageError
 from ..fs import Bytes
 from .backend import Entry, LocalContent, checked_key
-from .bucket_errors import Deed, Refusal
+from .bucket_errors import Deed, ServiceRefusal
 from .bucket_url import PATIENCE, BucketUrl, Patience
 
 if TYPE_CHECKING:  # an extra, which a local registry does not need
@@ -214,7 +214,7 @@ class BucketBackend:
             except AlreadyExistsError:
                 raise
             except (BaseError, OSError, StorageError) as error:
-                refusal = Refusal.of(error)
+                refusal = ServiceRefusal.of(error)
                 if refusal.status == 416:
                     raise _BeyondTheEnd from error
                 if isinstance(error, FileNotFoundError) and not refusal.is_missing_bucket:

@@ -39,7 +39,7 @@ _RIGHTS = {
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ServiceRefusal:
     """A failed request: the status of the answer, None if none came; its code, "" without one.
 
     `text`: the client's own words, which are searched and never shown.
@@ -50,7 +50,7 @@ class Refusal:
     text: str
 
     @classmethod
-    def of(cls, error: BaseException) -> Refusal:
+    def of(cls, error: BaseException) -> ServiceRefusal:
         """The refusal that an error of the client tells of."""
         text = str(error)
         status, code = _STATUS.search(text), _CODE.search(text)
