@@ -428,6 +428,59 @@ def test_interrupted_twice_in_a_commit(
     assert [version.ref for version in registry.versions()] == ["ft-1@1", "ft-2@1"]
 
 
+def test_interrupted_again_in_the_last_commit(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first interrupt comes between two files, the second while these are committed."""
+    commit_all = batch.commit_all
+
+    def interrupting(prepared: Sequence[Any], repository: Any) -> Any:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return commit_all(prepared, repository)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == FILES and done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "SECONDS", 3600.0)
+    monkeypatch.setattr(batch, "commit_all", interrupting)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        registry.add_many([folder], base="base", progress=progress)
+    assert isinstance(caught.value, StoppedMany)
+    assert [one.ref for one in caught.value.found.files] == ["ft-1@1", "ft-2@1"]
+    assert [version.ref for version in registry.versions()] == ["ft-1@1", "ft-2@1"]
+
+
+def test_what_was_prepared_is_committed_before_an_error_is_raised(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == FILES and done == 2:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(batch, "SECONDS", 3600.0)
+    with pytest.raises(ZeroDivisionError):
+        registry.add_many([folder], base="base", progress=progress)
+    assert [version.ref for version in registry.versions()] == ["ft-1@1", "ft-2@1"]
+
+
+def test_a_commit_that_fails_is_not_tried_again(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have written its event; an interrupt that ends the wait for it hides no error."""
+    tried = []
+
+    def failing(prepared: Sequence[Any], repository: Any) -> Any:
+        tried.append(len(prepared))
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr(batch, "commit_all", failing)
+    with pytest.raises(StorageError, match="the disk is gone"):
+        registry.add_many([folder], base="base", batch=2)
+    assert tried == [2]
+
+
 def test_interrupted(registry: Registry, folder: Path) -> None:
     def progress(stage: str, done: int, total: int) -> None:
         if stage == FILES and done == 2:

@@ -6,6 +6,7 @@ and settings (add.py), and a version exists as a whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -47,7 +48,8 @@ def add_many(
 
     Before the first file is read, raises `InvalidArgument` if there is no file, `NotFound` if the
     registry has no base, and the error of the path if only one was given and it is refused.
-    Afterwards only `StoppedMany` is raised.
+    Afterwards `StoppedMany` is raised after an interrupt, and `StorageError` if versions cannot be
+    committed. What was prepared is committed before anything is raised.
     """
     if batch < 1:
         raise InvalidArgument(f"a batch has at least 1 version, not {batch}")
@@ -83,8 +85,12 @@ def add_many(
             progress(FILES, reached, len(files))
         done.commit()
     except KeyboardInterrupt as error:
-        done.commit()
+        with contextlib.suppress(KeyboardInterrupt):  # another one, which comes after the commit
+            done.commit()
         raise StoppedMany(found()) from error
+    except BaseException:
+        done.commit()
+        raise
     return found()
 
 

@@ -26,6 +26,7 @@ class Batch:
         self._repository, self._most = repository, most
         self._waiting: dict[int, PreparedFile] = {}
         self._committing = threading.Lock()
+        self._failure: BaseException | None = None
         self._committed_at = time.monotonic()
         self.outcomes: dict[int, AddedFile] = {}
 
@@ -53,15 +54,23 @@ class Batch:
                 break
             except KeyboardInterrupt as error:  # the thread may still be at work: wait for it again
                 interrupt = error
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         if interrupt is not None:
             raise interrupt
 
     def _commit(self) -> None:
         with self._committing:  # who comes second finds nothing waiting
-            waiting = self._waiting
+            waiting, self._waiting = self._waiting, {}
             if waiting:
-                additions = commit_all([one.addition for one in waiting.values()], self._repository)
+                try:
+                    additions = commit_all(
+                        [one.addition for one in waiting.values()], self._repository
+                    )
+                except BaseException as error:  # kept, as an interrupt may end the wait for it
+                    self._failure = error
+                    return
                 for (number, file), addition in zip(waiting.items(), additions, strict=True):
                     self.outcomes[number] = added_file(file, addition)
-                self._waiting = {}
             self._committed_at = time.monotonic()

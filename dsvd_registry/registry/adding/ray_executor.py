@@ -40,7 +40,7 @@ class RayExecutor(Executor):
         try:
             reference = self._remote(fn).remote(*args, **kwargs)
         except self._ray.exceptions.RayError as error:  # the cluster is lost
-            raise BrokenExecutor(str(error).splitlines()[0]) from error
+            raise _broken(error) from error
         result: Future[_Result] = Future()
         self._running[result] = reference
         result.add_done_callback(
@@ -77,16 +77,20 @@ class RayExecutor(Executor):
 
     def _end(self, done: Future[Any], result: Future[Any]) -> None:
         """Hand on what became of a task, with the error of a lost worker as `BrokenExecutor`."""
-        self._running.pop(result, None)
-        if not result.set_running_or_notify_cancel():
-            return
-        error = done.exception()
-        if error is None:
-            result.set_result(done.result())
-        elif isinstance(error, self._ray.exceptions.RayTaskError):
-            result.set_exception(error.cause)
-        else:  # of Ray itself: a worker, a node or an object was lost
-            result.set_exception(BrokenExecutor(str(error).splitlines()[0]))
+        if result.set_running_or_notify_cancel():
+            error = done.exception()
+            if error is None:
+                result.set_result(done.result())
+            elif isinstance(error, self._ray.exceptions.RayTaskError):
+                result.set_exception(error.cause)
+            else:  # of Ray itself: a worker, a node or an object was lost
+                result.set_exception(_broken(error))
+        self._running.pop(result, None)  # last: who shuts down waits for what is still in here
+
+
+def _broken(error: BaseException) -> BrokenExecutor:
+    """The error of a lost worker or cluster, with the first line of what Ray says."""
+    return BrokenExecutor((str(error) or type(error).__name__).splitlines()[0])
 
 
 def _imported() -> Any:
