@@ -95,11 +95,10 @@ def encode_pair_at(
     if target.kind == "raw":
         return Raw("smaller")
     candidates: list[Encoded] = []
-    within = min(TOLERANCE * target.allowed, NEARER * pair.norm)
+    within = TOLERANCE * target.allowed
     with contextlib.suppress(OutsideGrid):
         if target.kind == "low_rank":
             candidates.append(_low_rank_at(pair, target, device, known))
-            within = min(target.allowed, within)  # or dense would win by being worse
     with contextlib.suppress(OutsideGrid):
         if not candidates or dense_may_win(pair, within, size_of(candidates[0]), size_of):
             candidates.append(_dense_within(pair, within))

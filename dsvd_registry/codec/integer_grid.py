@@ -155,8 +155,8 @@ def element_grid(delta: torch.Tensor, error: float) -> tuple[np.ndarray, int]:
     """
     flat = delta.reshape(-1).to(torch.float64)
     exponent = math.floor(math.log2(error * math.sqrt(12 / flat.numel()))) + 2
-    # The largest element must not be rounded to zero: it is at least half a step.
-    exponent = min(exponent, math.ceil(math.log2(float(flat.abs().max()))))
+    # The largest element must not be rounded to zero.
+    exponent = min(exponent, math.floor(math.log2(float(flat.abs().max()))))
     while exponent >= MIN_EXPONENT:
         integers = torch.round(flat * 2.0**-exponent)
         maximum = float(integers.abs().max())

@@ -26,7 +26,7 @@ COARSEST, FINEST = 2.0**30, 1e-16  # water levels, in mean squares of the elemen
 STEP = 2.0 ** (1 / 16)  # from a level to the next, which changes the error by a fiftieth
 STRIDE = 32  # levels between those at which a plan is looked for first
 LEVELS = math.ceil(math.log(COARSEST / FINEST, STEP))
-LEAST_RATIO = 0.16  # of a dense delta's standard deviation to its step, lest all become zero
+LEAST_RATIO = 0.25  # of a dense delta's standard deviation to its step, lest all become zero
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,7 @@ class Plan:
         deviations = self._norms / torch.sqrt(elements)
         fine = round(0.5 * math.log2(12 * distortion))
         steps = torch.exp2(torch.arange(fine - 1, fine + 3, dtype=torch.float64, device="cpu"))
-        coarsest = torch.exp2(torch.floor(torch.log2(deviations / LEAST_RATIO)))
-        ratios = deviations / torch.minimum(steps[:, None], coarsest)
+        ratios = (deviations / steps[:, None]).clamp_min(LEAST_RATIO)
         errors = elements * squared_error(ratios) * torch.square(deviations / ratios)
         bits = elements * entropy(ratios)
         best = (errors + BITS_PER_NAT * distortion * bits).argmin(0)[None]
