@@ -77,14 +77,13 @@ def low_rank_of(svd: FactorSpectrum, components: Components, measured: Measured)
     Raises `OutsideGrid` where a figure is outside the range of a record.
     """
     values, rank = svd.singular_values, len(components.exponents)
-    first_values = stored_values(values, rank)
     base_norm, off = measured
     if not math.isfinite(off):
         raise OutsideGrid
     norm = float(torch.linalg.vector_norm(values))
     return LowRank(
         components=components,
-        singular_values=first_values,
+        singular_values=stored_values(values, rank),
         tau_rank=rank,
         noise_rank=tau_rank(values, 1.0, svd.shape),
         nuclear_norm=float(values.sum()),

@@ -20,10 +20,8 @@ import math
 import numpy as np
 import torch
 
-LARGEST_LOG_RATIO, PER_OCTAVE = (
-    5.0,
-    32,
-)  # log2 of the largest tabulated ratio; entries per factor of 2
+PER_OCTAVE = 32  # entries of the table per factor of 2
+LARGEST_LOG_RATIO = 5.0  # log2 of the largest tabulated ratio
 LEAST_LOG_RATIO = -5.0  # log2 of the least tabulated ratio: below it all integers are zero
 ENTRIES = round((LARGEST_LOG_RATIO - LEAST_LOG_RATIO) * PER_OCTAVE) + 1
 LEAST_SCALED_LOG_RATIO = -2.0  # the same for coefficients that are scaled; scaled, they are half

@@ -44,6 +44,11 @@ class SourceWeights:
     entry: str | None = None
 
 
+def source_identity(sha256: str, entry: str | None) -> dict[str, object]:
+    """The identity of a fine-tune: the digest of its file, and the entry of it, if one was chosen."""
+    return {"source": sha256} if entry is None else {"source": sha256, "weights": entry}
+
+
 @dataclass(frozen=True)
 class LoraWeights:
     """A LoRA file over the base."""

@@ -28,6 +28,7 @@ from .models import (
     SourceWeights,
     Subject,
     VersionWeights,
+    source_identity,
 )
 from .request import EvaluationRequest
 from .rounding import rounded_size
@@ -130,9 +131,7 @@ def _fine_tune(version: VersionRecord, full: Path | None, registry: Registry) ->
         return model, other
     for known in (version, *_of_one_source(version, registry)):
         if known.residual is not None:
-            identity: dict[str, object] = {"source": version.source.sha256}
-            if weights := weights_of(version.settings):
-                identity["weights"] = weights
+            identity = source_identity(version.source.sha256, weights_of(version.settings))
             return Model(FINE_TUNE, SourceWeights(known.ref), identity, version.source.size), ""
     # An original alone is a LoRA file, and no fine-tune.
     kept = "merged" if version.original else version_text.fidelity(version) or "merged"

@@ -28,6 +28,7 @@ from .models import (
     PipelineWeights,
     SourceWeights,
     Subject,
+    source_identity,
 )
 from .painting import PICTURES, Painter
 from .picture_store import PictureStore
@@ -183,7 +184,7 @@ class _Search:
             Model(
                 FINE_TUNE,
                 SourceWeights(request.source, entry=request.weights),
-                {"source": draft.source},
+                source_identity(draft.source, request.weights),
                 0,
             ),
             Model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,12 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as torch_load
 
 from dsvd_registry.errors import InvalidArgument
-from dsvd_registry.evaluation.models import FINE_TUNE, SourceWeights, VersionWeights
+from dsvd_registry.evaluation.models import (
+    FINE_TUNE,
+    SourceWeights,
+    VersionWeights,
+    source_identity,
+)
 from dsvd_registry.evaluation.subjects import planned_subjects
 
 from .conftest import Studio
@@ -63,3 +69,10 @@ def test_another_entry_of_one_file_is_no_fine_tune(studio: Studio, tmp_path: Pat
     weights = {ref: model.weights for ref, model in taken.items()}
     assert weights == {ref: SourceWeights(ref) for ref in (exact.ref, lossy.ref)}
     assert taken[exact.ref].identity != taken[lossy.ref].identity
+
+
+def test_pictures_of_each_entry_of_a_file_are_kept_apart() -> None:
+    """By `evaluate` and `--until` alike; a file without a choice is known by its digest alone."""
+    identities = [source_identity("a" * 64, entry) for entry in (None, "model", "ema")]
+    assert identities[0] == {"source": "a" * 64}
+    assert all(one != other for one, other in itertools.combinations(identities, 2))

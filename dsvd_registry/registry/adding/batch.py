@@ -63,14 +63,12 @@ class Batch:
     def _commit(self) -> None:
         with self._committing:  # who comes second finds nothing waiting
             waiting, self._waiting = self._waiting, {}
-            if waiting:
-                try:
-                    additions = commit_all(
-                        [one.addition for one in waiting.values()], self._repository
-                    )
-                except BaseException as error:  # kept, as an interrupt may end the wait for it
-                    self._failure = error
-                    return
+            if not waiting:
+                return
+            try:
+                additions = commit_all([one.addition for one in waiting.values()], self._repository)
                 for (number, file), addition in zip(waiting.items(), additions, strict=True):
                     self.outcomes[number] = added_file(file, addition)
+            except BaseException as error:  # kept, as an interrupt may end the wait for it
+                self._failure = error
             self._committed_at = time.monotonic()

@@ -60,10 +60,8 @@ class RayExecutor(Executor):
         if cancel_futures:
             for future in list(self._running):
                 future.cancel()
-        if wait:
-            futures.wait(
-                list(self._running)
-            )  # not Ray's objects, whose end is to be handed on first
+        if wait:  # not for Ray's objects, whose end is to be handed on first
+            futures.wait(list(self._running))
         if self._is_ours:
             self._ray.shutdown()
 

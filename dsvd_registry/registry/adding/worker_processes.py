@@ -147,10 +147,8 @@ class _Worker:
     def end(self) -> None:
         """Let the process end after its task, and wait for it."""
         self._connection.close()
-        self.process.join(_SECONDS_TO_END)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        self.end_by(time.monotonic() + _SECONDS_TO_END)
+        self.process.join()
 
 
 def _how_it_ended(code: int | None) -> str:
