@@ -23,7 +23,8 @@ from .options import common_options, open_registry
     type=click.Choice(["preview", "sample", "note", "sidecar", "report"]),
     help="What each FILE is; a sidecar is a file that tools read beside a checkpoint, a report the page"
     " of `dsvd evaluate`.  [default: the preview for the first picture, a sample for others, a report"
-    " for *.html, a note for another text]",
+    " for *.html, a sidecar for *.civitai.info, *.cm-info.json and *.metadata.json, a note for another"
+    " text]",
 )
 @common_options
 def attach(ref: str, files: tuple[Path, ...], role: AttachmentRole | None, as_json: bool) -> None:

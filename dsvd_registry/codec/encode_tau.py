@@ -28,9 +28,8 @@ from .spectrum import Spectrum, noise_rank, spectrum, tau_rank
 from .tensor_pair import Distance, Pair, dense_distance, distance, is_same, pair
 
 DENSE_ERROR = 0.01  # relative error of tensors without a rank, such as vectors, where tau < 1
-LEAST_GRID_NOISE = (
-    5e-4  # of the delta's norm: the grid noise allowed where truncation leaves hardly any error
-)
+# Of the delta's norm: the grid noise allowed where truncation leaves hardly any error.
+LEAST_GRID_NOISE = 5e-4
 SAMPLE_ELEMENTS = 1 << 16  # of a large delta, to estimate its size as a dense one
 AT_ONCE = 16  # distortions tried in one call: calls cost more than the numbers in them
 HOPELESS = 1.5  # a sample that needs this many times the bytes of low rank rules out dense
@@ -93,9 +92,8 @@ def encode_delta(
         with contextlib.suppress(OutsideGrid):
             low_rank, off = _low_rank(pair, svd, request)
             candidates.append(low_rank)
-            wanted = max(
-                off, request.least_noise * pair.norm
-            )  # components may have no error at all
+            # Components may have no error at all.
+            wanted = max(off, request.least_noise * pair.norm)
     with contextlib.suppress(OutsideGrid):
         if not candidates or dense_may_win(pair, wanted, size_of(candidates[0]), size_of):
             candidates.append(dense(pair, wanted))

@@ -15,9 +15,8 @@ import torch
 from .torch_tensors import empty, scratch_tensor
 
 LEAST_WORK = 1 << 21  # multiplications; for fewer, calling oneDNN costs more than it saves
-GRAM_ROWS = (
-    160  # of a Gram matrix that one product gives: what is left of the diagonal needs no work
-)
+# Of a Gram matrix that one product gives: what is left of the diagonal needs no work.
+GRAM_ROWS = 160
 GRAM_RUN = 2048  # columns whose products are summed in their own dtype
 
 

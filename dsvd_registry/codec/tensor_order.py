@@ -9,9 +9,8 @@ from typing import TypeVar
 from .. import threads
 from .exact_product_torch import one_thread_each
 
-ELEMENTS_AT_ONCE = (
-    1 << 26
-)  # of the tensors in work, so that memory does not grow with the checkpoint
+# Of the tensors in work, so that memory does not grow with the checkpoint.
+ELEMENTS_AT_ONCE = 1 << 26
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -41,9 +41,8 @@ from ..threads import in_order, threads
 from .parts import component_table
 from .store_fine_tune import large_headers_named
 
-ELEMENTS_AT_ONCE = (
-    1 << 25
-)  # of the tensors in work, so that memory does not grow with the checkpoint
+# Of the tensors in work, so that memory does not grow with the checkpoint.
+ELEMENTS_AT_ONCE = 1 << 25
 
 
 @dataclass(frozen=True)

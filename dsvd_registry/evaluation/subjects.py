@@ -117,18 +117,7 @@ def _photographs(version: VersionRecord, request: EvaluationRequest) -> Path | N
 def _fine_tune(version: VersionRecord, full: Path | None, registry: Registry) -> tuple[Model, str]:
     """The fine-tune, and what must be said of it where it is not surely the version's source."""
     if full is not None:
-        with open_checkpoint(full) as checkpoint:
-            size = sum(tensor_bytes(t.dtype, t.shape) for t in checkpoint.tensors.values())
-        digest = folder_digest(full) if full.is_dir() else sha256_file(full)
-        other = (
-            ""
-            if full.is_dir() or digest == version.source.sha256
-            else (
-                f"The fine-tune is {full.name}, which is not the file that {version.ref} was made of."
-            )
-        )
-        model = Model(FINE_TUNE, SourceWeights(full), {"source": digest}, size)
-        return model, other
+        return _given(full, version)
     for known in (version, *_of_one_source(version, registry)):
         if known.residual is not None:
             identity = source_identity(version.source.sha256, weights_of(version.settings))
@@ -150,6 +139,20 @@ def _fine_tune(version: VersionRecord, full: Path | None, registry: Registry) ->
     )
 
 
+def _given(full: Path, version: VersionRecord) -> tuple[Model, str]:
+    """The file or folder that was given for the fine-tune of a version, and what must be said of it."""
+    digest = folder_digest(full) if full.is_dir() else sha256_file(full)
+    is_source = digest == version.source.sha256
+    entry = weights_of(version.settings) if is_source else None
+    with open_checkpoint(full, entry) as checkpoint:
+        size = sum(tensor_bytes(t.dtype, t.shape) for t in checkpoint.tensors.values())
+    other = f"The fine-tune is {full.name}, which is not the file that {version.ref} was made of."
+    return (
+        Model(FINE_TUNE, SourceWeights(full, entry=entry), source_identity(digest, entry), size),
+        "" if full.is_dir() or is_source else other,
+    )
+
+
 def _of_one_source(version: VersionRecord, registry: Registry) -> Iterator[VersionRecord]:
     """The versions that were made of the same file, and of the same weights in it."""
     digest, weights = version.source.sha256, weights_of(version.settings)
@@ -167,12 +170,12 @@ def _rounded(
     if isinstance(weights.source, str):
         infos = infos_of_version(weights.source, registry)
     else:
-        with open_checkpoint(weights.source) as checkpoint:
+        with open_checkpoint(weights.source, weights.entry) as checkpoint:
             infos = dict(checkpoint.tensors)
     for rounding in roundings:
         yield Model(
             NOISE if rounding == "fp16" else rounding,
-            SourceWeights(weights.source, rounding),
+            replace(weights, rounding=rounding),
             {**fine_tune.identity, "rounding": rounding},
             rounded_size(infos.values(), rounding),
         )

@@ -30,9 +30,8 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        entries.discard(
-            path
-        )  # while it is locked: who waits for this file sees that, and takes another
+        # While it is locked: who waits for this file sees that, and takes another.
+        entries.discard(path)
         os.close(descriptor)
 
 

@@ -16,9 +16,8 @@ from ..errors import InvalidArgument, MissingExtra, NotFound, StorageError
 from ..registry import Registry
 from .tree import names_of, time_ns_of
 
-_MARGIN = (
-    5e-7  # seconds: what floats lose of a time in nanoseconds, less than lies between two versions
-)
+# Seconds: what floats lose of a time in nanoseconds, less than lies between two versions.
+_MARGIN = 5e-7
 
 
 @dataclass(frozen=True)

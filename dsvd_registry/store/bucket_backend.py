@@ -118,9 +118,8 @@ class BucketBackend:
 
         last = after
 
-        def page() -> Sequence[
-            ObjectMeta
-        ]:  # from its beginning: a stream that broke off gives no more
+        def page() -> Sequence[ObjectMeta]:
+            # From its beginning: a stream that broke off gives no more.
             stream = obstore.list(self._store, folder, offset=last or None, chunk_size=_PAGE)
             return next(iter(stream), ())
 

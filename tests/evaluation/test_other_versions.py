@@ -15,6 +15,7 @@ from safetensors.torch import load_file as torch_load
 from dsvd_registry.errors import InvalidArgument
 from dsvd_registry.evaluation.models import (
     FINE_TUNE,
+    NOISE,
     SourceWeights,
     VersionWeights,
     source_identity,
@@ -69,6 +70,13 @@ def test_another_entry_of_one_file_is_no_fine_tune(studio: Studio, tmp_path: Pat
     weights = {ref: model.weights for ref, model in taken.items()}
     assert weights == {ref: SourceWeights(ref) for ref in (exact.ref, lossy.ref)}
     assert taken[exact.ref].identity != taken[lossy.ref].identity
+    # Given as the fine-tune, the file that a version was made of gives the same entry of it.
+    request = studio.request(lossy.ref, taus=(0.1,), full=(tmp_path / "both.ckpt",))
+    (subject,) = planned_subjects(request, studio.registry)
+    given = {model.label: model.weights for model in subject.models}
+    assert given[FINE_TUNE] == SourceWeights(tmp_path / "both.ckpt", entry="ema")
+    assert given[NOISE] == SourceWeights(tmp_path / "both.ckpt", "fp16", "ema")
+    assert not subject.remark
 
 
 def test_pictures_of_each_entry_of_a_file_are_kept_apart() -> None:
